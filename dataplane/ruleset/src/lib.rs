@@ -1,1 +1,38 @@
-//! Placeholder head, replaced with the crate.
+//! The contract between the planes: what control compiles and the dataplane enforces.
+//!
+//! Overview: a [`Ruleset`] is an immutable value: ordered rules, tables, options, timeouts and limits, as pf.conf(5)
+//! means them after macros and lists are expanded. Control builds it, sends it, and the dataplane validates it
+//! ([`Ruleset::validate`]) before compiling its own lookup structures: it never trusts the sender.
+//! This crate also holds the tables that both planes speak of: drop [`Reason`]s, [`Timeout`]s, [`Limit`]s, and
+//! [`StateView`], a state as pfctl prints it.
+//!
+//! Life cycle: built at each load, shared by reference, never changed. Ownership: nobody mutates. Bounds: the constants
+//! in [`bounds`].
+#![forbid(unsafe_code)]
+
+mod address;
+mod interface;
+mod limit;
+
+mod options;
+mod reason;
+mod rule;
+mod set;
+
+mod table;
+mod timeout;
+
+pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
+pub use interface::{InterfaceMatch, InterfacePattern};
+pub use limit::{Limit, Limits};
+
+pub use options::{BlockPolicy, Options, StatePolicy};
+pub use reason::{REASON_COUNT, Reason};
+pub use rule::{
+    Action, BlockReply, Direction, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine, StateMode,
+    StateOptions, TagMatch,
+};
+
+pub use set::{Invalid, Ruleset, bounds};
+pub use table::{Table, TableEntry};
+pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts};

@@ -1,0 +1,40 @@
+//! What `set` decides for the whole ruleset (pf.conf(5) OPTIONS).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Limits, Timeouts};
+
+/// `set block-policy`: what `block` without a form does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlockPolicy {
+    /// Say nothing.
+    #[default]
+    Drop,
+    /// Answer with RST or ICMP.
+    Return,
+}
+
+/// `set state-policy`: whether a state is bound to the interface that it was made on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StatePolicy {
+    /// States match packets on any interface.
+    #[default]
+    Floating,
+    /// States match packets on their own interface only.
+    IfBound,
+}
+
+/// The options of a ruleset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// `set skip on`: interfaces and groups that are not filtered.
+    pub skip: Vec<String>,
+    /// `set block-policy`.
+    pub block_policy: BlockPolicy,
+    /// `set state-policy`.
+    pub state_policy: StatePolicy,
+    /// `set timeout`.
+    pub timeouts: Timeouts,
+    /// `set limit`.
+    pub limits: Limits,
+}

@@ -1,0 +1,244 @@
+//! One rule, as pf.conf(5) means it after macros and lists are expanded.
+//!
+//! A rule holds exactly what it was written with, so that it can be printed again; what `set` options make of it
+//! (block policy, state policy) is resolved here too and marked where the printer must know the difference.
+
+use serde::{Deserialize, Serialize};
+use wire::{Af, Proto, TcpFlags};
+
+use crate::{Endpoint, InterfaceMatch, StatePolicy, Timeout};
+
+/// The hook that a rule applies to: packets entering or leaving an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Direction {
+    /// Entering the firewall through the interface.
+    In,
+    /// Leaving the firewall through the interface.
+    Out,
+}
+
+impl Direction {
+    /// The other hook.
+    #[must_use]
+    pub const fn reverse(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+}
+
+/// What a matching rule decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// `pass`.
+    Pass,
+    /// `block`, with what is told to the sender.
+    Block(BlockReply),
+    /// `match`: decides nothing, but its parameters stick.
+    Match,
+}
+
+/// An ICMP destination-unreachable code for each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IcmpReply {
+    /// Code of ICMP type 3 (RFC 792).
+    pub code: u8,
+    /// Code of ICMPv6 type 1 (RFC 4443 §3.1).
+    pub code6: u8,
+}
+
+impl Default for IcmpReply {
+    /// Port unreachable in both families: 3/3 and 1/4.
+    fn default() -> Self {
+        Self { code: 3, code6: 4 }
+    }
+}
+
+/// What a blocked packet's sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlockReply {
+    /// `drop`: nothing.
+    Drop,
+    /// `return-rst [(ttl n)]`: a RST for TCP, nothing for others. `ttl` 0 is the default time to live.
+    Rst {
+        /// Time to live of the RST, or 0.
+        ttl: u8,
+    },
+    /// `return-icmp` and `return-icmp6`: an ICMP unreachable for every protocol. The family that was not asked for
+    /// carries `None`.
+    Icmp {
+        /// Code for IPv4, if IPv4 is answered.
+        code: Option<u8>,
+        /// Code for IPv6, if IPv6 is answered.
+        code6: Option<u8>,
+    },
+    /// `return`: a RST for TCP, an ICMP unreachable for others.
+    Return(IcmpReply),
+}
+
+/// `log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogOptions {
+    /// `log` was given.
+    pub enabled: bool,
+    /// `(all)`: every packet of a state, not only the one that made it.
+    pub all: bool,
+    /// `(matches)`: log at every later matching rule.
+    pub matches: bool,
+    /// `(user)`: the socket's owner.
+    pub user: bool,
+    /// `(to pflogN)`.
+    pub to: u8,
+}
+
+/// `flags set/mask`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FlagsMatch {
+    /// Flags that must be set, out of `mask`.
+    pub set: TcpFlags,
+    /// Flags that are looked at.
+    pub mask: TcpFlags,
+}
+
+impl FlagsMatch {
+    /// `S/SA`, the default of stateful TCP rules.
+    pub const SYN_ONLY: Self = Self { set: TcpFlags::SYN, mask: TcpFlags(0x12) };
+
+    /// True if `flags` is accepted.
+    #[inline]
+    pub fn accepts(self, flags: TcpFlags) -> bool {
+        flags.masked(self.mask) == self.set
+    }
+}
+
+/// `icmp-type` or `icmp6-type`, according to the rule's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IcmpMatch {
+    /// The type.
+    pub kind: u8,
+    /// `code`, if given.
+    pub code: Option<u8>,
+}
+
+/// `no state`, `keep state`, `modulate state`, `synproxy state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StateMode {
+    /// `no state`, and what `block` and `match` rules have.
+    #[default]
+    None,
+    /// `keep state`, the default of `pass`.
+    Keep,
+    /// `modulate state`.
+    Modulate,
+    /// `synproxy state`.
+    Synproxy,
+}
+
+/// The options in parentheses behind `keep state`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateOptions {
+    /// `max n`: states of this rule; 0 is unlimited.
+    pub max: u32,
+    /// `if-bound` or `floating`, if given; else `set state-policy` holds.
+    pub policy: Option<StatePolicy>,
+    /// `sloppy`: no sequence checks.
+    pub sloppy: bool,
+    /// `no-sync`.
+    pub no_sync: bool,
+    /// `pflow`.
+    pub pflow: bool,
+    /// Time-outs given here, in the order in which they were written.
+    pub timeouts: Vec<(Timeout, u32)>,
+}
+
+/// `tagged [!] name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TagMatch {
+    /// `!`: the packet must not carry the tag.
+    pub negated: bool,
+    /// The tag's name.
+    pub name: String,
+}
+
+/// Where a rule was written: for findings, logs and errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1; 0 if unknown.
+    pub line: u32,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// What it decides.
+    pub action: Action,
+    /// `in` or `out`, else both.
+    pub direction: Option<Direction>,
+    /// `log`.
+    pub log: LogOptions,
+    /// `quick`.
+    pub quick: bool,
+    /// `on`.
+    pub interface: Option<InterfaceMatch>,
+    /// `inet` or `inet6`, given or implied by an address.
+    pub af: Option<Af>,
+    /// `proto`.
+    pub proto: Option<Proto>,
+    /// `from`.
+    pub from: Endpoint,
+    /// `to`.
+    pub to: Endpoint,
+    /// `flags`; `None` is `flags any`.
+    pub flags: Option<FlagsMatch>,
+    /// `icmp-type`, `icmp6-type`.
+    pub icmp: Option<IcmpMatch>,
+    /// Whether a state is kept.
+    pub state: StateMode,
+    /// Its options.
+    pub state_options: StateOptions,
+    /// `fragment`: matches fragments only.
+    pub fragment: bool,
+    /// `allow-opts`.
+    pub allow_opts: bool,
+    /// `label`, expanded.
+    pub label: Option<String>,
+    /// `tag`.
+    pub tag: Option<String>,
+    /// `tagged`.
+    pub tagged: Option<TagMatch>,
+    /// Stable over reloads: a hash of anchor path, canonical text and occurrence among equal texts.
+    pub identity: u64,
+    /// Where it was written.
+    pub source: SourceLine,
+}
+
+impl Default for Rule {
+    /// `pass all no state`: the rule that applies where no rule matches.
+    fn default() -> Self {
+        Self {
+            action: Action::Pass,
+            direction: None,
+            log: LogOptions::default(),
+            quick: false,
+            interface: None,
+            af: None,
+            proto: None,
+            from: Endpoint::default(),
+            to: Endpoint::default(),
+            flags: None,
+            icmp: None,
+            state: StateMode::None,
+            state_options: StateOptions::default(),
+            fragment: false,
+            allow_opts: false,
+            label: None,
+            tag: None,
+            tagged: None,
+            identity: 0,
+            source: SourceLine::default(),
+        }
+    }
+}

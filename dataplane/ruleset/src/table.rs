@@ -1,0 +1,28 @@
+//! Tables: sets of addresses, longest prefix first (pf.conf(5) TABLES).
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// An entry of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TableEntry {
+    /// `!`: addresses for which this is the longest match are not in the table.
+    pub negated: bool,
+    /// The host or network.
+    pub net: IpNet,
+}
+
+/// A table and its contents at load.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name, without the angle brackets.
+    pub name: String,
+    /// `persist`: kept without references.
+    pub persist: bool,
+    /// `const`: not changed after load.
+    pub constant: bool,
+    /// `counters`: counted per address.
+    pub counters: bool,
+    /// Entries; `None` if no list was given, which keeps the contents of an existing table of this name.
+    pub entries: Option<Vec<TableEntry>>,
+}
