@@ -1,1 +1,23 @@
-//! Placeholder head, replaced with the crate.
+//! pf itself, pure: packets, rules and states in, fates out.
+//!
+//! Overview: a [`Shard`](shard) owns the connections of one worker. For each frame of a burst it parses the packet,
+//! looks up its connection, tracks it or walks the rules, routes it, and decides its one [`Fate`]. Time ([`Tick`]), the
+//! ruleset, the forwarding base and [`Entropy`] are arguments: nothing here reads a clock, a socket or a file, so every
+//! run replays.
+//!
+//! Ownership: a shard is mutated by the one worker that owns it. Bounds: memory is taken when a shard is made; the packet
+//! path does not allocate, block or panic.
+#![forbid(unsafe_code)]
+
+mod address;
+mod entropy;
+mod frame;
+mod packet;
+mod tick;
+pub mod track;
+
+pub use address::Address;
+pub use entropy::Entropy;
+pub use frame::{Frame, NoRoom, RxChecksum};
+pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
+pub use tick::Tick;

@@ -13,6 +13,7 @@
 mod address;
 mod interface;
 mod limit;
+mod lpm;
 
 mod options;
 mod reason;
@@ -21,10 +22,12 @@ mod set;
 
 mod table;
 mod timeout;
+mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
 pub use interface::{InterfaceMatch, InterfacePattern};
 pub use limit::{Limit, Limits};
+pub use lpm::Lpm;
 
 pub use options::{BlockPolicy, Options, StatePolicy};
 pub use reason::{REASON_COUNT, Reason};
@@ -36,3 +39,4 @@ pub use rule::{
 pub use set::{Invalid, Ruleset, bounds};
 pub use table::{Table, TableEntry};
 pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts};
+pub use view::{PeerState, PeerView, StateView, TupleEnd};

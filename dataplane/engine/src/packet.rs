@@ -1,0 +1,115 @@
+//! A parsed packet: everything that later stages need to know of its headers, in host order.
+
+use wire::{Af, Port, Proto, Seq};
+
+use crate::Address;
+use crate::track::Segment;
+
+/// A routing domain; part of every key, so that zones can share addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Zone(pub u16);
+
+/// What identifies the packets of one connection in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// The family of both addresses.
+    pub af: Af,
+    /// The transport protocol.
+    pub proto: Proto,
+    /// The routing domain.
+    pub zone: Zone,
+    /// The sender.
+    pub src: Address,
+    /// The receiver.
+    pub dst: Address,
+    /// The sender's port. ICMP queries: the identifier in a request, the request's type in a reply (as pf's keys).
+    pub sport: Port,
+    /// The receiver's port. ICMP queries: the request's type in a request, the identifier in a reply.
+    pub dport: Port,
+}
+
+impl Tuple {
+    /// The tuple of the packets that go the other way.
+    #[must_use]
+    pub const fn reverse(self) -> Self {
+        Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, ..self }
+    }
+}
+
+/// The packet that an ICMP error quotes: its own sender and receiver, and what its first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its tuple, from its own sender's view.
+    pub tuple: Tuple,
+    /// TCP: its sequence number.
+    pub seq: Seq,
+}
+
+/// What a packet carries behind its IP headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A TCP segment.
+    Tcp(Segment),
+    /// A UDP datagram.
+    Udp,
+    /// An ICMP or ICMPv6 query or reply that belongs to a query: echo, timestamp, information, address mask.
+    IcmpQuery {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
+    /// An ICMP or ICMPv6 error with the packet that it is about.
+    IcmpError {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+        /// The packet that it quotes.
+        quoted: Quoted,
+    },
+    /// Any other ICMP or ICMPv6 message: neighbour discovery, multicast listeners, redirects.
+    IcmpOther {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
+    /// A fragment, of which only the first one carries a transport header.
+    Fragment,
+    /// Any other protocol: ports are 0.
+    Other,
+}
+
+/// A parsed packet. Offsets are in bytes from the start of the frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Addresses, ports, protocol. `proto` is the upper-layer protocol behind all extension headers.
+    pub tuple: Tuple,
+    /// Where the IP header starts: the length of the Ethernet header and its tags.
+    pub l3: u16,
+    /// Where the transport header starts.
+    pub l4: u16,
+    /// Where the IP datagram ends; padding may follow.
+    pub end: u16,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// IPv4: the datagram may not be fragmented. IPv6: always.
+    pub dont_fragment: bool,
+    /// IPv4 options, or IPv6 hop-by-hop, routing or destination options headers.
+    pub options: bool,
+    /// The frame was sent to an Ethernet group address (broadcast or multicast).
+    pub group_frame: bool,
+    /// What it carries.
+    pub transport: Transport,
+}
+
+impl Packet {
+    /// Bytes of the IP datagram, headers included: what pf counts.
+    #[inline]
+    pub const fn length(&self) -> u32 {
+        (self.end - self.l3) as u32
+    }
+}
