@@ -1,0 +1,243 @@
+//! TCP segments (RFC 9293).
+//!
+//! # Bounds
+//! Options are at most 40 octets, so their iteration ends after at most 40 steps.
+
+mod option;
+
+use core::borrow::{Borrow, BorrowMut};
+
+pub use option::{
+    Options, OptionsBuf, OptionsIter, SackBlock, SackBlocks, TcpOption, Timestamps, WSCALE_MAX, WindowScale,
+};
+
+use crate::checksum::{Delta, Pseudo};
+use crate::field::header;
+use crate::{Checksum, Error, Port, Proto, Seq, TcpFlags};
+
+/// Octets of the header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Octets of options at most.
+pub const OPTIONS_LEN_MAX: usize = 40;
+
+header! {
+    /// The first 20 octets.
+    Header[HEADER_LEN];
+    /// Source port.
+    pub src_port, set_src_port: Port = 0;
+    /// Destination port.
+    pub dst_port, set_dst_port: Port = 2;
+    /// Sequence number.
+    pub seq, set_seq: Seq = 4;
+    /// Acknowledgment number.
+    pub ack, set_ack: Seq = 8;
+    offset_and_reserved, set_offset_and_reserved: u8 = 12;
+    /// Control bits.
+    pub flags, set_flags: TcpFlags = 13;
+    /// Window, not scaled.
+    pub window, set_window: u16 = 14;
+    /// Checksum over pseudo header and segment.
+    pub checksum, set_checksum: Checksum = 16;
+    /// Urgent pointer.
+    pub urgent, set_urgent: u16 = 18;
+}
+
+impl<B: Borrow<[u8; HEADER_LEN]>> Header<B> {
+    /// Octets of the header with options as the data offset says: 0 to 60.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.offset_and_reserved() >> 4) << 2
+    }
+
+    /// The four bits between data offset and control bits, 0 to 15; the lowest is AE of AccECN.
+    #[inline]
+    pub fn reserved(&self) -> u8 {
+        self.offset_and_reserved() & 0x0f
+    }
+}
+
+impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
+    /// Applies a change of covered octets, or of the pseudo header, to the checksum.
+    #[inline]
+    pub fn adjust(&mut self, delta: Delta) {
+        self.set_checksum(self.checksum().adjusted(delta));
+    }
+
+    /// Stores the source port and carries the checksum along.
+    #[inline]
+    pub fn rewrite_src_port(&mut self, port: Port) {
+        let delta = Delta::of(&self.src_port().0.to_be_bytes(), &port.0.to_be_bytes());
+        self.set_src_port(port);
+        self.adjust(delta);
+    }
+
+    /// Stores the destination port and carries the checksum along.
+    #[inline]
+    pub fn rewrite_dst_port(&mut self, port: Port) {
+        let delta = Delta::of(&self.dst_port().0.to_be_bytes(), &port.0.to_be_bytes());
+        self.set_dst_port(port);
+        self.adjust(delta);
+    }
+
+    /// Stores the sequence number and carries the checksum along.
+    #[inline]
+    pub fn rewrite_seq(&mut self, seq: Seq) {
+        let delta = Delta::of(&self.seq().0.to_be_bytes(), &seq.0.to_be_bytes());
+        self.set_seq(seq);
+        self.adjust(delta);
+    }
+
+    /// Stores the acknowledgment number and carries the checksum along.
+    #[inline]
+    pub fn rewrite_ack(&mut self, ack: Seq) {
+        let delta = Delta::of(&self.ack().0.to_be_bytes(), &ack.0.to_be_bytes());
+        self.set_ack(ack);
+        self.adjust(delta);
+    }
+
+    /// Stores the window and carries the checksum along.
+    #[inline]
+    pub fn rewrite_window(&mut self, window: u16) {
+        let delta = Delta::of(&self.window().to_be_bytes(), &window.to_be_bytes());
+        self.set_window(window);
+        self.adjust(delta);
+    }
+
+    /// Stores the urgent pointer and carries the checksum along.
+    #[inline]
+    pub fn rewrite_urgent(&mut self, urgent: u16) {
+        let delta = Delta::of(&self.urgent().to_be_bytes(), &urgent.to_be_bytes());
+        self.set_urgent(urgent);
+        self.adjust(delta);
+    }
+
+    /// Stores the control bits, clears the reserved ones, and carries the checksum along.
+    #[inline]
+    pub fn rewrite_flags(&mut self, flags: TcpFlags) {
+        let offset = self.offset_and_reserved() & 0xf0;
+        let delta = Delta::of(&[self.offset_and_reserved(), self.flags().0], &[offset, flags.0]);
+        self.set_offset_and_reserved(offset);
+        self.set_flags(flags);
+        self.adjust(delta);
+    }
+}
+
+/// A segment taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    header: Header<&'a [u8; HEADER_LEN]>,
+    options: Options<'a>,
+    payload: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// Takes apart a segment that fills `bytes`: `Short` below 20 octets, `HeaderLength` for a data offset below 5,
+    /// `BadOffset` for one behind the end. Options, flags and checksum are not looked at.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        let (head, rest) = bytes.split_first_chunk().ok_or(Error::Short)?;
+        let header: Header<&'a [u8; HEADER_LEN]> = Header(head);
+        let options_len = header.header_len().checked_sub(HEADER_LEN).ok_or(Error::HeaderLength)?;
+        let (options, payload) = rest.split_at_checked(options_len).ok_or(Error::BadOffset)?;
+        Ok(Self { header, options: Options::new(options), payload })
+    }
+
+    /// The first 20 octets.
+    #[inline]
+    pub const fn header(&self) -> Header<&'a [u8; HEADER_LEN]> {
+        self.header
+    }
+
+    /// The options.
+    #[inline]
+    pub const fn options(&self) -> Options<'a> {
+        self.options
+    }
+
+    /// The data.
+    #[inline]
+    pub const fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// Sequence numbers that the segment takes: its data, and one each for SYN and FIN (RFC 9293 §3.4).
+    #[inline]
+    pub fn sequence_len(&self) -> u32 {
+        let flags = self.header.flags();
+        (self.payload.len() as u32)
+            .saturating_add(u32::from(flags.contains(TcpFlags::SYN)))
+            .saturating_add(u32::from(flags.contains(TcpFlags::FIN)))
+    }
+}
+
+/// A TCP header as a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repr {
+    /// Source port.
+    pub src_port: Port,
+    /// Destination port.
+    pub dst_port: Port,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Acknowledgment number.
+    pub ack: Seq,
+    /// The four reserved bits, 0 to 15.
+    pub reserved: u8,
+    /// Control bits.
+    pub flags: TcpFlags,
+    /// Window, not scaled.
+    pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// Options.
+    pub options: OptionsBuf,
+}
+
+impl Repr {
+    /// The values of a segment's header.
+    pub fn of(segment: &Segment<'_>) -> Self {
+        let header = segment.header();
+        Self {
+            src_port: header.src_port(),
+            dst_port: header.dst_port(),
+            seq: header.seq(),
+            ack: header.ack(),
+            reserved: header.reserved(),
+            flags: header.flags(),
+            window: header.window(),
+            urgent: header.urgent(),
+            options: OptionsBuf::of(segment.options()),
+        }
+    }
+
+    /// Octets of the header with options.
+    pub const fn header_len(&self) -> usize {
+        HEADER_LEN.saturating_add(self.options.octets().len())
+    }
+
+    /// Writes the header at the start of `segment`, whose data must already stand behind it, and the checksum over all
+    /// of `segment`. `Short` if the header does not fit; `TooLong` if the reserved bits do not fit theirs.
+    pub fn emit(&self, pseudo: &Pseudo, segment: &mut [u8]) -> Result<(), Error> {
+        let header_len = self.header_len();
+        if self.reserved > 0x0f {
+            return Err(Error::TooLong);
+        }
+        let (head, rest) = segment.split_first_chunk_mut().ok_or(Error::Short)?;
+        let options = self.options.octets();
+        rest.get_mut(..options.len()).ok_or(Error::Short)?.copy_from_slice(options);
+        let mut header: Header<&mut [u8; HEADER_LEN]> = Header(head);
+        header.set_src_port(self.src_port);
+        header.set_dst_port(self.dst_port);
+        header.set_seq(self.seq);
+        header.set_ack(self.ack);
+        header.set_offset_and_reserved(((header_len << 2) as u8) | self.reserved);
+        header.set_flags(self.flags);
+        header.set_window(self.window);
+        header.set_checksum(Checksum::ZERO);
+        header.set_urgent(self.urgent);
+        let sum = pseudo.sum(Proto::TCP, segment.len()).plus(segment).checksum();
+        Header::at_mut(segment, 0)?.set_checksum(sum);
+        Ok(())
+    }
+}
