@@ -1,0 +1,136 @@
+//! What a port is asked for, and what its driver says of it.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// What to set up on a port.
+#[derive(Debug, Clone)]
+pub struct PortConfig {
+    /// Receive queues, at least 1.
+    pub rx_queues: u16,
+    /// Transmit queues, at least 1. Some drivers want as many as receive queues.
+    pub tx_queues: u16,
+    /// Descriptors of each receive queue, rounded to what the driver offers.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue, rounded to what the driver offers.
+    pub tx_descriptors: u16,
+    /// Payload of the longest frame in bytes; the device's own if `None`.
+    pub mtu: Option<u16>,
+    /// How the device spreads packets over the receive queues.
+    pub rss: Rss,
+    /// Whether the device verifies checksums, if it can.
+    pub rx_checksum: RxChecksum,
+}
+
+impl PortConfig {
+    /// So many queues in each direction, with spreading if there are several, 1024 descriptors, checksums verified if the
+    /// device can.
+    pub fn new(queues: u16) -> PortConfig {
+        PortConfig {
+            rx_queues: queues,
+            tx_queues: queues,
+            rx_descriptors: 1024,
+            tx_descriptors: 1024,
+            mtu: None,
+            rss: if queues > 1 { Rss::Symmetric } else { Rss::Off },
+            rx_checksum: RxChecksum::IfSupported,
+        }
+    }
+}
+
+/// Receive-side scaling: a hash of addresses and ports chooses the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rss {
+    /// All packets to the first queue, or as the driver pleases.
+    Off,
+    /// A random key that hashes both directions of a flow alike. Unsupported devices go without; see
+    /// [`super::Port::rss`].
+    Symmetric,
+    /// This key, of the length that the device wants ([`PortInfo::rss_key_bytes`]).
+    Key(Vec<u8>),
+}
+
+/// Who verifies the checksums of received packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RxChecksum {
+    /// Nobody: every [`crate::ChecksumStatus`] is `Unknown`.
+    Off,
+    /// The device, if it can.
+    IfSupported,
+}
+
+/// What the driver says of a port.
+#[derive(Debug, Clone)]
+pub struct PortInfo {
+    /// The driver, as `net_tap`.
+    pub driver: String,
+    /// Most receive queues.
+    pub max_rx_queues: u16,
+    /// Most transmit queues.
+    pub max_tx_queues: u16,
+    /// Smallest and largest MTU in bytes.
+    pub mtu_range: (u16, u16),
+    /// Bytes of a hash key; 0 if the device takes none.
+    pub rss_key_bytes: u8,
+    /// Whether the device can spread by addresses or ports.
+    pub rss: bool,
+    /// Whether it reports link changes as events.
+    pub link_events: bool,
+}
+
+/// Counters since the port was started or reset. The driver `net_af_packet` counts failed sends as sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received, without CRC.
+    pub rx_bytes: u64,
+    /// Packets that the device dropped because its queue was full.
+    pub rx_missed: u64,
+    /// Packets received damaged.
+    pub rx_errors: u64,
+    /// Packets dropped because the pool was exhausted.
+    pub rx_no_mbuf: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Bytes sent, without CRC.
+    pub tx_bytes: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+}
+
+/// The state of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// No carrier.
+    Down,
+    /// Carrier.
+    Up {
+        /// Mb/s; `None` if the driver does not know.
+        speed_mbps: Option<u32>,
+        /// Full or half duplex.
+        duplex: Duplex,
+    },
+}
+
+/// Whether both ends may send at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplex {
+    /// They may.
+    Full,
+    /// They may not.
+    Half,
+}
+
+/// A key of `len` bytes whose Toeplitz hash is the same for both directions of a flow: the same 16 bits over and over,
+/// since addresses and ports then meet the same part of the key whichever comes first. The 16 bits are random, so that the
+/// queue of a flow cannot be computed from outside.
+pub(super) fn symmetric_key(len: usize) -> io::Result<Vec<u8>> {
+    let mut unit = [0_u8; 2];
+    let mut random = File::open("/dev/urandom")?;
+    // A unit with a period below its length hashes to few values.
+    while u16::from_be_bytes(unit).rotate_left(8) == u16::from_be_bytes(unit) {
+        random.read_exact(&mut unit)?;
+    }
+    Ok(unit.iter().copied().cycle().take(len).collect())
+}
