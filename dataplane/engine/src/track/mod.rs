@@ -3,9 +3,41 @@
 //! Overview: nothing here knows of tables, rules or frames. A transition takes the two ends of a connection as the packet
 //! sees them, `from` its sender and `to` its receiver, and returns what they become; the caller commits the result, once,
 //! or not at all. So a refused packet cannot change a connection.
+//!
+//! [`sanity`] judges a segment's flags before there is a state. [`open_tcp`] makes a state of its first segment and
+//! [`tcp`] follows it, strictly or `sloppy`. [`Datagram`] does both for UDP, ICMP queries and other protocols.
+//! [`icmp_error`] judges the TCP segment that an ICMP error quotes.
+//!
+//! Ownership: values in, values out. Bounds: constant time, no memory; sequence numbers are modulo 2³² throughout.
+
+mod datagram;
+mod flags;
+mod icmp_error;
+mod sloppy;
+mod tcp;
+mod window;
 
 use ruleset::PeerState;
 use wire::{Seq, TcpFlags};
+
+pub use datagram::Datagram;
+pub use flags::{IllegalFlags, sanity};
+pub use icmp_error::{QuotedOutside, icmp_error};
+pub use tcp::{TcpOutcome, open_tcp, tcp};
+pub use window::WindowCheck;
+
+/// The largest shift that a window scale option can ask for (RFC 7323 §2.3).
+pub const WSCALE_MAX: u8 = 14;
+
+/// How closely TCP is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Sequence numbers, acknowledgments and windows must fit.
+    #[default]
+    Strict,
+    /// Flags only: pf.conf(5) `keep state (sloppy)`, for paths that see one direction.
+    Sloppy,
+}
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +58,14 @@ pub struct Peer {
     pub seqdiff: u32,
 }
 
+impl Peer {
+    /// An end that has sent nothing that is known of, in the given state.
+    pub(crate) const fn unseen(state: PeerState) -> Self {
+        // pf counts one octet of window for an end that has announced none, so that its probe passes.
+        Self { state, seen: false, seqlo: Seq(0), seqhi: Seq(1), max_win: 1, wscale: None, seqdiff: 0 }
+    }
+}
+
 /// What tracking needs of a TCP segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
@@ -41,4 +81,12 @@ pub struct Segment {
     pub len: u32,
     /// The window scale option's shift, at most 14, if the segment has the option.
     pub wscale: Option<u8>,
+}
+
+impl Segment {
+    /// True if the segment has all of `flags`.
+    #[inline]
+    pub const fn has(&self, flags: TcpFlags) -> bool {
+        self.flags.contains(flags)
+    }
 }
