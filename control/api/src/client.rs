@@ -1,0 +1,179 @@
+//! The blocking client.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ruleset::{Ruleset, StateView};
+
+use crate::codec::{self, Limit, ReadError};
+use crate::message::{Hello, MAGIC, VERSION};
+use crate::{InterfaceDrops, LiveRules, Request, RequestBody, Response, ResponseBody, Status};
+
+/// How long an answer may take: compiling the largest ruleset included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The socket cannot be reached.
+    #[error("cannot reach the dataplane at {}: {error}; {}", path.display(), advice(error))]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The dataplane speaks another version.
+    #[error(
+        "the dataplane speaks version {theirs} of the protocol and this program version {}; install both from one \
+         release",
+        VERSION
+    )]
+    Version {
+        /// Its version.
+        theirs: u16,
+    },
+    /// Whatever listens there is not the dataplane.
+    #[error("what listens at {} is not the turnpike dataplane", .0.display())]
+    Stranger(PathBuf),
+    /// The dataplane refused the request; nothing changed.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection failed or carried something unexpected.
+    #[error("talking to the dataplane: {0}")]
+    Read(#[from] ReadError),
+    /// The request could not be sent.
+    #[error("talking to the dataplane: cannot send the request: {0}")]
+    Write(io::Error),
+    /// An answer to something else than what was asked.
+    #[error("talking to the dataplane: an answer to another request; connect again")]
+    OutOfStep,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start turnpike-dataplane, or give the path of its socket"
+        }
+        io::ErrorKind::PermissionDenied => "run as root, or as a member of the group turnpike",
+        _ => "see the log of turnpike-dataplane",
+    }
+}
+
+/// A connection to the dataplane.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    next_id: u32,
+}
+
+impl Client {
+    /// Connects, and agrees on the version.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Version`], [`Error::Stranger`], [`Error::Refused`].
+    pub fn connect(path: &Path) -> Result<Self, Error> {
+        let fault = |error| Error::Connect { path: path.to_owned(), error };
+        let mut stream = UnixStream::connect(path).map_err(fault)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
+        codec::write(&mut stream, &Hello::OURS, Limit::HELLO).map_err(fault)?;
+        match codec::read::<Hello>(&mut stream, Limit::HELLO) {
+            Ok(Hello { magic: MAGIC, version: VERSION }) => Ok(Self { stream, next_id: 1 }),
+            Ok(Hello { magic: MAGIC, version }) => Err(Error::Version { theirs: version }),
+            // One who may not speak is hung up on.
+            Err(ReadError::Closed) => Err(Error::Refused(
+                "the dataplane closed the connection: it has too many clients, or this user may not use it"
+                    .into(),
+            )),
+            Err(ReadError::Io(error)) => Err(fault(error)),
+            Ok(_) | Err(_) => Err(Error::Stranger(path.to_owned())),
+        }
+    }
+
+    /// Makes `ruleset` the live one, and waits until every worker has it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the live ruleset is still the one before.
+    pub fn commit(&mut self, ruleset: &Ruleset) -> Result<u64, Error> {
+        match self.ask(RequestBody::Commit(Box::new(ruleset.clone())))? {
+            ResponseBody::Committed { generation } => Ok(generation),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// How the dataplane is.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn status(&mut self) -> Result<Status, Error> {
+        match self.ask(RequestBody::Status)? {
+            ResponseBody::Status(status) => Ok(*status),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// What was dropped, by interface and reason.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn drops(&mut self) -> Result<Vec<InterfaceDrops>, Error> {
+        match self.ask(RequestBody::Drops)? {
+            ResponseBody::Drops(drops) => Ok(drops),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Calls `each` with every state, and returns how many there were. They are taken while traffic runs: a state made or
+    /// removed meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn states(&mut self, mut each: impl FnMut(StateView)) -> Result<u64, Error> {
+        let id = self.send(RequestBody::States)?;
+        let mut count = 0;
+        loop {
+            match self.receive(id)? {
+                ResponseBody::States(states) => {
+                    count += states.len() as u64;
+                    states.into_iter().for_each(&mut each);
+                }
+                ResponseBody::Done => return Ok(count),
+                _ => return Err(Error::OutOfStep),
+            }
+        }
+    }
+
+    /// The live ruleset, if one was committed.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn rules(&mut self) -> Result<Option<LiveRules>, Error> {
+        match self.ask(RequestBody::Rules)? {
+            ResponseBody::Rules(rules) => Ok(rules.map(|rules| *rules)),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    fn ask(&mut self, body: RequestBody) -> Result<ResponseBody, Error> {
+        let id = self.send(body)?;
+        self.receive(id)
+    }
+
+    fn send(&mut self, body: RequestBody) -> Result<u32, Error> {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        codec::write(&mut self.stream, &Request { id, body }, Limit::REQUEST).map_err(Error::Write)?;
+        Ok(id)
+    }
+
+    fn receive(&mut self, id: u32) -> Result<ResponseBody, Error> {
+        match codec::read(&mut self.stream, Limit::RESPONSE)? {
+            Response { id: answered, .. } if answered != id => Err(Error::OutOfStep),
+            Response { body: ResponseBody::Refused(why), .. } => Err(Error::Refused(why)),
+            Response { body, .. } => Ok(body),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The messages, and their version.
+//!
+//! Postcard names neither fields nor variants: whoever changes a type here raises [`VERSION`]. [`Hello`] alone keeps
+//! its form for ever, so that two versions can tell each other apart.
+
+use ruleset::{Reason, Ruleset, StateView};
+use serde::{Deserialize, Serialize};
+
+/// The version of every message but [`Hello`]. Client and dataplane must agree.
+pub const VERSION: u16 = 1;
+
+/// Says that this is our protocol and not somebody else's.
+pub const MAGIC: [u8; 4] = *b"TPDP";
+
+/// The first frame of each side, the client's first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: [u8; 4],
+    /// [`VERSION`] of the sender.
+    pub version: u16,
+}
+
+impl Hello {
+    /// What this build says.
+    pub const OURS: Self = Self { magic: MAGIC, version: VERSION };
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back with each response to it.
+    pub id: u32,
+    /// The request itself.
+    pub body: RequestBody,
+}
+
+/// The requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// Make this the live ruleset, wholly or not at all. Answered by [`ResponseBody::Committed`].
+    Commit(Box<Ruleset>),
+    /// How the dataplane is. Answered by [`ResponseBody::Status`].
+    Status,
+    /// What was dropped. Answered by [`ResponseBody::Drops`].
+    Drops,
+    /// Every state. Answered by any number of [`ResponseBody::States`], then [`ResponseBody::Done`].
+    States,
+    /// The live ruleset. Answered by [`ResponseBody::Rules`].
+    Rules,
+}
+
+/// What the dataplane answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The request's number.
+    pub id: u32,
+    /// The answer itself.
+    pub body: ResponseBody,
+}
+
+/// The answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResponseBody {
+    /// The request was refused and nothing changed; why, and what to do about it.
+    Refused(String),
+    /// The ruleset is live.
+    Committed {
+        /// Its number: one more than that of the ruleset before.
+        generation: u64,
+    },
+    /// How the dataplane is.
+    Status(Box<Status>),
+    /// What was dropped, by interface.
+    Drops(Vec<InterfaceDrops>),
+    /// Some of the states.
+    States(Vec<StateView>),
+    /// There are no more of them.
+    Done,
+    /// The live ruleset, if one was committed.
+    Rules(Option<Box<LiveRules>>),
+}
+
+/// The live ruleset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveRules {
+    /// Its number.
+    pub generation: u64,
+    /// Its rules, as they were committed.
+    pub ruleset: Ruleset,
+}
+
+/// How the dataplane is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// The live ruleset's number; 0 before the first commit, when nothing is forwarded.
+    pub generation: u64,
+    /// Since the start, in seconds.
+    pub uptime_s: u64,
+    /// States now, counted as pf counts them: two for a forwarded connection.
+    pub states: u64,
+    /// The most states: the ruleset's limit, or what memory was taken for if no ruleset is live.
+    pub states_limit: u64,
+    /// Lookups of states.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Times that the kernel had to drop netlink messages, each followed by a full resynchronisation.
+    pub netlink_overruns: u64,
+    /// Every interface.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Every worker.
+    pub workers: Vec<WorkerStatus>,
+    /// Every pool of packet buffers.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// An interface and what it carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// The operator's name for it.
+    pub name: String,
+    /// The DPDK device behind it.
+    pub device: String,
+    /// Its Ethernet address, colon separated.
+    pub mac: String,
+    /// Largest IP datagram, in bytes.
+    pub mtu: u16,
+    /// True if frames can be sent on it.
+    pub up: bool,
+    /// Its addresses with prefix lengths.
+    pub addresses: Vec<String>,
+    /// Frames received from the wire.
+    pub rx_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub rx_bytes: u64,
+    /// Frames put on the wire.
+    pub tx_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub tx_bytes: u64,
+    /// Frames that the host sent on it.
+    pub host_in_packets: u64,
+    /// Frames handed to the host.
+    pub punted_packets: u64,
+}
+
+/// What became of every packet of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conservation {
+    /// Received from the wire.
+    pub rx: u64,
+    /// Received from the host.
+    pub host_in: u64,
+    /// Made here: RSTs and ICMP errors.
+    pub created: u64,
+    /// Handed over by other workers.
+    pub handoff_in: u64,
+    /// Put on the wire.
+    pub tx: u64,
+    /// Handed to the host.
+    pub punted: u64,
+    /// Waiting for a neighbour now.
+    pub held: u64,
+    /// Dropped, for any reason.
+    pub drops: u64,
+    /// Handed to other workers.
+    pub handoff_out: u64,
+}
+
+impl Conservation {
+    /// Packets that came into being here.
+    pub const fn sources(&self) -> u64 {
+        self.rx + self.host_in + self.created + self.handoff_in
+    }
+
+    /// Packets whose fate is known.
+    pub const fn sinks(&self) -> u64 {
+        self.tx + self.punted + self.held + self.drops + self.handoff_out
+    }
+
+    /// True if no packet was lost or counted twice: `rx + host_in + created + handoff_in = tx + punted + held + drops +
+    /// handoff_out`.
+    pub const fn holds(&self) -> bool {
+        self.sources() == self.sinks()
+    }
+}
+
+/// A worker and what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: u16,
+    /// Time in polls that found work, in nanoseconds.
+    pub busy_ns: u64,
+    /// Time in polls that found none, and asleep, in nanoseconds.
+    pub idle_ns: u64,
+    /// Polls.
+    pub polls: u64,
+    /// RSTs made.
+    pub created_rst: u64,
+    /// ICMP errors made.
+    pub created_icmp: u64,
+    /// Its packets.
+    pub conservation: Conservation,
+}
+
+/// A pool of packet buffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Buffers in all.
+    pub size: u32,
+    /// Buffers held by packets, rings and devices.
+    pub in_use: u32,
+}
+
+/// What was dropped on one interface: the one that the packet arrived on, or, where only sending failed (`tx-full`,
+/// `host-full`, `port-down`, `too-big` and `no-neighbor` counted after routing), the one that it should have left by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDrops {
+    /// The interface.
+    pub interface: String,
+    /// Every reason with its count, zero included, in counter order.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// How many packets were dropped for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason.
+    pub reason: Reason,
+    /// Packets.
+    pub packets: u64,
+}
