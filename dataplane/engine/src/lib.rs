@@ -13,6 +13,9 @@ mod address;
 mod entropy;
 mod frame;
 mod packet;
+pub mod parse;
+pub mod reply;
+pub mod rewrite;
 mod tick;
 pub mod track;
 
@@ -20,4 +23,5 @@ pub use address::Address;
 pub use entropy::Entropy;
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
+pub use parse::{NonIp, Parsed, parse};
 pub use tick::Tick;

@@ -23,8 +23,10 @@ pub struct Tuple {
     /// The receiver.
     pub dst: Address,
     /// The sender's port. ICMP queries: the identifier in a request, the request's type in a reply (as pf's keys).
+    /// Other ICMP messages: 0.
     pub sport: Port,
-    /// The receiver's port. ICMP queries: the request's type in a request, the identifier in a reply.
+    /// The receiver's port. ICMP queries: the request's type in a request, the identifier in a reply. ICMP errors: 0.
+    /// Other ICMP messages: their type, so that a state of one matches in its own direction only.
     pub dport: Port,
 }
 
@@ -77,7 +79,7 @@ pub enum Transport {
     },
     /// A fragment, of which only the first one carries a transport header.
     Fragment,
-    /// Any other protocol: ports are 0.
+    /// Any other protocol: ports are 0, but for SCTP, which has its own.
     Other,
 }
 

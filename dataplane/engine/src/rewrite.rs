@@ -1,0 +1,49 @@
+//! What forwarding changes of a frame: its Ethernet addresses and its time to live.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use ruleset::Reason;
+use wire::{Af, Mac, ethernet, ipv4, ipv6};
+
+use crate::parse::reason;
+use crate::{Frame, Packet};
+
+/// Sets the Ethernet addresses of the frame, from `source` to `destination`; tags stay. A frame too short for an
+/// Ethernet header stays as it is.
+#[inline]
+pub fn set_link(frame: &mut impl Frame, source: Mac, destination: Mac) {
+    if let Ok(mut header) = ethernet::Header::at_mut(frame.bytes_mut(), 0) {
+        header.set_src(source);
+        header.set_dst(destination);
+    }
+}
+
+/// Takes one off the time to live, or hop limit, of the packet, and carries the IPv4 header's checksum along
+/// (RFC 1624 eqn 3).
+///
+/// # Errors
+/// `ttl` if none would be left: the packet may not be forwarded (RFC 1812 §5.3.1). The frame is untouched then.
+#[inline]
+pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reason> {
+    let l3 = usize::from(packet.l3);
+    match packet.tuple.af {
+        Af::Inet => {
+            let mut header = ipv4::Header::at_mut(frame.bytes_mut(), l3).map_err(reason)?;
+            let ttl = header.ttl();
+            header.rewrite_ttl(one_less(ttl)?);
+        }
+        Af::Inet6 => {
+            let mut header = ipv6::Header::at_mut(frame.bytes_mut(), l3).map_err(reason)?;
+            let hop_limit = header.hop_limit();
+            header.set_hop_limit(one_less(hop_limit)?);
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+const fn one_less(ttl: u8) -> Result<u8, Reason> {
+    match ttl {
+        0 | 1 => Err(Reason::Ttl),
+        more => Ok(more - 1),
+    }
+}
