@@ -10,18 +10,30 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod counters;
 mod entropy;
+mod eval;
+mod fate;
+pub mod fib;
 mod frame;
+mod hook;
 mod packet;
 pub mod parse;
 pub mod reply;
 pub mod rewrite;
+mod shard;
+mod state;
 mod tick;
 pub mod track;
 
 pub use address::Address;
+pub use counters::Counters;
 pub use entropy::Entropy;
+pub use eval::{Root, RuleUsage};
+pub use fate::{Arrival, Created, Fate, Source, WorkerId};
+pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
+pub use shard::{BURST, Shard, ShardConfig, View};
 pub use tick::Tick;

@@ -2,7 +2,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ruleset::Reason;
-use wire::{Af, Mac, ethernet, ipv4, ipv6};
+use wire::{Af, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
 use crate::parse::reason;
 use crate::{Frame, Packet};
@@ -45,5 +45,12 @@ const fn one_less(ttl: u8) -> Result<u8, Reason> {
     match ttl {
         0 | 1 => Err(Reason::Ttl),
         more => Ok(more - 1),
+    }
+}
+
+/// Gives a TCP segment other control bits, and carries its checksum along: pf's repair of SYN+FIN.
+pub fn set_tcp_flags(frame: &mut impl Frame, packet: &Packet, flags: TcpFlags) {
+    if let Ok(mut header) = tcp::Header::at_mut(frame.bytes_mut(), usize::from(packet.l4)) {
+        header.rewrite_flags(flags);
     }
 }

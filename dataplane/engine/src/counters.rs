@@ -1,0 +1,66 @@
+//! What a shard counts. Plain numbers of one writer; the shell copies them to where others may read them.
+
+use ruleset::{REASON_COUNT, Reason};
+
+use crate::fate::Created;
+use crate::fib::InterfaceId;
+
+/// The counters of a shard.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    drops: Vec<[u64; REASON_COUNT]>,
+    created: [u64; Created::ALL.len()],
+    /// Lookups of states.
+    pub searches: u64,
+    /// States made, counted as pf counts them.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Packets handed to another worker.
+    pub handed_off: u64,
+}
+
+impl Counters {
+    pub(crate) fn new(interfaces: usize) -> Self {
+        Self {
+            drops: vec![[0; REASON_COUNT]; interfaces],
+            created: [0; Created::ALL.len()],
+            searches: 0,
+            inserts: 0,
+            removals: 0,
+            handed_off: 0,
+        }
+    }
+
+    /// Counts one dropped packet that arrived by `interface`. The shell counts here too what it had to drop itself.
+    #[inline]
+    pub fn drop_packet(&mut self, interface: InterfaceId, reason: Reason) {
+        if let Some(row) = self.drops.get_mut(usize::from(interface.0)) {
+            row[reason as usize] += 1;
+        }
+    }
+
+    pub(crate) fn create(&mut self, kind: Created) {
+        self.created[kind as usize] += 1;
+    }
+
+    /// Packets dropped for each reason, by the interface that they arrived on (host side and wire side alike).
+    pub fn drops(&self) -> &[[u64; REASON_COUNT]] {
+        &self.drops
+    }
+
+    /// Packets dropped for one reason, on all interfaces.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.drops.iter().map(|row| row[reason as usize]).sum()
+    }
+
+    /// Packets dropped for any reason.
+    pub fn dropped_in_all(&self) -> u64 {
+        self.drops.iter().flatten().sum()
+    }
+
+    /// Packets made of one kind.
+    pub const fn created(&self, kind: Created) -> u64 {
+        self.created[kind as usize]
+    }
+}

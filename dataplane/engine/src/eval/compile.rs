@@ -1,0 +1,212 @@
+//! From a ruleset to a [`Root`]: names become numbers, addresses ranges.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ipnet::IpNet;
+use ruleset::{
+    AddressPattern, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Lpm, Rule, Ruleset,
+    StateMode, StatePolicy, TIMEOUT_COUNT, Table, Timeout, bounds,
+};
+use wire::Af;
+
+use super::filter::{EndFilter, Filter, Interfaces, Pattern, TrieTable};
+use super::{Root, RuleSlot, Tag};
+use crate::Address;
+use crate::fib::{Interface, InterfaceId};
+
+/// Numbers for the names of one ruleset.
+struct Names<'a> {
+    interfaces: &'a [Interface],
+    tables: BTreeMap<&'a str, usize>,
+    tags: &'a BTreeMap<String, Tag>,
+}
+
+impl Root {
+    /// Compiles a ruleset for a dataplane with these interfaces, after validating it: the sender is never trusted.
+    /// `previous` is the root that it will replace, if there is one. Rules on interfaces that do not exist match nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the ruleset, or which of its rules asks for what this dataplane cannot do yet.
+    pub fn compile(
+        ruleset: &Ruleset,
+        interfaces: &[Interface],
+        previous: Option<&Self>,
+    ) -> Result<Self, Invalid> {
+        ruleset.validate()?;
+        let epoch = previous.map_or(1, |previous| previous.epoch + 1);
+        let tags = number_tags(&ruleset.rules, previous)?;
+        let names = Names {
+            interfaces,
+            tables: ruleset
+                .tables
+                .iter()
+                .enumerate()
+                .map(|(number, table)| (table.name.as_str(), number))
+                .collect(),
+            tags: &tags,
+        };
+        let mut rules = Vec::with_capacity(ruleset.rules.len());
+        for (number, rule) in ruleset.rules.iter().enumerate() {
+            let place = format!(" ({}:{})", rule.source.file, rule.source.line);
+            let filter = names.filter(rule, ruleset.options.state_policy, serial(epoch, number));
+            rules.push(filter.map_err(|what| Invalid { rule: Some(number), place, what })?);
+        }
+        let skips =
+            |interface: &Interface| ruleset.options.skip.iter().any(|name| is_called(interface, name));
+        Ok(Self {
+            epoch,
+            rules,
+            tables: ruleset.tables.iter().map(trie_table).collect(),
+            skipped: interfaces.iter().map(skips).collect(),
+            default_slot: Arc::new(slot(&Rule::default(), serial(epoch, u32::MAX as usize))),
+            tags,
+            ruleset: ruleset.clone(),
+        })
+    }
+}
+
+fn serial(epoch: u32, number: usize) -> u64 {
+    u64::from(epoch) << 32 | number as u64
+}
+
+fn is_called(interface: &Interface, name: &str) -> bool {
+    interface.name == name || interface.groups.iter().any(|group| group == name)
+}
+
+/// Tags keep their numbers as long as the process runs, because states carry them across reloads.
+fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<String, Tag>, Invalid> {
+    let mut tags = previous.map(|previous| previous.tags.clone()).unwrap_or_default();
+    for name in rules.iter().filter_map(|rule| rule.tag.as_ref()) {
+        if tags.contains_key(name) {
+            continue;
+        }
+        if tags.len() >= bounds::TAGS {
+            let what = format!("more than {} different tags since the dataplane was started", bounds::TAGS);
+            return Err(Invalid { rule: None, place: String::new(), what });
+        }
+        tags.insert(name.clone(), Tag((tags.len() + 1) as u16));
+    }
+    Ok(tags)
+}
+
+fn slot(rule: &Rule, serial: u64) -> RuleSlot {
+    let mut timeouts = [None; TIMEOUT_COUNT];
+    for (timeout, seconds) in &rule.state_options.timeouts {
+        timeouts[*timeout as usize] = Some(*seconds);
+    }
+    RuleSlot {
+        serial,
+        identity: rule.identity,
+        timeouts,
+        sloppy: rule.state_options.sloppy,
+        allow_opts: rule.allow_opts,
+        packets: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+    }
+}
+
+fn trie_table(table: &Table) -> TrieTable {
+    let mut tries = TrieTable { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6) };
+    for entry in table.entries.iter().flatten() {
+        let address = Address::from(entry.net.addr());
+        let trie = match entry.net {
+            IpNet::V4(_) => &mut tries.v4,
+            IpNet::V6(_) => &mut tries.v6,
+        };
+        trie.insert(address.0, entry.net.prefix_len(), !entry.negated);
+    }
+    tries
+}
+
+/// What a rule may ask for in a ruleset, but not of this dataplane.
+fn unsupported(rule: &Rule) -> Option<&'static str> {
+    let options = &rule.state_options;
+    match rule.state {
+        StateMode::Modulate => return Some("modulate state"),
+        StateMode::Synproxy => return Some("synproxy state"),
+        StateMode::None | StateMode::Keep => (),
+    }
+    let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
+    match () {
+        () if options.max != 0 => Some("a limit of states per rule (max)"),
+        () if options.timeouts.iter().any(adaptive) => Some("adaptive time-outs of a single rule"),
+        () => None,
+    }
+}
+
+impl Names<'_> {
+    fn filter(&self, rule: &Rule, policy: StatePolicy, serial: u64) -> Result<Filter, String> {
+        if let Some(what) = unsupported(rule) {
+            return Err(format!("{what} is not supported yet"));
+        }
+        Ok(Filter {
+            action: rule.action,
+            direction: rule.direction,
+            quick: rule.quick,
+            log: rule.log,
+            interfaces: self.interfaces(rule.interface.as_ref()),
+            af: rule.af,
+            proto: rule.proto,
+            from: self.end(&rule.from)?,
+            to: self.end(&rule.to)?,
+            flags: rule.flags,
+            icmp: rule.icmp,
+            fragment: rule.fragment,
+            state: rule.state,
+            if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound,
+            tag: rule.tag.as_deref().and_then(|name| self.tags.get(name).copied()),
+            tagged: rule
+                .tagged
+                .as_ref()
+                .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
+            slot: Arc::new(slot(rule, serial)),
+        })
+    }
+
+    fn interfaces(&self, wanted: Option<&InterfaceMatch>) -> Interfaces {
+        let Some(wanted) = wanted else { return Interfaces::Every };
+        let matches = |interface: &Interface| match &wanted.pattern {
+            // No loopback interface is among the dataplane's.
+            InterfacePattern::Any => true,
+            InterfacePattern::Name(name) => is_called(interface, name),
+        };
+        Interfaces::Listed(
+            self.interfaces.iter().map(|interface| matches(interface) != wanted.negated).collect(),
+        )
+    }
+
+    fn end(&self, end: &Endpoint) -> Result<EndFilter, String> {
+        Ok(EndFilter {
+            negated: end.address.negated,
+            pattern: self.pattern(&end.address.pattern)?,
+            port: end.port,
+        })
+    }
+
+    fn pattern(&self, pattern: &AddressPattern) -> Result<Pattern, String> {
+        Ok(match pattern {
+            AddressPattern::Any => Pattern::Any,
+            AddressPattern::Net(net) => Pattern::Range(net.network().into(), net.broadcast().into()),
+            AddressPattern::Masked { net, mask } => {
+                Pattern::Masked { net: (*net).into(), mask: (*mask).into() }
+            }
+            AddressPattern::Range(first, last) => Pattern::Range((*first).into(), (*last).into()),
+            AddressPattern::Table(name) => match self.tables.get(name.as_str()) {
+                Some(number) => Pattern::Table(*number),
+                None => return Err(format!("table <{name}> is not defined")),
+            },
+            AddressPattern::NoRoute => Pattern::NoRoute,
+            AddressPattern::Interface { name, part: InterfacePart::Own, no_alias: false, prefix: None } => {
+                let called =
+                    self.interfaces.iter().zip(0..).filter(|(interface, _)| is_called(interface, name));
+                Pattern::Interface(called.map(|(_, number)| InterfaceId(number)).collect())
+            }
+            AddressPattern::Interface { name, .. } => {
+                return Err(format!("({name}) with a modifier is not supported yet"));
+            }
+            AddressPattern::UrpfFailed => return Err("urpf-failed is not supported yet".into()),
+        })
+    }
+}

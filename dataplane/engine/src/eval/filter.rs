@@ -1,0 +1,114 @@
+//! One rule in the form that packets are compared with.
+
+use std::sync::Arc;
+
+use ruleset::{Action, Direction, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, StateMode};
+use wire::{Af, Proto};
+
+use super::{RuleSlot, Tag};
+use crate::Address;
+use crate::fib::{Fib, InterfaceId};
+
+/// Which interfaces a rule applies to.
+#[derive(Clone, Debug)]
+pub(super) enum Interfaces {
+    Every,
+    /// By number; what is behind the end is false.
+    Listed(Vec<bool>),
+}
+
+impl Interfaces {
+    #[inline]
+    pub fn contains(&self, interface: InterfaceId) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Listed(listed) => listed.get(usize::from(interface.0)).copied().unwrap_or(false),
+        }
+    }
+}
+
+/// What an address is compared with.
+#[derive(Clone, Debug)]
+pub(super) enum Pattern {
+    Any,
+    /// Hosts, networks and ranges alike: first and last, inclusive.
+    Range(Address, Address),
+    Masked {
+        net: Address,
+        mask: Address,
+    },
+    /// By number in [`super::Root`].
+    Table(usize),
+    /// The addresses of these interfaces at the time of the packet.
+    Interface(Vec<InterfaceId>),
+    NoRoute,
+}
+
+/// A table's tries. `true` marks addresses in it, `false` negated entries.
+#[derive(Clone, Debug)]
+pub(super) struct TrieTable {
+    pub v4: Lpm<bool>,
+    pub v6: Lpm<bool>,
+}
+
+impl TrieTable {
+    #[inline]
+    fn contains(&self, af: Af, address: Address) -> bool {
+        let trie = match af {
+            Af::Inet => &self.v4,
+            Af::Inet6 => &self.v6,
+        };
+        trie.lookup(address.0).copied().unwrap_or(false)
+    }
+}
+
+/// `from` or `to`.
+#[derive(Clone, Debug)]
+pub(super) struct EndFilter {
+    pub negated: bool,
+    pub pattern: Pattern,
+    pub port: PortMatch,
+}
+
+impl EndFilter {
+    #[inline]
+    pub fn accepts_address(&self, af: Af, address: Address, tables: &[TrieTable], fib: &Fib) -> bool {
+        let matched = match &self.pattern {
+            Pattern::Any => return !self.negated,
+            Pattern::Range(first, last) => *first <= address && address <= *last,
+            Pattern::Masked { net, mask } => address.0 & mask.0 == net.0 & mask.0,
+            Pattern::Table(number) => tables[*number].contains(af, address),
+            Pattern::Interface(interfaces) => interfaces
+                .iter()
+                .filter_map(|id| fib.interface(*id))
+                .flat_map(|interface| &interface.addresses)
+                .any(|own| Af::of(&own.address) == af && Address::from(own.address) == address),
+            Pattern::NoRoute => fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
+        };
+        matched != self.negated
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    pub action: Action,
+    pub direction: Option<Direction>,
+    pub quick: bool,
+    pub log: LogOptions,
+    pub interfaces: Interfaces,
+    pub af: Option<Af>,
+    pub proto: Option<Proto>,
+    pub from: EndFilter,
+    pub to: EndFilter,
+    pub flags: Option<FlagsMatch>,
+    pub icmp: Option<IcmpMatch>,
+    pub fragment: bool,
+    pub state: StateMode,
+    /// States of the rule are bound to the interface that they are made on.
+    pub if_bound: bool,
+    pub tag: Option<Tag>,
+    /// The tag asked for, and whether it must be absent. A tag that no rule sets is `None`: no packet has it.
+    pub tagged: Option<(Option<Tag>, bool)>,
+    pub slot: Arc<RuleSlot>,
+}

@@ -1,0 +1,115 @@
+//! Evaluation of rules: pf's ordered walk, where the last match wins and `quick` decides at once.
+//!
+//! Overview: [`Root`] is a committed ruleset in the form that packets meet: interface and table names resolved, addresses
+//! as ranges of integers. Life cycle: compiled by a control thread, published as one pointer, read once for each burst,
+//! freed when no worker holds it; what states need of a rule lives in its [`RuleSlot`] and outlasts the root.
+//! Ownership: immutable but for the slots' totals. Bounds: those of `ruleset::bounds`.
+
+mod compile;
+mod filter;
+mod totals;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
+
+pub(crate) use totals::RuleTotals;
+pub use totals::RuleUsage;
+pub(crate) use walk::{Decision, Question};
+
+/// A tag of pf.conf(5), by number; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Tag(pub u16);
+
+/// What outlives a ruleset of a rule, because states refer to it.
+#[derive(Debug)]
+pub(crate) struct RuleSlot {
+    /// Different for every slot of the process.
+    pub serial: u64,
+    /// The rule's identity, the same after a reload that leaves the rule as it is.
+    pub identity: u64,
+    /// Time-outs of the rule itself, in seconds; `None` where the ruleset's hold.
+    pub timeouts: [Option<u32>; TIMEOUT_COUNT],
+    /// `sloppy`.
+    pub sloppy: bool,
+    /// `allow-opts`.
+    pub allow_opts: bool,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl RuleSlot {
+    /// Adds what a class counted that no state has any more.
+    pub fn retire(&self, packets: u64, bytes: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What states of the past and packets without a state added up to: packets and bytes.
+    pub fn retired(&self) -> (u64, u64) {
+        (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// The rule's own time-out, if it has one.
+    #[inline]
+    pub const fn timeout(&self, timeout: Timeout) -> Option<u32> {
+        self.timeouts[timeout as usize]
+    }
+}
+
+/// A committed ruleset.
+#[derive(Debug)]
+pub struct Root {
+    epoch: u32,
+    ruleset: Ruleset,
+    rules: Vec<filter::Filter>,
+    tables: Vec<filter::TrieTable>,
+    /// Every tag that a ruleset has named since the process started.
+    tags: BTreeMap<String, Tag>,
+    /// By interface number: `set skip on`.
+    skipped: Vec<bool>,
+    /// The slot of packets that no rule matched: the implicit `pass`.
+    default_slot: Arc<RuleSlot>,
+}
+
+impl Root {
+    /// Tells two roots apart; later ones are greater.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The ruleset as it was committed.
+    pub const fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// `set skip on`: the interface is not filtered.
+    #[inline]
+    pub(crate) fn skips(&self, interface: crate::fib::InterfaceId) -> bool {
+        self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
+    }
+
+    /// The number of the rule with this identity, if the ruleset still has it.
+    pub(crate) fn number_of(&self, slot: &RuleSlot) -> Option<u32> {
+        let same =
+            |rule: &filter::Filter| rule.slot.serial == slot.serial || rule.slot.identity == slot.identity;
+        // Most states are asked about while their own root is live: their number is in the serial.
+        let guess = slot.serial as u32 as usize;
+        if self.rules.get(guess).is_some_and(same) {
+            return Some(guess as u32);
+        }
+        self.rules.iter().position(same).map(|number| number as u32)
+    }
+
+    /// Adds what states of the past counted for their rules.
+    pub(crate) fn add_retired(&self, usage: &mut [RuleUsage]) {
+        for (rule, usage) in self.rules.iter().zip(usage) {
+            let (packets, bytes) = rule.slot.retired();
+            usage.packets += packets;
+            usage.bytes += bytes;
+        }
+    }
+}

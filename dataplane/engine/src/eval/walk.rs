@@ -1,0 +1,141 @@
+//! pf's walk: every rule in order, the last match decides, `quick` ends it (pf.conf(5) PACKET FILTERING).
+
+use std::sync::Arc;
+
+use ruleset::{Action, Direction, StateMode};
+use wire::{Af, Proto, TcpFlags};
+
+use super::filter::Filter;
+use super::{Root, RuleSlot, Tag};
+use crate::fib::{Fib, InterfaceId};
+use crate::packet::{Packet, Transport};
+
+/// What is asked of the rules: one packet at one hook.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub packet: &'a Packet,
+    pub direction: Direction,
+    pub interface: InterfaceId,
+    /// The tag that the packet carries already.
+    pub tag: Tag,
+    pub fib: &'a Fib,
+}
+
+/// What the rules decide.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision<'a> {
+    pub action: Action,
+    pub state: StateMode,
+    pub if_bound: bool,
+    /// The tag that the packet carries from now on.
+    pub tag: Tag,
+    /// `log` of the deciding rule.
+    pub log: bool,
+    /// The deciding rule, by number; `None` where no rule matched.
+    pub rule: Option<u32>,
+    /// The rule that ended the walk, by number; the number of rules if none did.
+    pub ended_at: usize,
+    pub slot: &'a Arc<RuleSlot>,
+}
+
+impl Root {
+    /// The decision on a packet. Where no rule matches it passes without a state.
+    pub(crate) fn decide(&self, question: &Question<'_>) -> Decision<'_> {
+        let mut decision = Decision {
+            action: Action::Pass,
+            state: StateMode::None,
+            if_bound: false,
+            tag: question.tag,
+            log: false,
+            rule: None,
+            ended_at: self.rules.len(),
+            slot: &self.default_slot,
+        };
+        for (number, rule) in self.rules.iter().enumerate() {
+            if !self.matches(rule, question, decision.tag) {
+                continue;
+            }
+            // `tag` sticks as soon as the rule matches, whatever decides in the end.
+            decision.tag = rule.tag.unwrap_or(decision.tag);
+            if rule.action != Action::Match {
+                decision = Decision {
+                    action: rule.action,
+                    state: rule.state,
+                    if_bound: rule.if_bound,
+                    tag: decision.tag,
+                    log: rule.log.enabled,
+                    rule: Some(number as u32),
+                    slot: &rule.slot,
+                    ..decision
+                };
+            }
+            if rule.quick {
+                decision.ended_at = number;
+                break;
+            }
+        }
+        decision
+    }
+
+    /// In pf's order: interface, direction, family, protocol, addresses, ports, then what is seldom given.
+    fn matches(&self, rule: &Filter, question: &Question<'_>, tag: Tag) -> bool {
+        let packet = question.packet;
+        let tuple = &packet.tuple;
+        rule.interfaces.contains(question.interface)
+            && rule.direction.is_none_or(|direction| direction == question.direction)
+            && rule.af.is_none_or(|af| af == tuple.af)
+            && rule.proto.is_none_or(|proto| proto == tuple.proto)
+            && rule.from.accepts_address(tuple.af, tuple.src, &self.tables, question.fib)
+            && rule.to.accepts_address(tuple.af, tuple.dst, &self.tables, question.fib)
+            && ports_match(rule, packet)
+            && transport_matches(rule, packet)
+            && rule.tagged.is_none_or(|(wanted, negated)| (wanted == Some(tag)) != negated)
+    }
+}
+
+fn ports_match(rule: &Filter, packet: &Packet) -> bool {
+    match packet.tuple.proto {
+        Proto::TCP | Proto::UDP | Proto::SCTP if packet.transport != Transport::Fragment => {
+            rule.from.port.accepts(packet.tuple.sport) && rule.to.port.accepts(packet.tuple.dport)
+        }
+        _ => true,
+    }
+}
+
+fn transport_matches(rule: &Filter, packet: &Packet) -> bool {
+    if rule.fragment {
+        return packet.transport == Transport::Fragment;
+    }
+    match packet.transport {
+        Transport::Tcp(segment) => flags_match(rule, segment.flags),
+        Transport::IcmpQuery { kind, code } => {
+            icmp_matches(rule, kind, code) && !is_reply_to_keep(rule, packet, kind)
+        }
+        Transport::IcmpError { kind, code, .. } | Transport::IcmpOther { kind, code } => {
+            icmp_matches(rule, kind, code)
+        }
+        Transport::Udp | Transport::Fragment | Transport::Other => true,
+    }
+}
+
+/// `flags S/SA` looks at TCP only; a rule without `proto` still passes other protocols.
+fn flags_match(rule: &Filter, flags: TcpFlags) -> bool {
+    rule.flags.is_none_or(|wanted| wanted.accepts(flags))
+}
+
+fn icmp_matches(rule: &Filter, kind: u8, code: u8) -> bool {
+    rule.icmp.is_none_or(|wanted| wanted.kind == kind && wanted.code.is_none_or(|own| own == code))
+}
+
+/// An ICMP reply never makes a state, so a rule that keeps state does not match it, unless it is `sloppy`.
+fn is_reply_to_keep(rule: &Filter, packet: &Packet, kind: u8) -> bool {
+    rule.state != StateMode::None && !rule.slot.sloppy && !is_request(packet.tuple.af, kind)
+}
+
+/// Echo, timestamp, information and address mask requests (RFC 792, RFC 950, RFC 4443).
+const fn is_request(af: Af, kind: u8) -> bool {
+    match af {
+        Af::Inet => matches!(kind, 8 | 13 | 15 | 17),
+        Af::Inet6 => kind == 128,
+    }
+}

@@ -1,0 +1,74 @@
+//! What becomes of a frame. Every frame ends as exactly one of these.
+
+use core::net::IpAddr;
+
+use ruleset::Reason;
+
+use crate::fib::InterfaceId;
+
+/// Which side of an interface a frame came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The wire: the port received it.
+    Wire,
+    /// The host: the kernel sent it on the host interface.
+    Host,
+}
+
+/// Where a burst came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// Its side.
+    pub source: Source,
+}
+
+/// A worker, by number from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u16);
+
+/// What becomes of a frame, already rewritten for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fate {
+    /// Onto the wire of this interface.
+    Transmit(InterfaceId),
+    /// To the host, through this interface's host side.
+    Host(InterfaceId),
+    /// Kept until the next hop's Ethernet address is known, then onto the wire with
+    /// [`rewrite::set_link`](crate::rewrite).
+    Hold {
+        /// The interface that it will leave by.
+        interface: InterfaceId,
+        /// Whose Ethernet address is missing.
+        next_hop: IpAddr,
+    },
+    /// To the worker that owns its flow, untouched.
+    HandOff(WorkerId),
+    /// Nowhere.
+    Drop(Reason),
+}
+
+/// A packet that the firewall made itself, out of one that it dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Created {
+    /// A RST, or a challenge ACK.
+    Rst,
+    /// An ICMP error.
+    Icmp,
+}
+
+impl Created {
+    /// Every kind, in counter order.
+    pub const ALL: [Self; 2] = [Self::Rst, Self::Icmp];
+
+    /// The name in counters and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rst => "rst",
+            Self::Icmp => "icmp",
+        }
+    }
+}

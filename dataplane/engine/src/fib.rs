@@ -1,0 +1,253 @@
+//! The forwarding base: interfaces, routes and neighbours as one immutable snapshot.
+//!
+//! Overview: the shell learns addresses, routes and neighbours from the kernel and builds a [`Fib`] of them; a burst is
+//! forwarded with one snapshot. Life cycle: built by a service thread, replaced as a whole; `epoch` tells two apart, so
+//! that what a connection has cached of it is known to be stale. Ownership: nobody mutates a snapshot.
+//! Bounds: interfaces and next hops are numbered with 16 bits.
+
+use core::net::IpAddr;
+
+use hashbrown::HashMap;
+use ruleset::Lpm;
+use wire::{Af, Mac};
+
+use crate::{Address, Zone};
+
+/// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u16);
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address itself.
+    pub address: IpAddr,
+    /// Length of its network's prefix, in bits.
+    pub prefix: u8,
+}
+
+/// An interface of the firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, as rules use it.
+    pub name: String,
+    /// The groups that it belongs to.
+    pub groups: Vec<String>,
+    /// The Ethernet address that it answers to.
+    pub mac: Mac,
+    /// The largest IP datagram that it sends, in bytes.
+    pub mtu: u16,
+    /// Its addresses, primary ones first.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The routing domain that it belongs to.
+    pub zone: Zone,
+    /// True if frames can be sent on it.
+    pub up: bool,
+}
+
+impl Interface {
+    /// Its first address of a family that is not link-local, else any: what its own ICMP errors are sent from.
+    pub fn source_address(&self, af: Af) -> Option<Address> {
+        let of_family =
+            || self.addresses.iter().map(|own| own.address).filter(|address| Af::of(address) == af);
+        of_family().find(|address| !is_link_local(address)).or_else(|| of_family().next()).map(Address::from)
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Where packets for a prefix go next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The interface that they leave by.
+    pub interface: InterfaceId,
+    /// The gateway; `None` if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What a route says of its prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The host itself.
+    Host,
+    /// Every station of a link, the host among them.
+    Broadcast,
+    /// One of these next hops, chosen by the flow's hash. Never empty.
+    Forward(Vec<NextHop>),
+    /// Nowhere, silently.
+    Blackhole,
+    /// Nowhere; the sender is told that the destination is unreachable.
+    Unreachable,
+    /// Nowhere; the sender is told that it is prohibited.
+    Prohibit,
+}
+
+/// A route, as the shell learns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The prefix's address.
+    pub prefix: IpAddr,
+    /// Its length in bits.
+    pub length: u8,
+    /// Where it leads.
+    pub route: Route,
+}
+
+/// A neighbour whose Ethernet address is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// The interface that it is on.
+    pub interface: InterfaceId,
+    /// Its IP address.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: Mac,
+}
+
+/// What the forwarding base says of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// The host itself.
+    Host,
+    /// Out of an interface.
+    Forward {
+        /// The interface.
+        interface: InterfaceId,
+        /// The next hop's address: the gateway, or the destination itself.
+        next_hop: IpAddr,
+        /// The next hop's Ethernet address, if it is known.
+        mac: Option<Mac>,
+    },
+    /// Dropped silently.
+    Blackhole,
+    /// No route, or one that says unreachable.
+    Unreachable,
+    /// A route that says prohibited.
+    Prohibit,
+}
+
+/// Interfaces, routes and neighbours.
+#[derive(Clone, Debug)]
+pub struct Fib {
+    epoch: u32,
+    interfaces: Vec<Interface>,
+    routes: [Lpm<Route>; 2],
+    neighbors: HashMap<(InterfaceId, IpAddr), Mac>,
+}
+
+const fn family_index(af: Af) -> usize {
+    match af {
+        Af::Inet => 0,
+        Af::Inet6 => 1,
+    }
+}
+
+impl Fib {
+    /// A snapshot of what the shell knows. The interfaces' own addresses and their IPv4 broadcast addresses become
+    /// routes to the host without being listed. Routes and neighbours of unknown interfaces are left out.
+    pub fn new(
+        epoch: u32,
+        interfaces: Vec<Interface>,
+        routes: impl IntoIterator<Item = RouteEntry>,
+        neighbors: impl IntoIterator<Item = Neighbor>,
+    ) -> Self {
+        let mut fib = Self {
+            epoch,
+            interfaces,
+            routes: [Lpm::new(Af::Inet), Lpm::new(Af::Inet6)],
+            neighbors: HashMap::new(),
+        };
+        for entry in routes {
+            fib.add_route(entry);
+        }
+        fib.add_host_routes();
+        for neighbor in
+            neighbors.into_iter().filter(|neighbor| usize::from(neighbor.interface.0) < fib.interfaces.len())
+        {
+            fib.neighbors.insert((neighbor.interface, neighbor.address), neighbor.mac);
+        }
+        fib
+    }
+
+    fn add_route(&mut self, mut entry: RouteEntry) {
+        if let Route::Forward(hops) = &mut entry.route {
+            let known = self.interfaces.len();
+            hops.retain(|hop| usize::from(hop.interface.0) < known);
+            if hops.is_empty() {
+                return;
+            }
+        }
+        let trie = &mut self.routes[family_index(Af::of(&entry.prefix))];
+        trie.insert(Address::from(entry.prefix).0, entry.length, entry.route);
+    }
+
+    fn add_host_routes(&mut self) {
+        for interface in &self.interfaces {
+            for own in &interface.addresses {
+                let af = Af::of(&own.address);
+                let trie = &mut self.routes[family_index(af)];
+                let address = Address::from(own.address);
+                trie.insert(address.0, af.bits(), Route::Host);
+                // A /31 or /32 has no broadcast address (RFC 3021).
+                if af == Af::Inet && own.prefix < 31 {
+                    let host_bits = u32::MAX.checked_shr(u32::from(own.prefix)).unwrap_or(0);
+                    trie.insert(u128::from(address.v4() | host_bits), 32, Route::Broadcast);
+                }
+            }
+        }
+    }
+
+    /// Tells two snapshots apart.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Every interface, by number.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// The interface of this number.
+    #[inline]
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(usize::from(id.0))
+    }
+
+    /// The path to a destination; `hash` chooses among equal next hops, so that a flow keeps to one.
+    #[inline]
+    pub fn lookup(&self, af: Af, destination: Address, hash: u64) -> Path {
+        match self.routes[family_index(af)].lookup(destination.0) {
+            Some(Route::Host | Route::Broadcast) => Path::Host,
+            Some(Route::Forward(hops)) => {
+                let hop = &hops[(hash % hops.len() as u64) as usize];
+                let next_hop = hop.gateway.unwrap_or_else(|| destination.to_ip(af));
+                let mac = self.neighbor(hop.interface, &next_hop);
+                Path::Forward { interface: hop.interface, next_hop, mac }
+            }
+            Some(Route::Blackhole) => Path::Blackhole,
+            Some(Route::Prohibit) => Path::Prohibit,
+            Some(Route::Unreachable) | None => Path::Unreachable,
+        }
+    }
+
+    /// The Ethernet address of a neighbour, if it is known.
+    #[inline]
+    pub fn neighbor(&self, interface: InterfaceId, address: &IpAddr) -> Option<Mac> {
+        self.neighbors.get(&(interface, *address)).copied()
+    }
+
+    /// True if the address is one of the firewall's own.
+    pub fn is_own(&self, af: Af, address: Address) -> bool {
+        matches!(self.routes[family_index(af)].get(address.0, af.bits()), Some(Route::Host))
+    }
+
+    /// True if the address is the broadcast address of one of the firewall's networks.
+    pub fn is_broadcast(&self, af: Af, address: Address) -> bool {
+        matches!(self.routes[family_index(af)].get(address.0, af.bits()), Some(Route::Broadcast))
+    }
+}

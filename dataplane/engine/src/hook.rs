@@ -1,0 +1,413 @@
+//! pf's two hooks: a packet entering or leaving an interface meets its state, or the rules.
+//!
+//! Overview: [`Shard::hook`] finds the state and checks the packet against it without changing it, or asks the rules and
+//! makes a state. What the check would change is returned as a [`Pending`] update, which the caller commits once the packet
+//! has passed everything else: check, gates, commit. Creation commits here, per hook, as in pf: a state whose packet is
+//! blocked later stays.
+//!
+//! Deviation: where both hooks share a record, pf commits the first state even if the packet then dies; here nothing is
+//! committed (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
+
+use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
+use wire::{Af, Proto};
+
+use crate::eval::{Decision, Question, Tag};
+use crate::fate::WorkerId;
+use crate::fib::InterfaceId;
+use crate::packet::{Packet, Transport, Tuple};
+use crate::reply::Problem;
+use crate::shard::{Shard, View};
+use crate::state::{Class, Full, Key, KeyHash, NewRecord, RecordId, Side};
+use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
+
+/// What a refused packet's sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Silence,
+    /// `return-rst`: a RST by RFC 9293, with this time to live (0 for the default).
+    Rst {
+        ttl: u8,
+    },
+    /// A RST with this sequence number, for a handshake that got out of step.
+    RstWith(wire::Seq),
+    /// A challenge ACK (RFC 5961 §4) in the name of the other end.
+    Challenge {
+        seq: wire::Seq,
+        ack: wire::Seq,
+    },
+    /// `return-icmp`: from the packet's own destination.
+    Unreachable {
+        code: u8,
+    },
+    /// The router's own error, from its address on the interface where the packet arrived.
+    Router(Problem),
+}
+
+/// Why a packet goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Refused {
+        reason: Reason,
+        answer: Answer,
+    },
+    /// Another worker owns the flow.
+    HandOff(WorkerId),
+}
+
+impl Stop {
+    pub const fn silent(reason: Reason) -> Self {
+        Self::Refused { reason, answer: Answer::Silence }
+    }
+
+    pub const fn router(reason: Reason, problem: Problem) -> Self {
+        Self::Refused { reason, answer: Answer::Router(problem) }
+    }
+}
+
+/// What identifies a packet's connection, worked out once for both hooks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    pub key: Key,
+    pub hash: KeyHash,
+    /// The side that the packet comes from.
+    pub sender: Side,
+}
+
+/// A packet on its way through the hooks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passage {
+    pub packet: Packet,
+    pub flow: Flow,
+    /// The tag that it carries.
+    pub tag: Tag,
+}
+
+/// What a checked packet will do to its state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    record: RecordId,
+    /// What the ends become, the sender first; `None` for what only counts.
+    peers: Option<(Peer, Peer)>,
+    /// The new time-out class; `None` leaves the timer alone.
+    refresh: Option<Timeout>,
+}
+
+/// What a packet that passed a hook met there.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) enum Passed {
+    /// A state, which waits for the commit.
+    State(Pending),
+    /// The state that the other hook has checked: one record has both faces.
+    Shared,
+    /// A state was made, and has counted the packet.
+    Made(RecordId),
+    /// A rule without state, or an interface that is skipped.
+    Stateless,
+}
+
+impl Passed {
+    const fn record(&self) -> Option<RecordId> {
+        match self {
+            Self::State(pending) => Some(pending.record),
+            Self::Made(record) => Some(*record),
+            Self::Shared | Self::Stateless => None,
+        }
+    }
+}
+
+/// The tuple by which a packet's state is found: an ICMP error belongs to the flow that it quotes, and travels against it.
+pub(crate) const fn flow_tuple(packet: &Packet) -> Tuple {
+    match packet.transport {
+        Transport::IcmpError { quoted, .. } => quoted.tuple.reverse(),
+        _ => packet.tuple,
+    }
+}
+
+impl Shard {
+    /// Takes a packet through one hook. `first` is what it met at the other hook in this pass, if it was there.
+    pub(crate) fn hook(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage,
+        direction: Direction,
+        interface: InterfaceId,
+        first: Option<&Passed>,
+    ) -> Result<Passed, Stop> {
+        let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
+        if root.skips(interface) {
+            return Ok(Passed::Stateless);
+        }
+        if passage.packet.transport == Transport::Fragment {
+            return Err(Stop::silent(Reason::Fragment));
+        }
+        let side = match direction {
+            Direction::In => passage.flow.sender,
+            Direction::Out => passage.flow.sender.other(),
+        };
+        let expiry = view.expiry(root);
+        let earlier = first.and_then(Passed::record);
+        if let (Some(Passed::State(pending)), Some(record)) = (first, earlier)
+            && pending.record == record
+            && self.connections.has_face(record, side, interface, &expiry)
+        {
+            return self.share(passage, record, side);
+        }
+        match self.find(view, passage, side, interface, earlier) {
+            Some(record) => match self.check(passage, record, side)? {
+                Some(pending) => Ok(Passed::State(pending)),
+                None => {
+                    // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
+                    let removed = self.connections.remove_face(record, side, passage.flow.hash);
+                    self.counters.removals += u64::from(removed);
+                    self.admit(view, passage, direction, interface, side, first)
+                }
+            },
+            None => self.admit(view, passage, direction, interface, side, first),
+        }
+    }
+
+    /// The second hook of a record that has both faces: tracking is done, what is the face's own is not.
+    fn share(&self, passage: &mut Passage, record: RecordId, side: Side) -> Result<Passed, Stop> {
+        self.gate_face(passage, record, side)?;
+        Ok(Passed::Shared)
+    }
+
+    fn find(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage,
+        side: Side,
+        interface: InterfaceId,
+        earlier: Option<RecordId>,
+    ) -> Option<RecordId> {
+        let root = view.root?;
+        let expiry = view.expiry(root);
+        self.counters.searches += 1;
+        let twin = earlier.and_then(|record| self.connections.twin(record));
+        if let Some(twin) = twin.filter(|twin| self.connections.has_face(*twin, side, interface, &expiry)) {
+            return Some(twin);
+        }
+        let Flow { key, hash, .. } = &passage.flow;
+        self.connections.find(key, *hash, side, interface, &expiry, &mut self.counters.removals)
+    }
+
+    /// What belongs to a face rather than to the connection: IP options, and the tag that it puts on its packets.
+    fn gate_face(&self, passage: &mut Passage, record: RecordId, side: Side) -> Result<(), Stop> {
+        let Some(class) = self.connections.face(record, side) else { return Ok(()) };
+        if passage.packet.options && !class.rule.allow_opts {
+            return Err(Stop::silent(Reason::IpOption));
+        }
+        if class.tag != Tag::default() {
+            passage.tag = class.tag;
+        }
+        Ok(())
+    }
+
+    /// Checks a packet against its state. `None`: the state has finished and the packet begins a new connection.
+    fn check(
+        &mut self,
+        passage: &mut Passage,
+        record: RecordId,
+        side: Side,
+    ) -> Result<Option<Pending>, Stop> {
+        let sender = passage.flow.sender;
+        let (from, to) = self.connections.peers(record, sender);
+        let sloppy = self.connections.face(record, side).is_some_and(|class| class.rule.sloppy);
+        let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
+        let packet = &passage.packet;
+        let pending = match packet.transport {
+            Transport::Tcp(segment) => match track::tcp(&from, &to, &segment, mode) {
+                TcpOutcome::Pass { from, to, refresh, .. } => {
+                    Pending { record, peers: Some((from, to)), refresh }
+                }
+                TcpOutcome::Reuse => return Ok(None),
+                TcpOutcome::Challenge { seq, ack } => {
+                    let answer = Answer::Challenge { seq, ack };
+                    return Err(Stop::Refused { reason: Reason::Challenge, answer });
+                }
+                TcpOutcome::Mismatch { from: reset_peer, reset, .. } => {
+                    if let Some(peer) = reset_peer {
+                        self.connections.set_peers(record, sender, &(peer, to));
+                    }
+                    let answer = reset.map_or(Answer::Silence, Answer::RstWith);
+                    return Err(Stop::Refused { reason: Reason::StateMismatch, answer });
+                }
+            },
+            Transport::IcmpError { quoted, .. } => {
+                check_icmp_error(packet, &quoted.tuple)?;
+                if quoted.tuple.proto == Proto::TCP {
+                    // The quoted segment was sent by the end that the error goes to.
+                    track::icmp_error(&to, &from, quoted.seq, mode)
+                        .map_err(|_| Stop::silent(Reason::StateMismatch))?;
+                }
+                Pending { record, peers: None, refresh: None }
+            }
+            _ => {
+                let (from_state, to_state, timeout) =
+                    datagram(packet.tuple.proto).follow(from.state, to.state);
+                let peers = (Peer { state: from_state, ..from }, Peer { state: to_state, ..to });
+                Pending { record, peers: Some(peers), refresh: Some(timeout) }
+            }
+        };
+        self.gate_face(passage, record, side)?;
+        Ok(Some(pending))
+    }
+
+    /// Does what a check has found, and counts the packet.
+    pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage, passed: &Passed) {
+        let Passed::State(pending) = passed else { return };
+        let sender = passage.flow.sender;
+        if let Some(peers) = &pending.peers {
+            self.connections.set_peers(pending.record, sender, peers);
+        }
+        if let Some(timeout) = pending.refresh {
+            self.connections.refresh(pending.record, timeout, view.sixteenths());
+        }
+        self.connections.count(pending.record, sender, passage.packet.length());
+    }
+
+    /// A packet without a state meets the rules.
+    #[cold]
+    #[inline(never)]
+    fn admit(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage,
+        direction: Direction,
+        interface: InterfaceId,
+        side: Side,
+        first: Option<&Passed>,
+    ) -> Result<Passed, Stop> {
+        let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
+        // Only the home of a flow makes its states.
+        let home = self.hashing.home(passage.flow.hash);
+        if home != self.worker {
+            return Err(Stop::HandOff(home));
+        }
+        let packet = &passage.packet;
+        let question = Question { packet, direction, interface, tag: passage.tag, fib: view.fib };
+        let decision = root.decide(&question);
+        self.rule_totals.count_walk(root, decision.ended_at);
+        passage.tag = decision.tag;
+        if let Action::Block(reply) = decision.action {
+            self.rule_totals.count_packet(&decision, packet.length());
+            return Err(Stop::Refused { reason: Reason::Match, answer: answer_to(reply, packet) });
+        }
+        if packet.options && !decision.slot.allow_opts {
+            return Err(Stop::silent(Reason::IpOption));
+        }
+        if decision.state == StateMode::None
+            || matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. })
+        {
+            self.rule_totals.count_packet(&decision, packet.length());
+            return Ok(Passed::Stateless);
+        }
+        self.make_state(view, passage, &decision, direction, interface, side, first)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that a state is made of")]
+    fn make_state(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage,
+        decision: &Decision<'_>,
+        direction: Direction,
+        interface: InterfaceId,
+        side: Side,
+        first: Option<&Passed>,
+    ) -> Result<Passed, Stop> {
+        let class = Class {
+            rule: decision.slot.clone(),
+            interface: decision.if_bound.then_some(interface),
+            direction,
+            tag: passage.tag,
+        };
+        let limit = view.state_limit().min(self.connections.capacity());
+        self.counters.inserts += 1;
+        if let Some(Passed::Made(record)) = first
+            && self.may_share(*record, side, &class)
+        {
+            self.connections.add_face(*record, side, class, limit).map_err(|full| self.no_state(full))?;
+            return Ok(Passed::Shared);
+        }
+        let (from, to, timeout) = open(&passage.packet);
+        let new = NewRecord {
+            key: &passage.flow.key,
+            hash: passage.flow.hash,
+            sender: passage.flow.sender,
+            side,
+            class,
+            peers: (from, to),
+            timeout,
+            now: view.sixteenths(),
+            twin: first.and_then(Passed::record),
+        };
+        let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
+        self.connections.count(record, passage.flow.sender, passage.packet.length());
+        Ok(Passed::Made(record))
+    }
+
+    /// One record stands for both of pf's states only where both would track the same packets in the same way.
+    fn may_share(&self, record: RecordId, side: Side, class: &Class) -> bool {
+        let free = self.connections.face(record, side).is_none();
+        free && self
+            .connections
+            .face(record, side.other())
+            .is_some_and(|other| other.rule.sloppy == class.rule.sloppy)
+    }
+
+    /// No state could be made: the insertion that was counted did not happen.
+    fn no_state(&mut self, full: Full) -> Stop {
+        self.counters.inserts -= 1;
+        Stop::silent(match full {
+            Full::Limit | Full::Classes => Reason::Memory,
+            Full::Index => Reason::ShardFull,
+        })
+    }
+}
+
+/// An ICMP error goes to the sender of the packet that it quotes, or it is forged (CVE-2019-5598).
+fn check_icmp_error(packet: &Packet, quoted: &Tuple) -> Result<(), Stop> {
+    if packet.tuple.dst == quoted.src { Ok(()) } else { Err(Stop::silent(Reason::IcmpMismatch)) }
+}
+
+fn datagram(proto: Proto) -> Datagram {
+    match proto {
+        Proto::UDP => Datagram::Udp,
+        Proto::ICMP | Proto::ICMP6 => Datagram::Icmp,
+        _ => Datagram::Other,
+    }
+}
+
+fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
+    match packet.transport {
+        Transport::Tcp(segment) => track::open_tcp(&segment),
+        _ => {
+            let (from, to, timeout) = datagram(packet.tuple.proto).open();
+            (Peer { state: from, ..Peer::default() }, Peer { state: to, ..Peer::default() }, timeout)
+        }
+    }
+}
+
+/// What pf.conf(5) `block` tells the sender of this packet.
+fn answer_to(reply: BlockReply, packet: &Packet) -> Answer {
+    let unreachable = |code: Option<u8>| code.map_or(Answer::Silence, |code| Answer::Unreachable { code });
+    let is_tcp = matches!(packet.transport, Transport::Tcp(_));
+    match reply {
+        BlockReply::Drop => Answer::Silence,
+        BlockReply::Rst { ttl } if is_tcp => Answer::Rst { ttl },
+        BlockReply::Rst { .. } => Answer::Silence,
+        BlockReply::Return(_) if is_tcp => Answer::Rst { ttl: 0 },
+        BlockReply::Return(codes) => Answer::Unreachable {
+            code: match packet.tuple.af {
+                Af::Inet => codes.code,
+                Af::Inet6 => codes.code6,
+            },
+        },
+        BlockReply::Icmp { code, code6 } => match packet.tuple.af {
+            Af::Inet => unreachable(code),
+            Af::Inet6 => unreachable(code6),
+        },
+    }
+}

@@ -1,0 +1,439 @@
+//! One worker's share of the firewall: its connections, and the path of a packet.
+//!
+//! Overview: [`Shard::process`] decides every frame of a burst. A frame from the wire goes through the IN hook, is routed,
+//! and goes through the OUT hook; what is for the host meets the IN hook only, what the host sends the OUT hook only. The
+//! state is checked at the hooks and committed once, when nothing can refuse the packet any more; the frame is rewritten
+//! last, so that a refused packet is still as its sender sent it and can be turned into its answer.
+//! Life cycle: made at the start with all its memory. Ownership: one worker.
+//! Bounds: at most [`BURST`] frames a call; a frame is worked on once.
+
+use core::net::IpAddr;
+
+use ruleset::{Direction, Limit, Reason, StateView};
+use wire::{Af, EtherType, Mac};
+
+use crate::Address;
+use crate::counters::Counters;
+use crate::entropy::Entropy;
+use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
+use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
+use crate::fib::{Fib, Interface, InterfaceId, Path};
+use crate::frame::Frame;
+use crate::hook::{Answer, Flow, Passage, Passed, Stop, flow_tuple};
+use crate::packet::{Packet, Transport};
+use crate::parse::{NonIp, Parsed, parse};
+use crate::reply::{self, Endpoints, NoReply, Problem};
+use crate::rewrite;
+use crate::state::{Connections, Expiry, Hashing, Key, Sixteenths};
+use crate::tick::Tick;
+use crate::track;
+
+/// The most frames that are processed at once.
+pub const BURST: usize = 64;
+
+/// What a burst is processed with: one moment, one ruleset, one forwarding base.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The time of the burst.
+    pub now: Tick,
+    /// The committed ruleset; without one nothing is forwarded.
+    pub root: Option<&'a Root>,
+    /// Interfaces, routes, neighbours.
+    pub fib: &'a Fib,
+}
+
+impl View<'_> {
+    pub(crate) const fn sixteenths(&self) -> Sixteenths {
+        Sixteenths::of(self.now)
+    }
+
+    pub(crate) const fn expiry<'r>(&self, root: &'r Root) -> Expiry<'r> {
+        Expiry { now: self.sixteenths(), options: &root.ruleset().options }
+    }
+
+    pub(crate) fn state_limit(&self) -> u32 {
+        self.root.map_or(0, |root| root.ruleset().options.limits.get(Limit::States))
+    }
+}
+
+/// What a shard is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// The worker that owns it.
+    pub worker: WorkerId,
+    /// How many workers there are.
+    pub workers: u16,
+    /// The most states it can hold, counted as pf counts them: two for a forwarded connection.
+    pub max_states: u32,
+    /// How many interfaces there are.
+    pub interfaces: usize,
+    /// The secret of the connection hash: drawn anew at each start, the same for all workers.
+    pub key: [u64; 2],
+}
+
+/// One worker's share of the firewall.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) worker: WorkerId,
+    pub(crate) hashing: Hashing,
+    pub(crate) connections: Connections,
+    pub(crate) counters: Counters,
+    pub(crate) rule_totals: RuleTotals,
+}
+
+impl Shard {
+    /// A shard without connections; all memory is taken here.
+    pub fn new(config: ShardConfig) -> Self {
+        Self {
+            worker: config.worker,
+            hashing: Hashing::new(config.key, config.workers),
+            connections: Connections::new(config.max_states, config.worker.0),
+            counters: Counters::new(config.interfaces),
+            rule_totals: RuleTotals::default(),
+        }
+    }
+
+    /// Decides a burst that arrived at one place. Each frame is rewritten in place for its fate, in the order given.
+    /// `frames` and `fates` are of the same length, at most [`BURST`].
+    pub fn process<F: Frame, E: Entropy>(
+        &mut self,
+        view: &View<'_>,
+        _entropy: &mut E,
+        arrival: Arrival,
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) {
+        debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
+        for (frame, fate) in frames.iter_mut().zip(fates) {
+            *fate = self.decide(view, arrival, frame);
+        }
+    }
+
+    fn decide<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &mut F) -> Fate {
+        let Some(own) = view.fib.interface(arrival.interface) else {
+            return self.drop(arrival, Reason::PortDown);
+        };
+        match parse(frame.bytes(), own.zone, frame.ip_checksum()) {
+            Err(reason) => self.drop(arrival, reason),
+            Ok(Parsed::NonIp(other)) => match link_fate(arrival, &other, destination(frame.bytes()), own.mac)
+            {
+                Ok(fate) => fate,
+                Err(reason) => self.drop(arrival, reason),
+            },
+            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet),
+        }
+    }
+
+    fn decide_ip<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        own: &Interface,
+        frame: &mut F,
+        packet: Packet,
+    ) -> Fate {
+        let mut passage = match self.begin(view, frame, packet) {
+            Ok(passage) => passage,
+            Err(reason) => return self.drop(arrival, reason),
+        };
+        let decided = match arrival.source {
+            Source::Wire => self.from_wire(view, arrival.interface, own, frame, &mut passage),
+            Source::Host => self.from_host(view, arrival.interface, &mut passage),
+        };
+        match decided {
+            Ok(fate) => fate,
+            Err(Stop::HandOff(worker)) => {
+                self.counters.handed_off += 1;
+                Fate::HandOff(worker)
+            }
+            Err(Stop::Refused { reason, answer }) => {
+                self.refuse(view, arrival, frame, &passage.packet, reason, answer)
+            }
+        }
+    }
+
+    /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
+    fn begin<F: Frame>(&self, view: &View<'_>, frame: &mut F, mut packet: Packet) -> Result<Passage, Reason> {
+        if view.root.is_none() {
+            return Err(Reason::NoRules);
+        }
+        if packet.tuple.src == packet.tuple.dst {
+            return Err(Reason::Martian);
+        }
+        if let Transport::Tcp(segment) = &mut packet.transport {
+            let flags = track::sanity(segment.flags).map_err(|_| Reason::Normalize)?;
+            if flags != segment.flags {
+                segment.flags = flags;
+                rewrite::set_tcp_flags(frame, &packet, flags);
+            }
+        }
+        let (key, sender) = Key::of(&flow_tuple(&packet));
+        let hash = self.hashing.hash(&key);
+        Ok(Passage { packet, flow: Flow { key, hash, sender }, tag: Tag::default() })
+    }
+
+    /// A packet that a port received: IN hook, route, OUT hook.
+    fn from_wire<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        interface: InterfaceId,
+        own: &Interface,
+        frame: &mut F,
+        passage: &mut Passage,
+    ) -> Result<Fate, Stop> {
+        let packet = passage.packet;
+        if !packet.group_frame && destination(frame.bytes()) != own.mac {
+            return Err(Stop::silent(Reason::NotOurs));
+        }
+        if is_martian(&packet) {
+            return Err(Stop::silent(Reason::Martian));
+        }
+        let entered = self.hook(view, passage, Direction::In, interface, None)?;
+        match route(view.fib, &packet, passage.flow.hash.0)? {
+            Route::Host => {
+                self.commit(view, passage, &entered);
+                Ok(Fate::Host(interface))
+            }
+            Route::Out(out) => self.forward(view, frame, passage, &entered, out),
+        }
+    }
+
+    /// A packet that the host sends: the kernel has routed it and written its Ethernet header.
+    fn from_host(
+        &mut self,
+        view: &View<'_>,
+        interface: InterfaceId,
+        passage: &mut Passage,
+    ) -> Result<Fate, Stop> {
+        let left = self.hook(view, passage, Direction::Out, interface, None)?;
+        self.commit(view, passage, &left);
+        Ok(Fate::Transmit(interface))
+    }
+
+    fn forward<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        frame: &mut F,
+        passage: &mut Passage,
+        entered: &Passed,
+        out: Out,
+    ) -> Result<Fate, Stop> {
+        gate_forwarding(&passage.packet)?;
+        let Some(link) = view.fib.interface(out.interface).filter(|link| link.up) else {
+            return Err(Stop::silent(Reason::PortDown));
+        };
+        let left = self.hook(view, passage, Direction::Out, out.interface, Some(entered))?;
+        if passage.packet.length() > u32::from(link.mtu) {
+            let mtu = u32::from(link.mtu);
+            return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
+        }
+        self.commit(view, passage, entered);
+        self.commit(view, passage, &left);
+        rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
+        rewrite::set_link(frame, link.mac, out.mac.unwrap_or_default());
+        Ok(match out.mac {
+            Some(_) => Fate::Transmit(out.interface),
+            None => Fate::Hold { interface: out.interface, next_hop: out.next_hop },
+        })
+    }
+
+    /// Drops a packet for a reason, and turns it into its answer where one is due.
+    #[cold]
+    fn refuse<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        packet: &Packet,
+        reason: Reason,
+        answer: Answer,
+    ) -> Fate {
+        let endpoints = endpoints(view.fib, arrival, packet);
+        let own =
+            || view.fib.interface(arrival.interface).and_then(|own| own.source_address(packet.tuple.af));
+        let (kind, answered) = match answer {
+            Answer::Silence => return self.drop(arrival, reason),
+            Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
+            Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
+            Answer::Challenge { seq, ack } => {
+                (Created::Rst, reply::challenge_ack(frame, packet, endpoints, seq, ack, 0))
+            }
+            Answer::Unreachable { code } => (
+                Created::Icmp,
+                reply::icmp_error(frame, packet, endpoints, None, Problem::Unreachable { code }),
+            ),
+            // A router without an address of the family has nothing to answer from.
+            Answer::Router(problem) => match own() {
+                Some(source) => {
+                    (Created::Icmp, reply::icmp_error(frame, packet, endpoints, Some(source), problem))
+                }
+                None => return self.drop(arrival, reason),
+            },
+        };
+        match answered {
+            Ok(()) => {
+                self.counters.drop_packet(arrival.interface, reason);
+                self.counters.create(kind);
+                match arrival.source {
+                    Source::Wire => Fate::Transmit(arrival.interface),
+                    Source::Host => Fate::Host(arrival.interface),
+                }
+            }
+            Err(NoReply::Checksum) => self.drop(arrival, Reason::ProtoCksum),
+            Err(_) => self.drop(arrival, reason),
+        }
+    }
+
+    fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
+        self.counters.drop_packet(arrival.interface, reason);
+        Fate::Drop(reason)
+    }
+
+    /// Looks for expired states among the next `most` records, and removes them. Returns how many states went.
+    pub fn expire(&mut self, view: &View<'_>, most: usize) -> u64 {
+        let Some(root) = view.root else { return 0 };
+        let removed = self.connections.sweep(most, &view.expiry(root), &self.hashing);
+        self.counters.removals += removed;
+        removed
+    }
+
+    /// What was counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What was counted, for the shell to add what it had to drop itself.
+    pub const fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// How many states there are, as pf counts them.
+    pub const fn states(&self) -> u32 {
+        self.connections.faces()
+    }
+
+    /// Shows the states of up to `most` records from `cursor` on, and moves it; `u32::MAX` is the end.
+    pub fn dump(&self, view: &View<'_>, cursor: &mut u32, most: usize, sink: &mut dyn FnMut(StateView)) {
+        let Some(root) = view.root else {
+            *cursor = u32::MAX;
+            return;
+        };
+        let end = cursor.saturating_add(most as u32).min(self.connections.capacity());
+        for number in *cursor..end {
+            self.connections.views(number, root, view.fib, &view.expiry(root), sink);
+        }
+        *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
+    }
+
+    /// What each rule of the live ruleset has done, by number.
+    pub fn rule_usage(&self, root: &Root) -> Vec<RuleUsage> {
+        let mut usage = self.rule_totals.usage(root);
+        for (slot, states, counted) in self.connections.usage() {
+            let Some(rule) = root.number_of(slot).and_then(|number| usage.get_mut(number as usize)) else {
+                continue;
+            };
+            rule.states += u64::from(states);
+            rule.packets += counted.packets;
+            rule.bytes += counted.bytes;
+        }
+        root.add_retired(&mut usage);
+        usage
+    }
+}
+
+/// Where a routed packet leaves.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    interface: InterfaceId,
+    next_hop: IpAddr,
+    mac: Option<Mac>,
+}
+
+enum Route {
+    Host,
+    Out(Out),
+}
+
+fn route(fib: &Fib, packet: &Packet, hash: u64) -> Result<Route, Stop> {
+    let tuple = &packet.tuple;
+    // Multicast is never forwarded: it is for the host, or for nobody.
+    if is_group(tuple.af, tuple.dst) {
+        return Ok(Route::Host);
+    }
+    // RFC 792 and RFC 4443 §3.1: no route 3/0 and 1/0, prohibited 3/13 and 1/1.
+    let unreachable = |code, code6| {
+        let code = if tuple.af == Af::Inet { code } else { code6 };
+        Err(Stop::router(Reason::NoRoute, Problem::Unreachable { code }))
+    };
+    match fib.lookup(tuple.af, tuple.dst, hash) {
+        Path::Host => Ok(Route::Host),
+        Path::Forward { interface, next_hop, mac } => Ok(Route::Out(Out { interface, next_hop, mac })),
+        Path::Blackhole => Err(Stop::silent(Reason::NoRoute)),
+        Path::Unreachable => unreachable(0, 0),
+        Path::Prohibit => unreachable(13, 1),
+    }
+}
+
+/// What may not be forwarded, whatever the rules say.
+fn gate_forwarding(packet: &Packet) -> Result<(), Stop> {
+    let tuple = &packet.tuple;
+    // RFC 1812 §5.3.4: a datagram that came as a link-layer broadcast. RFC 4291 §2.5.6: link-local addresses.
+    let link_local =
+        tuple.af == Af::Inet6 && [tuple.src, tuple.dst].iter().any(|address| address.0 >> 118 == 0x3fa);
+    if packet.group_frame || link_local {
+        return Err(Stop::silent(Reason::LinkScope));
+    }
+    if packet.ttl <= 1 {
+        return Err(Stop::router(Reason::Ttl, Problem::TimeExceeded));
+    }
+    Ok(())
+}
+
+/// Multicast, and IPv4's limited broadcast.
+const fn is_group(af: Af, address: Address) -> bool {
+    match af {
+        Af::Inet => address.v4() >> 28 == 0xe || address.v4() == u32::MAX,
+        Af::Inet6 => address.0 >> 120 == 0xff,
+    }
+}
+
+/// Addresses that may not appear on a wire: loopback (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3) and sources that are groups.
+const fn is_martian(packet: &Packet) -> bool {
+    let tuple = &packet.tuple;
+    let loopback = match tuple.af {
+        Af::Inet => tuple.src.v4() >> 24 == 127 || tuple.dst.v4() >> 24 == 127,
+        Af::Inet6 => tuple.src.0 == 1 || tuple.dst.0 == 1,
+    };
+    loopback || is_group(tuple.af, tuple.src)
+}
+
+fn destination(frame: &[u8]) -> Mac {
+    frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets))
+}
+
+/// Frames without IP: what the host and its neighbours need of each other passes; the rest has no business here.
+fn link_fate(arrival: Arrival, other: &NonIp, destination: Mac, own: Mac) -> Result<Fate, Reason> {
+    match arrival.source {
+        Source::Host => Ok(Fate::Transmit(arrival.interface)),
+        Source::Wire if !other.group_frame && destination != own => Err(Reason::NotOurs),
+        Source::Wire if other.group_frame || other.ether_type == EtherType::ARP => {
+            Ok(Fate::Host(arrival.interface))
+        }
+        Source::Wire => Err(Reason::EtherType),
+    }
+}
+
+/// What the forwarding base knows of the two addresses, as far as it forbids an answer.
+fn endpoints(fib: &Fib, arrival: Arrival, packet: &Packet) -> Endpoints {
+    let tuple = &packet.tuple;
+    if arrival.source == Source::Host {
+        return Endpoints::Stations;
+    }
+    if fib.is_own(tuple.af, tuple.src) {
+        Endpoints::OwnSource
+    } else if fib.is_broadcast(tuple.af, tuple.src) || fib.is_broadcast(tuple.af, tuple.dst) {
+        Endpoints::Broadcast
+    } else {
+        Endpoints::Stations
+    }
+}

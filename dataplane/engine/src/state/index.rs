@@ -1,0 +1,204 @@
+//! The index of connections: from hash to record, in buckets of one cache line.
+//!
+//! Overview: each hash has two buckets; the second one follows from the first and the tag, so that an entry can be moved
+//! between its buckets without looking at its record. An entry goes to its first bucket, to its second if that is full,
+//! and if both are, an entry of either is moved to its own other bucket. So a lookup reads at most two lines, an insertion
+//! a bounded number, and nothing is ever rehashed.
+//! Bounds: 10 entries in a bucket, 20 places to probe, filled to three quarters at most.
+
+use super::key::KeyHash;
+
+const SLOTS: usize = 10;
+
+/// Buckets are filled to this share, in per cent, when the table holds what it was made for.
+const LOAD_PERCENT: usize = 75;
+
+/// The number of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RecordId(pub u32);
+
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    records: [u32; SLOTS],
+    /// 0 marks a free slot.
+    tags: [u16; SLOTS],
+    spare: u32,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+const EMPTY: Bucket = Bucket { records: [0; SLOTS], tags: [0; SLOTS], spare: 0 };
+
+impl Bucket {
+    #[inline]
+    fn matches(&self, tag: u16) -> impl Iterator<Item = RecordId> {
+        self.tags
+            .iter()
+            .zip(&self.records)
+            .filter(move |(own, _)| **own == tag)
+            .map(|(_, record)| RecordId(*record))
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        self.tags.iter().position(|tag| *tag == 0)
+    }
+
+    fn slot_of(&self, tag: u16, record: RecordId) -> Option<usize> {
+        (0..SLOTS).find(|&slot| self.tags[slot] == tag && self.records[slot] == record.0)
+    }
+}
+
+/// Both buckets of a hash are full, and so are the other buckets of their entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexFull;
+
+/// The index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    buckets: Vec<Bucket>,
+    mask: usize,
+}
+
+impl Index {
+    /// An index for `records` entries.
+    pub fn new(records: usize) -> Self {
+        let buckets = (records * 100 / (SLOTS * LOAD_PERCENT) + 1).next_power_of_two();
+        Self { buckets: vec![EMPTY; buckets], mask: buckets - 1 }
+    }
+
+    /// The records whose tag is that of `hash`, first bucket first.
+    #[inline]
+    pub fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = RecordId> {
+        let (first, second) = self.places(hash);
+        // Where both are the same bucket it is read once.
+        let again = (second != first).then(|| self.buckets[second].matches(hash.tag()));
+        self.buckets[first].matches(hash.tag()).chain(again.into_iter().flatten())
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing was changed.
+    pub fn insert(&mut self, hash: KeyHash, record: RecordId) -> Result<(), IndexFull> {
+        let (first, second) = self.places(hash);
+        for place in [first, second] {
+            if self.put(place, hash.tag(), record) {
+                return Ok(());
+            }
+        }
+        for place in [first, second] {
+            if self.make_room(place) {
+                let placed = self.put(place, hash.tag(), record);
+                debug_assert!(placed, "room was made");
+                return Ok(());
+            }
+        }
+        Err(IndexFull)
+    }
+
+    /// Removes an entry; no effect if it is not there.
+    pub fn remove(&mut self, hash: KeyHash, record: RecordId) {
+        let (first, second) = self.places(hash);
+        for place in [first, second] {
+            let bucket = &mut self.buckets[place];
+            if let Some(slot) = bucket.slot_of(hash.tag(), record) {
+                bucket.tags[slot] = 0;
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn places(&self, hash: KeyHash) -> (usize, usize) {
+        let first = hash.bucket() & self.mask;
+        (first, self.other_place(first, hash.tag()))
+    }
+
+    /// The other bucket of an entry: its own inverse, and never reachable by choosing tags alone, because the tag is a
+    /// part of a keyed hash.
+    #[inline]
+    fn other_place(&self, place: usize, tag: u16) -> usize {
+        (place ^ (usize::from(tag).wrapping_mul(0x9e37_79b1) >> 3)) & self.mask
+    }
+
+    fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {
+        let bucket = &mut self.buckets[place];
+        let Some(slot) = bucket.free_slot() else { return false };
+        bucket.tags[slot] = tag;
+        bucket.records[slot] = record.0;
+        true
+    }
+
+    /// Moves one entry of a full bucket to its other bucket, if any of those has room.
+    fn make_room(&mut self, place: usize) -> bool {
+        for slot in 0..SLOTS {
+            let (tag, record) = (self.buckets[place].tags[slot], RecordId(self.buckets[place].records[slot]));
+            let other = self.other_place(place, tag);
+            if other != place && self.put(other, tag, record) {
+                self.buckets[place].tags[slot] = 0;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A spread of hashes without a generator: SplitMix64.
+    fn hash(n: u64) -> KeyHash {
+        let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        KeyHash(z ^ (z >> 31))
+    }
+
+    #[test]
+    fn the_other_place_is_its_own_inverse() {
+        let index = Index::new(100_000);
+        for n in 0..100_000 {
+            let (first, second) = index.places(hash(n));
+            assert_eq!(index.other_place(second, hash(n).tag()), first);
+        }
+    }
+
+    #[test]
+    fn holds_all_that_it_was_made_for_and_finds_each() {
+        for records in [1, 10, 100, 1_000, 7_500, 100_000] {
+            let mut index = Index::new(records);
+            for n in 0..records as u64 {
+                index.insert(hash(n), RecordId(n as u32)).expect("there is room up to the size asked for");
+            }
+            for n in 0..records as u64 {
+                assert!(index.candidates(hash(n)).any(|found| found.0 == n as u32));
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_entry_is_gone_and_the_others_are_not() {
+        let mut index = Index::new(1000);
+        for n in 0..1000 {
+            index.insert(hash(n), RecordId(n as u32)).expect("room");
+        }
+        for n in (0..1000).step_by(2) {
+            index.remove(hash(n), RecordId(n as u32));
+        }
+        for n in 0..1000 {
+            let found = index.candidates(hash(n)).any(|found| found.0 == n as u32);
+            assert_eq!(found, n % 2 == 1, "entry {n}");
+        }
+    }
+
+    #[test]
+    fn a_full_index_refuses_and_keeps_what_it_has() {
+        let mut index = Index::new(1);
+        let same = KeyHash(0x1234_0001_0000_0000);
+        let kept: Vec<u32> = (0..100).filter(|&n| index.insert(same, RecordId(n)).is_ok()).collect();
+        assert!(kept.len() >= SLOTS && kept.len() <= 2 * SLOTS, "{} entries", kept.len());
+        assert_eq!(index.candidates(same).count(), kept.len());
+    }
+}

@@ -1,0 +1,402 @@
+//! The connections of one shard.
+//!
+//! Overview: records by number, an index from hash to number, pair-classes. All of pf's states are faces here; a record
+//! has one or two of them. Life cycle: a record is made with its first face and retired with its last.
+//! Ownership: the worker of the shard. Bounds: records are allocated at the start, as many as there may be faces; lookups
+//! probe two buckets; the sweep visits as many records as it is told to.
+
+use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
+use wire::Af;
+
+use super::class::{Class, Counted, Faces, Pairs};
+use super::index::{Index, RecordId};
+use super::key::{Hashing, Key, KeyHash, Side};
+use super::record::{Cold, Hot, Sixteenths, Twin};
+use crate::Address;
+use crate::eval::{Root, RuleSlot};
+use crate::fib::{Fib, InterfaceId};
+use crate::track::Peer;
+
+/// Why no connection was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The limit on states is reached (pf's reason: memory).
+    Limit,
+    /// The index has no place.
+    Index,
+    /// There are too many combinations of classes.
+    Classes,
+}
+
+/// What states expire by, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expiry<'a> {
+    pub now: Sixteenths,
+    pub options: &'a Options,
+}
+
+/// A connection to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRecord<'a> {
+    pub key: &'a Key,
+    pub hash: KeyHash,
+    /// The side of the packet's sender.
+    pub sender: Side,
+    /// The side of the face that is made.
+    pub side: Side,
+    pub class: Class,
+    /// The sender and the receiver.
+    pub peers: (Peer, Peer),
+    pub timeout: Timeout,
+    pub now: Sixteenths,
+    /// The record with the other face of the same connection, if it was made apart.
+    pub twin: Option<RecordId>,
+}
+
+/// The connections of one shard.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    index: Index,
+    hot: Vec<Hot>,
+    cold: Vec<Cold>,
+    /// IPv6 addresses, by record.
+    wide: Vec<[Address; 2]>,
+    free: Vec<u32>,
+    pairs: Pairs,
+    faces: u32,
+    next_id: u64,
+    sweep_at: usize,
+}
+
+impl Connections {
+    /// Room for `capacity` records. `id_space` is put into the upper 16 bits of every id, so that shards differ.
+    pub fn new(capacity: u32, id_space: u16) -> Self {
+        let size = capacity as usize;
+        Self {
+            index: Index::new(size),
+            hot: vec![Hot::default(); size],
+            cold: vec![Cold::default(); size],
+            wide: vec![[Address(0); 2]; size],
+            free: (0..capacity).rev().collect(),
+            pairs: Pairs::new(),
+            faces: 0,
+            next_id: u64::from(id_space) << 48 | 1,
+            sweep_at: 0,
+        }
+    }
+
+    /// How many states there are, as pf counts them.
+    pub const fn faces(&self) -> u32 {
+        self.faces
+    }
+
+    /// How many states there can be.
+    pub const fn capacity(&self) -> u32 {
+        self.hot.len() as u32
+    }
+
+    /// The record of `key` whose face at `side` takes packets of `interface`; one that is bound to the interface comes
+    /// before one that floats. A face that has expired is removed when it is met, and counted in `removed`.
+    pub fn find(
+        &mut self,
+        key: &Key,
+        hash: KeyHash,
+        side: Side,
+        interface: InterfaceId,
+        expiry: &Expiry<'_>,
+        removed: &mut u64,
+    ) -> Option<RecordId> {
+        while let Some((id, _)) = self.best(key, hash, side, interface) {
+            if !self.has_expired(id, side, expiry) {
+                return Some(id);
+            }
+            *removed += u64::from(self.remove_face(id, side, hash));
+        }
+        None
+    }
+
+    fn best(&self, key: &Key, hash: KeyHash, side: Side, interface: InterfaceId) -> Option<(RecordId, bool)> {
+        let mut best = None;
+        for id in self.index.candidates(hash) {
+            let Some(floats) = self.takes(id, key, side, interface) else { continue };
+            match (floats, best) {
+                (false, _) => return Some((id, false)),
+                (true, None) => best = Some((id, true)),
+                (true, Some(_)) => (),
+            }
+        }
+        best
+    }
+
+    /// Whether the face of record `id` at `side` takes packets of `key` on `interface`, and if so, whether it floats.
+    #[inline]
+    fn takes(&self, id: RecordId, key: &Key, side: Side, interface: InterfaceId) -> Option<bool> {
+        let hot = &self.hot[id.0 as usize];
+        if !hot.may_be(key) || key.af == Af::Inet6 && self.wide[id.0 as usize] != key.address {
+            return None;
+        }
+        let class = self.pairs.face(hot.pair(), side)?;
+        class.takes(interface).then_some(class.interface.is_none())
+    }
+
+    /// True if record `id` has a face at `side` that takes packets of `interface` and has not expired.
+    #[inline]
+    pub fn has_face(&self, id: RecordId, side: Side, interface: InterfaceId, expiry: &Expiry<'_>) -> bool {
+        self.face(id, side).is_some_and(|class| class.takes(interface)) && !self.has_expired(id, side, expiry)
+    }
+
+    /// The class of a face.
+    #[inline]
+    pub fn face(&self, id: RecordId, side: Side) -> Option<&Class> {
+        self.pairs.face(self.hot[id.0 as usize].pair(), side)
+    }
+
+    /// The two ends, the one at `first` first.
+    #[inline]
+    pub fn peers(&self, id: RecordId, first: Side) -> (Peer, Peer) {
+        let hot = &self.hot[id.0 as usize];
+        (hot.peer(first), hot.peer(first.other()))
+    }
+
+    /// Stores what a packet made of the two ends, the one at `first` first.
+    #[inline]
+    pub fn set_peers(&mut self, id: RecordId, first: Side, peers: &(Peer, Peer)) {
+        let hot = &mut self.hot[id.0 as usize];
+        hot.set_peer(first, &peers.0);
+        hot.set_peer(first.other(), &peers.1);
+    }
+
+    /// Restarts the timer.
+    #[inline]
+    pub fn refresh(&mut self, id: RecordId, timeout: Timeout, now: Sixteenths) {
+        self.hot[id.0 as usize].refresh(timeout, now);
+    }
+
+    /// Counts a packet that came from `sender`.
+    #[inline]
+    pub fn count(&mut self, id: RecordId, sender: Side, bytes: u32) {
+        let at = id.0 as usize;
+        self.hot[at].count(&mut self.cold[at], sender, bytes);
+        self.pairs.count(self.hot[at].pair(), bytes);
+    }
+
+    /// Makes a record with one face.
+    ///
+    /// # Errors
+    /// Why there is none; nothing was changed then.
+    pub fn insert(&mut self, new: NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
+        if self.faces >= limit {
+            return Err(Full::Limit);
+        }
+        let number = *self.free.last().ok_or(Full::Limit)?;
+        let mut faces: Faces = [None, None];
+        faces[new.side.index()] = Some(new.class);
+        let pair = self.pairs.acquire(faces).map_err(|_| Full::Classes)?;
+        if self.index.insert(new.hash, RecordId(number)).is_err() {
+            self.pairs.release(pair);
+            return Err(Full::Index);
+        }
+        self.free.pop();
+        let at = number as usize;
+        let mut hot = Hot::new(new.key);
+        hot.set_pair(pair);
+        hot.refresh(new.timeout, new.now);
+        self.hot[at] = hot;
+        self.cold[at] = self.cold[at].reuse(self.next_id, new.now);
+        if new.key.af == Af::Inet6 {
+            self.wide[at] = new.key.address;
+        }
+        self.next_id += 2;
+        self.faces += 1;
+        self.set_peers(RecordId(number), new.sender, &new.peers);
+        if let Some(twin) = new.twin {
+            self.link(RecordId(number), twin);
+        }
+        Ok(RecordId(number))
+    }
+
+    fn link(&mut self, a: RecordId, b: RecordId) {
+        for (from, to) in [(a, b), (b, a)] {
+            let generation = self.cold[to.0 as usize].generation;
+            self.cold[from.0 as usize].twin = Some(Twin { record: to.0, generation });
+        }
+    }
+
+    /// The record that holds the other face of this connection, if it was made apart and still lives.
+    pub fn twin(&self, id: RecordId) -> Option<RecordId> {
+        let twin = self.cold[id.0 as usize].twin?;
+        let at = twin.record as usize;
+        (self.hot[at].is_live() && self.cold[at].generation == twin.generation)
+            .then_some(RecordId(twin.record))
+    }
+
+    /// Gives a record its second face.
+    ///
+    /// # Errors
+    /// Why it has none; nothing was changed then.
+    pub fn add_face(&mut self, id: RecordId, side: Side, class: Class, limit: u32) -> Result<(), Full> {
+        if self.faces >= limit {
+            return Err(Full::Limit);
+        }
+        debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
+        self.change_faces(id, |faces| faces[side.index()] = Some(class)).map_err(|_| Full::Classes)?;
+        self.faces += 1;
+        Ok(())
+    }
+
+    fn change_faces(
+        &mut self,
+        id: RecordId,
+        change: impl FnOnce(&mut Faces),
+    ) -> Result<(), super::class::TooManyClasses> {
+        let old = self.hot[id.0 as usize].pair();
+        let mut faces = self.pairs.faces(old).clone();
+        change(&mut faces);
+        let new = self.pairs.acquire(faces)?;
+        self.pairs.release(old);
+        self.hot[id.0 as usize].set_pair(new);
+        Ok(())
+    }
+
+    /// Takes a face from a record, and retires the record with its last one. Where no class is left for the remaining
+    /// face alone, the whole record goes: a state less is safer than one that cannot be removed.
+    pub fn remove_face(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
+        let pair = self.hot[id.0 as usize].pair();
+        let alone = self.pairs.face(pair, side.other()).is_none();
+        let shrunk = !alone && self.change_faces(id, |faces| faces[side.index()] = None).is_ok();
+        let removed = if shrunk || alone { 1 } else { 2 };
+        if !shrunk {
+            self.index.remove(hash, id);
+            self.pairs.release(pair);
+            self.hot[id.0 as usize].retire();
+            self.free.push(id.0);
+        }
+        self.faces -= removed;
+        removed
+    }
+
+    /// When a face expires if nothing more is seen: pf's `pf_state_expires`.
+    fn expires(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> Sixteenths {
+        let hot = &self.hot[id.0 as usize];
+        let seconds =
+            rule.timeout(hot.timeout()).unwrap_or_else(|| expiry.options.timeouts.get(hot.timeout()));
+        let scaled = adapt(seconds, self.faces, expiry.options);
+        Sixteenths(hot.last_seen().0.saturating_add(scaled.saturating_mul(Sixteenths::PER_SECOND)))
+    }
+
+    fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
+        self.face(id, side).is_some_and(|class| self.expires(id, &class.rule, expiry) <= expiry.now)
+    }
+
+    /// Visits the next `most` records and removes the faces that have expired. Returns how many it removed.
+    pub fn sweep(&mut self, most: usize, expiry: &Expiry<'_>, hashing: &Hashing) -> u64 {
+        let mut removed = 0;
+        for _ in 0..most.min(self.hot.len()) {
+            let id = RecordId(self.sweep_at as u32);
+            self.sweep_at = (self.sweep_at + 1) % self.hot.len();
+            if !self.hot[id.0 as usize].is_live() {
+                continue;
+            }
+            for side in Side::BOTH {
+                if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
+                    removed += u64::from(self.remove_face(id, side, hashing.hash(&self.key(id))));
+                }
+            }
+        }
+        removed
+    }
+
+    fn key(&self, id: RecordId) -> Key {
+        self.hot[id.0 as usize].key(&self.wide[id.0 as usize])
+    }
+
+    /// What rules' states amount to: slot, live states, what their packets add up to.
+    pub fn usage(&self) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
+        self.pairs.usage()
+    }
+
+    /// The states of one record, as pf prints them.
+    pub fn views(
+        &self,
+        number: u32,
+        root: &Root,
+        fib: &Fib,
+        expiry: &Expiry<'_>,
+        sink: &mut dyn FnMut(StateView),
+    ) {
+        let id = RecordId(number);
+        if !self.hot[number as usize].is_live() {
+            return;
+        }
+        let key = self.key(id);
+        for side in Side::BOTH {
+            let Some(class) = self.face(id, side) else { continue };
+            // An IN hook sees its sender on its own side, an OUT hook its receiver.
+            let source = match class.direction {
+                Direction::In => side,
+                Direction::Out => side.other(),
+            };
+            let name =
+                |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
+            sink(StateView {
+                interface: class.interface.map_or_else(|| "all".to_owned(), name),
+                proto: key.proto,
+                direction: class.direction,
+                source: self.peer_view(id, &key, source),
+                destination: self.peer_view(id, &key, source.other()),
+                age_s: expiry.now.seconds_since(self.cold[number as usize].created),
+                expires_in_s: self.expires(id, &class.rule, expiry).seconds_since(expiry.now),
+                rule: root.number_of(&class.rule),
+                sloppy: class.rule.sloppy,
+                id: self.cold[number as usize].id + side as u64,
+            });
+        }
+    }
+
+    fn peer_view(&self, id: RecordId, key: &Key, side: Side) -> PeerView {
+        let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
+        let (peer, other) = (hot.peer(side), hot.peer(side.other()));
+        let (packets, bytes) = hot.counted(cold, side);
+        PeerView {
+            end: TupleEnd { address: key.address[side.index()].to_ip(key.af), port: key.port[side.index()] },
+            state: peer.state,
+            seqlo: peer.seqlo.0,
+            seqhi: peer.seqhi.0,
+            // pfctl shows shifts only where both ends announced one.
+            wscale: if other.wscale.is_some() { peer.wscale } else { None },
+            packets,
+            bytes,
+        }
+    }
+}
+
+/// Adaptive scaling: from `adaptive.start` on, time-outs shrink linearly to nothing at `adaptive.end`.
+fn adapt(seconds: u32, states: u32, options: &Options) -> u32 {
+    let (start, end) =
+        (options.timeouts.get(Timeout::AdaptiveStart), options.timeouts.get(Timeout::AdaptiveEnd));
+    if end == 0 || states <= start || start >= end {
+        return seconds;
+    }
+    let left = u64::from(end.saturating_sub(states));
+    (u64::from(seconds) * left / u64::from(end - start)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adaptive_scaling_is_linear_between_its_thresholds() {
+        let options = Options::default();
+        let scaled = [0, 60_000, 60_001, 90_000, 119_999, 120_000, u32::MAX]
+            .map(|states| adapt(600, states, &options));
+        assert_eq!(scaled, [600, 600, 599, 300, 0, 0, 0]);
+    }
+
+    #[test]
+    fn adaptive_scaling_is_off_when_its_end_is_zero() {
+        let mut options = Options::default();
+        options.timeouts.set(Timeout::AdaptiveEnd, 0);
+        assert_eq!(adapt(600, 1_000_000, &options), 600);
+    }
+}
