@@ -1,0 +1,361 @@
+//! One hook: `pf_test` for a packet that enters or leaves an interface (pf.md 2.1 to 2.4).
+
+use core::net::IpAddr;
+
+use ruleset::{Action, Direction, PeerState, Reason, Rule, StateMode, StatePolicy, Timeout};
+use wire::{Af, Port, Proto};
+
+use super::icmp::{self, Mapping, OwnState};
+use super::packet::{Packet, Part, Quoted, QuotedPart, QuotedTransport, Transport};
+use super::reply::Verdict;
+use super::state::{Key, Peer, RuleRef, State, StateId, end};
+use super::track::Tracked;
+use super::walk::Walk;
+use super::{InterfaceId, IpOptions, Oracle, Tag, tcp};
+
+/// A place where packets are filtered: a direction on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Entering or leaving the firewall.
+    pub direction: Direction,
+    /// Where.
+    pub interface: InterfaceId,
+}
+
+/// What of a packet belongs to the state that was found for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The packet.
+    Own,
+    /// The packet that it quotes: it is an ICMP error.
+    Quoted,
+}
+
+/// What the look-up of a packet's state ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// This state.
+    Hit(StateId, Subject),
+    /// No state: the rules decide.
+    Miss,
+    /// A state that the packet contradicts, or a packet that is looked up no further.
+    Refused(Reason),
+}
+
+/// What a hook did.
+pub(super) struct Outcome {
+    pub verdict: Verdict,
+    /// The state that it made.
+    pub made: Option<StateId>,
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, made: None }
+    }
+}
+
+impl Oracle {
+    /// Filters one packet at one hook, at `now` nanoseconds. `tag` is the packet's tag, which stays with it.
+    pub fn hook(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Verdict {
+        self.test(hook, packet, tag, now).verdict
+    }
+
+    pub(super) fn test(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Outcome {
+        if self.is_skipped(hook.interface) {
+            return Verdict::Pass.into();
+        }
+        let packet = match sound(packet) {
+            Ok(packet) => packet,
+            Err(reason) => return Verdict::drop(reason).into(),
+        };
+        match self.lookup(hook, &packet, now) {
+            Lookup::Hit(id, subject) => self.with_state(id, subject, hook, &packet, tag, now),
+            Lookup::Miss => self.evaluate(hook, &packet, tag, now),
+            Lookup::Refused(reason) => Verdict::drop(reason).into(),
+        }
+    }
+
+    /// `set skip on`.
+    pub(super) fn is_skipped(&self, interface: InterfaceId) -> bool {
+        let interface = self.world.interface(interface);
+        self.rules.options.skip.iter().any(|name| interface.is_named(name))
+    }
+
+    /// The state that the packet concerns here.
+    pub(super) fn lookup(&mut self, hook: Hook, packet: &Packet, now: u64) -> Lookup {
+        match packet.icmp() {
+            Some(icmp) if icmp::is_error(packet.af(), icmp.kind) => self.lookup_quoted(hook, packet, now),
+            Some(_) => self.lookup_query(hook, packet, now),
+            None => match self.find(hook, own_key(hook, packet), now) {
+                Some(id) => Lookup::Hit(id, Subject::Own),
+                None => Lookup::Miss,
+            },
+        }
+    }
+
+    /// pf.md 2.8, queries: "direction must fit the creating direction".
+    fn lookup_query(&mut self, hook: Hook, packet: &Packet, now: u64) -> Lookup {
+        let key = own_key(hook, packet);
+        let mapping = own_mapping(packet).expect("the caller found an ICMP header");
+        let found = self.find(hook, key, now).or_else(|| {
+            // A query to all nodes is answered by each from its own address.
+            let all = icmp::all_nodes(packet.af(), packet.icmp()?, mapping.way)?;
+            let (sport, dport) = mapping.ports();
+            let (source, destination) = (end(all, sport), end(packet.destination, dport));
+            self.find(hook, Key::at(hook.direction, key.proto, source, destination), now)
+        });
+        match found {
+            Some(id) if self.goes_wrong_way(id, hook.direction, mapping.way) => {
+                Lookup::Refused(Reason::StateMismatch)
+            }
+            Some(id) => Lookup::Hit(id, Subject::Own),
+            None => Lookup::Miss,
+        }
+    }
+
+    /// True if a message that travels in `direction` does not go the way of that state.
+    fn goes_wrong_way(&self, id: StateId, direction: Direction, way: icmp::Way) -> bool {
+        let state = self.state(id).expect("the id was just found");
+        let expected = if state.direction == direction { icmp::Way::Query } else { icmp::Way::Reply };
+        !state.options.sloppy && way != expected
+    }
+
+    /// pf.md 2.8, errors: the quoted packet, reversed, names the flow.
+    fn lookup_quoted(&mut self, hook: Hook, packet: &Packet, now: u64) -> Lookup {
+        let quoted = packet.icmp().and_then(|icmp| icmp.quoted.as_ref());
+        let flow = match quoted {
+            None => Err(Reason::Short),
+            Some(quoted) if quoted.part == QuotedPart::Later => Err(Reason::Fragment),
+            // "outer dst must equal inner src" (CVE-2019-5598)
+            Some(quoted) if quoted.source != packet.destination => Err(Reason::IcmpMismatch),
+            Some(quoted) => quoted_flow(quoted).ok_or(Reason::Normalize).map(|flow| (quoted, flow)),
+        };
+        let (quoted, flow) = match flow {
+            Ok(found) => found,
+            Err(reason) if self.deviations.bad_quotes_dropped => return Lookup::Refused(reason),
+            Err(_) => return Lookup::Miss,
+        };
+        let source = end(quoted.source, flow.source);
+        let destination = end(quoted.destination, flow.destination);
+        // The quoted packet went the other way: its destination is where this one comes from.
+        match self.find(hook, Key::at(hook.direction, flow.proto, destination, source), now) {
+            Some(id)
+                if flow.way.is_some_and(|way| self.goes_wrong_way(id, hook.direction.reverse(), way)) =>
+            {
+                Lookup::Refused(Reason::StateMismatch)
+            }
+            Some(id) => Lookup::Hit(id, Subject::Quoted),
+            None => Lookup::Miss,
+        }
+    }
+
+    /// A packet that has a state: tracked, its options judged, counted (pf.md 2.4, and the end of 2.1).
+    fn with_state(
+        &mut self,
+        id: StateId,
+        subject: Subject,
+        hook: Hook,
+        packet: &Packet,
+        tag: &mut Tag,
+        now: u64,
+    ) -> Outcome {
+        let state = self.state(id).expect("the id was just found").clone();
+        match self.track(&state, hook, packet, subject, now) {
+            Tracked::Fits(after) => {
+                self.part(id);
+                self.keep(id, after);
+                // pf has changed the state already when it looks at the options.
+                if packet.options == IpOptions::Present && !state.allow_opts {
+                    return Verdict::drop(Reason::IpOption).into();
+                }
+                self.put_tag(id, tag);
+                self.state_mut(id).count(hook.direction, packet.length);
+                Verdict::Pass.into()
+            }
+            Tracked::Refused { leaves, verdict, .. } => {
+                if leaves != state {
+                    self.part(id);
+                    self.keep(id, leaves);
+                }
+                verdict.into()
+            }
+            Tracked::Reuse => {
+                self.remove(id);
+                self.evaluate(hook, packet, tag, now)
+            }
+        }
+    }
+
+    /// Writes what tracking changed back to the state.
+    pub(super) fn keep(&mut self, id: StateId, after: State) {
+        let state = self.state_mut(id);
+        state.source = after.source;
+        state.destination = after.destination;
+        state.class = after.class;
+        state.last_seen = after.last_seen;
+    }
+
+    /// The state's tag is put on every packet.
+    pub(super) fn put_tag(&self, id: StateId, tag: &mut Tag) {
+        if let Some(own) = self.state(id).and_then(|state| state.tag.as_ref()) {
+            *tag = Some(own.clone());
+        }
+    }
+
+    /// A packet without a state: the rules (`pf_test_rule`, pf.md 2.2).
+    fn evaluate(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Outcome {
+        let walk = self.walk(hook, packet, tag);
+        let rule = match walk.rule {
+            Some(number) => self.rules.rules[number].clone(),
+            None => Rule::default(),
+        };
+        if let Action::Block(form) = rule.action {
+            return self.blocked(packet, form).into();
+        }
+        if walk.tag.is_some() {
+            tag.clone_from(&walk.tag);
+        }
+        // "pass rule + options without allow-opts -> drop", before a state is made.
+        if packet.options == IpOptions::Present && !rule.allow_opts {
+            return Verdict::drop(Reason::IpOption).into();
+        }
+        let stateless = own_mapping(packet).is_some_and(|mapping| mapping.own_state == OwnState::No);
+        match walk.rule {
+            Some(number) if rule.state != StateMode::None && !stateless => {
+                match self.create(&rule, number, walk, hook, packet, now) {
+                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id) },
+                    Err(reason) => Verdict::drop(reason).into(),
+                }
+            }
+            _ => Verdict::Pass.into(),
+        }
+    }
+
+    /// pf.md 2.3.
+    fn create(
+        &mut self,
+        rule: &Rule,
+        number: usize,
+        walk: Walk,
+        hook: Hook,
+        packet: &Packet,
+        now: u64,
+    ) -> Result<StateId, Reason> {
+        let made_by = RuleRef { generation: self.generation, number, identity: rule.identity };
+        let max = u64::from(rule.state_options.max);
+        if (max > 0 && self.states_of(made_by) >= max) || self.is_full() {
+            return Err(Reason::StateLimit);
+        }
+        let policy = rule.state_options.policy.unwrap_or(self.rules.options.state_policy);
+        let key = own_key(hook, packet);
+        let (source, destination, class) = first_peers(packet);
+        let mut state = State {
+            id: StateId(0),
+            wire: key,
+            stack: key,
+            interface: (policy == StatePolicy::IfBound).then_some(hook.interface),
+            direction: hook.direction,
+            rule: made_by,
+            options: rule.state_options.clone(),
+            allow_opts: rule.allow_opts,
+            tag: walk.tag,
+            source,
+            destination,
+            class,
+            last_seen: self.rounded(now),
+            created: now,
+            packets: [0; 2],
+            bytes: [0; 2],
+            partner: None,
+        };
+        state.count(hook.direction, packet.length);
+        self.insert(state, now)
+    }
+}
+
+/// The peers of a new state, sender first, and its first time-out.
+fn first_peers(packet: &Packet) -> (Peer, Peer, Timeout) {
+    let single = (Peer::unseen(PeerState::Single), Peer::unseen(PeerState::NoTraffic));
+    let none = Peer::unseen(PeerState::NoTraffic);
+    match &packet.transport {
+        Transport::Tcp(tcp) => (tcp::first_peer(tcp), Peer::unseen(PeerState::Closed), Timeout::TcpFirst),
+        Transport::Udp { .. } => (single.0, single.1, Timeout::UdpFirst),
+        Transport::Icmp(_) | Transport::Icmp6(_) => (none, none, Timeout::IcmpFirst),
+        Transport::Other(_) => (single.0, single.1, Timeout::OtherFirst),
+    }
+}
+
+/// What is filtered by no rule: fragments, which are not reassembled here, headers that nobody sends, and ICMP of
+/// the other family (pf.md 1, Scrub; CVE-2009-0687).
+pub(super) fn sound(packet: &Packet) -> Result<Packet, Reason> {
+    if packet.part == Part::Fragment {
+        return Err(Reason::Fragment);
+    }
+    let mut sound = packet.clone();
+    match (&packet.transport, packet.af()) {
+        (Transport::Tcp(tcp), _) => {
+            sound.transport = Transport::Tcp(tcp::normalize(tcp).map_err(|_| Reason::Normalize)?);
+        }
+        // pf counts a datagram to port 0 as too short.
+        (Transport::Udp { destination_port: Port(0), .. }, _) => return Err(Reason::Short),
+        (Transport::Icmp(_), Af::Inet6) | (Transport::Icmp6(_), Af::Inet) => return Err(Reason::Normalize),
+        _ => {}
+    }
+    Ok(sound)
+}
+
+fn own_mapping(packet: &Packet) -> Option<Mapping> {
+    packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target))
+}
+
+/// The key that the packet itself has at a hook.
+fn own_key(hook: Hook, packet: &Packet) -> Key {
+    let (mut source, mut destination) = (packet.source, packet.destination);
+    let (sport, dport) = match (packet.ports(), packet.icmp()) {
+        (Some(ports), _) => ports,
+        (None, Some(icmp)) => {
+            (source, destination) = icmp::key_addresses(icmp, source, destination);
+            icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target).ports()
+        }
+        (None, None) => (Port(0), Port(0)),
+    };
+    let proto = packet.transport.proto();
+    Key::at(hook.direction, proto, end(source, sport), end(destination, dport))
+}
+
+/// The flow of a quoted packet.
+struct QuotedFlow {
+    proto: Proto,
+    source: Port,
+    destination: Port,
+    /// For ICMP: query or reply.
+    way: Option<icmp::Way>,
+}
+
+/// The flow that a quoted packet belongs to; none for ICMP of the other family.
+fn quoted_flow(quoted: &Quoted) -> Option<QuotedFlow> {
+    let af = match quoted.source {
+        IpAddr::V4(_) => Af::Inet,
+        IpAddr::V6(_) => Af::Inet6,
+    };
+    let query = |proto, kind, id| {
+        let mapping = icmp::mapping(af, kind, id, None);
+        let (source, destination) = mapping.ports();
+        QuotedFlow { proto, source, destination, way: Some(mapping.way) }
+    };
+    Some(match (quoted.transport, af) {
+        (QuotedTransport::Tcp { source_port, destination_port, .. }, _) => {
+            QuotedFlow { proto: Proto::TCP, source: source_port, destination: destination_port, way: None }
+        }
+        (QuotedTransport::Udp { source_port, destination_port }, _) => {
+            QuotedFlow { proto: Proto::UDP, source: source_port, destination: destination_port, way: None }
+        }
+        (QuotedTransport::Icmp { kind, id }, Af::Inet) => query(Proto::ICMP, kind, id),
+        (QuotedTransport::Icmp6 { kind, id }, Af::Inet6) => query(Proto::ICMP6, kind, id),
+        (QuotedTransport::Icmp { .. } | QuotedTransport::Icmp6 { .. }, _) => return None,
+        (QuotedTransport::Other(proto), _) => {
+            QuotedFlow { proto, source: Port(0), destination: Port(0), way: None }
+        }
+    })
+}

@@ -1,0 +1,183 @@
+//! The oracle: pf's stateful filter as pf itself does it, slow and plain, to be compared with the engine.
+//!
+//! Overview: a forwarded packet meets two hooks ([`Oracle::hook`]), each finds or makes a state of its own in a plain
+//! list, and nothing is shared between the two. Every clause is written down from pf's documented behaviour, none from
+//! the engine, or the comparison would prove nothing. [`Oracle::forward`] strings the hooks together as a router does.
+//! Where the product differs from pf on purpose, [`Deviations`] says so, one flag each; [`Deviations::NONE`] is pf.
+//!
+//! - `packet`: what a packet is here; `parse`: from bytes.
+//! - `world`: interfaces, addresses, routes.
+//! - `state`: one state; `table`: all of them, and when they expire.
+//! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
+//! - `walk`: the rules; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
+//!
+//! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
+//! Bounds: `set limit states`; a lookup is linear in the number of states.
+//!
+//! Not modelled: translation, synproxy and modulation, scrub, anchors, reassembly, checksums of IP headers, the
+//! router's own ICMP errors, byte-level rewriting.
+
+mod forward;
+mod hook;
+mod icmp;
+mod packet;
+mod parse;
+mod reply;
+mod state;
+mod table;
+mod tcp;
+mod track;
+mod walk;
+mod world;
+
+use core::fmt::Write;
+
+use ruleset::{Ruleset, StateMode};
+
+pub use forward::{From, Onward};
+pub use hook::Hook;
+pub use packet::{
+    Checksum, Icmp, IpOptions, Packet, Part, Quoted, QuotedPart, QuotedTransport, Tcp, Transport,
+};
+pub use parse::Unparsed;
+pub use reply::{Reply, Verdict};
+pub use state::{Key, Peer, RuleRef, SECOND, Seen, State, StateId};
+pub use world::{Interface, InterfaceId, InterfaceKind, World};
+
+/// Where the product differs from pf on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deviations {
+    /// Two states that one packet made in one pass are checked, then both committed, or neither if the packet dies in
+    /// between; a refusal changes them only by the reset of a mismatched handshake. pf commits hook by hook.
+    pub commit_once: bool,
+    /// An equal key on the side that no wire shows does not refuse a new state. In pf it does (`state-insert`).
+    pub hidden_keys_may_collide: bool,
+    /// Sequence number 0 is a number like any other. pf takes it for an end that it has not seen.
+    pub seen_bit: bool,
+    /// RSTs have the form of RFC 9293 §3.5.2. pf's `return-rst` sends RST|ACK whatever it answers, and its RST to a
+    /// mismatched handshake takes its number from the acknowledgment field even if ACK is not set.
+    pub rfc_resets: bool,
+    /// An ICMP error that quotes nothing intelligible, or a packet that its receiver did not send, is dropped. pf goes
+    /// on to its rules, because no state was found.
+    pub bad_quotes_dropped: bool,
+}
+
+impl Deviations {
+    /// pf as it is.
+    pub const NONE: Self = Self {
+        commit_once: false,
+        hidden_keys_may_collide: false,
+        seen_bit: false,
+        rfc_resets: false,
+        bad_quotes_dropped: false,
+    };
+
+    /// The product.
+    pub const ALL: Self = Self {
+        commit_once: true,
+        hidden_keys_may_collide: true,
+        seen_bit: true,
+        rfc_resets: true,
+        bad_quotes_dropped: true,
+    };
+}
+
+/// The tag that a packet carries between its hooks.
+pub type Tag = Option<String>;
+
+/// A rule asks for something that the oracle has no model of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmodelled {
+    /// The rule's number.
+    pub rule: usize,
+}
+
+/// The filter and its states.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    rules: Ruleset,
+    generation: u32,
+    world: World,
+    deviations: Deviations,
+    /// Nanoseconds; `last_seen` is rounded down to a multiple.
+    granularity: u64,
+    /// All states. Those of one key stand in pf's order: bound to an interface first, the newest at the head, then
+    /// floating ones, the oldest first.
+    states: Vec<State>,
+    last_id: u64,
+}
+
+impl Oracle {
+    /// A filter with these rules and no states. `granularity` is in nanoseconds, at least 1.
+    ///
+    /// # Errors
+    /// The first rule with `modulate state` or `synproxy state`.
+    pub fn new(
+        rules: Ruleset,
+        world: World,
+        deviations: Deviations,
+        granularity: u64,
+    ) -> Result<Self, Unmodelled> {
+        modelled(&rules)?;
+        let granularity = granularity.max(1);
+        Ok(Self { rules, generation: 0, world, deviations, granularity, states: Vec::new(), last_id: 0 })
+    }
+
+    /// Replaces the rules; states keep what their own rule said.
+    ///
+    /// # Errors
+    /// As for [`Oracle::new`]; the old rules stay.
+    pub fn load(&mut self, rules: Ruleset) -> Result<(), Unmodelled> {
+        modelled(&rules)?;
+        self.rules = rules;
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// The machine around the filter.
+    pub const fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// All states, in pf's order of lookup.
+    pub fn states(&self) -> &[State] {
+        &self.states
+    }
+
+    /// The states as `pfctl -ss -vv` prints them, oldest first.
+    pub fn print_states(&self, now: u64) -> String {
+        let mut states: Vec<&State> = self.states.iter().collect();
+        states.sort_unstable_by_key(|state| state.id);
+        states.into_iter().fold(String::new(), |mut text, state| {
+            writeln!(text, "{:#}", self.view(state, now)).expect("a String takes everything");
+            text
+        })
+    }
+
+    /// One state as pfctl sees it.
+    pub fn view(&self, state: &State, now: u64) -> ruleset::StateView {
+        let interface = match state.interface {
+            Some(id) => self.world.interface(id).name.clone(),
+            None => "all".to_owned(),
+        };
+        state.view(interface, self.live_number(state.rule), now, self.deadline(state))
+    }
+
+    /// The rule's number in the live ruleset, if it is still there.
+    fn live_number(&self, rule: RuleRef) -> Option<u32> {
+        let number = if rule.generation == self.generation {
+            Some(rule.number)
+        } else {
+            self.rules.rules.iter().position(|live| live.identity == rule.identity)
+        };
+        number.and_then(|number| u32::try_from(number).ok())
+    }
+}
+
+fn modelled(rules: &Ruleset) -> Result<(), Unmodelled> {
+    let beyond = |mode| matches!(mode, StateMode::Modulate | StateMode::Synproxy);
+    match rules.rules.iter().position(|rule| beyond(rule.state)) {
+        Some(rule) => Err(Unmodelled { rule }),
+        None => Ok(()),
+    }
+}

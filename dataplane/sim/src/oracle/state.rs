@@ -1,0 +1,197 @@
+//! One of pf's states, and its key.
+//!
+//! Overview: pf keeps two of these for a forwarded connection, one made at the hook where it enters and one where it
+//! leaves. Nothing is shared between them; a [`State::partner`] is only remembered for the deviation that needs it.
+
+use core::net::IpAddr;
+
+use ruleset::{Direction, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
+use wire::{Port, Proto, Seq};
+
+use super::InterfaceId;
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// pf's state id: the order of creation, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateId(pub u64);
+
+/// pf's state key (pf.md 2.1): the same for both directions of a connection, as seen at one place.
+///
+/// `near` is the source of packets that enter there and the destination of packets that leave there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The protocol.
+    pub proto: Proto,
+    /// The end on the outer side of the hook.
+    pub near: TupleEnd,
+    /// The end on the firewall's side of the hook.
+    pub far: TupleEnd,
+}
+
+impl Key {
+    /// The key of a packet from `source` to `destination`, at a hook of `direction`.
+    pub const fn at(direction: Direction, proto: Proto, source: TupleEnd, destination: TupleEnd) -> Self {
+        match direction {
+            Direction::In => Self { proto, near: source, far: destination },
+            Direction::Out => Self { proto, near: destination, far: source },
+        }
+    }
+}
+
+/// An address and a port.
+pub(super) const fn end(address: IpAddr, port: Port) -> TupleEnd {
+    TupleEnd { address, port }
+}
+
+/// What pf knows of one end (`struct pf_state_peer`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// How far it has come.
+    pub state: PeerState,
+    /// The next sequence number expected from it.
+    pub seqlo: Seq,
+    /// The highest sequence number that its peer's window allows it.
+    pub seqhi: Seq,
+    /// The largest window that it announced, in units of its scale.
+    pub max_win: u16,
+    /// The scale that it announced; `None` is pf's 0 without `PF_WSCALE_FLAG`.
+    pub wscale: Option<u8>,
+    /// Whether a packet of it was tracked. pf has no such bit and asks whether `seqlo` is 0.
+    pub seen: Seen,
+}
+
+/// Whether sequence numbers of an end are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// Not yet.
+    #[default]
+    No,
+    /// They are.
+    Yes,
+}
+
+impl Peer {
+    /// An end in this state of which no sequence number is known (pf.md 2.3: 0, 1, 1).
+    pub const fn unseen(state: PeerState) -> Self {
+        Self { state, seqlo: Seq(0), seqhi: Seq(1), max_win: 1, wscale: None, seen: Seen::No }
+    }
+
+    /// What a refused segment of the handshake does to its sender (pf.md 2.5, last paragraph).
+    pub(super) const fn forget_sequence(&mut self) {
+        self.seqlo = Seq(0);
+        self.seqhi = Seq(1);
+        self.max_win = 1;
+        self.seen = Seen::No;
+    }
+}
+
+/// The rule that made a state: its number in the ruleset of that time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// Which ruleset, counted from 0.
+    pub generation: u32,
+    /// The rule's number in it.
+    pub number: usize,
+    /// Its identity, which is stable over reloads.
+    pub identity: u64,
+}
+
+/// One of pf's states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Its id.
+    pub id: StateId,
+    /// The key that packets entering are looked up by.
+    pub wire: Key,
+    /// The key that packets leaving are looked up by; equal to `wire` without translation.
+    pub stack: Key,
+    /// The interface that it is bound to; `None` if it floats.
+    pub interface: Option<InterfaceId>,
+    /// The hook at which it was made.
+    pub direction: Direction,
+    /// The rule that made it.
+    pub rule: RuleRef,
+    /// The rule's state options, as they were then.
+    pub options: StateOptions,
+    /// `allow-opts` of that rule.
+    pub allow_opts: bool,
+    /// The tag that it puts on every packet.
+    pub tag: Option<String>,
+    /// The sender of the packet that made it.
+    pub source: Peer,
+    /// The other end.
+    pub destination: Peer,
+    /// Which time-out applies.
+    pub class: Timeout,
+    /// When it was last refreshed, in nanoseconds, rounded down to the oracle's granularity.
+    pub last_seen: u64,
+    /// When it was made, in nanoseconds.
+    pub created: u64,
+    /// Packets from the source, and from the destination.
+    pub packets: [u64; 2],
+    /// Their octets.
+    pub bytes: [u64; 2],
+    /// The state that the same packet made at its other hook, while the two were only ever changed together.
+    pub partner: Option<StateId>,
+}
+
+impl State {
+    /// The peers as a packet at a hook of `direction` sees them: its sender first (pf.md 2.5, `src` and `dst`).
+    pub(super) const fn peers(&mut self, direction: Direction) -> (&mut Peer, &mut Peer) {
+        match (self.direction, direction) {
+            (Direction::In, Direction::In) | (Direction::Out, Direction::Out) => {
+                (&mut self.source, &mut self.destination)
+            }
+            _ => (&mut self.destination, &mut self.source),
+        }
+    }
+
+    /// Counts a packet that passed the hook (`pf_counters_inc`).
+    pub(super) fn count(&mut self, direction: Direction, length: u32) {
+        let way = usize::from(direction != self.direction);
+        self.packets[way] += 1;
+        self.bytes[way] += u64::from(length);
+    }
+
+    /// The ends in the order source, destination, as the state's own side knows them.
+    const fn ends(&self) -> (TupleEnd, TupleEnd) {
+        match self.direction {
+            Direction::In => (self.wire.near, self.wire.far),
+            Direction::Out => (self.wire.far, self.wire.near),
+        }
+    }
+
+    /// The state as pfctl prints it. Times are in nanoseconds; `rule` is its number in the live ruleset.
+    pub(super) fn view(&self, interface: String, rule: Option<u32>, now: u64, deadline: u64) -> StateView {
+        let (source, destination) = self.ends();
+        // pf prints the scale only if both ends announced one.
+        let scaled = self.source.wscale.is_some() && self.destination.wscale.is_some();
+        let peer = |end, peer: &Peer, way: usize| PeerView {
+            end,
+            state: peer.state,
+            seqlo: peer.seqlo.0,
+            seqhi: peer.seqhi.0,
+            wscale: peer.wscale.filter(|_| scaled),
+            packets: self.packets[way],
+            bytes: self.bytes[way],
+        };
+        StateView {
+            interface,
+            proto: self.wire.proto,
+            direction: self.direction,
+            source: peer(source, &self.source, 0),
+            destination: peer(destination, &self.destination, 1),
+            age_s: seconds(now.saturating_sub(self.created)),
+            expires_in_s: seconds(deadline.saturating_sub(now)),
+            rule,
+            sloppy: self.options.sloppy,
+            id: self.id.0,
+        }
+    }
+}
+
+fn seconds(nanoseconds: u64) -> u32 {
+    u32::try_from(nanoseconds / SECOND).unwrap_or(u32::MAX)
+}

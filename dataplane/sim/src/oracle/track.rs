@@ -1,0 +1,147 @@
+//! What a packet does to the state that it finds (pf.md 2.4 to 2.8), on a copy: whoever asked decides what is kept.
+
+use ruleset::{PeerState, Reason, Timeout};
+
+use super::Oracle;
+use super::hook::{Hook, Subject};
+use super::packet::{Packet, QuotedTransport, Transport};
+use super::reply::{self, Verdict};
+use super::state::State;
+use super::tcp::{self, Fit, SeenBy};
+
+/// The outcome, with the state as it would be.
+pub(super) enum Tracked {
+    /// The packet fits. Counters are not touched yet.
+    Fits(State),
+    /// It does not.
+    Refused {
+        /// What pf keeps all the same.
+        leaves: State,
+        /// Whether the handshake's numbers were forgotten.
+        forgot: Forgot,
+        /// What becomes of the packet.
+        verdict: Verdict,
+    },
+    /// A SYN on a connection that is over: the state goes, and the rules are asked ("state reuse").
+    Reuse,
+}
+
+/// Whether a refusal took the sender's sequence numbers away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forgot {
+    No,
+    Yes,
+}
+
+impl Oracle {
+    /// What `packet`, found to concern `state` as `subject` says, does to it.
+    pub(super) fn track(
+        &self,
+        state: &State,
+        hook: Hook,
+        packet: &Packet,
+        subject: Subject,
+        now: u64,
+    ) -> Tracked {
+        let mut after = state.clone();
+        match (subject, &packet.transport) {
+            (Subject::Quoted, _) => return self.quoted(after, hook, packet),
+            (Subject::Own, Transport::Tcp(tcp)) => return self.tcp(after, hook, tcp, now),
+            (Subject::Own, Transport::Icmp(_) | Transport::Icmp6(_)) => {
+                // pf.md 2.8: "timeout icmp.error"; the peers stay 0:0.
+                after.class = Timeout::IcmpError;
+            }
+            (Subject::Own, Transport::Udp { .. }) => {
+                after.class = datagram(&mut after, hook, Timeout::UdpSingle, Timeout::UdpMultiple);
+            }
+            (Subject::Own, Transport::Other(_)) => {
+                after.class = datagram(&mut after, hook, Timeout::OtherSingle, Timeout::OtherMultiple);
+            }
+        }
+        after.last_seen = self.rounded(now);
+        Tracked::Fits(after)
+    }
+
+    /// pf.md 2.4 and 2.5.
+    fn tcp(&self, mut state: State, hook: Hook, tcp: &super::Tcp, now: u64) -> Tracked {
+        let sloppy = state.options.sloppy;
+        let seen_by = self.seen_by();
+        let (src, dst) = state.peers(hook.direction);
+        if tcp::opens(tcp) {
+            let least = src.state.min(dst.state);
+            if least >= PeerState::FinWait2 {
+                return Tracked::Reuse;
+            }
+            if least >= PeerState::Established {
+                let reply = Some(reply::challenge(src, dst));
+                let verdict = Verdict::Drop { reason: Reason::Challenge, reply };
+                return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
+            }
+        }
+        let fit = if sloppy {
+            tcp::track_sloppy(src, dst, tcp, seen_by);
+            Fit::Strict
+        } else {
+            tcp::track_full(src, dst, tcp, seen_by)
+        };
+        match fit {
+            Fit::Strict => {
+                state.class = tcp::class(src.state, dst.state);
+                state.last_seen = self.rounded(now);
+                Tracked::Fits(state)
+            }
+            Fit::Loose => Tracked::Fits(state),
+            Fit::Mismatch => self.mismatch(state, hook, tcp),
+        }
+    }
+
+    /// "ELSE drop, counter state-mismatch"; in a handshake of which both ends are in SYN_SENT the sender is reset and
+    /// its numbers are forgotten. The numbers go even if the segment is itself a RST, which is not answered.
+    fn mismatch(&self, mut state: State, hook: Hook, tcp: &super::Tcp) -> Tracked {
+        let (src, dst) = state.peers(hook.direction);
+        if src.state != PeerState::SynSent || dst.state != PeerState::SynSent {
+            let verdict = Verdict::drop(Reason::StateMismatch);
+            return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
+        }
+        src.forget_sequence();
+        let is_reset = tcp.flags.contains(wire::TcpFlags::RST);
+        let reply = (!is_reset).then(|| self.handshake_reset(tcp));
+        let verdict = Verdict::Drop { reason: Reason::StateMismatch, reply };
+        Tracked::Refused { leaves: state, forgot: Forgot::Yes, verdict }
+    }
+
+    /// pf.md 2.8: an ICMP error changes neither state nor time-out. About TCP it must quote a sequence number that its
+    /// receiver may have sent.
+    fn quoted(&self, mut state: State, hook: Hook, packet: &Packet) -> Tracked {
+        let quoted = packet.icmp().and_then(|icmp| icmp.quoted.as_ref()).map(|quoted| quoted.transport);
+        if let Some(QuotedTransport::Tcp { seq, .. }) = quoted
+            && !state.options.sloppy
+        {
+            // The quoted packet went the other way.
+            let (src, dst) = state.peers(hook.direction.reverse());
+            let dws = if src.wscale.is_some() { dst.wscale.unwrap_or(0) } else { 0 };
+            let lowest = src.seqlo.minus(u32::from(dst.max_win) << dws);
+            if !(seq.at_or_before(src.seqhi) && lowest.at_or_before(seq)) {
+                let verdict = Verdict::drop(Reason::StateMismatch);
+                return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
+            }
+        }
+        Tracked::Fits(state)
+    }
+
+    pub(super) const fn seen_by(&self) -> SeenBy {
+        if self.deviations.seen_bit { SeenBy::Bit } else { SeenBy::Seqlo }
+    }
+}
+
+/// pf.md 2.11: "src < SINGLE → SINGLE; dst == SINGLE → MULTIPLE; both MULTIPLE → multiple else single".
+fn datagram(state: &mut State, hook: Hook, single: Timeout, multiple: Timeout) -> Timeout {
+    let (src, dst) = state.peers(hook.direction);
+    if src.state < PeerState::Single {
+        src.state = PeerState::Single;
+    }
+    if dst.state == PeerState::Single {
+        dst.state = PeerState::Multiple;
+    }
+    if src.state == PeerState::Multiple && dst.state == PeerState::Multiple { multiple } else { single }
+}

@@ -1,0 +1,124 @@
+//! The rules: pf's ordered walk (pf.md 2.2). The last rule that matches decides, `quick` at once; none is `pass`,
+//! stateless. Tests are made in pf's order and a failed one goes on to the next rule.
+
+use core::net::IpAddr;
+
+use ruleset::{Action, AddressMatch, AddressPattern, Rule, StateMode};
+use wire::Af;
+
+use super::hook::Hook;
+use super::icmp::{self, Mapping, OwnState, Way};
+use super::packet::{Packet, Transport};
+use super::{Oracle, Tag};
+
+/// What the walk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Walk {
+    /// The deciding rule's number; `None` if no rule matched.
+    pub rule: Option<usize>,
+    /// The tag that the rules put on the packet. As in pf, the packet's own tag once a `tagged` was evaluated.
+    pub tag: Tag,
+}
+
+impl Oracle {
+    /// Walks the rules for a packet that has no state at this hook and carries `tag`.
+    pub(super) fn walk(&self, hook: Hook, packet: &Packet, tag: &Tag) -> Walk {
+        let mapping = packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target));
+        let mut walk = Walk { rule: None, tag: None };
+        for (number, rule) in self.rules.rules.iter().enumerate() {
+            if !self.matches(rule, hook, packet, mapping) || !is_tagged(rule, &mut walk.tag, tag) {
+                continue;
+            }
+            // "tag t (sticky)": every matching rule tags, not only the deciding one.
+            if rule.tag.is_some() {
+                walk.tag.clone_from(&rule.tag);
+            }
+            if rule.action != Action::Match {
+                walk.rule = Some(number);
+            }
+            if rule.quick {
+                break;
+            }
+        }
+        walk
+    }
+
+    fn matches(&self, rule: &Rule, hook: Hook, packet: &Packet, mapping: Option<Mapping>) -> bool {
+        rule.interface.as_ref().is_none_or(|wanted| self.world.matches(wanted, hook.interface))
+            && rule.direction.is_none_or(|direction| direction == hook.direction)
+            && rule.af.is_none_or(|af| af == packet.af())
+            && rule.proto.is_none_or(|proto| proto == packet.transport.proto())
+            && self.is_address(&rule.from.address, packet.source, hook)
+            && self.is_address(&rule.to.address, packet.destination, hook)
+            && is_transport(rule, packet, mapping)
+            // `fragment` matches fragments only, and those never come here.
+            && !rule.fragment
+    }
+
+    /// pf.conf(5) `from` and `to`.
+    fn is_address(&self, wanted: &AddressMatch, address: IpAddr, hook: Hook) -> bool {
+        let found = match &wanted.pattern {
+            AddressPattern::Any => true,
+            AddressPattern::Net(net) => net.contains(&address),
+            AddressPattern::Masked { net, mask } => is_masked(*net, *mask, address),
+            AddressPattern::Range(first, last) => {
+                Af::of(first) == Af::of(&address) && *first <= address && address <= *last
+            }
+            AddressPattern::Table(name) => self.is_in_table(name, address),
+            AddressPattern::NoRoute => self.world.route(address).is_none(),
+            AddressPattern::UrpfFailed => self.world.route(address) != Some(hook.interface),
+            AddressPattern::Interface { name, part, no_alias, prefix } => {
+                self.world.stands_for(name, *part, *no_alias, *prefix, address)
+            }
+        };
+        found != wanted.negated
+    }
+
+    /// "longest-prefix match, `!` = negated entry" (pf.md 1).
+    fn is_in_table(&self, name: &str, address: IpAddr) -> bool {
+        let entries = self.rules.table(name).and_then(|table| table.entries.as_ref());
+        let matching = entries.into_iter().flatten().filter(|entry| entry.net.contains(&address));
+        matching.max_by_key(|entry| entry.net.prefix_len()).is_some_and(|entry| !entry.negated)
+    }
+}
+
+fn is_masked(net: IpAddr, mask: IpAddr, address: IpAddr) -> bool {
+    match (net, mask, address) {
+        (IpAddr::V4(net), IpAddr::V4(mask), IpAddr::V4(address)) => {
+            address.to_bits() & mask.to_bits() == net.to_bits() & mask.to_bits()
+        }
+        (IpAddr::V6(net), IpAddr::V6(mask), IpAddr::V6(address)) => {
+            address.to_bits() & mask.to_bits() == net.to_bits() & mask.to_bits()
+        }
+        _ => false,
+    }
+}
+
+/// The tests of `switch (virtual_proto)`: a rule's flags concern TCP only, its ports TCP and UDP, its type ICMP.
+fn is_transport(rule: &Rule, packet: &Packet, mapping: Option<Mapping>) -> bool {
+    if let Transport::Tcp(tcp) = &packet.transport
+        && rule.flags.is_some_and(|flags| !flags.accepts(tcp.flags))
+    {
+        return false;
+    }
+    if let Some((source, destination)) = packet.ports() {
+        return rule.from.port.accepts(source) && rule.to.port.accepts(destination);
+    }
+    let (Some(icmp), Some(mapping)) = (packet.icmp(), mapping) else { return true };
+    let typed = rule
+        .icmp
+        .is_none_or(|wanted| wanted.kind == icmp.kind && wanted.code.is_none_or(|code| code == icmp.code));
+    // "ICMP replies never create state unless sloppy": such a rule does not match at all.
+    let keeps = rule.state != StateMode::None && !rule.state_options.sloppy;
+    let stray_reply = mapping.own_state == OwnState::Yes && mapping.way == Way::Reply;
+    typed && !(keeps && stray_reply)
+}
+
+/// pf.conf(5) `tagged`: the tag of an earlier rule of this walk, else the one that the packet came with.
+fn is_tagged(rule: &Rule, walked: &mut Tag, carried: &Tag) -> bool {
+    let Some(wanted) = &rule.tagged else { return true };
+    if walked.is_none() {
+        walked.clone_from(carried);
+    }
+    (walked.as_ref() == Some(&wanted.name)) != wanted.negated
+}
