@@ -11,9 +11,10 @@
 use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
 use wire::{Af, Proto};
 
-use crate::eval::{Decision, Question, Tag};
+use crate::eval::{Decision, Question, Root, Tag};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
+use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
@@ -116,6 +117,31 @@ impl Passed {
     }
 }
 
+/// One of the two hooks, as a packet meets it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook<'a> {
+    pub direction: Direction,
+    pub interface: InterfaceId,
+    /// The frame, as it arrived: for the log.
+    pub frame: &'a [u8],
+    /// What the packet met at the other hook in this pass, if it was there.
+    pub first: Option<&'a Passed>,
+}
+
+impl Hook<'_> {
+    /// The side of the network that the hook's interface is on: an IN hook sees the sender's, an OUT hook the receiver's.
+    const fn side(&self, sender: Side) -> Side {
+        match self.direction {
+            Direction::In => sender,
+            Direction::Out => sender.other(),
+        }
+    }
+
+    const fn entry(&self, view: &View<'_>, rule: Option<u32>, dropped: Option<Reason>) -> Entry {
+        Entry { tick: view.now, interface: self.interface, direction: self.direction, dropped, rule }
+    }
+}
+
 /// The tuple by which a packet's state is found: an ICMP error belongs to the flow that it quotes, and travels against it.
 pub(crate) const fn flow_tuple(packet: &Packet) -> Tuple {
     match packet.transport {
@@ -125,81 +151,73 @@ pub(crate) const fn flow_tuple(packet: &Packet) -> Tuple {
 }
 
 impl Shard {
-    /// Takes a packet through one hook. `first` is what it met at the other hook in this pass, if it was there.
+    /// Takes a packet through one hook.
     pub(crate) fn hook(
         &mut self,
         view: &View<'_>,
         passage: &mut Passage,
-        direction: Direction,
-        interface: InterfaceId,
-        first: Option<&Passed>,
+        hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
         let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
-        if root.skips(interface) {
+        if root.skips(hook.interface) {
             return Ok(Passed::Stateless);
         }
         if passage.packet.transport == Transport::Fragment {
             return Err(Stop::silent(Reason::Fragment));
         }
-        let side = match direction {
-            Direction::In => passage.flow.sender,
-            Direction::Out => passage.flow.sender.other(),
-        };
-        let expiry = view.expiry(root);
-        let earlier = first.and_then(Passed::record);
-        if let (Some(Passed::State(pending)), Some(record)) = (first, earlier)
-            && pending.record == record
-            && self.connections.has_face(record, side, interface, &expiry)
+        let side = hook.side(passage.flow.sender);
+        if let Some(Passed::State(pending)) = hook.first
+            && self.connections.has_face(pending.record, side, hook.interface, &view.expiry(root))
         {
-            return self.share(passage, record, side);
+            self.gate_face(view, passage, hook, pending.record)?;
+            return Ok(Passed::Shared);
         }
-        match self.find(view, passage, side, interface, earlier) {
-            Some(record) => match self.check(passage, record, side)? {
-                Some(pending) => Ok(Passed::State(pending)),
-                None => {
-                    // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
-                    let removed = self.connections.remove_face(record, side, passage.flow.hash);
-                    self.counters.removals += u64::from(removed);
-                    self.admit(view, passage, direction, interface, side, first)
-                }
-            },
-            None => self.admit(view, passage, direction, interface, side, first),
+        let Some(record) = self.find(view, root, passage, hook) else {
+            return self.admit(view, root, passage, hook);
+        };
+        if let Some(pending) = self.check(view, passage, hook, record)? {
+            return Ok(Passed::State(pending));
         }
+        // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
+        let removed = self.connections.remove_face(record, side, passage.flow.hash);
+        self.counters.removals += u64::from(removed);
+        self.admit(view, root, passage, hook)
     }
 
-    /// The second hook of a record that has both faces: tracking is done, what is the face's own is not.
-    fn share(&self, passage: &mut Passage, record: RecordId, side: Side) -> Result<Passed, Stop> {
-        self.gate_face(passage, record, side)?;
-        Ok(Passed::Shared)
-    }
-
-    fn find(
-        &mut self,
-        view: &View<'_>,
-        passage: &Passage,
-        side: Side,
-        interface: InterfaceId,
-        earlier: Option<RecordId>,
-    ) -> Option<RecordId> {
-        let root = view.root?;
+    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage, hook: &Hook<'_>) -> Option<RecordId> {
         let expiry = view.expiry(root);
         self.counters.searches += 1;
-        let twin = earlier.and_then(|record| self.connections.twin(record));
-        if let Some(twin) = twin.filter(|twin| self.connections.has_face(*twin, side, interface, &expiry)) {
+        let Flow { key, hash, sender } = &passage.flow;
+        let side = hook.side(*sender);
+        let twin = hook.first.and_then(Passed::record).and_then(|record| self.connections.twin(record));
+        if let Some(twin) =
+            twin.filter(|twin| self.connections.has_face(*twin, side, hook.interface, &expiry))
+        {
             return Some(twin);
         }
-        let Flow { key, hash, .. } = &passage.flow;
-        self.connections.find(key, *hash, side, interface, &expiry, &mut self.counters.removals)
+        self.connections.find(key, *hash, side, hook.interface, &expiry, &mut self.counters.removals)
     }
 
-    /// What belongs to a face rather than to the connection: IP options, and the tag that it puts on its packets.
-    fn gate_face(&self, passage: &mut Passage, record: RecordId, side: Side) -> Result<(), Stop> {
-        let Some(class) = self.connections.face(record, side) else { return Ok(()) };
+    /// What belongs to a face rather than to the connection: IP options, the tag that it puts on its packets, `log (all)`.
+    fn gate_face(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage,
+        hook: &Hook<'_>,
+        record: RecordId,
+    ) -> Result<(), Stop> {
+        let Some(class) = self.connections.face(record, hook.side(passage.flow.sender)) else {
+            return Ok(());
+        };
         if passage.packet.options && !class.rule.allow_opts {
             return Err(Stop::silent(Reason::IpOption));
         }
         if class.tag != Tag::default() {
             passage.tag = class.tag;
+        }
+        if class.rule.log_all {
+            let rule = view.root.and_then(|root| root.number_of(&class.rule));
+            self.log.record(hook.entry(view, rule, None), &passage.packet, hook.frame);
         }
         Ok(())
     }
@@ -207,13 +225,14 @@ impl Shard {
     /// Checks a packet against its state. `None`: the state has finished and the packet begins a new connection.
     fn check(
         &mut self,
+        view: &View<'_>,
         passage: &mut Passage,
+        hook: &Hook<'_>,
         record: RecordId,
-        side: Side,
     ) -> Result<Option<Pending>, Stop> {
         let sender = passage.flow.sender;
         let (from, to) = self.connections.peers(record, sender);
-        let sloppy = self.connections.face(record, side).is_some_and(|class| class.rule.sloppy);
+        let sloppy = self.connections.face(record, hook.side(sender)).is_some_and(|class| class.rule.sloppy);
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
@@ -250,7 +269,7 @@ impl Shard {
                 Pending { record, peers: Some(peers), refresh: Some(timeout) }
             }
         };
-        self.gate_face(passage, record, side)?;
+        self.gate_face(view, passage, hook, record)?;
         Ok(Some(pending))
     }
 
@@ -273,23 +292,30 @@ impl Shard {
     fn admit(
         &mut self,
         view: &View<'_>,
+        root: &Root,
         passage: &mut Passage,
-        direction: Direction,
-        interface: InterfaceId,
-        side: Side,
-        first: Option<&Passed>,
+        hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
-        let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
         // Only the home of a flow makes its states.
         let home = self.hashing.home(passage.flow.hash);
         if home != self.worker {
             return Err(Stop::HandOff(home));
         }
         let packet = &passage.packet;
-        let question = Question { packet, direction, interface, tag: passage.tag, fib: view.fib };
+        let question = Question {
+            packet,
+            direction: hook.direction,
+            interface: hook.interface,
+            tag: passage.tag,
+            fib: view.fib,
+        };
         let decision = root.decide(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;
+        if decision.log {
+            let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
+            self.log.record(hook.entry(view, decision.rule, dropped), packet, hook.frame);
+        }
         if let Action::Block(reply) = decision.action {
             self.rule_totals.count_packet(&decision, packet.length());
             return Err(Stop::Refused { reason: Reason::Match, answer: answer_to(reply, packet) });
@@ -303,29 +329,26 @@ impl Shard {
             self.rule_totals.count_packet(&decision, packet.length());
             return Ok(Passed::Stateless);
         }
-        self.make_state(view, passage, &decision, direction, interface, side, first)
+        self.make_state(view, passage, hook, &decision)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that a state is made of")]
     fn make_state(
         &mut self,
         view: &View<'_>,
         passage: &Passage,
+        hook: &Hook<'_>,
         decision: &Decision<'_>,
-        direction: Direction,
-        interface: InterfaceId,
-        side: Side,
-        first: Option<&Passed>,
     ) -> Result<Passed, Stop> {
+        let side = hook.side(passage.flow.sender);
         let class = Class {
             rule: decision.slot.clone(),
-            interface: decision.if_bound.then_some(interface),
-            direction,
+            interface: decision.if_bound.then_some(hook.interface),
+            direction: hook.direction,
             tag: passage.tag,
         };
         let limit = view.state_limit().min(self.connections.capacity());
         self.counters.inserts += 1;
-        if let Some(Passed::Made(record)) = first
+        if let Some(Passed::Made(record)) = hook.first
             && self.may_share(*record, side, &class)
         {
             self.connections.add_face(*record, side, class, limit).map_err(|full| self.no_state(full))?;
@@ -341,7 +364,7 @@ impl Shard {
             peers: (from, to),
             timeout,
             now: view.sixteenths(),
-            twin: first.and_then(Passed::record),
+            twin: hook.first.and_then(Passed::record),
         };
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
         self.connections.count(record, passage.flow.sender, passage.packet.length());

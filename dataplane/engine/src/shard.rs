@@ -19,7 +19,8 @@ use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
 use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId, Path};
 use crate::frame::Frame;
-use crate::hook::{Answer, Flow, Passage, Passed, Stop, flow_tuple};
+use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
+use crate::log::{Log, LogRecord};
 use crate::packet::{Packet, Transport};
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
@@ -79,6 +80,7 @@ pub struct Shard {
     pub(crate) connections: Connections,
     pub(crate) counters: Counters,
     pub(crate) rule_totals: RuleTotals,
+    pub(crate) log: Log,
 }
 
 impl Shard {
@@ -90,6 +92,7 @@ impl Shard {
             connections: Connections::new(config.max_states, config.worker.0),
             counters: Counters::new(config.interfaces),
             rule_totals: RuleTotals::default(),
+            log: Log::new(),
         }
     }
 
@@ -137,8 +140,8 @@ impl Shard {
             Err(reason) => return self.drop(arrival, reason),
         };
         let decided = match arrival.source {
-            Source::Wire => self.from_wire(view, arrival.interface, own, frame, &mut passage),
-            Source::Host => self.from_host(view, arrival.interface, &mut passage),
+            Source::Wire => self.take_in(view, arrival.interface, own, frame, &mut passage),
+            Source::Host => self.let_out(view, arrival.interface, frame.bytes(), &mut passage),
         };
         match decided {
             Ok(fate) => fate,
@@ -173,7 +176,7 @@ impl Shard {
     }
 
     /// A packet that a port received: IN hook, route, OUT hook.
-    fn from_wire<F: Frame>(
+    fn take_in<F: Frame>(
         &mut self,
         view: &View<'_>,
         interface: InterfaceId,
@@ -188,7 +191,8 @@ impl Shard {
         if is_martian(&packet) {
             return Err(Stop::silent(Reason::Martian));
         }
-        let entered = self.hook(view, passage, Direction::In, interface, None)?;
+        let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
+        let entered = self.hook(view, passage, &hook)?;
         match route(view.fib, &packet, passage.flow.hash.0)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
@@ -199,13 +203,15 @@ impl Shard {
     }
 
     /// A packet that the host sends: the kernel has routed it and written its Ethernet header.
-    fn from_host(
+    fn let_out(
         &mut self,
         view: &View<'_>,
         interface: InterfaceId,
+        frame: &[u8],
         passage: &mut Passage,
     ) -> Result<Fate, Stop> {
-        let left = self.hook(view, passage, Direction::Out, interface, None)?;
+        let hook = Hook { direction: Direction::Out, interface, frame, first: None };
+        let left = self.hook(view, passage, &hook)?;
         self.commit(view, passage, &left);
         Ok(Fate::Transmit(interface))
     }
@@ -222,7 +228,13 @@ impl Shard {
         let Some(link) = view.fib.interface(out.interface).filter(|link| link.up) else {
             return Err(Stop::silent(Reason::PortDown));
         };
-        let left = self.hook(view, passage, Direction::Out, out.interface, Some(entered))?;
+        let hook = Hook {
+            direction: Direction::Out,
+            interface: out.interface,
+            frame: frame.bytes(),
+            first: Some(entered),
+        };
+        let left = self.hook(view, passage, &hook)?;
         if passage.packet.length() > u32::from(link.mtu) {
             let mtu = u32::from(link.mtu);
             return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
@@ -305,6 +317,16 @@ impl Shard {
     /// What was counted, for the shell to add what it had to drop itself.
     pub const fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// The next packet that a `log` rule recorded.
+    pub fn take_log(&mut self) -> Option<LogRecord> {
+        self.log.take()
+    }
+
+    /// How many packets were not recorded because the shell had not fetched the earlier ones.
+    pub const fn log_lost(&self) -> u64 {
+        self.log.lost
     }
 
     /// How many states there are, as pf counts them.

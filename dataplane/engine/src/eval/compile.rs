@@ -102,6 +102,7 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         timeouts,
         sloppy: rule.state_options.sloppy,
         allow_opts: rule.allow_opts,
+        log_all: rule.log.enabled && rule.log.all,
         packets: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
     }
@@ -131,6 +132,8 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if options.max != 0 => Some("a limit of states per rule (max)"),
+        () if rule.log.matches => Some("log (matches)"),
+        () if rule.log.user => Some("log (user)"),
         () if options.timeouts.iter().any(adaptive) => Some("adaptive time-outs of a single rule"),
         () => None,
     }

@@ -37,6 +37,8 @@ pub(crate) struct RuleSlot {
     pub sloppy: bool,
     /// `allow-opts`.
     pub allow_opts: bool,
+    /// `log (all)`.
+    pub log_all: bool,
     packets: AtomicU64,
     bytes: AtomicU64,
 }

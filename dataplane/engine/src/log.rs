@@ -1,0 +1,99 @@
+//! What `log` rules record, until the shell fetches it (pf.conf(5) `log`).
+//!
+//! Overview: a bounded ring of the first bytes of packets and of what was decided on them. Life cycle: records are written
+//! by the hooks and taken by the shell between bursts. Ownership: the shard's worker.
+//! Bounds: [`RECORDS_MAX`] records of [`SNAP_BYTES`] bytes; what finds the ring full is lost, and counted.
+
+use std::collections::VecDeque;
+
+use ruleset::{Direction, Reason};
+
+use crate::fib::InterfaceId;
+use crate::packet::{Packet, Tuple};
+use crate::tick::Tick;
+
+/// The most records that wait for the shell.
+pub const RECORDS_MAX: usize = 1024;
+
+/// How much of a packet is kept, from its IP header on: what pflogd(8) keeps by default.
+pub const SNAP_BYTES: usize = 160;
+
+/// One logged packet.
+#[derive(Clone, Copy, Debug)]
+pub struct LogRecord {
+    /// When it was seen.
+    pub tick: Tick,
+    /// The interface of the hook.
+    pub interface: InterfaceId,
+    /// The hook.
+    pub direction: Direction,
+    /// Whether it was let through; else why not.
+    pub dropped: Option<Reason>,
+    /// The rule, by number in the live ruleset; `None` where no rule matched.
+    pub rule: Option<u32>,
+    /// Addresses, ports, protocol.
+    pub tuple: Tuple,
+    /// Bytes of the IP datagram.
+    pub length: u32,
+    captured: u8,
+    bytes: [u8; SNAP_BYTES],
+}
+
+impl LogRecord {
+    /// The first bytes of the IP datagram, as they were on arrival.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.captured)]
+    }
+}
+
+/// What is said of a packet that is logged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub tick: Tick,
+    pub interface: InterfaceId,
+    pub direction: Direction,
+    pub dropped: Option<Reason>,
+    pub rule: Option<u32>,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub(crate) struct Log {
+    records: VecDeque<LogRecord>,
+    pub lost: u64,
+}
+
+impl Log {
+    pub fn new() -> Self {
+        Self { records: VecDeque::with_capacity(RECORDS_MAX), lost: 0 }
+    }
+
+    /// Records a packet of `frame`, or counts it as lost.
+    #[cold]
+    pub fn record(&mut self, entry: Entry, packet: &Packet, frame: &[u8]) {
+        if self.records.len() >= RECORDS_MAX {
+            self.lost += 1;
+            return;
+        }
+        let datagram = frame.get(usize::from(packet.l3)..usize::from(packet.end)).unwrap_or_default();
+        let captured = datagram.len().min(SNAP_BYTES);
+        let mut bytes = [0; SNAP_BYTES];
+        bytes[..captured].copy_from_slice(&datagram[..captured]);
+        let Entry { tick, interface, direction, dropped, rule } = entry;
+        self.records.push_back(LogRecord {
+            tick,
+            interface,
+            direction,
+            dropped,
+            rule,
+            tuple: packet.tuple,
+            length: packet.length(),
+            captured: captured as u8,
+            bytes,
+        });
+    }
+
+    pub fn take(&mut self) -> Option<LogRecord> {
+        self.records.pop_front()
+    }
+}
