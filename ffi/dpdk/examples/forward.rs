@@ -3,6 +3,8 @@
 //! `forward [SECONDS [PORT PORT]]`, for ever and between two new TAP interfaces (fwd0, fwd1) unless told otherwise. Move
 //! each interface into a network namespace of its own to send real traffic through. Needs root for TAP.
 
+#![allow(clippy::disallowed_methods, reason = "an example that runs in real time")]
+
 use std::time::{Duration, Instant};
 
 use dpdk::port::Promiscuous;

@@ -178,15 +178,14 @@ impl EalArgs {
         if let Some((main, _)) = self.lcores.first() {
             words.extend(["--main-lcore".to_owned(), main.to_string()]);
         }
-        match self.memory {
-            // In-memory and no-huge exclude each other.
-            Memory::Hugepages { mib } => {
-                words.extend(["--in-memory".to_owned(), "-m".to_owned(), mib.to_string()])
-            }
-            Memory::NoHuge { mib } => {
-                words.extend(["--no-huge".to_owned(), "-m".to_owned(), mib.to_string()])
-            }
-        }
+        // Neither leaves files behind, nor needs a folder to write to: there are no secondary processes. In-memory and
+        // no-huge exclude each other.
+        let (kind, mib): (&[&str], u32) = match self.memory {
+            Memory::Hugepages { mib } => (&["--in-memory"], mib),
+            Memory::NoHuge { mib } => (&["--no-huge", "--no-shconf"], mib),
+        };
+        words.extend(kind.iter().map(|word| (*word).to_owned()));
+        words.extend(["-m".to_owned(), mib.to_string()]);
         if let Some(prefix) = &self.file_prefix {
             words.extend(["--file-prefix".to_owned(), prefix.clone()]);
         }

@@ -126,9 +126,12 @@ impl Call {
             }
             (Call::CreatePool | Call::CreateRing, libc::EEXIST) => "choose a name that is not in use",
             (Call::CreatePool | Call::CreateRing, libc::ENAMETOOLONG) => "choose a name of at most 25 bytes",
-            (Call::CreatePool, _) => "the cache may hold at most 512 buffers and two thirds of the pool",
-            (Call::CreateRing, _) => "the capacity must be between 1 and 2^31 - 1",
-            (Call::Attach, libc::ENODEV | libc::ENOENT) => {
+            (Call::CreatePool, _) => {
+                "a pool holds 1 to 2^30 - 1 buffers, and the cache may hold at most 512 and two thirds of those"
+            }
+            (Call::CreateRing, _) => "the capacity must be between 1 and 2^30 - 1",
+            // EFAULT: no driver claims a device of this name.
+            (Call::Attach, libc::ENODEV | libc::ENOENT | libc::EFAULT) => {
                 "check the address or driver name (dpdk-devbind.py --status lists PCI devices), bind a PCI device to \
                  vfio-pci, and see that its driver is installed"
             }

@@ -233,16 +233,15 @@ impl Mbuf {
         Ok(())
     }
 
-    /// Moves all segments into the first.
-    pub fn linearise(&mut self) -> Result<(), NoRoom> {
+    /// Puts the packet into one segment, in a buffer from `pool` unless it is contiguous already. Refused, and nothing
+    /// changed, if the pool is exhausted or its buffers are too small.
+    pub fn linearise(&mut self, pool: &Mempool) -> Result<(), NoRoom> {
         if self.is_contiguous() {
             return Ok(());
         }
-        // SAFETY: a valid mbuf with one owner; it copies and frees the other segments, or changes nothing.
-        match unsafe { dpdk_sys::rte_pktmbuf_linearize(self.0.as_ptr()) } {
-            0 => Ok(()),
-            _ => Err(NoRoom),
-        }
+        let copy = self.copy(pool).filter(Mbuf::is_contiguous).ok_or(NoRoom)?;
+        *self = copy;
+        Ok(())
     }
 
     /// A copy with bytes of its own, metadata included, from `pool`, unless that is exhausted.

@@ -10,13 +10,14 @@ use crate::eal::{Eal, c_string};
 use crate::error::{Call, Errno, Error, Result};
 use crate::lcore;
 use crate::mbuf::Mbuf;
+use crate::ring;
 
 /// The size of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
     /// Unique in the process, at most 25 bytes.
     pub name: String,
-    /// Mbufs. A power of two minus one wastes the least memory.
+    /// Mbufs, 1 to 2^30 - 1. A power of two minus one wastes the least memory.
     pub mbufs: u32,
     /// Mbufs that each lcore may keep to itself; at most 512, and two thirds of `mbufs`.
     pub cache: u32,
@@ -60,6 +61,10 @@ impl Mempool {
     pub fn new(eal: &Eal, config: &PoolConfig) -> Result<Mempool> {
         let refused = |errno| Error::Refused { call: Call::CreatePool, subject: config.name.clone(), errno };
         let name = c_string(config.name.as_str())?;
+        // The free mbufs are kept in a ring.
+        if !(1..=ring::CAPACITY_MAX).contains(&config.mbufs) {
+            return Err(refused(Errno::new(libc::EINVAL)));
+        }
         let headroom = u16::try_from(dpdk_sys::RTE_PKTMBUF_HEADROOM).expect("a build constant of DPDK, 128");
         let room =
             config.frame_bytes.checked_add(headroom).ok_or_else(|| refused(Errno::new(libc::EINVAL)))?;

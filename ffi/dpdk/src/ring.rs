@@ -13,7 +13,10 @@ use crate::eal::{Eal, c_string};
 use crate::error::{Call, Errno, Error, Result};
 use crate::mbuf::Mbuf;
 
-/// Makes a ring of `capacity` mbufs with one thread at each end. The name is unique in the process, at most 25 bytes.
+/// Most objects in a ring: its slots are a power of two below 2^31, and one is never used.
+pub(crate) const CAPACITY_MAX: u32 = (1 << 30) - 1;
+
+/// Makes a ring of `capacity` mbufs (1 to 2^30 - 1) with one thread at each end. The name is unique in the process, at most 25 bytes.
 pub fn spsc(eal: &Eal, name: &str, capacity: u32) -> Result<(Producer, Consumer)> {
     let ring = RingInner::new(eal, name, capacity, dpdk_sys::RING_F_SP_ENQ | dpdk_sys::RING_F_SC_DEQ)?;
     let ring = Arc::new(ring);
@@ -39,17 +42,18 @@ type Transfer<P> = unsafe extern "C" fn(*mut rte_ring, P, u32, *mut u32) -> u32;
 
 impl RingInner {
     fn new(eal: &Eal, name: &str, capacity: u32, flags: u32) -> Result<RingInner> {
+        let refused = |errno| Error::Refused { call: Call::CreateRing, subject: name.to_owned(), errno };
         let c_name = c_string(name)?;
+        // DPDK rounds up without a look at the overflow, and would make a ring without slots.
+        if !(1..=CAPACITY_MAX).contains(&capacity) {
+            return Err(refused(Errno::new(libc::EINVAL)));
+        }
         // The capacity need not be a power of two.
         let flags = flags | dpdk_sys::RING_F_EXACT_SZ;
         // SAFETY: the name is a C string; EAL is initialised.
         let ring = unsafe { dpdk_sys::rte_ring_create(c_name.as_ptr(), capacity, -1, flags) };
-        match NonNull::new(ring) {
-            Some(ring) => Ok(RingInner { ring, _eal: eal.clone() }),
-            None => {
-                Err(Error::Refused { call: Call::CreateRing, subject: name.to_owned(), errno: Errno::last() })
-            }
-        }
+        let ring = NonNull::new(ring).ok_or_else(|| refused(Errno::last()))?;
+        Ok(RingInner { ring, _eal: eal.clone() })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut rte_ring {
@@ -192,7 +196,7 @@ pub struct SharedRing {
 }
 
 impl SharedRing {
-    /// Makes a ring of `capacity` mbufs. The name is unique in the process, at most 25 bytes.
+    /// Makes a ring of `capacity` mbufs, 1 to 2^30 - 1. The name is unique in the process, at most 25 bytes.
     pub fn new(eal: &Eal, name: &str, capacity: u32) -> Result<SharedRing> {
         Ok(SharedRing { ring: Arc::new(RingInner::new(eal, name, capacity, 0)?) })
     }
