@@ -20,9 +20,8 @@
 //!
 //! # Bounds
 //! A sum is exact for up to 2³² words of 32 bits, far more than a packet has. The incremental update equals a
-//! recomputation unless the covered data, pseudo header included, becomes all zeros. Only an ICMPv4 echo reply can do
-//! that; [`crate::icmp4::Header::set_ident`] and its like are plain stores for that reason, see
-//! [`crate::icmp4::rewrite_ident`].
+//! recomputation unless the covered data, pseudo header included, becomes all zeros: then it yields 0x0000 where 0xffff
+//! is right. Only an ICMPv4 echo reply can be all zeros; [`crate::icmp4::rewrite_ident`] looks after it.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -14,7 +14,7 @@ pub const TAG_LEN: usize = 4;
 
 header! {
     /// The first 14 octets of a frame.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     /// Destination.
     pub dst, set_dst: Mac = 0;
     /// Source.

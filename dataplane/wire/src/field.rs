@@ -114,14 +114,14 @@ pub fn chunk_mut<const N: usize>(bytes: &mut [u8], offset: usize) -> Result<&mut
     bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut).ok_or(crate::Error::Short)
 }
 
-/// Declares a header: `Name[octets]`, then one line per field, `getter[, setter]: Type = offset;`.
+/// Declares a header: `[pub] Name[octets]`, then one line per field, `[pub] getter[, setter]: Type = offset;`.
 ///
 /// The type is generic over who holds the array: `Name<&[u8; N]>` reads, `Name<&mut [u8; N]>` also writes, and
 /// `Name<[u8; N]>` is a copy.
 macro_rules! header {
     (
         $(#[$doc:meta])*
-        $name:ident[$len:expr];
+        $header_vis:vis $name:ident[$len:expr];
         $(
             $(#[$field_doc:meta])*
             $vis:vis $get:ident $(, $set:ident)?: $type:ty = $at:expr;
@@ -129,7 +129,7 @@ macro_rules! header {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name<B>(pub(crate) B);
+        $header_vis struct $name<B>(pub(crate) B);
 
         impl<'a> $name<&'a [u8; $len]> {
             /// The header at `offset` of `bytes`; `Short` if it does not fit. Nothing else is checked.

@@ -149,7 +149,7 @@ pub mod redirect {
 
 header! {
     /// The first 8 octets of a message. Which of the fields that share octets are meant depends on the type.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     /// Type.
     pub kind, set_kind: Type = 0;
     /// Code.

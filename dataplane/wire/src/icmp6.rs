@@ -1,5 +1,8 @@
 //! ICMP for IPv6 (RFC 4443); neighbours in [`nd`], multicast listeners in [`mld`].
 
+pub mod mld;
+pub mod nd;
+
 use core::borrow::BorrowMut;
 use core::net::Ipv6Addr;
 
@@ -117,7 +120,7 @@ pub mod parameter_problem {
 
 header! {
     /// The first 8 octets of a message. Which of the fields that share octets are meant depends on the type.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     /// Type.
     pub kind, set_kind: Type = 0;
     /// Code.
@@ -167,6 +170,7 @@ impl field::Field<1> for Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     header: Header<&'a [u8; HEADER_LEN]>,
+    octets: &'a [u8],
     body: &'a [u8],
 }
 
@@ -175,7 +179,7 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (head, body) = bytes.split_first_chunk().ok_or(Error::Short)?;
-        Ok(Self { header: Header(head), body })
+        Ok(Self { header: Header(head), octets: bytes, body })
     }
 
     /// The first 8 octets.
@@ -184,7 +188,13 @@ impl<'a> Message<'a> {
         self.header
     }
 
-    /// What follows.
+    /// The whole message, from its type on.
+    #[inline]
+    pub const fn octets(&self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// What follows the header.
     #[inline]
     pub const fn body(&self) -> &'a [u8] {
         self.body

@@ -29,7 +29,7 @@ const OFFSET_MASK: u16 = 0x1fff;
 
 header! {
     /// The first 20 octets.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     version_and_ihl, set_version_and_ihl: u8 = 0;
     /// Type of service: DSCP (6 bits) and ECN (2 bits).
     pub tos, set_tos: u8 = 1;

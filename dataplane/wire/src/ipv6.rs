@@ -23,7 +23,7 @@ pub const HEADER_LEN: usize = 40;
 
 header! {
     /// The 40 octets of the fixed header.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     first_word, set_first_word: u32 = 0;
     /// Octets behind the fixed header, extension headers included.
     pub payload_len, set_payload_len: u16 = 4;

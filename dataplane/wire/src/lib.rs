@@ -25,7 +25,10 @@
 )]
 
 mod area;
+pub mod arp;
 pub mod checksum;
+#[cfg(feature = "corpus")]
+pub mod corpus;
 mod error;
 pub mod ethernet;
 mod field;
@@ -35,6 +38,7 @@ pub mod icmp6;
 mod ip_option;
 pub mod ipv4;
 pub mod ipv6;
+pub mod quote;
 pub mod tcp;
 mod types;
 pub mod udp;

@@ -23,7 +23,7 @@ pub const OPTIONS_LEN_MAX: usize = 40;
 
 header! {
     /// The first 20 octets.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     /// Source port.
     pub src_port, set_src_port: Port = 0;
     /// Destination port.
@@ -169,6 +169,21 @@ impl<'a> Segment<'a> {
             .saturating_add(u32::from(flags.contains(TcpFlags::SYN)))
             .saturating_add(u32::from(flags.contains(TcpFlags::FIN)))
     }
+}
+
+/// Overwrites the octets from `at` on of a whole segment with `new`, and carries the checksum along: for options, which
+/// may start at an odd octet.
+///
+/// `Short`, and nothing changed, if they do not fit between the fixed header and the end.
+pub fn rewrite_octets(segment: &mut [u8], at: usize, new: &[u8]) -> Result<(), Error> {
+    if at < HEADER_LEN {
+        return Err(Error::Short);
+    }
+    let old = segment.get_mut(at..).and_then(|rest| rest.get_mut(..new.len())).ok_or(Error::Short)?;
+    let delta = Delta::of(old, new);
+    old.copy_from_slice(new);
+    Header::at_mut(segment, 0)?.adjust(if at & 1 == 0 { delta } else { delta.at_odd() });
+    Ok(())
 }
 
 /// A TCP header as a value.

@@ -11,7 +11,7 @@ pub const HEADER_LEN: usize = 8;
 
 header! {
     /// The 8 octets of the header.
-    Header[HEADER_LEN];
+    pub Header[HEADER_LEN];
     /// Source port.
     pub src_port, set_src_port: Port = 0;
     /// Destination port.

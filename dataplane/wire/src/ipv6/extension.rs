@@ -12,7 +12,7 @@ pub const FRAGMENT_HEADER_LEN: usize = 8;
 
 header! {
     /// The fragment header (RFC 8200 §4.5).
-    FragmentHeader[FRAGMENT_HEADER_LEN];
+    pub FragmentHeader[FRAGMENT_HEADER_LEN];
     /// Protocol of the fragmented part's first header.
     pub next_header, set_next_header: Proto = 0;
     offset_and_more, set_offset_and_more: u16 = 2;
