@@ -283,7 +283,8 @@ impl Repr {
     /// fragment offset is not a multiple of 8.
     pub fn emit(&self, out: &mut [u8]) -> Result<(), Error> {
         let header_len = self.header_len();
-        let total_len = self.payload_len.checked_add(header_len).ok_or(Error::TooLong)?;
+        let total_len = self.payload_len.saturating_add(header_len);
+        let total_len = u16::try_from(total_len).map_err(|_| Error::TooLong)?;
         if self.fragment_offset & 7 != 0 {
             return Err(Error::TooLong);
         }
@@ -293,7 +294,7 @@ impl Repr {
         let mut header: Header<&mut [u8; HEADER_LEN]> = Header(head);
         header.set_version_and_ihl(0x40 | (header_len >> 2) as u8);
         header.set_tos(self.tos);
-        header.set_total_len(u16::try_from(total_len).map_err(|_| Error::TooLong)?);
+        header.set_total_len(total_len);
         header.set_ident(self.ident);
         let df = if self.dont_fragment { DF } else { 0 };
         let mf = if self.more_fragments { MF } else { 0 };
