@@ -1,1 +1,21 @@
-//! Placeholder head, replaced with the crate.
+//! End-to-end beds: a client and a server in network namespaces of their own, real Linux stacks and real tools on both,
+//! and a running dataplane between them.
+//!
+//! Overview: a [`Lab`] is one bed, built on [`Namespace`]s and [`Daemon`]s; the demonstration (`deploy/run`) and every test
+//! use it. Life cycle: whatever a lab made is gone when it is dropped, also after a panic; a lab that finds the remains of
+//! an interrupted one removes them first. Ownership: one process a lab. Bounds: every wait has an end.
+#![forbid(unsafe_code)]
+// Beds live in real time: clocks and threads belong here.
+#![allow(clippy::disallowed_methods)]
+
+mod daemon;
+mod lab;
+mod namespace;
+mod programs;
+mod server;
+
+pub use daemon::{Daemon, wait_until};
+pub use lab::{Lab, Links, PREFIX};
+pub use namespace::{Namespace, Output, run};
+pub use programs::{program, scratch};
+pub use server::WebServer;

@@ -1,0 +1,228 @@
+//! The standard bed: client — lan0 [firewall] wan0 — server.
+//!
+//! ```text
+//! client 10.1.0.2/24, fd00:1::2/64 ── lan0 .1 ─ turnpike-dataplane ─ wan0 .1 ── server 10.2.0.2/24, fd00:2::2/64
+//! ```
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{Daemon, Namespace, Output, program, scratch, wait_until};
+
+/// What the names of all beds begin with.
+pub const PREFIX: &str = "turnpike";
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How the ports of the dataplane are linked to the client and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// TAP ports, whose kernel ends are moved to the client and the server.
+    Tap,
+    /// veth pairs, with `net_af_packet` on the firewall's ends.
+    AfPacket,
+}
+
+/// One of the two networks of the bed.
+struct Network {
+    /// The firewall's interface.
+    port: &'static str,
+    /// The station's interface.
+    station: &'static str,
+    number: u8,
+}
+
+const LAN: Network = Network { port: "lan0", station: "eth-lan", number: 1 };
+const WAN: Network = Network { port: "wan0", station: "eth-wan", number: 2 };
+
+/// A bed with a running dataplane, which has no ruleset yet.
+#[derive(Debug)]
+pub struct Lab {
+    /// Inside, behind lan0.
+    pub client: Namespace,
+    /// Outside, behind wan0.
+    pub server: Namespace,
+    /// Where the dataplane and its host interfaces are.
+    pub firewall: Namespace,
+    /// turnpike-dataplane. Declared behind the namespaces: it is ended by hand before them.
+    pub dataplane: Daemon,
+    /// For files of the bed.
+    pub folder: PathBuf,
+}
+
+impl Lab {
+    /// The address of the client.
+    pub const CLIENT: &str = "10.1.0.2";
+    /// The address of the server.
+    pub const SERVER: &str = "10.2.0.2";
+    /// The firewall's address on the client's side.
+    pub const GATEWAY: &str = "10.1.0.1";
+    /// The IPv6 address of the client.
+    pub const CLIENT6: &str = "fd00:1::2";
+    /// The IPv6 address of the server.
+    pub const SERVER6: &str = "fd00:2::2";
+
+    /// The names of a bed's namespaces: client, firewall, server.
+    pub fn namespaces(bed: &str) -> [String; 3] {
+        ["client", "firewall", "server"].map(|role| format!("{PREFIX}-{bed}-{role}"))
+    }
+
+    /// Builds a bed and starts its dataplane.
+    ///
+    /// # Errors
+    /// What could not be built; whatever was built is gone then.
+    pub fn start(bed: &str, links: Links) -> Result<Self> {
+        let folder = scratch(&format!("{PREFIX}-{bed}"))?;
+        let [client, firewall, server] = Self::namespaces(bed);
+        let (client, firewall, server) =
+            (Namespace::create(&client)?, Namespace::create(&firewall)?, Namespace::create(&server)?);
+        if links == Links::AfPacket {
+            link_by_veth(&LAN, &client, &firewall)?;
+            link_by_veth(&WAN, &server, &firewall)?;
+        }
+        std::fs::write(folder.join("turnpike.toml"), configuration(links))?;
+        let dataplane = start_dataplane(&firewall, &folder)?;
+        let lab = Self { client, server, firewall, dataplane, folder };
+        lab.wait_for_dataplane()?;
+        if links == Links::Tap {
+            lab.firewall.run(&format!("ip link set {} netns {}", LAN.station, lab.client.name()))?;
+            lab.firewall.run(&format!("ip link set {} netns {}", WAN.station, lab.server.name()))?;
+        }
+        lab.address(&LAN, &lab.client)?;
+        lab.address(&WAN, &lab.server)?;
+        Ok(lab)
+    }
+
+    /// Starts the dataplane again after it has ended, on the same configuration.
+    ///
+    /// # Errors
+    /// It does not start, or its links cannot be made again.
+    pub fn restart_dataplane(&mut self, links: Links) -> Result<()> {
+        self.dataplane = start_dataplane(&self.firewall, &self.folder)?;
+        self.wait_for_dataplane()?;
+        if links == Links::Tap {
+            self.firewall.run(&format!("ip link set {} netns {}", LAN.station, self.client.name()))?;
+            self.firewall.run(&format!("ip link set {} netns {}", WAN.station, self.server.name()))?;
+        }
+        self.address(&LAN, &self.client)?;
+        self.address(&WAN, &self.server)
+    }
+
+    fn wait_for_dataplane(&self) -> Result<()> {
+        wait_until("the dataplane to answer", PATIENCE, || self.tpctl("show status").is_ok_and(|said| said.ok()))
+            .with_context(|| format!("the dataplane said:\n{}", self.dataplane.said()))
+    }
+
+    fn address(&self, network: &Network, station: &Namespace) -> Result<()> {
+        let (port, name, n) = (network.port, network.station, network.number);
+        station.run(&format!("ip addr replace 10.{n}.0.2/24 dev {name}"))?;
+        station.run(&format!("ip -6 addr replace fd00:{n}::2/64 dev {name} nodad"))?;
+        station.run(&format!("ip link set {name} up"))?;
+        station.run(&format!("ip route replace default via 10.{n}.0.1"))?;
+        station.run(&format!("ip -6 route replace default via fd00:{n}::1"))?;
+        self.firewall.run(&format!("ip addr replace 10.{n}.0.1/24 dev {port}"))?;
+        self.firewall.run(&format!("ip -6 addr replace fd00:{n}::1/64 dev {port} nodad"))?;
+        Ok(())
+    }
+
+    /// The dataplane's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("dataplane.sock")
+    }
+
+    /// Runs `tpctl` with these words against the bed's dataplane.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn tpctl(&self, words: &str) -> Result<Output> {
+        let tpctl = program("tpctl")?;
+        self.firewall.try_run(&format!("{} --socket {} {words}", tpctl.display(), self.socket().display()))
+    }
+
+    /// Writes a pf.conf and commits it.
+    ///
+    /// # Errors
+    /// It was refused; what `tpctl` said.
+    pub fn apply(&self, rules: &str) -> Result<String> {
+        let path = self.folder.join("pf.conf");
+        std::fs::write(&path, rules)?;
+        let said = self.tpctl(&format!("apply {}", path.display()))?;
+        ensure!(said.ok(), "tpctl apply failed ({:?}):\n{}", said.code, said.text);
+        Ok(said.text)
+    }
+
+    /// What `tpctl show … --json` prints.
+    ///
+    /// # Errors
+    /// It failed, or printed something else.
+    pub fn show(&self, what: &str) -> Result<serde_json::Value> {
+        let said = self.tpctl(&format!("show {what} --json"))?;
+        ensure!(said.ok(), "tpctl show {what} failed ({:?}):\n{}", said.code, said.text);
+        serde_json::from_str(&said.text).with_context(|| format!("not JSON: {}", said.text))
+    }
+
+    /// Ends the dataplane as an operator would, and checks that it accounted for every packet and every buffer.
+    ///
+    /// # Errors
+    /// It did not end, or something was left over: its log.
+    pub fn stop(&mut self) -> Result<String> {
+        self.dataplane.signal("TERM")?;
+        let status = self.dataplane.wait(PATIENCE)?;
+        let said = self.dataplane.said();
+        if !status.success() {
+            bail!("the dataplane ended with {status}:\n{said}");
+        }
+        Ok(said)
+    }
+
+    /// Leaves everything running when this value is dropped.
+    pub fn keep(&mut self) {
+        self.dataplane.keep();
+        self.client.keep();
+        self.firewall.keep();
+        self.server.keep();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the dataplane said:\n{}", self.dataplane.said());
+        }
+    }
+}
+
+fn start_dataplane(firewall: &Namespace, folder: &Path) -> Result<Daemon> {
+    let mut command = firewall.command(&program("turnpike-dataplane")?.to_string_lossy());
+    command.arg("--config").arg(folder.join("turnpike.toml")).arg("--socket").arg(folder.join("dataplane.sock"));
+    Daemon::start(&mut command, &folder.join("dataplane.log"))
+}
+
+fn configuration(links: Links) -> String {
+    let mut text = String::from("[dataplane]\nidle = \"adaptive\"\nhugepages = \"off\"\nmemory_mib = 256\n");
+    for (number, network) in [LAN, WAN].iter().enumerate() {
+        let device = match links {
+            Links::Tap => format!("net_tap{number},iface={}", network.station),
+            Links::AfPacket => format!("net_af_packet{number},iface=p-{},qdisc_bypass=1,blocksz=65536,framecnt=2048", network.port),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"routed\"\n", network.port);
+    }
+    text
+}
+
+/// A veth pair between a station and the firewall. Segmentation and checksum offloads are off on both ends: frames must be
+/// on the wire as they would be on a real one.
+fn link_by_veth(network: &Network, station: &Namespace, firewall: &Namespace) -> Result<()> {
+    let (port, name) = (format!("p-{}", network.port), network.station);
+    let (station_name, firewall_name) = (station.name(), firewall.name());
+    crate::run(&format!("ip link add {name} netns {station_name} type veth peer name {port} netns {firewall_name}"))?;
+    for (namespace, link) in [(station, name), (firewall, port.as_str())] {
+        namespace.run(&format!("ethtool -K {link} tx off rx off tso off gso off gro off"))?;
+        namespace.run(&format!("ip link set {link} up"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Network namespaces, and commands inside them.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What a command said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output and standard error, one behind the other.
+    pub text: String,
+}
+
+impl Output {
+    /// True if it exited with 0.
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+fn output(command: &mut Command) -> Result<Output> {
+    let told = format!("{command:?}");
+    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {told}"))?;
+    let mut text = String::from_utf8_lossy(&done.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&done.stderr));
+    Ok(Output { code: done.status.code(), text })
+}
+
+/// Runs a command line (words separated by spaces, no quoting) and fails if it does.
+///
+/// # Errors
+/// What the command said.
+pub fn run(line: &str) -> Result<String> {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().context("an empty command line")?);
+    let done = output(command.args(words))?;
+    if !done.ok() {
+        bail!("`{line}` failed ({:?}): {}", done.code, done.text.trim());
+    }
+    Ok(done.text)
+}
+
+/// A network namespace; removed with everything in it when it is dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    kept: bool,
+}
+
+impl Namespace {
+    /// Makes a namespace with its loopback up and IPv6 addresses usable at once; one of the same name is removed first.
+    ///
+    /// # Errors
+    /// Root is missing, or the kernel refuses.
+    pub fn create(name: &str) -> Result<Self> {
+        Self::remove(name);
+        run(&format!("ip netns add {name}"))?;
+        let namespace = Self { name: name.to_owned(), kept: false };
+        namespace.run("ip link set lo up")?;
+        // Beds do not wait a second for duplicate address detection.
+        for scope in ["all", "default"] {
+            namespace.run(&format!("sysctl -qw net.ipv6.conf.{scope}.accept_dad=0"))?;
+        }
+        Ok(namespace)
+    }
+
+    /// Ends every process of a namespace and removes it; no effect if there is none.
+    pub fn remove(name: &str) {
+        if let Ok(pids) = run(&format!("ip netns pids {name}")) {
+            for pid in pids.split_whitespace() {
+                // It may be gone already.
+                run(&format!("kill -9 {pid}")).ok();
+            }
+        }
+        run(&format!("ip netns del {name}")).ok();
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Leaves it behind when it is dropped.
+    pub const fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// A command to be run inside.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a command line inside and fails if it does.
+    ///
+    /// # Errors
+    /// What the command said.
+    pub fn run(&self, line: &str) -> Result<String> {
+        run(&format!("ip netns exec {} {line}", self.name))
+    }
+
+    /// Runs a command line inside, however it ends.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn try_run(&self, line: &str) -> Result<Output> {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(words.next().context("an empty command line")?);
+        output(command.args(words))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if !self.kept {
+            Self::remove(&self.name);
+        }
+    }
+}

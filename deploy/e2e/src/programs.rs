@@ -1,0 +1,36 @@
+//! Where the built programs and the beds' files are.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// The path of a program of this workspace, beside the running one or one folder up (tests run in `deps/`).
+///
+/// # Errors
+/// It has not been built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the running program has no path")?;
+    for folder in own.ancestors().skip(1).take(2) {
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    bail!("{name} has not been built; run: cargo build --release -p turnpike-dataplane -p tpctl -p e2e")
+}
+
+/// An empty folder for a bed's files.
+///
+/// # Errors
+/// It cannot be made.
+pub fn scratch(name: &str) -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(name);
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", path.display()));
+        }
+        _ => (),
+    }
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
+}
