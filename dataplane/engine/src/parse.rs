@@ -60,7 +60,7 @@ pub fn parse(frame: &[u8], zone: Zone, ip_checksum: RxChecksum) -> Result<Parsed
 /// give it.
 ///
 /// Deviation: pf counts a data offset behind the segment's end as `short`; here it is `bad-offset`, which pf has for a
-/// header that points outside the packet (test `parse_refusals::data_offset_behind_the_end`).
+/// header that points outside the packet (test `parse`, `refusals::data_offset_behind_the_end`).
 pub const fn reason(error: wire::Error) -> Reason {
     use wire::Error as E;
     match error {

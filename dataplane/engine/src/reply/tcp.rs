@@ -21,7 +21,7 @@ struct Answer {
 /// [`TTL`].
 ///
 /// Deviation: pf always sends RST|ACK; these are the two forms of RFC 9293 §3.10.7.1, which every host accepts in every
-/// state (test `reply_rst::forms`).
+/// state (test `reply`, `tcp::forms`).
 ///
 /// # Errors
 /// [`NoReply`]; the frame is untouched then.
