@@ -1,0 +1,279 @@
+//! From text to a [`Config`]: syntax by the toml crate, names and ranges by the schema, sense by what follows.
+
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::fault::Misfit;
+use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
+use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, NAME_BYTES, PORTS_MAX, Port};
+
+/// Reads the whole text.
+pub(super) fn document(text: &str) -> Result<Config, Misfit> {
+    let root = DeTable::parse(text).map_err(|error| Misfit {
+        span: error.span(),
+        what: error.message().replace('\n', ", "),
+        fix: "see toml.io for the syntax".into(),
+    })?;
+    let root = root.get_ref();
+    known_names(root, "a section of turnpike.toml", SECTIONS.iter().map(|section| section.name))?;
+    if let Some(bridges) = root.get(BRIDGE.name) {
+        return Err(not_yet(bridges.span(), "[[bridge]]", "use ports of mode \"routed\""));
+    }
+    let dataplane = match root.get(DATAPLANE.name) {
+        Some(value) => dataplane(&Fields::of(DATAPLANE, value)?)?,
+        None => dataplane(&Fields::absent(DATAPLANE))?,
+    };
+    if let Some(value) = root.get(CONTROL.name) {
+        check_control(&Fields::of(CONTROL, value)?)?;
+    }
+    let workers = dataplane.lcores.as_ref().map_or(1, Vec::len);
+    let ports = ports(root.get(PORT.name), workers)?;
+    Ok(Config { dataplane, ports })
+}
+
+/// Refuses keys that are none of `names`, with the nearest one that is.
+fn known_names(
+    table: &DeTable<'_>,
+    of: &str,
+    names: impl Iterator<Item = &'static str> + Clone,
+) -> Result<(), Misfit> {
+    let unknown =
+        table.iter().map(|(key, _)| key).find(|key| names.clone().all(|name| name != key.get_ref()));
+    let Some(key) = unknown else { return Ok(()) };
+    let written: &str = key.get_ref();
+    let nearest = names.clone().max_by(|a, b| {
+        let nearness = |name: &str| strsim::jaro_winkler(name, written);
+        nearness(a).total_cmp(&nearness(b))
+    });
+    let fix = match nearest {
+        Some(name) if strsim::jaro_winkler(name, written) > 0.7 => format!("did you mean `{name}`?"),
+        _ => format!("write one of {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    };
+    Err(Misfit::new(key.span(), format!("`{written}` is not {of}"), fix))
+}
+
+fn not_yet(span: Range<usize>, what: &str, fix: &str) -> Misfit {
+    Misfit::new(span, format!("{what} is not supported yet"), fix)
+}
+
+/// The fields of one section, by their schema.
+struct Fields<'a> {
+    section: Section,
+    table: Option<&'a DeTable<'a>>,
+    span: Range<usize>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(section: Section, value: &'a Spanned<DeValue<'a>>) -> Result<Self, Misfit> {
+        let heading = section.heading();
+        let Some(table) = value.get_ref().as_table() else {
+            let what = format!("`{}` is not a section", section.name);
+            return Err(Misfit::new(value.span(), what, format!("write it as {heading}")));
+        };
+        known_names(table, &format!("a key of {heading}"), section.keys.iter().map(|key| key.name))?;
+        Ok(Self { section, table: Some(table), span: value.span() })
+    }
+
+    /// A section that the file leaves out.
+    fn absent(section: Section) -> Self {
+        Self { section, table: None, span: 0..0 }
+    }
+
+    fn key(&self, name: &str) -> &'static Key {
+        self.section
+            .keys
+            .iter()
+            .find(|key| key.name == name)
+            .expect("the decoder asks for keys of the schema")
+    }
+
+    fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let key = self.key(name);
+        self.table.and_then(|table| table.get(key.name))
+    }
+
+    /// A value that is not what its key's form says.
+    fn misfit(&self, name: &str, span: Range<usize>, found: &str) -> Misfit {
+        Misfit::new(span, format!("`{name}` is {found}"), format!("it must be {}", self.key(name).form))
+    }
+
+    /// The value of a key, if it is there.
+    fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<Spanned<T>>, Misfit> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        match T::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(decoded) => Ok(Some(Spanned::new(value.span(), decoded))),
+            Err(_) => Err(self.misfit(name, value.span(), &describe(value.get_ref()))),
+        }
+    }
+
+    /// The value of a key that has no default.
+    fn require<T: Deserialize<'a>>(&self, name: &str) -> Result<Spanned<T>, Misfit> {
+        self.get(name)?.ok_or_else(|| {
+            let what = format!("{} without `{name}`", self.section.heading());
+            Misfit::new(self.span.clone(), what, format!("add it: {}", self.key(name).form))
+        })
+    }
+
+    /// A number within bounds.
+    fn number(&self, name: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, Misfit> {
+        match self.get::<i64>(name)? {
+            None => Ok(default),
+            Some(value) => match u32::try_from(*value.get_ref()).ok().filter(|number| range.contains(number))
+            {
+                Some(number) => Ok(number),
+                None => Err(self.misfit(name, value.span(), &value.get_ref().to_string())),
+            },
+        }
+    }
+
+    /// One of several words.
+    fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> Result<T, Misfit> {
+        match self.get::<String>(name)? {
+            None => Ok(default),
+            Some(value) => match words.iter().find(|(word, _)| word == value.get_ref()) {
+                Some((_, meaning)) => Ok(*meaning),
+                None => Err(self.misfit(name, value.span(), &format!("{:?}", value.get_ref()))),
+            },
+        }
+    }
+}
+
+/// A value as an error shows it.
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        other => format!("of type {}", other.type_str()),
+    }
+}
+
+fn dataplane(fields: &Fields<'_>) -> Result<Dataplane, Misfit> {
+    const IDLE: [(&str, Option<Idle>); 3] =
+        [("poll", Some(Idle::Poll)), ("adaptive", Some(Idle::Adaptive)), ("interrupt", None)];
+    const HUGEPAGES: [(&str, Hugepages); 3] =
+        [("auto", Hugepages::Auto), ("require", Hugepages::Require), ("off", Hugepages::Off)];
+
+    let idle = fields.word("idle", &IDLE, Some(Idle::Poll))?;
+    let idle_span = fields.value("idle").map_or(0..0, Spanned::span);
+    Ok(Dataplane {
+        lcores: lcores(fields)?,
+        memory_mib: fields.number("memory_mib", 64..=1 << 20, 256)?,
+        hugepages: fields.word("hugepages", &HUGEPAGES, Hugepages::Auto)?,
+        idle: idle.ok_or_else(|| not_yet(idle_span, "idle = \"interrupt\"", "write \"adaptive\""))?,
+        max_connections: fields.number("max_connections", 1024..=1 << 30, 1 << 17)?,
+    })
+}
+
+fn lcores(fields: &Fields<'_>) -> Result<Option<Vec<u16>>, Misfit> {
+    let Some(lcores) = fields.get::<Vec<u16>>("lcores")? else { return Ok(None) };
+    match lcores.get_ref().len() {
+        0 => Err(fields.misfit("lcores", lcores.span(), "empty")),
+        1 => Ok(Some(lcores.into_inner())),
+        _ => Err(not_yet(lcores.span(), "more than one worker", "name one CPU in `lcores`")),
+    }
+}
+
+fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
+    if let Some(listen) = fields.get::<String>("metrics_listen")?
+        && listen.get_ref().parse::<SocketAddr>().is_err()
+    {
+        return Err(fields.misfit("metrics_listen", listen.span(), &format!("{:?}", listen.get_ref())));
+    }
+    fields.get::<String>("log")?;
+    fields.number("revisions_kept", 1..=10_000, 100)?;
+    Ok(())
+}
+
+fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: usize) -> Result<Vec<Port>, Misfit> {
+    let Some(value) = value else {
+        return Err(Misfit {
+            span: None,
+            what: "no [[port]]".into(),
+            fix: "add at least one, with `name` and `device`".into(),
+        });
+    };
+    let Some(entries) = value.get_ref().as_array() else {
+        return Err(Misfit::new(value.span(), "`port` is not a list of sections", "write it as [[port]]"));
+    };
+    if entries.is_empty() || entries.len() > PORTS_MAX {
+        let what = format!("{} ports", entries.len());
+        return Err(Misfit::new(value.span(), what, format!("1 to {PORTS_MAX} are possible")));
+    }
+    let mut ports: Vec<Port> = Vec::with_capacity(entries.len());
+    for entry in entries.iter() {
+        let fields = Fields::of(PORT, entry)?;
+        let port = port(&fields, workers)?;
+        refuse_twin(&fields, &ports, &port)?;
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+fn port(fields: &Fields<'_>, workers: usize) -> Result<Port, Misfit> {
+    const MODES: [(&str, bool); 3] = [("routed", true), ("bridge", false), ("span", false)];
+
+    let name = fields.require::<String>("name")?;
+    if !is_interface_name(name.get_ref()) {
+        return Err(fields.misfit("name", name.span(), &format!("{:?}", name.get_ref())));
+    }
+    let device = fields.require::<String>("device")?;
+    let Ok(parsed) = device.get_ref().parse() else {
+        return Err(fields.misfit("device", device.span(), &format!("{:?}", device.get_ref())));
+    };
+    if !fields.word("mode", &MODES, true)? {
+        let mode = fields.value("mode").expect("only a mode that was written is not routed");
+        let what = format!("mode = {}", describe(mode.get_ref()));
+        return Err(not_yet(mode.span(), &what, "write \"routed\""));
+    }
+    if let Some(vlans) = fields.value("vlans") {
+        return Err(not_yet(vlans.span(), "`vlans`", "leave it out"));
+    }
+    let queues = fields.number("queues", 1..=u32::from(u16::MAX), workers as u32)?;
+    if queues as usize != workers {
+        let value = fields.value("queues").expect("the default is the number of workers");
+        return Err(fields.misfit("queues", value.span(), &format!("{queues} with {workers} worker")));
+    }
+    let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
+    Ok(Port { name: name.into_inner(), device: parsed, mtu: mtu as u16 })
+}
+
+/// Names that mean something else to pf.conf or to the kernel.
+const RESERVED: [&str; 5] = ["all", "any", "default", "lo", "self"];
+
+fn is_interface_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.len() <= NAME_BYTES
+        && name.bytes().all(plain)
+        && !RESERVED.contains(&name)
+}
+
+fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), Misfit> {
+    let span = |key: &str| fields.value(key).map_or(0..0, Spanned::span);
+    if ports.iter().any(|other| other.name == port.name) {
+        let what = format!("two ports have the name {:?}", port.name);
+        return Err(Misfit::new(span("name"), what, "give each its own"));
+    }
+    if let Some(other) = ports.iter().find(|other| other.device.name() == port.device.name()) {
+        let what = format!(
+            "the ports {:?} and {:?} have the same device {}",
+            other.name,
+            port.name,
+            port.device.name()
+        );
+        return Err(Misfit::new(span("device"), what, "give each its own"));
+    }
+    if port.kernel_netdev() == Some(&port.name) {
+        let what = format!(
+            "the host interface {:?} would have the name of the kernel device behind the port",
+            port.name
+        );
+        return Err(Misfit::new(span("name"), what, "give the port another name"));
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! The kernel's tables as the events tell them, and the forwarding base that follows from them. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use engine::Zone;
+use engine::fib::{Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Route, RouteEntry};
+use wire::Mac;
+
+use super::event::{Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target};
+
+/// Next hops are repeated by their weight as long as this many suffice; beyond it they share evenly.
+const HOPS_MAX: usize = 64;
+
+/// An interface of the dataplane, by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceSpec {
+    /// Its name, and its host interface's.
+    pub name: String,
+    /// The Ethernet address that the host interface was made with.
+    pub mac: Mac,
+    /// The largest IP datagram that the port takes, in bytes.
+    pub mtu: u16,
+}
+
+/// Whether a change can have changed routes without the kernel's telling so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// Nothing that forwarding depends on has changed.
+    Nothing,
+    /// The model is complete.
+    Changed,
+    /// The kernel may have removed or revived routes in silence: IPv4 routes over a link that went down or came up, or
+    /// with a preferred source that is gone. They must be dumped again.
+    RoutesDoubtful,
+}
+
+/// The kernel's tables.
+#[derive(Debug)]
+pub struct Model {
+    interfaces: Vec<InterfaceSpec>,
+    links: BTreeMap<u32, Link>,
+    addresses: Vec<OwnAddress>,
+    /// Routes of one key in the order of their preference.
+    routes: BTreeMap<RouteKey, Vec<Target>>,
+    neighbors: BTreeMap<(u32, IpAddr), KernelNeighbor>,
+}
+
+impl Model {
+    /// A model in which nothing is known yet of these interfaces, numbered in their order.
+    pub fn new(interfaces: Vec<InterfaceSpec>) -> Self {
+        Self {
+            interfaces,
+            links: BTreeMap::new(),
+            addresses: Vec::new(),
+            routes: BTreeMap::new(),
+            neighbors: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets everything that was learnt, before everything is dumped again.
+    pub fn forget(&mut self) {
+        *self = Self::new(std::mem::take(&mut self.interfaces));
+    }
+
+    /// Forgets the routes, before they are dumped again.
+    pub fn forget_routes(&mut self) {
+        self.routes.clear();
+    }
+
+    /// The number of the interface whose host interface is this link.
+    pub fn interface_of(&self, link: u32) -> Option<InterfaceId> {
+        let name = &self.links.get(&link)?.name;
+        let index = self.interfaces.iter().position(|interface| interface.name == *name)?;
+        Some(InterfaceId(index as u16))
+    }
+
+    /// The index of an interface's link, if the kernel has it.
+    pub fn link_of(&self, interface: InterfaceId) -> Option<u32> {
+        let name = &self.interfaces.get(usize::from(interface.0))?.name;
+        self.links.values().find(|link| link.name == *name).map(|link| link.index)
+    }
+
+    /// Neighbours on our interfaces whose Ethernet address was not confirmed for a while.
+    pub fn stale(&self) -> impl Iterator<Item = (u32, IpAddr)> + '_ {
+        let ours = |known: &&KernelNeighbor| known.stale && self.interface_of(known.link).is_some();
+        self.neighbors.values().filter(ours).map(|known| (known.link, known.address))
+    }
+
+    /// Applies one event.
+    pub fn apply(&mut self, event: Event) -> Effect {
+        match event {
+            Event::Link(link) => self.set_link(link),
+            Event::LinkGone { index } => self.remove_link(index),
+            Event::Address(address) => self.set_address(address),
+            Event::AddressGone(address) => self.remove_address(&address),
+            Event::Route { manner, route } => self.add_route(manner, route),
+            Event::RouteGone(route) => self.remove_route(&route),
+            Event::Neighbor(neighbor) => self.set_neighbor(neighbor),
+            Event::NeighborGone { link, address } => self.remove_neighbor(link, address),
+        }
+    }
+
+    fn set_link(&mut self, link: Link) -> Effect {
+        let (index, up) = (link.index, link.up);
+        match self.links.insert(index, link) {
+            Some(before) if before == self.links[&index] => Effect::Nothing,
+            Some(before) if before.up != up => Effect::RoutesDoubtful,
+            _ => Effect::Changed,
+        }
+    }
+
+    fn remove_link(&mut self, index: u32) -> Effect {
+        self.addresses.retain(|address| address.link != index);
+        self.neighbors.retain(|(link, _), _| *link != index);
+        match self.links.remove(&index) {
+            Some(_) => Effect::RoutesDoubtful,
+            None => Effect::Nothing,
+        }
+    }
+
+    fn set_address(&mut self, address: OwnAddress) -> Effect {
+        let same = |known: &&mut OwnAddress| (known.link, known.address) == (address.link, address.address);
+        match self.addresses.iter_mut().find(same) {
+            Some(known) if *known == address => Effect::Nothing,
+            Some(known) => {
+                *known = address;
+                Effect::Changed
+            }
+            None => {
+                self.addresses.push(address);
+                Effect::Changed
+            }
+        }
+    }
+
+    fn remove_address(&mut self, address: &OwnAddress) -> Effect {
+        let before = self.addresses.len();
+        self.addresses.retain(|known| (known.link, known.address) != (address.link, address.address));
+        if self.addresses.len() == before { Effect::Nothing } else { Effect::RoutesDoubtful }
+    }
+
+    fn add_route(&mut self, manner: Manner, route: KernelRoute) -> Effect {
+        let targets = self.routes.entry(route.key).or_default();
+        // The dump and the events that arrived meanwhile may tell the same route twice.
+        if manner != Manner::Replace && targets.contains(&route.target) {
+            return Effect::Nothing;
+        }
+        let merged = route.key.prefix.is_ipv6() && manner != Manner::Replace && merge(targets, &route.target);
+        match (merged, manner) {
+            (true, _) => {}
+            (false, Manner::Replace) if !targets.is_empty() => targets[0] = route.target,
+            (false, Manner::Append) => targets.push(route.target),
+            (false, _) => targets.insert(0, route.target),
+        }
+        Effect::Changed
+    }
+
+    fn remove_route(&mut self, route: &KernelRoute) -> Effect {
+        let Some(targets) = self.routes.get_mut(&route.key) else { return Effect::Nothing };
+        let removed = match &route.target {
+            Target::Hops(gone) if route.key.prefix.is_ipv6() => remove_hops(targets, gone),
+            gone => match targets.iter().position(|target| same_target(target, gone)) {
+                Some(index) => {
+                    targets.remove(index);
+                    true
+                }
+                None => false,
+            },
+        };
+        if targets.is_empty() {
+            self.routes.remove(&route.key);
+        }
+        // What is told to be gone but was not known is a sign of something missed.
+        if removed { Effect::Changed } else { Effect::RoutesDoubtful }
+    }
+
+    fn set_neighbor(&mut self, neighbor: KernelNeighbor) -> Effect {
+        let before = self.neighbors.insert((neighbor.link, neighbor.address), neighbor);
+        if before.and_then(|known| known.mac) == neighbor.mac { Effect::Nothing } else { Effect::Changed }
+    }
+
+    fn remove_neighbor(&mut self, link: u32, address: IpAddr) -> Effect {
+        match self.neighbors.remove(&(link, address)) {
+            Some(KernelNeighbor { mac: Some(_), .. }) => Effect::Changed,
+            _ => Effect::Nothing,
+        }
+    }
+
+    /// The forwarding base that follows.
+    pub fn fib(&self, epoch: u32) -> Fib {
+        let own: Vec<Option<u32>> =
+            (0..self.interfaces.len()).map(|index| self.link_of(InterfaceId(index as u16))).collect();
+        let interfaces =
+            self.interfaces.iter().zip(&own).map(|(spec, link)| self.interface(spec, *link)).collect();
+        let number =
+            |link: u32| own.iter().position(|own| *own == Some(link)).map(|index| InterfaceId(index as u16));
+        let neighbors = self.neighbors.values().filter_map(|known| {
+            Some(Neighbor { interface: number(known.link)?, address: known.address, mac: known.mac? })
+        });
+        let routes = self.best_routes(&number).chain(self.foreign_addresses(&own));
+        Fib::new(epoch, interfaces, routes, neighbors)
+    }
+
+    fn interface(&self, spec: &InterfaceSpec, link: Option<u32>) -> Interface {
+        let link = link.and_then(|index| self.links.get(&index));
+        let mut addresses: Vec<&OwnAddress> = self
+            .addresses
+            .iter()
+            .filter(|address| link.is_some_and(|link| link.index == address.link))
+            .collect();
+        addresses.sort_by_key(|address| address.secondary);
+        Interface {
+            name: spec.name.clone(),
+            groups: family(&spec.name).into_iter().map(str::to_owned).collect(),
+            mac: link.and_then(|link| link.mac).unwrap_or(spec.mac),
+            mtu: link.map_or(spec.mtu, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX).min(spec.mtu)),
+            addresses: addresses
+                .into_iter()
+                .map(|own| InterfaceAddress { address: own.address, prefix: own.prefix })
+                .collect(),
+            zone: Zone::default(),
+            up: link.is_some_and(|link| link.up),
+        }
+    }
+
+    /// For each prefix the route of the least metric.
+    fn best_routes<'a>(
+        &'a self,
+        number: &'a dyn Fn(u32) -> Option<InterfaceId>,
+    ) -> impl Iterator<Item = RouteEntry> + 'a {
+        let mut last = None;
+        self.routes.iter().filter_map(move |(key, targets)| {
+            // Keys are in order: the first of each prefix has the least metric.
+            if last.replace((key.prefix, key.length)) == Some((key.prefix, key.length)) {
+                return None;
+            }
+            let route = match targets.first()? {
+                Target::Blackhole => Route::Blackhole,
+                Target::Unreachable => Route::Unreachable,
+                Target::Prohibit => Route::Prohibit,
+                Target::Hops(hops) => forward(hops, number),
+            };
+            Some(RouteEntry { prefix: key.prefix, length: key.length, route })
+        })
+    }
+
+    /// Addresses of the host's other links (loopback's router address, a management port) are the host's too.
+    fn foreign_addresses<'a>(&'a self, own: &'a [Option<u32>]) -> impl Iterator<Item = RouteEntry> + 'a {
+        let of_link_only = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+        };
+        self.addresses
+            .iter()
+            .filter(move |known| !own.contains(&Some(known.link)) && !of_link_only(&known.address))
+            .map(|known| {
+                let length = if known.address.is_ipv4() { 32 } else { 128 };
+                RouteEntry { prefix: known.address, length, route: Route::Host }
+            })
+    }
+}
+
+/// The group that pf puts an interface in by its name: `wan0` is in `wan`.
+fn family(name: &str) -> Option<&str> {
+    let group = name.trim_end_matches(|last: char| last.is_ascii_digit());
+    (!group.is_empty() && group != name).then_some(group)
+}
+
+/// IPv6 routes of one key are one route with several next hops. True if `target` went into one that is there.
+fn merge(targets: &mut [Target], target: &Target) -> bool {
+    let (Some(Target::Hops(known)), Target::Hops(more)) = (targets.first_mut(), target) else { return false };
+    for hop in more {
+        match known.iter_mut().find(|known| known.same_place(hop)) {
+            Some(known) => *known = *hop,
+            None => known.push(*hop),
+        }
+    }
+    true
+}
+
+/// Takes next hops out of the first route that has any of them.
+fn remove_hops(targets: &mut Vec<Target>, gone: &[Hop]) -> bool {
+    for (index, target) in targets.iter_mut().enumerate() {
+        let Target::Hops(hops) = target else { continue };
+        let before = hops.len();
+        hops.retain(|hop| !gone.iter().any(|gone| gone.same_place(hop)));
+        if hops.len() < before {
+            if hops.is_empty() {
+                targets.remove(index);
+            }
+            return true;
+        }
+    }
+    false
+}
+
+fn same_target(a: &Target, b: &Target) -> bool {
+    match (a, b) {
+        (Target::Hops(a), Target::Hops(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_place(b))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// A route over next hops of which some may be down or lead out of links that are not the dataplane's: it forwards over
+/// the others, and says unreachable if there is none. A less specific route must not catch what the kernel sends elsewhere.
+fn forward(hops: &[Hop], number: &dyn Fn(u32) -> Option<InterfaceId>) -> Route {
+    let usable: Vec<(NextHop, usize)> = hops
+        .iter()
+        .filter(|hop| hop.usable)
+        .filter_map(|hop| {
+            Some((NextHop { interface: number(hop.link)?, gateway: hop.gateway }, usize::from(hop.weight)))
+        })
+        .collect();
+    let even = usable.iter().map(|(_, weight)| weight).sum::<usize>() > HOPS_MAX;
+    let shares: Vec<NextHop> = usable
+        .into_iter()
+        .flat_map(|(hop, weight)| std::iter::repeat_n(hop, if even { 1 } else { weight }))
+        .collect();
+    if shares.is_empty() { Route::Unreachable } else { Route::Forward(shares) }
+}

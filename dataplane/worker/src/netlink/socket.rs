@@ -1,0 +1,320 @@
+//! The two netlink sockets: one that is told of changes, one that asks.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use netlink_sys::constants::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::net::sockopt;
+
+use super::event::{Event, event};
+
+/// Room for what the kernel tells before it is read, in bytes: some 50,000 route changes.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// The kernel's messages are at most 32 KiB when the reader offers that much.
+const MESSAGE_BYTES: usize = 64 << 10;
+
+/// Times that a dump is begun again because the tables changed under it, before what it gave is taken as it is: the
+/// events that tell the changes follow anyway.
+const DUMP_ATTEMPTS: u32 = 5;
+
+/// Multicast groups of rtnetlink(7): links, neighbours, IPv4 addresses and routes, IPv6 addresses and routes.
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+
+/// What the kernel tells.
+#[derive(Debug)]
+pub enum Told {
+    /// Something changed.
+    Event(Event),
+    /// The socket overflowed: some changes were not told.
+    Overrun,
+}
+
+/// The socket that is told of changes.
+pub struct Monitor {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Subscribes to every change, from now on.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn subscribe() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        // Without the privilege the system's limit holds, and overruns come sooner.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        }
+        socket.bind_auto()?;
+        for group in GROUPS {
+            socket.add_membership(group)?;
+        }
+        Ok(Self { socket, buffer: Vec::with_capacity(MESSAGE_BYTES) })
+    }
+
+    /// Waits for changes and gives each to `take`.
+    ///
+    /// # Errors
+    /// Those of the socket, overruns excepted, which are told.
+    pub fn wait(&mut self, take: &mut dyn FnMut(Told)) -> io::Result<()> {
+        match receive(&self.socket, &mut self.buffer) {
+            Ok(()) => {
+                each_message(&self.buffer, &mut |header, payload| {
+                    if let NetlinkPayload::InnerMessage(message) = payload
+                        && let Some(event) = event(&header, message)
+                    {
+                        take(Told::Event(event));
+                    }
+                });
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                take(Told::Overrun);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Receives one datagram, however often a signal interrupts: drivers of virtual devices use SIGIO.
+fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        buffer.clear();
+        match socket.recv(buffer, 0) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Gives each message of a datagram to `take`; what cannot be decoded is logged and left out.
+fn each_message(mut bytes: &[u8], take: &mut dyn FnMut(NetlinkHeader, NetlinkPayload<Message>)) {
+    while bytes.len() >= 16 {
+        let length = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        if length < 16 || length > bytes.len() {
+            tracing::warn!(length, "a netlink datagram with a message that does not fit in it");
+            return;
+        }
+        match NetlinkMessage::<Message>::deserialize(&bytes[..length]) {
+            Ok(message) => take(message.header, message.payload),
+            Err(error) => tracing::warn!(%error, "a netlink message that cannot be decoded"),
+        }
+        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
+    }
+}
+
+/// The tables that can be dumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Links.
+    Links,
+    /// Addresses of both families.
+    Addresses,
+    /// Routes of both families.
+    Routes,
+    /// Neighbours of both families.
+    Neighbors,
+}
+
+impl Table {
+    fn requests(self) -> Vec<Message> {
+        let families = [AddressFamily::Inet, AddressFamily::Inet6];
+        match self {
+            Self::Links => vec![Message::GetLink(LinkMessage::default())],
+            Self::Addresses => vec![Message::GetAddress(AddressMessage::default())],
+            Self::Routes => families
+                .map(|family| {
+                    let mut message = RouteMessage::default();
+                    message.header.address_family = family;
+                    Message::GetRoute(message)
+                })
+                .into(),
+            Self::Neighbors => families
+                .map(|family| {
+                    let mut message = NeighbourMessage::default();
+                    message.header.family = family;
+                    Message::GetNeighbour(message)
+                })
+                .into(),
+        }
+    }
+}
+
+/// Whether something was made or was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Made now.
+    Now,
+    /// There before.
+    Before,
+}
+
+/// The socket that asks.
+pub struct Requester {
+    socket: Socket,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+impl Requester {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, buffer: Vec::with_capacity(MESSAGE_BYTES), sequence: 0 })
+    }
+
+    /// Dumps a table as the events that would have built it.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn dump(&mut self, table: Table) -> io::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for request in table.requests() {
+            let begin = events.len();
+            for attempt in 1..=DUMP_ATTEMPTS {
+                events.truncate(begin);
+                let whole = self.dump_once(&request, &mut events)?;
+                if whole || attempt == DUMP_ATTEMPTS {
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// True if nothing changed during the dump.
+    fn dump_once(&mut self, request: &Message, events: &mut Vec<Event>) -> io::Result<bool> {
+        let mut whole = true;
+        self.converse(request.clone(), NLM_F_DUMP, &mut |header, message| {
+            whole &= header.flags & NLM_F_DUMP_INTR == 0;
+            events.extend(event(header, message));
+        })?;
+        Ok(whole)
+    }
+
+    /// Sets a link's MTU in bytes, and sets it up.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn set_up(&mut self, link: u32, mtu: u16) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes.push(LinkAttribute::Mtu(mtu.into()));
+        self.command(Message::SetLink(message), 0)
+    }
+
+    /// Has the kernel find a neighbour's Ethernet address, or confirm the one that it has.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn resolve(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(&address);
+        message.header.ifindex = link;
+        message.header.flags = NeighbourFlags::Use;
+        message.attributes.push(NeighbourAttribute::Destination(match address {
+            IpAddr::V4(address) => NeighbourAddress::Inet(address),
+            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+        }));
+        self.command(Message::NewNeighbour(message), NLM_F_CREATE)
+    }
+
+    /// Has the kernel drop whatever it would route from the link of this name, before it looks into the main table. The
+    /// link need not exist.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn forbid_forwarding(
+        &mut self,
+        link: &str,
+        family: AddressFamily,
+        priority: u32,
+    ) -> io::Result<Made> {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        message.header.action = RuleAction::Blackhole;
+        message.attributes.push(RuleAttribute::Iifname(link.into()));
+        message.attributes.push(RuleAttribute::Priority(priority));
+        match self.command(Message::NewRule(message), NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => Ok(Made::Now),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Made::Before),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn command(&mut self, request: Message, flags: u16) -> io::Result<()> {
+        self.converse(request, NLM_F_ACK | flags, &mut |_, _| {})
+    }
+
+    /// Sends a request and reads the answers to it, to the last.
+    fn converse(
+        &mut self,
+        request: Message,
+        flags: u16,
+        take: &mut dyn FnMut(&NetlinkHeader, Message),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        self.send(request, flags)?;
+        loop {
+            receive(&self.socket, &mut self.buffer)?;
+            let mut end = None;
+            each_message(&self.buffer, &mut |header, payload| {
+                if header.sequence_number != sequence || end.is_some() {
+                    return;
+                }
+                match payload {
+                    NetlinkPayload::InnerMessage(message) => take(&header, message),
+                    NetlinkPayload::Done(_) => end = Some(Ok(())),
+                    // Code 0 acknowledges.
+                    NetlinkPayload::Error(error) => {
+                        end = Some(if error.code.is_none() { Ok(()) } else { Err(error.to_io()) });
+                    }
+                    _ => {}
+                }
+            });
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    fn send(&mut self, request: Message, flags: u16) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(|_| ())
+    }
+}
+
+fn family(address: &IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
