@@ -2,14 +2,14 @@
 
 use core::net::IpAddr;
 
+use engine::Address;
 use engine::reply::{Endpoints, NoReply, Problem, icmp_error};
-use engine::{Address, Frame, NoRoom};
 use wire::corpus::build::{DST4, DST6, SRC4, SRC6};
 use wire::corpus::{Network, Upper, dissect};
 use wire::ethernet::Tags;
 use wire::{Af, Proto};
 
-use crate::{FAMILIES, TAGS, framed, packet, unreachable};
+use crate::{Buffer, FAMILIES, Room, TAGS, framed, packet, unreachable};
 
 /// An answer taken apart.
 struct Answer {
@@ -151,37 +151,27 @@ fn first_fragments_are_answered() {
     }
 }
 
-/// A buffer without room in front of the frame.
-struct Cramped(Vec<u8>);
-
-impl Frame for Cramped {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-    fn prepend(&mut self, _: usize) -> Result<(), NoRoom> {
-        Err(NoRoom)
-    }
-    fn trim_front(&mut self, count: usize) {
-        Frame::trim_front(&mut self.0, count);
-    }
-    fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-    fn append(&mut self, count: usize) -> Result<(), NoRoom> {
-        Frame::append(&mut self.0, count)
-    }
-}
-
 #[test]
 fn without_room() {
     for af in FAMILIES {
         let blocked = datagram(af, Tags::None, 600);
-        let mut frame = Cramped(blocked.clone());
+        let mut frame = Buffer { room: Room::None, ..Buffer::of(&blocked) };
         let outcome = icmp_error(&mut frame, &packet(&blocked), Endpoints::Stations, None, unreachable(af));
         assert_eq!(outcome, Err(NoReply::NoRoom));
-        assert_eq!(frame.0, blocked);
+        assert_eq!(frame.octets, blocked);
+    }
+}
+
+/// The answer is a packet that would not be answered in turn: two firewalls fall silent.
+#[test]
+fn answers_are_not_answered() {
+    for af in FAMILIES {
+        let mut frame = datagram(af, Tags::None, 600);
+        let first = packet(&frame);
+        icmp_error(&mut frame, &first, Endpoints::Stations, None, unreachable(af)).unwrap();
+        let before = frame.clone();
+        let again = icmp_error(&mut frame, &packet(&before), Endpoints::Stations, None, unreachable(af));
+        assert_eq!(again, Err(NoReply::IcmpError));
+        assert_eq!(frame, before);
     }
 }

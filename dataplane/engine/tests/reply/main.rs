@@ -6,7 +6,7 @@ mod refusals;
 mod tcp;
 
 use engine::reply::{Endpoints, NoReply, Problem, icmp_error, rst};
-use engine::{Packet, Parsed, RxChecksum, Zone, parse};
+use engine::{Frame, NoRoom, Packet, Parsed, RxChecksum, Zone, parse};
 use wire::corpus::build::{PSEUDO4, PSEUDO6};
 use wire::corpus::build::{ethernet, header4, ipv4, ipv6, tcp as build_tcp};
 use wire::ethernet::{Tag, Tags};
@@ -72,4 +72,58 @@ fn answers(frame: &[u8]) -> [Result<Vec<u8>, NoReply>; 2] {
         icmp_error(&mut error, &packet, Endpoints::Stations, None, unreachable(packet.tuple.af))
             .map(|()| error),
     ]
+}
+
+/// Whether a buffer has room around its frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Room {
+    Enough,
+    None,
+}
+
+/// A frame in a buffer of a NIC, which said something of its checksums.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Buffer {
+    octets: Vec<u8>,
+    room: Room,
+    ip: RxChecksum,
+    l4: RxChecksum,
+}
+
+impl Buffer {
+    /// With room, and nothing said of checksums.
+    fn of(frame: &[u8]) -> Self {
+        Self { octets: frame.to_vec(), room: Room::Enough, ip: RxChecksum::Unknown, l4: RxChecksum::Unknown }
+    }
+
+    fn grow(&mut self, how: impl FnOnce(&mut Vec<u8>) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
+        if self.room == Room::None { Err(NoRoom) } else { how(&mut self.octets) }
+    }
+}
+
+impl Frame for Buffer {
+    fn bytes(&self) -> &[u8] {
+        &self.octets
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.octets
+    }
+    fn prepend(&mut self, count: usize) -> Result<(), NoRoom> {
+        self.grow(|octets| octets.prepend(count))
+    }
+    fn trim_front(&mut self, count: usize) {
+        self.octets.trim_front(count);
+    }
+    fn truncate(&mut self, length: usize) {
+        self.octets.truncate(length);
+    }
+    fn append(&mut self, count: usize) -> Result<(), NoRoom> {
+        self.grow(|octets| Frame::append(octets, count))
+    }
+    fn ip_checksum(&self) -> RxChecksum {
+        self.ip
+    }
+    fn l4_checksum(&self) -> RxChecksum {
+        self.l4
+    }
 }

@@ -3,13 +3,13 @@
 use core::net::IpAddr;
 
 use engine::reply::{Endpoints, NoReply, Problem, challenge_ack, icmp_error, rst, rst_with};
-use engine::{Frame, NoRoom, Packet, RxChecksum};
+use engine::{Packet, RxChecksum};
 use proptest::prelude::*;
 use wire::corpus::build::{PSEUDO4, frame4, frame6, header4, icmp4, icmp6, ipv4, tcp};
 use wire::ethernet::Tags;
 use wire::{Af, Proto, Seq, TcpFlags};
 
-use crate::{FAMILIES, SEGMENT, answers, framed, packet, segment, unreachable};
+use crate::{Buffer, FAMILIES, SEGMENT, answers, framed, packet, segment, unreachable};
 
 /// Tries every kind of answer; all must be refused, for the one reason, and change nothing.
 fn refused(frame: &[u8], endpoints: Endpoints) -> NoReply {
@@ -171,42 +171,7 @@ fn later_fragments() {
     }
 }
 
-/// A frame of whose checksums the NIC said something.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Checked {
-    frame: Vec<u8>,
-    ip: RxChecksum,
-    l4: RxChecksum,
-}
-
-impl Frame for Checked {
-    fn bytes(&self) -> &[u8] {
-        &self.frame
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.frame
-    }
-    fn prepend(&mut self, count: usize) -> Result<(), NoRoom> {
-        Frame::prepend(&mut self.frame, count)
-    }
-    fn trim_front(&mut self, count: usize) {
-        Frame::trim_front(&mut self.frame, count);
-    }
-    fn truncate(&mut self, length: usize) {
-        self.frame.truncate(length);
-    }
-    fn append(&mut self, count: usize) -> Result<(), NoRoom> {
-        Frame::append(&mut self.frame, count)
-    }
-    fn ip_checksum(&self) -> RxChecksum {
-        self.ip
-    }
-    fn l4_checksum(&self) -> RxChecksum {
-        self.l4
-    }
-}
-
-fn both(frame: &Checked, packet: &Packet) -> [Result<(), NoReply>; 2] {
+fn both(frame: &Buffer, packet: &Packet) -> [Result<(), NoReply>; 2] {
     let unreachable = unreachable(packet.tuple.af);
     let (mut reset, mut error) = (frame.clone(), frame.clone());
     let outcomes = [
@@ -236,21 +201,21 @@ fn checksums() {
                 (Unknown, true) | (Good, _) => Ok(()),
                 (Unknown, false) | (Bad, _) => Err(NoReply::Checksum),
             };
-            let frame = Checked { frame: frame.clone(), ip: Unknown, l4 };
+            let frame = Buffer { l4, ..Buffer::of(frame) };
             assert_eq!(both(&frame, &described), [expected; 2], "{af:?} {l4:?} {right}");
         }
         for (ip, answered) in said {
             let expected = if answered { Ok(()) } else { Err(NoReply::Checksum) };
-            assert_eq!(both(&Checked { frame: good.clone(), ip, l4: Good }, &described), [expected; 2]);
+            assert_eq!(both(&Buffer { ip, l4: Good, ..Buffer::of(&good) }, &described), [expected; 2]);
         }
     }
     let good = segment(Af::Inet, Tags::None, &SEGMENT, b"data");
     let described = packet(&good);
     let mut bad = good;
     bad[14 + 8] ^= 1; // the TTL
-    let outcome = both(&Checked { frame: bad.clone(), ip: Unknown, l4: Good }, &described);
+    let outcome = both(&Buffer { l4: Good, ..Buffer::of(&bad) }, &described);
     assert_eq!(outcome, [Err(NoReply::Checksum); 2]);
-    assert_eq!(both(&Checked { frame: bad, ip: Good, l4: Good }, &described), [Ok(()); 2]);
+    assert_eq!(both(&Buffer { ip: Good, l4: Good, ..Buffer::of(&bad) }, &described), [Ok(()); 2]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use wire::ethernet::Tags;
 use wire::ipv6::Extension;
 use wire::{Seq, TcpFlags};
 
-use crate::{FAMILIES, SEGMENT, TAGS, packet, segment};
+use crate::{Buffer, FAMILIES, Room, SEGMENT, TAGS, packet, segment};
 
 /// Takes an answer apart, checks all that answers have in common (checksums too), and returns its TCP header.
 fn header_of(blocked: &[u8], answer: &[u8], ttl: u8) -> wire::tcp::Repr {
@@ -146,5 +146,15 @@ fn answers_are_not_answered() {
         let again = rst(&mut frame, &packet(&before), Endpoints::Stations, 0);
         assert_eq!(again, Err(engine::reply::NoReply::Reset));
         assert_eq!(frame, before);
+    }
+}
+
+#[test]
+fn no_room_is_needed() {
+    for af in FAMILIES {
+        let blocked = segment(af, Tags::None, &SEGMENT, b"");
+        let mut buffer = Buffer { room: Room::None, ..Buffer::of(&blocked) };
+        rst(&mut buffer, &packet(&blocked), Endpoints::Stations, 0).unwrap();
+        header_of(&blocked, &buffer.octets, 64);
     }
 }
