@@ -50,6 +50,54 @@ const VARIABLES: &[&str] = &[
 /// Types that callers only hold by pointer. `rte_mbuf` is among them: see shims.h.
 const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_ring", "rte_device", "rte_memzone"];
 
+/// Drivers for static linking: common NICs, and those that need no NIC. Absent are net_af_xdp and net_mlx5, whose own
+/// libraries are not everywhere.
+const DRIVERS: &[&str] = &[
+    "bus_pci",
+    "bus_vdev",
+    "common_iavf",
+    "mempool_ring",
+    "net_af_packet",
+    "net_e1000",
+    "net_ena",
+    "net_i40e",
+    "net_iavf",
+    "net_ice",
+    "net_igc",
+    "net_ixgbe",
+    "net_null",
+    "net_pcap",
+    "net_ring",
+    "net_tap",
+    "net_vhost",
+    "net_virtio",
+    "net_vmxnet3",
+];
+
+/// The libraries that the API and those drivers need, for static linking.
+const LIBRARIES: &[&str] = &[
+    "argparse",
+    "cryptodev",
+    "dmadev",
+    "eal",
+    "ethdev",
+    "gso",
+    "hash",
+    "kvargs",
+    "log",
+    "mbuf",
+    "mempool",
+    "meter",
+    "net",
+    "pci",
+    "rcu",
+    "ring",
+    "security",
+    "telemetry",
+    "timer",
+    "vhost",
+];
+
 fn main() {
     println!("cargo:rerun-if-changed={HEADER}");
     println!("cargo:rerun-if-env-changed=PKG_CONFIG");
@@ -168,10 +216,24 @@ fn compile_wrappers(flags: &[String], source: &Path) {
     build.compile("dpdk_sys_wrappers");
 }
 
-/// Drivers and libraries, whole where a constructor registers them and nothing refers to them by name.
+/// Links every archive whole: drivers register themselves in constructors that nothing refers to, and the libraries refer
+/// to each other in circles. The linker drops the sections that remain unused.
 fn link_statically() {
-    let words = pkg_config_words(&["--static", "--libs"]);
-    for word in words {
-        println!("cargo:warning={word}");
+    let folder = pkg_config_words(&["--variable=libdir"]).join(" ");
+    println!("cargo:rustc-link-search=native={folder}");
+    // What this release lacks was split off, or added, in another.
+    let present = |name: &&&str| Path::new(&folder).join(format!("librte_{name}.a")).exists();
+    let mut archives = DRIVERS.iter().chain(LIBRARIES).filter(present).peekable();
+    if archives.peek().is_none() {
+        fail(
+            &format!("{folder} has no librte_*.a"),
+            "apt-get install libdpdk-dev, or build without `static`",
+        );
+    }
+    for name in archives {
+        println!("cargo:rustc-link-lib=static:+whole-archive,-bundle=rte_{name}");
+    }
+    for name in ["numa", "bsd", "fdt", "jansson", "pcap", "m", "dl", "pthread"] {
+        println!("cargo:rustc-link-lib=dylib={name}");
     }
 }
