@@ -48,3 +48,12 @@ impl<const N: usize> Default for Area<N> {
         Self::EMPTY
     }
 }
+
+/// Equal as they are sent, padding included.
+impl<const N: usize> PartialEq for Area<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.padded() == other.padded()
+    }
+}
+
+impl<const N: usize> Eq for Area<N> {}

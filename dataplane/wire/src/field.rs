@@ -5,7 +5,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::checksum::Checksum;
+use crate::checksum::{Checksum, Delta};
 use crate::{EtherType, Mac, Port, Proto, Seq, TcpFlags};
 
 /// A value of `N` octets on the wire.
@@ -102,6 +102,13 @@ pub fn write<const AT: usize, const N: usize, const LEN: usize, T: Field<N>>(
     }
 }
 
+/// How the sum over a header changes when the field at `AT` does.
+#[inline(always)]
+pub fn change<const AT: usize, const N: usize, T: Field<N>>(old: T, new: T) -> Delta {
+    let delta = Delta::of(&old.to_octets(), &new.to_octets());
+    if AT & 1 == 0 { delta } else { delta.at_odd() }
+}
+
 /// The array of `N` octets at `offset` of `bytes`, or [`crate::Error::Short`].
 #[inline]
 pub fn chunk<const N: usize>(bytes: &[u8], offset: usize) -> Result<&[u8; N], crate::Error> {
@@ -114,17 +121,17 @@ pub fn chunk_mut<const N: usize>(bytes: &mut [u8], offset: usize) -> Result<&mut
     bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut).ok_or(crate::Error::Short)
 }
 
-/// Declares a header: `[pub] Name[octets]`, then one line per field, `[pub] getter[, setter]: Type = offset;`.
+/// Declares a header: `[pub] Name[octets]`, then one line per field, `[pub] getter[, setter[, rewriter]]: Type = offset;`.
 ///
 /// The type is generic over who holds the array: `Name<&[u8; N]>` reads, `Name<&mut [u8; N]>` also writes, and
-/// `Name<[u8; N]>` is a copy.
+/// `Name<[u8; N]>` is a copy. A rewriter needs the header's `adjust`.
 macro_rules! header {
     (
         $(#[$doc:meta])*
         $header_vis:vis $name:ident[$len:expr];
         $(
             $(#[$field_doc:meta])*
-            $vis:vis $get:ident $(, $set:ident)?: $type:ty = $at:expr;
+            $vis:vis $get:ident $(, $set:ident $(, $rewrite:ident)?)?: $type:ty = $at:expr;
         )*
     ) => {
         $(#[$doc])*
@@ -170,6 +177,15 @@ macro_rules! header {
                 $vis fn $set(&mut self, value: $type) {
                     $crate::field::write::<{ $at }, _, { $len }, $type>(self.0.borrow_mut(), value);
                 }
+                $(
+                    #[doc = concat!("Stores `", stringify!($get), "` and carries the checksum of this header along.")]
+                    #[inline]
+                    $vis fn $rewrite(&mut self, value: $type) {
+                        let delta = $crate::field::change::<{ $at }, _, $type>(self.$get(), value);
+                        self.$set(value);
+                        self.adjust(delta);
+                    }
+                )?
             )?)*
         }
     };

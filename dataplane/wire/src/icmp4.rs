@@ -3,7 +3,9 @@
 use core::net::Ipv4Addr;
 
 use crate::checksum::{Delta, Sum};
-use crate::field::{self, header};
+use crate::field::header;
+pub use crate::icmp::Class;
+use crate::icmp::message;
 use crate::{Checksum, Error};
 
 /// Octets of the header that all messages share.
@@ -76,19 +78,6 @@ impl Type {
             _ => return None,
         })
     }
-}
-
-/// What a message is for, in ICMP and ICMPv6 alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// A query, with identifier and sequence number.
-    Request,
-    /// The answer to a query, with the same identifier and sequence number.
-    Reply,
-    /// An error, which quotes the packet that it is about.
-    Error,
-    /// Neither: routers, neighbours, multicast listeners, and unknown types.
-    Other,
 }
 
 /// Codes of [`Type::UNREACHABLE`] (RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1).
@@ -170,56 +159,7 @@ header! {
     pub rest, set_rest: [u8; 4] = 4;
 }
 
-impl field::Field<1> for Type {
-    #[inline]
-    fn from_octets([octet]: [u8; 1]) -> Self {
-        Self(octet)
-    }
-    #[inline]
-    fn to_octets(self) -> [u8; 1] {
-        [self.0]
-    }
-}
-
-/// A message taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    header: Header<&'a [u8; HEADER_LEN]>,
-    body: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    /// Takes apart a message that fills `bytes`; `Short` below 8 octets. The checksum is not looked at.
-    #[inline]
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let (head, body) = bytes.split_first_chunk().ok_or(Error::Short)?;
-        Ok(Self { header: Header(head), body })
-    }
-
-    /// The first 8 octets.
-    #[inline]
-    pub const fn header(&self) -> Header<&'a [u8; HEADER_LEN]> {
-        self.header
-    }
-
-    /// What follows.
-    #[inline]
-    pub const fn body(&self) -> &'a [u8] {
-        self.body
-    }
-
-    /// What the message is for.
-    #[inline]
-    pub fn class(&self) -> Class {
-        self.header.kind().class()
-    }
-
-    /// The packet that an error quotes, for [`crate::quote::Quote::parse`]; `None` for other messages.
-    #[inline]
-    pub fn quoted(&self) -> Option<&'a [u8]> {
-        (self.class() == Class::Error).then_some(self.body)
-    }
-}
+message!();
 
 /// Stores the identifier of the query that fills `message` and carries its checksum along; `Short` below 8 octets.
 ///
@@ -238,17 +178,6 @@ pub fn rewrite_ident(message: &mut [u8], ident: u16) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The header of a message as a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repr {
-    /// Type.
-    pub kind: Type,
-    /// Code.
-    pub code: u8,
-    /// The last four octets of the header.
-    pub rest: [u8; 4],
 }
 
 impl Repr {
@@ -279,22 +208,9 @@ impl Repr {
         Self { kind: Type::PARAMETER_PROBLEM, code: 0, rest: [pointer, 0, 0, 0] }
     }
 
-    /// The values of a message's header.
-    pub fn of(message: &Message<'_>) -> Self {
-        let header = message.header();
-        Self { kind: header.kind(), code: header.code(), rest: header.rest() }
-    }
-
     /// Writes the header at the start of `message`, whose body must already stand behind it, and the checksum over all
     /// of `message`. `Short` if the header does not fit.
     pub fn emit(&self, message: &mut [u8]) -> Result<(), Error> {
-        let mut header = Header::at_mut(message, 0)?;
-        header.set_kind(self.kind);
-        header.set_code(self.code);
-        header.set_checksum(Checksum::ZERO);
-        header.set_rest(self.rest);
-        let sum = Sum::ZERO.plus(message).checksum();
-        Header::at_mut(message, 0)?.set_checksum(sum);
-        Ok(())
+        self.emit_over(Sum::ZERO, message)
     }
 }

@@ -7,8 +7,9 @@ use core::borrow::BorrowMut;
 use core::net::Ipv6Addr;
 
 use crate::checksum::{Delta, Pseudo};
-use crate::field::{self, header};
-pub use crate::icmp4::Class;
+use crate::field::header;
+pub use crate::icmp::Class;
+use crate::icmp::message;
 use crate::{Checksum, Error, Proto};
 
 /// Octets of the header that all messages share.
@@ -128,7 +129,7 @@ header! {
     /// Checksum over pseudo header and message.
     pub checksum, set_checksum: Checksum = 2;
     /// Echo: identifier.
-    pub ident, set_ident: u16 = 4;
+    pub ident, set_ident, rewrite_ident: u16 = 4;
     /// Echo: sequence number.
     pub sequence, set_sequence: u16 = 6;
     /// Packet too big: the MTU of the next hop.
@@ -145,84 +146,9 @@ impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
     pub fn adjust(&mut self, delta: Delta) {
         self.set_checksum(self.checksum().adjusted(delta));
     }
-
-    /// Stores the identifier of an echo and carries the checksum along.
-    #[inline]
-    pub fn rewrite_ident(&mut self, ident: u16) {
-        let delta = Delta::of(&self.ident().to_be_bytes(), &ident.to_be_bytes());
-        self.set_ident(ident);
-        self.adjust(delta);
-    }
 }
 
-impl field::Field<1> for Type {
-    #[inline]
-    fn from_octets([octet]: [u8; 1]) -> Self {
-        Self(octet)
-    }
-    #[inline]
-    fn to_octets(self) -> [u8; 1] {
-        [self.0]
-    }
-}
-
-/// A message taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    header: Header<&'a [u8; HEADER_LEN]>,
-    octets: &'a [u8],
-    body: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    /// Takes apart a message that fills `bytes`; `Short` below 8 octets. The checksum is not looked at.
-    #[inline]
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let (head, body) = bytes.split_first_chunk().ok_or(Error::Short)?;
-        Ok(Self { header: Header(head), octets: bytes, body })
-    }
-
-    /// The first 8 octets.
-    #[inline]
-    pub const fn header(&self) -> Header<&'a [u8; HEADER_LEN]> {
-        self.header
-    }
-
-    /// The whole message, from its type on.
-    #[inline]
-    pub const fn octets(&self) -> &'a [u8] {
-        self.octets
-    }
-
-    /// What follows the header.
-    #[inline]
-    pub const fn body(&self) -> &'a [u8] {
-        self.body
-    }
-
-    /// What the message is for.
-    #[inline]
-    pub fn class(&self) -> Class {
-        self.header.kind().class()
-    }
-
-    /// The packet that an error quotes, for [`crate::quote::Quote::parse`]; `None` for other messages.
-    #[inline]
-    pub fn quoted(&self) -> Option<&'a [u8]> {
-        (self.class() == Class::Error).then_some(self.body)
-    }
-}
-
-/// The header of a message as a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repr {
-    /// Type.
-    pub kind: Type,
-    /// Code.
-    pub code: u8,
-    /// The last four octets of the header.
-    pub rest: [u8; 4],
-}
+message!();
 
 impl Repr {
     /// An echo request or reply.
@@ -246,22 +172,9 @@ impl Repr {
         Self { kind: Type::PARAMETER_PROBLEM, code, rest: pointer.to_be_bytes() }
     }
 
-    /// The values of a message's header.
-    pub fn of(message: &Message<'_>) -> Self {
-        let header = message.header();
-        Self { kind: header.kind(), code: header.code(), rest: header.rest() }
-    }
-
     /// Writes the header at the start of `message`, whose body must already stand behind it, and the checksum over all
     /// of `message`. `Short` if the header does not fit.
     pub fn emit(&self, src: Ipv6Addr, dst: Ipv6Addr, message: &mut [u8]) -> Result<(), Error> {
-        let mut header = Header::at_mut(message, 0)?;
-        header.set_kind(self.kind);
-        header.set_code(self.code);
-        header.set_checksum(Checksum::ZERO);
-        header.set_rest(self.rest);
-        let sum = Pseudo::V6(src, dst).sum(Proto::ICMP6, message.len()).plus(message).checksum();
-        Header::at_mut(message, 0)?.set_checksum(sum);
-        Ok(())
+        self.emit_over(Pseudo::V6(src, dst).sum(Proto::ICMP6, message.len()), message)
     }
 }

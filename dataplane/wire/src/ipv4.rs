@@ -32,14 +32,14 @@ header! {
     pub Header[HEADER_LEN];
     version_and_ihl, set_version_and_ihl: u8 = 0;
     /// Type of service: DSCP (6 bits) and ECN (2 bits).
-    pub tos, set_tos: u8 = 1;
+    pub tos, set_tos, rewrite_tos: u8 = 1;
     /// Octets of header and payload together.
     pub total_len, set_total_len: u16 = 2;
     /// Identification of the packet that a fragment belongs to.
-    pub ident, set_ident: u16 = 4;
-    flags_and_offset, set_flags_and_offset: u16 = 6;
+    pub ident, set_ident, rewrite_ident: u16 = 4;
+    flags_and_offset, set_flags_and_offset, rewrite_flags_and_offset: u16 = 6;
     /// Time to live.
-    pub ttl, set_ttl: u8 = 8;
+    pub ttl, set_ttl, rewrite_ttl: u8 = 8;
     /// Upper-layer protocol.
     pub proto, set_proto: Proto = 9;
     /// Checksum of the header and its options.
@@ -88,37 +88,10 @@ impl<B: Borrow<[u8; HEADER_LEN]>> Header<B> {
 }
 
 impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
-    /// Stores the time to live and carries the header checksum along.
-    #[inline]
-    pub fn rewrite_ttl(&mut self, ttl: u8) {
-        let delta = Delta::of(&[self.ttl(), 0], &[ttl, 0]);
-        self.set_ttl(ttl);
-        self.adjust(delta);
-    }
-
-    /// Stores the type of service and carries the header checksum along.
-    #[inline]
-    pub fn rewrite_tos(&mut self, tos: u8) {
-        let delta = Delta::of(&[0, self.tos()], &[0, tos]);
-        self.set_tos(tos);
-        self.adjust(delta);
-    }
-
-    /// Stores the identification and carries the header checksum along.
-    #[inline]
-    pub fn rewrite_ident(&mut self, ident: u16) {
-        let delta = Delta::of(&self.ident().to_be_bytes(), &ident.to_be_bytes());
-        self.set_ident(ident);
-        self.adjust(delta);
-    }
-
     /// Clears "do not fragment" (pf.conf(5) `no-df`) and carries the header checksum along.
     #[inline]
     pub fn clear_dont_fragment(&mut self) {
-        let word = self.flags_and_offset();
-        let delta = Delta::of(&word.to_be_bytes(), &(word & !DF).to_be_bytes());
-        self.set_flags_and_offset(word & !DF);
-        self.adjust(delta);
+        self.rewrite_flags_and_offset(self.flags_and_offset() & !DF);
     }
 
     /// Stores the source address and carries the header checksum along. Returns the change, for the upper-layer

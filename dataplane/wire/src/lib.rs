@@ -33,6 +33,7 @@ mod error;
 pub mod ethernet;
 mod field;
 mod fragment;
+mod icmp;
 pub mod icmp4;
 pub mod icmp6;
 mod ip_option;

@@ -25,22 +25,22 @@ header! {
     /// The first 20 octets.
     pub Header[HEADER_LEN];
     /// Source port.
-    pub src_port, set_src_port: Port = 0;
+    pub src_port, set_src_port, rewrite_src_port: Port = 0;
     /// Destination port.
-    pub dst_port, set_dst_port: Port = 2;
+    pub dst_port, set_dst_port, rewrite_dst_port: Port = 2;
     /// Sequence number.
-    pub seq, set_seq: Seq = 4;
+    pub seq, set_seq, rewrite_seq: Seq = 4;
     /// Acknowledgment number.
-    pub ack, set_ack: Seq = 8;
+    pub ack, set_ack, rewrite_ack: Seq = 8;
     offset_and_reserved, set_offset_and_reserved: u8 = 12;
     /// Control bits.
     pub flags, set_flags: TcpFlags = 13;
     /// Window, not scaled.
-    pub window, set_window: u16 = 14;
+    pub window, set_window, rewrite_window: u16 = 14;
     /// Checksum over pseudo header and segment.
     pub checksum, set_checksum: Checksum = 16;
     /// Urgent pointer.
-    pub urgent, set_urgent: u16 = 18;
+    pub urgent, set_urgent, rewrite_urgent: u16 = 18;
 }
 
 impl<B: Borrow<[u8; HEADER_LEN]>> Header<B> {
@@ -62,54 +62,6 @@ impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
     #[inline]
     pub fn adjust(&mut self, delta: Delta) {
         self.set_checksum(self.checksum().adjusted(delta));
-    }
-
-    /// Stores the source port and carries the checksum along.
-    #[inline]
-    pub fn rewrite_src_port(&mut self, port: Port) {
-        let delta = Delta::of(&self.src_port().0.to_be_bytes(), &port.0.to_be_bytes());
-        self.set_src_port(port);
-        self.adjust(delta);
-    }
-
-    /// Stores the destination port and carries the checksum along.
-    #[inline]
-    pub fn rewrite_dst_port(&mut self, port: Port) {
-        let delta = Delta::of(&self.dst_port().0.to_be_bytes(), &port.0.to_be_bytes());
-        self.set_dst_port(port);
-        self.adjust(delta);
-    }
-
-    /// Stores the sequence number and carries the checksum along.
-    #[inline]
-    pub fn rewrite_seq(&mut self, seq: Seq) {
-        let delta = Delta::of(&self.seq().0.to_be_bytes(), &seq.0.to_be_bytes());
-        self.set_seq(seq);
-        self.adjust(delta);
-    }
-
-    /// Stores the acknowledgment number and carries the checksum along.
-    #[inline]
-    pub fn rewrite_ack(&mut self, ack: Seq) {
-        let delta = Delta::of(&self.ack().0.to_be_bytes(), &ack.0.to_be_bytes());
-        self.set_ack(ack);
-        self.adjust(delta);
-    }
-
-    /// Stores the window and carries the checksum along.
-    #[inline]
-    pub fn rewrite_window(&mut self, window: u16) {
-        let delta = Delta::of(&self.window().to_be_bytes(), &window.to_be_bytes());
-        self.set_window(window);
-        self.adjust(delta);
-    }
-
-    /// Stores the urgent pointer and carries the checksum along.
-    #[inline]
-    pub fn rewrite_urgent(&mut self, urgent: u16) {
-        let delta = Delta::of(&self.urgent().to_be_bytes(), &urgent.to_be_bytes());
-        self.set_urgent(urgent);
-        self.adjust(delta);
     }
 
     /// Stores the control bits, clears the reserved ones, and carries the checksum along.

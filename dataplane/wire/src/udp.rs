@@ -13,9 +13,9 @@ header! {
     /// The 8 octets of the header.
     pub Header[HEADER_LEN];
     /// Source port.
-    pub src_port, set_src_port: Port = 0;
+    pub src_port, set_src_port, rewrite_src_port: Port = 0;
     /// Destination port.
-    pub dst_port, set_dst_port: Port = 2;
+    pub dst_port, set_dst_port, rewrite_dst_port: Port = 2;
     /// Octets of header and data.
     pub length, set_length: u16 = 4;
     /// Checksum over pseudo header and datagram; zero is none.
@@ -28,22 +28,6 @@ impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
     #[inline]
     pub fn adjust(&mut self, delta: Delta) {
         self.set_checksum(self.checksum().adjusted_udp(delta));
-    }
-
-    /// Stores the source port and carries the checksum along.
-    #[inline]
-    pub fn rewrite_src_port(&mut self, port: Port) {
-        let delta = Delta::of(&self.src_port().0.to_be_bytes(), &port.0.to_be_bytes());
-        self.set_src_port(port);
-        self.adjust(delta);
-    }
-
-    /// Stores the destination port and carries the checksum along.
-    #[inline]
-    pub fn rewrite_dst_port(&mut self, port: Port) {
-        let delta = Delta::of(&self.dst_port().0.to_be_bytes(), &port.0.to_be_bytes());
-        self.set_dst_port(port);
-        self.adjust(delta);
     }
 }
 

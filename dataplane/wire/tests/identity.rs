@@ -241,7 +241,7 @@ proptest! {
         prop_assert_eq!(wire::checksum::verify_tcp(&build::PSEUDO6, &segment), Ok(()));
         // Options read and written one by one are the same options.
         let mut again = OptionsBuf::EMPTY;
-        for option in parsed.options() {
+        for option in parsed.options().iter() {
             again.push(&option.unwrap()).unwrap();
         }
         let values: Vec<_> = parsed.options().iter().map(Result::unwrap).collect();

@@ -252,6 +252,24 @@ fn quotes_are_read_and_rewritten_within_eight_octets() {
 }
 
 #[test]
+fn quotes_behind_extension_headers() {
+    let mut quote = b"\x60\0\0\0\x05\xa8\x3c\x07".to_vec();
+    quote.extend("2001:db8:1::2".parse::<Ipv6Addr>().unwrap().octets());
+    quote.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+    quote.extend(b"\x11\0\x01\x04\0\0\0\0"); // destination options, padding; then UDP
+    quote.extend(b"\0\x35\x9c\x40\0\x64\xab\xcd");
+    let parsed = Quote::parse(Af::Inet6, &quote).unwrap();
+    assert_eq!(parsed.src.to_string(), "2001:db8:1::2");
+    assert_eq!(parsed.dst.to_string(), "2001:db8::1");
+    assert_eq!(
+        (parsed.proto, parsed.ttl, parsed.fragment, parsed.transport_offset),
+        (Proto::UDP, 7, None, 48)
+    );
+    assert_eq!(parsed.transport, Transport::Udp { src_port: Port(53), dst_port: Port(40000) });
+    assert_eq!(Quote::parse(Af::Inet6, &quote[..55]), Err(Error::Short));
+}
+
+#[test]
 fn quotes_of_later_fragments_have_no_ports() {
     let quote =
         b"\x45\0\0\x28\0\x07\0\x02\x01\x11\0\0\xc6\x33\x64\x02\xc0\0\x02\x01\x01\xbb\xc0\0\x11\x22\x33\x44";

@@ -156,6 +156,13 @@ fn transports() -> Vec<Case> {
     ]
 }
 
+/// A prefix information option of 40 octets.
+const LONG_PREFIX: [u8; 40] = {
+    let mut option = [0; 40];
+    option[0] = 3;
+    option[1] = 5;
+    option
+};
 /// An MTU option of 16 octets.
 const LONG_MTU: [u8; 16] = [5, 2, 0, 0, 0, 0, 5, 220, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -194,6 +201,12 @@ fn icmps() -> Vec<Case> {
             Error::OptionLength,
         ),
         ("nd option without a length", nd(icmpv6::Type::ROUTER_SOLICIT, &[1]), Error::OptionLength),
+        ("nd prefix too long", nd(icmpv6::Type::ROUTER_SOLICIT, &LONG_PREFIX), Error::OptionLength),
+        (
+            "nd prefix too short",
+            nd(icmpv6::Type::ROUTER_SOLICIT, &[3, 1, 0, 0, 0, 0, 0, 0]),
+            Error::OptionLength,
+        ),
         ("nd mtu of the wrong length", nd(icmpv6::Type::ROUTER_SOLICIT, &LONG_MTU), Error::OptionLength),
         ("listener query without group", nd(icmpv6::Type::MLD_QUERY, &[0; 15]), Error::Short),
     ]

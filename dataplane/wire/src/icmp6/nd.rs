@@ -369,15 +369,6 @@ impl<'a> Options<'a> {
     }
 }
 
-impl<'a> IntoIterator for Options<'a> {
-    type Item = Result<NdOption<'a>, Error>;
-    type IntoIter = OptionsIter<'a>;
-
-    fn into_iter(self) -> OptionsIter<'a> {
-        self.iter()
-    }
-}
-
 /// Iterator of [`Options::iter`].
 #[derive(Clone, Debug)]
 pub struct OptionsIter<'a> {
@@ -402,11 +393,9 @@ impl<'a> Iterator for OptionsIter<'a> {
     }
 }
 
-/// The octets of the first option, and what follows. Its length octet counts units of 8; 0 is malformed (RFC 4861 §4.6).
+/// The octets of the first option, and what follows. Its length octet counts units of 8; a length of 0, which is
+/// malformed (RFC 4861 §4.6), leaves no octets even for the type.
 fn take_option(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
-    let units = match bytes {
-        [_, 0, ..] | [] | [_] => return Err(Error::OptionLength),
-        [_, units, ..] => usize::from(*units),
-    };
-    bytes.split_at_checked(units << 3).ok_or(Error::OptionLength)
+    let [_, units] = *field::chunk::<2>(bytes, 0).map_err(|_| Error::OptionLength)?;
+    bytes.split_at_checked(usize::from(units) << 3).ok_or(Error::OptionLength)
 }

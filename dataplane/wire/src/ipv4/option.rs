@@ -1,5 +1,6 @@
 //! IPv4 options (RFC 791 §3.1).
 
+use crate::area::Area;
 use crate::ipv4::OPTIONS_LEN_MAX;
 use crate::{Error, IpOptions};
 
@@ -73,15 +74,6 @@ impl<'a> Options<'a> {
     }
 }
 
-impl<'a> IntoIterator for Options<'a> {
-    type Item = Result<IpOption<'a>, Error>;
-    type IntoIter = OptionsIter<'a>;
-
-    fn into_iter(self) -> OptionsIter<'a> {
-        self.iter()
-    }
-}
-
 /// Iterator of [`Options::iter`].
 #[derive(Clone, Debug)]
 pub struct OptionsIter<'a> {
@@ -118,16 +110,16 @@ fn take_option(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// An option area as a value.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OptionsBuf(crate::area::Area<OPTIONS_LEN_MAX>);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionsBuf(Area<OPTIONS_LEN_MAX>);
 
 impl OptionsBuf {
     /// No options.
-    pub const EMPTY: Self = Self(crate::area::Area::EMPTY);
+    pub const EMPTY: Self = Self(Area::EMPTY);
 
     /// A copy of a packet's options.
     pub fn of(options: Options<'_>) -> Self {
-        Self(crate::area::Area::of(options.octets()))
+        Self(Area::of(options.octets()))
     }
 
     /// Adds an option behind the others. `TooLong`, and nothing added, if it does not fit.
@@ -141,11 +133,3 @@ impl OptionsBuf {
         self.0.padded()
     }
 }
-
-impl PartialEq for OptionsBuf {
-    fn eq(&self, other: &Self) -> bool {
-        self.octets() == other.octets()
-    }
-}
-
-impl Eq for OptionsBuf {}

@@ -228,15 +228,6 @@ impl<'a> Options<'a> {
     }
 }
 
-impl<'a> IntoIterator for Options<'a> {
-    type Item = Result<Option6<'a>, Error>;
-    type IntoIter = OptionsIter<'a>;
-
-    fn into_iter(self) -> OptionsIter<'a> {
-        self.iter()
-    }
-}
-
 /// Iterator of [`Options::iter`].
 #[derive(Clone, Debug)]
 pub struct OptionsIter<'a> {

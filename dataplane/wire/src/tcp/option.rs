@@ -165,15 +165,6 @@ impl<'a> Options<'a> {
     }
 }
 
-impl<'a> IntoIterator for Options<'a> {
-    type Item = Result<TcpOption<'a>, Error>;
-    type IntoIter = OptionsIter<'a>;
-
-    fn into_iter(self) -> OptionsIter<'a> {
-        self.iter()
-    }
-}
-
 /// Iterator of [`Options::iter`].
 #[derive(Clone, Debug)]
 pub struct OptionsIter<'a> {
@@ -229,7 +220,7 @@ fn take_option(area: &[u8], at: usize) -> Result<&[u8], Error> {
 }
 
 /// An option area as a value.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionsBuf(Area<OPTIONS_LEN_MAX>);
 
 impl OptionsBuf {
@@ -282,11 +273,3 @@ impl OptionsBuf {
         self.0.padded()
     }
 }
-
-impl PartialEq for OptionsBuf {
-    fn eq(&self, other: &Self) -> bool {
-        self.octets() == other.octets()
-    }
-}
-
-impl Eq for OptionsBuf {}
