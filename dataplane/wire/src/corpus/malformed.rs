@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use super::alloc;
 use super::build::{PSEUDO4, PSEUDO6, ethernet, frame4, frame6, header4, icmp4, icmp6, ipv4, ipv6, tcp, udp};
 use crate::ethernet::Tags;
-use crate::ipv4::{self as ip4, OptionsBuf};
+use crate::ipv4::OptionsBuf;
 use crate::ipv6::{EXTENSIONS_MAX, Extension};
-use crate::{Error, EtherType, Fragment, Proto, icmp4 as icmp, icmp6 as icmpv6, tcp as t, udp as u};
+use crate::{Error, EtherType, Fragment, Proto, icmp4, icmp6, ipv4, tcp, udp};
 
 /// One frame for every defect that is told apart; the dissection of each ends with the error beside it.
 pub fn malformed() -> Vec<(&'static str, Vec<u8>, Error)> {
@@ -53,12 +53,12 @@ fn ipv4_headers() -> Vec<Case> {
     // With the checksum repaired, if the defect leaves a header to sum.
     let changed = |at, octets: &[u8]| {
         let mut packet = with(packet.clone(), at, octets);
-        let _ = ip4::fill_checksum(&mut packet, 0);
+        let _ = ipv4::fill_checksum(&mut packet, 0);
         over4(&packet)
     };
     let options = |octets: &[u8]| {
-        let options = OptionsBuf::of(ip4::Options::new(octets));
-        frame4(&ip4::Repr { options, ..header4(Proto(253)) }, &[])
+        let options = OptionsBuf::of(ipv4::Options::new(octets));
+        frame4(&ipv4::Repr { options, ..header4(Proto(253)) }, &[])
     };
     vec![
         ("ipv4 of 19 octets", over4(packet.split_at(19).0), Error::Short),
@@ -122,15 +122,15 @@ fn ipv6_headers() -> Vec<Case> {
 }
 
 fn transports() -> Vec<Case> {
-    let segment = tcp(&PSEUDO4, &t::Repr::default(), &[]);
+    let segment = tcp(&PSEUDO4, &tcp::Repr::default(), &[]);
     let tcp4 = |bytes: &[u8]| frame4(&header4(Proto::TCP), bytes);
     let options = |octets: &[u8]| {
-        let options = t::OptionsBuf::of(t::Options::new(octets));
-        tcp4(&tcp(&PSEUDO4, &t::Repr { options, ..Default::default() }, &[]))
+        let options = tcp::OptionsBuf::of(tcp::Options::new(octets));
+        tcp4(&tcp(&PSEUDO4, &tcp::Repr { options, ..Default::default() }, &[]))
     };
-    let datagram = udp(&PSEUDO4, &u::Repr::default(), b"data");
+    let datagram = udp(&PSEUDO4, &udp::Repr::default(), b"data");
     let udp4 = |bytes: &[u8]| frame4(&header4(Proto::UDP), bytes);
-    let udp6 = udp(&PSEUDO6, &u::Repr::default(), b"data");
+    let udp6 = udp(&PSEUDO6, &udp::Repr::default(), b"data");
     vec![
         ("tcp of 19 octets", tcp4(segment.split_at(19).0), Error::Short),
         ("tcp data offset 4", tcp4(&with(segment.clone(), 12, &[0x40])), Error::HeaderLength),
@@ -168,15 +168,15 @@ const LONG_MTU: [u8; 16] = [5, 2, 0, 0, 0, 0, 5, 220, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn icmps() -> Vec<Case> {
     let about4 = |quote: &[u8]| {
-        let error = icmp::Repr::error(icmp::Type::TIME_EXCEEDED, 0);
+        let error = icmp4::Repr::error(icmp4::Type::TIME_EXCEEDED, 0);
         frame4(&header4(Proto::ICMP), &icmp4(&error, quote))
     };
     let about6 = |quote: &[u8]| {
-        let error = icmpv6::Repr::plain(icmpv6::Type::TIME_EXCEEDED, 0);
+        let error = icmp6::Repr::plain(icmp6::Type::TIME_EXCEEDED, 0);
         frame6(&[], Proto::ICMP6, &icmp6(&error, quote))
     };
-    let nd = |kind, rest: &[u8]| frame6(&[], Proto::ICMP6, &icmp6(&icmpv6::Repr::plain(kind, 0), rest));
-    let ping = icmp4(&icmp::Repr::query(icmp::Type::ECHO_REQUEST, 1, 1), &[]);
+    let nd = |kind, rest: &[u8]| frame6(&[], Proto::ICMP6, &icmp6(&icmp6::Repr::plain(kind, 0), rest));
+    let ping = icmp4(&icmp4::Repr::query(icmp4::Type::ECHO_REQUEST, 1, 1), &[]);
     let tcp_quote = ipv4(&header4(Proto::TCP), &[0; 7]);
     vec![
         ("icmp of 7 octets", frame4(&header4(Proto::ICMP), ping.split_at(7).0), Error::Short),
@@ -187,27 +187,27 @@ fn icmps() -> Vec<Case> {
         ("icmp error that quotes a short header", about4(&with(tcp_quote, 0, &[0x44])), Error::HeaderLength),
         ("icmp6 error that quotes ipv4", about6(&ipv4(&header4(Proto(253)), &[0; 40])), Error::Version),
         ("icmp6 error that quotes 39 octets", about6(&[0x60; 39]), Error::Short),
-        ("neighbor solicitation without target", nd(icmpv6::Type::NEIGHBOR_SOLICIT, &[0; 15]), Error::Short),
-        ("router advertisement cut", nd(icmpv6::Type::ROUTER_ADVERT, &[0; 7]), Error::Short),
-        ("redirect cut", nd(icmpv6::Type::REDIRECT, &[0; 31]), Error::Short),
+        ("neighbor solicitation without target", nd(icmp6::Type::NEIGHBOR_SOLICIT, &[0; 15]), Error::Short),
+        ("router advertisement cut", nd(icmp6::Type::ROUTER_ADVERT, &[0; 7]), Error::Short),
+        ("redirect cut", nd(icmp6::Type::REDIRECT, &[0; 31]), Error::Short),
         (
             "nd option of length 0",
-            nd(icmpv6::Type::ROUTER_SOLICIT, &[1, 0, 0, 0, 0, 0, 0, 0]),
+            nd(icmp6::Type::ROUTER_SOLICIT, &[1, 0, 0, 0, 0, 0, 0, 0]),
             Error::OptionLength,
         ),
         (
             "nd option behind the message",
-            nd(icmpv6::Type::ROUTER_SOLICIT, &[1, 2, 0, 0, 0, 0, 0, 0]),
+            nd(icmp6::Type::ROUTER_SOLICIT, &[1, 2, 0, 0, 0, 0, 0, 0]),
             Error::OptionLength,
         ),
-        ("nd option without a length", nd(icmpv6::Type::ROUTER_SOLICIT, &[1]), Error::OptionLength),
-        ("nd prefix too long", nd(icmpv6::Type::ROUTER_SOLICIT, &LONG_PREFIX), Error::OptionLength),
+        ("nd option without a length", nd(icmp6::Type::ROUTER_SOLICIT, &[1]), Error::OptionLength),
+        ("nd prefix too long", nd(icmp6::Type::ROUTER_SOLICIT, &LONG_PREFIX), Error::OptionLength),
         (
             "nd prefix too short",
-            nd(icmpv6::Type::ROUTER_SOLICIT, &[3, 1, 0, 0, 0, 0, 0, 0]),
+            nd(icmp6::Type::ROUTER_SOLICIT, &[3, 1, 0, 0, 0, 0, 0, 0]),
             Error::OptionLength,
         ),
-        ("nd mtu of the wrong length", nd(icmpv6::Type::ROUTER_SOLICIT, &LONG_MTU), Error::OptionLength),
-        ("listener query without group", nd(icmpv6::Type::MLD_QUERY, &[0; 15]), Error::Short),
+        ("nd mtu of the wrong length", nd(icmp6::Type::ROUTER_SOLICIT, &LONG_MTU), Error::OptionLength),
+        ("listener query without group", nd(icmp6::Type::MLD_QUERY, &[0; 15]), Error::Short),
     ]
 }
