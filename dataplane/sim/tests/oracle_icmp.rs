@@ -168,6 +168,18 @@ fn an_error_must_quote_a_sequence_number_of_the_window() {
         assert_eq!(inbound(&mut story.oracle, &error, 0), expected, "{seq}");
         assert_eq!(story.oracle.states() == before, expected != Verdict::Pass, "{seq}");
     }
+    // With scaling the server's window of 64 is 4 units of 16.
+    let mut story = Story::new(vec![pass()]);
+    story.tell(
+        "
+        c S  1000 0    w=65535 ws=2 -> pass SYN_SENT:CLOSED
+        s SA 5000 1001 w=64 ws=4    -> pass ESTABLISHED:SYN_SENT
+        ",
+    );
+    for (seq, expected) in [(936, Verdict::Pass), (935, dropped(Reason::StateMismatch))] {
+        let error = icmp_error(ROUTER, CLIENT, SERVER, UNREACHABLE, quoted_tcp(seq));
+        assert_eq!(inbound(&mut story.oracle, &error, 0), expected, "{seq}");
+    }
     // A sloppy state does not ask.
     let mut story = Story::new(vec![sloppy()]);
     story.tell(HANDSHAKE);

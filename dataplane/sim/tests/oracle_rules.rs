@@ -14,7 +14,8 @@ use ruleset::{
     StatePolicy, Table, TableEntry, TagMatch,
 };
 use sim::oracle::{
-    Checksum, Deviations, From, Hook, IpOptions, Onward, Oracle, Packet, Part, Reply, Tcp, Transport, Verdict,
+    Checksum, Deviations, From, Hook, IpOptions, Onward, Oracle, Packet, Part, Reply, State, Tcp, Transport,
+    Verdict,
 };
 use wire::{Af, Port, Proto, Seq, TcpFlags};
 
@@ -289,6 +290,18 @@ fn the_state_bound_to_the_interface_comes_before_the_floating_one() {
     assert_eq!(enter(INSIDE), [(Some(DETOUR), 1), (None, 1)]);
     assert_eq!(enter(DETOUR), [(Some(DETOUR), 2), (None, 1)]);
     assert_eq!(enter(OUTSIDE), [(Some(DETOUR), 2), (None, 2)]);
+}
+
+#[test]
+fn a_bound_state_comes_first_even_if_it_is_younger() {
+    let mut oracle = pf(vec![pass_any_flags()]);
+    let query = udp(CLIENT, 5353, SERVER, 53);
+    let hook = Hook { direction: Direction::In, interface: INSIDE };
+    assert_eq!(oracle.hook(hook, &query, &mut None, 0), Verdict::Pass);
+    let floating = oracle.states()[0].clone();
+    let bound = oracle.insert(State { interface: Some(INSIDE), packets: [0; 2], ..floating }, 0).unwrap();
+    assert_eq!(oracle.hook(hook, &query, &mut None, 0), Verdict::Pass);
+    assert_eq!(oracle.state(bound).map(|state| state.packets), Some([1, 0]));
 }
 
 /// What a blocking rule says to a packet that enters.

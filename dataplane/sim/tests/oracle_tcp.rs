@@ -291,6 +291,64 @@ fn window_scaling_holds_only_if_both_ends_offer_it() {
     );
 }
 
+/// A handshake with shifts 2 and 4.
+const SCALED: &str = "
+    c S  1000 0    w=65535 ws=2 -> pass SYN_SENT:CLOSED
+    s SA 5000 1001 w=64 ws=4    -> pass ESTABLISHED:SYN_SENT
+    c A  1001 5001 w=250        -> pass ESTABLISHED:ESTABLISHED
+";
+
+#[test]
+fn old_acknowledgments_reach_back_further_with_a_scale() {
+    // 67035 << 2, from 5001 on.
+    let mut story = Story::new(vec![pass()]);
+    story.tell(SCALED).tell("c A 1001 4294704157 -> pass ESTABLISHED:ESTABLISHED");
+    let mut story = Story::new(vec![pass()]);
+    story.tell(SCALED).tell("c A 1001 4294704156 -> state-mismatch ESTABLISHED:ESTABLISHED");
+}
+
+#[test]
+fn the_window_of_a_repeated_syn_ack_is_unscaled_too() {
+    let mut story = Story::new(vec![pass()]);
+    story.tell(SCALED).tell("s SA 5000 1001 w=60000 ws=4 -> pass ESTABLISHED:ESTABLISHED");
+    assert_eq!(story.first().source.seqhi, Seq(1001 + 60000));
+}
+
+#[test]
+fn a_closed_window_still_allows_one_octet() {
+    let mut story = connected();
+    story.tell("c A 1001 6001 w=0 -> pass ESTABLISHED:ESTABLISHED");
+    assert_eq!(story.first().destination.seqhi, Seq(6002));
+}
+
+#[test]
+fn an_initial_number_of_the_upper_half_opens_a_window_as_well() {
+    let mut story = Story::new(vec![pass()]);
+    story.tell(
+        "
+        c S  4000000000 0                  -> pass SYN_SENT:CLOSED
+        s SA 3000000000 4000000001         -> pass ESTABLISHED:SYN_SENT
+        ",
+    );
+    assert_eq!(story.first().destination.seqhi, Seq(3_000_001_001));
+    story.tell(
+        "
+        c A  4000000001 3000000001         -> pass ESTABLISHED:ESTABLISHED
+        s PA 3000000001 4000000001 len=900 -> pass ESTABLISHED:ESTABLISHED
+        s PA 3000000901 4000000001 len=101 -> state-mismatch ESTABLISHED:ESTABLISHED
+        ",
+    );
+}
+
+#[test]
+fn acknowledgments_of_a_peer_that_was_not_seen_are_believed() {
+    let mut story = Story::new(vec![pass_any_flags()]);
+    story
+        .tell("c A 1001 5001 len=10 -> pass SYN_SENT:CLOSED")
+        .tell("c A 1011 77777777 -> pass SYN_SENT:CLOSED");
+    assert_eq!(story.first().class, ruleset::Timeout::TcpOpening, "a strict match refreshes");
+}
+
 #[test]
 fn window_scaling_that_the_server_declines_is_taken_back() {
     let mut story = Story::new(vec![pass()]);
