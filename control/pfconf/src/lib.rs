@@ -1,1 +1,60 @@
-//! Placeholder head, replaced with the crate.
+//! The pf.conf(5) language: text to the ruleset that the dataplane enforces, and back to pfctl's normal form.
+//!
+//! Overview: [`read`] lexes (`lex`), parses (`parse`, into the `ast`) and expands (`expand`) a file into a [`Config`],
+//! which holds everything that the language can say. [`Config::lower`] makes the dataplane's [`ruleset::Ruleset`] of it
+//! and refuses by name what the dataplane does not know yet; the printer (`print`) shows it as pfctl does. Findings are
+//! [`Diagnostics`], rendered in pfctl's words ([`std::fmt::Display`]) or for people ([`Diagnostics::render`]).
+//!
+//! Life cycle: pure functions from text to values; the machine (files, names, interfaces) is an argument, [`Host`].
+//! Ownership: nothing is shared. Bounds: rules as in [`ruleset::bounds`], words of 8 kB, lists and anchors 32 deep,
+//! includes 16 deep, [`Diagnostics::MOST`] findings.
+#![forbid(unsafe_code)]
+
+mod ast;
+mod config;
+mod diagnostic;
+mod expand;
+mod hash;
+mod host;
+mod interfaces;
+mod lex;
+mod lower;
+mod names;
+mod parse;
+mod print;
+mod source;
+
+use ruleset::Ruleset;
+
+pub use config::Config;
+pub use diagnostic::{Colour, Diagnostic, Diagnostics, Severity};
+pub use host::{Host, Isolated, localhost};
+pub use interfaces::Interfaces;
+pub use print::{print_rule, print_table};
+pub use source::{SourceFile, SourceMap, Span};
+
+/// Reads a ruleset. `name` stands in findings; `definitions` are macros that the text cannot change (`pfctl -D`).
+///
+/// The configuration is complete only if there are no errors among the findings; what `-v` prints while reading
+/// ([`Config::print_echo`]) is there in any case, as with pfctl.
+pub fn read(
+    host: &dyn Host,
+    name: &str,
+    text: &str,
+    definitions: &[(String, String)],
+) -> (Config, Diagnostics) {
+    let (statements, findings) = parse::parse(host, name, text, definitions, Diagnostics::default(), 0);
+    expand::expand(host, &statements, findings, definitions)
+}
+
+/// Compiles a ruleset that stands by itself: no includes, no files, no names but `localhost`.
+///
+/// # Errors
+/// Everything that is wrong with it, and every keyword that the dataplane does not know yet.
+pub fn compile(text: &str, interfaces: &Interfaces) -> Result<Ruleset, Diagnostics> {
+    let (config, findings) = read(&Isolated(interfaces), "pf.conf", text, &[]);
+    if findings.has_errors() {
+        return Err(findings);
+    }
+    config.lower()
+}

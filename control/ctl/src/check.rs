@@ -1,0 +1,101 @@
+//! `tpctl check`: would this ruleset be loaded, and if not, why.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use pfconf::{Colour, Diagnostics, Severity};
+use serde::Serialize;
+
+use crate::machine::{self, Machine};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The ruleset; - for standard input
+    file: String,
+    /// Define a macro, which the ruleset cannot change
+    #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
+    definitions: Vec<(String, String)>,
+    /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
+    #[arg(long, value_name = "FILE")]
+    interfaces: Option<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `name=value` of `-D`.
+pub fn definition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected MACRO=VALUE".to_owned()),
+    }
+}
+
+/// The outcome, in JSON.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    valid: bool,
+    rules: usize,
+    tables: usize,
+    findings: Vec<Finding<'a>>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    severity: &'static str,
+    file: &'a str,
+    line: u32,
+    column: u32,
+    message: &'a str,
+    expected: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
+    let (config, findings) = pfconf::read(&machine, name, &text, &arguments.definitions);
+    let lowered = match findings.has_errors() {
+        true => Err(findings.clone()),
+        false => config.lower(),
+    };
+    let (rules, tables) =
+        lowered.as_ref().map_or((0, 0), |ruleset| (ruleset.rules.len(), ruleset.tables.len()));
+    let findings = lowered.as_ref().err().unwrap_or(&findings);
+    let valid = lowered.is_ok();
+    if arguments.json {
+        let outcome = Outcome { valid, rules, tables, findings: json(findings) };
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+    } else {
+        let colour = if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
+        eprint!("{}", findings.render(colour));
+        if valid {
+            println!("{name}: {rules} rules, {tables} tables: good");
+        }
+    }
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn json(findings: &Diagnostics) -> Vec<Finding<'_>> {
+    let one = |finding: &'_ pfconf::Diagnostic| -> (u32, u32) {
+        findings.sources().file(finding.span.file).line_column(finding.span.start)
+    };
+    let list = findings.list().iter();
+    list.map(|finding| {
+        let (line, column) = one(finding);
+        Finding {
+            severity: if finding.severity == Severity::Error { "error" } else { "warning" },
+            file: &findings.sources().file(finding.span.file).name,
+            line,
+            column,
+            message: &finding.text,
+            expected: &finding.label,
+            hint: finding.hint.as_deref(),
+        }
+    })
+    .collect()
+}

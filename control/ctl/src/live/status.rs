@@ -1,0 +1,56 @@
+//! How the dataplane is.
+
+use std::io::{self, Write};
+
+use api::{InterfaceStatus, Status};
+
+/// Writes a summary: ruleset, states, interfaces, workers, buffers.
+pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
+    let rules = match status.generation {
+        0 => "none: nothing is forwarded until `tpctl apply FILE`".to_owned(),
+        generation => format!("generation {generation}"),
+    };
+    writeln!(out, "turnpike-dataplane {}, up {} s", status.version, status.uptime_s)?;
+    writeln!(out, "ruleset   {rules}")?;
+    writeln!(out, "states    {} of {}", status.states, status.states_limit)?;
+    for interface in &status.interfaces {
+        write_interface(out, interface)?;
+    }
+    for worker in &status.workers {
+        let kept = &worker.conservation;
+        let total = (worker.busy_ns + worker.idle_ns).max(1);
+        writeln!(
+            out,
+            "worker {}  cpu {}, busy {:.1} %, {} packets in, {} out, {} dropped, {} held{}",
+            worker.worker,
+            worker.cpu,
+            worker.busy_ns as f64 * 100.0 / total as f64,
+            kept.sources(),
+            kept.tx + kept.punted + kept.handoff_out,
+            kept.drops,
+            kept.held,
+            if kept.holds() { "" } else { "  (counts do not add up at this moment)" },
+        )?;
+    }
+    for pool in &status.pools {
+        writeln!(out, "pool      {}: {} of {} buffers in use", pool.name, pool.in_use, pool.size)?;
+    }
+    Ok(())
+}
+
+fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
+    let state = if interface.up { "up" } else { "down" };
+    let addresses = if interface.addresses.is_empty() { "no address".to_owned() } else { interface.addresses.join(" ") };
+    writeln!(
+        out,
+        "{:<9} {state}, {}, mtu {}, {addresses} ({}); rx {} tx {} packets, {} from and {} to the host",
+        interface.name,
+        interface.mac,
+        interface.mtu,
+        interface.device,
+        interface.rx_packets,
+        interface.tx_packets,
+        interface.host_in_packets,
+        interface.punted_packets,
+    )
+}

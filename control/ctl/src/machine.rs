@@ -1,0 +1,72 @@
+//! The machine that a ruleset is read on: its files, its names and its interfaces, or those of a description.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use pfconf::{Host, Interfaces};
+
+/// Files and names of this system, interfaces of this system or of a file.
+pub struct Machine {
+    interfaces: Interfaces,
+}
+
+impl Machine {
+    /// With the interfaces of `file` (the output of `ip -j addr`), else with those of the system.
+    pub fn new(file: Option<&PathBuf>) -> anyhow::Result<Self> {
+        let (text, source) = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                (text, path.display().to_string())
+            }
+            None => (system_interfaces()?, "ip -j addr".to_owned()),
+        };
+        let interfaces = Interfaces::from_json(&text)
+            .with_context(|| format!("{source}: not of the form of ip -j addr"))?;
+        Ok(Self { interfaces })
+    }
+}
+
+fn system_interfaces() -> anyhow::Result<String> {
+    let output = Command::new("ip")
+        .args(["-j", "addr"])
+        .output()
+        .context("cannot ask ip(8) for the interfaces: install iproute2, or give --interfaces FILE")?;
+    if !output.status.success() {
+        bail!("ip -j addr: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Host for Machine {
+    fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let fixed = pfconf::localhost(name);
+        if !fixed.is_empty() {
+            return fixed;
+        }
+        let found = (name, 0).to_socket_addrs();
+        let mut addresses: Vec<IpAddr> = found.into_iter().flatten().map(|socket| socket.ip()).collect();
+        addresses.dedup();
+        addresses
+    }
+}
+
+/// A ruleset's name in findings, and its text; `-` is standard input.
+pub fn read_ruleset(path: &str) -> io::Result<(&str, String)> {
+    if path != "-" {
+        return Ok((path, String::from_utf8_lossy(&std::fs::read(path)?).into_owned()));
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(("stdin", String::from_utf8_lossy(&bytes).into_owned()))
+}

@@ -1,0 +1,426 @@
+//! Statements as they are written: lists not yet expanded, names of hosts not yet resolved, every part with its place.
+
+use ruleset::{
+    BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PortMatch, StateMode,
+    StatePolicy, Timeout,
+};
+use wire::{Af, Port, Proto};
+
+use crate::source::Span;
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Spanned<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub kind: StatementKind,
+    pub span: Span,
+    /// The line on which it ends, which pfctl names in errors.
+    pub line: u32,
+    /// Its number, for the order of findings.
+    pub order: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum StatementKind {
+    Macro {
+        name: String,
+        text: String,
+    },
+    /// Several if they were given in braces.
+    Set(Vec<SetOption>),
+    Table(TableStatement),
+    Rule(Box<RuleStatement>),
+    Anchor(Box<AnchorStatement>),
+    LoadAnchor {
+        anchor: String,
+        file: String,
+    },
+    Antispoof(Box<AntispoofStatement>),
+    Queue(Box<QueueStatement>),
+}
+
+/// `set …`.
+#[derive(Clone, Debug)]
+pub(crate) enum SetOption {
+    Skip(Vec<InterfaceItem>),
+    BlockPolicy(BlockPolicy),
+    StatePolicy(StatePolicy),
+    Limit(Limit, u32),
+    Timeout(Timeout, u32),
+    Optimization(&'static Optimization),
+    RulesetOptimization,
+    StateDefaults(Vec<StateOption>),
+    Reassemble { yes: bool, no_df: bool },
+    LogInterface(Option<String>),
+    HostId(u32),
+    Debug(String),
+    Fingerprints(String),
+    Syncookies(Syncookies),
+}
+
+/// A profile of `set optimization`: what it makes of the time-outs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Optimization {
+    pub name: &'static str,
+    pub timeouts: &'static [(Timeout, u32)],
+}
+
+/// `set syncookies`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syncookies {
+    Never,
+    Always,
+    /// With the percentages of half-open states at which they start and end.
+    Adaptive(Option<(u8, u8)>),
+}
+
+/// `table <name> …`.
+#[derive(Clone, Debug)]
+pub(crate) struct TableStatement {
+    pub name: Spanned<String>,
+    pub persist: bool,
+    pub constant: bool,
+    pub counters: bool,
+    /// `{ … }` and `file "…"`, in the order in which they were written.
+    pub contents: Vec<TableContents>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum TableContents {
+    Hosts(Vec<HostItem>),
+    File(Spanned<String>),
+}
+
+/// `pass`, `block` or `match`, with lists.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleStatement {
+    pub action: RuleAction,
+    pub direction: Option<Direction>,
+    pub log: LogOptions,
+    pub quick: bool,
+    pub interfaces: Vec<InterfaceItem>,
+    pub af: Option<Af>,
+    pub protocols: Vec<Proto>,
+    pub from: EndpointSpec,
+    /// `os`: operating systems of the source.
+    pub os: Vec<String>,
+    pub to: EndpointSpec,
+    pub options: FilterOptions,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuleAction {
+    Pass,
+    Match,
+    /// `None`: by `set block-policy`.
+    Block(Option<BlockReply>),
+}
+
+/// `[!] interface` of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct InterfaceItem {
+    pub negated: bool,
+    pub name: InterfaceName,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InterfaceName {
+    Any,
+    Name(String),
+    /// `rdomain n`.
+    Domain(u32),
+}
+
+/// What `from` or `to` names; empty lists are `any`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndpointSpec {
+    pub hosts: Vec<HostItem>,
+    pub ports: Vec<PortMatch>,
+}
+
+/// `[!] host` of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct HostItem {
+    pub negated: bool,
+    pub host: HostSpec,
+    /// `weight n`, in pools.
+    pub weight: Option<u16>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostSpec {
+    Any,
+    NoRoute,
+    UrpfFailed,
+    /// An address, a network, a name or an interface, with what follows a `/`.
+    Name(String),
+    /// `first - last`.
+    Range(String, String),
+    /// `(interface:…)`.
+    Dynamic {
+        name: String,
+        part: InterfacePart,
+        no_alias: bool,
+        prefix: Option<u8>,
+    },
+    Table(String),
+    /// `route "label"`.
+    RouteLabel(String),
+}
+
+/// Everything that may stand behind `from … to …`, in any order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FilterOptions {
+    pub users: Vec<IdMatch>,
+    pub groups: Vec<IdMatch>,
+    pub flags: Option<FlagsSpec>,
+    pub icmp: Vec<IcmpItem>,
+    pub state: Option<StateSpec>,
+    pub fragment: bool,
+    pub allow_opts: bool,
+    pub label: Option<String>,
+    pub tag: Option<String>,
+    pub tagged: Option<(bool, String)>,
+    pub nat: Option<Redirect>,
+    pub rdr: Option<Redirect>,
+    /// The translation was written as `binat-to`.
+    pub binat: bool,
+    /// `af-to`: the family that packets get; the sources are in `nat`, the destinations in `rdr`.
+    pub af_to: Option<Af>,
+    pub route: Option<(RouteKind, Redirect)>,
+    pub more: Extras,
+    /// What the dataplane cannot do yet, with the place.
+    pub unsupported: Vec<Spanned<&'static str>>,
+}
+
+/// Parts of a rule that are parsed and printed whole but have no place in the dataplane's rules yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub os: Option<String>,
+    pub from_route: Option<String>,
+    pub to_route: Option<String>,
+    pub domain: Option<(bool, u32)>,
+    pub received_on: Option<(bool, String)>,
+    pub user: Option<IdMatch>,
+    pub group: Option<IdMatch>,
+    pub tos: Option<u8>,
+    pub prio: Option<u8>,
+    pub packet_rate: Option<(u32, u32)>,
+    pub set: SetActions,
+    /// Probability that the rule matches, in units of 2⁻³².
+    pub probability: Option<u32>,
+    pub source: SourceTracking,
+    pub scrub: Scrub,
+    pub once: bool,
+    pub routing_table: Option<u32>,
+    pub divert: Option<Divert>,
+}
+
+/// `set (…)` of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetActions {
+    pub prio: Option<(u8, u8)>,
+    pub queue: Option<(String, Option<String>)>,
+    pub tos: Option<u8>,
+    pub delay: Option<u16>,
+}
+
+/// `scrub (…)` of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scrub {
+    pub no_df: bool,
+    pub random_id: bool,
+    pub min_ttl: Option<u8>,
+    pub max_mss: Option<u16>,
+    pub reassemble_tcp: bool,
+}
+
+/// `divert-to`, `divert-reply`, `divert-packet`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Divert {
+    To(std::net::IpAddr, Port),
+    Reply,
+    Packet(Port),
+}
+
+/// `user`, `group`: a comparison of an account's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdMatch {
+    Compare(&'static str, Id),
+    /// `a:b`, `a >< b`, `a <> b`.
+    Between(&'static str, Id, Id),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id {
+    Number(u32),
+    /// No socket, or a forwarded packet.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlagsSpec {
+    Any,
+    Match(FlagsMatch),
+}
+
+/// `icmp-type`, `icmp6-type` of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IcmpItem {
+    pub af: Af,
+    pub kind: u8,
+    pub code: Option<u8>,
+}
+
+/// `keep state (…)` and the other forms.
+#[derive(Clone, Debug)]
+pub(crate) struct StateSpec {
+    pub mode: StateMode,
+    pub options: Vec<StateOption>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum StateOption {
+    Max(u32),
+    Policy(StatePolicy),
+    NoSync,
+    Sloppy,
+    Pflow,
+    Timeout(Timeout, u32),
+    SourceTrack(Tracking),
+    MaxSrcStates(u32),
+    MaxSrcNodes(u32),
+    MaxSrcConn(u32),
+    MaxSrcConnRate(u32, u32),
+    Overload { table: String, flush: Flush },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    Rule,
+    Global,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flush {
+    #[default]
+    No,
+    Rule,
+    Global,
+}
+
+/// `source-track` and the options that need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceTracking {
+    pub track: Option<Tracking>,
+    pub max_states: u32,
+    pub max_nodes: u32,
+    pub max_conn: u32,
+    pub max_conn_rate: Option<(u32, u32)>,
+    pub overload: Option<(String, Flush)>,
+}
+
+/// The target of a translation or a route, with the pool's options.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    pub hosts: Vec<HostItem>,
+    pub port: RedirectPort,
+    pub pool: PoolOptions,
+    pub span: Span,
+}
+
+/// `port` of a translation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RedirectPort {
+    #[default]
+    Default,
+    One(Port),
+    Range(Port, Port),
+    /// `a:*`: as many as the destination ports.
+    Offset(Port),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PoolOptions {
+    pub kind: Option<PoolKind>,
+    pub sticky: bool,
+    pub static_port: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PoolKind {
+    Bitmask,
+    Random,
+    SourceHash([u32; 4]),
+    RoundRobin,
+    LeastStates,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteKind {
+    RouteTo,
+    ReplyTo,
+    DupTo,
+}
+
+/// `anchor …`.
+#[derive(Clone, Debug)]
+pub(crate) struct AnchorStatement {
+    pub name: Option<String>,
+    pub rule: RuleStatement,
+    /// What stands in braces.
+    pub body: Option<Vec<Statement>>,
+}
+
+/// `antispoof for …`.
+#[derive(Clone, Debug)]
+pub(crate) struct AntispoofStatement {
+    pub log: LogOptions,
+    pub quick: bool,
+    pub interfaces: Vec<AntispoofInterface>,
+    pub af: Option<Af>,
+    pub label: Option<String>,
+    pub routing_table: Option<u32>,
+    pub unsupported: Vec<Spanned<&'static str>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AntispoofInterface {
+    pub item: InterfaceItem,
+    /// In parentheses: its addresses at the time of the packet.
+    pub dynamic: bool,
+}
+
+/// `queue …`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QueueStatement {
+    pub name: String,
+    pub interfaces: Vec<InterfaceItem>,
+    pub parent: Option<String>,
+    pub bandwidth: Option<Bandwidth>,
+    pub min: Option<Bandwidth>,
+    pub max: Option<Bandwidth>,
+    pub flows: Option<u32>,
+    pub quantum: Option<u32>,
+    pub qlimit: Option<u32>,
+    pub default: bool,
+}
+
+/// A rate, and one for the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bandwidth {
+    /// Bits per second.
+    pub rate: u64,
+    /// `burst rate for n ms`.
+    pub burst: Option<(u64, u32)>,
+}

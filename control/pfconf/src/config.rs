@@ -1,0 +1,63 @@
+//! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
+
+use ruleset::{AddressPattern, Options, Rule, Table};
+use wire::Af;
+
+use crate::ast::{Extras, PoolKind, QueueStatement, RouteKind};
+use crate::diagnostic::Diagnostics;
+use crate::source::Span;
+
+/// A ruleset as it was written, expanded.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
+    pub(crate) echo: Vec<String>,
+    pub(crate) options: Options,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) queues: Vec<QueueStatement>,
+    pub(crate) entries: Vec<Entry>,
+    /// Rules of `load anchor`, by the anchor's path.
+    pub(crate) loaded: Vec<(String, Vec<Entry>)>,
+    /// What the dataplane cannot do yet, each with its place.
+    pub(crate) unsupported: Diagnostics,
+}
+
+/// A place in the order of evaluation.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Rule(FullRule),
+    Anchor(Anchor),
+}
+
+/// A rule, with the parts that the dataplane's form has no place for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FullRule {
+    pub rule: Rule,
+    pub extras: Extras,
+    pub nat: Option<Pool>,
+    pub rdr: Option<Pool>,
+    pub af_to: Option<Af>,
+    pub route: Option<(RouteKind, Pool)>,
+    pub span: Span,
+}
+
+/// An anchor: what must match, and the rules in braces.
+#[derive(Clone, Debug)]
+pub(crate) struct Anchor {
+    pub name: Option<String>,
+    pub gate: FullRule,
+    pub body: Option<Vec<Entry>>,
+}
+
+/// Where a translation or a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub address: AddressPattern,
+    /// `@interface`.
+    pub via: Option<String>,
+    /// First and last port; zeroes if none are given.
+    pub ports: (u16, u16),
+    pub kind: Option<PoolKind>,
+    pub sticky: bool,
+    pub static_port: bool,
+}

@@ -1,0 +1,175 @@
+//! Statements to rules: options take effect in the order of the file, hosts are resolved, lists become their cross
+//! product.
+
+mod address;
+mod anchor;
+mod antispoof;
+mod consistent;
+mod host;
+mod label;
+mod option;
+mod pool;
+mod product;
+mod queue;
+mod rule;
+mod table;
+
+use ruleset::{BlockPolicy, SourceLine, StatePolicy};
+
+use crate::ast::{Spanned, StateOption, Statement, StatementKind};
+use crate::config::{Config, Entry};
+use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
+use crate::host::Host;
+use crate::parse::{Abort, Parsed};
+use crate::source::Span;
+
+/// The most rules that lists may expand to in one ruleset.
+const RULES: usize = ruleset::bounds::RULES;
+
+/// Expands every statement.
+pub(crate) fn expand(
+    host: &dyn Host,
+    statements: &[Statement],
+    findings: Diagnostics,
+    definitions: &[(String, String)],
+) -> (Config, Diagnostics) {
+    let mut expander = Expander {
+        host,
+        definitions,
+        findings,
+        config: Config::default(),
+        place: Place::default(),
+        block_policy: BlockPolicy::default(),
+        state_policy: StatePolicy::default(),
+        state_defaults: Vec::new(),
+        made: 0,
+        files: Vec::new(),
+    };
+    let entries = expander.statements(statements);
+    expander.config.entries = entries;
+    expander.check_queues();
+    expander.finish();
+    let mut config = expander.config;
+    config.unsupported.sources = expander.findings.sources.clone();
+    config.unsupported.sort();
+    expander.findings.sort();
+    (config, expander.findings)
+}
+
+/// Where the statement being expanded is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    line: u32,
+    order: u32,
+    span: Span,
+}
+
+struct Expander<'a> {
+    host: &'a dyn Host,
+    definitions: &'a [(String, String)],
+    findings: Diagnostics,
+    config: Config,
+    place: Place,
+    block_policy: BlockPolicy,
+    state_policy: StatePolicy,
+    state_defaults: Vec<StateOption>,
+    /// Rules made so far, in all anchors.
+    made: usize,
+    /// Files of `load anchor` that are being read.
+    files: Vec<String>,
+}
+
+impl Expander<'_> {
+    fn statements(&mut self, statements: &[Statement]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for statement in statements {
+            self.place = Place { line: statement.line, order: statement.order, span: statement.span };
+            // What is wrong has been reported; the other statements are still looked at.
+            let _: Parsed<()> = self.statement(statement, &mut entries);
+        }
+        entries
+    }
+
+    fn statement(&mut self, statement: &Statement, entries: &mut Vec<Entry>) -> Parsed<()> {
+        match &statement.kind {
+            StatementKind::Macro { name, text } => {
+                self.config.echo.push(format!("{name} = \"{text}\""));
+                Ok(())
+            }
+            StatementKind::Set(options) => options.iter().try_for_each(|option| self.option(option)),
+            StatementKind::Table(table) => self.table(table),
+            StatementKind::Rule(rule) => self.rule(rule, entries),
+            StatementKind::Anchor(anchor) => self.anchor(anchor, entries),
+            StatementKind::LoadAnchor { anchor, file } => self.load_anchor(anchor, file),
+            StatementKind::Antispoof(antispoof) => self.antispoof(antispoof, entries),
+            StatementKind::Queue(queue) => self.queue(queue),
+        }
+    }
+
+    fn report(&mut self, form: Form, span: Span, text: String, label: &str, hint: Option<&str>) {
+        let finding = self.finding(form, span, text, label, hint);
+        self.findings.push(finding);
+    }
+
+    fn finding(&self, form: Form, span: Span, text: String, label: &str, hint: Option<&str>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            text,
+            file: self.place.span.file,
+            line: self.place.line,
+            span,
+            label: label.to_owned(),
+            hint: hint.map(str::to_owned),
+            form,
+            order: self.place.order,
+        }
+    }
+
+    fn complain(&mut self, span: Span, text: impl Into<String>, hint: Option<&str>) {
+        self.report(Form::Placed, span, text.into(), "", hint);
+    }
+
+    fn fail(&mut self, span: Span, text: impl Into<String>, hint: Option<&str>) -> Abort {
+        self.complain(span, text, hint);
+        Abort
+    }
+
+    /// Notes what lowering has to refuse.
+    fn unsupported(&mut self, uses: &[Spanned<&'static str>]) {
+        for used in uses {
+            let text = format!("{} is not supported yet", used.value);
+            let label = "the dataplane does not know this keyword";
+            let finding = self.finding(Form::Placed, used.span, text, label, None);
+            self.config.unsupported.push(finding);
+        }
+    }
+
+    fn source_line(&self) -> SourceLine {
+        let file = self.findings.sources.file(self.place.span.file).name.clone();
+        SourceLine { file, line: self.findings.sources.line(self.place.span) }
+    }
+
+    /// A rule that does not name a policy of its own keeps the one in force where it stands, even if the file changes
+    /// it later.
+    fn finish(&mut self) {
+        if self.state_policy == StatePolicy::Floating {
+            let floating = |rule: &mut crate::config::FullRule| {
+                let policy = &mut rule.rule.state_options.policy;
+                *policy = policy.filter(|policy| *policy != StatePolicy::Floating);
+            };
+            each_rule(&mut self.config.entries, &floating);
+            for (_, entries) in &mut self.config.loaded {
+                each_rule(entries, &floating);
+            }
+        }
+    }
+}
+
+fn each_rule(entries: &mut [Entry], change: &dyn Fn(&mut crate::config::FullRule)) {
+    for entry in entries {
+        match entry {
+            Entry::Rule(rule) => change(rule),
+            Entry::Anchor(anchor) => each_rule(anchor.body.as_deref_mut().unwrap_or_default(), change),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What `set` changes, and what pfctl prints of it.
+
+use ruleset::{BlockPolicy, InterfacePattern, StatePolicy};
+
+use super::Expander;
+use crate::ast::{InterfaceName, SetOption, Spanned, Syncookies};
+use crate::parse::Parsed;
+
+impl Expander<'_> {
+    pub(super) fn option(&mut self, option: &SetOption) -> Parsed<()> {
+        match option {
+            SetOption::Skip(list) => {
+                for item in list {
+                    let name = match &item.name {
+                        InterfaceName::Name(name) if !item.negated => name.clone(),
+                        InterfaceName::Any if !item.negated => "any".to_owned(),
+                        _ => return Err(self.fail(item.span, "invalid interface for skip", None)),
+                    };
+                    if !self.config.options.skip.contains(&name) {
+                        self.config.options.skip.push(name);
+                    }
+                }
+            }
+            SetOption::BlockPolicy(policy) => {
+                self.block_policy = *policy;
+                self.config.options.block_policy = *policy;
+                let word = if *policy == BlockPolicy::Drop { "drop" } else { "return" };
+                self.echo(format!("set block-policy {word}"));
+            }
+            SetOption::StatePolicy(policy) => {
+                self.state_policy = *policy;
+                self.config.options.state_policy = *policy;
+                let word = if *policy == StatePolicy::Floating { "floating" } else { "if-bound" };
+                self.echo(format!("set state-policy {word}"));
+            }
+            SetOption::Limit(limit, most) => {
+                self.config.options.limits.set(*limit, *most);
+                self.echo(format!("set limit {limit} {most}"));
+            }
+            SetOption::Timeout(timeout, value) => {
+                self.config.options.timeouts.set(*timeout, *value);
+                self.echo(format!("set timeout {timeout} {value}"));
+            }
+            SetOption::Optimization(profile) => {
+                for (timeout, seconds) in profile.timeouts {
+                    self.config.options.timeouts.set(*timeout, *seconds);
+                }
+                self.echo(format!("set optimization {}", profile.name));
+            }
+            // Without effect on what a ruleset means; every rule is evaluated as it was written.
+            SetOption::RulesetOptimization => {}
+            SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
+            _ => self.refused_option(option),
+        }
+        Ok(())
+    }
+
+    /// Options that are read and printed, but that nothing obeys yet.
+    fn refused_option(&mut self, option: &SetOption) {
+        let keyword = match option {
+            SetOption::Reassemble { yes, no_df } => {
+                let (yes, no_df) = (if *yes { "yes" } else { "no" }, if *no_df { "no-df" } else { "" });
+                self.echo(format!("set reassemble {yes} {no_df}"));
+                "set reassemble"
+            }
+            SetOption::LogInterface(name) => {
+                self.echo(format!("set loginterface {}", name.as_deref().unwrap_or("none")));
+                if name.is_none() {
+                    return;
+                }
+                "set loginterface"
+            }
+            SetOption::HostId(id) => {
+                self.echo(format!("set hostid 0x{id:08x}"));
+                "set hostid"
+            }
+            SetOption::Debug(level) => {
+                self.echo(format!("set debug {level}"));
+                "set debug"
+            }
+            SetOption::Fingerprints(file) => {
+                self.echo(format!("set fingerprints \"{file}\""));
+                "set fingerprints"
+            }
+            SetOption::Syncookies(mode) => {
+                self.echo(syncookies(*mode));
+                if *mode == Syncookies::Never {
+                    return;
+                }
+                "set syncookies"
+            }
+            _ => return,
+        };
+        let span = self.place.span;
+        self.unsupported(&[Spanned { value: keyword, span }]);
+    }
+
+    fn echo(&mut self, line: String) {
+        self.config.echo.push(line);
+    }
+}
+
+fn syncookies(mode: Syncookies) -> String {
+    match mode {
+        Syncookies::Never => "set syncookies never".into(),
+        Syncookies::Always => "set syncookies always".into(),
+        Syncookies::Adaptive(None) => "set syncookies adaptive".into(),
+        Syncookies::Adaptive(Some((start, end))) => {
+            format!("set syncookies adaptive (start {start}%, end {end}%)")
+        }
+    }
+}
+
+/// The pattern of an interface list's item.
+pub(super) fn pattern(name: &InterfaceName) -> Option<InterfacePattern> {
+    match name {
+        InterfaceName::Any => Some(InterfacePattern::Any),
+        InterfaceName::Name(name) => Some(InterfacePattern::Name(name.clone())),
+        InterfaceName::Domain(_) => None,
+    }
+}

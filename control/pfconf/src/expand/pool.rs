@@ -1,0 +1,173 @@
+//! Pools: the address that a translation or a route leads to, or a table made of several.
+
+use ipnet::IpNet;
+use ruleset::{AddressPattern, Direction, PortMatch, Rule, Table, TableEntry};
+use wire::{Af, Proto};
+
+use super::Expander;
+use super::host::Node;
+use super::rule::{Job, Target};
+use crate::ast::{PoolKind, Redirect, RedirectPort};
+use crate::config::{FullRule, Pool};
+
+impl Expander<'_> {
+    /// Reports what is wrong and returns `None`, or the pool of a family.
+    pub(super) fn pool(&mut self, target: &Target<'_>, af: Option<Af>, route: bool) -> Option<Pool> {
+        let span = target.redirect.span;
+        let fits = |node: &&Node| node.af.is_none() || node.af == af;
+        let nodes: Vec<&Node> = target.nodes.iter().filter(fits).collect();
+        if !route && nodes.iter().any(|node| node.via.is_some()) {
+            self.complain(span, "@if not permitted for translation", None);
+            return None;
+        }
+        let options = &target.redirect.pool;
+        let address = match nodes.as_slice() {
+            [] => {
+                let what = if route { "routing" } else { "translation" };
+                let hint = "the rule is for the other family: add inet or inet6, or change the address";
+                self.complain(span, format!("af mismatch in {what} spec"), Some(hint));
+                return None;
+            }
+            [one] => one.pattern.clone(),
+            several => self.automatic_table(several, target.redirect)?,
+        };
+        let kind = match &options.kind {
+            None if several_addresses(&address) => Some(PoolKind::RoundRobin),
+            kind => kind.clone(),
+        };
+        if matches!(kind, None | Some(PoolKind::Bitmask)) && several_addresses(&address) {
+            let text = match address {
+                AddressPattern::Table(_) => "tables are not supported by pool type".to_owned(),
+                _ => "interface is not supported by pool type".to_owned(),
+            };
+            self.complain(span, text, Some("use round-robin, random, source-hash or least-states"));
+            return None;
+        }
+        Some(Pool {
+            address,
+            via: nodes.first().and_then(|node| node.via.clone()),
+            ports: (0, 0),
+            kind,
+            sticky: options.sticky,
+            static_port: options.static_port,
+        })
+    }
+
+    /// Several addresses are put into a table, as pfctl does.
+    fn automatic_table(&mut self, nodes: &[&Node], redirect: &Redirect) -> Option<AddressPattern> {
+        let mut entries = Vec::new();
+        for node in nodes {
+            let AddressPattern::Net(net) = node.pattern else {
+                self.complain(
+                    redirect.span,
+                    "a pool of several addresses may hold hosts and networks only",
+                    None,
+                );
+                return None;
+            };
+            entries.push(TableEntry { negated: false, net });
+        }
+        let made = self.config.tables.iter().filter(|table| table.name.starts_with("__automatic_"));
+        let number = made.count();
+        let text: String = entries.iter().map(|entry| format!("{} ", entry.net)).collect();
+        let [hash, ..] = crate::hash::key_of_text(&text);
+        let name = format!("__automatic_{hash:08x}_{number}");
+        let table = Table { name: name.clone(), constant: true, entries: Some(entries), ..Table::default() };
+        self.config.tables.push(table);
+        Some(AddressPattern::Table(name))
+    }
+
+    pub(super) fn rdr_ports(
+        &mut self,
+        mut pool: Pool,
+        redirect: &Redirect,
+        destination: PortMatch,
+        rule: &Rule,
+    ) -> Option<Pool> {
+        if pool.static_port {
+            self.complain(redirect.span, "the 'static-port' option is only valid with nat rules", None);
+            return None;
+        }
+        if redirect.port != RedirectPort::Default && !matches!(rule.proto, Some(Proto::TCP | Proto::UDP)) {
+            self.complain(redirect.span, "port only applies to tcp/udp", Some("add proto tcp or proto udp"));
+            return None;
+        }
+        pool.ports = match redirect.port {
+            RedirectPort::Default => (0, 0),
+            RedirectPort::One(port) => (port.0, port.0),
+            RedirectPort::Range(first, last) if first <= last => (first.0, last.0),
+            RedirectPort::Range(..) => {
+                self.complain(redirect.span, "invalid rdr-to port range", Some("the lower port comes first"));
+                return None;
+            }
+            RedirectPort::Offset(first) => {
+                let width = match destination {
+                    PortMatch::Range(low, high) => high.0.saturating_sub(low.0),
+                    _ => 0,
+                };
+                (first.0, first.0.saturating_add(width))
+            }
+        };
+        Some(pool)
+    }
+
+    /// `binat-to` leads both ways, so that both sides must be of one size.
+    pub(super) fn check_binat(&mut self, job: &Job<'_>, full: &mut FullRule) {
+        let span = job.statement.span;
+        let source = &full.rule.from.address.pattern;
+        match source {
+            AddressPattern::Table(name) => {
+                let text = format!("invalid use of table <{name}> as the source address of a binat-to rule");
+                return self.complain(span, text, None);
+            }
+            AddressPattern::Net(_) | AddressPattern::Interface { .. } => {}
+            _ => {
+                self.complain(span, "binat-to requires a specified source and redirect address", None);
+            }
+        }
+        let Some(nat) = &mut full.nat else { return };
+        nat.static_port = true;
+        if !matches!(nat.address, AddressPattern::Net(_) | AddressPattern::Interface { .. }) {
+            self.complain(span, "binat-to requires a specified source and redirect address", None);
+        }
+        let dynamic = |pattern: &AddressPattern| {
+            matches!(pattern, AddressPattern::Interface { .. }) && several_addresses(pattern)
+        };
+        if dynamic(source) || dynamic(&nat.address) {
+            self.complain(span, "dynamic interfaces must be used with ':0' in a binat-to rule", None);
+        }
+        if unequal(source, &nat.address) {
+            let text = "source and redir addresess must have a matching network mask in binat-rule";
+            self.complain(span, text, None);
+        }
+        if matches!(nat.address, AddressPattern::Table(_)) {
+            self.complain(span, "tables cannot be used as the redirect address of a binat-to rule", None);
+        }
+        if full.rule.direction.replace(Direction::Out).is_some() {
+            self.complain(span, "binat-to cannot be specified with a direction", None);
+        }
+    }
+}
+
+/// True if a pool of this address alone needs a way to choose: tables, and interfaces without `:0`, groups even with it.
+fn several_addresses(pattern: &AddressPattern) -> bool {
+    match pattern {
+        AddressPattern::Table(_) => true,
+        AddressPattern::Interface { name, no_alias, .. } => {
+            !no_alias || !name.ends_with(|last: char| last.is_ascii_digit())
+        }
+        _ => false,
+    }
+}
+
+fn unequal(source: &AddressPattern, redirect: &AddressPattern) -> bool {
+    let bits = |net: &IpNet| net.max_prefix_len() - net.prefix_len();
+    match (source, redirect) {
+        (AddressPattern::Net(source), AddressPattern::Net(redirect)) => bits(source) != bits(redirect),
+        (AddressPattern::Interface { .. }, AddressPattern::Interface { .. } | AddressPattern::Net(_)) => {
+            false
+        }
+        (AddressPattern::Net(_), AddressPattern::Interface { .. }) => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,308 @@
+//! What all rules of one statement have in common: checked once, before the lists are multiplied out.
+
+use ruleset::{Action, FlagsMatch, Rule, StateMode, StateOptions};
+use wire::{Af, Proto};
+
+use super::Expander;
+use super::host::Node;
+use crate::ast::{
+    Divert, Extras, FilterOptions, FlagsSpec, Redirect, RouteKind, RuleAction, RuleStatement, SourceTracking,
+    StateOption, StateSpec, Tracking,
+};
+use crate::config::{Entry, FullRule};
+use crate::parse::{Parsed, reply_by_policy};
+
+/// A translation or route, its hosts resolved.
+pub(super) struct Target<'a> {
+    pub redirect: &'a Redirect,
+    pub nodes: Vec<Node>,
+}
+
+/// A statement ready to be multiplied out.
+pub(super) struct Job<'a> {
+    pub statement: &'a RuleStatement,
+    /// What every rule begins as.
+    pub template: FullRule,
+    pub sources: Vec<Node>,
+    pub destinations: Vec<Node>,
+    pub nat: Option<Target<'a>>,
+    pub rdr: Option<Target<'a>>,
+    pub route: Option<(RouteKind, Target<'a>)>,
+    /// An anchor's name and rules, if this is one.
+    pub anchor: Option<(Option<String>, Option<Vec<Entry>>)>,
+}
+
+impl Expander<'_> {
+    pub(super) fn rule(&mut self, statement: &RuleStatement, entries: &mut Vec<Entry>) -> Parsed<()> {
+        let job = self.job(statement)?;
+        self.product(&job, entries)
+    }
+
+    pub(super) fn job<'a>(&mut self, statement: &'a RuleStatement) -> Parsed<Job<'a>> {
+        let options = &statement.options;
+        self.unsupported(&options.unsupported);
+        let sources = self.hosts(&statement.from.hosts)?;
+        let destinations = self.hosts(&statement.to.hosts)?;
+        let nat = self.target(options.nat.as_ref())?;
+        let rdr = self.target(options.rdr.as_ref())?;
+        let route = match &options.route {
+            Some((kind, redirect)) => self.target(Some(redirect))?.map(|target| (*kind, target)),
+            None => None,
+        };
+        let mut template = self.template(statement)?;
+        let af = &mut template.rule.af;
+        decide_family(af, &sources);
+        decide_family(af, &destinations);
+        if options.af_to.is_none() {
+            let pools = [nat.as_ref(), rdr.as_ref(), route.as_ref().map(|(_, target)| target)];
+            for pool in pools.into_iter().flatten() {
+                decide_family(af, &pool.nodes);
+            }
+        }
+        self.check_divert(statement, &mut template)?;
+        self.check_protocols(statement, &template);
+        if options.af_to.is_some() && route.is_some() {
+            let text = "af-to cannot be used together with route-to, reply-to, dup-to";
+            return Err(self.fail(statement.span, text, None));
+        }
+        Ok(Job { statement, template, sources, destinations, nat, rdr, route, anchor: None })
+    }
+
+    fn target<'a>(&mut self, redirect: Option<&'a Redirect>) -> Parsed<Option<Target<'a>>> {
+        match redirect {
+            Some(redirect) => Ok(Some(Target { redirect, nodes: self.hosts(&redirect.hosts)? })),
+            None => Ok(None),
+        }
+    }
+
+    fn template(&mut self, statement: &RuleStatement) -> Parsed<FullRule> {
+        let options = &statement.options;
+        let mut extras = options.more.clone();
+        let action = match statement.action {
+            RuleAction::Pass => Action::Pass,
+            RuleAction::Match => Action::Match,
+            RuleAction::Block(reply) => Action::Block(reply.unwrap_or(reply_by_policy(self.block_policy))),
+        };
+        let (state, state_options) = self.state(statement, action, &mut extras)?;
+        let flags = match options.flags {
+            Some(FlagsSpec::Match(flags)) => Some(flags),
+            Some(FlagsSpec::Any) => None,
+            None if action == Action::Pass && state != StateMode::None && !options.fragment => {
+                Some(FlagsMatch::SYN_ONLY)
+            }
+            None => None,
+        };
+        let rule = Rule {
+            action,
+            direction: statement.direction,
+            log: statement.log,
+            quick: statement.quick,
+            af: statement.af,
+            flags,
+            state,
+            state_options,
+            fragment: options.fragment,
+            allow_opts: options.allow_opts,
+            source: self.source_line(),
+            ..Rule::default()
+        };
+        Ok(FullRule { rule, extras, af_to: options.af_to, span: statement.span, ..FullRule::default() })
+    }
+
+    /// `keep state` is what `pass` does unless it says otherwise, with the options of `set state-defaults`.
+    fn state(
+        &mut self,
+        statement: &RuleStatement,
+        action: Action,
+        extras: &mut Extras,
+    ) -> Parsed<(StateMode, StateOptions)> {
+        let defaults;
+        let spec = match &statement.options.state {
+            Some(spec) => spec,
+            None if action == Action::Pass => {
+                defaults = StateSpec { mode: StateMode::Keep, options: self.state_defaults.clone() };
+                &defaults
+            }
+            None => return Ok((StateMode::None, StateOptions::default())),
+        };
+        let mut options = StateOptions::default();
+        if spec.mode == StateMode::None {
+            return Ok((StateMode::None, options));
+        }
+        for option in &spec.options {
+            self.state_option(statement, option, &mut options, &mut extras.source)?;
+        }
+        options.policy.get_or_insert(self.state_policy);
+        self.finish_tracking(statement, &mut options, &mut extras.source)?;
+        Ok((spec.mode, options))
+    }
+
+    fn state_option(
+        &mut self,
+        statement: &RuleStatement,
+        option: &StateOption,
+        options: &mut StateOptions,
+        source: &mut SourceTracking,
+    ) -> Parsed<()> {
+        let again = match option {
+            StateOption::Max(most) => {
+                once(&mut options.max, *most).then_some("state option 'max' multiple definitions")
+            }
+            StateOption::Policy(policy) => {
+                options.policy.replace(*policy).map(|_| "state locking option: multiple definitions")
+            }
+            StateOption::NoSync => {
+                set(&mut options.no_sync).then_some("state option 'sync' multiple definitions")
+            }
+            StateOption::Sloppy => {
+                set(&mut options.sloppy).then_some("state sloppy option: multiple definitions")
+            }
+            StateOption::Pflow => {
+                set(&mut options.pflow).then_some("state pflow option: multiple definitions")
+            }
+            StateOption::Timeout(timeout, value) => {
+                if options.timeouts.iter().any(|(known, _)| known == timeout) {
+                    let text = format!("state timeout {timeout} multiple definitions");
+                    return Err(self.fail(statement.span, text, None));
+                }
+                options.timeouts.push((*timeout, *value));
+                None
+            }
+            _ => tracking_option(option, source),
+        };
+        match again {
+            Some(text) => Err(self.fail(statement.span, text, None)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the options of source tracking imply.
+    fn finish_tracking(
+        &mut self,
+        statement: &RuleStatement,
+        options: &mut StateOptions,
+        source: &mut SourceTracking,
+    ) -> Parsed<()> {
+        let limits = [
+            (source.max_nodes > 0, "max-src-nodes"),
+            (source.max_conn > 0, "max-src-conn"),
+            (source.max_conn_rate.is_some(), "max-src-conn-rate"),
+        ];
+        let first = limits.iter().find(|(given, _)| *given).map(|(_, name)| *name);
+        if let (Some(Tracking::Global), Some(name)) = (source.track, first) {
+            let text = format!("'{name}' is incompatible with 'source-track global'");
+            return Err(self.fail(statement.span, text, None));
+        }
+        if source.track.is_none() && first.is_some() {
+            source.track = Some(Tracking::Rule);
+        }
+        if source.track.is_none() && source.max_states > 0 {
+            source.track = Some(Tracking::Global);
+        }
+        if let Some((_, seconds)) = source.max_conn_rate {
+            let track = ruleset::Timeout::SrcTrack;
+            match options.timeouts.iter_mut().find(|(timeout, _)| *timeout == track) {
+                Some((_, value)) => *value = seconds.max(*value),
+                None => options.timeouts.push((track, seconds)),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_divert(&mut self, statement: &RuleStatement, template: &mut FullRule) -> Parsed<()> {
+        let text = match (&template.extras.divert, statement.direction) {
+            (Some(Divert::Reply), Some(ruleset::Direction::In)) => "divert-reply used with incoming rule",
+            (Some(Divert::To(..)), Some(ruleset::Direction::Out)) => "divert-to used with outgoing rule",
+            (Some(Divert::To(address, _)), _) => {
+                let family = Af::of(address);
+                if template.rule.af.get_or_insert(family) == &family {
+                    return Ok(());
+                }
+                "divert-to address family mismatch"
+            }
+            _ => return Ok(()),
+        };
+        Err(self.fail(statement.span, text, None))
+    }
+
+    fn check_protocols(&mut self, statement: &RuleStatement, template: &FullRule) {
+        if statement.protocols.is_empty() || statement.protocols.contains(&Proto::TCP) {
+            return;
+        }
+        if matches!(statement.options.flags, Some(FlagsSpec::Match(_))) {
+            self.complain(
+                statement.span,
+                "flags only apply to tcp",
+                Some("add proto tcp, or leave flags out"),
+            );
+        }
+        if !statement.os.is_empty() || template.extras.os.is_some() {
+            self.complain(statement.span, "OS fingerprinting only applies to tcp", None);
+        }
+    }
+}
+
+/// Sets a number that may be given once; true if it was given before.
+fn once(slot: &mut u32, value: u32) -> bool {
+    let again = *slot != 0;
+    *slot = value;
+    again
+}
+
+fn set(slot: &mut bool) -> bool {
+    std::mem::replace(slot, true)
+}
+
+/// Records an option of source tracking; pfctl's words if it was given before.
+fn tracking_option(option: &StateOption, source: &mut SourceTracking) -> Option<&'static str> {
+    match option {
+        StateOption::SourceTrack(track) => {
+            source.track.replace(*track).map(|_| "state option 'source-track' multiple definitions")
+        }
+        StateOption::MaxSrcStates(most) => once(&mut source.max_states, *most)
+            .then_some("state option 'max-src-states' multiple definitions"),
+        StateOption::MaxSrcNodes(most) => {
+            once(&mut source.max_nodes, *most).then_some("state option 'max-src-nodes' multiple definitions")
+        }
+        StateOption::MaxSrcConn(most) => {
+            once(&mut source.max_conn, *most).then_some("state option 'max-src-conn' multiple definitions")
+        }
+        StateOption::MaxSrcConnRate(most, seconds) => source
+            .max_conn_rate
+            .replace((*most, *seconds))
+            .map(|_| "state option 'max-src-conn-rate' multiple definitions"),
+        StateOption::Overload { table, flush } => {
+            source.overload.replace((table.clone(), *flush)).map(|_| "multiple 'overload' table definitions")
+        }
+        _ => None,
+    }
+}
+
+/// A rule without `inet` or `inet6` gets the family that all addresses of a list have.
+fn decide_family(af: &mut Option<Af>, nodes: &[Node]) {
+    let mut families = nodes.iter().filter_map(|node| node.af);
+    if af.is_none()
+        && let Some(first) = families.next()
+        && families.all(|family| family == first)
+    {
+        *af = Some(first);
+    }
+}
+
+/// A rule without any of a statement's options, for rules that pfctl makes itself.
+pub(super) fn plain_statement(action: RuleAction, span: crate::source::Span) -> RuleStatement {
+    RuleStatement {
+        action,
+        direction: None,
+        log: ruleset::LogOptions::default(),
+        quick: false,
+        interfaces: Vec::new(),
+        af: None,
+        protocols: Vec::new(),
+        from: crate::ast::EndpointSpec::default(),
+        os: Vec::new(),
+        to: crate::ast::EndpointSpec::default(),
+        options: FilterOptions::default(),
+        span,
+    }
+}

@@ -1,0 +1,13 @@
+//! Names that stand for numbers, the same on every machine, so that a ruleset means and prints the same everywhere.
+
+mod accounts;
+mod icmp;
+mod protocols;
+mod services;
+mod tos;
+
+pub(crate) use accounts::{group_number, user_number};
+pub(crate) use icmp::{code_name, code_number, type_name, type_number};
+pub(crate) use protocols::{protocol_name, protocol_number};
+pub(crate) use services::{c_number, service_port};
+pub(crate) use tos::tos_value;

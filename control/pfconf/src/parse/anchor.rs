@@ -1,0 +1,127 @@
+//! `anchor`, `load anchor` and `antispoof`.
+
+use ruleset::LogOptions;
+
+use super::{Parsed, Parser};
+use crate::ast::{
+    AnchorStatement, AntispoofInterface, AntispoofStatement, RuleAction, Spanned, Statement, StatementKind,
+};
+use crate::lex::Kind;
+
+impl Parser<'_> {
+    pub(super) fn anchor(&mut self) -> Parsed<StatementKind> {
+        let first = self.take().span;
+        let name = match self.lexer.peek().kind {
+            Kind::Text(_) => Some(self.anchor_name()?),
+            _ => None,
+        };
+        let direction = self.direction();
+        let quick = self.accept_keyword("quick");
+        let mut rule = self.match_part(RuleAction::Pass, direction, LogOptions::default(), quick)?;
+        rule.span = first.to(self.lexer.last().span);
+        let body = match self.at_symbol("{") {
+            true => Some(self.anchor_body()?),
+            false => None,
+        };
+        if rule.options.state.is_some() {
+            let text = "cannot specify state handling on anchors";
+            return Err(self.fail(rule.span, text, Some("give the rules in the anchor their own")));
+        }
+        if name.is_none() && body.is_none() {
+            return Err(self.fail(rule.span, "anchor without a name needs rules in braces", None));
+        }
+        Ok(StatementKind::Anchor(Box::new(AnchorStatement { name, rule, body })))
+    }
+
+    fn anchor_name(&mut self) -> Parsed<String> {
+        let name = self.text("the name of an anchor")?;
+        if name.value.is_empty() {
+            return Err(self.fail(name.span, "anchor name cannot be empty", None));
+        }
+        if name.value.starts_with('_') || name.value.contains("/_") {
+            let text = "anchor names beginning with '_' are reserved for internal use";
+            return Err(self.fail(name.span, text, None));
+        }
+        if name.value.len() >= 1024 {
+            return Err(self.fail(name.span, "anchor name is longer than 1023", None));
+        }
+        Ok(name.value)
+    }
+
+    fn anchor_body(&mut self) -> Parsed<Vec<Statement>> {
+        self.enter()?;
+        self.take();
+        self.expect_newline()?;
+        let mut list = Vec::new();
+        while !self.accept_symbol("}") {
+            if self.lexer.peek().kind == Kind::End {
+                return Err(self.syntax("'}'"));
+            }
+            self.statement(&mut list, Self::anchored)?;
+        }
+        self.depth -= 1;
+        Ok(list)
+    }
+
+    fn anchored(&mut self) -> Parsed<StatementKind> {
+        match self.lexer.peek().kind {
+            Kind::Keyword("pass" | "block" | "match") => Ok(StatementKind::Rule(Box::new(self.rule()?))),
+            Kind::Keyword("anchor") => self.anchor(),
+            _ => Err(self.syntax("pass, block, match, anchor, include or '}'")),
+        }
+    }
+
+    pub(super) fn load_anchor(&mut self) -> Parsed<StatementKind> {
+        self.take();
+        self.keyword("anchor")?;
+        let anchor = self.anchor_name()?;
+        self.keyword("from")?;
+        let file = self.text("the name of a file")?.value;
+        Ok(StatementKind::LoadAnchor { anchor, file })
+    }
+
+    pub(super) fn antispoof(&mut self) -> Parsed<StatementKind> {
+        let first = self.take().span;
+        let (log, quick) = self.log_quick()?;
+        self.keyword("for")?;
+        let mut interfaces = Vec::new();
+        self.items(&mut |parser| {
+            let dynamic = parser.accept_symbol("(");
+            let item = parser.interface()?;
+            if dynamic {
+                parser.symbol(")")?;
+            }
+            interfaces.push(AntispoofInterface { item, dynamic });
+            Ok(())
+        })?;
+        let af = self.family();
+        let mut label = None;
+        let mut routing_table = None;
+        let mut unsupported = Vec::new();
+        loop {
+            let span = self.lexer.peek().span;
+            if self.accept_keyword("label") {
+                if label.is_some() {
+                    return Err(self.fail(span, "label cannot be redefined", None));
+                }
+                label = Some(self.text("a label")?.value);
+            } else if self.accept_keyword("rtable") {
+                unsupported.push(Spanned { value: "rtable", span });
+                routing_table = Some(self.routing_table()?);
+            } else {
+                break;
+            }
+        }
+        let span = first.to(self.lexer.last().span);
+        Ok(StatementKind::Antispoof(Box::new(AntispoofStatement {
+            log,
+            quick,
+            interfaces,
+            af,
+            label,
+            routing_table,
+            unsupported,
+            span,
+        })))
+    }
+}

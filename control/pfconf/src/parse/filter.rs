@@ -1,0 +1,498 @@
+//! Filter options: what may stand behind `from … to …`, in any order.
+
+use ruleset::FlagsMatch;
+use wire::{Af, TcpFlags};
+
+use super::{Parsed, Parser};
+use crate::ast::{Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned};
+use crate::lex::Kind;
+use crate::names;
+
+/// Names of labels and tags hold this many bytes.
+const NAME_BYTES: usize = ruleset::bounds::NAME_BYTES;
+
+/// Keywords whose statements are read and printed, but which the dataplane does not know yet.
+const UNSUPPORTED: &[&str] = &[
+    "user",
+    "group",
+    "tos",
+    "prio",
+    "max-pkt-rate",
+    "set",
+    "probability",
+    "scrub",
+    "once",
+    "rtable",
+    "divert-to",
+    "divert-reply",
+    "divert-packet",
+    "nat-to",
+    "rdr-to",
+    "binat-to",
+    "af-to",
+    "route-to",
+    "reply-to",
+    "dup-to",
+];
+
+impl Parser<'_> {
+    pub(super) fn filter_options(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        loop {
+            if self.accept_symbol("!") {
+                self.negatable(options, true)?;
+                continue;
+            }
+            let Kind::Keyword(word) = self.lexer.peek().kind else { return Ok(()) };
+            let span = self.lexer.peek().span;
+            if UNSUPPORTED.contains(&word) {
+                options.unsupported.push(Spanned { value: word, span });
+            }
+            match word {
+                "tagged" | "received-on" => self.negatable(options, false)?,
+                "keep" | "no" | "modulate" | "synproxy" => self.state(options)?,
+                "nat-to" | "rdr-to" | "binat-to" | "af-to" => self.translation(word, options)?,
+                "route-to" | "reply-to" | "dup-to" => self.routing(word, options)?,
+                "divert-to" | "divert-reply" | "divert-packet" => self.divert(word, options)?,
+                "user" | "group" => self.account(word, options)?,
+                "flags" => self.flags(options)?,
+                "icmp-type" | "icmp6-type" => self.icmp(word, options)?,
+                "label" | "tag" => self.name(word, options)?,
+                "scrub" => self.scrub(options)?,
+                "set" => self.set_actions(options)?,
+                _ => {
+                    if !self.simple(word, options)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Options of one word and at most one number; false if this is none.
+    fn simple(&mut self, word: &'static str, options: &mut FilterOptions) -> Parsed<bool> {
+        match word {
+            "fragment" => {
+                self.take();
+                options.fragment = true;
+            }
+            "allow-opts" => {
+                self.take();
+                options.allow_opts = true;
+            }
+            "once" => {
+                self.take();
+                options.more.once = true;
+            }
+            "tos" => {
+                let span = self.take().span;
+                if options.more.tos.is_some() {
+                    return Err(self.fail(span, "tos cannot be redefined", None));
+                }
+                options.more.tos = Some(self.tos()?);
+            }
+            "prio" => {
+                self.take();
+                options.more.prio = Some(self.priority()?);
+            }
+            "rtable" => {
+                self.take();
+                options.more.routing_table = Some(self.routing_table()?);
+            }
+            "probability" => {
+                self.take();
+                options.more.probability = Some(self.probability()?);
+            }
+            "max-pkt-rate" => {
+                self.take();
+                let limit = self.number_in("a number of packets", "only positive values permitted")?;
+                self.symbol("/")?;
+                let seconds = self.number_in("a number of seconds", "only positive values permitted")?;
+                options.more.packet_rate = Some((limit, seconds));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// `[!] tagged name`, `[!] received-on interface`.
+    fn negatable(&mut self, options: &mut FilterOptions, negated: bool) -> Parsed<()> {
+        let span = self.lexer.peek().span;
+        if self.accept_keyword("tagged") {
+            let name = self.text("the name of a tag")?;
+            self.check_name("tag", &name)?;
+            options.tagged = Some((negated, name.value));
+            return Ok(());
+        }
+        self.keyword("received-on")?;
+        options.unsupported.push(Spanned { value: "received-on", span });
+        let interface = self.interface()?;
+        let name = match interface.name {
+            InterfaceName::Any => "any".to_owned(),
+            InterfaceName::Name(name) => name,
+            InterfaceName::Domain(_) => return Err(self.fail(interface.span, "invalid interface", None)),
+        };
+        options.more.received_on = Some((negated ^ interface.negated, name));
+        Ok(())
+    }
+
+    fn check_name(&mut self, what: &str, name: &Spanned<String>) -> Parsed<()> {
+        if name.value.len() <= NAME_BYTES {
+            return Ok(());
+        }
+        Err(self.fail(name.span, format!("{what} too long, max {NAME_BYTES} chars"), None))
+    }
+
+    fn name(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if word == "label" && options.label.is_some() {
+            return Err(self.fail(span, "label cannot be redefined", None));
+        }
+        let name = self.text(if word == "label" { "a label" } else { "the name of a tag" })?;
+        if word == "label" {
+            if name.value.len() > NAME_BYTES {
+                let text = format!("rule label too long (max {NAME_BYTES} chars)");
+                return Err(self.fail(name.span, text, None));
+            }
+            options.label = Some(name.value);
+            return Ok(());
+        }
+        self.check_name("tag", &name)?;
+        options.tag = Some(name.value);
+        Ok(())
+    }
+
+    fn flags(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if options.flags.is_some() {
+            return Err(self.fail(span, "flags cannot be redefined", None));
+        }
+        if self.accept_keyword("any") {
+            options.flags = Some(FlagsSpec::Any);
+            return Ok(());
+        }
+        let set = match self.at_symbol("/") {
+            true => TcpFlags::default(),
+            false => self.flag_letters("any, or flags that must be set / flags that are looked at")?,
+        };
+        self.symbol("/")?;
+        let mask = self.flag_letters("the flags that are looked at, such as SA")?;
+        if !mask.contains(set) {
+            return Err(self.fail(
+                span.to(self.lexer.last().span),
+                "flags always false",
+                Some("a flag that must be set must also be among those that are looked at"),
+            ));
+        }
+        options.flags = Some(FlagsSpec::Match(FlagsMatch { set, mask }));
+        Ok(())
+    }
+
+    fn flag_letters(&mut self, expected: &str) -> Parsed<TcpFlags> {
+        let word = self.text(expected)?;
+        let mut flags = TcpFlags::default();
+        for letter in word.value.chars() {
+            let Some(bit) = TcpFlags::LETTERS.iter().position(|known| *known == letter) else {
+                let text = format!("bad flags {}", word.value);
+                return Err(self.fail(word.span, text, Some("the letters are F S R P A U E W")));
+            };
+            flags = flags.union(TcpFlags(1 << bit));
+        }
+        Ok(flags)
+    }
+
+    fn icmp(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if !options.icmp.is_empty() {
+            return Err(self.fail(span, "icmp-type cannot be redefined", None));
+        }
+        let af = if word == "icmp-type" { Af::Inet } else { Af::Inet6 };
+        self.items(&mut |parser| {
+            options.icmp.push(parser.icmp_item(af)?);
+            Ok(())
+        })
+    }
+
+    fn icmp_item(&mut self, af: Af) -> Parsed<IcmpItem> {
+        let suffix = if af == Af::Inet6 { "6" } else { "" };
+        let word = self.number_or_text("an ICMP type, such as echoreq")?;
+        let kind = match names::type_number(&word.value, af) {
+            Some(kind) => kind,
+            None => self.icmp_number(&word, &format!("icmp{suffix}-type"))?,
+        };
+        if !self.accept_keyword("code") {
+            return Ok(IcmpItem { af, kind, code: None });
+        }
+        let word = self.number_or_text("a code of that type")?;
+        let code = match names::code_number(kind, &word.value, af) {
+            Some(code) => code,
+            None => self.icmp_number(&word, &format!("icmp{suffix}-code"))?,
+        };
+        Ok(IcmpItem { af, kind, code: Some(code) })
+    }
+
+    fn icmp_number(&mut self, word: &Spanned<String>, what: &str) -> Parsed<u8> {
+        match names::c_number(&word.value) {
+            Some(number) => u8::try_from(number).map_err(|_| {
+                self.fail(word.span, format!("illegal {what} {}", word.value), Some("0 to 255"))
+            }),
+            None => Err(self.fail(word.span, format!("unknown {what} {}", word.value), None)),
+        }
+    }
+
+    pub(super) fn tos(&mut self) -> Parsed<u8> {
+        let word = self.number_or_text("a type of service, such as lowdelay, ef or 0x10")?;
+        match names::tos_value(&word.value) {
+            Some(tos) => Ok(tos),
+            None => Err(self.fail(word.span, format!("illegal tos value {}", word.value), None)),
+        }
+    }
+
+    pub(super) fn priority(&mut self) -> Parsed<u8> {
+        let number = self.number("a priority")?;
+        match u8::try_from(number.value).ok().filter(|priority| *priority <= 7) {
+            Some(priority) => Ok(priority),
+            None => Err(self.fail(number.span, "prio must be 0 - 7", None)),
+        }
+    }
+
+    pub(super) fn routing_table(&mut self) -> Parsed<u32> {
+        let number = self.number("a routing table")?;
+        match u32::try_from(number.value).ok().filter(|table| *table <= 255) {
+            Some(table) => Ok(table),
+            None => Err(self.fail(number.span, format!("invalid rtable id {}", number.value), None)),
+        }
+    }
+
+    /// `n%` or a fraction; a probability of 1 is none.
+    fn probability(&mut self) -> Parsed<u32> {
+        let word = self.number_or_text("a percentage")?;
+        let percent = word.value.strip_suffix('%').is_some() || self.accept_symbol("%");
+        let value: Option<f64> = word.value.trim_end_matches('%').parse().ok();
+        let value = value.map(|value| if percent { value / 100.0 } else { value });
+        match value.filter(|value| (0.0..=1.0).contains(value)) {
+            Some(value) => Ok((value * f64::from(u32::MAX)) as u32),
+            None => Err(self.fail(word.span, format!("invalid probability: {}", word.value), None)),
+        }
+    }
+
+    fn account(&mut self, word: &'static str, options: &mut FilterOptions) -> Parsed<()> {
+        self.take();
+        let lookup = if word == "user" { names::user_number } else { names::group_number };
+        let mut list = Vec::new();
+        self.items(&mut |parser| {
+            list.push(parser.account_match(word, lookup)?);
+            Ok(())
+        })?;
+        let known = if word == "user" { &mut options.users } else { &mut options.groups };
+        // pfctl puts what is written later in front.
+        list.append(known);
+        *known = list;
+        Ok(())
+    }
+
+    fn account_match(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<IdMatch> {
+        const OPERATORS: &[&str] = &["=", "!=", "<", "<=", ">", ">="];
+        if let Kind::Symbol(operator) = self.lexer.peek().kind
+            && OPERATORS.contains(&operator)
+        {
+            self.take();
+            let id = self.account_id(word, lookup)?;
+            if id == Id::Unknown && !matches!(operator, "=" | "!=") {
+                let text = format!("{word} unknown requires operator = or !=");
+                return Err(self.fail(self.lexer.last().span, text, None));
+            }
+            return Ok(IdMatch::Compare(operator, id));
+        }
+        let first = self.account_id(word, lookup)?;
+        let Kind::Symbol(operator @ ("><" | "<>")) = self.lexer.peek().kind else {
+            return Ok(IdMatch::Compare("=", first));
+        };
+        self.take();
+        let last = self.account_id(word, lookup)?;
+        if first == Id::Unknown || last == Id::Unknown {
+            let text = format!("{word} unknown requires operator = or !=");
+            return Err(self.fail(self.lexer.last().span, text, None));
+        }
+        Ok(IdMatch::Between(operator, first, last))
+    }
+
+    fn account_id(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<Id> {
+        if let Kind::Number(number) = self.lexer.peek().kind {
+            let span = self.take().span;
+            return u32::try_from(number)
+                .map(Id::Number)
+                .map_err(|_| self.fail(span, format!("illegal {word} value {number}"), None));
+        }
+        let name = self.text("the name or number of an account")?;
+        if name.value == "unknown" {
+            return Ok(Id::Unknown);
+        }
+        match lookup(&name.value) {
+            Some(number) => Ok(Id::Number(number)),
+            None => Err(self.fail(name.span, format!("unknown {word} {}", name.value), None)),
+        }
+    }
+
+    fn divert(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        let divert = match word {
+            "divert-to" => {
+                let host = self.text("an address")?;
+                self.keyword("port")?;
+                let port = self.divert_port()?;
+                match host.value.parse() {
+                    Ok(address) => Divert::To(address, port),
+                    Err(_) => {
+                        let text = format!("could not parse divert address: {}", host.value);
+                        return Err(self.fail(host.span, text, None));
+                    }
+                }
+            }
+            "divert-packet" => {
+                self.keyword("port")?;
+                Divert::Packet(self.divert_port()?)
+            }
+            _ => Divert::Reply,
+        };
+        if options.more.divert.is_some() {
+            return Err(self.fail(span, "more than one divert option", None));
+        }
+        options.more.divert = Some(divert);
+        Ok(())
+    }
+
+    fn divert_port(&mut self) -> Parsed<wire::Port> {
+        let word = self.number_or_text("a port")?;
+        let port = self.service(&word.value, word.span)?;
+        match port.0 {
+            0 => Err(self.fail(word.span, "invalid divert port", None)),
+            _ => Ok(port),
+        }
+    }
+
+    fn scrub(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        self.take();
+        self.symbol("(")?;
+        loop {
+            self.scrub_option(&mut options.more.scrub)?;
+            self.accept_symbol(",");
+            if self.accept_symbol(")") {
+                return Ok(());
+            }
+        }
+    }
+
+    fn scrub_option(&mut self, scrub: &mut Scrub) -> Parsed<()> {
+        let Kind::Keyword(word) = self.lexer.peek().kind else {
+            return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp"));
+        };
+        let again = match word {
+            "no-df" => scrub.no_df,
+            "random-id" => scrub.random_id,
+            "min-ttl" => scrub.min_ttl.is_some(),
+            "max-mss" => scrub.max_mss.is_some(),
+            "reassemble" => scrub.reassemble_tcp,
+            _ => return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp")),
+        };
+        let span = self.take().span;
+        let number = match word {
+            "min-ttl" | "max-mss" => Some(self.number("a number")?),
+            _ => None,
+        };
+        if again {
+            return Err(self.fail(span, format!("{word} cannot be respecified"), None));
+        }
+        match (word, number) {
+            ("min-ttl", Some(number)) => match u8::try_from(number.value) {
+                Ok(ttl) => scrub.min_ttl = Some(ttl),
+                Err(_) => {
+                    let text = format!("illegal min-ttl value {}", number.value);
+                    return Err(self.fail(number.span, text, Some("0 to 255")));
+                }
+            },
+            ("max-mss", Some(number)) => match u16::try_from(number.value) {
+                Ok(size) => scrub.max_mss = Some(size),
+                Err(_) => {
+                    let text = format!("illegal max-mss value {}", number.value);
+                    return Err(self.fail(number.span, text, Some("0 to 65535")));
+                }
+            },
+            ("no-df", _) => scrub.no_df = true,
+            ("random-id", _) => scrub.random_id = true,
+            _ => {
+                let what = self.text("tcp")?;
+                if what.value != "tcp" {
+                    let text = format!("scrub reassemble supports only tcp, not '{}'", what.value);
+                    return Err(self.fail(what.span, text, None));
+                }
+                scrub.reassemble_tcp = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// `set (…)`, or `set` with one action.
+    fn set_actions(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        self.take();
+        if !self.accept_symbol("(") {
+            return self.set_action(options);
+        }
+        loop {
+            self.set_action(options)?;
+            self.accept_symbol(",");
+            if self.accept_symbol(")") {
+                return Ok(());
+            }
+        }
+    }
+
+    fn set_action(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let set = &mut options.more.set;
+        let Kind::Keyword(word) = self.lexer.peek().kind else {
+            return Err(self.syntax("prio, queue, tos or delay"));
+        };
+        match word {
+            "prio" => {
+                self.take();
+                set.prio = Some(self.priorities()?);
+            }
+            "queue" => {
+                self.take();
+                set.queue = Some(self.queue_names()?);
+            }
+            "tos" => {
+                self.take();
+                set.tos = Some(self.tos()?);
+            }
+            "delay" => {
+                self.take();
+                set.delay = Some(self.number_in("milliseconds", "illegal delay value")?);
+            }
+            _ => return Err(self.syntax("prio, queue, tos or delay")),
+        }
+        Ok(())
+    }
+
+    fn priorities(&mut self) -> Parsed<(u8, u8)> {
+        if !self.accept_symbol("(") {
+            let one = self.priority()?;
+            return Ok((one, one));
+        }
+        let first = self.priority()?;
+        self.accept_symbol(",");
+        let second = self.priority()?;
+        self.symbol(")")?;
+        Ok((first, second))
+    }
+
+    fn queue_names(&mut self) -> Parsed<(String, Option<String>)> {
+        if !self.accept_symbol("(") {
+            return Ok((self.text("the name of a queue")?.value, None));
+        }
+        let first = self.text("the name of a queue")?.value;
+        self.accept_symbol(",");
+        let second = self.text("the name of a queue")?.value;
+        self.symbol(")")?;
+        Ok((first, Some(second)))
+    }
+}

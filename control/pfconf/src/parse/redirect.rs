@@ -1,0 +1,142 @@
+//! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
+
+use super::{Parsed, Parser};
+use crate::ast::{FilterOptions, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
+use crate::hash;
+use crate::lex::Kind;
+
+impl Parser<'_> {
+    pub(super) fn translation(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if word == "af-to" {
+            return self.family_translation(options);
+        }
+        let redirect = self.redirect(true)?;
+        let (slot, name) = match word {
+            "rdr-to" => (&mut options.rdr, "rdr-to"),
+            "nat-to" => (&mut options.nat, "nat-to"),
+            _ => (&mut options.nat, "binat-to"),
+        };
+        if slot.is_some() {
+            return Err(self.fail(span, format!("{name} cannot be redefined"), None));
+        }
+        *slot = Some(redirect);
+        options.binat |= word == "binat-to";
+        Ok(())
+    }
+
+    /// `af-to inet6 from … [to …]`.
+    fn family_translation(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.lexer.last().span;
+        if options.nat.is_some() || options.rdr.is_some() {
+            return Err(self.fail(span, "cannot respecify af-to", None));
+        }
+        let Some(af) = self.family() else { return Err(self.syntax("inet or inet6")) };
+        self.keyword("from")?;
+        options.af_to = Some(af);
+        options.nat = Some(self.redirect(true)?);
+        if self.accept_keyword("to") {
+            options.rdr = Some(self.redirect(false)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn routing(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if options.route.is_some() {
+            return Err(self.fail(span, "cannot respecify route-to/reply-to/dup-to", None));
+        }
+        let kind = match word {
+            "route-to" => RouteKind::RouteTo,
+            "reply-to" => RouteKind::ReplyTo,
+            _ => RouteKind::DupTo,
+        };
+        options.route = Some((kind, self.redirect(false)?));
+        Ok(())
+    }
+
+    /// A pool, with `port` where it may stand.
+    fn redirect(&mut self, ports: bool) -> Parsed<Redirect> {
+        let first = self.lexer.peek().span;
+        let mut hosts = Vec::new();
+        self.items(&mut |parser| {
+            let mut host = parser.host()?;
+            if parser.accept_keyword("weight") {
+                let weight = parser.number("a weight")?;
+                match u16::try_from(weight.value).ok().filter(|weight| *weight > 0) {
+                    Some(value) => host.weight = Some(value),
+                    None => return Err(parser.fail(weight.span, "weight out of range", Some("1 to 65535"))),
+                }
+            }
+            hosts.push(host);
+            Ok(())
+        })?;
+        let port = match ports && self.accept_keyword("port") {
+            true => self.redirect_port()?,
+            false => RedirectPort::Default,
+        };
+        let pool = self.pool_options()?;
+        Ok(Redirect { hosts, port, pool, span: first.to(self.lexer.last().span) })
+    }
+
+    /// `a`, `a:b` or `a:*`.
+    fn redirect_port(&mut self) -> Parsed<RedirectPort> {
+        let word = self.number_or_text("a port, a range of ports or a:*")?;
+        let Some((first, last)) = word.value.split_once(':') else {
+            return Ok(RedirectPort::One(self.service(&word.value, word.span)?));
+        };
+        let first = self.service(first, word.span)?;
+        if last == "*" {
+            return Ok(RedirectPort::Offset(first));
+        }
+        Ok(RedirectPort::Range(first, self.service(last, word.span)?))
+    }
+
+    fn pool_options(&mut self) -> Parsed<PoolOptions> {
+        let mut pool = PoolOptions::default();
+        loop {
+            let Kind::Keyword(word) = self.lexer.peek().kind else { return Ok(pool) };
+            let kind = match word {
+                "bitmask" => PoolKind::Bitmask,
+                "random" => PoolKind::Random,
+                "round-robin" => PoolKind::RoundRobin,
+                "least-states" => PoolKind::LeastStates,
+                "source-hash" => PoolKind::SourceHash([0; 4]),
+                "static-port" | "sticky-address" => {
+                    let span = self.take().span;
+                    let given = if word == "static-port" { &mut pool.static_port } else { &mut pool.sticky };
+                    if *given {
+                        return Err(self.fail(span, format!("{word} cannot be redefined"), None));
+                    }
+                    *given = true;
+                    continue;
+                }
+                _ => return Ok(pool),
+            };
+            let span = self.take().span;
+            if pool.kind.is_some() {
+                return Err(self.fail(span, "pool type cannot be redefined", None));
+            }
+            pool.kind = Some(match kind {
+                PoolKind::SourceHash(_) => PoolKind::SourceHash(self.hash_key()?),
+                kind => kind,
+            });
+        }
+    }
+
+    /// 32 hexadecimal digits behind `0x`, or any text, which is hashed; without either, a key of our own.
+    fn hash_key(&mut self) -> Parsed<[u32; 4]> {
+        let Kind::Text(_) = self.lexer.peek().kind else {
+            return Ok(hash::key_of_text("source-hash"));
+        };
+        let word = self.text("a key")?;
+        let Some(digits) = word.value.strip_prefix("0x") else {
+            return Ok(hash::key_of_text(&word.value));
+        };
+        let key = (digits.len() == 32).then(|| u128::from_str_radix(digits, 16).ok()).flatten();
+        match key {
+            Some(key) => Ok([96, 64, 32, 0].map(|shift| (key >> shift) as u32)),
+            None => Err(self.fail(word.span, "hex key must be 128 bits (32 hex digits) long", None)),
+        }
+    }
+}

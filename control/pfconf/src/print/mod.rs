@@ -1,0 +1,111 @@
+//! The one printer: rules, tables and queues as pfctl shows them, which is also the normal form of the language.
+
+mod address;
+mod more;
+mod queue;
+mod rule;
+
+use std::fmt::Write;
+
+use ruleset::{Rule, Table, TableEntry};
+
+pub(crate) use address::address_match;
+
+use crate::config::{Anchor, Config, Entry, FullRule};
+
+/// A rule in pfctl's normal form, without a newline.
+pub fn print_rule(rule: &Rule) -> String {
+    rule::text(&FullRule { rule: rule.clone(), ..FullRule::default() })
+}
+
+/// A table's definition in pfctl's normal form, with its entries, without a newline.
+pub fn print_table(table: &Table) -> String {
+    let mut text = table_head(table);
+    if let Some(entries) = &table.entries {
+        text += " {";
+        for entry in entries {
+            let _ = write!(text, " {}", self::entry(entry));
+        }
+        text += " }";
+    }
+    text
+}
+
+/// A table's name and attributes.
+pub(crate) fn table_head(table: &Table) -> String {
+    let mut text = format!("table <{}>", table.name);
+    for (given, word) in [(table.constant, "const"), (table.persist, "persist"), (table.counters, "counters")]
+    {
+        if given {
+            let _ = write!(text, " {word}");
+        }
+    }
+    text
+}
+
+/// An entry of a table.
+pub(crate) fn entry(entry: &TableEntry) -> String {
+    format!("{}{}", if entry.negated { "!" } else { "" }, address::net(entry.net))
+}
+
+/// A rule with everything that it can say.
+pub(crate) fn full_rule(rule: &FullRule) -> String {
+    rule::text(rule)
+}
+
+impl Config {
+    /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
+    pub fn print_echo(&self) -> String {
+        self.echo.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Queues and rules, as `pfctl -nv` prints them once everything is read.
+    pub fn print_rules(&self) -> String {
+        let mut out = String::new();
+        for queue in &self.queues {
+            let _ = writeln!(out, "{}", queue::text(queue));
+        }
+        self.print_entries(&self.entries, 0, &mut out);
+        let called = |path: &str| {
+            self.entries.iter().any(|entry| match entry {
+                Entry::Anchor(anchor) => anchor.name.as_deref() == Some(path),
+                Entry::Rule(_) => false,
+            })
+        };
+        for (_, entries) in self.loaded.iter().filter(|(path, _)| !called(path)) {
+            self.print_entries(entries, 0, &mut out);
+        }
+        out
+    }
+
+    fn print_entries(&self, entries: &[Entry], depth: usize, out: &mut String) {
+        for entry in entries {
+            let indent = "  ".repeat(depth);
+            match entry {
+                Entry::Rule(rule) => {
+                    let _ = writeln!(out, "{indent}{}", full_rule(rule));
+                }
+                Entry::Anchor(anchor) => {
+                    let _ = write!(out, "{indent}{}", rule::anchor_text(anchor));
+                    match self.anchor_entries(anchor, depth) {
+                        Some(entries) => {
+                            out.push_str(" {\n");
+                            self.print_entries(entries, depth + 1, out);
+                            let _ = writeln!(out, "{indent}}}");
+                        }
+                        None => out.push('\n'),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rules in braces, or those that were loaded from a file.
+    fn anchor_entries<'a>(&'a self, anchor: &'a Anchor, depth: usize) -> Option<&'a [Entry]> {
+        if let Some(body) = &anchor.body {
+            return Some(body);
+        }
+        let name = anchor.name.as_deref().filter(|_| depth == 0)?;
+        self.loaded.iter().find(|(path, _)| path == name).map(|(_, entries)| entries.as_slice())
+    }
+}
