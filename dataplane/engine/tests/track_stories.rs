@@ -1,5 +1,7 @@
 //! TCP tracking told as stories: `tests/track/*.story`, read by `tests/track/story.rs`.
 
+#[path = "track/flags.rs"]
+mod flags;
 #[path = "track/story.rs"]
 mod story;
 

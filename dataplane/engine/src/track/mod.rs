@@ -79,7 +79,7 @@ pub struct Segment {
     pub window: u16,
     /// Octets of payload.
     pub len: u32,
-    /// The window scale option's shift, at most 14, if the segment has the option.
+    /// The window scale option's shift, if the segment has the option.
     pub wscale: Option<u8>,
 }
 
@@ -88,5 +88,11 @@ impl Segment {
     #[inline]
     pub const fn has(&self, flags: TcpFlags) -> bool {
         self.flags.contains(flags)
+    }
+
+    /// The shift of the window scale option; a larger one counts as 14 (RFC 7323 §2.3).
+    #[inline]
+    fn shift(&self) -> Option<u8> {
+        self.wscale.map(|shift| shift.min(WSCALE_MAX))
     }
 }

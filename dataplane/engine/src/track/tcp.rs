@@ -4,7 +4,7 @@ use ruleset::{PeerState, Timeout};
 use wire::{Seq, TcpFlags};
 
 use super::window::{Placed, WindowCheck, unscaled};
-use super::{Mode, Peer, Segment, WSCALE_MAX, sloppy};
+use super::{Mode, Peer, Segment, sloppy};
 
 /// What becomes of a segment that has a state, and of the two ends.
 #[must_use]
@@ -49,7 +49,7 @@ pub fn open_tcp(segment: &Segment) -> (Peer, Peer, Timeout) {
     let syn = segment.has(TcpFlags::SYN);
     let fin = segment.has(TcpFlags::FIN);
     // A connection picked up in its middle has lost its scale for good: only SYNs tell it (RFC 7323 §2.2).
-    let wscale = if syn { segment.wscale.map(|shift| shift.min(WSCALE_MAX)) } else { None };
+    let wscale = if syn { segment.shift() } else { None };
     let from = Peer {
         state: PeerState::SynSent,
         seen: true,

@@ -7,7 +7,7 @@ use core::fmt;
 use ruleset::PeerState;
 use wire::{Seq, TcpFlags};
 
-use super::{Peer, Segment, WSCALE_MAX};
+use super::{Peer, Segment};
 
 /// How far an acknowledgment may lie from what was seen, in octets: the largest unscaled window and a packet more. pf's
 /// `MAXACKWINDOW`.
@@ -19,7 +19,7 @@ pub(super) const fn at_or_after(a: Seq, b: Seq) -> bool {
     !a.before(b)
 }
 
-/// The shifts that hold for the windows of a segment's sender and receiver, at most [`WSCALE_MAX`].
+/// The shifts that hold for the windows of a segment's sender and receiver.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shifts {
     from: u8,
@@ -31,7 +31,7 @@ impl Shifts {
     #[inline]
     pub(super) fn agreed(from: &Peer, to: &Peer) -> Self {
         match (from.wscale, to.wscale) {
-            (Some(from), Some(to)) => Self { from: from.min(WSCALE_MAX), to: to.min(WSCALE_MAX) },
+            (Some(from), Some(to)) => Self { from, to },
             _ => Self::default(),
         }
     }
@@ -108,19 +108,18 @@ impl Placed {
         // counts from 0 (a repeated SYN of the other end moves it), and with an initial sequence number above 2³¹ the upper
         // bound would be void. Test: track_stories, "the upper bound holds after a repeated SYN whatever the responder's ISN".
         self.from.seqhi = self.end.plus(self.shifts.window_of_receiver(&self.to).max(1));
-        self.from.max_win = self.from.max_win.max(self.win);
     }
 
     /// The answer to a SYN that offered window scaling (RFC 7323 §2.2).
     fn agree_on_scaling(&mut self, segment: &Segment) {
         let Some(offered) = self.to.wscale else { return };
-        self.from.wscale = segment.wscale.map(|shift| shift.min(WSCALE_MAX));
+        self.from.wscale = segment.shift();
         if self.from.wscale.is_some() {
             self.shifts = Shifts::agreed(&self.from, &self.to);
             self.win = unscaled(self.win, self.shifts.from);
         } else {
             // Declined: the window of the SYN counts as it was. The offer is void, also for a repeated SYN|ACK.
-            let octets = u32::from(self.to.max_win) << offered.min(WSCALE_MAX);
+            let octets = u32::from(self.to.max_win) << offered;
             self.to.max_win = u16::try_from(octets).unwrap_or(u16::MAX);
             self.to.wscale = None;
         }
@@ -172,7 +171,7 @@ impl Placed {
             from.seqlo = self.end;
         }
         // A window of 0 still admits the probe of one octet (RFC 9293 §3.8.6.1).
-        let ack = self.ack.unwrap_or(to.seqlo);
+        let ack = self.ack.filter(|_| to.seen).unwrap_or(to.seqlo);
         let window = u32::from(self.win) << self.shifts.from;
         if at_or_after(ack.plus(window), to.seqhi) {
             to.seqhi = ack.plus(window.max(1));

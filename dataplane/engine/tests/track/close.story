@@ -27,8 +27,7 @@ story both close at once
 >   A     1002  9002  0    8760  -     pass               tcp.closed       =                       fin-wait-2
 <   A     9002  1002  0    5840  -     pass               tcp.closed       =                       =
 
-# As pf: any ACK behind a FIN counts as its acknowledgment, here that of data from before it. The times are the same or
-# longer, and the sequence numbers still have to fit.
+# The client has no more to say and goes on listening (RFC 9293 §3.6). Each segment starts tcp.closing anew.
 story half closed, the server goes on sending
 >   S     1000  -     0    8760  -     open               tcp.first        syn-sent                closed
 <   SA    9000  1001  0    5840  -     pass               tcp.opening      established             syn-sent
@@ -40,6 +39,15 @@ story half closed, the server goes on sending
 >   A     1002  19221 0    8760  -     pass               tcp.closing      =                       =@19221+8760
 <   FA    19221 1002  0    5840  -     pass               tcp.finwait      =                       closing@19222+8759
 >   A     1002  19222 0    8760  -     pass               tcp.closed       =                       fin-wait-2@19222+8760
+
+# As pf: any ACK behind a FIN counts as its acknowledgment, be it of what came before the FIN. The numbers are still tested.
+story an ACK that crosses the FIN
+>   S     1000  -     0    8760  -     open               tcp.first        syn-sent                closed
+<   SA    9000  1001  0    5840  -     pass               tcp.opening      established             syn-sent
+>   PA    1001  9001  100  8760  -     up                 tcp.established  =                       established
+>   FA    1101  9001  0    8760  -     pass               tcp.closing      closing@1102+5739       =
+<   PA    9001  1101  500  5840  -     pass               tcp.closing      fin-wait-2@1102+5839    =@9501+8260
+<   A     9501  1102  0    5840  -     pass               tcp.closing      =@1102+5840             =@9501+8260
 
 story FINs are sent again
 >   S     1000  -     0    8760  -     open               tcp.first        syn-sent                closed

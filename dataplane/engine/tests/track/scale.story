@@ -67,3 +67,15 @@ story the server scales and the client by nothing
 <   SA    9000  1001   0     8192  ws3   pass             tcp.opening      established@1000+8193   syn-sent@9001+8760
 >   A     1001  9001   0     8760  -     up               tcp.established  =                       established@9001+8760
 <   A     9001  1001   0     2048  -     pass             tcp.established  =@1000+16385            =
+
+# As pf: once an end is seen, the window of its SYN is taken as it is, so that of a repeated SYN counts in units. The bounds
+# are wider than they need be, never narrower.
+story the window of a repeated SYN counts in units
+>   S     1000  -      0     8192  ws4   open             tcp.first        syn-sent                closed
+>   S     1000  -      0     8192  ws4   pass             tcp.opening      =@1001+1                =@0+8192
+<   SA    9000  1001   0     8192  ws0   pass             tcp.opening      established@1001+8192   syn-sent@9001+131072
+
+# At least one unit, so that the other end can begin.
+story a SYN with a window of 0
+>   S     1000  -      0     0     ws4   open             tcp.first        syn-sent                closed
+<   SA    9000  1001   0     8192  ws0   pass             tcp.opening      established@1000+8193   syn-sent@9001+16

@@ -23,7 +23,9 @@ use core::fmt::Write as _;
 
 use engine::track::{Mode, Peer, Segment, TcpOutcome, WindowCheck, open_tcp, tcp};
 use ruleset::{PeerState, Timeout};
-use wire::{Seq, TcpFlags};
+use wire::Seq;
+
+use crate::flags::parse_flags;
 
 /// Runs every story of a file and fails with every line that is not true.
 pub fn run(file: &str, text: &str) {
@@ -88,14 +90,6 @@ impl<'a> Line<'a> {
         };
         Self { initiator_sends: dir == ">", segment, verdict, timer, ends: [initiator, responder] }
     }
-}
-
-/// pf's letters for flags.
-pub fn parse_flags(letters: &str) -> TcpFlags {
-    letters.chars().fold(TcpFlags::default(), |flags, letter| {
-        let bit = TcpFlags::LETTERS.iter().position(|known| *known == letter);
-        flags.union(TcpFlags(1 << bit.unwrap_or_else(|| panic!("not a flag: {letter}"))))
-    })
 }
 
 /// A connection while its story is told.
@@ -224,6 +218,6 @@ impl End<'_> {
 }
 
 /// pfctl's name for a state in the form of the stories: `syn-sent`.
-pub fn word(state: PeerState) -> String {
+fn word(state: PeerState) -> String {
     state.name().to_lowercase().replace('_', "-")
 }
