@@ -73,12 +73,17 @@ impl Port {
         // SAFETY: three C strings; EAL is initialised.
         let ret = unsafe { dpdk_sys::rte_eal_hotplug_add(bus.as_ptr(), name.as_ptr(), args.as_ptr()) };
         check(ret, Call::Attach, || device.to_string())?;
-        let id = port_by_name(&name).ok_or_else(|| refused(Errno::new(libc::ENODEV)))?;
+        let Some(id) = port_by_name(&name) else {
+            // Probed, and not an Ethernet device.
+            // SAFETY: two C strings, of the device just attached.
+            unsafe { dpdk_sys::rte_eal_hotplug_remove(bus.as_ptr(), name.as_ptr()) };
+            return Err(refused(Errno::new(libc::ENODEV)));
+        };
         Ok(Port::new(eal, id, device.name(), Vec::new()))
     }
 
     /// A port in this process: it receives what is put into the producers of `rx`, and what it sends comes out of the
-    /// consumers of `tx`; a queue for each. The name is unique, at most 20 bytes; DPDK calls the device `net_ring_NAME`.
+    /// consumers of `tx`; a queue for each. The name is unique, at most 50 bytes; DPDK calls the device `net_ring_NAME`.
     pub fn from_rings(eal: &Eal, name: &str, rx: Vec<Consumer>, tx: Vec<Producer>) -> Result<Port> {
         let c_name = c_string(name)?;
         let rings: Vec<Arc<RingInner>> =
@@ -316,8 +321,9 @@ impl Port {
         self.check(ret, Call::Configure)?;
         // SAFETY: a valid port. Its socket, or -1, which means any.
         let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(id) } as u32;
-        // The device holds its pools from now on, also if a later step fails.
-        self.inner.pools.lock().expect("no holder of this lock panics").extend_from_slice(pools);
+        // The device holds its pools from now on, also if a later step fails; the former ones until all are replaced.
+        let mut held = self.inner.pools.lock().expect("no holder of this lock panics");
+        held.extend_from_slice(pools);
         for (queue, pool) in (0..config.rx_queues).zip(pools.iter().cycle()) {
             // SAFETY: a queue below the number configured; the pool lives as long as the device.
             let ret = unsafe {
@@ -331,6 +337,7 @@ impl Port {
                 unsafe { dpdk_sys::rte_eth_tx_queue_setup(id, queue, tx_desc, socket, std::ptr::null()) };
             self.check(ret, Call::SetupQueue)?;
         }
+        *held = pools.to_vec();
         Ok(())
     }
 

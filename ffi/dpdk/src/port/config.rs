@@ -128,9 +128,43 @@ pub enum Duplex {
 pub(super) fn symmetric_key(len: usize) -> io::Result<Vec<u8>> {
     let mut unit = [0_u8; 2];
     let mut random = File::open("/dev/urandom")?;
-    // A unit with a period below its length hashes to few values.
+    // A unit with a period below its length hashes to few values; any other to 2^9 at least.
     while u16::from_be_bytes(unit).rotate_left(8) == u16::from_be_bytes(unit) {
         random.read_exact(&mut unit)?;
     }
     Ok(unit.iter().copied().cycle().take(len).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::symmetric_key;
+
+    /// The Toeplitz hash: for each bit of the input that is set, the 32 bits of the key that start there.
+    fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
+        let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
+        let window = |at: usize| (at..at + 32).fold(0, |word, i| word << 1 | u32::from(bit(key, i)));
+        (0..input.len() * 8).filter(|at| bit(input, *at) == 1).fold(0, |hash, at| hash ^ window(at))
+    }
+
+    /// Source address, destination address, source port, destination port.
+    fn input(source: [u8; 6], target: [u8; 6]) -> Vec<u8> {
+        [&source[..4], &target[..4], &source[4..], &target[4..]].concat()
+    }
+
+    #[test]
+    fn both_directions_hash_alike_and_flows_differ() {
+        let key = symmetric_key(40).expect("/dev/urandom");
+        assert_eq!(key.len(), 40);
+        let keys: BTreeSet<_> = (0..8).map(|_| symmetric_key(40).expect("/dev/urandom")).collect();
+        assert!(keys.len() > 1, "random");
+        let client = |i: u8| [10, 0, i, i.wrapping_mul(101), i.wrapping_mul(59), i.wrapping_mul(7)];
+        let server = [192, 0, 2, 1, 1, 187];
+        let there: Vec<u32> = (0..=255).map(|i| toeplitz(&key, &input(client(i), server))).collect();
+        let back: Vec<u32> = (0..=255).map(|i| toeplitz(&key, &input(server, client(i)))).collect();
+        assert_eq!(there, back);
+        let distinct: BTreeSet<_> = there.into_iter().collect();
+        assert!(distinct.len() > 64, "{} hashes of 256 flows", distinct.len());
+    }
 }

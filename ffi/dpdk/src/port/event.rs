@@ -21,7 +21,8 @@ pub enum PortEvent {
     ResetWanted,
 }
 
-/// Events of one port, kept in a bounded queue; see [`super::Port::events`].
+/// Events of one port, kept in a bounded queue; see [`super::Port::events`]. Some drivers follow the link and tell nobody
+/// (`net_tap`, although it says that it does): ask [`super::Port::link`] from time to time as well.
 #[derive(Debug)]
 pub struct PortEvents {
     queue: Receiver<PortEvent>,
