@@ -1,0 +1,2 @@
+//! The control process of turnpike.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The control process: see the library.
+
+fn main() {}
