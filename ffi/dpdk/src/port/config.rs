@@ -159,10 +159,13 @@ mod tests {
         assert_eq!(key.len(), 40);
         let keys: BTreeSet<_> = (0..8).map(|_| symmetric_key(40).expect("/dev/urandom")).collect();
         assert!(keys.len() > 1, "random");
-        let client = |i: u8| [10, 0, i, i.wrapping_mul(101), i.wrapping_mul(59), i.wrapping_mul(7)];
+        let client = |i: u32| {
+            let [a, b, c, d] = i.wrapping_mul(0x9e37_79b1).to_be_bytes();
+            [10, 0, a, b, c, d]
+        };
         let server = [192, 0, 2, 1, 1, 187];
-        let there: Vec<u32> = (0..=255).map(|i| toeplitz(&key, &input(client(i), server))).collect();
-        let back: Vec<u32> = (0..=255).map(|i| toeplitz(&key, &input(server, client(i)))).collect();
+        let there: Vec<u32> = (0..256).map(|i| toeplitz(&key, &input(client(i), server))).collect();
+        let back: Vec<u32> = (0..256).map(|i| toeplitz(&key, &input(server, client(i)))).collect();
         assert_eq!(there, back);
         let distinct: BTreeSet<_> = there.into_iter().collect();
         assert!(distinct.len() > 64, "{} hashes of 256 flows", distinct.len());
