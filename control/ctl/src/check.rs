@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use pfconf::{Colour, Diagnostics, Severity};
+use ruleset::Ruleset;
 use serde::Serialize;
 
 use crate::machine::{self, Machine};
@@ -58,26 +59,43 @@ struct Finding<'a> {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
-    let (config, findings) = pfconf::read(&machine, name, &text, &arguments.definitions);
-    let lowered = match findings.has_errors() {
-        true => Err(findings.clone()),
-        false => config.lower(),
-    };
+    let (lowered, findings) = compile(&machine, name, &text, &arguments.definitions);
     let (rules, tables) =
         lowered.as_ref().map_or((0, 0), |ruleset| (ruleset.rules.len(), ruleset.tables.len()));
-    let findings = lowered.as_ref().err().unwrap_or(&findings);
-    let valid = lowered.is_ok();
+    let valid = lowered.is_some();
     if arguments.json {
-        let outcome = Outcome { valid, rules, tables, findings: json(findings) };
+        let outcome = Outcome { valid, rules, tables, findings: json(&findings) };
         println!("{}", serde_json::to_string_pretty(&outcome)?);
     } else {
-        let colour = if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
-        eprint!("{}", findings.render(colour));
+        explain(&findings);
         if valid {
             println!("{name}: {rules} rules, {tables} tables: good");
         }
     }
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a ruleset compiles to, and what was found in it; nothing if there were errors.
+pub fn compile(
+    machine: &Machine,
+    name: &str,
+    text: &str,
+    definitions: &[(String, String)],
+) -> (Option<Ruleset>, Diagnostics) {
+    let (config, findings) = pfconf::read(machine, name, text, definitions);
+    if findings.has_errors() {
+        return (None, findings);
+    }
+    match config.lower() {
+        Ok(ruleset) => (Some(ruleset), findings),
+        Err(refused) => (None, refused),
+    }
+}
+
+/// Prints findings for a person: the line, carets, what was expected.
+pub fn explain(findings: &Diagnostics) {
+    let colour = if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
+    eprint!("{}", findings.render(colour));
 }
 
 fn json(findings: &Diagnostics) -> Vec<Finding<'_>> {

@@ -4,12 +4,15 @@
 //! 1 refused or failed, 2 usage.
 #![forbid(unsafe_code)]
 
+mod apply;
 mod check;
+mod live;
 mod machine;
 mod pfctl;
+mod show;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +20,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "tpctl", version, about = "Check, load and look at the rules of a Turnpike firewall")]
 struct Cli {
+    /// The dataplane's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = live::SOCKET)]
+    socket: PathBuf,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -25,6 +31,14 @@ struct Cli {
 enum Verb {
     /// Check a ruleset: everything that would keep it from being loaded
     Check(check::Arguments),
+    /// Make a ruleset the live one, as a whole or not at all
+    Apply(apply::Arguments),
+    /// Show what the dataplane has and does
+    Show(show::Arguments),
+    /// List the states, as pfctl -ss does
+    States(show::StateArguments),
+    /// Say why packets were dropped, by reason and interface
+    Drops(show::FormatArguments),
     /// Answer as pfctl(8) does: the same flags, texts and exit codes
     Pfctl(pfctl::Arguments),
 }
@@ -33,7 +47,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
     let outcome = match &cli.verb {
         Verb::Check(arguments) => check::run(arguments),
-        Verb::Pfctl(arguments) => pfctl::run(arguments),
+        Verb::Apply(arguments) => apply::run(arguments, &cli.socket),
+        Verb::Show(arguments) => show::run(arguments, &cli.socket),
+        Verb::States(arguments) => show::states(arguments, &cli.socket),
+        Verb::Drops(arguments) => show::drops(arguments, &cli.socket),
+        Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.socket),
     };
     outcome.unwrap_or_else(|error| {
         let program = if matches!(cli.verb, Verb::Pfctl(_)) { "pfctl" } else { "tpctl" };

@@ -14,8 +14,11 @@ pub fn write_drops(out: &mut dyn Write, drops: &[InterfaceDrops]) -> io::Result<
     let reasons = drops.first().map_or(0, |first| first.reasons.len());
     let mut shown = 0;
     for number in 0..reasons {
-        let counts: Vec<u64> =
-            drops.iter().filter_map(|interface| interface.reasons.get(number)).map(|count| count.packets).collect();
+        let counts: Vec<u64> = drops
+            .iter()
+            .filter_map(|interface| interface.reasons.get(number))
+            .map(|count| count.packets)
+            .collect();
         let sum: u64 = counts.iter().sum();
         if sum == 0 {
             continue;

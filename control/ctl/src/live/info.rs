@@ -17,7 +17,9 @@ pub fn write_info(out: &mut dyn Write, status: &Status, drops: &[InterfaceDrops]
     writeln!(out, "{:<48} {:>15}\n", format!("Status: {enabled} for {clock}"), "Debug: err")?;
     writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
     writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", status.states, "")?;
-    for (name, count) in [("searches", status.searches), ("inserts", status.inserts), ("removals", status.removals)] {
+    for (name, count) in
+        [("searches", status.searches), ("inserts", status.inserts), ("removals", status.removals)]
+    {
         counter(out, name, count, up)?;
     }
     writeln!(out, "Counters")?;

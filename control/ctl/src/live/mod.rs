@@ -2,6 +2,7 @@
 
 mod drops;
 mod info;
+mod rules;
 mod status;
 
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use drops::write_drops;
 pub use info::write_info;
+pub use rules::write_rules;
 pub use status::write_status;
 
 /// Where the dataplane answers unless `--socket` says otherwise.

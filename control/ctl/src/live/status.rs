@@ -40,7 +40,8 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
 
 fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
     let state = if interface.up { "up" } else { "down" };
-    let addresses = if interface.addresses.is_empty() { "no address".to_owned() } else { interface.addresses.join(" ") };
+    let addresses =
+        if interface.addresses.is_empty() { "no address".to_owned() } else { interface.addresses.join(" ") };
     writeln!(
         out,
         "{:<9} {state}, {}, mtu {}, {addresses} ({}); rx {} tx {} packets, {} from and {} to the host",
