@@ -164,15 +164,19 @@ impl Client {
 
     fn send(&mut self, body: RequestBody) -> Result<u32, Error> {
         let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
+        self.next_id = id.checked_add(1).unwrap_or(1);
         codec::write(&mut self.stream, &Request { id, body }, Limit::REQUEST).map_err(Error::Write)?;
         Ok(id)
     }
 
     fn receive(&mut self, id: u32) -> Result<ResponseBody, Error> {
         match codec::read(&mut self.stream, Limit::RESPONSE)? {
+            Response { id: answered, body: ResponseBody::Refused(why) }
+                if answered == id || answered == Response::CONNECTION =>
+            {
+                Err(Error::Refused(why))
+            }
             Response { id: answered, .. } if answered != id => Err(Error::OutOfStep),
-            Response { body: ResponseBody::Refused(why), .. } => Err(Error::Refused(why)),
             Response { body, .. } => Ok(body),
         }
     }

@@ -29,7 +29,7 @@ impl Hello {
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Comes back with each response to it.
+    /// Comes back with each response to it. Not 0.
     pub id: u32,
     /// The request itself.
     pub body: RequestBody,
@@ -53,10 +53,15 @@ pub enum RequestBody {
 /// What the dataplane answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
-    /// The request's number.
+    /// The request's number, or [`Response::CONNECTION`].
     pub id: u32,
     /// The answer itself.
     pub body: ResponseBody,
+}
+
+impl Response {
+    /// In place of a request's number, for a refusal of what was not a request; the connection ends with it.
+    pub const CONNECTION: u32 = 0;
 }
 
 /// The answers.

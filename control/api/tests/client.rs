@@ -54,7 +54,7 @@ fn a_commit_is_answered_by_its_generation_or_by_a_reason() {
     let server = Server::new("commit", |mut stream| {
         shake_hands(&mut stream);
         let request = next(&mut stream);
-        assert_eq!(request.body, RequestBody::Commit(Box::new(Ruleset::default())));
+        assert_eq!(request.body, RequestBody::Commit(Box::default()));
         answer(&mut stream, request.id, ResponseBody::Committed { generation: 7 });
         let id = next(&mut stream).id;
         answer(&mut stream, id, ResponseBody::Refused("rule @0: no".into()));

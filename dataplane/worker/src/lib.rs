@@ -2,6 +2,19 @@
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
+pub mod claim;
 pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod dump;
+pub mod frame;
+pub mod hold;
+pub mod idle;
+pub mod memory;
 pub mod netlink;
+pub mod outlet;
+pub mod ports;
+pub mod random;
 pub mod snapshot;
+pub mod telemetry;
+pub mod worker;

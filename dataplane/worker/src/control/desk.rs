@@ -1,0 +1,189 @@
+//! Answers requests out of what the dataplane knows.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use api::{
+    InterfaceDrops, InterfaceStatus, LiveRules, PoolStatus, ReasonCount, ResponseBody, Status, WorkerStatus,
+};
+use dpdk::Mempool;
+use engine::Fib;
+use ruleset::{Limit, Reason, Ruleset, StateView};
+use wire::Mac;
+
+use super::rules::Rules;
+use crate::dump::{Lister, Stalled};
+use crate::netlink::service::Published;
+use crate::telemetry::{Reader, Sheet};
+
+/// How long a worker may take for a slice of the states.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the dataplane, for all clients.
+pub struct Desk {
+    rules: Mutex<Rules>,
+    lister: Mutex<Lister>,
+    telemetry: Mutex<Reader>,
+    kernel: Arc<Published>,
+    facts: Facts,
+}
+
+/// What does not change.
+pub struct Facts {
+    /// When the dataplane started.
+    pub start: Instant,
+    /// The device of each interface.
+    pub devices: Vec<String>,
+    /// The worker's CPU.
+    pub cpu: u16,
+    /// What memory was taken for.
+    pub max_states: u32,
+    /// The pools.
+    pub pools: Vec<Mempool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}
+
+impl Desk {
+    /// A desk that knows all this.
+    pub fn new(
+        rules: Rules,
+        lister: Lister,
+        telemetry: Reader,
+        kernel: Arc<Published>,
+        facts: Facts,
+    ) -> Self {
+        Self {
+            rules: Mutex::new(rules),
+            lister: Mutex::new(lister),
+            telemetry: Mutex::new(telemetry),
+            kernel,
+            facts,
+        }
+    }
+
+    /// Makes a ruleset the live one.
+    pub fn commit(&self, ruleset: &Ruleset, user: u32) -> ResponseBody {
+        let fib = self.kernel.fib();
+        match lock(&self.rules).commit(ruleset, fib.interfaces()) {
+            Ok(generation) => {
+                tracing::info!(generation, rules = ruleset.rules.len(), user, "a new ruleset is live");
+                ResponseBody::Committed { generation }
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, user, "a ruleset was refused; the one before is live");
+                ResponseBody::Refused(refusal.to_string())
+            }
+        }
+    }
+
+    /// The live ruleset.
+    pub fn rules(&self) -> ResponseBody {
+        let rules = lock(&self.rules);
+        ResponseBody::Rules(rules.live().map(|live| {
+            Box::new(LiveRules { generation: live.generation, ruleset: live.root.ruleset().clone() })
+        }))
+    }
+
+    /// The states from a place on, and the place to go on from; `u32::MAX` at the end.
+    ///
+    /// # Errors
+    /// [`Stalled`].
+    pub fn states(&self, cursor: u32) -> Result<(Vec<StateView>, u32), Stalled> {
+        lock(&self.lister).slice(cursor, PATIENCE)
+    }
+
+    /// What was dropped.
+    pub fn drops(&self) -> ResponseBody {
+        let fib = self.kernel.fib();
+        let Some(sheet) = self.sheet() else { return busy() };
+        let drops = fib.interfaces().iter().zip(&sheet.drops).map(|(interface, drops)| InterfaceDrops {
+            interface: interface.name.clone(),
+            reasons: Reason::ALL
+                .into_iter()
+                .zip(drops)
+                .map(|(reason, packets)| ReasonCount { reason, packets: *packets })
+                .collect(),
+        });
+        ResponseBody::Drops(drops.collect())
+    }
+
+    /// How the dataplane is.
+    pub fn status(&self) -> ResponseBody {
+        let (generation, states_limit) = match lock(&self.rules).live() {
+            Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
+            None => (0, self.facts.max_states),
+        };
+        let Some(sheet) = self.sheet() else { return busy() };
+        let pool = |pool: &Mempool| PoolStatus {
+            name: pool.name().into(),
+            size: pool.size(),
+            in_use: pool.in_use(),
+        };
+        ResponseBody::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            generation,
+            uptime_s: self.facts.start.elapsed().as_secs(),
+            states: sheet.worker.states,
+            states_limit: states_limit.into(),
+            searches: sheet.worker.searches,
+            inserts: sheet.worker.inserts,
+            removals: sheet.worker.removals,
+            netlink_overruns: self.kernel.overruns(),
+            interfaces: self.interfaces(&self.kernel.fib(), &sheet),
+            workers: vec![self.worker(&sheet)],
+            pools: self.facts.pools.iter().map(pool).collect(),
+        }))
+    }
+
+    fn sheet(&self) -> Option<Sheet> {
+        lock(&self.telemetry).sheet(0)
+    }
+
+    fn worker(&self, sheet: &Sheet) -> WorkerStatus {
+        WorkerStatus {
+            worker: 0,
+            cpu: self.facts.cpu,
+            busy_ns: sheet.worker.busy_ns,
+            idle_ns: sheet.worker.idle_ns,
+            polls: sheet.worker.polls,
+            created_rst: sheet.worker.created_rst,
+            created_icmp: sheet.worker.created_icmp,
+            conservation: sheet.conservation(),
+        }
+    }
+
+    fn interfaces(&self, fib: &Fib, sheet: &Sheet) -> Vec<InterfaceStatus> {
+        let known = fib.interfaces().iter().zip(&self.facts.devices).zip(&sheet.interfaces);
+        let status = known.map(|((interface, device), counts)| InterfaceStatus {
+            name: interface.name.clone(),
+            device: device.clone(),
+            mac: colons(interface.mac),
+            mtu: interface.mtu,
+            up: interface.up,
+            addresses: interface
+                .addresses
+                .iter()
+                .map(|own| format!("{}/{}", own.address, own.prefix))
+                .collect(),
+            rx_packets: counts.rx_packets,
+            rx_bytes: counts.rx_bytes,
+            tx_packets: counts.tx_packets,
+            tx_bytes: counts.tx_bytes,
+            host_in_packets: counts.host_in_packets,
+            punted_packets: counts.punted_packets,
+        });
+        status.collect()
+    }
+}
+
+fn busy() -> ResponseBody {
+    ResponseBody::Refused("the worker's counters could not be read between two copies; ask again".into())
+}
+
+/// An Ethernet address as people write it.
+pub fn colons(mac: Mac) -> String {
+    mac.0.map(|octet| format!("{octet:02x}")).join(":")
+}

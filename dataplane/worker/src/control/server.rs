@@ -1,0 +1,239 @@
+//! Accepts clients and frames their requests.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use api::codec::{self, Limit, ReadError};
+use api::{Hello, Request, RequestBody, Response, ResponseBody};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::access::Access;
+use super::desk::Desk;
+
+/// Clients at once; more are hung up on.
+pub const CLIENTS_MAX: usize = 16;
+/// A client that asks nothing for so long is hung up on.
+const IDLE: Duration = Duration::from_secs(60);
+/// Within this, a request that has begun must have arrived, and an answer been taken.
+const FRAME: Duration = Duration::from_secs(20);
+/// How soon every thread notices the end.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What all clients share.
+struct Shared {
+    desk: Desk,
+    access: Access,
+    stop: AtomicBool,
+    /// Held while a request larger than [`Limit::SMALL`] is read and worked on: there is memory for one.
+    large: Mutex<()>,
+}
+
+/// The running server.
+pub struct Server {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    acceptor: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds the socket, in place of one that nobody serves any more, and serves it. The caller holds the claim on the
+    /// path.
+    ///
+    /// # Errors
+    /// Those of the socket, its file and the thread.
+    pub fn start(path: &Path, desk: Desk) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        let access = Access::load();
+        access.protect(path)?;
+        let shared = Arc::new(Shared { desk, access, stop: AtomicBool::new(false), large: Mutex::new(()) });
+        let acceptor = {
+            let shared = shared.clone();
+            thread::Builder::new().name("control".into()).spawn(move || accept(&listener, &shared))?
+        };
+        Ok(Self { path: path.to_owned(), shared, acceptor })
+    }
+
+    /// Hangs up on every client, and waits for the end.
+    pub fn stop(self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let _ = fs::remove_file(&self.path);
+        if self.acceptor.join().is_err() {
+            tracing::error!("the control thread panicked");
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    let mut clients: Vec<JoinHandle<()>> = Vec::new();
+    while !shared.stop.load(Ordering::Relaxed) {
+        clients.retain(|client| !client.is_finished());
+        let Some(stream) = next_client(listener) else { continue };
+        if clients.len() >= CLIENTS_MAX {
+            tracing::warn!(clients = clients.len(), "too many clients: one was turned away");
+            continue;
+        }
+        let shared = shared.clone();
+        let client = thread::Builder::new().name("client".into()).spawn(move || serve(&stream, &shared));
+        match client {
+            Ok(client) => clients.push(client),
+            Err(error) => tracing::error!(%error, "no thread for a client"),
+        }
+    }
+    for client in clients {
+        let _ = client.join();
+    }
+}
+
+/// Waits a little for a client.
+fn next_client(listener: &UnixListener) -> Option<UnixStream> {
+    let mut waited = [PollFd::new(listener, PollFlags::IN)];
+    let patience = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+    match rustix::event::poll(&mut waited, Some(&patience)) {
+        Ok(1..) => {}
+        // Nobody came, or a signal did.
+        Ok(0) | Err(_) => return None,
+    }
+    match listener.accept() {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a client");
+            thread::sleep(TICK);
+            None
+        }
+    }
+}
+
+/// A connection with a deadline, that also ends with the server.
+struct Line<'a> {
+    stream: &'a UnixStream,
+    stop: &'a AtomicBool,
+    deadline: Instant,
+}
+
+impl Line<'_> {
+    fn patience(&mut self, patience: Duration) -> &mut Self {
+        self.deadline = Instant::now() + patience;
+        self
+    }
+
+    /// Repeats a call that waits at most a tick, until it is done or time is over.
+    fn wait<T>(&self, mut call: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the dataplane stops"));
+            }
+            if Instant::now() >= self.deadline {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the other side took too long"));
+            }
+            match call(self.stream) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                    ) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Read for Line<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(|mut stream| stream.read(buffer))
+    }
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.wait(|mut stream| stream.write(buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serves one client to its end, and logs an end that is not its own.
+fn serve(stream: &UnixStream, shared: &Shared) {
+    let line = Line { stream, stop: &shared.stop, deadline: Instant::now() };
+    match converse(line, stream, shared) {
+        Ok(()) | Err(ReadError::Closed) => {}
+        Err(error) => tracing::info!(%error, "hung up on a client"),
+    }
+}
+
+fn converse(mut line: Line<'_>, stream: &UnixStream, shared: &Shared) -> Result<(), ReadError> {
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(TICK))?;
+    let (admitted, user) = shared.access.admits_peer(stream)?;
+    if !admitted {
+        tracing::warn!(user, "a user who may not use the socket was turned away");
+        return Ok(());
+    }
+    let hello: Hello = codec::read(line.patience(FRAME), Limit::HELLO)?;
+    // Also to another version, so that it can say which one this is.
+    codec::write(line.patience(FRAME), &Hello::OURS, Limit::HELLO)?;
+    if hello != Hello::OURS {
+        return Ok(());
+    }
+    loop {
+        let length = codec::read_length(line.patience(IDLE))?;
+        if let Err(error) = answer_one(&mut line, length, shared, user) {
+            // Where the next frame begins is not known any more.
+            if matches!(error, ReadError::TooLong { .. } | ReadError::Malformed(_)) {
+                refuse_connection(&mut line, error.to_string())?;
+            }
+            return Err(error);
+        }
+    }
+}
+
+fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> Result<(), ReadError> {
+    let _permit = (length > Limit::SMALL.0 && length <= Limit::REQUEST.0)
+        .then(|| shared.large.lock().expect("no holder of this lock panics"));
+    let Request { id, body } = codec::read_body(line.patience(FRAME), length, Limit::REQUEST)?;
+    let desk = &shared.desk;
+    let body = match body {
+        RequestBody::Commit(ruleset) => desk.commit(&ruleset, user),
+        RequestBody::Status => desk.status(),
+        RequestBody::Drops => desk.drops(),
+        RequestBody::Rules => desk.rules(),
+        RequestBody::States => list_states(line, id, desk)?,
+    };
+    send(line, id, body)
+}
+
+/// Sends the states a slice at a time, as fast as the client takes them. Returns what to say at the end.
+fn list_states(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody, ReadError> {
+    let mut cursor = 0;
+    while cursor != u32::MAX {
+        let Ok((states, next)) = desk.states(cursor) else {
+            return Ok(ResponseBody::Refused("the worker does not answer; see the dataplane's log".into()));
+        };
+        cursor = next;
+        if !states.is_empty() {
+            send(line, id, ResponseBody::States(states))?;
+        }
+    }
+    Ok(ResponseBody::Done)
+}
+
+fn send(line: &mut Line<'_>, id: u32, body: ResponseBody) -> Result<(), ReadError> {
+    Ok(codec::write(line.patience(FRAME), &Response { id, body }, Limit::RESPONSE)?)
+}
+
+/// Says why the connection ends.
+fn refuse_connection(line: &mut Line<'_>, why: String) -> Result<(), ReadError> {
+    send(line, Response::CONNECTION, ResponseBody::Refused(why))
+}

@@ -1,0 +1,127 @@
+//! Where packet memory comes from, how much is needed, and on which CPUs to work.
+
+use std::fs;
+use std::path::Path;
+
+use dpdk::{EalArgs, Memory, PoolConfig};
+
+use crate::config::{Config, Hugepages, Port};
+use crate::hold::HELD_MAX;
+
+/// Descriptors of each queue of a port, in each direction.
+pub const WIRE_DESCRIPTORS: u16 = 1024;
+/// Descriptors of each queue of a host interface, in each direction.
+pub const HOST_DESCRIPTORS: u16 = 256;
+
+/// An Ethernet header with two tags.
+pub const LINK_HEADER_MAX: u16 = 14 + 2 * 4;
+
+/// What a device may put into a buffer at least.
+const FRAME_BYTES_MIN: u16 = 2048;
+
+/// Why the environment cannot be chosen.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `hugepages = "require"` without enough of them.
+    #[error(
+        "{wanted} MiB of hugepages are required and {free} MiB are free; reserve more (sysctl vm.nr_hugepages={pages}), \
+         lower memory_mib, or write hugepages = \"auto\""
+    )]
+    Hugepages {
+        /// MiB wanted.
+        wanted: u32,
+        /// MiB free.
+        free: u64,
+        /// Pages of 2 MiB that would do.
+        pages: u32,
+    },
+    /// A CPU that the process may not use.
+    #[error("CPU {cpu} of `lcores` is not available; this process may use {allowed:?}")]
+    Cpu {
+        /// The CPU.
+        cpu: u16,
+        /// Those that it may use.
+        allowed: Vec<usize>,
+    },
+}
+
+/// Where memory comes from. `free_mib` is what is free in hugepages.
+///
+/// # Errors
+/// [`Error::Hugepages`] if they are required and too few.
+pub fn choose(policy: Hugepages, wanted: u32, free_mib: u64) -> Result<Memory, Error> {
+    let enough = free_mib >= u64::from(wanted);
+    match policy {
+        Hugepages::Off => Ok(Memory::NoHuge { mib: wanted }),
+        Hugepages::Auto | Hugepages::Require if enough => Ok(Memory::Hugepages { mib: wanted }),
+        Hugepages::Require => Err(Error::Hugepages { wanted, free: free_mib, pages: wanted.div_ceil(2) }),
+        Hugepages::Auto => {
+            tracing::warn!(
+                wanted_mib = wanted,
+                free_mib,
+                "too few free hugepages: running on ordinary memory, which is slower; reserve them with sysctl \
+                 vm.nr_hugepages={}",
+                wanted.div_ceil(2)
+            );
+            Ok(Memory::NoHuge { mib: wanted })
+        }
+    }
+}
+
+/// Free hugepages of every size, in MiB.
+pub fn free_hugepages_mib() -> u64 {
+    let Ok(sizes) = fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
+    let free_kib = |folder: &Path| {
+        let name = folder.file_name()?.to_str()?;
+        let size: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let free: u64 = fs::read_to_string(folder.join("free_hugepages")).ok()?.trim().parse().ok()?;
+        Some(size * free)
+    };
+    sizes.flatten().filter_map(|size| free_kib(&size.path())).sum::<u64>() / 1024
+}
+
+/// The worker's CPU, and those for everything else, out of the `allowed` ones.
+///
+/// # Errors
+/// [`Error::Cpu`].
+pub fn cpus(lcores: Option<&[u16]>, allowed: &[usize]) -> Result<(u16, Vec<usize>), Error> {
+    let worker = match lcores.and_then(<[u16]>::first) {
+        Some(cpu) if !allowed.contains(&usize::from(*cpu)) => {
+            return Err(Error::Cpu { cpu: *cpu, allowed: allowed.to_vec() });
+        }
+        Some(cpu) => *cpu,
+        None => allowed.last().map_or(0, |cpu| *cpu as u16),
+    };
+    let others: Vec<usize> = allowed.iter().copied().filter(|cpu| *cpu != usize::from(worker)).collect();
+    Ok((worker, if others.is_empty() { allowed.to_vec() } else { others }))
+}
+
+/// EAL's arguments. `prefix` tells this process's run-time files from others'.
+pub fn eal_args(config: &Config, memory: Memory, worker: u16, others: &[usize], prefix: &str) -> EalArgs {
+    let mut args = EalArgs::new("turnpike-dataplane", memory)
+        .lcore(0, others)
+        .lcore(1, &[usize::from(worker)])
+        .log_level(dpdk::LogLevel::Warning)
+        .file_prefix(prefix);
+    for port in config.ports.iter().filter(|port| port.device.bus() == dpdk::port::Bus::Pci) {
+        args = args.allow_pci(&port.device.to_string());
+    }
+    args
+}
+
+/// The pool of packet buffers: enough for every descriptor, for what is held and for what workers have in hand.
+pub fn pool(ports: &[Port]) -> PoolConfig {
+    let per_port =
+        2 * (u32::from(WIRE_DESCRIPTORS) + u32::from(HOST_DESCRIPTORS)) + 4 * dpdk::BURST_MAX as u32;
+    let wanted = ports.len() as u32 * per_port + HELD_MAX as u32 + 512;
+    // One less than a power of two wastes the least memory.
+    let mut pool = PoolConfig::new("packets", wanted.next_power_of_two() - 1);
+    pool.frame_bytes = ports.iter().map(frame_bytes).max().unwrap_or(FRAME_BYTES_MIN);
+    pool
+}
+
+/// The longest frame that a port's driver may write into a buffer: `net_af_packet` copies what its ring holds, unchecked.
+fn frame_bytes(port: &Port) -> u16 {
+    let ring = port.argument("framesz").and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    FRAME_BYTES_MIN.max(port.mtu + LINK_HEADER_MAX).max(ring)
+}

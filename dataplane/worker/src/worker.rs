@@ -1,0 +1,301 @@
+//! A worker: one lcore, its shard, and its queues on every port.
+//!
+//! Overview: [`Worker::poll`] is the whole of it. Life cycle: made with everything it needs, launched on its lcore, ended
+//! by a flag. Ownership: everything here belongs to the one thread; snapshots, questions and lists come and go by bounded
+//! queues that it never waits for. Bounds: a burst from each side of each port per poll; within it no allocation, no
+//! lock, and no system call but those of the drivers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::Sender;
+use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
+use engine::rewrite;
+use engine::{Arrival, BURST, Fate, Fib, InterfaceId, Root, Shard, Source, Tick, View};
+use ruleset::Reason;
+
+use crate::config::Idle;
+use crate::dump::Scribe;
+use crate::frame::MbufFrame;
+use crate::hold::{Hold, Key};
+use crate::idle::{Idler, Work};
+use crate::netlink::service::Ask;
+use crate::outlet::{Outlet, Traffic};
+use crate::random::Random;
+use crate::snapshot::{Reader, Refreshed};
+use crate::telemetry::{Sheet, Writer};
+
+const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
+
+/// Most records looked at for expiry in one poll.
+const SWEEP_PER_POLL_MAX: u64 = 512;
+/// Every record is looked at for expiry about this often.
+const SWEEP_PERIOD: Tick = Tick::from_secs(2);
+/// Counters are copied at most this often.
+const COPY_EVERY: Tick = Tick::from_millis(1);
+
+/// One side of an interface: what comes from there, and what goes there.
+pub struct Side {
+    /// What comes.
+    pub rx: RxQueue,
+    /// How much came.
+    pub received: Traffic,
+    /// What goes.
+    pub outlet: Outlet,
+}
+
+/// An interface of this worker.
+pub struct Sides {
+    /// The port.
+    pub wire: Side,
+    /// The host interface.
+    pub host: Side,
+}
+
+impl Sides {
+    fn of(&mut self, source: Source) -> &mut Side {
+        match source {
+            Source::Wire => &mut self.wire,
+            Source::Host => &mut self.host,
+        }
+    }
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its interfaces, by number.
+    pub interfaces: Vec<Sides>,
+    /// Its connections.
+    pub shard: Shard,
+    /// The most states that its shard holds.
+    pub max_states: u32,
+    /// Where packets are copied to that came in pieces.
+    pub pool: Mempool,
+    /// The clock.
+    pub clock: TscClock,
+    /// Its randomness.
+    pub random: Random,
+    /// The live ruleset.
+    pub roots: Reader<Option<Arc<Root>>>,
+    /// The forwarding base.
+    pub fibs: Reader<Arc<Fib>>,
+    /// Where it asks for neighbours.
+    pub asks: Sender<Ask>,
+    /// Where lists of states are wanted.
+    pub scribe: Scribe,
+    /// Where its counters are copied to.
+    pub telemetry: Writer,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+}
+
+/// A worker.
+pub struct Worker {
+    parts: Parts,
+    hold: Hold<Mbuf>,
+    burst: Burst,
+    fates: [Fate; BURST],
+    sheet: Sheet,
+    /// The time of this poll, and of those before that did something now and then.
+    now: Tick,
+    copied: Tick,
+    swept: Tick,
+}
+
+impl Worker {
+    /// A worker that has not polled yet.
+    pub fn new(parts: Parts) -> Self {
+        let sheet = Sheet::new(parts.interfaces.len());
+        let now = Tick(parts.clock.now_nanos());
+        Self {
+            parts,
+            hold: Hold::new(),
+            burst: Burst::new(),
+            fates: [Fate::Drop(Reason::NoRules); BURST],
+            sheet,
+            now,
+            copied: now,
+            swept: now,
+        }
+    }
+
+    /// Polls until `stop` is set, then gives back everything that it holds. Returns what it counted.
+    pub fn run(mut self, stop: &AtomicBool) -> Sheet {
+        let mut idler = Idler::new(self.parts.idle);
+        while !stop.load(Ordering::Relaxed) {
+            let begin = self.now;
+            let work = self.poll(Tick(self.parts.clock.now_nanos()));
+            let time = (self.now - begin).0;
+            match work {
+                Work::Done => self.sheet.worker.busy_ns += time,
+                Work::None => self.sheet.worker.idle_ns += time,
+            }
+            if let Some(sleep) = idler.after(work) {
+                std::thread::sleep(sleep);
+            }
+        }
+        self.finish()
+    }
+
+    /// One poll: take what is new, forward a burst from each side of each interface, send, and give expired states and
+    /// waiting packets a bounded slice of time.
+    pub fn poll(&mut self, now: Tick) -> Work {
+        self.now = now;
+        self.take_news();
+        let mut received = 0;
+        for interface in 0..self.parts.interfaces.len() {
+            let interface = InterfaceId(interface as u16);
+            for source in [Source::Wire, Source::Host] {
+                received += self.forward(Arrival { interface, source });
+            }
+        }
+        self.give_up();
+        self.flush();
+        self.sweep();
+        self.report();
+        if received == 0 { Work::None } else { Work::Done }
+    }
+
+    /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way.
+    fn take_news(&mut self) {
+        self.parts.roots.refresh();
+        if self.parts.fibs.refresh() == Refreshed::New {
+            self.release();
+        }
+        let Parts { roots, fibs, shard, scribe, .. } = &self.parts;
+        scribe.write(shard, &view(roots, fibs, self.now));
+    }
+
+    /// Receives a burst from one side, has the shard decide it, and scatters it by fate.
+    fn forward(&mut self, arrival: Arrival) -> usize {
+        let side = self.parts.interfaces[usize::from(arrival.interface.0)].of(arrival.source);
+        let count = side.rx.rx_burst(&mut self.burst);
+        if count == 0 {
+            return 0;
+        }
+        side.received.add(&self.burst);
+        if !self.burst.iter().all(Mbuf::is_contiguous) {
+            self.linearise(arrival);
+        }
+        let Parts { shard, roots, fibs, random, .. } = &mut self.parts;
+        let view = view(roots, fibs, self.now);
+        let frames = MbufFrame::of(&mut self.burst);
+        let fates = &mut self.fates[..frames.len()];
+        shard.process(&view, random, arrival, frames, fates);
+        self.scatter();
+        count
+    }
+
+    /// Makes every packet of the burst contiguous; what has no room for it is dropped.
+    #[cold]
+    fn linearise(&mut self, arrival: Arrival) {
+        let mut whole = Burst::new();
+        for mut mbuf in self.burst.drain() {
+            if mbuf.linearise(&self.parts.pool).is_err() {
+                self.parts.shard.counters_mut().drop_packet(arrival.interface, Reason::NoBuffer);
+            } else if whole.push(mbuf).is_err() {
+                unreachable!("as many as came out of a burst fit in one");
+            }
+        }
+        self.burst = whole;
+    }
+
+    fn scatter(&mut self) {
+        let Parts { interfaces, shard, asks, .. } = &mut self.parts;
+        let counters = shard.counters_mut();
+        for (mbuf, fate) in self.burst.drain().zip(&self.fates) {
+            match *fate {
+                Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, counters),
+                Fate::Host(out) => interfaces[usize::from(out.0)].host.outlet.push(mbuf, counters),
+                Fate::Hold { interface, next_hop } => {
+                    // If there is no room for the question, a later packet asks it.
+                    let _ = asks.try_send(Ask { interface, address: next_hop });
+                    if self.hold.keep(Key { interface, next_hop }, self.now, mbuf).is_err() {
+                        counters.drop_packet(interface, Reason::NoNeighbor);
+                    }
+                }
+                // The shard counted it, and the mbuf is freed here. With one worker every flow is at home.
+                Fate::Drop(_) | Fate::HandOff(_) => {}
+            }
+        }
+    }
+
+    /// Sends what waited for neighbours that the new forwarding base knows.
+    #[cold]
+    fn release(&mut self) {
+        let Parts { interfaces, shard, fibs, .. } = &mut self.parts;
+        let fib = fibs.get();
+        let resolve = |key: &Key| {
+            Some((fib.interface(key.interface)?.mac, fib.neighbor(key.interface, &key.next_hop)?))
+        };
+        self.hold.release(resolve, |key, (source, destination), mut mbuf| {
+            rewrite::set_link(MbufFrame::of_one(&mut mbuf), source, destination);
+            interfaces[usize::from(key.interface.0)].wire.outlet.push(mbuf, shard.counters_mut());
+        });
+    }
+
+    /// Drops what waited for a neighbour too long.
+    fn give_up(&mut self) {
+        let counters = self.parts.shard.counters_mut();
+        self.hold.give_up(self.now, |key, _| counters.drop_packet(key.interface, Reason::NoNeighbor));
+    }
+
+    fn flush(&mut self) {
+        let Parts { interfaces, shard, .. } = &mut self.parts;
+        for sides in interfaces {
+            sides.wire.outlet.flush(shard.counters_mut());
+            sides.host.outlet.flush(shard.counters_mut());
+        }
+    }
+
+    /// Looks for expired states among as many records as the time since the last sweep is worth.
+    fn sweep(&mut self) {
+        let passed = (self.now - self.swept).0.min(SWEEP_PERIOD.0);
+        let due = passed * u64::from(self.parts.max_states) / SWEEP_PERIOD.0;
+        if due == 0 {
+            return;
+        }
+        self.swept = self.now;
+        let Parts { shard, roots, fibs, .. } = &mut self.parts;
+        shard.expire(&view(roots, fibs, self.now), due.min(SWEEP_PER_POLL_MAX) as usize);
+    }
+
+    fn report(&mut self) {
+        self.sheet.worker.polls += 1;
+        if self.now - self.copied >= COPY_EVERY {
+            self.copied = self.now;
+            self.account();
+            self.parts.telemetry.copy(&self.sheet);
+        }
+    }
+
+    /// Brings the sheet up to date.
+    fn account(&mut self) {
+        let Parts { interfaces, shard, .. } = &self.parts;
+        self.sheet.take_shard(shard.counters(), shard.states());
+        self.sheet.worker.held = self.hold.len() as u64;
+        for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
+            let Sides { wire, host } = sides;
+            (counts.rx_packets, counts.rx_bytes) = (wire.received.packets, wire.received.bytes);
+            (counts.host_in_packets, counts.host_in_bytes) = (host.received.packets, host.received.bytes);
+            let (sent, punted) = (wire.outlet.sent(), host.outlet.sent());
+            (counts.tx_packets, counts.tx_bytes) = (sent.packets, sent.bytes);
+            (counts.punted_packets, counts.punted_bytes) = (punted.packets, punted.bytes);
+        }
+    }
+
+    /// Ends: what waits is dropped and counted, and every mbuf goes back.
+    fn finish(mut self) -> Sheet {
+        let counters = self.parts.shard.counters_mut();
+        self.hold.clear(|key, _| counters.drop_packet(key.interface, Reason::NoNeighbor));
+        self.flush();
+        self.account();
+        self.parts.telemetry.copy(&self.sheet);
+        self.sheet
+    }
+}
+
+/// What a burst is decided with.
+fn view<'a>(roots: &'a Reader<Option<Arc<Root>>>, fibs: &'a Reader<Arc<Fib>>, now: Tick) -> View<'a> {
+    View { now, root: roots.get().as_deref(), fib: fibs.get() }
+}
