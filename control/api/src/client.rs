@@ -93,6 +93,16 @@ impl Client {
         }
     }
 
+    /// Changes how long each answer may take, 60 seconds at first. A client whose answer did not come in time has to
+    /// connect again.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if `patience` is zero.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<(), Error> {
+        self.stream.set_read_timeout(Some(patience)).map_err(Error::Write)?;
+        self.stream.set_write_timeout(Some(patience)).map_err(Error::Write)
+    }
+
     /// Makes `ruleset` the live one, and waits until every worker has it.
     ///
     /// # Errors

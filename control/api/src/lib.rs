@@ -4,15 +4,19 @@
 //! [`Request`]s and reads [`Response`]s, one after the other. Everything is a frame: a length of four bytes, little
 //! endian, then so many bytes of postcard. [`Client`] is the blocking client; [`codec`] is what both sides frame with.
 //!
+//! [`control`] is the other API: that of turnpike-control, HTTP and JSON, with its client [`Control`].
+//!
 //! Life cycle: a connection serves any number of requests and ends when either side closes it. Ownership: the dataplane
 //! trusts nothing that it reads. Bounds: [`codec::Limit`]; longer frames are refused before memory is taken for them.
 #![forbid(unsafe_code)]
 
 mod client;
 pub mod codec;
+pub mod control;
 mod message;
 
 pub use client::{Client, Error};
+pub use control::{Control, ControlError};
 pub use message::{
     Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, MAGIC, PoolStatus, ReasonCount, Request,
     RequestBody, Response, ResponseBody, Status, VERSION, WorkerStatus,

@@ -1,0 +1,253 @@
+//! The client of turnpike-control: HTTP and JSON over its Unix socket.
+//!
+//! Overview: [`Control`] has a method for each path of the API; what they take and give is in `message`. Life cycle: each
+//! call connects anew. Bounds: an answer within [`ANSWER_TIMEOUT`], and at most [`ANSWER_BYTES`] unless it is streamed.
+
+mod filter;
+mod http;
+mod message;
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ruleset::StateView;
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+pub use filter::StateFilter;
+pub use message::{
+    Applied, Apply, Checked, ControlStatus, Difference, Finding, Live, OptionChange, Origin, Pending,
+    Problem, Revision, RevisionText, RuleAt, RuleChange, RuleListing, Severity, Sources, Standing,
+    TableChange, TableFate,
+};
+
+use crate::InterfaceDrops;
+use http::Answer;
+
+/// Where turnpike-control listens unless it is told otherwise.
+pub const SOCKET: &str = "/run/turnpike/control.sock";
+
+/// What every path begins with: the version of the API.
+pub const PREFIX: &str = "/v1";
+
+/// How long an answer may take, a commit of the largest ruleset included.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The longest answer, in bytes, that is not streamed.
+pub const ANSWER_BYTES: u64 = 512 << 20;
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The socket cannot be reached.
+    #[error("cannot reach turnpike-control at {}: {error}; {}", path.display(), advice(error))]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The request was refused, and nothing changed.
+    #[error("{}", problem.error)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Why.
+        problem: Box<Problem>,
+    },
+    /// The connection failed or ended early.
+    #[error("talking to turnpike-control: {0}")]
+    Talk(#[from] io::Error),
+    /// The answer is not what this version of the API gives.
+    #[error(
+        "talking to turnpike-control: an unexpected answer ({0}); install both programs from one release"
+    )]
+    Unexpected(serde_json::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start turnpike-control, or give the path of its socket"
+        }
+        io::ErrorKind::PermissionDenied => "run as root, or as a member of the group turnpike",
+        _ => "see the log of turnpike-control",
+    }
+}
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// A client of turnpike-control.
+#[derive(Clone, Debug)]
+pub struct Control {
+    socket: PathBuf,
+}
+
+impl Control {
+    /// A client of the process that listens at `socket`. Nothing is connected yet.
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// How control and the dataplane are. Answered whether or not the dataplane is there.
+    ///
+    /// # Errors
+    /// As all methods: [`ControlError`].
+    pub fn status(&self) -> Result<ControlStatus> {
+        self.get("/status")
+    }
+
+    /// Calls `each` with every state that fits `filter`, and returns how many there were. They are taken while traffic
+    /// runs: a state made or removed meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// [`ControlError::Talk`] or [`ControlError::Unexpected`] also if the list ends early, after some states were given.
+    pub fn states(&self, filter: &StateFilter, each: impl FnMut(StateView)) -> Result<u64> {
+        let answer = self.ask("GET", &format!("/states{}", filter.to_query()), None)?;
+        let mut json = serde_json::Deserializer::from_reader(io::BufReader::new(answer.body));
+        let count = json.deserialize_seq(Each(each)).map_err(unexpected)?;
+        json.end().map_err(unexpected)?;
+        Ok(count)
+    }
+
+    /// What was dropped, by interface and reason.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn drops(&self) -> Result<Vec<InterfaceDrops>> {
+        self.get("/drops")
+    }
+
+    /// The live rules, if there are any.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn rules(&self) -> Result<Option<RuleListing>> {
+        self.get("/rules")
+    }
+
+    /// Compiles a ruleset without making it live. An invalid one is an answer, not an error.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn check(&self, sources: &Sources) -> Result<Checked> {
+        self.post("/check", sources)
+    }
+
+    /// Makes a ruleset the live one.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] with the findings: nothing changed.
+    pub fn apply(&self, request: &Apply) -> Result<Applied> {
+        self.post("/apply", request)
+    }
+
+    /// Confirms the revision that awaits it.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if none does.
+    pub fn confirm(&self) -> Result<Revision> {
+        self.post("/confirm", &())
+    }
+
+    /// Makes the rules of an older revision live again, as a new revision.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if there is no such revision or it cannot be loaded: nothing changed.
+    pub fn rollback(&self, number: u64) -> Result<Applied> {
+        self.post("/rollback", &Rollback { revision: number })
+    }
+
+    /// Every revision that is kept, the newest last.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn revisions(&self) -> Result<Vec<Revision>> {
+        self.get("/revisions")
+    }
+
+    /// One revision with its text.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if it is not kept.
+    pub fn revision(&self, number: u64) -> Result<RevisionText> {
+        self.get(&format!("/revisions/{number}"))
+    }
+
+    /// What would change if `candidate` became live.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] with the findings if it does not compile.
+    pub fn diff(&self, candidate: &Sources) -> Result<Difference> {
+        self.post("/diff", candidate)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        read_json(self.ask("GET", path, None)?)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(body).map_err(ControlError::Unexpected)?;
+        read_json(self.ask("POST", path, Some(&body))?)
+    }
+
+    /// The head of an answer that is a success.
+    fn ask(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer<UnixStream>> {
+        let fault = |error| ControlError::Connect { path: self.socket.clone(), error };
+        let stream = UnixStream::connect(&self.socket).map_err(fault)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
+        let answer = http::exchange(stream, method, &format!("{PREFIX}{path}"), body)?;
+        match answer.status {
+            200..=299 => Ok(answer),
+            status => {
+                let problem = Box::new(read_json(answer)?);
+                Err(ControlError::Refused { status, problem })
+            }
+        }
+    }
+}
+
+/// The body of a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The revision to go back to.
+    pub revision: u64,
+}
+
+fn read_json<T: DeserializeOwned>(answer: Answer<UnixStream>) -> Result<T> {
+    let mut body = Vec::new();
+    answer.body.take(ANSWER_BYTES).read_to_end(&mut body)?;
+    serde_json::from_slice(&body).map_err(ControlError::Unexpected)
+}
+
+fn unexpected(error: serde_json::Error) -> ControlError {
+    match error.is_io() {
+        true => ControlError::Talk(error.into()),
+        false => ControlError::Unexpected(error),
+    }
+}
+
+/// Hands on the elements of an array one by one, and counts them.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(StateView)> Visitor<'de> for Each<F> {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of states")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut states: A) -> std::result::Result<u64, A::Error> {
+        let mut count = 0;
+        while let Some(state) = states.next_element()? {
+            (self.0)(state);
+            count += 1;
+        }
+        Ok(count)
+    }
+}
