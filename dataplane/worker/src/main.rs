@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +42,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let Options { config, socket, check, log } = Options::parse();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    let stderr = std::io::stderr;
+    let coloured = stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(stderr).with_ansi(coloured).with_target(false).init();
     match run(&config, &socket, check) {
         Ok(End::Clean) => ExitCode::SUCCESS,
         Ok(End::Unaccounted) => ExitCode::from(UNACCOUNTED),

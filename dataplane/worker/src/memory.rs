@@ -102,6 +102,8 @@ pub fn eal_args(config: &Config, memory: Memory, worker: u16, others: &[usize], 
         .lcore(0, others)
         .lcore(1, &[usize::from(worker)])
         .log_level(dpdk::LogLevel::Warning)
+        // Complains aloud of what it does not need: traffic classes, secondary processes.
+        .arg("--log-level=pmd.net.tap:critical")
         .file_prefix(prefix);
     for port in config.ports.iter().filter(|port| port.device.bus() == dpdk::port::Bus::Pci) {
         args = args.allow_pci(&port.device.to_string());
