@@ -5,13 +5,14 @@
 //! has passed everything else: check, gates, commit. Creation commits here, per hook, as in pf: a state whose packet is
 //! blocked later stays.
 //!
-//! Deviation: where both hooks share a record, pf commits the first state even if the packet then dies; here nothing is
-//! committed (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
+//! Deviation: pf commits the first state even if the packet then dies; here nothing is committed, which also defeats
+//! insertion by packets that are made to die behind the IN hook
+//! (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
 
 use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
-use wire::{Af, Proto};
+use wire::{Af, Proto, TcpFlags};
 
-use crate::eval::{Decision, Question, Root, Tag};
+use crate::eval::{Decision, Question, Root, Tag, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
@@ -81,12 +82,16 @@ pub(crate) struct Passage {
     pub flow: Flow,
     /// The tag that it carries.
     pub tag: Tag,
+    /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
+    pub repaired: Option<TcpFlags>,
 }
 
 /// What a checked packet will do to its state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
     record: RecordId,
+    /// The side of the face that the packet met.
+    side: Side,
     /// What the ends become, the sender first; `None` for what only counts.
     peers: Option<(Peer, Peer)>,
     /// The new time-out class; `None` leaves the timer alone.
@@ -113,6 +118,28 @@ impl Passed {
             Self::State(pending) => Some(pending.record),
             Self::Made(record) => Some(*record),
             Self::Shared | Self::Stateless => None,
+        }
+    }
+}
+
+impl Passage {
+    /// What no state and no rule may accept, nor undo: fragments, control bits that contradict each other, and ICMP errors
+    /// that do not go to the sender of the packet that they quote (CVE-2019-5598).
+    fn make_sound(&mut self) -> Result<(), Stop> {
+        match &mut self.packet.transport {
+            Transport::Fragment => Err(Stop::silent(Reason::Fragment)),
+            Transport::Tcp(segment) => {
+                let flags = track::sanity(segment.flags).map_err(|_| Stop::silent(Reason::Normalize))?;
+                if flags != segment.flags {
+                    segment.flags = flags;
+                    self.repaired = Some(flags);
+                }
+                Ok(())
+            }
+            Transport::IcmpError { quoted, .. } if self.packet.tuple.dst != quoted.tuple.src => {
+                Err(Stop::silent(Reason::IcmpMismatch))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -162,9 +189,7 @@ impl Shard {
         if root.skips(hook.interface) {
             return Ok(Passed::Stateless);
         }
-        if passage.packet.transport == Transport::Fragment {
-            return Err(Stop::silent(Reason::Fragment));
-        }
+        passage.make_sound()?;
         let side = hook.side(passage.flow.sender);
         if let Some(Passed::State(pending)) = hook.first
             && self.connections.has_face(pending.record, side, hook.interface, &view.expiry(root))
@@ -231,14 +256,17 @@ impl Shard {
         record: RecordId,
     ) -> Result<Option<Pending>, Stop> {
         let sender = passage.flow.sender;
+        let side = hook.side(sender);
         let (from, to) = self.connections.peers(record, sender);
-        let sloppy = self.connections.face(record, hook.side(sender)).is_some_and(|class| class.rule.sloppy);
+        let face = self.connections.face(record, side);
+        let sloppy = face.is_some_and(|class| class.rule.sloppy);
+        let made_by = face.map(|class| class.direction);
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
             Transport::Tcp(segment) => match track::tcp(&from, &to, &segment, mode) {
                 TcpOutcome::Pass { from, to, refresh, .. } => {
-                    Pending { record, peers: Some((from, to)), refresh }
+                    Pending { record, side, peers: Some((from, to)), refresh }
                 }
                 TcpOutcome::Reuse => return Ok(None),
                 TcpOutcome::Challenge { seq, ack } => {
@@ -254,28 +282,59 @@ impl Shard {
                 }
             },
             Transport::IcmpError { quoted, .. } => {
-                check_icmp_error(packet, &quoted.tuple)?;
                 if quoted.tuple.proto == Proto::TCP {
                     // The quoted segment was sent by the end that the error goes to.
                     track::icmp_error(&to, &from, quoted.seq, mode)
                         .map_err(|_| Stop::silent(Reason::StateMismatch))?;
                 }
-                Pending { record, peers: None, refresh: None }
+                Pending { record, side, peers: None, refresh: None }
+            }
+            // Where identifier and type are the same number, the key does not tell a query from its reply.
+            Transport::IcmpQuery { kind, .. }
+                if mode == Mode::Strict
+                    && is_request(packet.tuple.af, kind) != (made_by == Some(hook.direction)) =>
+            {
+                return Err(Stop::silent(Reason::StateMismatch));
             }
             _ => {
                 let (from_state, to_state, timeout) =
                     datagram(packet.tuple.proto).follow(from.state, to.state);
                 let peers = (Peer { state: from_state, ..from }, Peer { state: to_state, ..to });
-                Pending { record, peers: Some(peers), refresh: Some(timeout) }
+                Pending { record, side, peers: Some(peers), refresh: Some(timeout) }
             }
         };
         self.gate_face(view, passage, hook, record)?;
         Ok(Some(pending))
     }
 
-    /// Does what a check has found, and counts the packet.
+    /// Commits what a packet met that went through both hooks.
+    pub(crate) fn commit_both(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage,
+        entered: &Passed,
+        left: &Passed,
+    ) {
+        match (entered, left) {
+            (Passed::State(pending), Passed::Shared) => self.apply(view, passage, pending),
+            _ => {
+                self.commit(view, passage, entered);
+                self.commit(view, passage, left);
+            }
+        }
+    }
+
+    /// Commits what a packet met at one hook. A record whose other face the packet has not met falls apart, because from
+    /// now on pf's two states differ.
     pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage, passed: &Passed) {
         let Passed::State(pending) = passed else { return };
+        let removed = self.connections.part(pending.record, pending.side, passage.flow.hash);
+        self.counters.removals += u64::from(removed);
+        self.apply(view, passage, pending);
+    }
+
+    /// Does what a check has found, and counts the packet.
+    fn apply(&mut self, view: &View<'_>, passage: &Passage, pending: &Pending) {
         let sender = passage.flow.sender;
         if let Some(peers) = &pending.peers {
             self.connections.set_peers(pending.record, sender, peers);
@@ -344,7 +403,7 @@ impl Shard {
             rule: decision.slot.clone(),
             interface: decision.if_bound.then_some(hook.interface),
             direction: hook.direction,
-            tag: passage.tag,
+            tag: decision.state_tag,
         };
         let limit = view.state_limit().min(self.connections.capacity());
         self.counters.inserts += 1;
@@ -388,11 +447,6 @@ impl Shard {
             Full::Index => Reason::ShardFull,
         })
     }
-}
-
-/// An ICMP error goes to the sender of the packet that it quotes, or it is forged (CVE-2019-5598).
-fn check_icmp_error(packet: &Packet, quoted: &Tuple) -> Result<(), Stop> {
-    if packet.tuple.dst == quoted.src { Ok(()) } else { Err(Stop::silent(Reason::IcmpMismatch)) }
 }
 
 fn datagram(proto: Proto) -> Datagram {

@@ -21,13 +21,12 @@ use crate::fib::{Fib, Interface, InterfaceId, Path};
 use crate::frame::Frame;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
-use crate::packet::{Packet, Transport};
+use crate::packet::Packet;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
 use crate::rewrite;
 use crate::state::{Connections, Expiry, Hashing, Key, Sixteenths};
 use crate::tick::Tick;
-use crate::track;
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -135,13 +134,13 @@ impl Shard {
         frame: &mut F,
         packet: Packet,
     ) -> Fate {
-        let mut passage = match self.begin(view, frame, packet) {
+        let mut passage = match self.begin(view, packet) {
             Ok(passage) => passage,
             Err(reason) => return self.drop(arrival, reason),
         };
         let decided = match arrival.source {
             Source::Wire => self.take_in(view, arrival.interface, own, frame, &mut passage),
-            Source::Host => self.let_out(view, arrival.interface, frame.bytes(), &mut passage),
+            Source::Host => self.let_out(view, arrival.interface, frame, &mut passage),
         };
         match decided {
             Ok(fate) => fate,
@@ -156,23 +155,16 @@ impl Shard {
     }
 
     /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
-    fn begin<F: Frame>(&self, view: &View<'_>, frame: &mut F, mut packet: Packet) -> Result<Passage, Reason> {
+    fn begin(&self, view: &View<'_>, packet: Packet) -> Result<Passage, Reason> {
         if view.root.is_none() {
             return Err(Reason::NoRules);
         }
         if packet.tuple.src == packet.tuple.dst {
             return Err(Reason::Martian);
         }
-        if let Transport::Tcp(segment) = &mut packet.transport {
-            let flags = track::sanity(segment.flags).map_err(|_| Reason::Normalize)?;
-            if flags != segment.flags {
-                segment.flags = flags;
-                rewrite::set_tcp_flags(frame, &packet, flags);
-            }
-        }
         let (key, sender) = Key::of(&flow_tuple(&packet));
         let hash = self.hashing.hash(&key);
-        Ok(Passage { packet, flow: Flow { key, hash, sender }, tag: Tag::default() })
+        Ok(Passage { packet, flow: Flow { key, hash, sender }, tag: Tag::default(), repaired: None })
     }
 
     /// A packet that a port received: IN hook, route, OUT hook.
@@ -196,6 +188,7 @@ impl Shard {
         match route(view.fib, &packet, passage.flow.hash.0)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
+                repair(frame, passage);
                 Ok(Fate::Host(interface))
             }
             Route::Out(out) => self.forward(view, frame, passage, &entered, out),
@@ -203,16 +196,17 @@ impl Shard {
     }
 
     /// A packet that the host sends: the kernel has routed it and written its Ethernet header.
-    fn let_out(
+    fn let_out<F: Frame>(
         &mut self,
         view: &View<'_>,
         interface: InterfaceId,
-        frame: &[u8],
+        frame: &mut F,
         passage: &mut Passage,
     ) -> Result<Fate, Stop> {
-        let hook = Hook { direction: Direction::Out, interface, frame, first: None };
+        let hook = Hook { direction: Direction::Out, interface, frame: frame.bytes(), first: None };
         let left = self.hook(view, passage, &hook)?;
         self.commit(view, passage, &left);
+        repair(frame, passage);
         Ok(Fate::Transmit(interface))
     }
 
@@ -239,8 +233,8 @@ impl Shard {
             let mtu = u32::from(link.mtu);
             return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
         }
-        self.commit(view, passage, entered);
-        self.commit(view, passage, &left);
+        self.commit_both(view, passage, entered, &left);
+        repair(frame, passage);
         rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
         rewrite::set_link(frame, link.mac, out.mac.unwrap_or_default());
         Ok(match out.mac {
@@ -291,7 +285,8 @@ impl Shard {
                     Source::Host => Fate::Host(arrival.interface),
                 }
             }
-            Err(NoReply::Checksum) => self.drop(arrival, Reason::ProtoCksum),
+            // As pf counts it where `block return` finds a damaged packet.
+            Err(NoReply::Checksum) if reason == Reason::Match => self.drop(arrival, Reason::ProtoCksum),
             Err(_) => self.drop(arrival, reason),
         }
     }
@@ -360,6 +355,13 @@ impl Shard {
         }
         root.add_retired(&mut usage);
         usage
+    }
+}
+
+/// Writes into the frame what the hooks repaired of it.
+fn repair<F: Frame>(frame: &mut F, passage: &Passage) {
+    if let Some(flags) = passage.repaired {
+        rewrite::set_tcp_flags(frame, &passage.packet, flags);
     }
 }
 

@@ -94,7 +94,8 @@ fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<Strin
 fn slot(rule: &Rule, serial: u64) -> RuleSlot {
     let mut timeouts = [None; TIMEOUT_COUNT];
     for (timeout, seconds) in &rule.state_options.timeouts {
-        timeouts[*timeout as usize] = Some(*seconds);
+        // As in pf, a rule's time-out of 0 is none: the ruleset's holds.
+        timeouts[*timeout as usize] = (*seconds != 0).then_some(*seconds);
     }
     RuleSlot {
         serial,

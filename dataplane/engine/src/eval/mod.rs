@@ -18,7 +18,7 @@ use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
 pub(crate) use totals::RuleTotals;
 pub use totals::RuleUsage;
-pub(crate) use walk::{Decision, Question};
+pub(crate) use walk::{Decision, Question, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -29,6 +29,9 @@ pub(crate) struct Decision<'a> {
     pub if_bound: bool,
     /// The tag that the packet carries from now on.
     pub tag: Tag,
+    /// The tag that a state puts on its packets: what this walk set. As in pf, a `tagged` that was asked makes the tag
+    /// that the packet came with a part of the walk.
+    pub state_tag: Tag,
     /// `log` of the deciding rule.
     pub log: bool,
     /// The deciding rule, by number; `None` where no rule matched.
@@ -46,23 +49,25 @@ impl Root {
             state: StateMode::None,
             if_bound: false,
             tag: question.tag,
+            state_tag: Tag::default(),
             log: false,
             rule: None,
             ended_at: self.rules.len(),
             slot: &self.default_slot,
         };
         for (number, rule) in self.rules.iter().enumerate() {
-            if !self.matches(rule, question, decision.tag) {
+            if !self.matches(rule, question) || !is_tagged(rule, &mut decision) {
                 continue;
             }
             // `tag` sticks as soon as the rule matches, whatever decides in the end.
-            decision.tag = rule.tag.unwrap_or(decision.tag);
+            if let Some(tag) = rule.tag {
+                (decision.tag, decision.state_tag) = (tag, tag);
+            }
             if rule.action != Action::Match {
                 decision = Decision {
                     action: rule.action,
                     state: rule.state,
                     if_bound: rule.if_bound,
-                    tag: decision.tag,
                     log: rule.log.enabled,
                     rule: Some(number as u32),
                     slot: &rule.slot,
@@ -78,7 +83,7 @@ impl Root {
     }
 
     /// In pf's order: interface, direction, family, protocol, addresses, ports, then what is seldom given.
-    fn matches(&self, rule: &Filter, question: &Question<'_>, tag: Tag) -> bool {
+    fn matches(&self, rule: &Filter, question: &Question<'_>) -> bool {
         let packet = question.packet;
         let tuple = &packet.tuple;
         rule.interfaces.contains(question.interface)
@@ -89,8 +94,14 @@ impl Root {
             && rule.to.accepts_address(tuple.af, tuple.dst, &self.tables, question.fib)
             && ports_match(rule, packet)
             && transport_matches(rule, packet)
-            && rule.tagged.is_none_or(|(wanted, negated)| (wanted == Some(tag)) != negated)
     }
+}
+
+/// pf.conf(5) `tagged`, asked last.
+fn is_tagged(rule: &Filter, decision: &mut Decision<'_>) -> bool {
+    let Some((wanted, negated)) = rule.tagged else { return true };
+    decision.state_tag = decision.tag;
+    (wanted == Some(decision.tag)) != negated
 }
 
 fn ports_match(rule: &Filter, packet: &Packet) -> bool {
@@ -133,7 +144,7 @@ fn is_reply_to_keep(rule: &Filter, packet: &Packet, kind: u8) -> bool {
 }
 
 /// Echo, timestamp, information and address mask requests (RFC 792, RFC 950, RFC 4443).
-const fn is_request(af: Af, kind: u8) -> bool {
+pub(crate) const fn is_request(af: Af, kind: u8) -> bool {
     match af {
         Af::Inet => matches!(kind, 8 | 13 | 15 | 17),
         Af::Inet6 => kind == 128,

@@ -275,6 +275,46 @@ impl Connections {
         removed
     }
 
+    /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not
+    /// happen to the other any more; no effect on a record with one face. Returns how many faces were lost because there
+    /// was no place for them: a state less is safer than one that is wrong.
+    pub fn part(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
+        let faces = self.pairs.faces(self.hot[id.0 as usize].pair());
+        let (Some(_), Some(moved)) = (&faces[side.index()], &faces[side.other().index()]) else { return 0 };
+        let mut alone: Faces = [None, None];
+        alone[side.other().index()] = Some(moved.clone());
+        match self.twin_of(id, alone, hash) {
+            Some(twin) => {
+                // The face lives on elsewhere: it is taken away here without being counted as gone.
+                let removed = self.remove_face(id, side.other(), hash);
+                self.faces += 1;
+                self.link(id, twin);
+                removed - 1
+            }
+            None => self.remove_face(id, side.other(), hash),
+        }
+    }
+
+    /// A second record of the same connection, equal to the first in everything but its faces.
+    #[cold]
+    fn twin_of(&mut self, id: RecordId, faces: Faces, hash: KeyHash) -> Option<RecordId> {
+        let number = *self.free.last()?;
+        let pair = self.pairs.acquire(faces).ok()?;
+        if self.index.insert(hash, RecordId(number)).is_err() {
+            self.pairs.release(pair);
+            return None;
+        }
+        self.free.pop();
+        let (from, to) = (id.0 as usize, number as usize);
+        self.hot[to] = self.hot[from].clone();
+        self.hot[to].set_pair(pair);
+        let generation = self.cold[to].generation.wrapping_add(1);
+        self.cold[to] = self.cold[from].clone();
+        self.cold[to].generation = generation;
+        self.wide[to] = self.wide[from];
+        Some(RecordId(number))
+    }
+
     /// When a face expires if nothing more is seen: pf's `pf_state_expires`.
     fn expires(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> Sixteenths {
         let hot = &self.hot[id.0 as usize];
