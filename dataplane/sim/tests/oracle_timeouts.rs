@@ -198,9 +198,9 @@ fn set_limit_states_counts_both_states_of_a_connection() {
     let mut oracle = with(|ruleset| ruleset.options.limits.set(Limit::States, 3));
     assert_eq!(outbound(&mut oracle, &udp(CLIENT, 1, SERVER, 53), 0), Verdict::Pass);
     // The second connection gets its first state, and dies for want of the second.
-    assert_eq!(outbound(&mut oracle, &udp(CLIENT, 2, SERVER, 53), 0), Verdict::drop(Reason::StateLimit));
+    assert_eq!(outbound(&mut oracle, &udp(CLIENT, 2, SERVER, 53), 0), Verdict::drop(Reason::Memory));
     assert_eq!(oracle.states().len(), 3);
-    assert_eq!(outbound(&mut oracle, &udp(CLIENT, 3, SERVER, 53), 0), Verdict::drop(Reason::StateLimit));
+    assert_eq!(outbound(&mut oracle, &udp(CLIENT, 3, SERVER, 53), 0), Verdict::drop(Reason::Memory));
     assert_eq!(oracle.states().len(), 3);
     // Those that exist go on, and room comes with expiry.
     assert_eq!(inbound(&mut oracle, &udp(SERVER, 53, CLIENT, 1), 0), Verdict::Pass);

@@ -2,11 +2,10 @@
 
 use ruleset::{Direction, Reason};
 
-use super::hook::{Hook, Lookup, Subject, sound};
-use super::packet::{IpOptions, Packet};
+use super::hook::{Hook, Outcome};
+use super::packet::Packet;
 use super::reply::Verdict;
 use super::state::{State, StateId};
-use super::track::{Forgot, Tracked};
 use super::{InterfaceId, Oracle};
 
 /// Where a packet comes from.
@@ -51,32 +50,43 @@ impl Oracle {
 
     /// Takes one packet through the firewall at `now` nanoseconds.
     pub fn forward(&mut self, packet: &Packet, from: From, to: Onward, now: u64) -> Verdict {
-        if self.deviations.commit_once
-            && let From::Interface(arrival) = from
-            && let Some(verdict) = self.forward_pair(packet, arrival, to, now)
-        {
-            return verdict;
-        }
+        self.speaker = from;
         let mut tag = None;
-        let mut made_in = None;
+        let mut entered = Outcome::from(Verdict::Pass);
         if let From::Interface(interface) = from {
             let hook = Hook { direction: Direction::In, interface };
-            let outcome = self.test(hook, packet, &mut tag, now);
-            if outcome.verdict != Verdict::Pass {
-                return outcome.verdict;
+            entered = self.test(hook, packet, &mut tag, now);
+            if entered.verdict != Verdict::Pass {
+                return entered.verdict;
             }
-            made_in = outcome.made;
         }
-        let interface = match routed(packet, from, to) {
-            Ok(Some(interface)) => interface,
-            Ok(None) => return Verdict::Pass,
-            Err(reason) => return Verdict::drop(reason),
+        let left = match routed(packet, from, to) {
+            Ok(Some(interface)) => {
+                self.test(Hook { direction: Direction::Out, interface }, packet, &mut tag, now)
+            }
+            Ok(None) => Verdict::Pass.into(),
+            Err(reason) => Verdict::drop(reason).into(),
         };
-        let outcome = self.test(Hook { direction: Direction::Out, interface }, packet, &mut tag, now);
-        if let (Some(one), Some(other)) = (made_in, outcome.made) {
+        if left.verdict == Verdict::Pass {
+            self.settle(&entered, &left);
+        } else if self.deviations.commit_once {
+            self.take_back(entered.met);
+        }
+        left.verdict
+    }
+
+    /// A packet got through: the states that it made or met at its hooks are a pair from now on, or still, or no more.
+    fn settle(&mut self, entered: &Outcome, left: &Outcome) {
+        if let (Some(one), Some(other)) = (entered.made, left.made) {
             self.pair_if_alike(one, other);
         }
-        outcome.verdict
+        let met = |outcome: &Outcome| outcome.met.as_ref().map(|before| before.id);
+        for (here, there) in [(met(entered), met(left)), (met(left), met(entered))] {
+            let Some(id) = here.filter(|id| self.state(*id).is_some()) else { continue };
+            if self.state(id).and_then(|state| state.partner) != there {
+                self.part(id);
+            }
+        }
     }
 
     /// Design A2: tracking is shared only by two states of one pass that are tracked alike.
@@ -88,81 +98,13 @@ impl Oracle {
         }
     }
 
-    /// Design A3, for a packet that meets both states of a pair: check, then what could still end it, then commit both
-    /// and count. `None` if that is not this packet's case; then nothing was changed.
-    fn forward_pair(
-        &mut self,
-        packet: &Packet,
-        arrival: InterfaceId,
-        to: Onward,
-        now: u64,
-    ) -> Option<Verdict> {
-        let from = From::Interface(arrival);
-        let hook = Hook { direction: Direction::In, interface: arrival };
-        if self.is_skipped(arrival) {
-            return None;
-        }
-        let packet = &sound(packet).ok()?;
-        let (first, subject) = self.hit(hook, packet, now)?;
-        let second = self.partner(first, now)?;
-        let state = self.state(first)?.clone();
-        let after = match self.track(&state, hook, packet, subject, now) {
-            Tracked::Fits(after) => after,
-            Tracked::Refused { forgot, verdict, .. } => {
-                if forgot == Forgot::Yes {
-                    self.forget(first, hook.direction);
-                    self.forget(second, hook.direction.reverse());
-                }
-                return Some(verdict);
-            }
-            Tracked::Reuse => return None,
-        };
-        if self.refuses_options(first, packet) {
-            return Some(Verdict::drop(Reason::IpOption));
-        }
-        let interface = match routed(packet, from, to) {
-            Ok(interface) => interface?,
-            Err(reason) => return Some(Verdict::drop(reason)),
-        };
-        let out = Hook { direction: Direction::Out, interface };
-        if self.is_skipped(interface) || self.hit(out, packet, now) != Some((second, subject)) {
-            return None;
-        }
-        if self.refuses_options(second, packet) {
-            return Some(Verdict::drop(Reason::IpOption));
-        }
-        self.commit_pair(first, second, after);
-        self.state_mut(first).count(hook.direction, packet.length);
-        self.state_mut(second).count(out.direction, packet.length);
-        Some(Verdict::Pass)
-    }
-
-    fn hit(&mut self, hook: Hook, packet: &Packet, now: u64) -> Option<(StateId, Subject)> {
-        match self.lookup(hook, packet, now) {
-            Lookup::Hit(id, subject) => Some((id, subject)),
-            Lookup::Miss | Lookup::Refused(_) => None,
-        }
-    }
-
-    /// The other state of the pair, unless its time is over.
-    fn partner(&self, id: StateId, now: u64) -> Option<StateId> {
-        let partner = self.state(self.state(id)?.partner?)?;
-        (!self.has_expired(partner, now)).then_some(partner.id)
-    }
-
-    fn refuses_options(&self, id: StateId, packet: &Packet) -> bool {
-        packet.options == IpOptions::Present && self.state(id).is_some_and(|state| !state.allow_opts)
-    }
-
-    /// Takes the sender's sequence numbers away; `direction` is the packet's at that state's hook.
-    fn forget(&mut self, id: StateId, direction: Direction) {
-        let (sender, _) = self.state_mut(id).peers(direction);
-        sender.forget_sequence();
-    }
-
-    /// Writes what tracking made of one state of a pair to both. One packet made both, so both have one source.
-    fn commit_pair(&mut self, first: StateId, second: StateId, after: State) {
-        self.keep(second, after.clone());
-        self.keep(first, after);
+    /// Design A3: a packet died behind the hook that let it in; the state that it met there is as it was.
+    fn take_back(&mut self, met: Option<State>) {
+        let Some(before) = met.filter(|before| self.state(before.id).is_some()) else { return };
+        let id = before.id;
+        let (packets, bytes) = (before.packets, before.bytes);
+        self.keep(id, before);
+        let state = self.state_mut(id);
+        (state.packets, state.bytes) = (packets, bytes);
     }
 }

@@ -9,7 +9,7 @@ use super::icmp::{self, Mapping, OwnState};
 use super::packet::{Packet, Part, Quoted, QuotedPart, QuotedTransport, Transport};
 use super::reply::Verdict;
 use super::state::{Key, Peer, RuleRef, State, StateId, end};
-use super::track::Tracked;
+use super::track::{Forgot, Tracked};
 use super::walk::Walk;
 use super::{InterfaceId, IpOptions, Oracle, Tag, tcp};
 
@@ -47,18 +47,24 @@ pub(super) struct Outcome {
     pub verdict: Verdict,
     /// The state that it made.
     pub made: Option<StateId>,
+    /// The state that it met, as it was before.
+    pub met: Option<State>,
 }
 
 impl From<Verdict> for Outcome {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, made: None }
+        Self { verdict, made: None, met: None }
     }
 }
 
 impl Oracle {
     /// Filters one packet at one hook, at `now` nanoseconds. `tag` is the packet's tag, which stays with it.
     pub fn hook(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Verdict {
-        self.test(hook, packet, tag, now).verdict
+        let outcome = self.test(hook, packet, tag, now);
+        if let Some(before) = &outcome.met {
+            self.part(before.id);
+        }
+        outcome.verdict
     }
 
     pub(super) fn test(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Outcome {
@@ -163,20 +169,26 @@ impl Oracle {
         let state = self.state(id).expect("the id was just found").clone();
         match self.track(&state, hook, packet, subject, now) {
             Tracked::Fits(after) => {
-                self.part(id);
-                self.keep(id, after);
+                let refused = packet.options == IpOptions::Present && !state.allow_opts;
                 // pf has changed the state already when it looks at the options.
-                if packet.options == IpOptions::Present && !state.allow_opts {
+                if !refused || !self.deviations.commit_once {
+                    self.keep(id, after);
+                }
+                if refused {
                     return Verdict::drop(Reason::IpOption).into();
                 }
                 self.put_tag(id, tag);
                 self.state_mut(id).count(hook.direction, packet.length);
-                Verdict::Pass.into()
+                Outcome { verdict: Verdict::Pass, made: None, met: Some(state) }
             }
-            Tracked::Refused { leaves, verdict, .. } => {
-                if leaves != state {
-                    self.part(id);
+            Tracked::Refused { leaves, forgot, verdict } => {
+                if !self.deviations.commit_once {
                     self.keep(id, leaves);
+                } else if forgot == Forgot::Yes {
+                    self.forget(id, hook.direction);
+                    if let Some(partner) = state.partner {
+                        self.forget(partner, hook.direction.reverse());
+                    }
                 }
                 verdict.into()
             }
@@ -185,6 +197,14 @@ impl Oracle {
                 self.evaluate(hook, packet, tag, now)
             }
         }
+    }
+
+    /// Takes the sender's sequence numbers away; `direction` is the packet's at that state's hook. That the sender has
+    /// said something is remembered.
+    fn forget(&mut self, id: StateId, direction: Direction) {
+        let (sender, _) = self.state_mut(id).peers(direction);
+        sender.forget_sequence();
+        sender.state = sender.state.max(PeerState::SynSent);
     }
 
     /// Writes what tracking changed back to the state.
@@ -224,7 +244,7 @@ impl Oracle {
         match walk.rule {
             Some(number) if rule.state != StateMode::None && !stateless => {
                 match self.create(&rule, number, walk, hook, packet, now) {
-                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id) },
+                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id), met: None },
                     Err(reason) => Verdict::drop(reason).into(),
                 }
             }
@@ -244,8 +264,12 @@ impl Oracle {
     ) -> Result<StateId, Reason> {
         let made_by = RuleRef { generation: self.generation, number, identity: rule.identity };
         let max = u64::from(rule.state_options.max);
-        if (max > 0 && self.states_of(made_by) >= max) || self.is_full() {
+        if max > 0 && self.states_of(made_by) >= max {
             return Err(Reason::StateLimit);
+        }
+        // pf has a reason for a rule's own limit only; that no state could be allocated is `memory`.
+        if self.is_full() {
+            return Err(Reason::Memory);
         }
         let policy = rule.state_options.policy.unwrap_or(self.rules.options.state_policy);
         let key = own_key(hook, packet);
@@ -288,7 +312,7 @@ fn first_peers(packet: &Packet) -> (Peer, Peer, Timeout) {
 
 /// What is filtered by no rule: fragments, which are not reassembled here, headers that nobody sends, and ICMP of
 /// the other family (pf.md 1, Scrub; CVE-2009-0687).
-pub(super) fn sound(packet: &Packet) -> Result<Packet, Reason> {
+fn sound(packet: &Packet) -> Result<Packet, Reason> {
     if packet.part == Part::Fragment {
         return Err(Reason::Fragment);
     }

@@ -47,15 +47,17 @@ pub use world::{Interface, InterfaceId, InterfaceKind, World};
 /// Where the product differs from pf on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deviations {
-    /// Two states that one packet made in one pass are checked, then both committed, or neither if the packet dies in
-    /// between; a refusal changes them only by the reset of a mismatched handshake. pf commits hook by hook.
+    /// A packet changes the states that it meets only if it gets through; a refusal changes them only by the reset of a
+    /// mismatched handshake, which two states that one packet made in one pass suffer together. pf commits hook by hook,
+    /// and keeps what it learnt of an end before it refused its first segment.
     pub commit_once: bool,
     /// An equal key on the side that no wire shows does not refuse a new state. In pf it does (`state-insert`).
     pub hidden_keys_may_collide: bool,
-    /// Sequence number 0 is a number like any other. pf takes it for an end that it has not seen.
+    /// Sequence number 0 is a number like any other; pf takes it for an end that it has not seen. The upper bound of an
+    /// end is always learnt from its first segment, nothing can acknowledge an end whose numbers were forgotten, and no
+    /// error can quote an end that has said nothing; pf compares with what counts from 0 in all three cases.
     pub seen_bit: bool,
-    /// RSTs have the form of RFC 9293 §3.5.2. pf's `return-rst` sends RST|ACK whatever it answers, and its RST to a
-    /// mismatched handshake takes its number from the acknowledgment field even if ACK is not set.
+    /// `return-rst` answers in the two forms of RFC 9293 §3.5.2. pf sends RST|ACK whatever it answers.
     pub rfc_resets: bool,
     /// An ICMP error that quotes nothing intelligible, or a packet that its receiver did not send, is dropped. pf goes
     /// on to its rules, because no state was found.
@@ -105,6 +107,8 @@ pub struct Oracle {
     /// floating ones, the oldest first.
     states: Vec<State>,
     last_id: u64,
+    /// Who sent the packet that is on its way through [`Oracle::forward`].
+    speaker: From,
 }
 
 impl Oracle {
@@ -120,7 +124,16 @@ impl Oracle {
     ) -> Result<Self, Unmodelled> {
         modelled(&rules)?;
         let granularity = granularity.max(1);
-        Ok(Self { rules, generation: 0, world, deviations, granularity, states: Vec::new(), last_id: 0 })
+        Ok(Self {
+            rules,
+            generation: 0,
+            world,
+            deviations,
+            granularity,
+            states: Vec::new(),
+            last_id: 0,
+            speaker: From::Interface(InterfaceId(0)),
+        })
     }
 
     /// Replaces the rules; states keep what their own rule said.

@@ -7,7 +7,7 @@ use wire::{Af, Seq, TcpFlags};
 
 use super::icmp;
 use super::packet::{Checksum, Packet, Tcp, Transport};
-use super::{Oracle, Peer};
+use super::{From, Oracle, Peer};
 
 /// A packet sent back to the sender, in the name of its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,15 +105,6 @@ impl Oracle {
         }
     }
 
-    /// The RST that answers a segment which does not fit a handshake (pf.md 2.5: "send RST (seq=th_ack)").
-    pub(super) fn handshake_reset(&self, tcp: &Tcp) -> Reply {
-        if self.deviations.rfc_resets {
-            self.reset(tcp, 0)
-        } else {
-            Reply::Rst { seq: tcp.ack, ack: Seq(0), flags: TcpFlags::RST, ttl: 0 }
-        }
-    }
-
     /// What must never be answered (RFC 1122 §3.2.2, RFC 4443 §2.4, RFC 9293 §3.5.2): resets, ICMP errors, and
     /// packets whose source is not one host or whose destination is many.
     fn may_answer(&self, packet: &Packet) -> bool {
@@ -124,7 +115,7 @@ impl Oracle {
         };
         transport
             && is_host(packet.source)
-            && !self.world.is_own(packet.source)
+            && (self.speaker == From::Host || !self.world.is_own(packet.source))
             && !packet.destination.is_multicast()
             && packet.destination != IpAddr::V4(Ipv4Addr::BROADCAST)
             && !self.is_subnet_broadcast(packet.destination)

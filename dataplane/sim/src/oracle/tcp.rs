@@ -154,7 +154,7 @@ impl Extent {
 }
 
 /// pf.md 2.5, "first packet from this end": learns the sender's numbers and scale.
-fn learn(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, extent: &mut Extent) {
+fn learn(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, extent: &mut Extent, seen_by: SeenBy) {
     if tcp.flags.contains(TcpFlags::SYN)
         && let Some(dst_shift) = dst.wscale
     {
@@ -177,7 +177,7 @@ fn learn(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, extent: &mut Extent) {
     src.seen = Seen::Yes;
     src.state = src.state.max(PeerState::SynSent);
     let allowed = extent.end.plus(extent.allowance(dst).max(1));
-    if src.seqhi == Seq(1) || src.seqhi.at_or_before(allowed) {
+    if seen_by == SeenBy::Bit || src.seqhi == Seq(1) || src.seqhi.at_or_before(allowed) {
         src.seqhi = allowed;
     }
     src.max_win = src.max_win.max(narrow(extent.win));
@@ -222,7 +222,7 @@ fn reset_fits(src: &Peer, dst: &Peer, tcp: &Tcp, extent: &Extent, ackskew: i32, 
 pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy) -> Fit {
     let mut extent = Extent::of(src, dst, tcp);
     if seen_by.unseen(src) {
-        learn(src, dst, tcp, &mut extent);
+        learn(src, dst, tcp, &mut extent, seen_by);
     }
     let (ack, said) = acknowledgment(dst, tcp);
     if extent.seq == extent.end {
@@ -231,7 +231,11 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
         extent.end = src.seqlo;
         extent.data_end = src.seqlo;
     }
-    let ackskew = dst.seqlo.since(ack);
+    // Nothing acknowledges numbers that are not known.
+    let (ack, ackskew) = match (seen_by, dst.seen, said) {
+        (SeenBy::Bit, Seen::No, Said::Yes) => (dst.seqlo, i32::MIN),
+        _ => (ack, dst.seqlo.since(ack)),
+    };
     let most = i64::from(MAX_ACK_WINDOW);
 
     let lowest = src.seqlo.minus(extent.allowance(dst));

@@ -5,8 +5,8 @@ use ruleset::{PeerState, Reason, Timeout};
 use super::Oracle;
 use super::hook::{Hook, Subject};
 use super::packet::{Packet, QuotedTransport, Transport};
-use super::reply::{self, Verdict};
-use super::state::State;
+use super::reply::{self, Reply, Verdict};
+use super::state::{Seen, State};
 use super::tcp::{self, Fit, SeenBy};
 
 /// The outcome, with the state as it would be.
@@ -105,7 +105,13 @@ impl Oracle {
         }
         src.forget_sequence();
         let is_reset = tcp.flags.contains(wire::TcpFlags::RST);
-        let reply = (!is_reset).then(|| self.handshake_reset(tcp));
+        // "send RST (seq=th_ack)", whether or not the segment acknowledges anything.
+        let reply = (!is_reset).then_some(Reply::Rst {
+            seq: tcp.ack,
+            ack: wire::Seq(0),
+            flags: wire::TcpFlags::RST,
+            ttl: 0,
+        });
         let verdict = Verdict::Drop { reason: Reason::StateMismatch, reply };
         Tracked::Refused { leaves: state, forgot: Forgot::Yes, verdict }
     }
@@ -114,6 +120,7 @@ impl Oracle {
     /// receiver may have sent.
     fn quoted(&self, mut state: State, hook: Hook, packet: &Packet) -> Tracked {
         let quoted = packet.icmp().and_then(|icmp| icmp.quoted.as_ref()).map(|quoted| quoted.transport);
+        let seen_by = self.seen_by();
         if let Some(QuotedTransport::Tcp { seq, .. }) = quoted
             && !state.options.sloppy
         {
@@ -121,7 +128,8 @@ impl Oracle {
             let (src, dst) = state.peers(hook.direction.reverse());
             let dws = if src.wscale.is_some() { dst.wscale.unwrap_or(0) } else { 0 };
             let lowest = src.seqlo.minus(u32::from(dst.max_win) << dws);
-            if !(seq.at_or_before(src.seqhi) && lowest.at_or_before(seq)) {
+            let unknown = seen_by == SeenBy::Bit && src.seen == Seen::No;
+            if unknown || !(seq.at_or_before(src.seqhi) && lowest.at_or_before(seq)) {
                 let verdict = Verdict::drop(Reason::StateMismatch);
                 return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
             }

@@ -1,0 +1,216 @@
+//! A whole firewall without NICs: shards, rules and a forwarding base, with every frame accounted for.
+
+use core::fmt::Write as _;
+
+use engine::{
+    Arrival, Created, Fate, Fib, Frame as _, Root, Shard, ShardConfig, Source, Tick, View, WorkerId,
+};
+use ruleset::{Invalid, Reason, Ruleset, StateView};
+
+use crate::rng::Rng;
+
+/// The most workers that may see a frame one after the other before it is decided.
+const HOPS_MAX: usize = 3;
+
+/// What went in and what came out, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Received from wires.
+    pub received: u64,
+    /// Sent by the host.
+    pub from_host: u64,
+    /// Sent onto wires.
+    pub transmitted: u64,
+    /// Handed to the host.
+    pub to_host: u64,
+    /// Kept until a neighbour is known.
+    pub held: u64,
+    /// Given to another worker.
+    pub handed_off: u64,
+    /// Taken from another worker.
+    pub taken_over: u64,
+    /// Ended by a drop.
+    pub dropped: u64,
+}
+
+/// Shards behind one another's hand-off, with what they share.
+#[derive(Debug)]
+pub struct Firewall {
+    shards: Vec<Shard>,
+    root: Option<Root>,
+    fib: Fib,
+    entropy: Rng,
+    ledger: Ledger,
+}
+
+impl Firewall {
+    /// A firewall of `workers` shards with room for `max_states` states each, and no rules.
+    pub fn new(fib: Fib, workers: u16, max_states: u32, mut entropy: Rng) -> Self {
+        let key = [entropy.next(), entropy.next()];
+        let interfaces = fib.interfaces().len();
+        let shard = |worker| {
+            Shard::new(ShardConfig { worker: WorkerId(worker), workers, max_states, interfaces, key })
+        };
+        let shards = (0..workers).map(shard).collect();
+        Self { shards, root: None, fib, entropy, ledger: Ledger::default() }
+    }
+
+    /// Commits a ruleset; states stay.
+    ///
+    /// # Errors
+    /// What is wrong with it; the old rules stay.
+    pub fn load(&mut self, rules: &Ruleset) -> Result<(), Invalid> {
+        self.root = Some(Root::compile(rules, self.fib.interfaces(), self.root.as_ref())?);
+        Ok(())
+    }
+
+    /// Replaces the forwarding base.
+    pub fn set_fib(&mut self, fib: Fib) {
+        self.fib = fib;
+    }
+
+    /// Interfaces, routes, neighbours.
+    pub const fn fib(&self) -> &Fib {
+        &self.fib
+    }
+
+    /// The shards, by worker.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Decides one frame that some worker receives, whichever the NIC happens to choose.
+    pub fn receive(&mut self, now: Tick, arrival: Arrival, frame: &mut Vec<u8>) -> Fate {
+        let worker = self.entropy.below(self.shards.len() as u64) as u16;
+        let mut fate = [Fate::Drop(Reason::NoRules)];
+        self.burst(now, WorkerId(worker), arrival, core::slice::from_mut(frame), &mut fate);
+        fate[0]
+    }
+
+    /// Decides a burst that arrives at one worker, hand-offs included: no fate is a hand-off.
+    ///
+    /// # Panics
+    /// If a frame is handed on for ever, or changed before it is handed on: a worker must not touch what is not its own.
+    pub fn burst(
+        &mut self,
+        now: Tick,
+        worker: WorkerId,
+        arrival: Arrival,
+        frames: &mut [Vec<u8>],
+        fates: &mut [Fate],
+    ) {
+        match arrival.source {
+            Source::Wire => self.ledger.received += frames.len() as u64,
+            Source::Host => self.ledger.from_host += frames.len() as u64,
+        }
+        let before: Vec<Vec<u8>> = if self.shards.len() > 1 { frames.to_vec() } else { Vec::new() };
+        self.process(now, worker, arrival, frames, fates);
+        for at in 0..fates.len() {
+            for hop in 0.. {
+                let Fate::HandOff(owner) = fates[at] else { break };
+                assert!(hop < HOPS_MAX, "a frame was handed on {hop} times");
+                assert_eq!(frames[at], before[at], "a frame was changed by a worker that does not own it");
+                self.ledger.handed_off += 1;
+                self.ledger.taken_over += 1;
+                self.process(now, owner, arrival, &mut frames[at..=at], &mut fates[at..=at]);
+            }
+            self.enter(fates[at]);
+        }
+    }
+
+    fn process(
+        &mut self,
+        now: Tick,
+        worker: WorkerId,
+        arrival: Arrival,
+        frames: &mut [Vec<u8>],
+        fates: &mut [Fate],
+    ) {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        self.shards[usize::from(worker.0)].process(&view, &mut self.entropy, arrival, frames, fates);
+    }
+
+    fn enter(&mut self, fate: Fate) {
+        let entry = match fate {
+            Fate::Transmit(_) => &mut self.ledger.transmitted,
+            Fate::Host(_) => &mut self.ledger.to_host,
+            Fate::Hold { .. } => &mut self.ledger.held,
+            Fate::Drop(_) => &mut self.ledger.dropped,
+            Fate::HandOff(_) => unreachable!("hand-offs were followed"),
+        };
+        *entry += 1;
+    }
+
+    /// What went in and out.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Packets dropped for a reason, by all workers.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.shards.iter().map(|shard| shard.counters().dropped(reason)).sum()
+    }
+
+    /// Checks that every frame has exactly one fate and that the shards' counters agree.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn check_conservation(&self) {
+        let sum = |count: &dyn Fn(&Shard) -> u64| -> u64 { self.shards.iter().map(count).sum() };
+        let drops = sum(&|shard| shard.counters().dropped_in_all());
+        let created =
+            sum(&|shard| Created::ALL.iter().map(|kind| shard.counters().created(*kind)).sum::<u64>());
+        let Ledger { received, from_host, transmitted, to_host, held, handed_off, taken_over, dropped } =
+            self.ledger;
+        assert_eq!(
+            received + from_host + created + taken_over,
+            transmitted + to_host + held + drops + handed_off,
+            "conservation: {:?}",
+            self.ledger
+        );
+        // A packet that is answered in place is one drop and one creation, and leaves as its answer.
+        assert_eq!(drops, dropped + created, "drop counters: {:?}", self.ledger);
+        assert_eq!(sum(&|shard| shard.counters().handed_off), handed_off, "hand-off counters");
+    }
+
+    /// Lets every shard look for expired states once around.
+    pub fn expire(&mut self, now: Tick) -> u64 {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        self.shards.iter_mut().map(|shard| shard.expire(&view, usize::MAX)).sum()
+    }
+
+    /// Every state, shard by shard.
+    pub fn states(&self, now: Tick) -> Vec<StateView> {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        let mut states = Vec::new();
+        for shard in &self.shards {
+            let mut cursor = 0;
+            while cursor != u32::MAX {
+                shard.dump(&view, &mut cursor, usize::MAX, &mut |state| states.push(state));
+            }
+        }
+        states
+    }
+
+    /// Every state as `pfctl -ss -vv` prints it, in an order that does not depend on shards; without ids.
+    pub fn dump(&self, now: Tick) -> String {
+        let mut states = self.states(now);
+        for state in &mut states {
+            state.id = 0;
+        }
+        let mut lines: Vec<String> = states.iter().map(|state| format!("{state:#}")).collect();
+        lines.sort_unstable();
+        lines.iter().fold(String::new(), |mut text, line| {
+            writeln!(text, "{line}").expect("a String takes everything");
+            text
+        })
+    }
+}
+
+/// The frame's Ethernet destination.
+///
+/// # Panics
+/// If it has none.
+pub fn link_destination(frame: &Vec<u8>) -> wire::Mac {
+    wire::ethernet::Header::at(frame.bytes(), 0).expect("an Ethernet header").dst()
+}
