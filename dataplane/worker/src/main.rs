@@ -44,7 +44,12 @@ fn main() -> ExitCode {
     let Options { config, socket, check, log } = Options::parse();
     let stderr = std::io::stderr;
     let coloured = stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(stderr).with_ansi(coloured).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_writer(stderr)
+        .with_ansi(coloured)
+        .with_target(false)
+        .init();
     match run(&config, &socket, check) {
         Ok(End::Clean) => ExitCode::SUCCESS,
         Ok(End::Unaccounted) => ExitCode::from(UNACCOUNTED),

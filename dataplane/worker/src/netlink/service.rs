@@ -55,6 +55,11 @@ pub struct Published {
 }
 
 impl Published {
+    /// What is seen before anything changes.
+    pub fn new(fib: Arc<Fib>) -> Self {
+        Self { latest: Mutex::new(fib), overruns: AtomicU64::new(0) }
+    }
+
     /// The newest forwarding base; workers have it very soon.
     pub fn fib(&self) -> Arc<Fib> {
         self.latest.lock().expect("no holder of this lock panics").clone()
@@ -108,7 +113,7 @@ impl Service {
         learn_all(&mut model, &mut requester)?;
         let epoch = 1;
         let fib = Arc::new(model.fib(epoch));
-        let published = Arc::new(Published { latest: Mutex::new(fib.clone()), overruns: AtomicU64::new(0) });
+        let published = Arc::new(Published::new(fib.clone()));
         let service = Self { model, requester, told, published, asked: HashMap::new(), epoch };
         Ok((service, fib))
     }

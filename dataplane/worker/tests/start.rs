@@ -1,0 +1,142 @@
+//! What is decided at the start: memory, CPUs, addresses, the claim on the socket, idling, who may connect.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dpdk::Memory;
+use wire::Mac;
+use worker::claim::{self, Claim};
+use worker::config::{Config, Hugepages, Idle};
+use worker::control::access::Access;
+use worker::idle::{Idler, Work};
+use worker::memory;
+use worker::ports::host_mac;
+
+#[test]
+fn hugepages_are_taken_if_there_are_enough() {
+    assert_eq!(memory::choose(Hugepages::Auto, 256, 256), Ok(Memory::Hugepages { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Auto, 256, 255), Ok(Memory::NoHuge { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Off, 256, 9999), Ok(Memory::NoHuge { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Require, 256, 9999), Ok(Memory::Hugepages { mib: 256 }));
+    let refused = memory::choose(Hugepages::Require, 257, 10).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "257 MiB of hugepages are required and 10 MiB are free; reserve more (sysctl vm.nr_hugepages=129), lower \
+         memory_mib, or write hugepages = \"auto\""
+    );
+}
+
+#[test]
+fn the_worker_has_a_cpu_of_its_own_if_there_are_two() {
+    assert_eq!(memory::cpus(None, &[0, 1, 2]), Ok((2, vec![0, 1])));
+    assert_eq!(memory::cpus(Some(&[1]), &[0, 1, 2]), Ok((1, vec![0, 2])));
+    assert_eq!(memory::cpus(None, &[5]), Ok((5, vec![5])));
+    let refused = memory::cpus(Some(&[7]), &[0, 1]).unwrap_err();
+    assert_eq!(refused.to_string(), "CPU 7 of `lcores` is not available; this process may use [0, 1]");
+}
+
+fn ports(lines: &str) -> Config {
+    let text = format!("[[port]]\nname = \"wan0\"\n{lines}");
+    Config::parse("t.toml".as_ref(), &text).unwrap()
+}
+
+#[test]
+fn buffers_have_room_for_what_a_driver_may_write() {
+    let frame_bytes = |lines| memory::pool(&ports(lines).ports).frame_bytes;
+    assert_eq!(frame_bytes("device = \"net_null0\""), 2048);
+    assert_eq!(frame_bytes("device = \"net_null0\"\nmtu = 9000"), 9022);
+    assert_eq!(frame_bytes("device = \"net_af_packet0,iface=e,framesz=4096\""), 4096);
+}
+
+#[test]
+fn the_pool_fills_every_ring_with_buffers_to_spare() {
+    for count in 1..=16 {
+        let port = ports("device = \"net_null0\"").ports.remove(0);
+        let pool = memory::pool(&vec![port; count]);
+        let rings = count as u32 * 2 * u32::from(memory::WIRE_DESCRIPTORS + memory::HOST_DESCRIPTORS);
+        assert!(pool.mbufs > rings + 1024, "{} mbufs for {count} ports", pool.mbufs);
+    }
+}
+
+#[test]
+fn a_host_interface_has_the_address_of_its_port_but_never_its_neighbours() {
+    let nic = Mac([0x3c, 0xfd, 0xfe, 1, 2, 3]);
+    let device = |text: &str| text.parse().unwrap();
+    assert_eq!(host_mac(&device("0000:01:00.0"), nic), nic);
+    assert_eq!(host_mac(&device("net_af_packet0,iface=e"), nic), nic);
+    for first in 0..=255 {
+        let port = Mac([first, 1, 2, 3, 4, 5]);
+        let host = host_mac(&device("net_tap0,iface=t"), port);
+        assert!(host != port && !host.is_group() && host.0[0] & 2 != 0, "{port:?} gave {host:?}");
+    }
+    assert_eq!(host_mac(&device("net_null0"), Mac([0; 6])), Mac([2, 0, 0, 0, 0, 0]));
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("worker-start-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+}
+
+#[test]
+fn a_socket_has_one_dataplane_and_the_next_one_after_it() {
+    let folder = scratch("claim");
+    let socket = folder.join("deep/dataplane.sock");
+    let first = Claim::take(&socket).unwrap();
+    let second = Claim::take(&socket).unwrap_err();
+    assert!(matches!(&second, claim::Error::Taken(path) if *path == socket), "{second}");
+    drop(first);
+    drop(Claim::take(&socket).unwrap());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_socket_that_cannot_be_made_is_explained() {
+    let error = Claim::take("/proc/nowhere/dataplane.sock".as_ref()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot make /proc/nowhere: ") && error.contains("--socket"), "{error}");
+}
+
+#[test]
+fn polling_never_sleeps() {
+    let mut idler = Idler::new(Idle::Poll);
+    assert!((0..10_000).all(|_| idler.after(Work::None).is_none()));
+}
+
+#[test]
+fn adaptive_idling_sleeps_longer_and_longer_and_wakes_at_once() {
+    let mut idler = Idler::new(Idle::Adaptive);
+    let sleeps = |idler: &mut Idler| -> Vec<Duration> {
+        std::iter::repeat_with(|| idler.after(Work::None)).take(400).flatten().collect()
+    };
+    let first = sleeps(&mut idler);
+    assert_eq!(first.len(), 400 - 256, "it spins first");
+    assert_eq!(first[0], Duration::from_micros(20));
+    assert!(first.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert_eq!(first.last(), Some(&Duration::from_micros(500)));
+    assert_eq!(idler.after(Work::Done), None);
+    assert_eq!(sleeps(&mut idler), first);
+}
+
+const GROUP: &str = "root:x:0:\nturnpike:x:990:alice,carol\nother:x:991:dave\n";
+const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\ncarol:x:1002:1002::/:/\n";
+
+#[test]
+fn root_the_own_user_and_the_group_may_connect_and_nobody_else() {
+    let access = Access::new(65_534, GROUP, PASSWD);
+    assert!(access.admits(0, 0), "root");
+    assert!(access.admits(65_534, 65_534), "its own user");
+    assert!(access.admits(1000, 1000) && access.admits(1002, 1002), "members");
+    assert!(access.admits(1001, 990), "by primary group");
+    assert!(!access.admits(1001, 1001), "bob");
+    assert!(!access.admits(1001, 991), "another group");
+    assert!(!access.admits(1003, 1003), "nobody known");
+}
+
+#[test]
+fn without_the_group_only_root_and_the_own_user_may() {
+    for (group, passwd) in [("", ""), ("turnpike\n", PASSWD), ("turnpike:x:many:alice", PASSWD)] {
+        let access = Access::new(500, group, passwd);
+        assert!(access.admits(0, 0) && access.admits(500, 1));
+        assert!(!access.admits(1000, 990), "{group}");
+    }
+}
