@@ -15,6 +15,14 @@ pub(crate) struct Spanned<T> {
     pub span: Span,
 }
 
+/// What a file says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Text {
+    pub statements: Vec<Statement>,
+    /// Where the keywords of rules stand.
+    pub places: Vec<Spanned<&'static str>>,
+}
+
 /// One statement.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
@@ -198,8 +206,6 @@ pub(crate) struct FilterOptions {
     pub af_to: Option<Af>,
     pub route: Option<(RouteKind, Redirect)>,
     pub more: Extras,
-    /// What the dataplane cannot do yet, with the place.
-    pub unsupported: Vec<Spanned<&'static str>>,
 }
 
 /// Parts of a rule that are parsed and printed whole but have no place in the dataplane's rules yet.
@@ -367,9 +373,9 @@ pub(crate) enum PoolKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RouteKind {
-    RouteTo,
-    ReplyTo,
-    DupTo,
+    Route,
+    Reply,
+    Dup,
 }
 
 /// `anchor …`.
@@ -390,7 +396,6 @@ pub(crate) struct AntispoofStatement {
     pub af: Option<Af>,
     pub label: Option<String>,
     pub routing_table: Option<u32>,
-    pub unsupported: Vec<Spanned<&'static str>>,
     pub span: Span,
 }
 

@@ -3,9 +3,8 @@
 use ruleset::{AddressPattern, Options, Rule, Table};
 use wire::Af;
 
-use crate::ast::{Extras, PoolKind, QueueStatement, RouteKind};
-use crate::diagnostic::Diagnostics;
-use crate::source::Span;
+use crate::ast::{Extras, PoolKind, QueueStatement, RouteKind, Spanned};
+use crate::source::{SourceMap, Span};
 
 /// A ruleset as it was written, expanded.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +17,11 @@ pub struct Config {
     pub(crate) entries: Vec<Entry>,
     /// Rules of `load anchor`, by the anchor's path.
     pub(crate) loaded: Vec<(String, Vec<Entry>)>,
-    /// What the dataplane cannot do yet, each with its place.
-    pub(crate) unsupported: Diagnostics,
+    /// Statements that the dataplane does not know yet.
+    pub(crate) unsupported: Vec<Spanned<&'static str>>,
+    /// Where the keywords of rules stand.
+    pub(crate) places: Vec<Spanned<&'static str>>,
+    pub(crate) sources: SourceMap,
 }
 
 /// A place in the order of evaluation.

@@ -22,6 +22,8 @@ pub(crate) enum Form {
     Placed,
     /// `file:line: text`, said by pfctl after another error; nothing new for a reader who sees the place.
     Consequence,
+    /// Nothing: pfctl does not report a syntax error right behind another one.
+    Quiet,
     /// The bare text.
     Bare,
     /// `pfctl: text`.
@@ -135,6 +137,8 @@ fn excerpt(text: &str, span: Span) -> (&str, usize, std::ops::Range<usize>) {
     let end = floor((span.end as usize).clamp(start, text.len()));
     let first = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let last = text[end..].find('\n').map_or(text.len(), |at| end + at);
+    // The end of a line is marked at its end, not on the line behind it.
+    let end = if text[start..end] == *"\n" { start } else { end };
     let number = text[..first].bytes().filter(|byte| *byte == b'\n').count() + 1;
     (&text[first..last], number, start - first..end - first)
 }
@@ -149,6 +153,7 @@ impl fmt::Display for Diagnostics {
                     let name = &self.sources.file(finding.file).name;
                     writeln!(f, "{name}:{}: {warning}{}", finding.line, finding.text)?;
                 }
+                Form::Quiet => {}
                 Form::Bare => writeln!(f, "{}", finding.text)?,
                 Form::Program => writeln!(f, "pfctl: {}", finding.text)?,
             }

@@ -20,9 +20,11 @@ mod interfaces;
 mod lex;
 mod lower;
 mod names;
+mod nearest;
 mod parse;
 mod print;
 mod source;
+mod unsupported;
 
 use ruleset::Ruleset;
 
@@ -43,8 +45,8 @@ pub fn read(
     text: &str,
     definitions: &[(String, String)],
 ) -> (Config, Diagnostics) {
-    let (statements, findings) = parse::parse(host, name, text, definitions, Diagnostics::default(), 0);
-    expand::expand(host, &statements, findings, definitions)
+    let (text, findings) = parse::parse(host, name, text, definitions, Diagnostics::default(), 0);
+    expand::expand(host, text, findings, definitions)
 }
 
 /// Compiles a ruleset that stands by itself: no includes, no files, no names but `localhost`.

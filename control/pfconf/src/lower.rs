@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use ruleset::{AddressPattern, Ruleset, Table};
+use ruleset::{AddressPattern, Invalid, Ruleset, StateMode, Table};
 
-use crate::config::{Config, Entry};
+use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
+use crate::config::{Config, Entry, FullRule};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::source::Span;
-use crate::{hash, print};
+use crate::{hash, print, unsupported};
 
 impl Config {
     /// The ruleset that the dataplane enforces.
@@ -15,48 +16,147 @@ impl Config {
     /// # Errors
     /// Every keyword that the dataplane does not know yet, with its place.
     pub fn lower(&self) -> Result<Ruleset, Diagnostics> {
-        if self.unsupported.has_errors() {
-            return Err(self.unsupported.clone());
+        let refused = self.refused();
+        if refused.has_errors() {
+            return Err(refused);
         }
         let mut ruleset =
             Ruleset { options: self.options.clone(), tables: self.tables.clone(), rules: Vec::new() };
         let mut occurrences: HashMap<String, u32> = HashMap::new();
         for entry in &self.entries {
-            // Anchors are refused above.
+            // Anchors have been refused.
             let Entry::Rule(full) = entry else { continue };
             let text = print::print_rule(&full.rule);
-            let mut rule = full.rule.clone();
             let occurrence = occurrences.entry(text.clone()).or_default();
-            rule.identity = hash::rule_identity("", &text, *occurrence);
+            let identity = hash::rule_identity("", &text, *occurrence);
             *occurrence += 1;
-            ruleset.rules.push(rule);
+            ruleset.rules.push(ruleset::Rule { identity, ..full.rule.clone() });
         }
         define_tables(&mut ruleset);
         ruleset.validate().map_err(|invalid| self.invalid(&invalid))?;
         Ok(ruleset)
     }
 
-    fn invalid(&self, invalid: &ruleset::Invalid) -> Diagnostics {
-        let place = invalid.rule.and_then(|number| match self.entries.get(number) {
+    /// What the dataplane does not know, in the order of the file.
+    fn refused(&self) -> Diagnostics {
+        let mut refused: Vec<(&'static str, Span)> =
+            self.unsupported.iter().map(|used| (used.value, used.span)).collect();
+        for entry in &self.entries {
+            match entry {
+                Entry::Rule(full) => {
+                    refused.extend(
+                        beyond(full).into_iter().map(|keyword| (keyword, self.place(keyword, full.span))),
+                    );
+                }
+                Entry::Anchor(anchor) => refused.push(("anchor", anchor.gate.span)),
+            }
+            if refused.len() > Diagnostics::MOST {
+                break;
+            }
+        }
+        refused.sort_by_key(|(keyword, span)| (span.file, span.start, *keyword));
+        refused.dedup();
+        let mut findings = Diagnostics { sources: self.sources.clone(), list: Vec::new() };
+        for (keyword, span) in refused {
+            let why = unsupported::reason(keyword);
+            findings.push(self.finding(span, format!("{keyword} is not supported yet: {why}")));
+        }
+        findings
+    }
+
+    /// Where a keyword stands in a statement, else the statement.
+    fn place(&self, keyword: &str, within: Span) -> Span {
+        let inside =
+            |span: Span| span.file == within.file && within.start <= span.start && span.end <= within.end;
+        let known = self.places.iter().find(|place| place.value == keyword && inside(place.span));
+        known.map_or(within, |place| place.span)
+    }
+
+    fn invalid(&self, invalid: &Invalid) -> Diagnostics {
+        let span = invalid.rule.and_then(|number| match self.entries.get(number) {
             Some(Entry::Rule(full)) => Some(full.span),
             _ => None,
         });
-        let span = place.unwrap_or_default();
-        let line = self.unsupported.sources.line(span);
-        let mut findings = Diagnostics { sources: self.unsupported.sources.clone(), list: Vec::new() };
-        findings.push(Diagnostic {
+        let mut findings = Diagnostics { sources: self.sources.clone(), list: Vec::new() };
+        findings.push(self.finding(span.unwrap_or_default(), invalid.what.clone()));
+        findings
+    }
+
+    fn finding(&self, span: Span, text: String) -> Diagnostic {
+        Diagnostic {
             severity: Severity::Error,
-            text: invalid.what.clone(),
+            text,
             file: span.file,
-            line,
-            span: if place.is_some() { span } else { Span::default() },
+            line: self.sources.line(span),
+            span,
             label: String::new(),
             hint: None,
             form: Form::Placed,
             order: 0,
-        });
-        findings
+        }
     }
+}
+
+/// Keywords of a rule that [`ruleset::Rule`] has no place for, or that the dataplane does not obey. Every part is named
+/// here, so that a new one cannot be forgotten.
+fn beyond(full: &FullRule) -> Vec<&'static str> {
+    let FullRule { rule, extras, nat, rdr, af_to, route, span: _ } = full;
+    let Extras {
+        os,
+        from_route,
+        to_route,
+        domain,
+        received_on,
+        user,
+        group,
+        tos,
+        prio,
+        packet_rate,
+        set: SetActions { prio: set_prio, queue, tos: set_tos, delay },
+        probability,
+        source: SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload },
+        scrub,
+        once,
+        routing_table,
+        divert,
+    } = extras;
+    let used = [
+        (rule.log.user, "log (user)"),
+        (rule.state == StateMode::Modulate, "modulate state"),
+        (rule.state == StateMode::Synproxy, "synproxy state"),
+        (rule.state_options.pflow, "pflow"),
+        (os.is_some(), "os"),
+        (from_route.is_some() || to_route.is_some(), "route"),
+        (domain.is_some(), "on rdomain"),
+        (received_on.is_some(), "received-on"),
+        (user.is_some(), "user"),
+        (group.is_some(), "group"),
+        (tos.is_some(), "tos"),
+        (prio.is_some(), "prio"),
+        (packet_rate.is_some(), "max-pkt-rate"),
+        (set_prio.is_some(), "set prio"),
+        (queue.is_some(), "set queue"),
+        (set_tos.is_some(), "set tos"),
+        (delay.is_some(), "set delay"),
+        (probability.is_some(), "probability"),
+        (track.is_some(), "source-track"),
+        (*max_states > 0, "max-src-states"),
+        (*max_nodes > 0, "max-src-nodes"),
+        (*max_conn > 0, "max-src-conn"),
+        (max_conn_rate.is_some(), "max-src-conn-rate"),
+        (overload.is_some(), "overload"),
+        (*scrub != Scrub::default(), "scrub"),
+        (*once, "once"),
+        (routing_table.is_some(), "rtable"),
+        (divert.is_some(), "divert"),
+        (af_to.is_some(), "af-to"),
+        (nat.is_some() && af_to.is_none(), "nat-to"),
+        (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        (matches!(route, Some((RouteKind::Route, _))), "route-to"),
+        (matches!(route, Some((RouteKind::Reply, _))), "reply-to"),
+        (matches!(route, Some((RouteKind::Dup, _))), "dup-to"),
+    ];
+    used.into_iter().filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
 }
 
 /// As in pf, a rule may name a table that nobody has defined: it exists from then on, and is empty.

@@ -35,7 +35,8 @@ pub(super) fn network(text: &str) -> Option<(IpNet, Option<&str>)> {
         return Some((net.trunc(), None));
     }
     let (address, scope) = match address.split_once('%') {
-        Some((address, scope)) => (address, Some(scope)),
+        Some((address, scope)) if (1..=15).contains(&scope.len()) => (address, Some(scope)),
+        Some(_) => return None,
         None => (address, None),
     };
     let address: Ipv6Addr = address.parse().ok()?;

@@ -1,13 +1,12 @@
 //! Anchors: rules within rules.
 
 use super::{Expander, Place};
-use crate::ast::{AnchorStatement, Spanned};
+use crate::ast::AnchorStatement;
 use crate::config::Entry;
 use crate::parse::{self, Parsed};
 
 impl Expander<'_> {
     pub(super) fn anchor(&mut self, statement: &AnchorStatement, entries: &mut Vec<Entry>) -> Parsed<()> {
-        self.unsupported(&[Spanned { value: "anchor", span: statement.rule.span }]);
         let here = self.place;
         let body = statement.body.as_ref().map(|body| self.statements(body));
         self.place = here;
@@ -24,7 +23,7 @@ impl Expander<'_> {
 
     pub(super) fn load_anchor(&mut self, anchor: &str, file: &str) -> Parsed<()> {
         let span = self.place.span;
-        self.unsupported(&[Spanned { value: "load anchor", span }]);
+        self.unsupported("load anchor");
         if self.files.iter().any(|open| open == file) {
             return Err(self.fail(span, format!("anchor file {file} loads itself"), None));
         }
@@ -38,10 +37,10 @@ impl Expander<'_> {
         self.files.push(file.to_owned());
         let here: Place = self.place;
         let findings = std::mem::take(&mut self.findings);
-        let (statements, findings) =
-            parse::parse(self.host, file, &text, self.definitions, findings, here.order);
+        let (text, findings) = parse::parse(self.host, file, &text, self.definitions, findings, here.order);
         self.findings = findings;
-        let entries = self.statements(&statements);
+        self.config.places.extend(text.places);
+        let entries = self.statements(&text.statements);
         self.place = here;
         self.files.pop();
         self.config.loaded.push((anchor.to_owned(), entries));

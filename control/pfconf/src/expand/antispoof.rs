@@ -15,7 +15,6 @@ impl Expander<'_> {
         statement: &AntispoofStatement,
         entries: &mut Vec<Entry>,
     ) -> Parsed<()> {
-        self.unsupported(&statement.unsupported);
         for interface in &statement.interfaces {
             let InterfaceName::Name(name) = &interface.item.name else {
                 return Err(self.fail(interface.item.span, "antispoof needs an interface", None));

@@ -100,13 +100,14 @@ impl Expander<'_> {
         };
         let mut nodes = self.lookup(name, span)?;
         if nodes.is_empty() {
-            self.report(
-                Form::Bare,
-                span,
-                format!("no IP address found for {text}"),
-                "neither an address nor a known interface or name",
-                Some("an interface that does not exist yet can be written in parentheses: (em0)"),
-            );
+            let interface = name.split([':', '/']).next().unwrap_or_default();
+            let label = match self.host.interfaces().knows(interface) {
+                true => "the interface has no such address now",
+                false => "neither an address nor a known interface or name",
+            };
+            let hint = "in parentheses, an interface's addresses are looked up for each packet: (em0)";
+            let text = format!("no IP address found for {text}");
+            self.report(Form::Bare, span, text, label, Some(hint));
             self.report(Form::Consequence, span, "could not parse host specification".into(), "", None);
             return Err(crate::parse::Abort);
         }

@@ -16,11 +16,12 @@ mod table;
 
 use ruleset::{BlockPolicy, SourceLine, StatePolicy};
 
-use crate::ast::{Spanned, StateOption, Statement, StatementKind};
+use crate::ast::{Spanned, StateOption, Statement, StatementKind, Text};
 use crate::config::{Config, Entry};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::host::Host;
 use crate::parse::{Abort, Parsed};
+use crate::print;
 use crate::source::Span;
 
 /// The most rules that lists may expand to in one ruleset.
@@ -29,7 +30,7 @@ const RULES: usize = ruleset::bounds::RULES;
 /// Expands every statement.
 pub(crate) fn expand(
     host: &dyn Host,
-    statements: &[Statement],
+    text: Text,
     findings: Diagnostics,
     definitions: &[(String, String)],
 ) -> (Config, Diagnostics) {
@@ -45,13 +46,13 @@ pub(crate) fn expand(
         made: 0,
         files: Vec::new(),
     };
-    let entries = expander.statements(statements);
+    expander.config.places = text.places;
+    let entries = expander.statements(&text.statements);
     expander.config.entries = entries;
     expander.check_queues();
     expander.finish();
     let mut config = expander.config;
-    config.unsupported.sources = expander.findings.sources.clone();
-    config.unsupported.sort();
+    config.sources = expander.findings.sources.clone();
     expander.findings.sort();
     (config, expander.findings)
 }
@@ -93,7 +94,7 @@ impl Expander<'_> {
     fn statement(&mut self, statement: &Statement, entries: &mut Vec<Entry>) -> Parsed<()> {
         match &statement.kind {
             StatementKind::Macro { name, text } => {
-                self.config.echo.push(format!("{name} = \"{text}\""));
+                self.config.echo.push(format!("{} = {}", print::word(name), print::quoted(text)));
                 Ok(())
             }
             StatementKind::Set(options) => options.iter().try_for_each(|option| self.option(option)),
@@ -134,14 +135,9 @@ impl Expander<'_> {
         Abort
     }
 
-    /// Notes what lowering has to refuse.
-    fn unsupported(&mut self, uses: &[Spanned<&'static str>]) {
-        for used in uses {
-            let text = format!("{} is not supported yet", used.value);
-            let label = "the dataplane does not know this keyword";
-            let finding = self.finding(Form::Placed, used.span, text, label, None);
-            self.config.unsupported.push(finding);
-        }
+    /// Notes that lowering has to refuse this statement.
+    fn unsupported(&mut self, keyword: &'static str) {
+        self.config.unsupported.push(Spanned { value: keyword, span: self.place.span });
     }
 
     fn source_line(&self) -> SourceLine {

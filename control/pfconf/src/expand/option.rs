@@ -3,8 +3,9 @@
 use ruleset::{BlockPolicy, InterfacePattern, StatePolicy};
 
 use super::Expander;
-use crate::ast::{InterfaceName, SetOption, Spanned, Syncookies};
+use crate::ast::{InterfaceName, SetOption, Syncookies};
 use crate::parse::Parsed;
+use crate::print;
 
 impl Expander<'_> {
     pub(super) fn option(&mut self, option: &SetOption) -> Parsed<()> {
@@ -64,7 +65,7 @@ impl Expander<'_> {
                 "set reassemble"
             }
             SetOption::LogInterface(name) => {
-                self.echo(format!("set loginterface {}", name.as_deref().unwrap_or("none")));
+                self.echo(format!("set loginterface {}", name.as_deref().map_or("none".into(), print::word)));
                 if name.is_none() {
                     return;
                 }
@@ -79,7 +80,7 @@ impl Expander<'_> {
                 "set debug"
             }
             SetOption::Fingerprints(file) => {
-                self.echo(format!("set fingerprints \"{file}\""));
+                self.echo(format!("set fingerprints {}", print::quoted(file)));
                 "set fingerprints"
             }
             SetOption::Syncookies(mode) => {
@@ -91,8 +92,7 @@ impl Expander<'_> {
             }
             _ => return,
         };
-        let span = self.place.span;
-        self.unsupported(&[Spanned { value: keyword, span }]);
+        self.unsupported(keyword);
     }
 
     fn echo(&mut self, line: String) {

@@ -114,6 +114,7 @@ impl Expander<'_> {
     /// `binat-to` leads both ways, so that both sides must be of one size.
     pub(super) fn check_binat(&mut self, job: &Job<'_>, full: &mut FullRule) {
         let span = job.statement.span;
+        let directed = full.rule.direction.replace(Direction::Out).is_some();
         let source = &full.rule.from.address.pattern;
         match source {
             AddressPattern::Table(name) => {
@@ -143,7 +144,7 @@ impl Expander<'_> {
         if matches!(nat.address, AddressPattern::Table(_)) {
             self.complain(span, "tables cannot be used as the redirect address of a binat-to rule", None);
         }
-        if full.rule.direction.replace(Direction::Out).is_some() {
+        if directed {
             self.complain(span, "binat-to cannot be specified with a direction", None);
         }
     }

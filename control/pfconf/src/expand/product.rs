@@ -162,10 +162,13 @@ impl Expander<'_> {
     ) -> Parsed<Option<String>> {
         let most = ruleset::bounds::NAME_BYTES;
         let name = label::expand(text, rule, number);
-        match name.as_ref().is_some_and(|name| name.len() > most) {
-            true => Err(self.fail(self.place.span, format!("{what} too long (max {most} chars)"), None)),
-            false => Ok(name),
+        if name.as_ref().is_some_and(|name| name.len() > most) {
+            return Err(self.fail(self.place.span, format!("{what} too long (max {most} chars)"), None));
         }
+        if name.as_ref().is_some_and(|name| name.ends_with('\\')) {
+            return Err(self.fail(self.place.span, format!("{what} ends in a backslash"), None));
+        }
+        Ok(name)
     }
 
     fn check_masks(&mut self, job: &Job<'_>, choice: &Choice<'_>, rule: &Rule) {
@@ -272,7 +275,12 @@ fn fill(full: &mut FullRule, choice: &Choice<'_>, af: Option<Af>, scope: Option<
 }
 
 fn endpoint(node: &Node, port: PortMatch) -> Endpoint {
-    Endpoint { address: AddressMatch { negated: node.negated, pattern: node.pattern.clone() }, port }
+    let pattern = match &node.pattern {
+        // 0/0 says no more than the family.
+        AddressPattern::Net(net) if net.prefix_len() == 0 && !node.negated => AddressPattern::Any,
+        pattern => pattern.clone(),
+    };
+    Endpoint { address: AddressMatch { negated: node.negated, pattern }, port }
 }
 
 /// Rules and anchors, with those in braces.

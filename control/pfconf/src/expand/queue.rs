@@ -1,14 +1,14 @@
 //! Queues: read, checked and printed; nothing schedules by them yet.
 
 use super::Expander;
-use crate::ast::{QueueStatement, Spanned};
+use crate::ast::QueueStatement;
 use crate::diagnostic::Form;
 use crate::parse::Parsed;
 
 impl Expander<'_> {
     pub(super) fn queue(&mut self, queue: &QueueStatement) -> Parsed<()> {
         let span = self.place.span;
-        self.unsupported(&[Spanned { value: "queue", span }]);
+        self.unsupported("queue");
         if queue.parent.is_none() && queue.interfaces.is_empty() {
             return Err(self.fail(span, "root queue without interface", Some("add: on interface")));
         }

@@ -40,7 +40,6 @@ impl Expander<'_> {
 
     pub(super) fn job<'a>(&mut self, statement: &'a RuleStatement) -> Parsed<Job<'a>> {
         let options = &statement.options;
-        self.unsupported(&options.unsupported);
         let sources = self.hosts(&statement.from.hosts)?;
         let destinations = self.hosts(&statement.to.hosts)?;
         let nat = self.target(options.nat.as_ref())?;

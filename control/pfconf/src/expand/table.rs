@@ -33,7 +33,7 @@ impl Expander<'_> {
                 }
                 TableContents::File(file) => {
                     entries.extend(self.table_file(&file.value, file.span)?);
-                    shown += &format!(" file \"{}\"", file.value);
+                    shown += &format!(" file {}", print::quoted(&file.value));
                 }
             }
         }

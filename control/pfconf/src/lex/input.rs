@@ -34,7 +34,11 @@ impl Input {
     /// Where reading is, as an empty span; in a macro's text, the place where it is used.
     pub fn place(&self) -> Span {
         match self.origin {
-            Origin::File(file) => Span { file, start: self.at as u32, end: self.at as u32 },
+            Origin::File(file) => {
+                // The newline that ends the last line may not be in the file.
+                let at = self.at.min(self.text.len() - 1) as u32;
+                Span { file, start: at, end: at }
+            }
             Origin::Macro(place) => place,
         }
     }

@@ -23,6 +23,10 @@ pub(super) fn find(word: &str) -> Option<&'static str> {
     KEYWORDS.binary_search(&word).ok().map(|at| KEYWORDS[at])
 }
 
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().copied()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

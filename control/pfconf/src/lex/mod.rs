@@ -15,6 +15,8 @@ use input::Input;
 
 /// The longest word or quoted text, in bytes.
 const WORD_BYTES: usize = 8094;
+/// How many files may be included.
+const INCLUDES: usize = 1000;
 /// How deep `include` may nest.
 const INCLUDE_DEPTH: usize = 16;
 
@@ -35,6 +37,8 @@ pub(crate) enum Kind {
     Symbol(&'static str),
     /// What no statement can contain.
     Invalid,
+    /// What was wrong in itself; it has been reported.
+    Reported,
 }
 
 /// A token and its place.
@@ -51,6 +55,7 @@ pub(crate) struct Lexer<'a> {
     pub findings: Diagnostics,
     inputs: Vec<Input>,
     macros: HashMap<String, MacroText>,
+    included: usize,
     peeked: Option<Token>,
     last: Token,
     /// Statements begun so far.
@@ -81,6 +86,7 @@ impl<'a> Lexer<'a> {
             inputs: vec![Input::file(file, text)],
             findings,
             macros,
+            included: 0,
             peeked: None,
             last: Token { kind: Kind::Newline, span: Span { file, ..Span::default() }, line: 1 },
             order: 0,
@@ -124,6 +130,10 @@ impl<'a> Lexer<'a> {
     pub fn include(&mut self, path: &str) -> Result<(), String> {
         if self.inputs.len() > INCLUDE_DEPTH {
             return Err(format!("include nests deeper than {INCLUDE_DEPTH} files"));
+        }
+        self.included += 1;
+        if self.included > INCLUDES {
+            return Err(format!("a ruleset includes at most {INCLUDES} files"));
         }
         let text = self.host.read(path).map_err(|error| error.to_string())?;
         let file = self.findings.sources.add(path, text.clone());
@@ -266,7 +276,7 @@ impl<'a> Lexer<'a> {
                 break;
             }
         }
-        Kind::Invalid
+        Kind::Reported
     }
 
     fn quoted(&mut self, quote: u8, start: Span) -> Kind {
@@ -277,7 +287,7 @@ impl<'a> Lexer<'a> {
                 let hint = "close the quote that begins here".to_owned();
                 let what = "reached end of file while parsing quoted string".to_owned();
                 self.report_on(line, Form::Placed, start, what, String::new(), Some(hint));
-                return Kind::Invalid;
+                return Kind::Reported;
             };
             self.input().advance_raw();
             match byte {
@@ -355,7 +365,8 @@ fn ends_number(byte: u8) -> bool {
     byte.is_ascii_whitespace() || b"),/}=".contains(&byte)
 }
 
-fn in_word(byte: u8) -> bool {
+/// True if a byte may stand within a word.
+pub(crate) fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || (byte.is_ascii_punctuation() && !b"(){}<>!=/#,".contains(&byte))
 }
 
@@ -365,6 +376,11 @@ fn symbol(byte: u8) -> Kind {
         Some(symbol) => Kind::Symbol(symbol),
         None => Kind::Invalid,
     }
+}
+
+/// Every keyword.
+pub(crate) fn keywords() -> impl Iterator<Item = &'static str> {
+    keyword::all()
 }
 
 /// The keyword of this spelling, as tokens carry it.

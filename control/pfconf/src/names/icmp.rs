@@ -59,6 +59,11 @@ pub(crate) fn type_number(name: &str, af: Af) -> Option<u8> {
     types(af).iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
+/// Every name of a type.
+pub(crate) fn type_names(af: Af) -> impl Iterator<Item = &'static str> {
+    types(af).iter().map(|(name, _)| *name)
+}
+
 /// The name of a type, if it has one.
 pub(crate) fn type_name(kind: u8, af: Af) -> Option<&'static str> {
     types(af).iter().find(|(_, number)| *number == kind).map(|(name, _)| *name)

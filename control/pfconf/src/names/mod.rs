@@ -7,7 +7,7 @@ mod services;
 mod tos;
 
 pub(crate) use accounts::{group_number, user_number};
-pub(crate) use icmp::{code_name, code_number, type_name, type_number};
-pub(crate) use protocols::{protocol_name, protocol_number};
-pub(crate) use services::{c_number, service_port};
+pub(crate) use icmp::{code_name, code_number, type_name, type_names, type_number};
+pub(crate) use protocols::{protocol_name, protocol_names, protocol_number};
+pub(crate) use services::{c_number, service_names, service_port};
 pub(crate) use tos::tos_value;

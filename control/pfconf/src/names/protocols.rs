@@ -33,6 +33,11 @@ pub(crate) fn protocol_number(name: &str) -> Option<Proto> {
     PROTOCOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, number)| Proto(*number))
 }
 
+/// Every name.
+pub(crate) fn protocol_names() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.iter().map(|(name, _)| *name)
+}
+
 /// The protocol's name, if it has one.
 pub(crate) fn protocol_name(proto: Proto) -> Option<&'static str> {
     PROTOCOLS.iter().find(|(_, number)| *number == proto.0).map(|(name, _)| *name)

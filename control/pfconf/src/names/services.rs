@@ -53,6 +53,11 @@ pub(crate) fn service_port(word: &str) -> Result<u16, String> {
     }
 }
 
+/// Every name.
+pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
+    SERVICES.iter().map(|(name, _)| *name)
+}
+
 /// A number as C writes it: `0x` for hexadecimal, a leading 0 for octal.
 pub(crate) fn c_number(word: &str) -> Option<u64> {
     match word.as_bytes() {

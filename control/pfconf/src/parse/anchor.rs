@@ -4,7 +4,7 @@ use ruleset::LogOptions;
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    AnchorStatement, AntispoofInterface, AntispoofStatement, RuleAction, Spanned, Statement, StatementKind,
+    AnchorStatement, AntispoofInterface, AntispoofStatement, RuleAction, Statement, StatementKind,
 };
 use crate::lex::Kind;
 
@@ -23,12 +23,19 @@ impl Parser<'_> {
             true => Some(self.anchor_body()?),
             false => None,
         };
+        if !matches!(self.lexer.peek().kind, Kind::Newline | Kind::End) {
+            return Err(self.syntax("an option of the anchor, '{' or the end of the line"));
+        }
         if rule.options.state.is_some() {
             let text = "cannot specify state handling on anchors";
             return Err(self.fail(rule.span, text, Some("give the rules in the anchor their own")));
         }
         if name.is_none() && body.is_none() {
-            return Err(self.fail(rule.span, "anchor without a name needs rules in braces", None));
+            return Err(self.fail(
+                rule.span,
+                "anchors without explicit names must specify inline rules",
+                None,
+            ));
         }
         Ok(StatementKind::Anchor(Box::new(AnchorStatement { name, rule, body })))
     }
@@ -97,7 +104,6 @@ impl Parser<'_> {
         let af = self.family();
         let mut label = None;
         let mut routing_table = None;
-        let mut unsupported = Vec::new();
         loop {
             let span = self.lexer.peek().span;
             if self.accept_keyword("label") {
@@ -105,8 +111,9 @@ impl Parser<'_> {
                     return Err(self.fail(span, "label cannot be redefined", None));
                 }
                 label = Some(self.text("a label")?.value);
-            } else if self.accept_keyword("rtable") {
-                unsupported.push(Spanned { value: "rtable", span });
+            } else if self.at_keyword("rtable") {
+                self.mark("rtable");
+                self.take();
                 routing_table = Some(self.routing_table()?);
             } else {
                 break;
@@ -120,7 +127,6 @@ impl Parser<'_> {
             af,
             label,
             routing_table,
-            unsupported,
             span,
         })))
     }

@@ -7,6 +7,7 @@ use super::{Parsed, Parser};
 use crate::ast::{EndpointSpec, HostItem, HostSpec};
 use crate::lex::Kind;
 use crate::names;
+use crate::nearest;
 use crate::source::Span;
 
 const HOST: &str = "an address, a network, an interface, a <table> or any";
@@ -14,7 +15,7 @@ const PORT: &str = "a port or a service";
 
 impl Parser<'_> {
     /// `all`, or `from …` and `to …`.
-    pub(super) fn from_to(&mut self) -> Parsed<(EndpointSpec, Vec<String>, EndpointSpec)> {
+    pub(super) fn endpoints(&mut self) -> Parsed<(EndpointSpec, Vec<String>, EndpointSpec)> {
         let mut os = Vec::new();
         if self.accept_keyword("all") {
             return Ok((EndpointSpec::default(), os, EndpointSpec::default()));
@@ -23,7 +24,9 @@ impl Parser<'_> {
             true => self.endpoint()?,
             false => EndpointSpec::default(),
         };
-        if self.accept_keyword("os") {
+        if self.at_keyword("os") {
+            self.mark("os");
+            self.take();
             self.items(&mut |parser| {
                 os.push(parser.text("the name of an operating system")?.value);
                 Ok(())
@@ -81,6 +84,7 @@ impl Parser<'_> {
                 Ok(HostSpec::UrpfFailed)
             }
             Kind::Keyword("route") => {
+                self.mark("route");
                 self.take();
                 let label = self.text("the label of a route")?;
                 if label.value.len() > 31 {
@@ -220,9 +224,11 @@ impl Parser<'_> {
     }
 
     pub(super) fn service(&mut self, word: &str, span: Span) -> Parsed<Port> {
-        names::service_port(word)
-            .map(Port)
-            .map_err(|text| self.fail(span, text, Some("a number from 0 to 65535, or a name such as https")))
+        names::service_port(word).map(Port).map_err(|text| {
+            let otherwise = Some("a number from 0 to 65535, or a name such as https");
+            let hint = nearest::hint(word, names::service_names(), otherwise);
+            self.fail(span, text, hint.as_deref())
+        })
     }
 }
 

@@ -7,33 +7,10 @@ use super::{Parsed, Parser};
 use crate::ast::{Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned};
 use crate::lex::Kind;
 use crate::names;
+use crate::nearest;
 
 /// Names of labels and tags hold this many bytes.
 const NAME_BYTES: usize = ruleset::bounds::NAME_BYTES;
-
-/// Keywords whose statements are read and printed, but which the dataplane does not know yet.
-const UNSUPPORTED: &[&str] = &[
-    "user",
-    "group",
-    "tos",
-    "prio",
-    "max-pkt-rate",
-    "set",
-    "probability",
-    "scrub",
-    "once",
-    "rtable",
-    "divert-to",
-    "divert-reply",
-    "divert-packet",
-    "nat-to",
-    "rdr-to",
-    "binat-to",
-    "af-to",
-    "route-to",
-    "reply-to",
-    "dup-to",
-];
 
 impl Parser<'_> {
     pub(super) fn filter_options(&mut self, options: &mut FilterOptions) -> Parsed<()> {
@@ -43,10 +20,13 @@ impl Parser<'_> {
                 continue;
             }
             let Kind::Keyword(word) = self.lexer.peek().kind else { return Ok(()) };
-            let span = self.lexer.peek().span;
-            if UNSUPPORTED.contains(&word) {
-                options.unsupported.push(Spanned { value: word, span });
-            }
+            self.mark(match word {
+                "divert-to" | "divert-reply" | "divert-packet" => "divert",
+                "binat-to" => "nat-to",
+                "modulate" => "modulate state",
+                "synproxy" => "synproxy state",
+                _ => word,
+            });
             match word {
                 "tagged" | "received-on" => self.negatable(options, false)?,
                 "keep" | "no" | "modulate" | "synproxy" => self.state(options)?,
@@ -116,15 +96,14 @@ impl Parser<'_> {
 
     /// `[!] tagged name`, `[!] received-on interface`.
     fn negatable(&mut self, options: &mut FilterOptions, negated: bool) -> Parsed<()> {
-        let span = self.lexer.peek().span;
         if self.accept_keyword("tagged") {
             let name = self.text("the name of a tag")?;
             self.check_name("tag", &name)?;
             options.tagged = Some((negated, name.value));
             return Ok(());
         }
+        self.mark("received-on");
         self.keyword("received-on")?;
-        options.unsupported.push(Spanned { value: "received-on", span });
         let interface = self.interface()?;
         let name = match interface.name {
             InterfaceName::Any => "any".to_owned(),
@@ -217,7 +196,10 @@ impl Parser<'_> {
         let word = self.number_or_text("an ICMP type, such as echoreq")?;
         let kind = match names::type_number(&word.value, af) {
             Some(kind) => kind,
-            None => self.icmp_number(&word, &format!("icmp{suffix}-type"))?,
+            None => {
+                let hint = nearest::hint(&word.value, names::type_names(af), None);
+                self.icmp_number(&word, &format!("icmp{suffix}-type"), hint.as_deref())?
+            }
         };
         if !self.accept_keyword("code") {
             return Ok(IcmpItem { af, kind, code: None });
@@ -225,17 +207,17 @@ impl Parser<'_> {
         let word = self.number_or_text("a code of that type")?;
         let code = match names::code_number(kind, &word.value, af) {
             Some(code) => code,
-            None => self.icmp_number(&word, &format!("icmp{suffix}-code"))?,
+            None => self.icmp_number(&word, &format!("icmp{suffix}-code"), None)?,
         };
         Ok(IcmpItem { af, kind, code: Some(code) })
     }
 
-    fn icmp_number(&mut self, word: &Spanned<String>, what: &str) -> Parsed<u8> {
+    fn icmp_number(&mut self, word: &Spanned<String>, what: &str, hint: Option<&str>) -> Parsed<u8> {
         match names::c_number(&word.value) {
             Some(number) => u8::try_from(number).map_err(|_| {
                 self.fail(word.span, format!("illegal {what} {}", word.value), Some("0 to 255"))
             }),
-            None => Err(self.fail(word.span, format!("unknown {what} {}", word.value), None)),
+            None => Err(self.fail(word.span, format!("unknown {what} {}", word.value), hint)),
         }
     }
 
@@ -451,6 +433,12 @@ impl Parser<'_> {
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return Err(self.syntax("prio, queue, tos or delay"));
         };
+        self.mark(match word {
+            "prio" => "set prio",
+            "queue" => "set queue",
+            "tos" => "set tos",
+            _ => "set delay",
+        });
         match word {
             "prio" => {
                 self.take();

@@ -13,10 +13,11 @@ mod rule;
 mod state;
 mod table;
 
-use crate::ast::{Spanned, Statement, StatementKind};
+use crate::ast::{Spanned, Statement, StatementKind, Text};
 use crate::diagnostic::{Diagnostics, Form};
 use crate::host::Host;
-use crate::lex::{Kind, Lexer, Token};
+use crate::lex::{self, Kind, Lexer, Token};
+use crate::nearest;
 use crate::source::Span;
 
 pub(crate) use endpoint::{Modifiers, split_modifiers};
@@ -41,12 +42,12 @@ pub(crate) fn parse(
     definitions: &[(String, String)],
     findings: Diagnostics,
     order: u32,
-) -> (Vec<Statement>, Diagnostics) {
+) -> (Text, Diagnostics) {
     let mut lexer = Lexer::new(host, name, text, definitions, findings);
     lexer.order = order;
-    let mut parser = Parser { lexer, quiet: 0, depth: 0 };
+    let mut parser = Parser { lexer, quiet: 0, depth: 0, places: Vec::new() };
     let statements = parser.statements();
-    (statements, parser.lexer.findings)
+    (Text { statements, places: parser.places }, parser.lexer.findings)
 }
 
 pub(crate) struct Parser<'a> {
@@ -54,6 +55,7 @@ pub(crate) struct Parser<'a> {
     /// Tokens for which syntax errors are not reported.
     quiet: u32,
     depth: u32,
+    places: Vec<Spanned<&'static str>>,
 }
 
 impl Parser<'_> {
@@ -149,15 +151,19 @@ impl Parser<'_> {
     // What is wrong.
 
     fn syntax(&mut self, expected: &str) -> Abort {
-        let span = self.lexer.peek().span;
-        let found = match &self.lexer.peek().kind {
-            Kind::Newline | Kind::End => ", but the line ends",
-            _ => "",
+        let Token { kind, span, .. } = self.lexer.peek().clone();
+        let form = match kind {
+            _ if self.quiet > 0 => Form::Quiet,
+            Kind::Reported => Form::Consequence,
+            _ => Form::Placed,
         };
-        if self.quiet == 0 {
-            let label = format!("expected {expected}{found}");
-            self.lexer.report(Form::Placed, span, "syntax error".into(), label, None);
-        }
+        let found = if matches!(kind, Kind::Newline | Kind::End) { ", but the line ends" } else { "" };
+        let hint = match &kind {
+            Kind::Text(word) => nearest::hint(word, lex::keywords(), None),
+            _ => None,
+        };
+        let label = format!("expected {expected}{found}");
+        self.lexer.report(form, span, "syntax error".into(), label, hint);
         Abort
     }
 
@@ -166,8 +172,10 @@ impl Parser<'_> {
         Abort
     }
 
-    fn unsupported_here(&self, value: &'static str) -> Spanned<&'static str> {
-        Spanned { value, span: self.lexer.last().span }
+    /// Notes where a keyword stands, in case that the dataplane does not know it.
+    fn mark(&mut self, keyword: &'static str) {
+        let span = self.lexer.peek().span;
+        self.places.push(Spanned { value: keyword, span });
     }
 
     // Tokens.
@@ -298,5 +306,5 @@ impl Parser<'_> {
 
 /// The keyword itself, as the lexer has it.
 fn keyword(word: &str) -> &'static str {
-    crate::lex::keyword(word).expect("the parser asks for keywords only")
+    lex::keyword(word).expect("the parser asks for keywords only")
 }

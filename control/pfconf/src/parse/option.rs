@@ -5,6 +5,7 @@ use ruleset::{BlockPolicy, Limit, StatePolicy, Timeout};
 use super::{Parsed, Parser};
 use crate::ast::{Optimization, SetOption, Syncookies};
 use crate::lex::Kind;
+use crate::nearest;
 
 const AGGRESSIVE: &[(Timeout, u32)] = &[
     (Timeout::TcpFirst, 30),
@@ -118,11 +119,12 @@ impl Parser<'_> {
         let seconds = self.number_in("a number of seconds", "only positive values permitted")?;
         match name.value.parse() {
             Ok(timeout) => Ok((timeout, seconds)),
-            Err(_) => Err(self.fail(
-                name.span,
-                format!("unknown timeout {}", name.value),
-                Some(&format!("known are {}", Timeout::ALL.map(Timeout::name).join(", "))),
-            )),
+            Err(_) => {
+                let text = format!("unknown timeout {}", name.value);
+                let known = format!("known are {}", Timeout::ALL.map(Timeout::name).join(", "));
+                let hint = nearest::hint(&name.value, Timeout::ALL.map(Timeout::name), Some(&known));
+                Err(self.fail(name.span, text, hint.as_deref()))
+            }
         }
     }
 

@@ -47,9 +47,9 @@ impl Parser<'_> {
             return Err(self.fail(span, "cannot respecify route-to/reply-to/dup-to", None));
         }
         let kind = match word {
-            "route-to" => RouteKind::RouteTo,
-            "reply-to" => RouteKind::ReplyTo,
-            _ => RouteKind::DupTo,
+            "route-to" => RouteKind::Route,
+            "reply-to" => RouteKind::Reply,
+            _ => RouteKind::Dup,
         };
         options.route = Some((kind, self.redirect(false)?));
         Ok(())

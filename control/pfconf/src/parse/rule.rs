@@ -7,6 +7,7 @@ use super::{Parsed, Parser};
 use crate::ast::{FilterOptions, InterfaceItem, InterfaceName, RuleAction, RuleStatement};
 use crate::lex::Kind;
 use crate::names;
+use crate::nearest;
 
 impl Parser<'_> {
     pub(super) fn rule(&mut self) -> Parsed<RuleStatement> {
@@ -27,17 +28,14 @@ impl Parser<'_> {
         log: LogOptions,
         quick: bool,
     ) -> Parsed<RuleStatement> {
-        let mut options = FilterOptions::default();
-        if log.user {
-            options.unsupported.push(self.unsupported_here("log (user)"));
-        }
+        let options = FilterOptions::default();
         let interfaces = match self.accept_keyword("on") {
             true => self.interface_list()?,
             false => Vec::new(),
         };
         let af = self.family();
         let protocols = self.protocols()?;
-        let (from, os, to) = self.from_to()?;
+        let (from, os, to) = self.endpoints()?;
         let span = self.lexer.last().span;
         let mut rule = RuleStatement {
             action,
@@ -167,7 +165,10 @@ impl Parser<'_> {
             match word {
                 "all" => log.all = true,
                 "matches" => log.matches = true,
-                "user" => log.user = true,
+                "user" => {
+                    self.mark("log (user)");
+                    log.user = true;
+                }
                 "to" => {
                     self.take();
                     log.to = self.log_device()?;
@@ -212,7 +213,9 @@ impl Parser<'_> {
         if self.accept_keyword("any") {
             return Ok(InterfaceItem { negated, name: InterfaceName::Any, span });
         }
-        if self.accept_keyword("rdomain") {
+        if self.at_keyword("rdomain") {
+            self.mark("on rdomain");
+            self.take();
             let domain = self.number("a routing domain")?;
             return match u32::try_from(domain.value) {
                 Ok(number) if number <= 255 => {
@@ -259,11 +262,12 @@ impl Parser<'_> {
         let name = self.text("a protocol, such as tcp, udp or icmp")?;
         match names::protocol_number(&name.value) {
             Some(proto) => Ok(proto),
-            None => Err(self.fail(
-                name.span,
-                format!("unknown protocol {}", name.value),
-                Some("a protocol without a name can be given by number"),
-            )),
+            None => {
+                let otherwise = Some("a protocol without a name can be given by number");
+                let hint = nearest::hint(&name.value, names::protocol_names(), otherwise);
+                let text = format!("unknown protocol {}", name.value);
+                Err(self.fail(name.span, text, hint.as_deref()))
+            }
         }
     }
 }

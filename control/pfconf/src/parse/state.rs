@@ -1,9 +1,9 @@
 //! `keep state` and its other forms, with their options (pf.conf(5) STATEFUL FILTERING).
 
-use ruleset::{StateMode, StatePolicy};
+use ruleset::{StateMode, StatePolicy, Timeout};
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, Flush, Spanned, StateOption, StateSpec, Tracking};
+use crate::ast::{FilterOptions, Flush, StateOption, StateSpec, Tracking};
 use crate::lex::Kind;
 
 impl Parser<'_> {
@@ -15,14 +15,8 @@ impl Parser<'_> {
         self.keyword("state")?;
         let mode = match token.kind {
             Kind::Keyword("keep") => StateMode::Keep,
-            Kind::Keyword("modulate") => {
-                options.unsupported.push(Spanned { value: "modulate state", span: token.span });
-                StateMode::Modulate
-            }
-            Kind::Keyword("synproxy") => {
-                options.unsupported.push(Spanned { value: "synproxy state", span: token.span });
-                StateMode::Synproxy
-            }
+            Kind::Keyword("modulate") => StateMode::Modulate,
+            Kind::Keyword("synproxy") => StateMode::Synproxy,
             _ => {
                 options.state = Some(StateSpec { mode: StateMode::None, options: Vec::new() });
                 return Ok(());
@@ -30,12 +24,7 @@ impl Parser<'_> {
         };
         let mut list = Vec::new();
         if self.accept_symbol("(") {
-            let first = self.lexer.peek().span;
             list = self.state_option_list()?;
-            if let Some(name) = list.iter().find_map(unsupported_option) {
-                let span = first.to(self.lexer.last().span);
-                options.unsupported.push(Spanned { value: name, span });
-            }
             self.symbol(")")?;
         }
         options.state = Some(StateSpec { mode, options: list });
@@ -62,12 +51,10 @@ impl Parser<'_> {
         const EXPECTED: &str = "a state option, such as max, sloppy, if-bound or the name of a time-out";
         let word = match self.lexer.peek().kind {
             Kind::Keyword(word) => word,
-            Kind::Text(_) => {
-                let (timeout, seconds) = self.timeout_value()?;
-                return Ok(StateOption::Timeout(timeout, seconds));
-            }
+            Kind::Text(_) => return self.state_timeout(),
             _ => return Err(self.syntax(EXPECTED)),
         };
+        self.mark(word);
         self.take();
         Ok(match word {
             "max" => StateOption::Max(self.count()?),
@@ -102,25 +89,19 @@ impl Parser<'_> {
         })
     }
 
+    fn state_timeout(&mut self) -> Parsed<StateOption> {
+        let span = self.lexer.peek().span;
+        let (timeout, seconds) = self.timeout_value()?;
+        match timeout {
+            Timeout::Frag | Timeout::Interval => {
+                let hint = "it holds for the whole ruleset: set timeout";
+                Err(self.fail(span, format!("illegal state timeout {timeout}"), Some(hint)))
+            }
+            _ => Ok(StateOption::Timeout(timeout, seconds)),
+        }
+    }
+
     fn count(&mut self) -> Parsed<u32> {
         self.number_in("a number", "only positive values permitted")
-    }
-}
-
-/// The keyword of an option that the dataplane does not know yet.
-fn unsupported_option(option: &StateOption) -> Option<&'static str> {
-    match option {
-        StateOption::Max(_)
-        | StateOption::Policy(_)
-        | StateOption::NoSync
-        | StateOption::Sloppy
-        | StateOption::Timeout(..) => None,
-        StateOption::Pflow => Some("pflow"),
-        StateOption::SourceTrack(_) => Some("source-track"),
-        StateOption::MaxSrcStates(_) => Some("max-src-states"),
-        StateOption::MaxSrcNodes(_) => Some("max-src-nodes"),
-        StateOption::MaxSrcConn(_) => Some("max-src-conn"),
-        StateOption::MaxSrcConnRate(..) => Some("max-src-conn-rate"),
-        StateOption::Overload { .. } => Some("overload"),
     }
 }

@@ -4,9 +4,16 @@ use ipnet::IpNet;
 use ruleset::{AddressMatch, AddressPattern, InterfacePart, PortMatch};
 use wire::Af;
 
+use super::word;
+
 /// `[! ]address`; the family decides whether a prefix length says anything.
 pub(crate) fn address_match(address: &AddressMatch, af: Option<Af>) -> String {
-    format!("{}{}", if address.negated { "! " } else { "" }, pattern(&address.pattern, af))
+    match &address.pattern {
+        // `! any` cannot be read.
+        AddressPattern::Net(all) if address.negated && all.prefix_len() == 0 => format!("! {all}"),
+        pattern if address.negated => format!("! {}", self::pattern(pattern, af)),
+        pattern => self::pattern(pattern, af),
+    }
 }
 
 /// An address without its negation.
@@ -17,7 +24,7 @@ pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>) -> String {
         AddressPattern::Net(one) => net(*one),
         AddressPattern::Masked { net, mask } => format!("{net}/{mask}"),
         AddressPattern::Range(first, last) => format!("{first} - {last}"),
-        AddressPattern::Table(name) => format!("<{name}>"),
+        AddressPattern::Table(name) => word::table(name),
         AddressPattern::NoRoute => "no-route".into(),
         AddressPattern::UrpfFailed => "urpf-failed".into(),
         AddressPattern::Interface { name, part, no_alias, prefix } => {
@@ -30,7 +37,8 @@ pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>) -> String {
             let bits = if af == Some(Af::Inet) { 32 } else { 128 };
             let prefix = prefix.filter(|prefix| *prefix < bits);
             let prefix = prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
-            format!("({name}{part}{}){prefix}", if *no_alias { ":0" } else { "" })
+            let alias = if *no_alias { ":0" } else { "" };
+            format!("({}{part}{alias}){prefix}", word::word(name))
         }
     }
 }

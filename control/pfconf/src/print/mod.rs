@@ -4,12 +4,14 @@ mod address;
 mod more;
 mod queue;
 mod rule;
+mod word;
 
 use std::fmt::Write;
 
 use ruleset::{Rule, Table, TableEntry};
 
 pub(crate) use address::address_match;
+pub(crate) use word::{quoted, word};
 
 use crate::config::{Anchor, Config, Entry, FullRule};
 
@@ -33,7 +35,7 @@ pub fn print_table(table: &Table) -> String {
 
 /// A table's name and attributes.
 pub(crate) fn table_head(table: &Table) -> String {
-    let mut text = format!("table <{}>", table.name);
+    let mut text = format!("table {}", word::table(&table.name));
     for (given, word) in [(table.constant, "const"), (table.persist, "persist"), (table.counters, "counters")]
     {
         if given {

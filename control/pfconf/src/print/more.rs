@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use wire::Af;
 
-use super::address;
+use super::{address, word};
 use crate::ast::{Divert, Extras, Id, IdMatch, PoolKind, RouteKind, Scrub, SetActions};
 use crate::config::{FullRule, Pool};
 
 pub(super) fn before_flags(extras: &Extras) -> String {
     let mut out = String::new();
     if let Some((negated, interface)) = &extras.received_on {
-        let _ = write!(out, " {}received-on {interface}", if *negated { "! " } else { "" });
+        let _ = write!(out, " {}received-on {}", if *negated { "! " } else { "" }, word(interface));
     }
     for (word, account) in [("user", extras.user), ("group", extras.group)] {
         match account {
@@ -56,8 +56,8 @@ fn set(set: &SetActions) -> String {
         None => {}
     }
     match &set.queue {
-        Some((queue, Some(second))) => parts.push(format!("queue({queue}, {second})")),
-        Some((queue, None)) => parts.push(format!("queue {queue}")),
+        Some((queue, Some(second))) => parts.push(format!("queue({}, {})", word(queue), word(second))),
+        Some((queue, None)) => parts.push(format!("queue {}", word(queue))),
         None => {}
     }
     if let Some(tos) = set.tos {
@@ -131,9 +131,9 @@ pub(super) fn targets(full: &FullRule) -> String {
     }
     if let Some((kind, target)) = &full.route {
         let word = match kind {
-            RouteKind::RouteTo => "route-to",
-            RouteKind::ReplyTo => "reply-to",
-            RouteKind::DupTo => "dup-to",
+            RouteKind::Route => "route-to",
+            RouteKind::Reply => "reply-to",
+            RouteKind::Dup => "dup-to",
         };
         let _ = write!(out, " {word} {}", pool(target, af));
     }

@@ -2,16 +2,17 @@
 
 use std::fmt::Write;
 
+use super::word;
 use crate::ast::{Bandwidth, InterfaceName, QueueStatement};
 
 pub(super) fn text(queue: &QueueStatement) -> String {
-    let mut out = format!("queue {}", queue.name);
+    let mut out = format!("queue {}", word(&queue.name));
     if let Some(parent) = &queue.parent {
-        let _ = write!(out, " parent {parent}");
+        let _ = write!(out, " parent {}", word(parent));
     }
     for interface in &queue.interfaces {
         if let InterfaceName::Name(name) = &interface.name {
-            let _ = write!(out, " on {name}");
+            let _ = write!(out, " on {}", word(name));
         }
     }
     if let Some(flows) = queue.flows {
@@ -42,7 +43,7 @@ fn rate(bits: u64) -> String {
     const UNITS: &[&str] = &["", "K", "M", "G"];
     let mut value = bits;
     let mut unit = 0;
-    while unit + 1 < UNITS.len() && value >= 1000 && value % 1000 == 0 {
+    while unit + 1 < UNITS.len() && value >= 1000 && value.is_multiple_of(1000) {
         value /= 1000;
         unit += 1;
     }

@@ -8,6 +8,7 @@ use ruleset::{
 };
 use wire::{Af, Proto};
 
+use super::word::{self, quoted, word};
 use super::{address, more};
 use crate::ast::{Extras, Flush, SourceTracking, Tracking};
 use crate::config::{Anchor, FullRule};
@@ -37,7 +38,7 @@ pub(super) fn text(full: &FullRule) -> String {
 pub(super) fn anchor_text(anchor: &Anchor) -> String {
     let mut out = String::from("anchor");
     if let Some(name) = &anchor.name {
-        let _ = write!(out, " \"{name}\"");
+        let _ = write!(out, " {}", quoted(name));
     }
     rest(&anchor.gate, Kind::Anchor, &mut out);
     out
@@ -82,33 +83,19 @@ fn rest(full: &FullRule, kind: Kind, out: &mut String) {
         *out += " allow-opts";
     }
     if let Some(label) = &rule.label {
-        let _ = write!(out, " label \"{label}\"");
+        let _ = write!(out, " label {}", quoted(label));
     }
     if extras.once {
         *out += " once";
     }
     if let Some(tag) = &rule.tag {
-        let _ = write!(out, " tag {}", name(tag));
+        let _ = write!(out, " tag {}", word(tag));
     }
     if let Some(tagged) = &rule.tagged {
         let not = if tagged.negated { "! " } else { "" };
-        let _ = write!(out, " {not}tagged {}", name(&tagged.name));
+        let _ = write!(out, " {not}tagged {}", word(&tagged.name));
     }
     *out += &more::targets(full);
-}
-
-/// A name, in quotes where it would not be read as one word.
-fn name(name: &str) -> String {
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || (c.is_ascii_punctuation() && !"(){}<>!=/#,\"'$\\".contains(c));
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == ':');
-    let address =
-        name.contains(|c: char| !c.is_ascii_digit()) && name.starts_with(|c: char| c.is_ascii_digit());
-    if (starts || address) && name.chars().all(plain) && crate::lex::keyword(name).is_none() {
-        name.to_owned()
-    } else {
-        format!("\"{name}\"")
-    }
 }
 
 fn block_reply(reply: BlockReply, af: Option<Af>) -> String {
@@ -156,8 +143,8 @@ fn interface(rule: &Rule, extras: &Extras) -> String {
     }
     let Some(interface) = &rule.interface else { return String::new() };
     let name = match &interface.pattern {
-        InterfacePattern::Any => "any",
-        InterfacePattern::Name(name) => name,
+        InterfacePattern::Any => "any".to_owned(),
+        InterfacePattern::Name(name) => word(name),
     };
     format!(" on {}{name}", if interface.negated { "! " } else { "" })
 }
@@ -180,12 +167,12 @@ fn from_to(rule: &Rule, extras: &Extras) -> String {
     }
     let [from, to] = ends.map(|(end, route)| {
         let address = match route {
-            Some(label) => format!("{}route \"{label}\"", if end.address.negated { "! " } else { "" }),
+            Some(label) => format!("{}route {}", if end.address.negated { "! " } else { "" }, quoted(label)),
             None => address::address_match(&end.address, rule.af),
         };
         address + &address::port(end.port)
     });
-    let os = extras.os.as_ref().map_or_else(String::new, |os| format!(" os \"{os}\""));
+    let os = extras.os.as_ref().map_or_else(String::new, |os| format!(" os {}", quoted(os)));
     format!(" from {from}{os} to {to}")
 }
 
@@ -222,18 +209,20 @@ fn icmp(rule: &Rule) -> String {
 /// `keep state` is printed only where it says something.
 fn state(rule: &Rule, extras: &Extras) -> String {
     let options = state_options(&rule.state_options, &extras.source);
-    let mut out = String::from(match rule.state {
+    let out = String::from(match rule.state {
         StateMode::None if rule.action == Action::Pass => " no state",
         StateMode::Keep if !options.is_empty() => " keep state",
         StateMode::Modulate => " modulate state",
         StateMode::Synproxy => " synproxy state",
         _ => "",
     });
-    out += &more::probability(extras);
-    if !options.is_empty() && rule.state != StateMode::None {
-        let _ = write!(out, " ({})", options.join(", "));
+    let probability = more::probability(extras);
+    if rule.state == StateMode::None || options.is_empty() {
+        return out + &probability;
     }
-    out
+    // Deviation: pfctl prints the probability between `keep state` and its options, which nothing can read.
+    // Test: a_probability_stands_before_state_options.
+    format!("{probability}{out} ({})", options.join(", "))
 }
 
 fn state_options(options: &StateOptions, source: &SourceTracking) -> Vec<String> {
@@ -287,7 +276,7 @@ fn tracking(source: &SourceTracking) -> Vec<String> {
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        parts.push(format!("overload <{table}>{flush}"));
+        parts.push(format!("overload {}{flush}", word::table(table)));
     }
     parts
 }

@@ -1,0 +1,55 @@
+//! What the language knows and the dataplane does not: one table of keyword and reason, so that a ruleset that uses
+//! one is refused with a sentence. Support for a keyword begins by removing its line.
+
+#[rustfmt::skip]
+const REASONS: &[(&str, &str)] = &[
+    ("af-to", "addresses cannot be translated"),
+    ("anchor", "rules within anchors are not evaluated"),
+    ("divert", "packets cannot be handed to programs"),
+    ("dup-to", "packets cannot be copied"),
+    ("group", "forwarded packets belong to no account"),
+    ("load anchor", "rules within anchors are not evaluated"),
+    ("log (user)", "forwarded packets belong to no account"),
+    ("max-pkt-rate", "packets are not counted over time"),
+    ("max-src-conn", "sources are not tracked"),
+    ("max-src-conn-rate", "sources are not tracked"),
+    ("max-src-nodes", "sources are not tracked"),
+    ("max-src-states", "sources are not tracked"),
+    ("modulate state", "sequence numbers cannot be changed"),
+    ("nat-to", "addresses cannot be translated"),
+    ("on rdomain", "there is one routing domain"),
+    ("once", "rules cannot be removed by a packet"),
+    ("os", "operating systems are not recognised"),
+    ("overload", "sources are not tracked"),
+    ("pflow", "flows are not exported"),
+    ("prio", "packets have no priority"),
+    ("probability", "every packet is treated alike"),
+    ("queue", "packets are sent in the order in which they arrive"),
+    ("rdr-to", "addresses cannot be translated"),
+    ("received-on", "the interface of arrival is not remembered"),
+    ("reply-to", "packets follow the routing table"),
+    ("route", "routes have no labels"),
+    ("route-to", "packets follow the routing table"),
+    ("rtable", "there is one routing table"),
+    ("scrub", "packets are not rewritten"),
+    ("set delay", "packets are sent as soon as they can be"),
+    ("set prio", "packets are not rewritten"),
+    ("set queue", "packets are sent in the order in which they arrive"),
+    ("set tos", "packets are not rewritten"),
+    ("set debug", "the level of messages is an option of the programs"),
+    ("set fingerprints", "operating systems are not recognised"),
+    ("set hostid", "states are not shared between firewalls"),
+    ("set loginterface", "every interface has counters"),
+    ("set reassemble", "fragments are not reassembled"),
+    ("set syncookies", "handshakes are not answered for a server"),
+    ("source-track", "sources are not tracked"),
+    ("synproxy state", "handshakes are not answered for a server"),
+    ("tos", "the type of service is not compared"),
+    ("user", "forwarded packets belong to no account"),
+];
+
+/// Why the dataplane cannot do what a keyword of the table asks.
+pub(crate) fn reason(keyword: &str) -> &'static str {
+    let known = REASONS.iter().find(|(known, _)| *known == keyword);
+    known.map_or("the dataplane does not know this keyword", |(_, reason)| reason)
+}

@@ -1,0 +1,298 @@
+//! What a text becomes: fields of rules, their identities and places, policies, defaults, the machine asked for files
+//! and names.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use common::{interfaces, read};
+use pfconf::{Colour, Host, Interfaces, Isolated, compile};
+use ruleset::{
+    Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, Limit, PortMatch, Rule, Ruleset, StateMode,
+    StatePolicy, Timeout,
+};
+use wire::{Af, Port, Proto};
+
+fn good(text: &str) -> Ruleset {
+    compile(text, &interfaces()).unwrap_or_else(|findings| panic!("{findings}"))
+}
+
+fn refused(text: &str) -> String {
+    compile(text, &interfaces()).expect_err("must be refused").to_string()
+}
+
+fn only(text: &str) -> Rule {
+    let ruleset = good(text);
+    assert_eq!(ruleset.rules.len(), 1);
+    ruleset.rules.into_iter().next().expect("one rule")
+}
+
+#[test]
+fn a_rule_has_what_was_written() {
+    let rule = only(
+        "pass in log quick on wan0 inet proto tcp from 10/8 port > 1023 to ! 192.0.2.1 port = 22 label x",
+    );
+    assert_eq!(rule.action, Action::Pass);
+    assert_eq!((rule.af, rule.proto), (Some(Af::Inet), Some(Proto::TCP)));
+    assert_eq!(rule.from.address.pattern, AddressPattern::Net("10.0.0.0/8".parse().expect("a network")));
+    assert_eq!(rule.from.port, PortMatch::Greater(Port(1023)));
+    assert!(rule.to.address.negated && rule.log.enabled && rule.quick);
+    assert_eq!(rule.flags, Some(FlagsMatch::SYN_ONLY));
+    assert_eq!((rule.state, rule.label.as_deref()), (StateMode::Keep, Some("x")));
+}
+
+#[test]
+fn only_passing_tcp_looks_at_flags_by_default() {
+    assert_eq!(only("pass proto udp").flags, None);
+    assert_eq!(only("block proto tcp").flags, None);
+    assert_eq!(only("pass proto tcp no state").flags, None);
+    assert_eq!(only("pass proto tcp flags any").flags, None);
+    assert_eq!(only("pass").flags, Some(FlagsMatch::SYN_ONLY));
+}
+
+#[test]
+fn block_without_a_form_obeys_the_policy_where_it_stands() {
+    let ruleset = good("block\nset block-policy return\nblock\nblock drop\n");
+    let replies = ruleset.rules.iter().map(|rule| rule.action).collect::<Vec<_>>();
+    assert_eq!(replies[0], Action::Block(BlockReply::Drop));
+    assert!(matches!(replies[1], Action::Block(BlockReply::Return(_))));
+    assert_eq!(replies[2], Action::Block(BlockReply::Drop));
+    assert_eq!(ruleset.options.block_policy, BlockPolicy::Return);
+}
+
+#[test]
+fn settings_reach_the_options() {
+    let options = good("set skip on { lo wan0 }\nset limit states 7\nset timeout udp.first 9\nset optimization aggressive\nset state-policy if-bound").options;
+    assert_eq!(options.skip, ["lo", "wan0"]);
+    assert_eq!(options.limits.get(Limit::States), 7);
+    assert_eq!(options.timeouts.get(Timeout::UdpFirst), 9);
+    assert_eq!(options.timeouts.get(Timeout::TcpEstablished), 18_000);
+    assert_eq!(options.timeouts.get(Timeout::OtherFirst), Timeout::OtherFirst.default_value());
+    assert_eq!(options.state_policy, StatePolicy::IfBound);
+}
+
+#[test]
+fn floating_survives_an_if_bound_policy() {
+    let text = "set state-policy if-bound\npass keep state (floating)\npass\n";
+    let rules = good(text).rules;
+    assert_eq!(rules[0].state_options.policy, Some(StatePolicy::Floating));
+    assert_eq!(rules[1].state_options.policy, Some(StatePolicy::IfBound));
+    let (config, _) = read(text);
+    let again = good(&(config.print_echo() + &config.print_rules())).rules;
+    assert_eq!(again[0].state_options.policy, Some(StatePolicy::Floating));
+    // Without such a policy, there is nothing to say.
+    assert_eq!(only("pass keep state (floating)").state_options.policy, None);
+    assert_eq!(only("pass").state_options.policy, None);
+}
+
+#[test]
+fn a_probability_stands_before_state_options() {
+    let (config, findings) = read("pass probability 50% keep state (max 3)\n");
+    assert!(!findings.has_errors());
+    let shown = config.print_rules();
+    assert_eq!(shown, "pass all flags S/SA probability 50% keep state (max 3)\n");
+    assert!(!read(&shown).1.has_errors());
+}
+
+#[test]
+fn identities_are_stable_and_distinct() {
+    let first = good("pass in proto tcp to port 22\nblock\nblock\n").rules;
+    let identities: Vec<u64> = first.iter().map(|rule| rule.identity).collect();
+    assert_eq!(
+        identities.iter().collect::<std::collections::BTreeSet<_>>().len(),
+        3,
+        "equal texts are told apart"
+    );
+    // Rules added before and between, comments and spelling do not change it.
+    let moved =
+        good("pass out\n# c\nblock all\npass in   proto tcp from any to any port ssh\nblock drop all\n")
+            .rules;
+    assert_eq!(moved[1].identity, identities[1]);
+    assert_eq!(moved[2].identity, identities[0]);
+    assert_eq!(moved[3].identity, identities[2]);
+    assert_eq!(identities[1], 0xce85_eae9_8df9_03bf, "known to every build");
+}
+
+#[test]
+fn rules_know_their_lines() {
+    let rules = good("# comment\n\npass in \\\n\ton wan0\npass proto { tcp udp }\n").rules;
+    let lines: Vec<u32> = rules.iter().map(|rule| rule.source.line).collect();
+    assert_eq!(lines, [3, 5, 5]);
+    assert_eq!(rules[0].source.file, "pf.conf");
+}
+
+#[test]
+fn printed_rules_compile_to_themselves() {
+    for text in [
+        include_str!("accepted/hosts.conf"),
+        include_str!("accepted/home.conf"),
+        include_str!("accepted/ports.conf"),
+        include_str!("accepted/icmp.conf"),
+        include_str!("accepted/flags.conf"),
+    ] {
+        let ruleset = good(text);
+        let shown: String = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n").collect();
+        let again = good(&shown);
+        assert_eq!(again.rules.len(), ruleset.rules.len());
+        for (rule, again) in ruleset.rules.iter().zip(again.rules) {
+            assert_eq!(&Rule { source: rule.source.clone(), ..again }, rule);
+        }
+    }
+}
+
+#[test]
+fn tables_that_nobody_defines_exist_and_are_empty() {
+    let ruleset =
+        good("table <known> { 192.0.2.1 }\nblock from <known>\nblock from <unknown>\nblock to <unknown>\n");
+    assert_eq!(ruleset.tables.len(), 2);
+    assert_eq!(ruleset.table("unknown").expect("made").entries, None);
+    assert_eq!(ruleset.table("known").expect("defined").entries.as_ref().map(Vec::len), Some(1));
+    assert_eq!(pfconf::print_table(ruleset.table("known").expect("defined")), "table <known> { 192.0.2.1 }");
+}
+
+#[test]
+fn a_machine_without_interfaces_takes_rules_for_them() {
+    let ruleset =
+        compile("pass in on em0 to (em0)\n", &Interfaces::default()).expect("interfaces may come later");
+    assert_eq!(pfconf::print_rule(&ruleset.rules[0]), "pass in on em0 from any to (em0) flags S/SA");
+    assert!(compile("pass to em0\n", &Interfaces::default()).is_err(), "its addresses are not known");
+}
+
+#[test]
+fn what_a_rule_cannot_say_is_refused_by_name() {
+    assert_eq!(
+        refused("pass in\npass out on wan0 inet nat-to 192.0.2.10 set prio 3\n"),
+        "pf.conf:2: nat-to is not supported yet: addresses cannot be translated\n\
+         pf.conf:2: set prio is not supported yet: packets are not rewritten\n"
+    );
+    assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));
+    assert!(refused("anchor a { \n pass\n }\n").contains("anchor is not supported yet"));
+}
+
+#[test]
+fn a_refused_ruleset_leaves_nothing() {
+    let (config, findings) = read("pass in\npass bogus\n");
+    assert!(findings.has_errors());
+    assert_eq!(findings.to_string(), "pf.conf:2: syntax error\n");
+    assert!(compile("pass in\npass bogus\n", &interfaces()).is_err());
+    // What was read is there to be shown, but its rules are not the file's.
+    assert_eq!(config.print_echo(), "");
+}
+
+#[test]
+fn macros_of_the_command_line_win() {
+    let interfaces = interfaces();
+    let definitions = [("ext".to_owned(), "lan0".to_owned())];
+    let (config, findings) =
+        pfconf::read(&Isolated(&interfaces), "stdin", "ext = \"wan0\"\npass on $ext\n", &definitions);
+    assert!(!findings.has_errors());
+    assert_eq!(config.print_echo() + &config.print_rules(), "ext = \"wan0\"\npass on lan0 all flags S/SA\n");
+}
+
+/// A machine with files and one name.
+struct Disk {
+    interfaces: Interfaces,
+    files: BTreeMap<&'static str, &'static str>,
+}
+
+impl Host for Disk {
+    fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok((*text).to_owned())
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let addresses = ["192.0.2.80".parse(), "2001:db8::80".parse()];
+        if name == "www.example" { addresses.into_iter().flatten().collect() } else { Vec::new() }
+    }
+}
+
+fn disk() -> Disk {
+    let files = [
+        ("a.conf", "a = \"wan0\"\npass in on $a\ninclude \"b.conf\"\npass out on $a\n"),
+        ("b.conf", "block on lan0"),
+        ("bad.conf", "pass in\npass proto bogus\n"),
+        ("self.conf", "include \"self.conf\"\ninclude \"self.conf\"\n"),
+        ("hosts", "# bad ones\n192.0.2.1 !192.0.2.2\n\n10/8 # all\n! 10.1.1.1\nwww.example\n"),
+        ("broken", "192.0.2.1\n192.0.2.300\n"),
+        ("rules", "block proto tcp\npass from { 192.0.2.1 192.0.2.2 }\n"),
+    ];
+    Disk { interfaces: interfaces(), files: files.into_iter().collect() }
+}
+
+fn on_disk(text: &str) -> (String, String) {
+    let (config, findings) = pfconf::read(&disk(), "main", text, &[]);
+    (config.print_echo() + &config.print_rules(), findings.to_string())
+}
+
+#[test]
+fn includes_continue_in_the_file_and_come_back() {
+    let (shown, findings) = on_disk("include \"a.conf\"\npass on $a\n");
+    assert_eq!(findings, "");
+    assert_eq!(
+        shown,
+        "a = \"wan0\"\npass in on wan0 all flags S/SA\nblock drop on lan0 all\npass out on wan0 all flags S/SA\n\
+         pass on wan0 all flags S/SA\n"
+    );
+    let (_, findings) = on_disk("pass\ninclude \"bad.conf\"\npass proto wrong\n");
+    assert_eq!(findings, "bad.conf:2: unknown protocol bogus\nmain:3: unknown protocol wrong\n");
+}
+
+#[test]
+fn a_file_that_includes_itself_ends() {
+    let (_, findings) = on_disk("include \"self.conf\"\npass\n");
+    assert!(findings.contains("self.conf:1: failed to include file self.conf"), "{findings}");
+    let (_, findings) = pfconf::read(&disk(), "main", "include \"self.conf\"\n", &[]);
+    assert!(findings.render(Colour::Never).contains("include nests deeper than 16 files"));
+}
+
+#[test]
+fn tables_are_filled_from_files() {
+    let (shown, findings) = on_disk("table <t> persist file \"hosts\" { 198.51.100.1 }\n");
+    assert_eq!(
+        (shown.as_str(), findings.as_str()),
+        ("table <t> persist file \"hosts\" { 198.51.100.1 }\n", "")
+    );
+    let (config, _) = pfconf::read(&disk(), "main", "table <t> file \"hosts\"\n", &[]);
+    let ruleset = config.lower().expect("a table only");
+    assert_eq!(
+        pfconf::print_table(&ruleset.tables[0]),
+        "table <t> { 192.0.2.1 !192.0.2.2 10.0.0.0/8 !10.1.1.1 192.0.2.80 2001:db8::80 }"
+    );
+    let (_, findings) = on_disk("table <t> file \"broken\"\n");
+    assert!(findings.contains("no IP address found for 192.0.2.300"), "{findings}");
+}
+
+#[test]
+fn names_become_all_their_addresses() {
+    let (shown, findings) = on_disk("pass to www.example\npass inet6 to www.example\n");
+    assert_eq!(findings, "");
+    assert_eq!(
+        shown,
+        "pass inet from any to 192.0.2.80 flags S/SA\npass inet6 from any to 2001:db8::80 flags S/SA\n\
+         pass inet6 from any to 2001:db8::80 flags S/SA\n"
+    );
+}
+
+#[test]
+fn anchors_are_loaded_from_files() {
+    let (shown, findings) =
+        on_disk("anchor one\nload anchor one from \"rules\"\nload anchor two from \"rules\"\n");
+    assert_eq!(findings, "");
+    let rules = "block drop proto tcp all\npass inet from 192.0.2.1 to any flags S/SA\npass inet from 192.0.2.2 to any flags S/SA\n";
+    let nested: String = rules.lines().map(|line| format!("  {line}\n")).collect();
+    assert_eq!(shown, format!("anchor \"one\" all {{\n{nested}}}\n{rules}"));
+}
+
+#[test]
+fn interfaces_are_read_from_ip() {
+    assert!(Interfaces::from_json("not json").is_err());
+    assert!(Interfaces::from_json("[{\"mtu\":1}]").is_err());
+    assert!(Interfaces::from_json("[{\"ifname\":\"x0\"}]").is_ok(), "an interface may have no addresses");
+}

@@ -1,0 +1,73 @@
+//! Rulesets of our own with what becomes of them: `accepted` load, `printed` are read and printed but refused for
+//! loading, `refused` are refused. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use common::{FILE, interfaces, read};
+use pfconf::Colour;
+
+/// Compares every `*.conf` of a folder with what `make` says of it.
+fn each(folder: &str, make: fn(&str) -> String) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+    let entries = std::fs::read_dir(&folder).expect("the folder exists");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    files.sort();
+    assert!(!files.is_empty());
+    for path in files {
+        let made = make(&std::fs::read_to_string(&path).expect("readable"));
+        let kept = path.with_extension("out");
+        if std::env::var_os("TURNPIKE_BLESS").is_some() {
+            std::fs::write(&kept, &made).expect("writable");
+        }
+        let wanted = std::fs::read_to_string(&kept).unwrap_or_default();
+        assert_eq!(made, wanted, "{}", path.display());
+    }
+}
+
+fn printed(text: &str) -> String {
+    let (config, findings) = read(text);
+    assert!(!findings.has_errors(), "{findings}{text}");
+    config.print_echo() + &config.print_rules()
+}
+
+#[test]
+fn accepted_rulesets_load_and_print() {
+    each("accepted", |text| {
+        let shown = printed(text);
+        let ruleset =
+            pfconf::compile(text, &interfaces()).unwrap_or_else(|findings| panic!("{findings}\n{text}"));
+        let rules: String = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n").collect();
+        assert!(shown.ends_with(&rules), "what is loaded prints like what was read:\n{rules}");
+        assert_eq!(printed(&shown), shown, "printing is a fixed point");
+        shown
+    });
+}
+
+#[test]
+fn what_the_dataplane_cannot_do_is_printed_but_not_loaded() {
+    each("printed", |text| {
+        let mut shown = printed(text);
+        assert_eq!(printed(&shown), shown, "printing is a fixed point");
+        let refused = pfconf::compile(text, &interfaces()).expect_err("nothing here can be loaded");
+        assert!(refused.has_errors());
+        let _ = write!(shown, "--- refused for loading\n{refused}");
+        shown
+    });
+}
+
+#[test]
+fn wrong_rulesets_are_refused_with_the_place() {
+    each("refused", |text| {
+        let (_, findings) = read(text);
+        assert!(findings.has_errors(), "accepted:\n{text}");
+        assert!(pfconf::compile(text, &interfaces()).is_err());
+        for finding in findings.list() {
+            assert!(finding.line >= 1 && findings.sources().file(finding.file).name == FILE);
+        }
+        format!("{findings}--- for people\n{}", findings.render(Colour::Never))
+    });
+}
