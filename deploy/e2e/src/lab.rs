@@ -51,6 +51,7 @@ pub struct Lab {
     pub dataplane: Daemon,
     /// For files of the bed.
     pub folder: PathBuf,
+    kept: bool,
 }
 
 impl Lab {
@@ -70,12 +71,19 @@ impl Lab {
         ["client", "firewall", "server"].map(|role| format!("{PREFIX}-{bed}-{role}"))
     }
 
+    /// Removes what is left of a bed that was kept, or whose process was killed.
+    pub fn clean(bed: &str) {
+        Self::namespaces(bed).iter().for_each(|name| Namespace::remove(name));
+        // There may be none.
+        std::fs::remove_dir_all(std::env::temp_dir().join(folder_name(bed))).ok();
+    }
+
     /// Builds a bed and starts its dataplane.
     ///
     /// # Errors
     /// What could not be built; whatever was built is gone then.
     pub fn start(bed: &str, links: Links) -> Result<Self> {
-        let folder = scratch(&format!("{PREFIX}-{bed}"))?;
+        let folder = scratch(&folder_name(bed))?;
         let [client, firewall, server] = Self::namespaces(bed);
         let (client, firewall, server) =
             (Namespace::create(&client)?, Namespace::create(&firewall)?, Namespace::create(&server)?);
@@ -85,7 +93,7 @@ impl Lab {
         }
         std::fs::write(folder.join("turnpike.toml"), configuration(links))?;
         let dataplane = start_dataplane(&firewall, &folder)?;
-        let lab = Self { client, server, firewall, dataplane, folder };
+        let lab = Self { client, server, firewall, dataplane, folder, kept: false };
         lab.wait_for_dataplane()?;
         if links == Links::Tap {
             lab.firewall.run(&format!("ip link set {} netns {}", LAN.station, lab.client.name()))?;
@@ -112,8 +120,10 @@ impl Lab {
     }
 
     fn wait_for_dataplane(&self) -> Result<()> {
-        wait_until("the dataplane to answer", PATIENCE, || self.tpctl("show status").is_ok_and(|said| said.ok()))
-            .with_context(|| format!("the dataplane said:\n{}", self.dataplane.said()))
+        wait_until("the dataplane to answer", PATIENCE, || {
+            self.tpctl("show status").is_ok_and(|said| said.ok())
+        })
+        .with_context(|| format!("the dataplane said:\n{}", self.dataplane.said()))
     }
 
     fn address(&self, network: &Network, station: &Namespace) -> Result<()> {
@@ -180,6 +190,7 @@ impl Lab {
 
     /// Leaves everything running when this value is dropped.
     pub fn keep(&mut self) {
+        self.kept = true;
         self.dataplane.keep();
         self.client.keep();
         self.firewall.keep();
@@ -192,12 +203,24 @@ impl Drop for Lab {
         if std::thread::panicking() {
             eprintln!("the dataplane said:\n{}", self.dataplane.said());
         }
+        if !self.kept {
+            // Its programs still write there until the namespaces go; what they leave is swept by the next start.
+            std::fs::remove_dir_all(&self.folder).ok();
+        }
     }
+}
+
+fn folder_name(bed: &str) -> String {
+    format!("{PREFIX}-{bed}")
 }
 
 fn start_dataplane(firewall: &Namespace, folder: &Path) -> Result<Daemon> {
     let mut command = firewall.command(&program("turnpike-dataplane")?.to_string_lossy());
-    command.arg("--config").arg(folder.join("turnpike.toml")).arg("--socket").arg(folder.join("dataplane.sock"));
+    command
+        .arg("--config")
+        .arg(folder.join("turnpike.toml"))
+        .arg("--socket")
+        .arg(folder.join("dataplane.sock"));
     Daemon::start(&mut command, &folder.join("dataplane.log"))
 }
 
@@ -206,10 +229,17 @@ fn configuration(links: Links) -> String {
     for (number, network) in [LAN, WAN].iter().enumerate() {
         let device = match links {
             Links::Tap => format!("net_tap{number},iface={}", network.station),
-            Links::AfPacket => format!("net_af_packet{number},iface=p-{},qdisc_bypass=1,blocksz=65536,framecnt=2048", network.port),
+            Links::AfPacket => format!(
+                "net_af_packet{number},iface=p-{},qdisc_bypass=1,blocksz=65536,framecnt=2048",
+                network.port
+            ),
         };
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"routed\"\n", network.port);
+        let _ = write!(
+            text,
+            "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"routed\"\n",
+            network.port
+        );
     }
     text
 }
@@ -219,7 +249,9 @@ fn configuration(links: Links) -> String {
 fn link_by_veth(network: &Network, station: &Namespace, firewall: &Namespace) -> Result<()> {
     let (port, name) = (format!("p-{}", network.port), network.station);
     let (station_name, firewall_name) = (station.name(), firewall.name());
-    crate::run(&format!("ip link add {name} netns {station_name} type veth peer name {port} netns {firewall_name}"))?;
+    crate::run(&format!(
+        "ip link add {name} netns {station_name} type veth peer name {port} netns {firewall_name}"
+    ))?;
     for (namespace, link) in [(station, name), (firewall, port.as_str())] {
         namespace.run(&format!("ethtool -K {link} tx off rx off tso off gso off gro off"))?;
         namespace.run(&format!("ip link set {link} up"))?;
