@@ -1,6 +1,8 @@
 //! Broken and strange text: every outcome is an error with a place, or a ruleset that is valid and prints the same
 //! again. Nothing panics, and nothing takes long.
 
+#![expect(clippy::disallowed_methods, reason = "bounded time is what these tests measure")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -28,49 +28,72 @@ struct Choice<'a> {
     group: Option<IdMatch>,
 }
 
-/// The items of a list, or once nothing if it is empty.
-fn each<T>(list: &[T]) -> impl Iterator<Item = Option<&T>> {
-    list.iter().map(Some).chain(list.is_empty().then_some(None))
+/// How many lists a rule has.
+const LISTS: usize = 10;
+
+/// Positions in all lists: the last one turns fastest, an empty list has one position.
+struct Odometer {
+    lengths: [usize; LISTS],
+    next: Option<[usize; LISTS]>,
+}
+
+impl Iterator for Odometer {
+    type Item = [usize; LISTS];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.next?;
+        let turning = (0..LISTS).rev().find(|list| at[*list] + 1 < self.lengths[*list]);
+        self.next = turning.map(|list| {
+            let mut following = at;
+            following[list] += 1;
+            following[list + 1..].fill(0);
+            following
+        });
+        Some(at)
+    }
+}
+
+impl Job<'_> {
+    fn lengths(&self) -> [usize; LISTS] {
+        let statement = self.statement;
+        [
+            statement.interfaces.len(),
+            statement.protocols.len(),
+            statement.options.icmp.len(),
+            self.sources.len(),
+            statement.from.ports.len(),
+            statement.os.len(),
+            self.destinations.len(),
+            statement.to.ports.len(),
+            statement.options.users.len(),
+            statement.options.groups.len(),
+        ]
+    }
+
+    fn choice<'a>(&'a self, at: [usize; LISTS], any: &'a Node) -> Choice<'a> {
+        let statement = self.statement;
+        Choice {
+            interface: statement.interfaces.get(at[0]),
+            proto: statement.protocols.get(at[1]).copied(),
+            icmp: statement.options.icmp.get(at[2]).copied(),
+            from: self.sources.get(at[3]).unwrap_or(any),
+            from_port: statement.from.ports.get(at[4]).copied().unwrap_or_default(),
+            os: statement.os.get(at[5]),
+            to: self.destinations.get(at[6]).unwrap_or(any),
+            to_port: statement.to.ports.get(at[7]).copied().unwrap_or_default(),
+            user: statement.options.users.get(at[8]).copied(),
+            group: statement.options.groups.get(at[9]).copied(),
+        }
+    }
 }
 
 impl Expander<'_> {
     pub(super) fn product(&mut self, job: &Job<'_>, entries: &mut Vec<Entry>) -> Parsed<()> {
         self.check_size(job)?;
-        let statement = job.statement;
         let any = Node::default();
         let before = entries.len();
-        for interface in each(&statement.interfaces) {
-            for proto in each(&statement.protocols) {
-                for icmp in each(&statement.options.icmp) {
-                    for from in each(&job.sources) {
-                        for from_port in each(&statement.from.ports) {
-                            for os in each(&statement.os) {
-                                for to in each(&job.destinations) {
-                                    for to_port in each(&statement.to.ports) {
-                                        for user in each(&statement.options.users) {
-                                            for group in each(&statement.options.groups) {
-                                                let choice = Choice {
-                                                    interface,
-                                                    proto: proto.copied(),
-                                                    icmp: icmp.copied(),
-                                                    from: from.unwrap_or(&any),
-                                                    from_port: from_port.copied().unwrap_or_default(),
-                                                    os,
-                                                    to: to.unwrap_or(&any),
-                                                    to_port: to_port.copied().unwrap_or_default(),
-                                                    user: user.copied(),
-                                                    group: group.copied(),
-                                                };
-                                                self.combine(job, &choice, entries)?;
-                                            }
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+        for at in (Odometer { lengths: job.lengths(), next: Some([0; LISTS]) }) {
+            self.combine(job, &job.choice(at, &any), entries)?;
         }
         if entries.len() == before {
             self.nothing_left(job);
@@ -80,25 +103,14 @@ impl Expander<'_> {
 
     /// Refuses lists whose product nobody can have meant, before any of it is made.
     fn check_size(&mut self, job: &Job<'_>) -> Parsed<()> {
-        let statement = job.statement;
-        let lists = [
-            statement.interfaces.len(),
-            statement.protocols.len(),
-            statement.options.icmp.len(),
-            job.sources.len(),
-            statement.from.ports.len(),
-            statement.os.len(),
-            job.destinations.len(),
-            statement.to.ports.len(),
-            statement.options.users.len(),
-            statement.options.groups.len(),
-            1 + job.anchor.as_ref().and_then(|(_, body)| body.as_ref()).map_or(0, |body| count(body)),
-        ];
-        let product = lists.iter().fold(1usize, |product, length| product.saturating_mul(*length.max(&1)));
+        let body = job.anchor.as_ref().and_then(|(_, body)| body.as_ref());
+        let each = 1 + body.map_or(0, |body| count(body));
+        let product =
+            job.lengths().iter().fold(each, |product, length| product.saturating_mul(*length.max(&1)));
         self.made = self.made.saturating_add(product);
         if self.made > RULES {
             let text = format!("the ruleset expands to more than {RULES} rules");
-            return Err(self.fail(statement.span, text, Some("put addresses into a table")));
+            return Err(self.fail(job.statement.span, text, Some("put addresses into a table")));
         }
         Ok(())
     }

@@ -1,0 +1,191 @@
+//! The command as a user calls it: what it prints where, and with which code it ends.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const INTERFACES: &str = r#"[{"ifname":"em0","addr_info":[{"local":"192.0.2.1","prefixlen":24}]}]"#;
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        let folder = Self(path);
+        folder.write("interfaces.json", INTERFACES);
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("writable");
+        path.to_str().expect("plain characters").to_owned()
+    }
+
+    fn call(&self, arguments: &[&str], input: &str) -> Outcome {
+        run(Command::new(env!("CARGO_BIN_EXE_tpctl")).args(self.with_interfaces(arguments)), input)
+    }
+
+    /// The interfaces of the test stand behind the verb.
+    fn with_interfaces(&self, arguments: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        all.push("--interfaces".into());
+        all.push(self.0.join("interfaces.json").to_str().expect("plain characters").into());
+        all
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command, input: &str) -> Outcome {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // A command that stops at its arguments does not read its input.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the command ends");
+    Outcome {
+        code: status.code(),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+#[test]
+fn pfctl_prints_what_it_read() {
+    let folder = Folder::new("prints");
+    let rules = "x = \"em0\"\nset block-policy return\nblock on $x\n";
+    let shown = "x = \"em0\"\nset block-policy return\nblock return on em0 all\n";
+    let verbose = folder.call(&["pfctl", "-o", "none", "-nv", "-f", "-"], rules);
+    assert_eq!((verbose.code, verbose.out.as_str(), verbose.err.as_str()), (Some(0), shown, ""));
+    let quiet = folder.call(&["pfctl", "-nf", "-"], rules);
+    assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (Some(0), "", ""));
+    let path = folder.write("pf.conf", rules);
+    let file = folder.call(&["pfctl", "-nvf", &path, "-D", "x=em7"], "");
+    assert_eq!((file.code, file.out), (Some(0), shown.replace("on em0", "on em7")));
+}
+
+#[test]
+fn pfctl_refuses_in_its_own_words() {
+    let folder = Folder::new("refuses");
+    let outcome =
+        folder.call(&["pfctl", "-nvf", "-"], "set limit states 5\npass\npass bogus\npass to port 1\n");
+    assert_eq!(outcome.code, Some(1));
+    assert_eq!(
+        outcome.err,
+        "stdin:3: syntax error\nstdin:4: port only applies to tcp/udp\nstdin:4: skipping rule due to errors\n\
+         stdin:4: rule expands to no valid combination\n"
+    );
+    assert_eq!(outcome.out, "set limit states 5\n", "no rule is shown");
+}
+
+#[test]
+fn pfctl_says_which_file_is_missing() {
+    let folder = Folder::new("missing");
+    let outcome = folder.call(&["pfctl", "-nf", "/nonexistent/pf.conf"], "");
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome
+            .err
+            .starts_with("pfctl: /nonexistent/pf.conf: cannot open the main config file!: No such file")
+    );
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let folder = Folder::new("usage");
+    for arguments in [
+        &["pfctl", "-Q"][..],
+        &["pfctl", "-o", "bogus", "-nf", "-"],
+        &["pfctl", "-nf", "-", "-D", "novalue"],
+        &["check"],
+        &["bogus"],
+        &[],
+    ] {
+        let outcome = run(Command::new(env!("CARGO_BIN_EXE_tpctl")).args(arguments), "pass\n");
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.err);
+        assert_eq!(outcome.out, "");
+    }
+    assert_eq!(folder.call(&["check", "-"], "pass\n").code, Some(0));
+}
+
+#[test]
+fn under_the_name_of_pfctl_it_answers_as_pfctl() {
+    let folder = Folder::new("name");
+    let pfctl = folder.0.join("pfctl");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tpctl"), &pfctl).expect("a link");
+    let outcome = run(Command::new(&pfctl).args(folder.with_interfaces(&["-nvf", "-"])), "pass\n");
+    assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), "pass all flags S/SA\n"));
+}
+
+#[test]
+fn check_says_what_is_good() {
+    let folder = Folder::new("good");
+    let path = folder.write("pf.conf", "table <t> { em0 }\npass in on em0\nblock from <t>\n");
+    let outcome = folder.call(&["check", &path], "");
+    assert_eq!((outcome.code, outcome.out), (Some(0), format!("{path}: 2 rules, 1 tables: good\n")));
+    assert_eq!(outcome.err, "");
+}
+
+#[test]
+fn check_shows_the_place_and_a_hint() {
+    let folder = Folder::new("place");
+    let outcome = folder.call(&["check", "-"], "pass in on em0 proto tpc\n");
+    assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""));
+    for part in ["error: unknown protocol tpc", "--> stdin:1:22", "^^^"] {
+        assert!(outcome.err.contains(part), "{part} is missing in\n{}", outcome.err);
+    }
+    assert!(!outcome.err.contains('\u{1b}'), "no colour but on a terminal");
+}
+
+#[test]
+fn check_refuses_what_the_dataplane_does_not_know() {
+    let folder = Folder::new("unknown");
+    let rules = "pass out on em0 inet nat-to em0\n";
+    let outcome = folder.call(&["check", "-"], rules);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.err.contains("nat-to is not supported yet: "), "{}", outcome.err);
+    // pfctl -n only parses.
+    assert_eq!(folder.call(&["pfctl", "-nf", "-"], rules).code, Some(0));
+}
+
+#[test]
+fn check_answers_in_json() {
+    let folder = Folder::new("json");
+    let outcome = folder.call(&["check", "--json", "-"], "pass\npass in on\n");
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(1), ""));
+    let answer: serde_json::Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(answer["valid"], false);
+    let finding = &answer["findings"][0];
+    assert_eq!((finding["file"].as_str(), finding["line"].as_u64()), (Some("stdin"), Some(2)));
+    assert_eq!((finding["column"].as_u64(), finding["severity"].as_str()), (Some(11), Some("error")));
+    let outcome = folder.call(&["check", "--json", "-"], "pass\n");
+    let answer: serde_json::Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!((&answer["valid"], &answer["rules"]), (&true.into(), &1.into()));
+    assert_eq!(outcome.code, Some(0));
+}
+
+#[test]
+fn a_bad_description_of_interfaces_is_named() {
+    let folder = Folder::new("interfaces");
+    folder.write("interfaces.json", "{}");
+    let outcome = folder.call(&["check", "-"], "pass\n");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.err.contains("interfaces.json: not of the form of ip -j addr"), "{}", outcome.err);
+}

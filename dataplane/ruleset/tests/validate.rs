@@ -1,0 +1,216 @@
+//! What makes a ruleset valid: every rule is tried on a ruleset that keeps it and on one that breaks it.
+
+use core::net::IpAddr;
+
+use ipnet::IpNet;
+use ruleset::{
+    Action, AddressMatch, AddressPattern, BlockReply, Endpoint, FlagsMatch, IcmpMatch, Limit, PortMatch,
+    Rule, Ruleset, SourceLine, StateMode, Table, TableEntry, bounds,
+};
+use wire::{Af, Port, Proto};
+
+fn with(change: impl FnOnce(&mut Rule)) -> Ruleset {
+    let mut rule = Rule::default();
+    change(&mut rule);
+    Ruleset { rules: vec![Rule::default(), rule], ..Ruleset::default() }
+}
+
+fn fault(ruleset: &Ruleset) -> String {
+    ruleset.validate().expect_err("must be refused").to_string()
+}
+
+fn address(pattern: AddressPattern) -> Endpoint {
+    Endpoint { address: AddressMatch { negated: false, pattern }, ..Endpoint::default() }
+}
+
+fn net(text: &str) -> AddressPattern {
+    AddressPattern::Net(text.parse().expect("a network"))
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn the_empty_ruleset_is_valid() {
+    assert_eq!(Ruleset::default().validate(), Ok(()));
+}
+
+#[test]
+fn addresses_need_the_family_of_the_rule() {
+    let rule = |af, pattern: AddressPattern| {
+        with(|rule| {
+            rule.af = af;
+            rule.to = address(pattern);
+        })
+    };
+    assert_eq!(rule(Some(Af::Inet), net("10.0.0.0/8")).validate(), Ok(()));
+    assert_eq!(rule(Some(Af::Inet6), net("2001:db8::/32")).validate(), Ok(()));
+    assert!(fault(&rule(Some(Af::Inet6), net("10.0.0.0/8"))).contains("family"));
+    assert!(fault(&rule(None, net("10.0.0.0/8"))).contains("family"));
+    assert_eq!(rule(None, AddressPattern::NoRoute).validate(), Ok(()));
+}
+
+#[test]
+fn ranges_and_masks_are_of_one_family_and_not_empty() {
+    let range = |first, last| {
+        with(|rule| {
+            rule.af = Some(Af::Inet);
+            rule.from = address(AddressPattern::Range(ip(first), ip(last)));
+        })
+    };
+    assert_eq!(range("10.0.0.1", "10.0.0.9").validate(), Ok(()));
+    assert_eq!(range("10.0.0.1", "10.0.0.1").validate(), Ok(()));
+    assert!(fault(&range("10.0.0.9", "10.0.0.1")).contains("empty"));
+    assert!(fault(&range("10.0.0.1", "::1")).contains("different families"));
+    let masked = |mask| {
+        with(|rule| {
+            rule.af = Some(Af::Inet);
+            rule.from = address(AddressPattern::Masked { net: ip("10.0.0.1"), mask: ip(mask) });
+        })
+    };
+    assert_eq!(masked("255.0.0.255").validate(), Ok(()));
+    assert!(fault(&masked("ffff::")).contains("different families"));
+}
+
+#[test]
+fn tables_are_defined_before_they_are_used() {
+    let mut ruleset = with(|rule| rule.from = address(AddressPattern::Table("bad".into())));
+    assert!(fault(&ruleset).contains("table <bad> is not defined"));
+    ruleset.tables.push(Table { name: "bad".into(), ..Table::default() });
+    assert_eq!(ruleset.validate(), Ok(()));
+    ruleset.tables.push(Table { name: "bad".into(), ..Table::default() });
+    assert!(fault(&ruleset).contains("defined twice"));
+}
+
+#[test]
+fn table_names_have_a_length() {
+    let named =
+        |name: String| Ruleset { tables: vec![Table { name, ..Table::default() }], ..Ruleset::default() };
+    assert_eq!(named("t".repeat(bounds::NAME_BYTES)).validate(), Ok(()));
+    assert!(fault(&named(String::new())).contains("empty"));
+    assert!(fault(&named("t".repeat(bounds::NAME_BYTES + 1))).contains("longer"));
+}
+
+#[test]
+fn limits_hold_for_tables_and_entries() {
+    let entry = TableEntry { negated: false, net: "192.0.2.0/24".parse::<IpNet>().expect("a network") };
+    let table = |name: &str| Table { name: name.into(), entries: Some(vec![entry; 2]), ..Table::default() };
+    let mut ruleset = Ruleset { tables: vec![table("a"), table("b")], ..Ruleset::default() };
+    ruleset.options.limits.set(Limit::Tables, 2);
+    ruleset.options.limits.set(Limit::TableEntries, 4);
+    assert_eq!(ruleset.validate(), Ok(()));
+    ruleset.options.limits.set(Limit::TableEntries, 3);
+    assert!(fault(&ruleset).contains("table entries"));
+    ruleset.options.limits.set(Limit::Tables, 1);
+    assert!(fault(&ruleset).contains("tables"));
+}
+
+#[test]
+fn skipped_interfaces_are_bounded() {
+    let mut ruleset = Ruleset::default();
+    ruleset.options.skip = vec!["em0".into(); bounds::SKIPPED];
+    assert_eq!(ruleset.validate(), Ok(()));
+    ruleset.options.skip.push("em1".into());
+    assert!(fault(&ruleset).contains("skipped interfaces"));
+}
+
+#[test]
+fn tags_are_bounded_by_their_number_not_their_uses() {
+    let tagged = |count: usize, different: usize| Ruleset {
+        rules: (0..count)
+            .map(|number| Rule { tag: Some(format!("t{}", number % different)), ..Rule::default() })
+            .collect(),
+        ..Ruleset::default()
+    };
+    assert_eq!(tagged(bounds::TAGS + 10, bounds::TAGS).validate(), Ok(()));
+    assert!(fault(&tagged(bounds::TAGS + 1, bounds::TAGS + 1)).contains("tags"));
+}
+
+#[test]
+fn ports_need_a_protocol_that_has_them() {
+    let rule = |proto| {
+        with(|rule| {
+            rule.proto = proto;
+            rule.to.port = PortMatch::Equal(Port(22));
+        })
+    };
+    for proto in [Proto::TCP, Proto::UDP, Proto::SCTP] {
+        assert_eq!(rule(Some(proto)).validate(), Ok(()));
+    }
+    for proto in [None, Some(Proto::ICMP), Some(Proto::ESP)] {
+        assert!(fault(&rule(proto)).contains("port only applies to tcp/udp"));
+    }
+}
+
+#[test]
+fn flags_are_of_tcp() {
+    let rule = |proto| {
+        with(|rule| {
+            rule.proto = proto;
+            rule.flags = Some(FlagsMatch::SYN_ONLY);
+        })
+    };
+    assert_eq!(rule(None).validate(), Ok(()));
+    assert_eq!(rule(Some(Proto::TCP)).validate(), Ok(()));
+    assert!(fault(&rule(Some(Proto::UDP))).contains("flags only applies to tcp"));
+}
+
+#[test]
+fn icmp_types_are_of_icmp_and_its_family() {
+    let rule = |proto, af| {
+        with(|rule| {
+            rule.proto = proto;
+            rule.af = af;
+            rule.icmp = Some(IcmpMatch { kind: 8, code: None });
+        })
+    };
+    assert_eq!(rule(Some(Proto::ICMP), Some(Af::Inet)).validate(), Ok(()));
+    assert_eq!(rule(Some(Proto::ICMP6), None).validate(), Ok(()));
+    assert!(fault(&rule(Some(Proto::ICMP), Some(Af::Inet6))).contains("doesn't match"));
+    assert!(fault(&rule(Some(Proto::TCP), Some(Af::Inet))).contains("icmp-type 8"));
+    assert!(fault(&rule(None, Some(Af::Inet))).contains("icmp-type 8"));
+}
+
+#[test]
+fn only_pass_keeps_state_and_only_tcp_is_modulated() {
+    let rule = |action, state, proto| {
+        with(|rule| {
+            rule.action = action;
+            rule.state = state;
+            rule.proto = proto;
+        })
+    };
+    assert_eq!(rule(Action::Pass, StateMode::Keep, None).validate(), Ok(()));
+    assert_eq!(rule(Action::Match, StateMode::None, None).validate(), Ok(()));
+    for action in [Action::Match, Action::Block(BlockReply::Drop)] {
+        assert!(fault(&rule(action, StateMode::Keep, None)).contains("only pass rules keep state"));
+    }
+    for state in [StateMode::Modulate, StateMode::Synproxy] {
+        assert_eq!(rule(Action::Pass, state, Some(Proto::TCP)).validate(), Ok(()));
+        assert!(fault(&rule(Action::Pass, state, Some(Proto::UDP))).contains("only apply to tcp"));
+    }
+}
+
+#[test]
+fn names_have_a_length() {
+    for length in [1, bounds::NAME_BYTES] {
+        assert_eq!(with(|rule| rule.label = Some("x".repeat(length))).validate(), Ok(()));
+        assert_eq!(with(|rule| rule.tag = Some("x".repeat(length))).validate(), Ok(()));
+    }
+    for length in [0, bounds::NAME_BYTES + 1] {
+        assert!(fault(&with(|rule| rule.label = Some("x".repeat(length)))).contains("the name"));
+        assert!(fault(&with(|rule| rule.tag = Some("x".repeat(length)))).contains("the name"));
+    }
+}
+
+#[test]
+fn a_fault_names_the_rule_and_its_line() {
+    let ruleset = with(|rule| {
+        rule.label = Some(String::new());
+        rule.source = SourceLine { file: "pf.conf".into(), line: 7 };
+    });
+    assert!(fault(&ruleset).starts_with("rule @1 (pf.conf:7): "), "{}", fault(&ruleset));
+    let unknown = with(|rule| rule.label = Some(String::new()));
+    assert!(fault(&unknown).starts_with("rule @1: "), "{}", fault(&unknown));
+}
