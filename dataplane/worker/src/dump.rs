@@ -16,8 +16,10 @@ const SLICE: usize = 256;
 /// States of up to [`SLICE`] records.
 #[derive(Debug)]
 struct Slice {
-    /// Where to begin, and then where to go on; `u32::MAX` at the end.
-    cursor: u32,
+    /// Where it begins.
+    begin: u32,
+    /// Where to go on; `u32::MAX` at the end.
+    end: u32,
     states: Vec<StateView>,
 }
 
@@ -45,13 +47,16 @@ impl Lister {
     /// # Errors
     /// [`Stalled`] if the worker does not answer within `patience`.
     pub fn slice(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
-        // An answer that came too late for the one who asked.
-        while self.deliveries.try_recv().is_ok() {}
         // A record has two states at most.
-        let slice = Slice { cursor, states: Vec::with_capacity(2 * SLICE) };
+        let slice = Slice { begin: cursor, end: cursor, states: Vec::with_capacity(2 * SLICE) };
         self.order.try_send(slice).map_err(|_| Stalled)?;
-        let slice = self.deliveries.recv_timeout(patience).map_err(|_| Stalled)?;
-        Ok((slice.states, slice.cursor))
+        loop {
+            let slice = self.deliveries.recv_timeout(patience).map_err(|_| Stalled)?;
+            // Else it is an answer that came too late for the one who asked.
+            if slice.begin == cursor {
+                return Ok((slice.states, slice.end));
+            }
+        }
     }
 }
 
@@ -74,7 +79,7 @@ impl Scribe {
     /// Names are copied here, for the few states of one slice; nobody waits for it but who asked.
     #[cold]
     fn fill(&self, mut slice: Slice, shard: &Shard, view: &View<'_>) {
-        shard.dump(view, &mut slice.cursor, SLICE, &mut |state| slice.states.push(state));
+        shard.dump(view, &mut slice.end, SLICE, &mut |state| slice.states.push(state));
         // If an old answer still lies there, whoever asked for it is gone: this one is lost too, and times out.
         let _ = self.deliver.try_send(slice);
     }

@@ -73,7 +73,8 @@ fn start(
     Ok((port, queues))
 }
 
-fn side(interface: InterfaceId, mut queues: Queues, frame_max: usize, full: Reason) -> Side {
+/// One side of an interface out of the queues of a device that sends frames of up to `frame_max` bytes whole.
+pub fn side(interface: InterfaceId, mut queues: Queues, frame_max: usize, full: Reason) -> Side {
     let rx = queues.rx.remove(0);
     let tx = queues.tx.remove(0);
     Side { rx, received: Traffic::default(), outlet: Outlet::new(interface, tx, frame_max, full) }

@@ -1,0 +1,327 @@
+//! The socket: a ruleset that is committed, one that is refused, and clients that misbehave.
+#![allow(clippy::disallowed_methods, reason = "tests of the shell have threads")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use api::codec::{self, Limit as Length};
+use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody};
+use engine::fib::Interface;
+use engine::{Fib, Shard, ShardConfig, Tick, View, WorkerId, Zone};
+use ruleset::{Action, Limit, Rule, Ruleset, StateMode};
+use wire::Mac;
+use worker::control::desk::{Desk, Facts};
+use worker::control::rules::Rules;
+use worker::control::server::{CLIENTS_MAX, Server};
+use worker::netlink::service::Published;
+use worker::snapshot::snapshot;
+use worker::telemetry::{self, Reader, Sheet, Writer};
+use worker::{claim, dump};
+
+const MAX_STATES: u32 = 200_000;
+
+fn interface(name: &str) -> Interface {
+    Interface {
+        name: name.into(),
+        groups: vec![],
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        addresses: vec![],
+        zone: Zone::default(),
+        up: true,
+    }
+}
+
+/// A server, and a thread in the worker's place that takes rules and lists states, but has no packets.
+struct Bench {
+    socket: PathBuf,
+    server: Option<Server>,
+    worker: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    frozen: Arc<AtomicBool>,
+    /// Epoch of the rules that the worker has.
+    epoch: Arc<AtomicU32>,
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        let socket = std::env::temp_dir().join(format!("worker-server-{}-{name}.sock", std::process::id()));
+        let counters = claim::beside(&socket, "counters");
+        let names = vec!["wan0".to_owned(), "lan0".to_owned()];
+        let segment = telemetry::create(&counters, 1, &names).unwrap();
+        let mut writer = Writer::new(&segment, 0).unwrap();
+        let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
+        let (roots, mut rules) = snapshot(None);
+        let (lister, scribe) = dump::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let frozen = Arc::new(AtomicBool::new(false));
+        let epoch = Arc::new(AtomicU32::new(0));
+        let worker = {
+            let (fib, stop, frozen, epoch) = (fib.clone(), stop.clone(), frozen.clone(), epoch.clone());
+            let shard = Shard::new(ShardConfig {
+                worker: WorkerId(0),
+                workers: 1,
+                max_states: 1024,
+                interfaces: 2,
+                key: [1, 2],
+            });
+            let mut sheet = Sheet::new(2);
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    if frozen.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(1));
+                        continue;
+                    }
+                    rules.refresh();
+                    let root: &Option<Arc<engine::Root>> = rules.get();
+                    epoch.store(root.as_ref().map_or(0, |root| root.epoch()), Ordering::Relaxed);
+                    scribe.write(&shard, &View { now: Tick(1), root: root.as_deref(), fib: &fib });
+                    sheet.worker.polls += 1;
+                    sheet.interfaces[0].rx_packets = 5;
+                    sheet.drops[0] = [0; ruleset::REASON_COUNT];
+                    sheet.drops[0][ruleset::Reason::NoRules as usize] = 5;
+                    writer.copy(&sheet);
+                    thread::sleep(Duration::from_micros(100));
+                }
+            })
+        };
+        let facts = Facts {
+            start: Instant::now(),
+            devices: vec!["net_null0".into(), "net_null1".into()],
+            cpu: 0,
+            max_states: MAX_STATES,
+            pools: vec![],
+        };
+        let reader = Reader::open(&counters, 2).unwrap();
+        let desk =
+            Desk::new(Rules::new(roots, MAX_STATES), lister, reader, Arc::new(Published::new(fib)), facts);
+        let server = Server::start(&socket, desk).unwrap();
+        Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.socket).unwrap()
+    }
+
+    /// A connection that has shaken hands, for what no honest client sends.
+    fn raw(&self) -> UnixStream {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        codec::write(&mut stream, &Hello::OURS, Length::HELLO).unwrap();
+        assert_eq!(codec::read::<Hello>(&mut stream, Length::HELLO).unwrap(), Hello::OURS);
+        stream
+    }
+
+    fn freeze_worker(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+        // A round that had begun is over by then.
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(worker) = self.worker.take() {
+            let ended = worker.join();
+            assert!(ended.is_ok() || thread::panicking());
+        }
+        let _ = std::fs::remove_file(claim::beside(&self.socket, "counters"));
+    }
+}
+
+fn rules(count: usize) -> Ruleset {
+    let rule = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
+    Ruleset { rules: vec![rule; count], ..Ruleset::default() }
+}
+
+#[test]
+fn a_committed_ruleset_is_the_workers_and_can_be_read_back() {
+    let bench = Bench::new("commit");
+    let mut client = bench.client();
+    assert_eq!(client.rules().unwrap(), None);
+    assert_eq!(client.status().unwrap().generation, 0);
+    assert_eq!(client.commit(&rules(1)).unwrap(), 1);
+    assert_eq!(client.commit(&rules(2)).unwrap(), 2);
+    thread::sleep(Duration::from_millis(5));
+    assert_eq!(bench.epoch(), 2);
+    let live = client.rules().unwrap().unwrap();
+    assert_eq!((live.generation, live.ruleset), (2, rules(2)));
+    assert_eq!(client.status().unwrap().generation, 2);
+}
+
+#[test]
+fn a_refused_ruleset_changes_nothing() {
+    let bench = Bench::new("refuse");
+    let mut client = bench.client();
+    client.commit(&rules(3)).unwrap();
+    let mut invalid = rules(1);
+    invalid.rules[0].label = Some(String::new());
+    let mut greedy = rules(1);
+    greedy.options.limits.set(Limit::States, MAX_STATES + 1);
+    for (ruleset, why) in [(invalid, "rule @0"), (greedy, "set limit states 200001 is more than the 200000")]
+    {
+        let refused = client.commit(&ruleset).unwrap_err();
+        assert!(matches!(&refused, Error::Refused(text) if text.contains(why)), "{refused}");
+        let live = client.rules().unwrap().unwrap();
+        assert_eq!((live.generation, live.ruleset), (1, rules(3)));
+        assert_eq!(bench.epoch(), 1);
+    }
+    let mut most = rules(1);
+    most.options.limits.set(Limit::States, MAX_STATES);
+    assert_eq!(client.commit(&most).unwrap(), 2);
+}
+
+#[test]
+fn what_is_known_can_be_asked() {
+    let bench = Bench::new("ask");
+    let mut client = bench.client();
+    thread::sleep(Duration::from_millis(20));
+    let status = client.status().unwrap();
+    assert_eq!((status.states, status.states_limit), (0, MAX_STATES.into()));
+    let names: Vec<_> =
+        status.interfaces.iter().map(|known| (known.name.as_str(), known.device.as_str())).collect();
+    assert_eq!(names, [("wan0", "net_null0"), ("lan0", "net_null1")]);
+    assert_eq!(status.interfaces[0].rx_packets, 5);
+    assert_eq!(status.interfaces[0].mac, "02:00:00:00:00:01");
+    assert!(status.workers[0].conservation.holds() && status.workers[0].polls > 0);
+    let drops = client.drops().unwrap();
+    let counted: Vec<_> = drops
+        .iter()
+        .flat_map(|of| of.reasons.iter().map(move |count| (of.interface.as_str(), count)))
+        .filter(|(_, count)| count.packets > 0)
+        .map(|(interface, count)| (interface, count.reason, count.packets))
+        .collect();
+    assert_eq!(counted, [("wan0", ruleset::Reason::NoRules, 5)]);
+    assert_eq!(drops[1].reasons.len(), ruleset::REASON_COUNT);
+    assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
+    client.commit(&rules(1)).unwrap();
+    assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_keeps_its_rules() {
+    let bench = Bench::new("stall");
+    let mut client = bench.client();
+    client.commit(&rules(1)).unwrap();
+    bench.freeze_worker();
+    let refused = client.commit(&rules(2)).unwrap_err().to_string();
+    assert!(refused.contains("the worker did not take the ruleset within 5 s"), "{refused}");
+    assert_eq!(client.rules().unwrap().unwrap().generation, 1);
+    let refused = client.states(|_| panic!("nobody lists them")).unwrap_err().to_string();
+    assert!(refused.contains("the worker does not answer"), "{refused}");
+    // What it did not take was withdrawn: it never gets it, and takes the next one.
+    bench.frozen.store(false, Ordering::Relaxed);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(bench.epoch(), 1);
+    assert_eq!(client.commit(&rules(3)).unwrap(), 2);
+    assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
+}
+
+#[test]
+fn another_version_is_told_ours_and_hung_up_on() {
+    let bench = Bench::new("version");
+    let mut stream = UnixStream::connect(&bench.socket).unwrap();
+    codec::write(&mut stream, &Hello { version: 99, ..Hello::OURS }, Length::HELLO).unwrap();
+    assert_eq!(codec::read::<Hello>(&mut stream, Length::HELLO).unwrap(), Hello::OURS);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(bench.client().status().unwrap().generation, 0);
+}
+
+#[test]
+fn garbage_is_refused_with_a_reason_and_harms_nobody_else() {
+    let bench = Bench::new("garbage");
+    let mut honest = bench.client();
+    let frames: [(&[u8], &str); 4] = [
+        (&[0xff; 4], "a message of 4294967295 bytes, but at most"),
+        (&[5, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff], "not a message of this protocol"),
+        (&[0, 0, 0, 0], "not a message of this protocol"),
+        (&[3, 0, 0, 0, 1, 1, 0], "not a message of this protocol"),
+    ];
+    for (bytes, why) in frames {
+        let mut stream = bench.raw();
+        stream.write_all(bytes).unwrap();
+        let Response { id, body } = codec::read(&mut stream, Length::RESPONSE).unwrap();
+        assert_eq!(id, Response::CONNECTION);
+        assert!(matches!(&body, ResponseBody::Refused(text) if text.contains(why)), "{body:?}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "then it hangs up");
+        honest.status().unwrap();
+    }
+    let mut stream = UnixStream::connect(&bench.socket).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "without a hello there is no answer");
+    honest.status().unwrap();
+}
+
+/// A frame that is cut off anywhere ends its connection and nothing else.
+#[test]
+fn cut_off_commits_change_nothing() {
+    let bench = Bench::new("cut");
+    let mut frame = Vec::new();
+    let commit = Request { id: 1, body: RequestBody::Commit(Box::new(rules(2))) };
+    codec::write(&mut frame, &commit, Length::REQUEST).unwrap();
+    for end in (0..frame.len()).step_by(7) {
+        let mut stream = bench.raw();
+        stream.write_all(&frame[..end]).unwrap();
+    }
+    assert_eq!(bench.client().rules().unwrap(), None);
+}
+
+#[test]
+fn a_client_too_many_is_told_and_room_comes_back() {
+    let bench = Bench::new("many");
+    let mut clients: Vec<Client> = (0..CLIENTS_MAX).map(|_| bench.client()).collect();
+    let refused = Client::connect(&bench.socket).unwrap_err();
+    assert!(matches!(refused, Error::Refused(_) | Error::Connect { .. }), "{refused}");
+    for client in &mut clients {
+        client.status().unwrap();
+    }
+    drop(clients);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Client::connect(&bench.socket).is_err() {
+        assert!(Instant::now() < deadline, "no room came back");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One who asks and does not read holds up nobody, and is gone when the server ends.
+#[test]
+fn a_slow_reader_waits_alone() {
+    let bench = Bench::new("slow");
+    let mut client = bench.client();
+    client.commit(&rules(20_000)).unwrap();
+    let mut slow = bench.raw();
+    for id in 1..=4 {
+        codec::write(&mut slow, &Request { id, body: RequestBody::Rules }, Length::REQUEST).unwrap();
+    }
+    let begin = Instant::now();
+    for _ in 0..20 {
+        client.status().unwrap();
+    }
+    assert_eq!(client.commit(&rules(1)).unwrap(), 2);
+    assert!(begin.elapsed() < Duration::from_secs(10), "held up for {:?}", begin.elapsed());
+}
+
+#[test]
+fn the_end_of_the_server_is_the_end_of_its_clients_and_of_its_socket() {
+    let mut bench = Bench::new("end");
+    let mut stream = bench.raw();
+    let server = bench.server.take().unwrap();
+    let socket = bench.socket.clone();
+    server.stop();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+    assert!(!socket.exists());
+    assert!(matches!(Client::connect(&socket), Err(Error::Connect { .. })));
+}
