@@ -75,10 +75,18 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`], [`Error::Version`], [`Error::Stranger`], [`Error::Refused`].
     pub fn connect(path: &Path) -> Result<Self, Error> {
+        Self::connect_within(path, ANSWER_TIMEOUT)
+    }
+
+    /// As [`Client::connect`], with the time that each answer may take, the first one included.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_within(path: &Path, patience: Duration) -> Result<Self, Error> {
         let fault = |error| Error::Connect { path: path.to_owned(), error };
         let mut stream = UnixStream::connect(path).map_err(fault)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fault)?;
+        stream.set_read_timeout(Some(patience)).map_err(fault)?;
+        stream.set_write_timeout(Some(patience)).map_err(fault)?;
         codec::write(&mut stream, &Hello::OURS, Limit::HELLO).map_err(fault)?;
         match codec::read::<Hello>(&mut stream, Limit::HELLO) {
             Ok(Hello { magic: MAGIC, version: VERSION }) => Ok(Self { stream, next_id: 1 }),
@@ -93,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Changes how long each answer may take, 60 seconds at first. A client whose answer did not come in time has to
+    /// Changes how long each answer may take. A client whose answer did not come in time has to
     /// connect again.
     ///
     /// # Errors
@@ -142,15 +150,33 @@ impl Client {
     /// # Errors
     /// Those of the connection.
     pub fn states(&mut self, mut each: impl FnMut(StateView)) -> Result<u64, Error> {
-        let id = self.send(RequestBody::States)?;
         let mut count = 0;
+        self.each_state(|state| {
+            count += 1;
+            each(state);
+            true
+        })?;
+        Ok(count)
+    }
+
+    /// As [`Client::states`], until `each` says that it wants no more. The connection ends with the listing.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn states_while(mut self, each: impl FnMut(StateView) -> bool) -> Result<(), Error> {
+        self.each_state(each)
+    }
+
+    fn each_state(&mut self, mut each: impl FnMut(StateView) -> bool) -> Result<(), Error> {
+        let id = self.send(RequestBody::States)?;
         loop {
             match self.receive(id)? {
                 ResponseBody::States(states) => {
-                    count += states.len() as u64;
-                    states.into_iter().for_each(&mut each);
+                    if !states.into_iter().all(&mut each) {
+                        return Ok(());
+                    }
                 }
-                ResponseBody::Done => return Ok(count),
+                ResponseBody::Done => return Ok(()),
                 _ => return Err(Error::OutOfStep),
             }
         }

@@ -1,3 +1,34 @@
-//! The control process: see the library.
+//! `turnpike-control`: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use turnpike_control::run::run;
+use turnpike_control::settings::{Overrides, Settings};
+
+/// The control process of turnpike: compiles pf.conf, commits it to the dataplane, keeps revisions, exports metrics
+#[derive(Parser)]
+#[command(name = "turnpike-control", version)]
+struct Arguments {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+fn main() -> ExitCode {
+    match start(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("turnpike-control: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<(), String> {
+    let settings = Settings::read(&arguments.overrides)?;
+    let filter = EnvFilter::try_new(&settings.log)
+        .map_err(|error| format!("[control] log = {:?} is not a log filter: {error}", settings.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    run(&settings).map_err(|error| format!("{error:#}"))
+}

@@ -172,6 +172,17 @@ impl Live {
         }
     }
 
+    /// The same rules under another number of the dataplane's.
+    #[must_use]
+    pub const fn at(self, generation: u64) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::BuiltIn { .. } => Self::BuiltIn { generation },
+            Self::Revision { revision, .. } => Self::Revision { revision, generation },
+            Self::Foreign { .. } => Self::Foreign { generation },
+        }
+    }
+
     /// The revision, if one is live.
     pub const fn revision(self) -> Option<u64> {
         match self {

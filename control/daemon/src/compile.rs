@@ -1,0 +1,167 @@
+//! From sources to the ruleset that the dataplane enforces, and from pf.conf on disk to sources.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::path::Path;
+
+use api::Status;
+use api::control::{Checked, Finding, Problem, Severity, Sources};
+use ipnet::IpNet;
+use pfconf::{Colour, Config, Diagnostics, Host, Interfaces};
+use ruleset::Ruleset;
+use serde_json::{Value, json};
+
+/// A ruleset that may be committed.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The ruleset.
+    pub ruleset: Ruleset,
+    /// Warnings.
+    pub findings: Vec<Finding>,
+}
+
+/// Compiles sources. Nothing but the arguments decides the outcome.
+///
+/// # Errors
+/// The findings, errors among them.
+pub fn compile(sources: &Sources, interfaces: &Interfaces) -> Result<Compiled, Problem> {
+    let (config, findings) = read(&Recorded { sources, interfaces }, sources);
+    let lowered = if findings.has_errors() { Err(findings.clone()) } else { config.lower() };
+    match lowered {
+        Ok(ruleset) => Ok(Compiled { ruleset, findings: list(&findings) }),
+        Err(findings) => Err(problem(&findings)),
+    }
+}
+
+/// Whether sources would be loaded, and what there is to say about them.
+pub fn check(sources: &Sources, interfaces: &Interfaces) -> Checked {
+    match compile(sources, interfaces) {
+        Ok(Compiled { ruleset, findings }) => {
+            Checked { valid: true, rules: ruleset.rules.len(), tables: ruleset.tables.len(), findings }
+        }
+        Err(problem) => Checked { valid: false, rules: 0, tables: 0, findings: problem.diagnostics },
+    }
+}
+
+/// Reads a file of this system, with everything that it needs.
+///
+/// # Errors
+/// That the file cannot be read. What is wrong in it is found by [`compile`].
+pub fn read_file(path: &Path, interfaces: &Interfaces) -> io::Result<Sources> {
+    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+    let mut sources = Sources { name: path.display().to_string(), text, ..Sources::default() };
+    let system = System { interfaces, files: RefCell::default(), names: RefCell::default() };
+    read(&system, &sources);
+    sources.files = system.files.into_inner();
+    sources.names = system.names.into_inner();
+    Ok(sources)
+}
+
+/// The dataplane's interfaces, and the kernel's loopback, in the form that pfconf reads.
+pub fn interfaces_of(status: &Status) -> Interfaces {
+    let address = |text: &String| -> Option<Value> {
+        let net: IpNet = text.parse().ok()?;
+        let broadcast = match net {
+            IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
+            _ => None,
+        };
+        Some(json!({ "local": net.addr(), "prefixlen": net.prefix_len(), "broadcast": broadcast }))
+    };
+    let links = status.interfaces.iter().map(|interface| {
+        let addresses: Vec<Value> = interface.addresses.iter().filter_map(address).collect();
+        json!({ "ifname": interface.name, "addr_info": addresses })
+    });
+    let loopback = json!({
+        "ifname": "lo",
+        "flags": ["LOOPBACK"],
+        "addr_info": [{ "local": Ipv4Addr::LOCALHOST, "prefixlen": 8 }, { "local": "::1", "prefixlen": 128 }],
+    });
+    let list: Value = links.chain([loopback]).collect();
+    Interfaces::from_json(&list.to_string()).expect("the form of ip -j addr")
+}
+
+fn read(host: &dyn Host, sources: &Sources) -> (Config, Diagnostics) {
+    pfconf::read(host, &sources.name, &sources.text, &sources.definitions)
+}
+
+fn list(findings: &Diagnostics) -> Vec<Finding> {
+    let one = |finding: &pfconf::Diagnostic| {
+        let file = findings.sources().file(finding.span.file);
+        let (line, column) = file.line_column(finding.span.start);
+        Finding {
+            severity: match finding.severity {
+                pfconf::Severity::Error => Severity::Error,
+                pfconf::Severity::Warning => Severity::Warning,
+            },
+            file: file.name.clone(),
+            line,
+            column,
+            message: finding.text.clone(),
+            expected: finding.label.clone(),
+            hint: finding.hint.clone(),
+        }
+    };
+    findings.list().iter().map(one).collect()
+}
+
+fn problem(findings: &Diagnostics) -> Problem {
+    let diagnostics = list(findings);
+    let error = match diagnostics.iter().find(|finding| finding.severity == Severity::Error) {
+        Some(first) => format!("{}:{}: {}", first.file, first.line, first.message),
+        None => "the ruleset cannot be loaded".into(),
+    };
+    Problem { error, diagnostics, rendered: findings.render(Colour::Never) }
+}
+
+/// The machine as the sources recorded it.
+struct Recorded<'a> {
+    sources: &'a Sources,
+    interfaces: &'a Interfaces,
+}
+
+impl Host for Recorded<'_> {
+    fn interfaces(&self) -> &Interfaces {
+        self.interfaces
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        self.sources.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        self.sources.names.get(name).cloned().unwrap_or_else(|| pfconf::localhost(name))
+    }
+}
+
+/// This system, recording what it gave.
+struct System<'a> {
+    interfaces: &'a Interfaces,
+    files: RefCell<BTreeMap<String, String>>,
+    names: RefCell<BTreeMap<String, Vec<IpAddr>>>,
+}
+
+impl Host for System<'_> {
+    fn interfaces(&self) -> &Interfaces {
+        self.interfaces
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+        self.files.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let fixed = pfconf::localhost(name);
+        if !fixed.is_empty() {
+            return fixed;
+        }
+        let found = (name, 0).to_socket_addrs().into_iter().flatten();
+        let mut addresses: Vec<IpAddr> = found.map(|socket| socket.ip()).collect();
+        addresses.dedup();
+        self.names.borrow_mut().insert(name.to_owned(), addresses.clone());
+        addresses
+    }
+}

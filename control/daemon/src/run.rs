@@ -1,0 +1,176 @@
+//! The process: sockets, signals, and the end.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api::control::{Apply, Origin, Sources};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::compile::read_file;
+use crate::revisions::Store;
+use crate::server::{self, App};
+use crate::settings::Settings;
+use crate::{Watch, committer, peers};
+
+/// How often it is looked whether the committer lives, unless systemd wants to know more often.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or that the committer died.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .build()
+        .context("cannot make the runtime")?;
+    let done = runtime.block_on(live(settings));
+    // Whoever still waits for the dataplane must not keep the process from ending.
+    runtime.shutdown_background();
+    done
+}
+
+async fn live(settings: &Settings) -> anyhow::Result<()> {
+    let folder = settings.state_dir.join("revisions");
+    let store = Store::open(&folder, settings.revisions_kept)
+        .with_context(|| format!("cannot use {}; give another with --state-dir", folder.display()))?;
+    let listener = bind_api(&settings.socket).await?;
+    let metrics = TcpListener::bind(settings.metrics_listen).await.with_context(|| {
+        format!("cannot listen at {}; give another with --metrics", settings.metrics_listen)
+    })?;
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let watch = Arc::new(Watch::default());
+    let (handle, thread) = committer::start(settings.dataplane_socket.clone(), store, Arc::clone(&watch))
+        .context("cannot start a thread")?;
+    let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules);
+    let app = Arc::new(app);
+    info!(
+        "turnpike-control {}: API at {}, metrics at http://{}/metrics",
+        env!("CARGO_PKG_VERSION"),
+        settings.socket.display(),
+        metrics.local_addr().unwrap_or(settings.metrics_listen),
+    );
+    let own = std::fs::metadata("/proc/self").context("cannot read /proc/self")?.uid();
+    tokio::spawn(server::serve_api(listener, Arc::clone(&app), own));
+    tokio::spawn(server::serve_metrics(metrics, Arc::clone(&app)));
+    notify(&[sd_notify::NotifyState::Ready]);
+    let done = until_stopped(settings, &app, &thread, &mut signals).await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    if let Err(error) = std::fs::remove_file(&settings.socket) {
+        warn!("cannot remove {}: {error}", settings.socket.display());
+    }
+    done
+}
+
+struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn until_stopped(
+    settings: &Settings,
+    app: &Arc<App>,
+    committer: &JoinHandle<()>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut check = watchdog();
+    loop {
+        tokio::select! {
+            _ = signals.reload.recv() => {
+                tokio::spawn(reload(settings.pf_conf.clone(), Arc::clone(app)));
+            }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = check.tick() => {
+                if committer.is_finished() {
+                    bail!("the thread that changes rules died; the dataplane forwards on with the rules that it has");
+                }
+                notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        }
+    }
+    info!("stopping; the dataplane forwards on with the rules that it has");
+    Ok(())
+}
+
+fn watchdog() -> Interval {
+    let asked = sd_notify::watchdog_enabled();
+    let mut check = interval(asked.map_or(CHECK, |within| (within / 2).min(CHECK)));
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    check
+}
+
+/// Validates pf.conf and makes it live, or leaves everything as it is.
+async fn reload(path: PathBuf, app: Arc<App>) {
+    info!("loading {}", path.display());
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[sd_notify::NotifyState::Reloading, now]),
+        Err(error) => warn!("cannot read the clock for systemd: {error}"),
+    }
+    let (interfaces, file) = (Arc::clone(&app.watch.get().interfaces), path.clone());
+    let sources: Result<io::Result<Sources>, _> = spawn_blocking(move || read_file(&file, &interfaces)).await;
+    match sources {
+        Ok(Ok(sources)) => {
+            let apply =
+                Apply { sources, confirm_s: None, comment: format!("loaded from {}", path.display()) };
+            match app.committer.apply(apply, Origin::Reload).await {
+                Ok(applied) => info!("{} is live as revision {}", path.display(), applied.revision),
+                Err(committer::Failure::Refused(problem)) => {
+                    error!(
+                        "{} is refused, the rules stay as they are:\n{}",
+                        path.display(),
+                        problem.rendered
+                    );
+                }
+                Err(failure) => error!("cannot load {}: {failure}", path.display()),
+            }
+        }
+        Ok(Err(error)) => error!("cannot read {}: {error}; the rules stay as they are", path.display()),
+        Err(stopped) => error!("cannot read {}: {stopped}", path.display()),
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Binds the control socket. One that nobody listens at any more is replaced.
+async fn bind_api(path: &Path) -> anyhow::Result<UnixListener> {
+    let failed = || format!("cannot listen at {}; give another with --socket", path.display());
+    match UnixStream::connect(path).await {
+        Ok(_) => bail!("{}: another turnpike-control listens here", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).with_context(failed)?;
+        }
+        // Nothing is there, or binding will say what is wrong.
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).with_context(failed)?;
+    peers::protect_socket(path).with_context(failed)?;
+    Ok(listener)
+}
+
+/// Tells systemd, if it started us.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("cannot notify systemd: {error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! What the paths of the control socket answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::api::control::{Apply, ControlStatus, Origin, PREFIX, RevisionText, Rollback, RuleListing, Sources};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, Response};
+use pfconf::print_rule;
+use ruleset::Ruleset;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::{Duration, timeout};
+
+use super::answer::{AnswerBody, JSON, failure, json, only, pieces, problem};
+use super::states::{Filter, PIECES, list};
+use super::{App, BODY_BYTES};
+use crate::View;
+use crate::committer::Failure;
+use crate::compile::{check, compile};
+use crate::difference::difference;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a request waits for a place among the heavy ones.
+const PLACE_PATIENCE: Duration = Duration::from_secs(10);
+
+type Answer = Response<AnswerBody>;
+
+/// Answers a request.
+pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let Some(path) = path.strip_prefix(PREFIX) else {
+        return problem(404, &format!("no such path; those of this version begin with {PREFIX}/"));
+    };
+    let getting = matches!(*request.method(), Method::GET | Method::HEAD);
+    let posting = request.method() == Method::POST;
+    match path {
+        "/status" | "/states" | "/drops" | "/rules" | "/revisions" if !getting => only("GET"),
+        "/check" | "/apply" | "/confirm" | "/rollback" | "/diff" if !posting => only("POST"),
+        "/status" => json(&status(app).await),
+        "/states" => states(app, request.uri().query().unwrap_or_default()),
+        "/drops" => match app.collector.read().await {
+            Ok(reading) => json(&reading.drops),
+            Err(why) => problem(503, &why),
+        },
+        "/rules" => rules(app).await,
+        "/revisions" => json(&*app.watch.get().revisions),
+        "/check" | "/apply" | "/rollback" | "/diff" => with_body(app, path, request).await,
+        "/confirm" => reply(app.committer.confirm().await),
+        _ => match path.strip_prefix("/revisions/").map(str::parse) {
+            Some(Ok(number)) if getting => revision(app, number).await,
+            Some(Ok(_)) => only("GET"),
+            _ => problem(404, "no such path"),
+        },
+    }
+}
+
+fn reply<T: Serialize>(done: Result<T, Failure>) -> Answer {
+    match done {
+        Ok(value) => json(&value),
+        Err(error) => failure(&error),
+    }
+}
+
+async fn status(app: &App) -> ControlStatus {
+    let reading = app.collector.read().await;
+    let view = app.watch.get();
+    let now = Instant::now();
+    ControlStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_s: (now - app.started).as_secs(),
+        live: view.live,
+        pending: view.pending(now),
+        last_apply_unix_s: view.last_apply_unix_s,
+        apply_failures: view.apply_failures,
+        problem: view.problem.clone().or_else(|| reading.as_ref().err().map(|why| why.to_string())),
+        dataplane: reading.ok().map(|reading| reading.status.clone()),
+    }
+}
+
+async fn revision(app: &App, number: u64) -> Answer {
+    let loaded = app.committer.load(number).await;
+    reply(loaded.map(|record| RevisionText { revision: record.revision, sources: record.sources }))
+}
+
+fn states(app: &Arc<App>, query: &str) -> Answer {
+    let filter = match Filter::from_query(query) {
+        Ok(filter) => filter,
+        Err(what) => return problem(400, &what),
+    };
+    if let Some(why) = &app.watch.get().problem {
+        return problem(503, why);
+    }
+    let Ok(place) = Arc::clone(&app.listings).try_acquire_owned() else {
+        return problem(503, "too many listings of states at once; try again in a moment");
+    };
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let (app, runtime) = (Arc::clone(app), Handle::current());
+    spawn_blocking(move || {
+        list(&app.dataplane_socket, &filter, sender, &runtime);
+        drop(place);
+    });
+    pieces(JSON, receiver)
+}
+
+/// A place among the heavy requests, or the refusal.
+async fn place(heavy: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Answer> {
+    match timeout(PLACE_PATIENCE, Arc::clone(heavy).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(problem(503, "too much is asked for at once; try again in a moment")),
+    }
+}
+
+async fn rules(app: &App) -> Answer {
+    let _place = match place(&app.heavy).await {
+        Ok(place) => place,
+        Err(refusal) => return refusal,
+    };
+    let view = app.watch.get();
+    if let Some(why) = &view.problem {
+        return problem(503, why);
+    }
+    let made = spawn_blocking(move || {
+        let listing = view.rules.as_ref().map(|rules| RuleListing {
+            live: view.live,
+            text: rules.rules.iter().map(print_rule).collect(),
+            ruleset: Ruleset::clone(rules),
+        });
+        json(&listing)
+    });
+    made.await.unwrap_or_else(|error| problem(500, &error.to_string()))
+}
+
+async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer {
+    let _place = match place(&app.heavy).await {
+        Ok(place) => place,
+        Err(refusal) => return refusal,
+    };
+    let body = match read_body(request.into_body()).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let view = app.watch.get();
+    let done = match path {
+        "/check" => decode(body, move |sources: Sources| json(&check(&sources, &view.interfaces))).await,
+        "/diff" => decode(body, move |sources: Sources| diff(&view, &sources)).await,
+        "/apply" => match decode(body, |apply: Apply| apply).await {
+            Ok(apply) => Ok(reply(app.committer.apply(apply, Origin::Apply).await)),
+            Err(refusal) => Err(refusal),
+        },
+        _ => match decode(body, |rollback: Rollback| rollback).await {
+            Ok(rollback) => Ok(reply(app.committer.rollback(rollback.revision).await)),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    done.unwrap_or_else(|refusal| refusal)
+}
+
+fn diff(view: &View, sources: &Sources) -> Answer {
+    if let Some(why) = &view.problem {
+        return problem(503, why);
+    }
+    let compiled = match compile(sources, &view.interfaces) {
+        Ok(compiled) => compiled,
+        Err(problem) => return failure(&Failure::Refused(Box::new(problem))),
+    };
+    let none = Ruleset::default();
+    json(&difference(view.rules.as_deref().unwrap_or(&none), &compiled.ruleset))
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
+    let too_long = || problem(413, &format!("a body of more than {BODY_BYTES} bytes"));
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(too_long());
+    }
+    match timeout(BODY_PATIENCE, Limited::new(body, BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) => Err(problem(400, &format!("the body could not be read: {error}"))),
+        Err(_) => Err(problem(408, &format!("the body took longer than {} s", BODY_PATIENCE.as_secs()))),
+    }
+}
+
+/// Decodes a body and does `work` with it, where it may take long without keeping others waiting.
+async fn decode<T, R>(body: Bytes, work: impl FnOnce(T) -> R + Send + 'static) -> Result<R, Answer>
+where
+    T: DeserializeOwned,
+    R: Send + 'static,
+{
+    let done = spawn_blocking(move || serde_json::from_slice(&body).map(work));
+    match done.await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(problem(400, &format!("the body is not what this path takes: {error}"))),
+        Err(stopped) => Err(problem(500, &stopped.to_string())),
+    }
+}

@@ -1,0 +1,175 @@
+//! What turnpike.toml's `[control]` and the command line decide.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+/// A key of `[control]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value must be, as the end of the sentence "it must be …".
+    pub form: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+}
+
+const fn key(name: &'static str, form: &'static str, default: &'static str) -> Key {
+    Key { name, form, default }
+}
+
+/// Every key of `[control]`.
+pub const KEYS: [Key; 8] = [
+    key("metrics_listen", "an address and port for Prometheus, as \"127.0.0.1:9190\"", "\"127.0.0.1:9190\""),
+    key("metrics_rules", "a number of rules that have series of their own, 0 to 100000", "2000"),
+    key("log", "a log filter, as \"info\"", "\"info\""),
+    key("revisions_kept", "a number of revisions, 1 to 10000", "100"),
+    key("socket", "the path of the control socket", "\"/run/turnpike/control.sock\""),
+    key("dataplane_socket", "the path of the dataplane's socket", "\"/run/turnpike/dataplane.sock\""),
+    key("state_dir", "the folder in which revisions are kept", "\"/var/lib/turnpike\""),
+    key("pf_conf", "the ruleset that SIGHUP loads", "\"/etc/turnpike/pf.conf\""),
+];
+
+/// The command line.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/turnpike/turnpike.toml")]
+    pub config: PathBuf,
+    /// The control socket
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The dataplane's socket
+    #[arg(long, value_name = "PATH")]
+    pub dataplane_socket: Option<PathBuf>,
+    /// Where Prometheus reads the metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// The folder in which revisions are kept
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The ruleset that SIGHUP loads
+    #[arg(long, value_name = "FILE")]
+    pub pf_conf: Option<PathBuf>,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where Prometheus reads the metrics.
+    pub metrics_listen: SocketAddr,
+    /// How many rules have series of their own.
+    pub metrics_rules: usize,
+    /// The log filter.
+    pub log: String,
+    /// How many revisions are kept.
+    pub revisions_kept: usize,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The dataplane's socket.
+    pub dataplane_socket: PathBuf,
+    /// The folder in which revisions are kept.
+    pub state_dir: PathBuf,
+    /// The ruleset that SIGHUP loads.
+    pub pf_conf: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9190)),
+            metrics_rules: 2000,
+            log: "info".into(),
+            revisions_kept: 100,
+            socket: api::control::SOCKET.into(),
+            dataplane_socket: "/run/turnpike/dataplane.sock".into(),
+            state_dir: "/var/lib/turnpike".into(),
+            pf_conf: "/etc/turnpike/pf.conf".into(),
+        }
+    }
+}
+
+/// The file, but for what the dataplane reads of it.
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    control: Settings,
+}
+
+impl Settings {
+    /// Reads the file, and puts the command line on top.
+    ///
+    /// # Errors
+    /// File, line, column, what is wrong, what to do.
+    pub fn read(overrides: &Overrides) -> Result<Self, String> {
+        let path = &overrides.config;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("{}: {error}; create it, or name another with --config", path.display())
+        })?;
+        let mut settings = Self::parse(path, &text)?;
+        let Overrides { socket, dataplane_socket, metrics, state_dir, pf_conf, config: _ } =
+            overrides.clone();
+        settings.socket = socket.unwrap_or(settings.socket);
+        settings.dataplane_socket = dataplane_socket.unwrap_or(settings.dataplane_socket);
+        settings.metrics_listen = metrics.unwrap_or(settings.metrics_listen);
+        settings.state_dir = state_dir.unwrap_or(settings.state_dir);
+        settings.pf_conf = pf_conf.unwrap_or(settings.pf_conf);
+        Ok(settings)
+    }
+
+    /// Reads the file's text; `path` is for errors.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let place = error.span().map_or(String::new(), |span| place(text, span.start));
+            let advice = advice(text).map_or(String::new(), |advice| format!("; {advice}"));
+            let message = error.message().replace('\n', ", ");
+            format!("{}:{place} {message}{advice}", path.display())
+        })?;
+        let settings = file.control;
+        let bounds = [
+            ("revisions_kept", settings.revisions_kept, 1..=10_000),
+            ("metrics_rules", settings.metrics_rules, 0..=100_000),
+        ];
+        for (name, value, range) in bounds {
+            if !range.contains(&value) {
+                let form = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.form);
+                return Err(format!("{}: [control] {name} is {value}; it must be {form}", path.display()));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// `line:column:` of a byte.
+fn place(text: &str, at: usize) -> String {
+    let before = &text[..text.floor_char_boundary(at)];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    format!("{}:{}:", before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// What to write in place of the first thing that `[control]` should not hold.
+fn advice(text: &str) -> Option<String> {
+    let table: toml::Table = text.parse().ok()?;
+    let control = table.get("control")?.as_table()?;
+    let unknown = control.keys().find(|name| KEYS.iter().all(|key| key.name != name.as_str()));
+    if let Some(unknown) = unknown {
+        let nearness = |key: &Key| strsim::jaro_winkler(key.name, unknown);
+        let nearest = KEYS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
+        return (nearness(nearest) > 0.7).then(|| format!("did you mean `{}`?", nearest.name));
+    }
+    // The one whose value alone does not fit.
+    let misfit = KEYS.iter().find(|key| {
+        control.get(key.name).is_some_and(|value| {
+            let alone = toml::Table::from_iter([(key.name.to_owned(), value.clone())]);
+            alone.try_into::<Settings>().is_err()
+        })
+    })?;
+    Some(format!("`{}` must be {}", misfit.name, misfit.form))
+}
