@@ -9,7 +9,7 @@
 //! insertion by packets that are made to die behind the IN hook
 //! (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
 
-use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
+use ruleset::{Action, BlockReply, Direction, PeerState, Reason, StateMode, Timeout};
 use wire::{Af, Proto, TcpFlags};
 
 use crate::eval::{Decision, Question, Root, Tag, is_request};
@@ -194,12 +194,16 @@ impl Shard {
         if let Some(Passed::State(pending)) = hook.first
             && self.connections.has_face(pending.record, side, hook.interface, &view.expiry(root))
         {
-            self.gate_face(view, passage, hook, pending.record)?;
-            return Ok(Passed::Shared);
+            return self.share(view, passage, hook, pending);
         }
         let Some(record) = self.find(view, root, passage, hook) else {
             return self.admit(view, root, passage, hook);
         };
+        if let Some(Passed::State(pending)) = hook.first
+            && pending.record == record
+        {
+            return self.share(view, passage, hook, pending);
+        }
         if let Some(pending) = self.check(view, passage, hook, record)? {
             return Ok(Passed::State(pending));
         }
@@ -207,6 +211,18 @@ impl Shard {
         let removed = self.connections.remove_face(record, side, passage.flow.hash);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
+    }
+
+    /// The second hook of a record that has both faces: tracking is done, what is the face's own is not.
+    fn share(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage,
+        hook: &Hook<'_>,
+        pending: &Pending,
+    ) -> Result<Passed, Stop> {
+        self.gate_face(view, passage, hook, pending.record)?;
+        Ok(Passed::Shared)
     }
 
     fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage, hook: &Hook<'_>) -> Option<RecordId> {
@@ -405,6 +421,7 @@ impl Shard {
             direction: hook.direction,
             tag: decision.state_tag,
         };
+        self.make_way(view, passage, side, &class)?;
         let limit = view.state_limit().min(self.connections.capacity());
         self.counters.inserts += 1;
         if let Some(Passed::Made(record)) = hook.first
@@ -428,6 +445,29 @@ impl Shard {
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
         self.connections.count(record, passage.flow.sender, passage.packet.length());
         Ok(Passed::Made(record))
+    }
+
+    /// An equal face refuses a new one (`pf_state_insert`), unless it has expired or its connection is over at both ends.
+    /// Lookups have met it already, but for one behind a face that has just made room for this packet.
+    fn make_way(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage,
+        side: Side,
+        class: &Class,
+    ) -> Result<(), Stop> {
+        let Flow { key, hash, sender } = &passage.flow;
+        let Some(root) = view.root else { return Ok(()) };
+        while let Some(rival) = self.connections.rival(key, *hash, side, class) {
+            let (from, to) = self.connections.peers(rival, *sender);
+            let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
+            if !over && !self.connections.has_expired(rival, side, &view.expiry(root)) {
+                return Err(Stop::silent(Reason::StateInsert));
+            }
+            let removed = self.connections.remove_face(rival, side, *hash);
+            self.counters.removals += u64::from(removed);
+        }
+        Ok(())
     }
 
     /// One record stands for both of pf's states only where both would track the same packets in the same way.

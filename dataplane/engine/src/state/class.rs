@@ -88,6 +88,12 @@ pub(crate) struct Pairs {
     pairs: Vec<Pair>,
     free: Vec<u32>,
     numbers: HashMap<PairIdentity, u32>,
+    /// Live pairs with a face that is bound to an interface.
+    bound: u32,
+}
+
+fn is_bound(faces: &Faces) -> bool {
+    faces.iter().flatten().any(|class| class.interface.is_some())
 }
 
 fn identity_of(faces: &Faces) -> PairIdentity {
@@ -100,7 +106,14 @@ impl Pairs {
             pairs: Vec::with_capacity(PAIRS_RESERVED),
             free: Vec::with_capacity(PAIRS_RESERVED),
             numbers: HashMap::with_capacity(PAIRS_RESERVED),
+            bound: 0,
         }
+    }
+
+    /// True if no face of any record is bound to an interface.
+    #[inline]
+    pub const fn all_float(&self) -> bool {
+        self.bound == 0
     }
 
     /// The number of a pair, which one more record has from now on.
@@ -113,6 +126,7 @@ impl Pairs {
             self.pairs[number as usize].records += 1;
             return Ok(PairId(number));
         }
+        let bound = is_bound(&faces);
         let pair = Pair { faces, records: 1, counted: Counted::default() };
         let number = match self.free.pop() {
             Some(number) => {
@@ -126,6 +140,7 @@ impl Pairs {
             None => return Err(TooManyClasses),
         };
         self.numbers.insert(identity, number);
+        self.bound += u32::from(bound);
         Ok(PairId(number))
     }
 
@@ -140,6 +155,7 @@ impl Pairs {
         let faces = std::mem::take(&mut pair.faces);
         let counted = std::mem::take(&mut pair.counted);
         self.numbers.remove(&identity_of(&faces));
+        self.bound -= u32::from(is_bound(&faces));
         self.free.push(id.0);
         for class in faces.iter().flatten() {
             class.rule.retire(counted.packets, counted.bytes);

@@ -131,18 +131,37 @@ impl Connections {
     /// Whether the face of record `id` at `side` takes packets of `key` on `interface`, and if so, whether it floats.
     #[inline]
     fn takes(&self, id: RecordId, key: &Key, side: Side, interface: InterfaceId) -> Option<bool> {
-        let hot = &self.hot[id.0 as usize];
-        if !hot.may_be(key) || key.af == Af::Inet6 && self.wide[id.0 as usize] != key.address {
+        if !self.is_of(id, key) {
             return None;
         }
-        let class = self.pairs.face(hot.pair(), side)?;
+        let class = self.face(id, side)?;
         class.takes(interface).then_some(class.interface.is_none())
     }
 
-    /// True if record `id` has a face at `side` that takes packets of `interface` and has not expired.
+    /// True if record `id` has the face at `side` that a lookup would find for packets of `interface`. False does not mean
+    /// that it has none: where a face that is bound may come before this one, only a lookup knows.
     #[inline]
     pub fn has_face(&self, id: RecordId, side: Side, interface: InterfaceId, expiry: &Expiry<'_>) -> bool {
-        self.face(id, side).is_some_and(|class| class.takes(interface)) && !self.has_expired(id, side, expiry)
+        self.face(id, side).is_some_and(|class| match class.interface {
+            Some(own) => own == interface,
+            None => self.pairs.all_float(),
+        }) && !self.has_expired(id, side, expiry)
+    }
+
+    /// The record whose face stands in the way of a new one at `side`: of the same key, binding and direction.
+    pub fn rival(&self, key: &Key, hash: KeyHash, side: Side, class: &Class) -> Option<RecordId> {
+        self.index.candidates(hash).find(|id| {
+            self.is_of(*id, key)
+                && self
+                    .face(*id, side)
+                    .is_some_and(|own| own.interface == class.interface && own.direction == class.direction)
+        })
+    }
+
+    #[inline]
+    fn is_of(&self, id: RecordId, key: &Key) -> bool {
+        let at = id.0 as usize;
+        self.hot[at].may_be(key) && (key.af == Af::Inet || self.wide[at] == key.address)
     }
 
     /// The class of a face.
@@ -324,7 +343,8 @@ impl Connections {
         Sixteenths(hot.last_seen().0.saturating_add(scaled.saturating_mul(Sixteenths::PER_SECOND)))
     }
 
-    fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
+    /// True if the face's time is over.
+    pub fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
         self.face(id, side).is_some_and(|class| self.expires(id, &class.rule, expiry) <= expiry.now)
     }
 
