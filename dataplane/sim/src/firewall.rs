@@ -2,9 +2,7 @@
 
 use core::fmt::Write as _;
 
-use engine::{
-    Arrival, Created, Fate, Fib, Frame as _, Root, Shard, ShardConfig, Source, Tick, View, WorkerId,
-};
+use engine::{Arrival, Created, Fate, Fib, Root, Shard, ShardConfig, Source, Tick, View, WorkerId};
 use ruleset::{Invalid, Reason, Ruleset, StateView};
 
 use crate::rng::Rng;
@@ -173,10 +171,15 @@ impl Firewall {
         assert_eq!(sum(&|shard| shard.counters().handed_off), handed_off, "hand-off counters");
     }
 
-    /// Lets every shard look for expired states once around.
+    /// Lets every shard look for expired states once around; returns how many went.
     pub fn expire(&mut self, now: Tick) -> u64 {
+        self.sweep(now, usize::MAX)
+    }
+
+    /// Lets every shard look for expired states among its next `most` records; returns how many went.
+    pub fn sweep(&mut self, now: Tick, most: usize) -> u64 {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
-        self.shards.iter_mut().map(|shard| shard.expire(&view, usize::MAX)).sum()
+        self.shards.iter_mut().map(|shard| shard.expire(&view, most)).sum()
     }
 
     /// Every state, shard by shard.
@@ -211,6 +214,6 @@ impl Firewall {
 ///
 /// # Panics
 /// If it has none.
-pub fn link_destination(frame: &Vec<u8>) -> wire::Mac {
-    wire::ethernet::Header::at(frame.bytes(), 0).expect("an Ethernet header").dst()
+pub fn link_destination(frame: &[u8]) -> wire::Mac {
+    wire::ethernet::Header::at(frame, 0).expect("an Ethernet header").dst()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every crate of the workspace with the workspace crates that it may depend on, tests included.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("wire", &[]),
     ("ruleset", &["wire"]),
     ("engine", &["wire", "ruleset"]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("dpdk", &["dpdk-sys"]),
     ("shm", &[]),
     ("e2e", &[]),
+    ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk", "turnpike-dataplane"]),
 ];
 
 /// What the pure crates must never reach, directly: clocks, threads, sockets and files are the shells'.

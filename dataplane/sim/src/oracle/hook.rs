@@ -190,7 +190,7 @@ impl Oracle {
                         self.forget(partner, hook.direction.reverse());
                     }
                 }
-                verdict.into()
+                self.answerable(verdict, packet).into()
             }
             Tracked::Reuse => {
                 self.remove(id);

@@ -105,6 +105,14 @@ impl Oracle {
         }
     }
 
+    /// The verdict, without a reply where there must be none.
+    pub(super) fn answerable(&self, verdict: Verdict, packet: &Packet) -> Verdict {
+        match verdict {
+            Verdict::Drop { reason, .. } if !self.may_answer(packet) => Verdict::drop(reason),
+            verdict => verdict,
+        }
+    }
+
     /// What must never be answered (RFC 1122 §3.2.2, RFC 4443 §2.4, RFC 9293 §3.5.2): resets, ICMP errors, and
     /// packets whose source is not one host or whose destination is many.
     fn may_answer(&self, packet: &Packet) -> bool {

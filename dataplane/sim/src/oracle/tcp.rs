@@ -17,6 +17,11 @@ const MAX_WINDOW: u32 = 0xffff;
 /// The largest shift of a window (RFC 7323 §2.3).
 const MAX_SHIFT: u8 = 14;
 
+/// "modulo 2^32, signed difference": false too where both numbers lie exactly 2^31 apart.
+pub(super) const fn seq_geq(a: Seq, b: Seq) -> bool {
+    a.since(b) >= 0
+}
+
 /// The flags do not go together (`pf_normalize_tcp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IllegalFlags;
@@ -177,7 +182,7 @@ fn learn(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, extent: &mut Extent, seen_by
     src.seen = Seen::Yes;
     src.state = src.state.max(PeerState::SynSent);
     let allowed = extent.end.plus(extent.allowance(dst).max(1));
-    if seen_by == SeenBy::Bit || src.seqhi == Seq(1) || src.seqhi.at_or_before(allowed) {
+    if seen_by == SeenBy::Bit || src.seqhi == Seq(1) || seq_geq(allowed, src.seqhi) {
         src.seqhi = allowed;
     }
     src.max_win = src.max_win.max(narrow(extent.win));
@@ -212,7 +217,7 @@ fn reset_fits(src: &Peer, dst: &Peer, tcp: &Tcp, extent: &Extent, ackskew: i32, 
     let seq = extent.orig_seq;
     let beside = seq == src.seqlo || seq == src.seqlo.plus(1) || seq == src.seqlo.minus(1);
     let lowest = src.seqlo.minus(extent.allowance(dst));
-    let in_window = lowest.at_or_before(seq) && seq.at_or_before(src.seqlo.plus(1));
+    let in_window = seq_geq(seq, lowest) && seq_geq(src.seqlo.plus(1), seq);
     let acks = said == Said::Yes && ackskew == 0;
     beside || (in_window && acks && tcp.flags.contains(TcpFlags::ACK))
 }
@@ -239,8 +244,8 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
     let most = i64::from(MAX_ACK_WINDOW);
 
     let lowest = src.seqlo.minus(extent.allowance(dst));
-    let strict = extent.data_end.at_or_before(src.seqhi) // (1)
-        && lowest.at_or_before(extent.seq) // (2)
+    let strict = seq_geq(src.seqhi, extent.data_end) // (1)
+        && seq_geq(extent.seq, lowest) // (2)
         && i64::from(ackskew) >= -most // (3)
         && i64::from(ackskew) <= most << extent.sws // (4)
         && reset_fits(src, dst, tcp, &extent, ackskew, said); // (5)
@@ -251,8 +256,8 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
     }
     let closing = dst.state >= PeerState::FinWait2 || src.state >= PeerState::FinWait2;
     let loose = (dst.state < PeerState::SynSent || closing)
-        && extent.data_end.at_or_before(src.seqhi.plus(MAX_ACK_WINDOW))
-        && src.seqlo.minus(MAX_ACK_WINDOW).at_or_before(extent.seq);
+        && seq_geq(src.seqhi.plus(MAX_ACK_WINDOW), extent.data_end)
+        && seq_geq(extent.seq, src.seqlo.minus(MAX_ACK_WINDOW));
     if loose {
         advance(src, dst, &extent, ack);
         close(src, dst, tcp.flags);
@@ -267,7 +272,7 @@ fn advance(src: &mut Peer, dst: &mut Peer, extent: &Extent, ack: Seq) {
     if src.seqlo.before(extent.end) {
         src.seqlo = extent.end;
     }
-    if dst.seqhi.at_or_before(ack.plus(extent.announced())) {
+    if seq_geq(ack.plus(extent.announced()), dst.seqhi) {
         dst.seqhi = ack.plus(extent.announced().max(1));
     }
 }

@@ -129,7 +129,7 @@ impl Oracle {
             let dws = if src.wscale.is_some() { dst.wscale.unwrap_or(0) } else { 0 };
             let lowest = src.seqlo.minus(u32::from(dst.max_win) << dws);
             let unknown = seen_by == SeenBy::Bit && src.seen == Seen::No;
-            if unknown || !(seq.at_or_before(src.seqhi) && lowest.at_or_before(seq)) {
+            if unknown || !(tcp::seq_geq(src.seqhi, seq) && tcp::seq_geq(seq, lowest)) {
                 let verdict = Verdict::drop(Reason::StateMismatch);
                 return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
             }
