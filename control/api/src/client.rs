@@ -9,7 +9,7 @@ use ruleset::{Ruleset, StateView};
 
 use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
-use crate::{InterfaceDrops, LiveRules, Request, RequestBody, Response, ResponseBody, Status};
+use crate::{InterfaceDrops, LiveRules, LiveUsage, Request, RequestBody, Response, ResponseBody, Status};
 
 /// How long an answer may take: compiling the largest ruleset included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -189,6 +189,17 @@ impl Client {
     pub fn rules(&mut self) -> Result<Option<LiveRules>, Error> {
         match self.ask(RequestBody::Rules)? {
             ResponseBody::Rules(rules) => Ok(rules.map(|rules| *rules)),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// What each rule of the live ruleset has done since it was committed, if one was.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn usage(&mut self) -> Result<Option<LiveUsage>, Error> {
+        match self.ask(RequestBody::Usage)? {
+            ResponseBody::Usage(usage) => Ok(usage),
             _ => Err(Error::OutOfStep),
         }
     }

@@ -10,14 +10,17 @@
 //! trusts nothing that it reads. Bounds: [`codec::Limit`]; longer frames are refused before memory is taken for them.
 #![forbid(unsafe_code)]
 
+mod access;
 mod client;
 pub mod codec;
 pub mod control;
 mod message;
+pub mod pflog;
 
+pub use access::{Access, GROUP};
 pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use message::{
-    Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, MAGIC, PoolStatus, ReasonCount, Request,
-    RequestBody, Response, ResponseBody, Status, VERSION, WorkerStatus,
+    Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, MAGIC, PoolStatus,
+    ReasonCount, Request, RequestBody, Response, ResponseBody, RuleUsage, Status, VERSION, WorkerStatus,
 };

@@ -48,6 +48,8 @@ pub enum RequestBody {
     States,
     /// The live ruleset. Answered by [`ResponseBody::Rules`].
     Rules,
+    /// What each rule of the live ruleset has done. Answered by [`ResponseBody::Usage`].
+    Usage,
 }
 
 /// What the dataplane answers.
@@ -84,6 +86,8 @@ pub enum ResponseBody {
     Done,
     /// The live ruleset, if one was committed.
     Rules(Option<Box<LiveRules>>),
+    /// What each rule has done, if a ruleset was committed.
+    Usage(Option<LiveUsage>),
 }
 
 /// The live ruleset.
@@ -93,6 +97,28 @@ pub struct LiveRules {
     pub generation: u64,
     /// Its rules, as they were committed.
     pub ruleset: Ruleset,
+}
+
+/// What the rules of the live ruleset have done since it was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveUsage {
+    /// The ruleset's number.
+    pub generation: u64,
+    /// Each rule's, by number.
+    pub rules: Vec<RuleUsage>,
+}
+
+/// What a rule has done, as `pfctl -vsr` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleUsage {
+    /// How often packets were compared with it.
+    pub evaluations: u64,
+    /// Packets that it decided, and packets of its states.
+    pub packets: u64,
+    /// Their bytes, IP headers included.
+    pub bytes: u64,
+    /// Its states now.
+    pub states: u64,
 }
 
 /// How the dataplane is.

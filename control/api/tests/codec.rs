@@ -21,6 +21,7 @@ fn requests() -> Vec<Request> {
         RequestBody::Drops,
         RequestBody::States,
         RequestBody::Rules,
+        RequestBody::Usage,
     ];
     bodies.into_iter().enumerate().map(|(id, body)| Request { id: id as u32, body }).collect()
 }

@@ -1,26 +1,31 @@
-//! Lists of states, made by the worker that owns them, a bounded slice per poll.
+//! Lists that only the worker can make: its states, a bounded slice per poll, and what its rules have done.
 //!
-//! Overview: whoever wants the list sends the worker an empty slice with a place to begin, and gets it back filled, with
-//! the place to go on. Ownership: the slice travels; nothing is shared. Bounds: one slice is under way, of [`SLICE`]
-//! records.
+//! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
+//! shared. Bounds: one order is under way; a slice is of 256 records.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use engine::{Shard, View};
+use engine::{Root, RuleUsage, Shard, View};
 use ruleset::StateView;
 
 /// Records that a worker looks at in one poll.
 const SLICE: usize = 256;
 
-/// States of up to [`SLICE`] records.
+/// What is wanted, and later what was found.
 #[derive(Debug)]
-struct Slice {
-    /// Where it begins.
-    begin: u32,
-    /// Where to go on; `u32::MAX` at the end.
-    end: u32,
-    states: Vec<StateView>,
+enum Order {
+    /// States of up to [`SLICE`] records.
+    States {
+        /// Where they begin.
+        begin: u32,
+        /// Where to go on; `u32::MAX` at the end.
+        end: u32,
+        states: Vec<StateView>,
+    },
+    /// What the rules of a ruleset have done.
+    Usage { root: Arc<Root>, rules: Vec<RuleUsage> },
 }
 
 /// Both ends.
@@ -30,15 +35,15 @@ pub fn channel() -> (Lister, Scribe) {
     (Lister { order, deliveries }, Scribe { orders, deliver })
 }
 
-/// The worker did not fill a slice in time.
+/// The worker did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled;
 
 /// The end of whoever wants to know.
 #[derive(Debug)]
 pub struct Lister {
-    order: Sender<Slice>,
-    deliveries: Receiver<Slice>,
+    order: Sender<Order>,
+    deliveries: Receiver<Order>,
 }
 
 impl Lister {
@@ -46,15 +51,39 @@ impl Lister {
     ///
     /// # Errors
     /// [`Stalled`] if the worker does not answer within `patience`.
-    pub fn slice(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
+    pub fn states(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
         // A record has two states at most.
-        let slice = Slice { begin: cursor, end: cursor, states: Vec::with_capacity(2 * SLICE) };
-        self.order.try_send(slice).map_err(|_| Stalled)?;
+        let states = Vec::with_capacity(2 * SLICE);
+        self.ask(Order::States { begin: cursor, end: cursor, states }, patience, |answer| match answer {
+            Order::States { begin, end, states } if begin == cursor => Some((states, end)),
+            _ => None,
+        })
+    }
+
+    /// What the rules of `root` have done.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
+        self.ask(Order::Usage { root: root.clone(), rules: Vec::new() }, patience, |answer| match answer {
+            Order::Usage { root: answered, rules } if Arc::ptr_eq(&answered, root) => Some(rules),
+            _ => None,
+        })
+    }
+
+    /// Sends an order and waits for its answer; others came too late for the one who asked.
+    fn ask<T>(
+        &mut self,
+        order: Order,
+        patience: Duration,
+        mut mine: impl FnMut(Order) -> Option<T>,
+    ) -> Result<T, Stalled> {
+        let deadline = Instant::now() + patience;
+        self.order.send_deadline(order, deadline).map_err(|_| Stalled)?;
         loop {
-            let slice = self.deliveries.recv_timeout(patience).map_err(|_| Stalled)?;
-            // Else it is an answer that came too late for the one who asked.
-            if slice.begin == cursor {
-                return Ok((slice.states, slice.end));
+            let answer = self.deliveries.recv_deadline(deadline).map_err(|_| Stalled)?;
+            if let Some(found) = mine(answer) {
+                return Ok(found);
             }
         }
     }
@@ -63,24 +92,31 @@ impl Lister {
 /// The worker's end.
 #[derive(Debug)]
 pub struct Scribe {
-    orders: Receiver<Slice>,
-    deliver: Sender<Slice>,
+    orders: Receiver<Order>,
+    deliver: Sender<Order>,
 }
 
 impl Scribe {
-    /// Fills a slice if one is wanted.
+    /// Fills an order if there is one and the answer before was fetched.
     #[inline]
     pub fn write(&self, shard: &Shard, view: &View<'_>) {
-        if let Ok(slice) = self.orders.try_recv() {
-            self.fill(slice, shard, view);
+        if !self.deliver.is_full()
+            && let Ok(order) = self.orders.try_recv()
+        {
+            self.fill(order, shard, view);
         }
     }
 
     /// Names are copied here, for the few states of one slice; nobody waits for it but who asked.
     #[cold]
-    fn fill(&self, mut slice: Slice, shard: &Shard, view: &View<'_>) {
-        shard.dump(view, &mut slice.end, SLICE, &mut |state| slice.states.push(state));
-        // If an old answer still lies there, whoever asked for it is gone: this one is lost too, and times out.
-        let _ = self.deliver.try_send(slice);
+    fn fill(&self, mut order: Order, shard: &Shard, view: &View<'_>) {
+        match &mut order {
+            Order::States { end, states, .. } => {
+                shard.dump(view, end, SLICE, &mut |state| states.push(state))
+            }
+            Order::Usage { root, rules } => *rules = shard.rule_usage(root),
+        }
+        // There is room, and this is the only sender.
+        let _ = self.deliver.try_send(order);
     }
 }

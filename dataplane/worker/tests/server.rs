@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
-use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody};
+use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody, RuleUsage};
 use engine::fib::Interface;
 use engine::{Fib, Shard, ShardConfig, Tick, View, WorkerId, Zone};
 use ruleset::{Action, Limit, Rule, Ruleset, StateMode};
@@ -151,7 +151,7 @@ fn rules(count: usize) -> Ruleset {
 fn a_committed_ruleset_is_the_workers_and_can_be_read_back() {
     let bench = Bench::new("commit");
     let mut client = bench.client();
-    assert_eq!(client.rules().unwrap(), None);
+    assert_eq!((client.rules().unwrap(), client.usage().unwrap()), (None, None));
     assert_eq!(client.status().unwrap().generation, 0);
     assert_eq!(client.commit(&rules(1)).unwrap(), 1);
     assert_eq!(client.commit(&rules(2)).unwrap(), 2);
@@ -159,6 +159,8 @@ fn a_committed_ruleset_is_the_workers_and_can_be_read_back() {
     assert_eq!(bench.epoch(), 2);
     let live = client.rules().unwrap().unwrap();
     assert_eq!((live.generation, live.ruleset), (2, rules(2)));
+    let usage = client.usage().unwrap().unwrap();
+    assert_eq!((usage.generation, usage.rules), (2, vec![RuleUsage::default(); 2]));
     assert_eq!(client.status().unwrap().generation, 2);
 }
 
@@ -221,6 +223,8 @@ fn a_worker_that_does_not_come_back_keeps_its_rules() {
     assert!(refused.contains("the worker did not take the ruleset within 5 s"), "{refused}");
     assert_eq!(client.rules().unwrap().unwrap().generation, 1);
     let refused = client.states(|_| panic!("nobody lists them")).unwrap_err().to_string();
+    assert!(refused.contains("the worker does not answer"), "{refused}");
+    let refused = client.usage().unwrap_err().to_string();
     assert!(refused.contains("the worker does not answer"), "{refused}");
     // What it did not take was withdrawn: it never gets it, and takes the next one.
     bench.frozen.store(false, Ordering::Relaxed);

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::{
-    InterfaceDrops, InterfaceStatus, LiveRules, PoolStatus, ReasonCount, ResponseBody, Status, WorkerStatus,
+    InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount, ResponseBody, RuleUsage,
+    Status, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::Fib;
@@ -92,7 +93,24 @@ impl Desk {
     /// # Errors
     /// [`Stalled`].
     pub fn states(&self, cursor: u32) -> Result<(Vec<StateView>, u32), Stalled> {
-        lock(&self.lister).slice(cursor, PATIENCE)
+        lock(&self.lister).states(cursor, PATIENCE)
+    }
+
+    /// What each rule of the live ruleset has done.
+    ///
+    /// # Errors
+    /// [`Stalled`].
+    pub fn usage(&self) -> Result<ResponseBody, Stalled> {
+        let Some(live) = lock(&self.rules).live().cloned() else { return Ok(ResponseBody::Usage(None)) };
+        let counted = lock(&self.lister).usage(&live.root, PATIENCE)?;
+        let shown = |usage: engine::RuleUsage| RuleUsage {
+            evaluations: usage.evaluations,
+            packets: usage.packets,
+            bytes: usage.bytes,
+            states: usage.states,
+        };
+        let rules = counted.into_iter().map(shown).collect();
+        Ok(ResponseBody::Usage(Some(LiveUsage { generation: live.generation, rules })))
     }
 
     /// What was dropped.

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::access::Access;
 use super::desk::Desk;
+use crate::dump::Stalled;
 
 /// Clients at once; more are hung up on.
 pub const CLIENTS_MAX: usize = 16;
@@ -209,6 +210,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> R
         RequestBody::Status => desk.status(),
         RequestBody::Drops => desk.drops(),
         RequestBody::Rules => desk.rules(),
+        RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,
     };
     send(line, id, body)
@@ -219,7 +221,7 @@ fn list_states(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
     let mut cursor = 0;
     while cursor != u32::MAX {
         let Ok((states, next)) = desk.states(cursor) else {
-            return Ok(ResponseBody::Refused("the worker does not answer; see the dataplane's log".into()));
+            return Ok(no_answer());
         };
         cursor = next;
         if !states.is_empty() {
@@ -227,6 +229,10 @@ fn list_states(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
         }
     }
     Ok(ResponseBody::Done)
+}
+
+fn no_answer() -> ResponseBody {
+    ResponseBody::Refused("the worker does not answer; see the dataplane's log".into())
 }
 
 fn send(line: &mut Line<'_>, id: u32, body: ResponseBody) -> Result<(), ReadError> {

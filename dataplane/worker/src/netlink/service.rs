@@ -2,7 +2,7 @@
 //!
 //! Overview: a second thread only waits on the [`Monitor`] and passes on what it is told; this one applies it, asks the
 //! kernel what workers want resolved, and offers a new snapshot when something changed.
-//! Bounds: [`TOLD_MAX`] events wait; when more come the kernel's buffer fills, then overflows, and everything is dumped
+//! Bounds: 1024 events wait; when more come the kernel's buffer fills, then overflows, and everything is dumped
 //! again. Making snapshots takes at most about half of the thread's time, however large they are.
 
 use std::collections::HashMap;
