@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
 use clap::{ArgAction, Args, ValueEnum};
+use pfconf::Numbers;
 
 use crate::check::definition;
 use crate::live::{self, Format};
@@ -27,7 +28,10 @@ pub struct Arguments {
     /// Say more; twice, still more
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
-    /// Only print errors and warnings
+    /// Show what helps to debug: the numbers of rules
+    #[arg(short = 'g')]
+    debug: bool,
+    /// Only print errors and warnings, which is all that -n says
     #[arg(short)]
     quiet: bool,
     /// Optimize the ruleset: rules are always evaluated as they are written
@@ -102,7 +106,9 @@ fn load(arguments: &Arguments, file: &str, socket: &Path) -> anyhow::Result<Exit
     if arguments.verbose > 0 {
         shown += &config.print_echo();
         if !findings.has_errors() {
-            shown += &config.print_rules();
+            let numbers =
+                if arguments.verbose > 1 || arguments.debug { Numbers::Shown } else { Numbers::Hidden };
+            shown += &config.print_rules(numbers);
         }
     }
     std::io::stdout().write_all(shown.as_bytes()).map_err(|error| anyhow!("standard output: {error}"))?;

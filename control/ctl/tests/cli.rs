@@ -76,6 +76,8 @@ fn pfctl_prints_what_it_read() {
     assert_eq!((verbose.code, verbose.out.as_str(), verbose.err.as_str()), (Some(0), shown, ""));
     let quiet = folder.call(&["pfctl", "-nf", "-"], rules);
     assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (Some(0), "", ""));
+    let numbered = folder.call(&["pfctl", "-nvvf", "-"], rules);
+    assert_eq!(numbered.out, shown.replace("block", "@0 block").replace("set @0 block", "set block"));
     let path = folder.write("pf.conf", rules);
     let file = folder.call(&["pfctl", "-nvf", &path, "-D", "x=em7"], "");
     assert_eq!((file.code, file.out), (Some(0), shown.replace("on em0", "on em7")));

@@ -63,3 +63,13 @@ pub(crate) struct Pool {
     pub sticky: bool,
     pub static_port: bool,
 }
+
+impl Config {
+    /// Where a keyword stands in a statement, else the statement.
+    pub(crate) fn place(&self, keyword: &str, within: Span) -> Span {
+        let inside =
+            |span: Span| span.file == within.file && within.start <= span.start && span.end <= within.end;
+        let known = self.places.iter().find(|place| place.value == keyword && inside(place.span));
+        known.map_or(within, |place| place.span)
+    }
+}

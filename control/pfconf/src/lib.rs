@@ -5,6 +5,9 @@
 //! and refuses by name what the dataplane does not know yet; the printer (`print`) shows it as pfctl does. Findings are
 //! [`Diagnostics`], rendered in pfctl's words ([`std::fmt::Display`]) or for people ([`Diagnostics::render`]).
 //!
+//! A keyword is added in `lex/keyword.rs` and `parse`, gets its place in the `ast` and in `print`, and a line in
+//! `unsupported.rs` until the dataplane obeys it: then its field moves from `ast::Extras` to [`ruleset::Rule`].
+//!
 //! Life cycle: pure functions from text to values; the machine (files, names, interfaces) is an argument, [`Host`].
 //! Ownership: nothing is shared. Bounds: rules as in [`ruleset::bounds`], words of 8 kB, lists and anchors 32 deep,
 //! includes 16 deep, [`Diagnostics::MOST`] findings.
@@ -32,7 +35,7 @@ pub use config::Config;
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Severity};
 pub use host::{Host, Isolated, localhost};
 pub use interfaces::Interfaces;
-pub use print::{print_rule, print_table};
+pub use print::{Numbers, print_rule, print_table};
 pub use source::{SourceFile, SourceMap, Span};
 
 /// Reads a ruleset. `name` stands in findings; `definitions` are macros that the text cannot change (`pfctl -D`).

@@ -64,14 +64,6 @@ impl Config {
         findings
     }
 
-    /// Where a keyword stands in a statement, else the statement.
-    fn place(&self, keyword: &str, within: Span) -> Span {
-        let inside =
-            |span: Span| span.file == within.file && within.start <= span.start && span.end <= within.end;
-        let known = self.places.iter().find(|place| place.value == keyword && inside(place.span));
-        known.map_or(within, |place| place.span)
-    }
-
     fn invalid(&self, invalid: &Invalid) -> Diagnostics {
         let span = invalid.rule.and_then(|number| match self.entries.get(number) {
             Some(Entry::Rule(full)) => Some(full.span),

@@ -14,7 +14,6 @@ impl Expander<'_> {
                 for item in list {
                     let name = match &item.name {
                         InterfaceName::Name(name) if !item.negated => name.clone(),
-                        InterfaceName::Any if !item.negated => "any".to_owned(),
                         _ => return Err(self.fail(item.span, "invalid interface for skip", None)),
                     };
                     if !self.config.options.skip.contains(&name) {

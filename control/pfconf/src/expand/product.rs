@@ -1,8 +1,8 @@
 //! Lists to rules: every combination that makes sense becomes one rule, in pfctl's order.
 
 use ruleset::{
-    AddressMatch, AddressPattern, Direction, Endpoint, IcmpMatch, InterfaceMatch, InterfacePattern,
-    PortMatch, Rule, StateMode,
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, IcmpMatch, InterfaceMatch,
+    InterfacePattern, PortMatch, Rule, StateMode,
 };
 use wire::{Af, Proto};
 
@@ -202,11 +202,12 @@ impl Expander<'_> {
         let Some(icmp) = choice.icmp else { return };
         let proto = if icmp.af == Af::Inet { Proto::ICMP } else { Proto::ICMP6 };
         if rule.proto != Some(proto) {
-            let hint = match icmp.af {
-                Af::Inet => "icmp-type needs inet proto icmp",
-                Af::Inet6 => "icmp6-type needs inet6 proto icmp6",
+            let (keyword, hint) = match icmp.af {
+                Af::Inet => ("icmp-type", "icmp-type needs inet proto icmp"),
+                Af::Inet6 => ("icmp6-type", "icmp6-type needs inet6 proto icmp6"),
             };
-            self.complain(job.statement.span, "icmp-type mismatch", Some(hint));
+            let span = self.config.place(keyword, job.statement.span);
+            self.complain(span, "icmp-type mismatch", Some(hint));
         }
     }
 
@@ -277,6 +278,14 @@ fn fill(full: &mut FullRule, choice: &Choice<'_>, af: Option<Af>, scope: Option<
     full.extras.user = choice.user;
     full.extras.group = choice.group;
     rule.icmp = choice.icmp.map(|icmp| IcmpMatch { kind: icmp.kind, code: icmp.code });
+    if let Action::Block(BlockReply::Icmp { code, code6 }) = &mut rule.action {
+        // The code for the other family says nothing.
+        match af {
+            Some(Af::Inet) => *code6 = None,
+            Some(Af::Inet6) => *code = None,
+            None => {}
+        }
+    }
     if rule.proto.is_some_and(|proto| proto != Proto::TCP) {
         rule.flags = None;
         // As in pf: what only TCP can do is left out for the other protocols of a list.

@@ -60,6 +60,10 @@ impl Expander<'_> {
         }
         self.check_divert(statement, &mut template)?;
         self.check_protocols(statement, &template);
+        if options.more.once && statement.action == RuleAction::Match {
+            let span = self.config.place("once", statement.span);
+            return Err(self.fail(span, "can't specify once for match rules", None));
+        }
         if options.af_to.is_some() && route.is_some() {
             let text = "af-to cannot be used together with route-to, reply-to, dup-to";
             return Err(self.fail(statement.span, text, None));
@@ -221,7 +225,8 @@ impl Expander<'_> {
             }
             _ => return Ok(()),
         };
-        Err(self.fail(statement.span, text, None))
+        let span = self.config.place("divert", statement.span);
+        Err(self.fail(span, text, None))
     }
 
     fn check_protocols(&mut self, statement: &RuleStatement, template: &FullRule) {
@@ -229,14 +234,12 @@ impl Expander<'_> {
             return;
         }
         if matches!(statement.options.flags, Some(FlagsSpec::Match(_))) {
-            self.complain(
-                statement.span,
-                "flags only apply to tcp",
-                Some("add proto tcp, or leave flags out"),
-            );
+            let span = self.config.place("flags", statement.span);
+            self.complain(span, "flags only apply to tcp", Some("add proto tcp, or leave flags out"));
         }
         if !statement.os.is_empty() || template.extras.os.is_some() {
-            self.complain(statement.span, "OS fingerprinting only applies to tcp", None);
+            let span = self.config.place("os", statement.span);
+            self.complain(span, "OS fingerprinting only applies to tcp", None);
         }
     }
 }

@@ -44,7 +44,9 @@ impl Parser<'_> {
         if !self.at_keyword("port") {
             spec.hosts = self.hosts()?;
         }
-        if self.accept_keyword("port") {
+        if self.at_keyword("port") {
+            self.mark("port");
+            self.take();
             self.items(&mut |parser| {
                 spec.ports.push(parser.port_match()?);
                 Ok(())

@@ -73,6 +73,7 @@ impl Parser<'_> {
             "drop" => BlockReply::Drop,
             "return" => BlockReply::Return(icmp),
             "return-rst" => {
+                self.mark("return-rst");
                 self.take();
                 return Ok(Some(BlockReply::Rst { ttl: self.reset_ttl()? }));
             }
@@ -246,7 +247,9 @@ impl Parser<'_> {
 
     fn protocols(&mut self) -> Parsed<Vec<Proto>> {
         let mut list = Vec::new();
-        if self.accept_keyword("proto") {
+        if self.at_keyword("proto") {
+            self.mark("proto");
+            self.take();
             self.items(&mut |parser| {
                 list.push(parser.protocol()?);
                 Ok(())

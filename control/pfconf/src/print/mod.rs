@@ -50,9 +50,13 @@ pub(crate) fn entry(entry: &TableEntry) -> String {
     format!("{}{}", if entry.negated { "!" } else { "" }, address::net(entry.net))
 }
 
-/// A rule with everything that it can say.
-pub(crate) fn full_rule(rule: &FullRule) -> String {
-    rule::text(rule)
+/// Whether rules are printed with their numbers (`pfctl -vv`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// `@0 pass all`.
+    Shown,
+    /// `pass all`.
+    Hidden,
 }
 
 impl Config {
@@ -62,12 +66,12 @@ impl Config {
     }
 
     /// Queues and rules, as `pfctl -nv` prints them once everything is read.
-    pub fn print_rules(&self) -> String {
+    pub fn print_rules(&self, numbers: Numbers) -> String {
         let mut out = String::new();
         for queue in &self.queues {
             let _ = writeln!(out, "{}", queue::text(queue));
         }
-        self.print_entries(&self.entries, 0, &mut out);
+        self.print_entries(&self.entries, 0, numbers, &mut out);
         let called = |path: &str| {
             self.entries.iter().any(|entry| match entry {
                 Entry::Anchor(anchor) => anchor.name.as_deref() == Some(path),
@@ -75,24 +79,28 @@ impl Config {
             })
         };
         for (_, entries) in self.loaded.iter().filter(|(path, _)| !called(path)) {
-            self.print_entries(entries, 0, &mut out);
+            self.print_entries(entries, 0, numbers, &mut out);
         }
         out
     }
 
-    fn print_entries(&self, entries: &[Entry], depth: usize, out: &mut String) {
-        for entry in entries {
+    fn print_entries(&self, entries: &[Entry], depth: usize, numbers: Numbers, out: &mut String) {
+        for (number, entry) in entries.iter().enumerate() {
             let indent = "  ".repeat(depth);
+            out.push_str(&indent);
+            if numbers == Numbers::Shown {
+                let _ = write!(out, "@{number} ");
+            }
             match entry {
                 Entry::Rule(rule) => {
-                    let _ = writeln!(out, "{indent}{}", full_rule(rule));
+                    let _ = writeln!(out, "{}", rule::text(rule));
                 }
                 Entry::Anchor(anchor) => {
-                    let _ = write!(out, "{indent}{}", rule::anchor_text(anchor));
+                    out.push_str(&rule::anchor_text(anchor));
                     match self.anchor_entries(anchor, depth) {
                         Some(entries) => {
                             out.push_str(" {\n");
-                            self.print_entries(entries, depth + 1, out);
+                            self.print_entries(entries, depth + 1, numbers, out);
                             let _ = writeln!(out, "{indent}}}");
                         }
                         None => out.push('\n'),

@@ -1,14 +1,12 @@
 //! What a text becomes: fields of rules, their identities and places, policies, defaults, the machine asked for files
 //! and names.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use common::{interfaces, read};
-use pfconf::{Colour, Host, Interfaces, Isolated, compile};
+use crate::machine::{interfaces, read};
+use pfconf::{Colour, Host, Interfaces, Isolated, Numbers, compile};
 use ruleset::{
     Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, Limit, PortMatch, Rule, Ruleset, StateMode,
     StatePolicy, Timeout,
@@ -80,7 +78,7 @@ fn floating_survives_an_if_bound_policy() {
     assert_eq!(rules[0].state_options.policy, Some(StatePolicy::Floating));
     assert_eq!(rules[1].state_options.policy, Some(StatePolicy::IfBound));
     let (config, _) = read(text);
-    let again = good(&(config.print_echo() + &config.print_rules())).rules;
+    let again = good(&(config.print_echo() + &config.print_rules(Numbers::Hidden))).rules;
     assert_eq!(again[0].state_options.policy, Some(StatePolicy::Floating));
     // Without such a policy, there is nothing to say.
     assert_eq!(only("pass keep state (floating)").state_options.policy, None);
@@ -91,7 +89,7 @@ fn floating_survives_an_if_bound_policy() {
 fn a_probability_stands_before_state_options() {
     let (config, findings) = read("pass probability 50% keep state (max 3)\n");
     assert!(!findings.has_errors());
-    let shown = config.print_rules();
+    let shown = config.print_rules(Numbers::Hidden);
     assert_eq!(shown, "pass all flags S/SA probability 50% keep state (max 3)\n");
     assert!(!read(&shown).1.has_errors());
 }
@@ -126,11 +124,11 @@ fn rules_know_their_lines() {
 #[test]
 fn printed_rules_compile_to_themselves() {
     for text in [
-        include_str!("accepted/hosts.conf"),
-        include_str!("accepted/home.conf"),
-        include_str!("accepted/ports.conf"),
-        include_str!("accepted/icmp.conf"),
-        include_str!("accepted/flags.conf"),
+        include_str!("../accepted/hosts.conf"),
+        include_str!("../accepted/home.conf"),
+        include_str!("../accepted/ports.conf"),
+        include_str!("../accepted/icmp.conf"),
+        include_str!("../accepted/flags.conf"),
     ] {
         let ruleset = good(text);
         let shown: String = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n").collect();
@@ -188,7 +186,10 @@ fn macros_of_the_command_line_win() {
     let (config, findings) =
         pfconf::read(&Isolated(&interfaces), "stdin", "ext = \"wan0\"\npass on $ext\n", &definitions);
     assert!(!findings.has_errors());
-    assert_eq!(config.print_echo() + &config.print_rules(), "ext = \"wan0\"\npass on lan0 all flags S/SA\n");
+    assert_eq!(
+        config.print_echo() + &config.print_rules(Numbers::Hidden),
+        "ext = \"wan0\"\npass on lan0 all flags S/SA\n"
+    );
 }
 
 /// A machine with files and one name.
@@ -228,7 +229,7 @@ fn disk() -> Disk {
 
 fn on_disk(text: &str) -> (String, String) {
     let (config, findings) = pfconf::read(&disk(), "main", text, &[]);
-    (config.print_echo() + &config.print_rules(), findings.to_string())
+    (config.print_echo() + &config.print_rules(Numbers::Hidden), findings.to_string())
 }
 
 #[test]
@@ -288,6 +289,16 @@ fn anchors_are_loaded_from_files() {
     let rules = "block drop proto tcp all\npass inet from 192.0.2.1 to any flags S/SA\npass inet from 192.0.2.2 to any flags S/SA\n";
     let nested: String = rules.lines().map(|line| format!("  {line}\n")).collect();
     assert_eq!(shown, format!("anchor \"one\" all {{\n{nested}}}\n{rules}"));
+}
+
+#[test]
+fn rules_are_numbered_within_their_anchor() {
+    let (config, _) = read("pass\nanchor a {\n block\n pass\n}\npass out\n");
+    assert_eq!(
+        config.print_rules(Numbers::Shown),
+        "@0 pass all flags S/SA\n@1 anchor \"a\" all {\n  @0 block drop all\n  @1 pass all flags S/SA\n}\n\
+         @2 pass out all flags S/SA\n"
+    );
 }
 
 #[test]

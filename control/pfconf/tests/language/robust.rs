@@ -3,31 +3,29 @@
 
 #![expect(clippy::disallowed_methods, reason = "bounded time is what these tests measure")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::read;
-use pfconf::{Colour, Diagnostics, Isolated};
+use crate::machine::{interfaces, read};
+use pfconf::{Colour, Diagnostics, Isolated, Numbers};
 
 /// All rulesets that the dataplane accepts, and some that it does not know yet: over 200 lines.
 fn long_file() -> String {
     let texts = [
-        include_str!("accepted/actions.conf"),
-        include_str!("accepted/hosts.conf"),
-        include_str!("accepted/icmp.conf"),
-        include_str!("accepted/interfaces.conf"),
-        include_str!("accepted/lines.conf"),
-        include_str!("accepted/macros.conf"),
-        include_str!("accepted/names.conf"),
-        include_str!("accepted/ports.conf"),
-        include_str!("accepted/settings.conf"),
-        include_str!("accepted/state.conf"),
-        include_str!("accepted/tables.conf"),
-        include_str!("accepted/home.conf"),
-        include_str!("printed/anchors.conf"),
-        include_str!("printed/parameters.conf"),
-        include_str!("printed/translation.conf"),
+        include_str!("../accepted/actions.conf"),
+        include_str!("../accepted/hosts.conf"),
+        include_str!("../accepted/icmp.conf"),
+        include_str!("../accepted/interfaces.conf"),
+        include_str!("../accepted/lines.conf"),
+        include_str!("../accepted/macros.conf"),
+        include_str!("../accepted/names.conf"),
+        include_str!("../accepted/ports.conf"),
+        include_str!("../accepted/settings.conf"),
+        include_str!("../accepted/state.conf"),
+        include_str!("../accepted/tables.conf"),
+        include_str!("../accepted/home.conf"),
+        include_str!("../printed/anchors.conf"),
+        include_str!("../printed/parameters.conf"),
+        include_str!("../printed/translation.conf"),
     ];
     texts.concat()
 }
@@ -53,10 +51,10 @@ fn survives(text: &str) {
         assert!(!findings.render(Colour::Never).is_empty());
         return;
     }
-    let shown = config.print_echo() + &config.print_rules();
+    let shown = config.print_echo() + &config.print_rules(Numbers::Hidden);
     let (again, findings) = read(&shown);
     assert!(!findings.has_errors(), "{findings}\n{shown}\n--- from\n{text}");
-    assert_eq!(again.print_echo() + &again.print_rules(), shown, "from\n{text}");
+    assert_eq!(again.print_echo() + &again.print_rules(Numbers::Hidden), shown, "from\n{text}");
     match config.lower() {
         Ok(ruleset) => assert_eq!(ruleset.validate(), Ok(())),
         Err(findings) => only_unsupported(&findings),
@@ -139,7 +137,7 @@ fn lists_whose_product_is_absurd_are_refused_at_once() {
     let begin = Instant::now();
     let (config, findings) = read(&text);
     assert!(findings.to_string().contains("the ruleset expands to more than"), "{findings}");
-    assert_eq!(config.print_rules(), "");
+    assert_eq!(config.print_rules(Numbers::Hidden), "");
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
@@ -179,7 +177,7 @@ fn ten_thousand_rules_are_read_quickly() {
         );
     }
     let begin = Instant::now();
-    let interfaces = common::interfaces();
+    let interfaces = interfaces();
     let (config, findings) = pfconf::read(&Isolated(&interfaces), "pf.conf", &text, &[]);
     assert!(!findings.has_errors());
     let ruleset = config.lower().expect("plain rules");

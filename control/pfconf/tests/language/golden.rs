@@ -1,13 +1,11 @@
 //! Rulesets of our own with what becomes of them: `accepted` load, `printed` are read and printed but refused for
 //! loading, `refused` are refused. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
 
-mod common;
-
 use std::fmt::Write;
 use std::path::Path;
 
-use common::{FILE, interfaces, read};
-use pfconf::Colour;
+use crate::machine::{FILE, interfaces, read};
+use pfconf::{Colour, Numbers};
 
 /// Compares every `*.conf` of a folder with what `make` says of it.
 fn each(folder: &str, make: fn(&str) -> String) {
@@ -31,7 +29,7 @@ fn each(folder: &str, make: fn(&str) -> String) {
 fn printed(text: &str) -> String {
     let (config, findings) = read(text);
     assert!(!findings.has_errors(), "{findings}{text}");
-    config.print_echo() + &config.print_rules()
+    config.print_echo() + &config.print_rules(Numbers::Hidden)
 }
 
 #[test]

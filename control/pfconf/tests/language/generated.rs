@@ -1,0 +1,188 @@
+//! Rules made at random from every part that the dataplane knows: what is accepted is valid, prints what it means,
+//! and two rules that differ are never taken for one.
+
+use std::collections::HashMap;
+
+use crate::machine::interfaces;
+use pfconf::{compile, print_rule};
+use proptest::prelude::*;
+use ruleset::Rule;
+
+fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::sample::select(words).prop_map(str::to_owned)
+}
+
+/// Often nothing, else one of these.
+fn maybe(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop_oneof![2 => Just(String::new()), 3 => one_of(words)]
+}
+
+fn host() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("any".to_owned()),
+        any::<[u8; 4]>().prop_map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")),
+        (any::<[u8; 4]>(), 0..=32u8).prop_map(|([a, b, c, d], bits)| format!("{a}.{b}.{c}.{d}/{bits}")),
+        (any::<[u16; 3]>(), 0..=128u8).prop_map(|([a, b, c], bits)| format!("{a:x}:{b:x}::{c:x}/{bits}")),
+        (any::<u8>(), any::<u8>()).prop_map(|(a, b)| format!("192.0.2.{} - 192.0.2.{}", a.min(b), a.max(b))),
+        one_of(&[
+            "<bad>",
+            "(wan0)",
+            "(wan0:network)",
+            "(lan0:0)",
+            "(em7)/24",
+            "wan0",
+            "lan0:network",
+            "self"
+        ]),
+        one_of(&[
+            "no-route",
+            "urpf-failed",
+            "{ 192.0.2.1 2001:db8::1 <bad> }",
+            "egress:broadcast",
+            "localhost"
+        ]),
+    ]
+}
+
+fn endpoint() -> impl Strategy<Value = String> {
+    let port = prop_oneof![
+        4 => Just(String::new()),
+        1 => any::<u16>().prop_map(|port| format!("port {port}")),
+        1 => (one_of(&["=", "!=", "<", "<=", ">", ">="]), any::<u16>()).prop_map(|(op, port)| format!("port {op} {port}")),
+        1 => (any::<u16>(), one_of(&["><", "<>"]), any::<u16>()).prop_map(|(a, op, b)| format!("port {a} {op} {b}")),
+        1 => (any::<u16>(), any::<u16>()).prop_map(|(a, b)| format!("port {a}:{b}")),
+        1 => one_of(&["port { ssh https }", "port domain"]),
+    ];
+    (one_of(&["", "! "]), host(), port).prop_map(|(not, host, port)| {
+        let not = if host == "any" || host.starts_with('{') { "" } else { &not };
+        format!("{not}{host} {port}")
+    })
+}
+
+fn options() -> impl Strategy<Value = String> {
+    let flags = maybe(&["flags S/SA", "flags any", "flags /FSRA", "flags SA/SA"]);
+    let state = maybe(&[
+        "no state",
+        "keep state",
+        "keep state (max 7)",
+        "keep state (if-bound)",
+        "keep state (sloppy, floating)",
+        "keep state (tcp.established 60, udp.first 5, adaptive.end 9)",
+        "keep state (no-sync)",
+    ]);
+    let rest = maybe(&[
+        "allow-opts",
+        "fragment",
+        "label \"$if:$srcaddr:$dstport\"",
+        "label x tag y",
+        "tagged z",
+        "! tagged \"two words\"",
+        "icmp-type echoreq",
+        "icmp-type { unreach code needfrag timex }",
+        "icmp6-type 128 code 0",
+    ]);
+    (flags, state, rest).prop_map(|(flags, state, rest)| format!("{flags}  {rest}  {state}"))
+}
+
+fn rule() -> impl Strategy<Value = String> {
+    let action = one_of(&[
+        "pass",
+        "pass",
+        "pass",
+        "block",
+        "block drop",
+        "block return",
+        "block return-rst",
+        "block return-rst(ttl 9)",
+        "block return-icmp(net-unr)",
+        "block return-icmp6",
+        "match",
+    ]);
+    let path = (
+        maybe(&["in", "out"]),
+        maybe(&["log", "log (all)", "log (matches, to pflog2)"]),
+        maybe(&["quick"]),
+        maybe(&["on wan0", "on ! lan0", "on any", "on { em0 em1 }", "on egress"]),
+    );
+    let protocol = (
+        maybe(&["inet", "inet6"]),
+        maybe(&["proto tcp", "proto udp", "proto { tcp udp }", "proto icmp", "proto icmp6", "proto 47"]),
+    );
+    let careful = prop::bool::weighted(0.8);
+    (action, path, protocol, endpoint(), endpoint(), options(), careful).prop_map(
+        |(action, (direction, log, quick, on), (af, proto), from, to, options, careful)| {
+            let parts =
+                [action, direction, log, quick, on, af, proto, format!("from {from} to {to}"), options];
+            if careful { sensible(parts) } else { parts.join(" ") + "\n" }
+        },
+    )
+}
+
+/// The same without what most often makes a rule of these parts impossible.
+fn sensible([action, direction, log, quick, on, af, proto, mut hosts, mut options]: [String; 9]) -> String {
+    if !proto.contains("tcp") && !proto.contains("udp") {
+        hosts = hosts
+            .split(" to ")
+            .map(|end| end.split(" port ").next().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" to ");
+    }
+    let wrong = |word: &str| match word.split_whitespace().next().unwrap_or_default() {
+        "keep" | "no" | "allow-opts" => action != "pass",
+        "icmp-type" => proto != "proto icmp" || af != "inet",
+        "icmp6-type" => proto != "proto icmp6" || af != "inet6",
+        "fragment" => hosts.contains(" port ") || options.contains("flags"),
+        "flags" => !proto.contains("tcp") && !proto.is_empty(),
+        _ => false,
+    };
+    options = options.split("  ").filter(|part| !wrong(part)).collect::<Vec<_>>().join(" ");
+    format!("{action} {direction} {log} {quick} {on} {af} {proto} {hosts} {options}\n")
+}
+
+/// All that a rule decides, without where it stands.
+fn meaning(rule: &Rule) -> Rule {
+    Rule { identity: 0, source: ruleset::SourceLine::default(), ..rule.clone() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_accepted_is_valid_and_prints_what_it_means(rule in rule()) {
+        let Ok(ruleset) = compile(&rule, &interfaces()) else { return Ok(()) };
+        prop_assert_eq!(ruleset.validate(), Ok(()));
+        let shown: String = ruleset.rules.iter().map(|rule| print_rule(rule) + "\n").collect();
+        let again = compile(&shown, &interfaces());
+        prop_assert!(again.is_ok(), "{}cannot be read:\n{}", shown, again.expect_err("refused"));
+        let again = again.expect("just seen").rules;
+        prop_assert_eq!(again.len(), ruleset.rules.len(), "no rule is lost:\n{}", shown);
+        for (rule, again) in ruleset.rules.iter().zip(&again) {
+            prop_assert_eq!(meaning(again), meaning(rule));
+            prop_assert_eq!(again.identity, rule.identity);
+        }
+    }
+
+    #[test]
+    fn rules_that_differ_print_differently(rules in prop::collection::vec(rule(), 8)) {
+        let mut texts: HashMap<String, Rule> = HashMap::new();
+        for ruleset in rules.iter().filter_map(|rule| compile(rule, &interfaces()).ok()) {
+            for rule in &ruleset.rules {
+                let known = texts.entry(print_rule(rule)).or_insert_with(|| meaning(rule));
+                prop_assert_eq!(&*known, &meaning(rule));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_generator_makes_rules_of_both_kinds() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut accepted = 0;
+    for _ in 0..1000 {
+        let text = rule().new_tree(&mut runner).expect("a rule").current();
+        accepted += u32::from(compile(&text, &interfaces()).is_ok());
+    }
+    assert!((150..850).contains(&accepted), "{accepted} of 1000 accepted");
+}

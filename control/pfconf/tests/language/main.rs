@@ -1,0 +1,7 @@
+//! The language, from text to rules and back.
+
+mod compile;
+mod generated;
+mod golden;
+mod machine;
+mod robust;
