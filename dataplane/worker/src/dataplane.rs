@@ -14,42 +14,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use crossbeam::channel::bounded;
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
 use engine::{Shard, ShardConfig, WorkerId};
+use shm::Segment;
 
 use crate::claim::{Claim, beside};
 use crate::config::Config;
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::rules::Rules;
 use crate::control::server::Server;
+use crate::mail::{Mail, mail};
+use crate::memory;
 use crate::netlink::event::Event;
 use crate::netlink::guard::{self, Part};
 use crate::netlink::model::InterfaceSpec;
-use crate::netlink::service::{self, ASKS_MAX, Service};
+use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
 use crate::ports::{self, OpenPort};
 use crate::random::{self, Random};
-use crate::snapshot::snapshot;
+use crate::stall::{Report, Watch};
 use crate::telemetry::{self, Sheet};
 use crate::worker::{Parts, Sides, Worker};
-use crate::{dump, memory};
 
 /// How often the main thread looks at what it minds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A worker that does not copy its counters for so long is reported: it does so every few polls.
-const STALL: Duration = Duration::from_millis(500);
-
 /// The running dataplane.
 pub struct Dataplane {
     server: Server,
     routes: service::Running,
     worker: LcoreTask<Sheet>,
     stop: Arc<AtomicBool>,
-    watch: telemetry::Reader,
+    counters: Counters,
     ports: Vec<OpenPort>,
     pool: Mempool,
-    socket: PathBuf,
     _claim: Claim,
 }
 
@@ -83,39 +80,14 @@ impl Dataplane {
         let (service, fib) =
             Service::learn(ports.iter().map(spec).collect()).context("cannot learn the kernel's routes")?;
         let published = service.published();
-        let counters = beside(socket, "counters");
-        let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
-        let segment = telemetry::create(&counters, 1, &names)?;
-
-        let (roots, roots_reader) = snapshot(None);
-        let (fibs, fibs_reader) = snapshot(fib);
-        let (ask, asks) = bounded(ASKS_MAX);
-        let (lister, scribe) = dump::channel();
-        let max_states = config.dataplane.max_connections.saturating_mul(2);
-        let parts = Parts {
-            shard: Shard::new(ShardConfig {
-                worker: WorkerId(0),
-                workers: 1,
-                max_states,
-                interfaces: sides.len(),
-                key: random::secret().context("no randomness from the operating system")?,
-            }),
-            interfaces: sides,
-            max_states,
-            pool: pool.clone(),
-            clock: TscClock::new(&eal),
-            random: Random::new().context("no randomness from the operating system")?,
-            roots: roots_reader,
-            fibs: fibs_reader,
-            asks: ask,
-            scribe,
-            telemetry: telemetry::Writer::new(&segment, 0)?,
-            idle: config.dataplane.idle,
-        };
+        let counters = Counters::create(beside(socket, "counters"), &ports)?;
+        let (mail, office) = mail(fib);
         let stop = Arc::new(AtomicBool::new(false));
+        let parts = parts(config, &eal, pool.clone(), sides, mail, counters.writer()?)?;
         let worker = launch(&eal, parts, stop.clone())?;
-        let routes = service.run(fibs, asks).context("no thread for netlink")?;
+        let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
+        let max_states = max_states(config);
         let facts = Facts {
             start: begin,
             devices: config.ports.iter().map(|port| port.device.to_string()).collect(),
@@ -123,52 +95,37 @@ impl Dataplane {
             max_states,
             pools: vec![pool.clone()],
         };
-        let reader = || telemetry::Reader::open(&counters, names.len());
-        let desk = Desk::new(Rules::new(roots, max_states), lister, reader()?, published, facts);
+        let rules = Rules::new(office.roots, max_states);
+        let desk = Desk::new(rules, office.lister, counters.reader()?, published, facts);
         let server = Server::start(socket, desk).with_context(|| {
             format!("cannot serve {}; run as root, or give another --socket", socket.display())
         })?;
-        tracing::info!(
-            socket = %socket.display(),
-            cpu,
-            took_ms = begin.elapsed().as_millis() as u64,
-            "ready; nothing is forwarded until a ruleset is committed"
-        );
-        let watch = reader()?;
-        Ok(Self {
-            server,
-            routes,
-            worker,
-            stop,
-            watch,
-            ports,
-            pool,
-            socket: socket.to_owned(),
-            _claim: claim,
-        })
+        let took_ms = begin.elapsed().as_millis() as u64;
+        tracing::info!(socket = %socket.display(), cpu, took_ms, "ready; nothing is forwarded until a ruleset is committed");
+        Ok(Self { server, routes, worker, stop, counters, ports, pool, _claim: claim })
     }
 
     /// Minds the worker until `ended` says so.
-    pub fn mind(&self, mut ended: impl FnMut() -> bool) {
-        let mut seen = 0;
-        let mut since = Instant::now();
-        let mut reported = false;
+    ///
+    /// # Errors
+    /// If the counters cannot be read.
+    pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
+        let counters = self.counters.reader()?;
+        let mut watch = Watch::new(Instant::now());
         while !ended() {
             std::thread::sleep(LOOK_EVERY);
-            let Some(polls) = self.watch.sheet(0).map(|sheet| sheet.worker.polls) else { continue };
-            if polls != seen {
-                (seen, since) = (polls, Instant::now());
-                if std::mem::take(&mut reported) {
-                    tracing::warn!("the worker goes on");
+            let Some(sheet) = counters.sheet(0) else { continue };
+            match watch.look(sheet.worker.polls, Instant::now()) {
+                Some(Report::Stalled) => {
+                    tracing::error!(worker = 0, "the worker does not come back: nothing is forwarded")
                 }
-            } else if since.elapsed() >= STALL && !std::mem::replace(&mut reported, true) {
-                tracing::error!(
-                    worker = 0,
-                    stalled_ms = STALL.as_millis() as u64,
-                    "the worker does not come back"
-                );
+                Some(Report::Recovered(after)) => {
+                    tracing::warn!(worker = 0, ?after, "the worker has come back")
+                }
+                None => {}
             }
         }
+        Ok(())
     }
 
     /// Stops everything, in the reverse order, and accounts for every packet and buffer.
@@ -179,12 +136,35 @@ impl Dataplane {
         self.routes.stop();
         // Drivers hold buffers until they are closed.
         drop(self.ports);
-        let _ = std::fs::remove_file(beside(&self.socket, "counters"));
+        let _ = std::fs::remove_file(&self.counters.path);
         let Ok(sheet) = sheet else {
             tracing::error!("the worker panicked");
             return End::Unaccounted;
         };
         account(&sheet, &self.pool)
+    }
+}
+
+/// The segment of the counters.
+struct Counters {
+    path: PathBuf,
+    segment: Segment,
+    interfaces: usize,
+}
+
+impl Counters {
+    fn create(path: PathBuf, ports: &[OpenPort]) -> Result<Self> {
+        let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+        let segment = telemetry::create(&path, 1, &names)?;
+        Ok(Self { path, segment, interfaces: names.len() })
+    }
+
+    fn writer(&self) -> Result<telemetry::Writer> {
+        Ok(telemetry::Writer::new(&self.segment, 0)?)
+    }
+
+    fn reader(&self) -> Result<telemetry::Reader> {
+        Ok(telemetry::Reader::open(&self.path, self.interfaces)?)
     }
 }
 
@@ -290,6 +270,41 @@ fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
 
 fn spec(port: &OpenPort) -> InterfaceSpec {
     InterfaceSpec { name: port.name.clone(), mac: port.mac, mtu: port.mtu }
+}
+
+/// The most states: a forwarded connection counts as two (design: units are faces).
+fn max_states(config: &Config) -> u32 {
+    config.dataplane.max_connections.saturating_mul(2)
+}
+
+fn parts(
+    config: &Config,
+    eal: &Eal,
+    pool: Mempool,
+    interfaces: Vec<Sides>,
+    mail: Mail,
+    telemetry: telemetry::Writer,
+) -> Result<Parts> {
+    let no_randomness = "no randomness from the operating system";
+    let max_states = max_states(config);
+    let shard = Shard::new(ShardConfig {
+        worker: WorkerId(0),
+        workers: 1,
+        max_states,
+        interfaces: interfaces.len(),
+        key: random::secret().context(no_randomness)?,
+    });
+    Ok(Parts {
+        interfaces,
+        shard,
+        max_states,
+        pool,
+        clock: TscClock::new(eal),
+        random: Random::new().context(no_randomness)?,
+        mail,
+        telemetry,
+        idle: config.dataplane.idle,
+    })
 }
 
 fn launch(eal: &Eal, parts: Parts, stop: Arc<AtomicBool>) -> Result<LcoreTask<Sheet>> {

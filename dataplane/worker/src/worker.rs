@@ -5,24 +5,22 @@
 //! queues that it never waits for. Bounds: a burst from each side of each port per poll; within it no allocation, no
 //! lock, and no system call but those of the drivers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::Sender;
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
-use engine::{Arrival, BURST, Fate, Fib, InterfaceId, Root, Shard, Source, Tick, View};
+use engine::{Arrival, BURST, Fate, InterfaceId, Shard, Source, Tick, View};
 use ruleset::Reason;
 
 use crate::config::Idle;
-use crate::dump::Scribe;
 use crate::frame::MbufFrame;
 use crate::hold::{Hold, Key};
 use crate::idle::{Idler, Work};
+use crate::mail::Mail;
 use crate::netlink::service::Ask;
 use crate::outlet::{Outlet, Traffic};
 use crate::random::Random;
-use crate::snapshot::{Reader, Refreshed};
+use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
@@ -75,14 +73,8 @@ pub struct Parts {
     pub clock: TscClock,
     /// Its randomness.
     pub random: Random,
-    /// The live ruleset.
-    pub roots: Reader<Option<Arc<Root>>>,
-    /// The forwarding base.
-    pub fibs: Reader<Arc<Fib>>,
-    /// Where it asks for neighbours.
-    pub asks: Sender<Ask>,
-    /// Where lists of states are wanted.
-    pub scribe: Scribe,
+    /// Its ends of the queues to other threads.
+    pub mail: Mail,
     /// Where its counters are copied to.
     pub telemetry: Writer,
     /// What it does when there is nothing to do.
@@ -158,12 +150,12 @@ impl Worker {
 
     /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way.
     fn take_news(&mut self) {
-        self.parts.roots.refresh();
-        if self.parts.fibs.refresh() == Refreshed::New {
+        self.parts.mail.roots.refresh();
+        if self.parts.mail.fibs.refresh() == Refreshed::New {
             self.release();
         }
-        let Parts { roots, fibs, shard, scribe, .. } = &self.parts;
-        scribe.write(shard, &view(roots, fibs, self.now));
+        let Parts { mail, shard, .. } = &self.parts;
+        mail.scribe.write(shard, &view(mail, self.now));
     }
 
     /// Receives a burst from one side, has the shard decide it, and scatters it by fate.
@@ -177,8 +169,8 @@ impl Worker {
         if !self.burst.iter().all(Mbuf::is_contiguous) {
             self.linearise(arrival);
         }
-        let Parts { shard, roots, fibs, random, .. } = &mut self.parts;
-        let view = view(roots, fibs, self.now);
+        let Parts { shard, mail, random, .. } = &mut self.parts;
+        let view = view(mail, self.now);
         let frames = MbufFrame::of(&mut self.burst);
         let fates = &mut self.fates[..frames.len()];
         shard.process(&view, random, arrival, frames, fates);
@@ -201,7 +193,7 @@ impl Worker {
     }
 
     fn scatter(&mut self) {
-        let Parts { interfaces, shard, asks, .. } = &mut self.parts;
+        let Parts { interfaces, shard, mail, .. } = &mut self.parts;
         let counters = shard.counters_mut();
         for (mbuf, fate) in self.burst.drain().zip(&self.fates) {
             match *fate {
@@ -209,7 +201,7 @@ impl Worker {
                 Fate::Host(out) => interfaces[usize::from(out.0)].host.outlet.push(mbuf, counters),
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
-                    let _ = asks.try_send(Ask { interface, address: next_hop });
+                    let _ = mail.asks.try_send(Ask { interface, address: next_hop });
                     if self.hold.keep(Key { interface, next_hop }, self.now, mbuf).is_err() {
                         counters.drop_packet(interface, Reason::NoNeighbor);
                     }
@@ -223,8 +215,8 @@ impl Worker {
     /// Sends what waited for neighbours that the new forwarding base knows.
     #[cold]
     fn release(&mut self) {
-        let Parts { interfaces, shard, fibs, .. } = &mut self.parts;
-        let fib = fibs.get();
+        let Parts { interfaces, shard, mail, .. } = &mut self.parts;
+        let fib = mail.fibs.get();
         let resolve = |key: &Key| {
             Some((fib.interface(key.interface)?.mac, fib.neighbor(key.interface, &key.next_hop)?))
         };
@@ -256,8 +248,8 @@ impl Worker {
             return;
         }
         self.swept = self.now;
-        let Parts { shard, roots, fibs, .. } = &mut self.parts;
-        shard.expire(&view(roots, fibs, self.now), due.min(SWEEP_PER_POLL_MAX) as usize);
+        let Parts { shard, mail, .. } = &mut self.parts;
+        shard.expire(&view(mail, self.now), due.min(SWEEP_PER_POLL_MAX) as usize);
     }
 
     fn report(&mut self) {
@@ -296,6 +288,6 @@ impl Worker {
 }
 
 /// What a burst is decided with.
-fn view<'a>(roots: &'a Reader<Option<Arc<Root>>>, fibs: &'a Reader<Arc<Fib>>, now: Tick) -> View<'a> {
-    View { now, root: roots.get().as_deref(), fib: fibs.get() }
+fn view(mail: &Mail, now: Tick) -> View<'_> {
+    View { now, root: mail.roots.get().as_deref(), fib: mail.fibs.get() }
 }

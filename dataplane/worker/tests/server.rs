@@ -15,13 +15,13 @@ use engine::fib::Interface;
 use engine::{Fib, Shard, ShardConfig, Tick, View, WorkerId, Zone};
 use ruleset::{Action, Limit, Rule, Ruleset, StateMode};
 use wire::Mac;
+use worker::claim;
 use worker::control::desk::{Desk, Facts};
 use worker::control::rules::Rules;
 use worker::control::server::{CLIENTS_MAX, Server};
+use worker::mail::{Mail, mail};
 use worker::netlink::service::Published;
-use worker::snapshot::snapshot;
 use worker::telemetry::{self, Reader, Sheet, Writer};
-use worker::{claim, dump};
 
 const MAX_STATES: u32 = 200_000;
 
@@ -56,8 +56,7 @@ impl Bench {
         let segment = telemetry::create(&counters, 1, &names).unwrap();
         let mut writer = Writer::new(&segment, 0).unwrap();
         let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
-        let (roots, mut rules) = snapshot(None);
-        let (lister, scribe) = dump::channel();
+        let (Mail { roots: mut rules, scribe, .. }, office) = mail(fib.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));
@@ -98,8 +97,13 @@ impl Bench {
             pools: vec![],
         };
         let reader = Reader::open(&counters, 2).unwrap();
-        let desk =
-            Desk::new(Rules::new(roots, MAX_STATES), lister, reader, Arc::new(Published::new(fib)), facts);
+        let desk = Desk::new(
+            Rules::new(office.roots, MAX_STATES),
+            office.lister,
+            reader,
+            Arc::new(Published::new(fib)),
+            facts,
+        );
         let server = Server::start(&socket, desk).unwrap();
         Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch }
     }

@@ -1,7 +1,8 @@
 //! What is decided at the start: memory, CPUs, addresses, the claim on the socket, idling, who may connect.
+#![allow(clippy::disallowed_methods, reason = "tests of the shell have clocks")]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dpdk::Memory;
 use wire::Mac;
@@ -11,6 +12,7 @@ use worker::control::access::Access;
 use worker::idle::{Idler, Work};
 use worker::memory;
 use worker::ports::host_mac;
+use worker::stall::{Report, STALL, Watch};
 
 #[test]
 fn hugepages_are_taken_if_there_are_enough() {
@@ -115,6 +117,20 @@ fn adaptive_idling_sleeps_longer_and_longer_and_wakes_at_once() {
     assert_eq!(first.last(), Some(&Duration::from_micros(500)));
     assert_eq!(idler.after(Work::Done), None);
     assert_eq!(sleeps(&mut idler), first);
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_is_reported_once_and_so_is_its_return() {
+    let start = Instant::now();
+    let mut watch = Watch::new(start);
+    assert_eq!(watch.look(10, start), None);
+    assert_eq!(watch.look(11, start + STALL * 2), None, "it moved, however long ago it was looked at");
+    let moved = start + STALL * 2;
+    assert_eq!(watch.look(11, moved + STALL - Duration::from_nanos(1)), None);
+    assert_eq!(watch.look(11, moved + STALL), Some(Report::Stalled));
+    assert_eq!(watch.look(11, moved + STALL * 5), None);
+    assert_eq!(watch.look(12, moved + STALL * 6), Some(Report::Recovered(STALL * 6)));
+    assert_eq!(watch.look(12, moved + STALL * 6), None);
 }
 
 const GROUP: &str = "root:x:0:\nturnpike:x:990:alice,carol\nother:x:991:dave\n";

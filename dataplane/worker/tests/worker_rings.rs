@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam::channel::{Receiver, bounded};
 use dpdk::{
     Burst, Consumer, Eal, EalArgs, Mbuf, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock,
     spsc,
@@ -14,15 +13,15 @@ use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEn
 use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
 use ruleset::{Action, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
+use worker::claim;
 use worker::config::Idle;
 use worker::hold::{PATIENCE, PER_NEIGHBOR_MAX};
+use worker::mail::{Office, mail};
 use worker::netlink::service::Ask;
 use worker::ports::side;
 use worker::random::Random;
-use worker::snapshot::{Publisher, snapshot};
 use worker::telemetry::{self, Reader, Sheet, Writer};
 use worker::worker::{Parts, Sides, Worker};
-use worker::{claim, dump};
 
 const MTU: u16 = 1500;
 const RING: u32 = 256;
@@ -77,9 +76,7 @@ struct Bed {
     /// wan0's wire and host sides, then lan0's.
     ends: [Ends; 4],
     ports: Vec<Port>,
-    roots: Publisher<Option<Arc<Root>>>,
-    fibs: Publisher<Arc<Fib>>,
-    asks: Receiver<Ask>,
+    office: Office,
     reader: Reader,
     counters: PathBuf,
     now: Tick,
@@ -152,10 +149,7 @@ impl Bed {
         let socket = std::env::temp_dir().join(format!("worker-rings-{}-{number}.sock", std::process::id()));
         let counters = claim::beside(&socket, "counters");
         let segment = telemetry::create(&counters, 1, &["wan0".into(), "lan0".into()]).unwrap();
-        let (roots, roots_reader) = snapshot(None);
-        let (fibs, fibs_reader) = snapshot(fib(1, neighbors));
-        let (ask, asks) = bounded(64);
-        let (_, scribe) = dump::channel();
+        let (mail, office) = mail(fib(1, neighbors));
         let config =
             ShardConfig { worker: WorkerId(0), workers: 1, max_states: 4096, interfaces: 2, key: [7, 9] };
         let worker = Worker::new(Parts {
@@ -165,16 +159,13 @@ impl Bed {
             pool: pool.clone(),
             clock: TscClock::new(&eal),
             random: Random::new().unwrap(),
-            roots: roots_reader,
-            fibs: fibs_reader,
-            asks: ask,
-            scribe,
+            mail,
             telemetry: Writer::new(&segment, 0).unwrap(),
             idle: Idle::Poll,
         });
         let reader = Reader::open(&counters, 2).unwrap();
         let now = Tick::from_secs(1000);
-        Self { worker, pool, ends: [end0, end1, end2, end3], ports, roots, fibs, asks, reader, counters, now }
+        Self { worker, pool, ends: [end0, end1, end2, end3], ports, office, reader, counters, now }
     }
 
     /// A bed with one rule that passes everything.
@@ -188,7 +179,7 @@ impl Bed {
         let rule = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
         let ruleset = Ruleset { rules: vec![rule], ..Ruleset::default() };
         let root = Root::compile(&ruleset, fib(1, &[]).interfaces(), None).unwrap();
-        assert!(self.roots.offer(Some(Arc::new(root))));
+        assert!(self.office.roots.offer(Some(Arc::new(root))));
     }
 
     fn put(&mut self, side: usize, frame: &[u8]) {
@@ -316,8 +307,8 @@ fn a_packet_for_an_unknown_neighbour_waits_until_it_is_known() {
     bed.poll();
     assert!(bed.get(LAN_WIRE).is_empty());
     assert_eq!(bed.sheet().worker.held, 3);
-    assert_eq!(bed.asks.try_recv(), Ok(Ask { interface: LAN, address: IpAddr::from(SERVER) }));
-    assert!(bed.fibs.offer(fib(2, KNOWN)));
+    assert_eq!(bed.office.asks.try_recv(), Ok(Ask { interface: LAN, address: IpAddr::from(SERVER) }));
+    assert!(bed.office.fibs.offer(fib(2, KNOWN)));
     bed.poll();
     let frames = bed.get(LAN_WIRE);
     assert_eq!(frames.len(), 3);
