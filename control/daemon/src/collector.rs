@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{Client, InterfaceDrops, Status};
+use api::{Client, InterfaceDrops, LiveUsage, Status};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -24,6 +24,8 @@ pub struct Reading {
     pub status: Status,
     /// What it dropped.
     pub drops: Vec<InterfaceDrops>,
+    /// What the rules did, if there are any.
+    pub usage: Option<LiveUsage>,
 }
 
 /// A reading, or why there is none.
@@ -77,6 +79,6 @@ impl Collector {
 }
 
 fn ask(mut client: Client) -> Result<(Client, Reading), api::Error> {
-    let reading = Reading { status: client.status()?, drops: client.drops()? };
+    let reading = Reading { status: client.status()?, drops: client.drops()?, usage: client.usage()? };
     Ok((client, reading))
 }

@@ -17,7 +17,6 @@ pub mod compile;
 pub mod difference;
 pub mod digest;
 pub mod metrics;
-pub mod peers;
 pub mod policy;
 pub mod revisions;
 pub mod run;

@@ -6,6 +6,7 @@
 //! reasons and tables, which are few by themselves, and rules, which are capped.
 
 mod families;
+mod rules;
 
 use api::{ReasonCount, Status, WorkerStatus};
 use prometheus::TextEncoder;
@@ -32,7 +33,9 @@ pub fn render(view: &View, reading: Option<&Reading>, rules_max: usize) -> prome
         workers(&mut out, &reading.status);
     }
     tables(&mut out, view);
-    let _ = rules_max;
+    if let Some(usage) = reading.and_then(|reading| reading.usage.as_ref()) {
+        rules::add(&mut out, view, usage, rules_max);
+    }
     TextEncoder::new().encode_to_string(&out.finish())
 }
 

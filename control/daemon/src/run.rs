@@ -1,13 +1,13 @@
 //! The process: sockets, signals, and the end.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use api::Access;
 use api::control::{Apply, Origin, Sources};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +19,7 @@ use crate::compile::read_file;
 use crate::revisions::Store;
 use crate::server::{self, App};
 use crate::settings::Settings;
-use crate::{Watch, committer, peers};
+use crate::{Watch, committer};
 
 /// How often it is looked whether the committer lives, unless systemd wants to know more often.
 const CHECK: Duration = Duration::from_secs(5);
@@ -60,8 +60,7 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
         settings.socket.display(),
         metrics.local_addr().unwrap_or(settings.metrics_listen),
     );
-    let own = std::fs::metadata("/proc/self").context("cannot read /proc/self")?.uid();
-    tokio::spawn(server::serve_api(listener, Arc::clone(&app), own));
+    tokio::spawn(server::serve_api(listener, Arc::clone(&app)));
     tokio::spawn(server::serve_metrics(metrics, Arc::clone(&app)));
     notify(&[sd_notify::NotifyState::Ready]);
     let done = until_stopped(settings, &app, &thread, &mut signals).await;
@@ -164,7 +163,7 @@ async fn bind_api(path: &Path) -> anyhow::Result<UnixListener> {
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).with_context(failed)?;
-    peers::protect_socket(path).with_context(failed)?;
+    Access::load().protect(path).with_context(failed)?;
     Ok(listener)
 }
 

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::api::{Access, GROUP};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,7 +30,6 @@ use tracing::{debug, warn};
 use crate::Watch;
 use crate::collector::Collector;
 use crate::committer::Handle;
-use crate::peers;
 use answer::{AnswerBody, problem};
 
 /// The most connections to the control socket that are served at once.
@@ -99,16 +99,17 @@ impl App {
     }
 }
 
-/// Serves the API. `own` is the user that the process runs as.
-pub async fn serve_api(listener: UnixListener, app: Arc<App>, own: u32) {
+/// Serves the API.
+pub async fn serve_api(listener: UnixListener, app: Arc<App>) {
     let places = Arc::new(Semaphore::new(API_CLIENTS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Some(stream) = accepted(listener.accept().await).await else { continue };
-        let peer = stream.peer_cred();
-        let admitted = peer.as_ref().is_ok_and(|peer| peers::is_admitted(peer, own));
+        // Read anew each time: a change of the group needs no restart.
+        let peer = Access::load().admits_peer(&stream);
+        let admitted = matches!(peer, Ok((true, _)));
         if !admitted {
-            warn!("refused a client of the control socket: {peer:?}");
+            warn!("a client of the control socket was turned away: {peer:?}");
         }
         let app = Arc::clone(&app);
         let answer = move |request: Request<Incoming>| {
@@ -116,7 +117,7 @@ pub async fn serve_api(listener: UnixListener, app: Arc<App>, own: u32) {
             async move {
                 match admitted {
                     true => api::answer(&app, request).await,
-                    false => problem(403, "run as root, or as a member of the group turnpike"),
+                    false => problem(403, &format!("run as root, or as a member of the group {GROUP}")),
                 }
             }
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use api::control::{Live, Standing};
 use api::{Client, LiveRules};
 use ruleset::Ruleset;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Before, Committer, Unconfirmed, unix_ms};
 use crate::compile::{compile, interfaces_of};
@@ -34,6 +34,8 @@ impl Committer {
                     self.attach();
                 }
             }
+            // It is there, but cannot say at this moment.
+            Err(api::Error::Refused(why)) => debug!("the dataplane's status: {why}"),
             Err(error) => self.lose(&error),
         }
     }

@@ -1,0 +1,80 @@
+//! Series of rules: by label or identity, never by number, which changes with every edit.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use api::{LiveUsage, RuleUsage};
+use ruleset::{Action, Rule};
+
+use super::families::{Families, Kind};
+use crate::View;
+
+/// What tells one series from another.
+type Key = (String, &'static str);
+
+/// Adds what the rules did, for the first `most` series, and how many more there would be.
+pub fn add(out: &mut Families, view: &View, usage: &LiveUsage, most: usize) {
+    let rules = match &view.rules {
+        // Between a commit and the next look at it, numbers mean other rules.
+        Some(rules) if usage.generation == view.live.generation() => &rules.rules,
+        _ => return,
+    };
+    let (series, truncated) = sum_by_key(rules, &usage.rules, most);
+    type Of = fn(&RuleUsage) -> u64;
+    const FAMILIES: [(Kind, &str, &str, Of); 4] = [
+        (Kind::Counter, "rule_evaluations_total", "Packets compared with the rule.", |usage| {
+            usage.evaluations
+        }),
+        (Kind::Counter, "rule_packets_total", "Packets that the rule decided, and of its states.", |usage| {
+            usage.packets
+        }),
+        (Kind::Counter, "rule_bytes_total", "Bytes of those packets, IP headers included.", |usage| {
+            usage.bytes
+        }),
+        (Kind::Gauge, "rule_states", "States that the rule made and that live.", |usage| usage.states),
+    ];
+    for (kind, name, help, value) in FAMILIES {
+        let mut family = out.begin(kind, name, help);
+        for ((rule, action), usage) in &series {
+            family.count(&[("rule", rule), ("anchor", ""), ("action", action)], value(usage));
+        }
+    }
+    let help = "Series of rules left out because there are more than [control] metrics_rules.";
+    out.single(Kind::Gauge, "rule_series_truncated", help, truncated as f64);
+}
+
+/// Rules of one label and action are one series: a series that appears twice would void the whole scrape.
+fn sum_by_key(rules: &[Rule], usage: &[RuleUsage], most: usize) -> (BTreeMap<Key, RuleUsage>, usize) {
+    let mut series: BTreeMap<Key, RuleUsage> = BTreeMap::new();
+    let mut beyond = std::collections::BTreeSet::new();
+    for (rule, usage) in rules.iter().zip(usage) {
+        let key = key(rule);
+        if series.len() >= most && !series.contains_key(&key) {
+            beyond.insert(key);
+            continue;
+        }
+        let sum = series.entry(key).or_default();
+        sum.evaluations += usage.evaluations;
+        sum.packets += usage.packets;
+        sum.bytes += usage.bytes;
+        sum.states += usage.states;
+    }
+    (series, beyond.len())
+}
+
+fn key(rule: &Rule) -> Key {
+    let action = match rule.action {
+        Action::Pass => "pass",
+        Action::Block(_) => "block",
+        Action::Match => "match",
+    };
+    let label = rule.label.clone().filter(|label| !names_address(label));
+    (label.unwrap_or_else(|| format!("{:016x}", rule.identity)), action)
+}
+
+/// True if a label carries an address, as those with `$srcaddr` do: addresses have no place in metrics.
+fn names_address(label: &str) -> bool {
+    let mut words = label.split(|letter: char| !(letter.is_ascii_hexdigit() || matches!(letter, '.' | ':')));
+    words
+        .any(|word| word.trim_matches(['.', ':']).parse::<IpAddr>().is_ok() || word.parse::<IpAddr>().is_ok())
+}

@@ -1,0 +1,263 @@
+//! A dataplane made of threads: it speaks the protocol, keeps what is committed, and can be told to misbehave.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use api::codec::{self, Limit};
+use api::{
+    Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount,
+    Request, RequestBody, Response, ResponseBody, RuleUsage, Status, WorkerStatus,
+};
+use ruleset::{Direction, PeerState, PeerView, Reason, Ruleset, StateView, TupleEnd};
+use wire::{Port, Proto};
+
+/// How it answers a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As it should.
+    #[default]
+    Good,
+    /// With a refusal.
+    Refuse(String),
+    /// It hangs up before the rules are live.
+    HangUpBefore,
+    /// It hangs up after.
+    HangUpAfter,
+    /// With bytes that mean nothing.
+    Garbage,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub generation: u64,
+    pub live: Option<Ruleset>,
+    /// Every ruleset that became live.
+    pub commits: Vec<Ruleset>,
+    pub manner: Manner,
+    pub hello: Option<Hello>,
+    pub states: u32,
+    /// Listings break off after so many.
+    pub break_after: Option<u32>,
+}
+
+/// The dataplane; gone with all its connections when dropped.
+pub struct Fake {
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    stop: AtomicBool,
+    connections: Mutex<Vec<UnixStream>>,
+    /// Requests for the status.
+    asked: AtomicU64,
+}
+
+impl Fake {
+    pub fn start(path: &Path) -> Self {
+        Self::start_as(path, State::default())
+    }
+
+    pub fn start_as(path: &Path, state: State) -> Self {
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            stop: AtomicBool::new(false),
+            connections: Mutex::default(),
+            asked: AtomicU64::new(0),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            while !accepting.stop.load(Ordering::SeqCst) {
+                let Ok((stream, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
+                stream.set_nonblocking(false).unwrap();
+                accepting.connections.lock().unwrap().push(stream.try_clone().unwrap());
+                let serving = Arc::clone(&accepting);
+                thread::spawn(move || serve(stream, &serving));
+            }
+        });
+        Self { path: path.to_owned(), shared }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    pub fn set_manner(&self, manner: Manner) {
+        self.state().manner = manner;
+    }
+
+    pub fn commits(&self) -> usize {
+        self.state().commits.len()
+    }
+
+    pub fn live(&self) -> Option<Ruleset> {
+        self.state().live.clone()
+    }
+
+    pub fn asked(&self) -> u64 {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let _ = std::fs::remove_file(&self.path);
+        // Closed while the lock is held, so that nobody is accepted behind it.
+        for stream in self.shared.connections.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn serve(mut stream: UnixStream, shared: &Shared) {
+    let Ok(hello) = codec::read::<Hello>(&mut stream, Limit::HELLO) else { return };
+    assert_eq!(hello, Hello::OURS);
+    let ours = shared.state.lock().unwrap().hello.unwrap_or(Hello::OURS);
+    if codec::write(&mut stream, &ours, Limit::HELLO).is_err() {
+        return;
+    }
+    while let Ok(Request { id, body }) = codec::read(&mut stream, Limit::REQUEST) {
+        if answer(&mut stream, shared, id, body).is_none() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+    }
+}
+
+/// `None` to hang up.
+fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) -> Option<()> {
+    let mut send = |body| codec::write(stream, &Response { id, body }, Limit::RESPONSE).ok();
+    let mut state = shared.state.lock().unwrap();
+    match body {
+        RequestBody::Commit(ruleset) => match state.manner.clone() {
+            Manner::Refuse(why) => send(ResponseBody::Refused(why)),
+            Manner::HangUpBefore => None,
+            Manner::Garbage => {
+                use std::io::Write;
+                let _ = stream.write_all(&[5, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
+                None
+            }
+            manner => {
+                state.generation += 1;
+                state.live = Some((*ruleset).clone());
+                state.commits.push(*ruleset);
+                let generation = state.generation;
+                if manner == Manner::HangUpAfter {
+                    None
+                } else {
+                    send(ResponseBody::Committed { generation })
+                }
+            }
+        },
+        RequestBody::Status => {
+            shared.asked.fetch_add(1, Ordering::SeqCst);
+            send(ResponseBody::Status(Box::new(status(&state))))
+        }
+        RequestBody::Drops => send(ResponseBody::Drops(drops())),
+        RequestBody::Rules => {
+            let generation = state.generation;
+            let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));
+            send(ResponseBody::Rules(rules))
+        }
+        RequestBody::Usage => {
+            let usage = |number: usize| RuleUsage {
+                evaluations: 100 + number as u64,
+                packets: 10 + number as u64,
+                bytes: 1000,
+                states: 2,
+            };
+            let generation = state.generation;
+            let usage = state
+                .live
+                .as_ref()
+                .map(|live| LiveUsage { generation, rules: (0..live.rules.len()).map(usage).collect() });
+            send(ResponseBody::Usage(usage))
+        }
+        RequestBody::States => {
+            let (count, break_after) = (state.states, state.break_after);
+            drop(state);
+            for begin in (0..count).step_by(256) {
+                if break_after.is_some_and(|most| begin >= most) {
+                    return None;
+                }
+                let slice = (begin..count.min(begin + 256)).map(state_view).collect();
+                send(ResponseBody::States(slice))?;
+            }
+            send(ResponseBody::Done)
+        }
+    }
+}
+
+/// State number `n`: from 10.0.x.y to 192.0.2.1:443.
+pub fn state_view(n: u32) -> StateView {
+    let peer = |address: Ipv4Addr, port| PeerView {
+        end: TupleEnd { address: IpAddr::V4(address), port: Port(port) },
+        state: PeerState::Established,
+        seqlo: n,
+        seqhi: n.wrapping_add(1000),
+        wscale: None,
+        packets: 3,
+        bytes: 180,
+    };
+    let [_, _, high, low] = n.to_be_bytes();
+    StateView {
+        interface: "all".into(),
+        proto: if n.is_multiple_of(2) { Proto::TCP } else { Proto::UDP },
+        direction: Direction::In,
+        source: peer(Ipv4Addr::new(10, 0, high, low), 1024),
+        destination: peer(Ipv4Addr::new(192, 0, 2, 1), 443),
+        age_s: 1,
+        expires_in_s: 60,
+        rule: Some(0),
+        sloppy: false,
+        id: n.into(),
+    }
+}
+
+fn status(state: &State) -> Status {
+    let interface = |name: &str, address: &str| InterfaceStatus {
+        name: name.into(),
+        device: format!("net_tap_{name}"),
+        mac: "02:00:00:00:00:01".into(),
+        mtu: 1500,
+        up: true,
+        addresses: vec![address.into(), "fe80::1/64".into()],
+        rx_packets: 1000,
+        rx_bytes: 64_000,
+        ..InterfaceStatus::default()
+    };
+    let conservation = Conservation { rx: 1000, drops: 1000, ..Conservation::default() };
+    Status {
+        version: "0.0.0".into(),
+        generation: state.generation,
+        uptime_s: 5,
+        states: state.states.into(),
+        states_limit: 100_000,
+        searches: 7,
+        inserts: 5,
+        removals: 3,
+        netlink_overruns: 0,
+        interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],
+        workers: vec![WorkerStatus { busy_ns: 1_500_000_000, conservation, ..WorkerStatus::default() }],
+        pools: vec![PoolStatus { name: "rx".into(), size: 8192, in_use: 512 }],
+    }
+}
+
+fn drops() -> Vec<InterfaceDrops> {
+    let reasons =
+        || Reason::ALL.into_iter().map(|reason| ReasonCount { reason, packets: reason as u64 }).collect();
+    ["wan0", "lan0"].map(|name| InterfaceDrops { interface: name.into(), reasons: reasons() }).into()
+}
