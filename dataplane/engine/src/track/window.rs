@@ -92,6 +92,11 @@ impl Placed {
         if placed.seq == placed.end {
             let here = placed.from.seqlo;
             (placed.seq, placed.data_end, placed.end) = (here, here, here);
+            // Deviation: behind a FIN that sits one past the window, pf refuses every segment until the FIN is acknowledged,
+            // window updates among them. Test: track_stories, "acknowledgments pass behind a FIN past the window".
+            if placed.from.state >= PeerState::Closing {
+                placed.data_end = here.minus(1);
+            }
         }
         placed
     }

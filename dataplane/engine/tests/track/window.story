@@ -106,3 +106,12 @@ story a segment may fail in more than one way
 >   PA    500000     9999999 1    8760  -  drop:135       -                =                       =
 >   PA    10000      1       1    8760  -  drop:246       -                =                       =
 >   RA    10000      1       1    8760  -  drop:24R6      -                =                       =
+
+# The window update behind such a FIN must not wait for the FIN's acknowledgment: the other direction may need it.
+story acknowledgments pass behind a FIN past the window
+>   S     1000  -     0    8760  -     open               tcp.first        syn-sent                closed
+<   SA    9000  1001  0    1000  -     pass               tcp.opening      established             syn-sent
+>   A     1001  9001  0    8760  -     up                 tcp.established  =@1000+1001             established@9001+8760
+>   FA    1001  9001  1000 0     -     pass               tcp.closing      closing@2002+4294967295 =
+>   A     2002  9001  0    8760  -     pass               tcp.closing      =@2002+4294967295       =
+>   A     2002  9001  1    8760  -     drop:1             -                =                       =
