@@ -31,6 +31,9 @@ pub trait Application {
     fn failure(&self) -> Option<String> {
         None
     }
+
+    /// How far it is, for failing tests.
+    fn describe(&self, sockets: &SocketSet<'static>) -> String;
 }
 
 /// The queues between the stack and the link.
@@ -150,6 +153,13 @@ impl Host {
     /// True when every program has finished.
     pub fn has_finished(&self) -> bool {
         self.applications.iter().all(|application| application.has_finished(&self.sockets))
+    }
+
+    /// How far its programs are, one a line.
+    pub fn describe(&self) -> String {
+        let own = self.address(Af::Inet);
+        let line = |program: &Box<dyn Application>| format!("{own} {}\n", program.describe(&self.sockets));
+        self.applications.iter().map(line).collect()
     }
 
     /// What went wrong on it, if something did.

@@ -85,6 +85,11 @@ impl Network {
         &self.capture
     }
 
+    /// How far the programs of all hosts are.
+    pub fn describe(&self) -> String {
+        self.branches.iter().map(|branch| branch.host.describe()).collect()
+    }
+
     /// The states, as pfctl prints them.
     pub fn dump(&self) -> String {
         self.firewall.dump(self.now)

@@ -6,6 +6,7 @@ use engine::Tick;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::{icmp, tcp, udp};
+use smoltcp::time::Duration;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpEndpoint};
 
 use crate::host::{Application, Host};
@@ -13,6 +14,9 @@ use crate::rng::Rng;
 
 /// How long a datagram's answer is waited for before it is sent again, in nanoseconds.
 const PATIENCE: u64 = 1_000_000_000;
+
+/// How long an end is idle before it asks whether the other is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// One end of a TCP connection that sends one text and expects another.
 #[derive(Debug)]
@@ -22,7 +26,17 @@ pub struct Stream {
     sent: usize,
     expect: Vec<u8>,
     received: usize,
+    closes: Closes,
     failure: Option<String>,
+}
+
+/// When an end closes. Never both at once: the stack does not repeat a FIN that is lost then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closes {
+    /// When it has sent everything, whatever is still to come.
+    First,
+    /// When the other end has closed.
+    Second,
 }
 
 /// What a stream carries: octets that nobody can mistake for others.
@@ -41,12 +55,15 @@ pub struct Buffers {
 
 fn socket(buffers: Buffers) -> tcp::Socket<'static> {
     let buffer = |size| tcp::SocketBuffer::new(vec![0; size]);
-    tcp::Socket::new(buffer(buffers.receive), buffer(buffers.send))
+    let mut socket = tcp::Socket::new(buffer(buffers.receive), buffer(buffers.send));
+    // The stack forgets to repeat what was lost around a zero window, or a FIN; the answers to these make it remember.
+    socket.set_keep_alive(Some(KEEP_ALIVE));
+    socket
 }
 
 impl Stream {
-    const fn new(socket: SocketHandle, send: Vec<u8>, expect: Vec<u8>) -> Self {
-        Self { socket, send, sent: 0, expect, received: 0, failure: None }
+    const fn new(socket: SocketHandle, send: Vec<u8>, expect: Vec<u8>, closes: Closes) -> Self {
+        Self { socket, send, sent: 0, expect, received: 0, closes, failure: None }
     }
 
     /// Starts an end that waits for the connection, on `port`.
@@ -57,7 +74,7 @@ impl Stream {
         let mut socket = socket(buffers);
         socket.listen(port).expect("a port to listen on");
         let handle = host.open(socket);
-        host.start(Self::new(handle, send, expect));
+        host.start(Self::new(handle, send, expect, Closes::Second));
     }
 
     /// Starts an end that opens the connection, from `port` to `remote`.
@@ -70,7 +87,12 @@ impl Stream {
         expect: Vec<u8>,
     ) {
         let handle = host.open(socket(buffers));
-        host.start(Dialler { stream: Self::new(handle, send, expect), port, remote, dialled: false });
+        host.start(Dialler {
+            stream: Self::new(handle, send, expect, Closes::First),
+            port,
+            remote,
+            dialled: false,
+        });
     }
 
     fn exchange(&mut self, sockets: &mut SocketSet<'static>) {
@@ -90,7 +112,8 @@ impl Stream {
                 return;
             }
         }
-        if self.sent == self.send.len() && socket.may_send() {
+        let may_close = self.closes == Closes::First || !socket.may_recv();
+        if self.sent == self.send.len() && may_close && socket.may_send() {
             socket.close();
         }
     }
@@ -114,6 +137,19 @@ impl Application for Stream {
 
     fn failure(&self) -> Option<String> {
         self.failure.clone()
+    }
+
+    fn describe(&self, sockets: &SocketSet<'static>) -> String {
+        let socket = sockets.get::<tcp::Socket>(self.socket);
+        format!(
+            "stream: {}, {} of {} octets sent ({} not acknowledged), {} of {} received",
+            socket.state(),
+            self.sent,
+            self.send.len(),
+            socket.send_queue(),
+            self.received,
+            self.expect.len()
+        )
     }
 }
 
@@ -157,6 +193,10 @@ impl Application for Dialler {
 
     fn failure(&self) -> Option<String> {
         self.stream.failure.clone()
+    }
+
+    fn describe(&self, sockets: &SocketSet<'static>) -> String {
+        self.stream.describe(sockets)
     }
 }
 
@@ -223,6 +263,10 @@ impl Application for Echo {
     fn has_finished(&self, _sockets: &SocketSet<'static>) -> bool {
         true
     }
+
+    fn describe(&self, _sockets: &SocketSet<'static>) -> String {
+        "echo".into()
+    }
 }
 
 /// Asks an [`Echo`].
@@ -248,6 +292,10 @@ impl Caller {
 }
 
 impl Application for Caller {
+    fn describe(&self, _sockets: &SocketSet<'static>) -> String {
+        format!("caller: {} rounds left", self.rounds.left)
+    }
+
     fn run(&mut self, sockets: &mut SocketSet<'static>, _context: &mut Interface, now: Tick) {
         let socket = sockets.get_mut::<udp::Socket>(self.socket);
         while let Ok((octets, _)) = socket.recv() {
@@ -320,6 +368,10 @@ impl Ping {
 }
 
 impl Application for Ping {
+    fn describe(&self, _sockets: &SocketSet<'static>) -> String {
+        format!("ping: {} rounds left", self.rounds.left)
+    }
+
     fn run(&mut self, sockets: &mut SocketSet<'static>, _context: &mut Interface, now: Tick) {
         let socket = sockets.get_mut::<icmp::Socket>(self.socket);
         while let Ok((message, from)) = socket.recv() {

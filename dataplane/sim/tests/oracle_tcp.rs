@@ -497,3 +497,16 @@ fn number_zero_is_unseen_to_pf_but_not_with_a_bit_of_its_own() {
         .tell(wrapped)
         .tell("c PA 500000 5001 len=1 -> state-mismatch ESTABLISHED:ESTABLISHED");
 }
+
+#[test]
+fn behind_a_fin_past_the_window_pf_refuses_what_the_product_passes() {
+    let fin = "c FA 1001 5001 len=1000 w=0 -> pass CLOSING:ESTABLISHED";
+    connected().tell(fin).tell("c A 2002 5001 -> state-mismatch CLOSING:ESTABLISHED");
+    let deviations = Deviations { fin_past_window: true, ..Deviations::NONE };
+    Story::with(vec![pass()], deviations).tell(HANDSHAKE).tell(fin).tell(
+        "
+        c A  2002 5001       -> pass CLOSING:ESTABLISHED
+        c PA 2002 5001 len=1 -> state-mismatch CLOSING:ESTABLISHED
+        ",
+    );
+}

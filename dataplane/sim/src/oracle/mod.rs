@@ -59,6 +59,9 @@ pub struct Deviations {
     pub seen_bit: bool,
     /// `return-rst` answers in the two forms of RFC 9293 §3.5.2. pf sends RST|ACK whatever it answers.
     pub rfc_resets: bool,
+    /// Behind a FIN that sits one past the window, segments without payload pass. pf compares them with the window as if
+    /// they had the FIN's place.
+    pub fin_past_window: bool,
     /// An ICMP error that quotes nothing intelligible, or a packet that its receiver did not send, is dropped. pf goes
     /// on to its rules, because no state was found.
     pub bad_quotes_dropped: bool,
@@ -71,6 +74,7 @@ impl Deviations {
         hidden_keys_may_collide: false,
         seen_bit: false,
         rfc_resets: false,
+        fin_past_window: false,
         bad_quotes_dropped: false,
     };
 
@@ -80,6 +84,7 @@ impl Deviations {
         hidden_keys_may_collide: true,
         seen_bit: true,
         rfc_resets: true,
+        fin_past_window: true,
         bad_quotes_dropped: true,
     };
 }

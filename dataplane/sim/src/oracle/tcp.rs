@@ -98,6 +98,15 @@ impl SeenBy {
     }
 }
 
+/// What the FIN of an end means for its later segments without payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnFin {
+    /// They end where it ended, in the window or not, as pf has it.
+    Counts,
+    /// They end in front of it.
+    Behind,
+}
+
 /// What full tracking says of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
@@ -224,7 +233,7 @@ fn reset_fits(src: &Peer, dst: &Peer, tcp: &Tcp, extent: &Extent, ackskew: i32, 
 
 /// pf.md 2.5 as a whole: `pf_tcp_track_full`. On [`Fit::Mismatch`] the peers are what pf leaves behind: what
 /// [`learn`] wrote stays.
-pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy) -> Fit {
+pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy, own_fin: OwnFin) -> Fit {
     let mut extent = Extent::of(src, dst, tcp);
     if seen_by.unseen(src) {
         learn(src, dst, tcp, &mut extent, seen_by);
@@ -235,6 +244,9 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
         extent.seq = src.seqlo;
         extent.end = src.seqlo;
         extent.data_end = src.seqlo;
+        if own_fin == OwnFin::Behind && src.state >= PeerState::Closing {
+            extent.data_end = src.seqlo.minus(1);
+        }
     }
     // Nothing acknowledges numbers that are not known.
     let (ack, ackskew) = match (seen_by, dst.seen, said) {

@@ -7,7 +7,7 @@ use super::hook::{Hook, Subject};
 use super::packet::{Packet, QuotedTransport, Transport};
 use super::reply::{self, Reply, Verdict};
 use super::state::{Seen, State};
-use super::tcp::{self, Fit, SeenBy};
+use super::tcp::{self, Fit, OwnFin, SeenBy};
 
 /// The outcome, with the state as it would be.
 pub(super) enum Tracked {
@@ -82,7 +82,8 @@ impl Oracle {
             tcp::track_sloppy(src, dst, tcp, seen_by);
             Fit::Strict
         } else {
-            tcp::track_full(src, dst, tcp, seen_by)
+            let own_fin = if self.deviations.fin_past_window { OwnFin::Behind } else { OwnFin::Counts };
+            tcp::track_full(src, dst, tcp, seen_by, own_fin)
         };
         match fit {
             Fit::Strict => {
