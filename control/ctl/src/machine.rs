@@ -29,7 +29,8 @@ impl Machine {
     }
 }
 
-fn system_interfaces() -> anyhow::Result<String> {
+/// What `ip -j addr` prints on this system.
+pub fn system_interfaces() -> anyhow::Result<String> {
     let output = Command::new("ip")
         .args(["-j", "addr"])
         .output()

@@ -6,16 +6,20 @@
 
 mod apply;
 mod check;
+mod generate;
+mod host;
 mod live;
 mod machine;
+mod nic;
 mod pfctl;
 mod show;
+mod tree;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "tpctl", version, about = "Check, load and look at the rules of a Turnpike firewall")]
@@ -39,6 +43,13 @@ enum Verb {
     States(show::StateArguments),
     /// Say why packets were dropped, by reason and interface
     Drops(show::FormatArguments),
+    /// Network cards: list them, hand them to the dataplane, give them back to the kernel
+    Nic(nic::Arguments),
+    /// Look for what keeps the machine from line rate, and say what to do about it
+    Doctor(host::Arguments),
+    /// Write manual pages or completions
+    #[command(hide = true)]
+    Generate(generate::Arguments),
     /// Answer as pfctl(8) does: the same flags, texts and exit codes
     Pfctl(pfctl::Arguments),
 }
@@ -51,6 +62,9 @@ fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(arguments, &cli.socket),
         Verb::States(arguments) => show::states(arguments, &cli.socket),
         Verb::Drops(arguments) => show::drops(arguments, &cli.socket),
+        Verb::Nic(arguments) => nic::run(arguments),
+        Verb::Doctor(arguments) => host::run(arguments),
+        Verb::Generate(arguments) => generate::run(arguments, Cli::command()),
         Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.socket),
     };
     outcome.unwrap_or_else(|error| {
