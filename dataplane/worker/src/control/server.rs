@@ -10,10 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit, ReadError};
-use api::{Hello, Request, RequestBody, Response, ResponseBody};
+use api::{Access, Hello, Request, RequestBody, Response, ResponseBody};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::access::Access;
 use super::desk::Desk;
 use crate::dump::Stalled;
 
