@@ -95,8 +95,8 @@ impl Connections {
         self.hot.len() as u32
     }
 
-    /// The record of `key` whose face at `side` takes packets of `interface`; one that is bound to the interface comes
-    /// before one that floats. A face that has expired is removed when it is met, and counted in `removed`.
+    /// The record of `key` whose face at `side` takes packets of `interface`, the first in pf's order. A face that has
+    /// expired is removed when it is met, and counted in `removed`.
     pub fn find(
         &mut self,
         key: &Key,
@@ -119,13 +119,24 @@ impl Connections {
         let mut best = None;
         for id in self.index.candidates(hash) {
             let Some(floats) = self.takes(id, key, side, interface) else { continue };
-            match (floats, best) {
-                (false, _) => return Some((id, false)),
-                (true, None) => best = Some((id, true)),
-                (true, Some(_)) => (),
-            }
+            best = match best {
+                Some(other) if self.stands_before(other, (id, floats)) => Some(other),
+                _ => Some((id, floats)),
+            };
         }
         best
+    }
+
+    /// pf's order of states with one key: those that are bound first, the newest at the head; then those that float, the
+    /// oldest first.
+    fn stands_before(&self, a: (RecordId, bool), b: (RecordId, bool)) -> bool {
+        let age = |id: RecordId| self.cold[id.0 as usize].id;
+        match (a.1, b.1) {
+            (false, true) => true,
+            (true, false) => false,
+            (false, false) => age(a.0) > age(b.0),
+            (true, true) => age(a.0) < age(b.0),
+        }
     }
 
     /// Whether the face of record `id` at `side` takes packets of `key` on `interface`, and if so, whether it floats.
