@@ -158,8 +158,8 @@ impl Host {
     /// How far its programs are, one a line.
     pub fn describe(&self) -> String {
         let own = self.address(Af::Inet);
-        let line = |program: &Box<dyn Application>| format!("{own} {}\n", program.describe(&self.sockets));
-        self.applications.iter().map(line).collect()
+        let programs = self.applications.iter();
+        programs.map(|program| format!("{own} {}\n", program.describe(&self.sockets))).collect()
     }
 
     /// What went wrong on it, if something did.
