@@ -26,6 +26,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(macaddr_get|promiscuous_disable|promiscuous_enable|stats_get)",
     "rte_(get_next_lcore|lcore_id)",
     "rte_get_tsc_(cycles|hz)",
+    "rte_hash_(add_key|crc|create|free|lookup_bulk)",
     "rte_mempool_(avail_count|free|in_use_count)",
     "rte_pktmbuf_(alloc|alloc_bulk|copy|free|free_bulk|pool_create)",
     "rte_ring_(count|create|free|get_capacity)",
@@ -41,6 +42,7 @@ const VARIABLES: &[&str] = &[
     "RTE_ETHER_(CRC_LEN|HDR_LEN)",
     "RTE_ETH_(NAME_MAX_LEN|MQ_RX_RSS)",
     "RTE_ETH_EVENT_INTR_(LSC|RESET|RMV)",
+    "RTE_HASH_LOOKUP_BULK_MAX",
     "LCORE_ID_ANY",
     "RTE_MAX_LCORE",
     "RTE_PKTMBUF_HEADROOM",
@@ -48,7 +50,7 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Types that callers only hold by pointer. `rte_mbuf` is among them: see shims.h.
-const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_ring", "rte_device", "rte_memzone"];
+const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_ring", "rte_device", "rte_hash", "rte_memzone"];
 
 /// Drivers for static linking: common NICs, and those that need no NIC. Absent are net_af_xdp and net_mlx5, whose own
 /// libraries are not everywhere.

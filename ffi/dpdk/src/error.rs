@@ -84,6 +84,8 @@ pub enum Call {
     CreatePool,
     /// `rte_ring_create`
     CreateRing,
+    /// `rte_hash_create`
+    CreateHash,
     /// `rte_eal_hotplug_add`, `rte_eth_from_rings`
     Attach,
     /// `rte_eth_dev_info_get` and the like
@@ -130,6 +132,9 @@ impl Call {
                 "a pool holds 1 to 2^30 - 1 buffers, and the cache may hold at most 512 and two thirds of those"
             }
             (Call::CreateRing, _) => "the capacity must be between 1 and 2^30 - 1",
+            (Call::CreateHash, libc::ENOMEM) => "reserve more hugepages, or ask for fewer entries",
+            (Call::CreateHash, libc::EEXIST) => "choose a name that is not in use",
+            (Call::CreateHash, _) => "a table holds 8 to 2^30 entries, and its name is at most 25 bytes",
             // EFAULT: no driver claims a device of this name.
             (Call::Attach, libc::ENODEV | libc::ENOENT | libc::EFAULT) => {
                 "check the address or driver name (dpdk-devbind.py --status lists PCI devices), bind a PCI device to \
@@ -169,6 +174,7 @@ impl fmt::Display for Call {
             Call::InitEal => "initialise EAL with",
             Call::CreatePool => "create mbuf pool",
             Call::CreateRing => "create ring",
+            Call::CreateHash => "create hash table",
             Call::Attach => "attach device",
             Call::Query => "query",
             Call::Configure => "configure",

@@ -11,9 +11,11 @@
 //!
 //! **Bounds.** A [`Burst`] holds [`BURST_MAX`] packets in place. Receiving and sending neither allocate nor lock.
 
+mod alloc;
 mod burst;
 mod eal;
 mod error;
+mod hash;
 mod lcore;
 mod mbuf;
 mod mempool;
@@ -21,11 +23,13 @@ pub mod port;
 mod ring;
 mod tsc;
 
+pub use alloc::HugePages;
 pub use burst::{BURST_MAX, Burst, Drain};
 pub use eal::{Eal, EalArgs, LogLevel, Memory, version};
 pub use error::{Call, Errno, Error, Result};
+pub use hash::{Hash, LOOKUP_MAX};
 pub use lcore::{Lcore, LcoreTask};
-pub use mbuf::{ChecksumStatus, Mbuf, NoRoom};
+pub use mbuf::{ChecksumStatus, Mbuf, NoRoom, prefetch_value};
 pub use mempool::{Mempool, PoolConfig};
 pub use port::{Device, Port, PortConfig, Queues, RxQueue, TxQueue};
 pub use ring::{Consumer, Producer, SharedRing, spsc};

@@ -270,6 +270,20 @@ impl Mbuf {
         )
     }
 
+    /// Says of the IPv4 header checksum what a device would, for packets that are made here and not received.
+    #[inline]
+    pub fn set_ip_checksum(&mut self, status: ChecksumStatus) {
+        let flags = match status {
+            ChecksumStatus::Unknown => 0,
+            ChecksumStatus::Good => dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_GOOD,
+            ChecksumStatus::Bad => dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_BAD,
+            ChecksumStatus::NotNeeded => dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_MASK,
+        };
+        let others = self.ol_flags() & !dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_MASK;
+        // SAFETY: a field of a valid mbuf, which this value owns.
+        unsafe { *field!(self, DPDK_MBUF_OL_FLAGS, u64) = others | flags };
+    }
+
     /// What the device says of the TCP or UDP checksum.
     #[inline]
     pub fn l4_checksum(&self) -> ChecksumStatus {
@@ -317,6 +331,12 @@ impl Mbuf {
     pub fn prefetch_data(&self) {
         prefetch(self.data().as_ptr());
     }
+}
+
+/// Starts loading the first cache line of `value`.
+#[inline(always)]
+pub fn prefetch_value<T>(value: &T) {
+    prefetch(std::ptr::from_ref(value).cast());
 }
 
 /// Hints that `address` will be read.

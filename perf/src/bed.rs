@@ -1,0 +1,72 @@
+//! A NIC that costs nothing but what every NIC costs the CPU: buffers.
+//!
+//! Overview: receiving is allocating a burst of mbufs and writing a frame into each, as a device would by DMA into cache;
+//! sending is a `net_null` port, which frees. Bounds: one burst at a time.
+
+use dpdk::{
+    Burst, ChecksumStatus, Device, Eal, EalArgs, LogLevel, Mbuf, Memory, Mempool, PoolConfig, Port,
+    PortConfig, TscClock, TxQueue,
+};
+
+/// Packets in one burst: as the dataplane polls.
+pub const BURST: usize = dpdk::BURST_MAX;
+
+/// Where packets come from and go to.
+pub struct Bed {
+    pool: Mempool,
+    tx: TxQueue,
+    clock: TscClock,
+    eal: Eal,
+    _port: Port,
+}
+
+impl Bed {
+    /// Sets DPDK up on `cpu`, with `mib` MiB of hugepages for its pools and tables.
+    ///
+    /// # Errors
+    /// DPDK's, with advice.
+    pub fn new(cpu: usize, mib: u32) -> dpdk::Result<Self> {
+        let args = EalArgs::new("perf", Memory::Hugepages { mib })
+            .lcore(0, &[cpu])
+            .log_level(LogLevel::Error)
+            .arg("--in-memory");
+        let eal = Eal::init(&args)?;
+        let pool = Mempool::new(&eal, &PoolConfig::new("packets", 8191))?;
+        let mut port = Port::attach(&eal, &"net_null0".parse::<Device>()?)?;
+        port.configure(&PortConfig::new(1), std::slice::from_ref(&pool))?;
+        let mut queues = port.start()?;
+        let tx = queues.tx.remove(0);
+        Ok(Self { pool, tx, clock: TscClock::new(&eal), eal, _port: port })
+    }
+
+    /// DPDK's environment.
+    pub const fn eal(&self) -> &Eal {
+        &self.eal
+    }
+
+    /// The clock that everything is measured by.
+    pub const fn clock(&self) -> &TscClock {
+        &self.clock
+    }
+
+    /// Receives a full burst, each frame written by `write`; the device says that their IPv4 checksums are good, as any
+    /// NIC does.
+    ///
+    /// # Panics
+    /// If mbufs were lost: a bug of what is measured.
+    #[inline(always)]
+    pub fn receive(&self, burst: &mut Burst, mut write: impl FnMut(&mut Mbuf)) {
+        assert!(self.pool.alloc_burst(burst, BURST), "every mbuf is back before the next burst");
+        for mbuf in burst.iter_mut() {
+            write(mbuf);
+            mbuf.set_ip_checksum(ChecksumStatus::Good);
+        }
+    }
+
+    /// Sends a burst; what the device does not take is freed.
+    #[inline(always)]
+    pub fn send(&mut self, burst: &mut Burst) {
+        self.tx.tx_burst(burst);
+        burst.clear();
+    }
+}

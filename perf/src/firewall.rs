@@ -1,0 +1,284 @@
+//! The firewall as it is measured: a shard of the engine with two interfaces, fed by a [`Source`] and emptied by fate, as
+//! a worker does.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, bail};
+use dpdk::Burst;
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::{
+    Arrival, Fate, Fib, InterfaceId, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId, Zone,
+};
+use wire::Mac;
+use worker::frame::MbufFrame;
+
+use crate::bed::{BURST, Bed};
+use crate::measure::Work;
+use crate::traffic::{Random, Sender, Source, Step};
+
+/// One of the two interfaces.
+#[derive(Clone, Copy, Debug)]
+pub struct SideOf {
+    /// Its number.
+    pub interface: InterfaceId,
+    /// The firewall's Ethernet address there.
+    pub own_mac: Mac,
+    /// The router's behind which the end hosts are.
+    pub peer_mac: Mac,
+}
+
+/// Where clients are.
+pub const CLIENT_SIDE: SideOf = side(0);
+/// Where servers are.
+pub const SERVER_SIDE: SideOf = side(1);
+
+const fn side(number: u8) -> SideOf {
+    SideOf {
+        interface: InterfaceId(number as u16),
+        own_mac: Mac([2, 0, 0, 0, number, 1]),
+        peer_mac: Mac([2, 0, 0, 0, number, 2]),
+    }
+}
+
+/// The time between two bursts: near what they take at line rate.
+const BURST_TIME: Tick = Tick(4_000);
+
+/// A firewall.
+pub struct Firewall {
+    shard: Shard,
+    root: Root,
+    fib: Fib,
+    now: Tick,
+    random: Random,
+    fates: [Fate; BURST],
+}
+
+impl Firewall {
+    /// A firewall with these rules (pf.conf), and room for `states` as pf counts them.
+    ///
+    /// # Errors
+    /// What is wrong with the rules.
+    pub fn new(rules: &str, states: u32) -> anyhow::Result<Self> {
+        // Every state is in use: without this, time-outs shrink as they should when a table fills.
+        let text =
+            format!("set limit states {states}\nset timeout {{ adaptive.start 0, adaptive.end 0 }}\n{rules}");
+        let ruleset = pfconf::compile(&text, &pfconf::Interfaces::default())
+            .map_err(|findings| anyhow::anyhow!("the benchmark's rules: {findings}"))?;
+        let fib = fib();
+        let root = Root::compile(&ruleset, fib.interfaces(), None).context("the benchmark's rules")?;
+        let shard = Shard::new(ShardConfig {
+            worker: WorkerId(0),
+            workers: 1,
+            max_states: states,
+            interfaces: fib.interfaces().len(),
+            key: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
+        });
+        let fates = [Fate::Drop(ruleset_reason()); BURST];
+        Ok(Self { shard, root, fib, now: Tick::from_secs(1), random: Random::new(), fates })
+    }
+
+    /// Opens every connection of the source: TCP's handshake, or a packet each way and back.
+    ///
+    /// # Errors
+    /// If any is refused.
+    pub fn establish(&mut self, bed: &mut Bed, source: &Source) -> anyhow::Result<()> {
+        let mut next = 0;
+        while next < source.connections() {
+            for (sender, step) in
+                [(Sender::Client, Step::Open), (Sender::Server, Step::Answer), (Sender::Client, Step::Data)]
+            {
+                self.open(bed, source, next, sender, step)?;
+            }
+            next += BURST as u64;
+        }
+        let wanted = 2 * source.connections();
+        if u64::from(self.shard.states()) != wanted {
+            bail!("{} states were made of {wanted}", self.shard.states());
+        }
+        Ok(())
+    }
+
+    /// One packet each of up to a burst of connections, from number `first` on.
+    ///
+    /// # Errors
+    /// If any is refused.
+    pub fn open(
+        &mut self,
+        bed: &mut Bed,
+        source: &Source,
+        first: u64,
+        sender: Sender,
+        step: Step,
+    ) -> anyhow::Result<()> {
+        let mut burst = Burst::new();
+        let mut connection = first;
+        let last = source.connections() - 1;
+        bed.receive(&mut burst, |mbuf| {
+            source.write(mbuf, connection.min(last), sender, step);
+            connection += 1;
+        });
+        let passed = self.process(bed, &mut burst, sender);
+        // Numbers behind the last stand for the last, and may repeat what it has done.
+        if passed == BURST || first + BURST as u64 > last {
+            Ok(())
+        } else {
+            bail!("packets were refused: {:?}", self.refusals())
+        }
+    }
+
+    /// Processes a burst from one side, sends what passes, and returns how much that was.
+    #[inline(always)]
+    pub fn process(&mut self, bed: &mut Bed, burst: &mut Burst, sender: Sender) -> usize {
+        let (from, to) = match sender {
+            Sender::Client => (CLIENT_SIDE, SERVER_SIDE),
+            Sender::Server => (SERVER_SIDE, CLIENT_SIDE),
+        };
+        self.now = self.now + BURST_TIME;
+        let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
+        let arrival = Arrival { interface: from.interface, source: From::Wire };
+        let fates = &mut self.fates[..burst.len()];
+        self.shard.process(&view, &mut self.random, arrival, MbufFrame::of(burst), fates);
+        let mut out = Burst::new();
+        for (mbuf, fate) in burst.drain().zip(&*fates) {
+            if *fate == Fate::Transmit(to.interface) {
+                // As many fit as came out of a burst.
+                let _ = out.push(mbuf);
+            }
+        }
+        let passed = out.len();
+        bed.send(&mut out);
+        passed
+    }
+
+    /// Lets every state time out, and removes them. Returns how many.
+    pub fn forget(&mut self) -> u64 {
+        self.now = self.now + Tick::from_secs(7 * 86_400);
+        let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
+        let mut removed = 0;
+        while self.shard.states() > 0 {
+            removed += self.shard.expire(&view, BURST);
+        }
+        removed
+    }
+
+    /// How many states there are.
+    pub const fn states(&self) -> u32 {
+        self.shard.states()
+    }
+
+    /// Why packets were dropped, and how many.
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let counters = self.shard.counters();
+        let named = ruleset::Reason::ALL.iter().map(|reason| (reason.name(), counters.dropped(*reason)));
+        named.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+const fn ruleset_reason() -> ruleset::Reason {
+    ruleset::Reason::NoRules
+}
+
+/// A firewall forwarding a source's established connections.
+pub struct Established {
+    firewall: Firewall,
+    source: Source,
+    sender: Sender,
+    passed: usize,
+    sent: usize,
+}
+
+impl Established {
+    /// With every connection of `source` established.
+    ///
+    /// # Errors
+    /// If any cannot be.
+    pub fn new(bed: &mut Bed, rules: &str, source: Source) -> anyhow::Result<Self> {
+        let states = u32::try_from(2 * source.connections()).context("too many connections")?;
+        let mut firewall = Firewall::new(rules, states)?;
+        firewall.establish(bed, &source)?;
+        Ok(Self { firewall, source, sender: Sender::Client, passed: 0, sent: 0 })
+    }
+}
+
+impl Work for Established {
+    fn name(&self) -> &'static str {
+        "established"
+    }
+
+    #[inline(always)]
+    fn burst(&mut self, bed: &mut Bed) {
+        let mut burst = Burst::new();
+        let sender = self.sender;
+        bed.receive(&mut burst, |mbuf| self.source.write_any(mbuf, sender));
+        self.sent += burst.len();
+        self.passed += self.firewall.process(bed, &mut burst, sender);
+        self.sender = match sender {
+            Sender::Client => Sender::Server,
+            Sender::Server => Sender::Client,
+        };
+    }
+
+    fn verdict(&self) -> anyhow::Result<()> {
+        if self.passed != self.sent {
+            bail!(
+                "{} of {} packets of {} were refused: {:?}",
+                self.sent - self.passed,
+                self.sent,
+                self.source.traffic().name(),
+                self.firewall.refusals()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Routes to both sides, each by way of one router whose address is resolved.
+fn fib() -> Fib {
+    let routers = [CLIENT_SIDE, SERVER_SIDE];
+    let routes = routers.iter().flat_map(|side| {
+        networks(side.interface).map(|(prefix, length, gateway)| RouteEntry {
+            prefix,
+            length,
+            route: Route::Forward(vec![NextHop { interface: side.interface, gateway: Some(gateway) }]),
+        })
+    });
+    let neighbors = routers.iter().flat_map(|side| {
+        networks(side.interface).map(|(_, _, address)| Neighbor {
+            interface: side.interface,
+            address,
+            mac: side.peer_mac,
+        })
+    });
+    Fib::new(1, routers.iter().map(interface).collect(), routes, neighbors)
+}
+
+/// Prefix, length and router of what is behind an interface.
+fn networks(interface: InterfaceId) -> [(IpAddr, u8, IpAddr); 2] {
+    let number = interface.0 as u8;
+    let router4 = Ipv4Addr::new(172, 16, number, 2).into();
+    let router6 = Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 2).into();
+    let (net4, length4, net6) = if interface == CLIENT_SIDE.interface {
+        (Ipv4Addr::new(10, 0, 0, 0), 8, 0xc)
+    } else {
+        (Ipv4Addr::new(192, 168, 0, 0), 16, 5)
+    };
+    let prefix6 = Ipv6Addr::new(0x2001, 0xdb8, net6, 0, 0, 0, 0, 0).into();
+    [(net4.into(), length4, router4), (prefix6, 48, router6)]
+}
+
+fn interface(side: &SideOf) -> Interface {
+    let number = side.interface.0 as u8;
+    let own = |address, prefix| InterfaceAddress { address, prefix };
+    Interface {
+        name: format!("em{number}"),
+        groups: Vec::new(),
+        mac: side.own_mac,
+        mtu: 1500,
+        addresses: vec![
+            own(Ipv4Addr::new(172, 16, number, 1).into(), 24),
+            own(Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 1).into(), 64),
+        ],
+        zone: Zone(0),
+        up: true,
+    }
+}

@@ -1,0 +1,111 @@
+//! What is measured, in which order.
+
+use anyhow::Context;
+
+use crate::bed::Bed;
+use crate::floor::{OwnBucket, Parse, RteHash, RxTx};
+use crate::measure::{Effort, SLICE_PACKETS, Work, compare};
+use crate::memory;
+use crate::report::{Reference, Report, Row};
+use crate::setup;
+use crate::traffic::{Source, Traffic};
+
+/// How much time there is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Numbers of connections, smallest first.
+    pub connections: Vec<u64>,
+    /// Kinds of traffic.
+    pub traffic: Vec<Traffic>,
+    /// Sizes of rulesets for set-up.
+    pub rules: Vec<usize>,
+    /// Rounds to keep of each comparison.
+    pub rounds: usize,
+    /// Slices of each sample.
+    pub slices: usize,
+}
+
+impl Plan {
+    fn effort(&self, connections: u64) -> Effort {
+        // Twice round all connections, as far as caches could remember them.
+        let warm_up = (2 * connections as usize / SLICE_PACKETS).clamp(self.slices / 2, 8 * self.slices);
+        Effort { rounds: self.rounds, slices: self.slices, warm_up }
+    }
+
+    /// Hugepages that DPDK's tables need beside packets, in MiB.
+    pub fn hugepages_mib(&self) -> u32 {
+        let most = self.connections.last().copied().unwrap_or(0);
+        // rte_hash: a bucket entry, a key store entry and a free-slot entry for each, with room to spare.
+        let table = most * 72 / (1 << 20);
+        96 + table as u32
+    }
+
+    /// Measures everything, saying what is under way with `progress`.
+    ///
+    /// # Errors
+    /// What could not be measured, and why.
+    pub fn run(
+        &self,
+        bed: &mut Bed,
+        testpmd_macswap: Option<f64>,
+        mut progress: impl FnMut(&str),
+    ) -> anyhow::Result<Report> {
+        let mut report = Report::default();
+        for &connections in &self.connections {
+            self.run_established(bed, connections, &mut report, &mut progress)
+                .with_context(|| format!("{connections} established connections"))?;
+        }
+        for &rules in &self.rules {
+            progress(&format!("set-up and removal, {rules} rules"));
+            let connections = if rules > 100 { 8_192 } else { 65_536 };
+            let found = setup::measure(bed, rules, connections, self.rounds.clamp(3, 7))?;
+            report.rows.push(setup_row(&found));
+        }
+        for row in &mut report.rows {
+            row.reference.testpmd_macswap = testpmd_macswap;
+        }
+        Ok(report)
+    }
+
+    fn run_established(
+        &self,
+        bed: &mut Bed,
+        connections: u64,
+        report: &mut Report,
+        progress: &mut impl FnMut(&str),
+    ) -> anyhow::Result<()> {
+        progress(&format!("{connections} connections: floors"));
+        let mut rx_tx = RxTx::new(connections);
+        let mut parse = Parse::new(connections);
+        let mut rte_hash = RteHash::new(bed, connections)?;
+        let mut own_bucket = OwnBucket::new(connections);
+        for (number, &traffic) in self.traffic.iter().enumerate() {
+            progress(&format!("{connections} connections: {}", traffic.name()));
+            let (mut firewall, bytes) = memory::established(bed, Source::new(traffic, connections))?;
+            let works: &mut [&mut dyn Work] =
+                &mut [&mut rx_tx, &mut parse, &mut rte_hash, &mut own_bucket, &mut firewall];
+            let comparison = compare(bed, works, self.effort(connections))?;
+            if number == 0 {
+                report.rows.push(Row::of(&comparison, "parse", traffic.name(), connections));
+            }
+            let row = Row::of(&comparison, "established", traffic.name(), connections);
+            report.rows.push(Row { bytes_per_connection: Some(bytes.round()), ..row });
+        }
+        Ok(())
+    }
+}
+
+fn setup_row(found: &setup::Setup) -> Row {
+    Row {
+        name: "setup",
+        proto: Traffic::Tcp4.name(),
+        flows: found.connections,
+        cycles: (found.open + found.remove).round(),
+        reference: Reference::default(),
+        pairs: found.runs,
+        spread: (found.spread * 1000.0).round() / 1000.0,
+        rules: Some(found.rules),
+        bytes_per_connection: None,
+        ratio: None,
+    }
+}

@@ -1,0 +1,321 @@
+//! Packets of many connections, without memory of its own: whatever a packet says follows from its connection's number
+//! and a clock, so that the source costs no cache lines.
+//!
+//! TCP's sequence numbers advance with the clock at both ends, slowly enough that a connection which was not heard of for
+//! sixty times its turn still fits its window.
+
+use core::net::Ipv6Addr;
+
+use dpdk::Mbuf;
+use wire::{Checksum, EtherType, Mac, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp};
+
+use crate::firewall::{CLIENT_SIDE, SERVER_SIDE};
+
+/// What connections are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// TCP over IPv4.
+    Tcp4,
+    /// UDP over IPv4.
+    Udp4,
+    /// TCP over IPv6.
+    Tcp6,
+}
+
+impl Traffic {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp4 => "tcp4",
+            Self::Udp4 => "udp4",
+            Self::Tcp6 => "tcp6",
+        }
+    }
+
+    const fn transport(self) -> Proto {
+        match self {
+            Self::Tcp4 | Self::Tcp6 => Proto::TCP,
+            Self::Udp4 => Proto::UDP,
+        }
+    }
+
+    const fn transport_at(self) -> usize {
+        match self {
+            Self::Tcp4 | Self::Udp4 => ethernet::HEADER_LEN + ipv4::HEADER_LEN,
+            Self::Tcp6 => ethernet::HEADER_LEN + ipv6::HEADER_LEN,
+        }
+    }
+
+    const fn frame_len(self) -> usize {
+        match self {
+            // 64 bytes with the check sequence, the shortest that Ethernet has.
+            Self::Tcp4 | Self::Udp4 => 60,
+            Self::Tcp6 => 80,
+        }
+    }
+}
+
+/// The end that sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The end that opened the connection.
+    Client,
+    /// The other.
+    Server,
+}
+
+/// Where in its life a TCP connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The client's first packet.
+    Open,
+    /// The server's answer.
+    Answer,
+    /// Anything after.
+    Data,
+}
+
+const SERVER_PORT: u16 = 443;
+const WINDOW_SHIFT: u8 = 7;
+/// pf accepts an acknowledgment of up to 67,035 octets that it has not seen; a connection whose turn comes 60 times too
+/// late is to stay below.
+const OCTETS_PER_ROUND: u64 = 66_000 / 60;
+
+/// A source of `connections`.
+#[derive(Clone, Debug)]
+pub struct Source {
+    traffic: Traffic,
+    connections: u64,
+    random: Random,
+    /// Octets that every end has sent, times 2^32.
+    clock: u64,
+    per_packet: u64,
+    frames: [Vec<u8>; 2],
+    /// The one's complement sum of each template's IPv4 header, without its addresses.
+    sums: [u32; 2],
+}
+
+impl Source {
+    /// A source whose connections are numbered from 0.
+    pub fn new(traffic: Traffic, connections: u64) -> Self {
+        let frames = [Sender::Client, Sender::Server].map(|sender| template(traffic, sender));
+        let sums = [0, 1].map(|side: usize| sum_of(traffic, &frames[side]));
+        Self {
+            traffic,
+            connections,
+            random: Random::new(),
+            clock: 0,
+            per_packet: (OCTETS_PER_ROUND << 32) / connections.max(1),
+            frames,
+            sums,
+        }
+    }
+
+    /// How many connections.
+    pub const fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// What they are made of.
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Writes a data packet of a connection chosen at random.
+    #[inline(always)]
+    pub fn write_any(&mut self, mbuf: &mut Mbuf, sender: Sender) {
+        let connection = self.random.below(self.connections);
+        self.clock = self.clock.wrapping_add(self.per_packet);
+        self.write(mbuf, connection, sender, Step::Data);
+    }
+
+    /// Writes a packet of one connection.
+    ///
+    /// # Panics
+    /// If the mbuf has no room for 80 bytes.
+    #[inline(always)]
+    pub fn write(&self, mbuf: &mut Mbuf, connection: u64, sender: Sender, step: Step) {
+        let template = &self.frames[sender as usize];
+        match self.traffic {
+            Traffic::Tcp4 | Traffic::Udp4 => {
+                let frame = put::<60>(mbuf, template);
+                let [source, destination] = ends4(connection, sender);
+                frame[26..30].copy_from_slice(&source.to_be_bytes());
+                frame[30..34].copy_from_slice(&destination.to_be_bytes());
+                let sum = checksum(self.sums[sender as usize], source, destination);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                self.write_transport(&mut frame[34..], connection, sender, step);
+            }
+            Traffic::Tcp6 => {
+                let frame = put::<80>(mbuf, template);
+                let [source, destination] = ends6(connection, sender);
+                frame[22..38].copy_from_slice(&source.to_be_bytes());
+                frame[38..54].copy_from_slice(&destination.to_be_bytes());
+                self.write_transport(&mut frame[54..], connection, sender, step);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_transport(&self, bytes: &mut [u8], connection: u64, sender: Sender, step: Step) {
+        let client = connection as u16 | 1024;
+        let ports = match sender {
+            Sender::Client => [client, SERVER_PORT],
+            Sender::Server => [SERVER_PORT, client],
+        };
+        bytes[0..2].copy_from_slice(&ports[0].to_be_bytes());
+        bytes[2..4].copy_from_slice(&ports[1].to_be_bytes());
+        if self.traffic.transport() == Proto::UDP {
+            return;
+        }
+        let [client, server] = initial_sequences(connection);
+        let (own, other) = match sender {
+            Sender::Client => (client, server),
+            Sender::Server => (server, client),
+        };
+        let sent = (self.clock >> 32) as u32 + 1;
+        let (seq, ack, flags, offset) = match step {
+            Step::Open => (own, 0, TcpFlags::SYN, 6),
+            Step::Answer => (own, other.wrapping_add(1), TcpFlags::SYN.union(TcpFlags::ACK), 6),
+            Step::Data => (own.wrapping_add(sent), other.wrapping_add(sent), TcpFlags::ACK, 5),
+        };
+        bytes[4..8].copy_from_slice(&seq.to_be_bytes());
+        bytes[8..12].copy_from_slice(&ack.to_be_bytes());
+        bytes[12] = offset << 4;
+        bytes[13] = flags.0;
+        if step != Step::Data {
+            // RFC 7323 §2.2, behind a no-operation.
+            bytes[20..24].copy_from_slice(&[1, 3, 3, WINDOW_SHIFT]);
+        }
+    }
+}
+
+#[inline(always)]
+fn put<'a, const N: usize>(mbuf: &'a mut Mbuf, template: &[u8]) -> &'a mut [u8; N] {
+    let template: &[u8; N] = template.first_chunk().expect("as long as its traffic's frames");
+    mbuf.extend_from_slice(template).expect("an empty mbuf has room");
+    mbuf.data_mut().first_chunk_mut().expect("as long as what was put in")
+}
+
+/// Client and server addresses in the order of sending: 10/8 and 192.168/16.
+#[inline(always)]
+const fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
+    let client = 0x0a00_0000 | (connection as u32 & 0x00ff_ffff);
+    let server = 0xc0a8_0001 + (connection >> 16) as u32 * 7;
+    match sender {
+        Sender::Client => [client, server],
+        Sender::Server => [server, client],
+    }
+}
+
+/// As [`ends4`], in 2001:db8:c::/48 and 2001:db8:5::/48.
+#[inline(always)]
+const fn ends6(connection: u64, sender: Sender) -> [u128; 2] {
+    let [client, server] = ends4(connection, Sender::Client);
+    let client = 0x2001_0db8_000c << 80 | client as u128;
+    let server = 0x2001_0db8_0005 << 80 | server as u128;
+    match sender {
+        Sender::Client => [client, server],
+        Sender::Server => [server, client],
+    }
+}
+
+#[inline(always)]
+const fn initial_sequences(connection: u64) -> [u32; 2] {
+    let mixed = connection.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    [(mixed >> 32) as u32, mixed as u32]
+}
+
+/// A header checksum, from the sum of what does not change.
+#[inline(always)]
+fn checksum(sum: u32, source: u32, destination: u32) -> u16 {
+    let words = |address: u32| (address >> 16) + (address & 0xffff);
+    let sum = sum + words(source) + words(destination);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !(sum as u16)
+}
+
+fn sum_of(traffic: Traffic, frame: &[u8]) -> u32 {
+    if traffic == Traffic::Tcp6 {
+        return 0;
+    }
+    let header = &frame[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN];
+    header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum()
+}
+
+/// Everything of a frame that is the same for all connections.
+fn template(traffic: Traffic, sender: Sender) -> Vec<u8> {
+    let side = match sender {
+        Sender::Client => CLIENT_SIDE,
+        Sender::Server => SERVER_SIDE,
+    };
+    let mut frame = vec![0; traffic.frame_len()];
+    write_headers(&mut frame, traffic, side.own_mac, side.peer_mac)
+        .expect("a frame has room for its headers");
+    frame
+}
+
+fn write_headers(frame: &mut [u8], traffic: Traffic, to: Mac, from: Mac) -> Result<(), wire::Error> {
+    let l4 = traffic.transport_at();
+    let length = frame.len();
+    let mut link = ethernet::Header::at_mut(frame, 0)?;
+    link.set_dst(to);
+    link.set_src(from);
+    if traffic == Traffic::Tcp6 {
+        link.set_ether_type(EtherType::IPV6);
+        let any = Ipv6Addr::UNSPECIFIED;
+        ipv6::Repr::new(any, any, traffic.transport(), length - l4)
+            .emit(&mut frame[ethernet::HEADER_LEN..])?;
+    } else {
+        link.set_ether_type(EtherType::IPV4);
+        let any = core::net::Ipv4Addr::UNSPECIFIED;
+        ipv4::Repr::new(any, any, traffic.transport(), length - l4)
+            .emit(&mut frame[ethernet::HEADER_LEN..])?;
+        // The checksum is computed anew for each packet, from a sum without one.
+        ipv4::Header::at_mut(frame, ethernet::HEADER_LEN)?.set_checksum(Checksum::ZERO);
+    }
+    match traffic.transport() {
+        Proto::UDP => frame[l4 + 4..l4 + 6].copy_from_slice(&((length - l4) as u16).to_be_bytes()),
+        _ => tcp::Header::at_mut(frame, l4)?.set_window(u16::MAX),
+    }
+    Ok(())
+}
+
+/// Numbers that look random: xorshift.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same numbers in every run.
+    pub const fn new() -> Self {
+        Self(88_172_645_463_325_252)
+    }
+
+    /// The next number.
+    #[inline(always)]
+    pub const fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `bound`.
+    #[inline(always)]
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        ((self.next() as u128 * bound as u128) >> 64) as u64
+    }
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl engine::Entropy for Random {
+    fn next_u64(&mut self) -> u64 {
+        self.next()
+    }
+}
