@@ -13,7 +13,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[repr(u8)]
         pub enum Reason {
-            $( #[doc = $doc] $variant, )*
+            $( #[doc = $doc] #[serde(rename = $name)] $variant, )*
         }
 
         impl Reason {

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{Daemon, Namespace, Output, program, scratch, wait_until};
+use crate::{Daemon, Drops, Namespace, Output, program, scratch, wait_until};
 
 /// What the names of all beds begin with.
 pub const PREFIX: &str = "turnpike";
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Counters that are as expected must still be so after this time.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// How the ports of the dataplane are linked to the client and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,9 @@ pub struct Lab {
     pub dataplane: Daemon,
     /// For files of the bed.
     pub folder: PathBuf,
+    links: Links,
+    /// The dataplane was killed on purpose, and has not been started again.
+    killed: bool,
     kept: bool,
 }
 
@@ -65,6 +70,16 @@ impl Lab {
     pub const CLIENT6: &str = "fd00:1::2";
     /// The IPv6 address of the server.
     pub const SERVER6: &str = "fd00:2::2";
+    /// The firewall's IPv6 address on the client's side.
+    pub const GATEWAY6: &str = "fd00:1::1";
+    /// The firewall's address on the server's side.
+    pub const OUTSIDE: &str = "10.2.0.1";
+    /// The firewall's IPv6 address on the server's side.
+    pub const OUTSIDE6: &str = "fd00:2::1";
+
+    /// Rules for what IPv6 stations say by themselves (neighbours, routers, multicast groups), so that nothing but the
+    /// traffic of a test moves a counter or makes a state.
+    pub const QUIET: &str = "pass quick inet6 proto icmp6 icmp6-type { 130 131 132 133 134 135 136 143 } allow-opts no state\n";
 
     /// The names of a bed's namespaces: client, firewall, server.
     pub fn namespaces(bed: &str) -> [String; 3] {
@@ -93,30 +108,41 @@ impl Lab {
         }
         std::fs::write(folder.join("turnpike.toml"), configuration(links))?;
         let dataplane = start_dataplane(&firewall, &folder)?;
-        let lab = Self { client, server, firewall, dataplane, folder, kept: false };
-        lab.wait_for_dataplane()?;
-        if links == Links::Tap {
-            lab.firewall.run(&format!("ip link set {} netns {}", LAN.station, lab.client.name()))?;
-            lab.firewall.run(&format!("ip link set {} netns {}", WAN.station, lab.server.name()))?;
-        }
-        lab.address(&LAN, &lab.client)?;
-        lab.address(&WAN, &lab.server)?;
+        let lab = Self { client, server, firewall, dataplane, folder, links, killed: false, kept: false };
+        lab.connect()?;
         Ok(lab)
+    }
+
+    /// Kills the dataplane, as a crash would.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn kill_dataplane(&mut self) -> Result<()> {
+        self.killed = true;
+        self.dataplane.signal("KILL")?;
+        self.dataplane.wait(PATIENCE).map(|_| ())
     }
 
     /// Starts the dataplane again after it has ended, on the same configuration.
     ///
     /// # Errors
     /// It does not start, or its links cannot be made again.
-    pub fn restart_dataplane(&mut self, links: Links) -> Result<()> {
+    pub fn restart_dataplane(&mut self) -> Result<()> {
         self.dataplane = start_dataplane(&self.firewall, &self.folder)?;
+        self.killed = false;
+        self.connect()
+    }
+
+    /// Waits for the dataplane, and completes links and addresses, which are partly its own.
+    fn connect(&self) -> Result<()> {
         self.wait_for_dataplane()?;
-        if links == Links::Tap {
-            self.firewall.run(&format!("ip link set {} netns {}", LAN.station, self.client.name()))?;
-            self.firewall.run(&format!("ip link set {} netns {}", WAN.station, self.server.name()))?;
+        for (network, station) in [(&LAN, &self.client), (&WAN, &self.server)] {
+            if self.links == Links::Tap {
+                self.firewall.run(&format!("ip link set {} netns {}", network.station, station.name()))?;
+            }
+            self.address(network, station)?;
         }
-        self.address(&LAN, &self.client)?;
-        self.address(&WAN, &self.server)
+        Ok(())
     }
 
     fn wait_for_dataplane(&self) -> Result<()> {
@@ -164,6 +190,84 @@ impl Lab {
         Ok(said.text)
     }
 
+    /// Commits [`Self::QUIET`] and then these rules.
+    ///
+    /// # Errors
+    /// They were refused; what `tpctl` said.
+    pub fn rules(&self, rules: &str) -> Result<String> {
+        self.apply(&format!("{}{rules}", Self::QUIET))
+    }
+
+    /// The states, a line each, as `tpctl states` prints them, sorted.
+    ///
+    /// # Errors
+    /// tpctl failed.
+    pub fn states(&self) -> Result<Vec<String>> {
+        let said = self.tpctl("states")?;
+        ensure!(said.ok(), "tpctl states failed ({:?}):\n{}", said.code, said.text);
+        let mut lines: Vec<String> = said.text.lines().map(str::to_owned).collect();
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// Waits until the states are these, in any order; spaces may be fewer than `tpctl` prints.
+    ///
+    /// # Errors
+    /// They are others, also after 2 seconds.
+    pub fn expect_states(&self, expected: &[String]) -> Result<()> {
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut wanted: Vec<String> = expected.iter().map(words).collect();
+        wanted.sort();
+        let mut states = Vec::new();
+        let reached = wait_until("these states", Duration::from_secs(2), || {
+            states = self.states().unwrap_or_default().iter().map(words).collect();
+            states.sort();
+            states == wanted
+        });
+        reached.with_context(|| format!("wanted {wanted:#?}, found {states:#?}"))
+    }
+
+    /// What was dropped so far.
+    ///
+    /// # Errors
+    /// tpctl failed.
+    pub fn drops(&self) -> Result<Drops> {
+        Drops::parse(&self.show("drops")?)
+    }
+
+    /// Checks that since `before` exactly these drops were counted: interface, reason, packets.
+    ///
+    /// # Errors
+    /// Others were, or fewer after 2 seconds.
+    pub fn expect_drops(&self, before: &Drops, expected: &[(&str, &str, u64)]) -> Result<()> {
+        let wanted = Drops::of(expected);
+        let added = || self.drops().map(|now| now.since(before)).unwrap_or_default();
+        let reached = wait_until("the drop counters", Duration::from_secs(2), || added() == wanted);
+        std::thread::sleep(SETTLED);
+        let found = added();
+        ensure!(reached.is_ok() && found == wanted, "dropped: {found}; expected: {wanted}");
+        Ok(())
+    }
+
+    /// Everything the product shows of itself, and its log.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        for words in ["show status", "show rules", "states -v", "drops"] {
+            let said = self.tpctl(words).map_or_else(|error| error.to_string(), |output| output.text);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "tpctl {words}:\n{said}");
+        }
+        text + "the dataplane's log:\n" + &self.dataplane.said()
+    }
+
+    /// Ends a bed: if the dataplane was not killed, it must be there and end with everything accounted for.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    pub fn end(&mut self) -> Result<()> {
+        if self.killed { Ok(()) } else { self.stop().map(|_| ()) }
+    }
+
     /// What `tpctl show … --json` prints.
     ///
     /// # Errors
@@ -185,6 +289,7 @@ impl Lab {
         if !status.success() {
             bail!("the dataplane ended with {status}:\n{said}");
         }
+        ensure!(said.contains("holds; buffers in use: 0"), "the dataplane did not account for its packets:\n{said}");
         Ok(said)
     }
 
@@ -200,9 +305,6 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the dataplane said:\n{}", self.dataplane.said());
-        }
         if !self.kept {
             // Its programs still write there until the namespaces go; what they leave is swept by the next start.
             std::fs::remove_dir_all(&self.folder).ok();

@@ -8,14 +8,20 @@
 // Beds live in real time: clocks and threads belong here.
 #![allow(clippy::disallowed_methods)]
 
+mod bed;
 mod daemon;
+mod drops;
 mod lab;
 mod namespace;
 mod programs;
 mod server;
+pub mod sockets;
+pub mod transfer;
 
+pub use bed::bed;
 pub use daemon::{Daemon, wait_until};
+pub use drops::Drops;
 pub use lab::{Lab, Links, PREFIX};
 pub use namespace::{Namespace, Output, run};
-pub use programs::{program, scratch};
+pub use programs::{installed, program, scratch};
 pub use server::WebServer;

@@ -1,8 +1,13 @@
 //! Network namespaces, and commands inside them.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
@@ -62,6 +67,8 @@ impl Namespace {
         // Beds do not wait a second for duplicate address detection.
         for scope in ["all", "default"] {
             namespace.run(&format!("sysctl -qw net.ipv6.conf.{scope}.accept_dad=0"))?;
+            // Nor do they hear stations look for routers.
+            namespace.run(&format!("sysctl -qw net.ipv6.conf.{scope}.router_solicitations=0"))?;
         }
         Ok(namespace)
     }
@@ -111,6 +118,40 @@ impl Namespace {
         let mut command = self.command(words.next().context("an empty command line")?);
         output(command.args(words))
     }
+
+    /// Runs `work` on a thread of its own whose sockets are this namespace's, and waits for its result.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or `work` panicked.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let namespace = self.open()?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| enter(&namespace).map(|()| work()));
+            thread.join().map_err(|_| anyhow!("a thread in {} panicked", self.name))?
+        })
+    }
+
+    /// As [`inside`](Self::inside), without waiting.
+    ///
+    /// # Errors
+    /// The namespace cannot be opened.
+    pub fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let namespace = self.open()?;
+        Ok(std::thread::spawn(move || enter(&namespace).map(|()| work())))
+    }
+
+    fn open(&self) -> Result<File> {
+        let path = Path::new("/run/netns").join(&self.name);
+        File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+}
+
+fn enter(namespace: &File) -> Result<()> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("cannot enter a network namespace; run as root")
 }
 
 impl Drop for Namespace {

@@ -34,3 +34,13 @@ pub fn scratch(name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(path)
 }
+
+/// True if a tool is installed; says aloud that `test` is skipped if not.
+pub fn installed(tool: &str, test: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()));
+    if !found {
+        eprintln!("SKIPPED {test}: {tool} is not installed");
+    }
+    found
+}

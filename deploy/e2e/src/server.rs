@@ -25,7 +25,7 @@ impl WebServer {
              events {{ worker_connections 512; }}\n\
              http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
              fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
-             server {{ listen 80; listen [::]:80; root {root}; }} }}\n"
+             server {{ listen 80; listen [::]:80; root {root}; dav_methods PUT; client_max_body_size 0; }} }}\n"
         );
         let path = folder.join("nginx.conf");
         std::fs::write(&path, configuration)?;

@@ -1,0 +1,309 @@
+//! Sockets of the stations: what an application sees, with errno and time.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Namespace;
+
+/// How soon threads notice that they are to end.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How a connection attempt or a question ended, and after how long.
+#[derive(Debug)]
+pub struct Attempt<T> {
+    /// What the application got.
+    pub outcome: io::Result<T>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl<T> Attempt<T> {
+    fn of(work: impl FnOnce() -> io::Result<T>) -> Self {
+        let begin = Instant::now();
+        let outcome = work();
+        Self { outcome, took: begin.elapsed() }
+    }
+
+    /// The value, if it succeeded.
+    ///
+    /// # Errors
+    /// It failed; `what` says at what.
+    pub fn succeeded(self, what: &str) -> Result<T> {
+        let took = self.took;
+        self.outcome.with_context(|| format!("{what}, after {took:?}"))
+    }
+
+    /// Checks that it was answered by this errno at once: within a second, where a silent drop takes longer.
+    ///
+    /// # Errors
+    /// Something else happened.
+    pub fn failed_at_once(self, what: &str, errno: rustix::io::Errno) -> Result<()> {
+        let Err(error) = self.outcome else { anyhow::bail!("{what} succeeded, {errno:?} was expected") };
+        ensure!(
+            error.raw_os_error() == Some(errno.raw_os_error()),
+            "{what}: {error}; {errno:?} was expected"
+        );
+        ensure!(self.took < Duration::from_secs(1), "{what}: {errno:?} only after {:?}", self.took);
+        Ok(())
+    }
+
+    /// Checks that there was no answer at all.
+    ///
+    /// # Errors
+    /// Something else happened.
+    pub fn timed_out(self, what: &str) -> Result<()> {
+        let Err(error) = self.outcome else { anyhow::bail!("{what} succeeded, silence was expected") };
+        let silent = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        ensure!(silent, "{what}: {error}; silence was expected");
+        Ok(())
+    }
+}
+
+/// `10.2.0.2`, 80 or `fd00:2::2`, 80 as an address.
+pub fn address(host: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(host.parse().expect("an IP address of the bed"), port)
+}
+
+/// Connects by TCP, waiting at most `patience`.
+///
+/// # Errors
+/// The namespace cannot be entered.
+pub fn connect(from: &Namespace, to: SocketAddr, patience: Duration) -> Result<Attempt<TcpStream>> {
+    from.inside(|| Attempt::of(|| TcpStream::connect_timeout(&to, patience)))
+}
+
+/// Sends a datagram from a connected socket and waits at most `patience` for one back, or for an error.
+///
+/// # Errors
+/// The namespace cannot be entered.
+pub fn ask(from: &Namespace, to: SocketAddr, patience: Duration) -> Result<Attempt<usize>> {
+    from.inside(|| Attempt::of(|| udp(to, patience)?.ask()))
+}
+
+/// A connected UDP socket.
+#[derive(Debug)]
+pub struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    /// Opens one towards `to`.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the socket not be opened.
+    pub fn open(from: &Namespace, to: SocketAddr, patience: Duration) -> Result<Self> {
+        Ok(from.inside(|| udp(to, patience))??)
+    }
+
+    /// Sends a datagram and waits for one back, or for an error.
+    ///
+    /// # Errors
+    /// The socket's; `WouldBlock` if nothing came.
+    pub fn ask(&self) -> io::Result<usize> {
+        self.0.send(b"question")?;
+        self.0.recv(&mut [0; 64])
+    }
+
+    /// Sends a datagram of `length` bytes.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn send(&self, length: usize) -> io::Result<usize> {
+        self.0.send(&vec![0; length])
+    }
+
+    /// Its own port.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.0.local_addr()?.port())
+    }
+}
+
+fn udp(to: SocketAddr, patience: Duration) -> io::Result<Datagrams> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    Ok(Datagrams(socket))
+}
+
+/// Says a line over an established connection and expects it back.
+///
+/// # Errors
+/// The socket's, or another answer.
+pub fn converse(stream: &mut TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"and on it goes")?;
+    let mut answer = [0; 14];
+    stream.read_exact(&mut answer).context("no answer over an established connection")?;
+    ensure!(&answer == b"and on it goes", "another answer came back");
+    Ok(())
+}
+
+/// Echoes on a port of a namespace, TCP and UDP, IPv4 and IPv6, until it is dropped.
+#[derive(Debug)]
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    datagrams: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Echo {
+    /// Starts it; it listens when this returns.
+    ///
+    /// # Errors
+    /// The port is taken, or the namespace cannot be entered.
+    pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
+        let bind = move || -> io::Result<(TcpListener, UdpSocket)> {
+            Ok((TcpListener::bind(("::", port))?, UdpSocket::bind(("::", port))?))
+        };
+        let (listener, socket) =
+            namespace.inside(bind)?.with_context(|| format!("cannot listen on port {port}"))?;
+        let (stop, datagrams) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        listener.set_nonblocking(true)?;
+        socket.set_read_timeout(Some(TICK))?;
+        let (tcp_stop, udp_stop, counter) = (stop.clone(), stop.clone(), datagrams.clone());
+        let threads = vec![
+            std::thread::spawn(move || accept(&listener, &tcp_stop)),
+            std::thread::spawn(move || answer(&socket, &udp_stop, &counter)),
+        ];
+        Ok(Self { stop, datagrams, threads })
+    }
+
+    /// How many datagrams came.
+    pub fn datagrams(&self) -> u64 {
+        self.datagrams.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It ends by itself; how does not matter any more.
+            thread.join().ok();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, stop: &Arc<AtomicBool>) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let stop = stop.clone();
+                std::thread::spawn(move || echo(stream, &stop));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    Ok(())
+}
+
+fn echo(mut stream: TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(TICK))?;
+    let mut buffer = [0; 4096];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => stream.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn answer(socket: &UdpSocket, stop: &AtomicBool, counter: &AtomicU64) -> Result<()> {
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((count, from)) = socket.recv_from(&mut buffer) {
+            counter.fetch_add(1, Ordering::Relaxed);
+            // Lost answers are the asker's to notice.
+            socket.send_to(&buffer[..count], from).ok();
+        }
+    }
+    Ok(())
+}
+
+/// Sends datagrams at an even pace until it is stopped, and counts the answers.
+#[derive(Debug)]
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
+    thread: JoinHandle<Result<io::Result<()>>>,
+}
+
+impl Stream {
+    /// Begins to send.
+    ///
+    /// # Errors
+    /// The namespace cannot be opened.
+    pub fn start(from: &Namespace, to: SocketAddr, every: Duration) -> Result<Self> {
+        let (stop, sent, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
+        let shared = (stop.clone(), sent.clone(), Arc::clone(&answered));
+        let thread = from.beside(move || stream(to, every, &shared.0, &shared.1, &shared.2))?;
+        Ok(Self { stop, sent, answered, thread })
+    }
+
+    /// How many went out so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many were answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, waits a moment for the last answers, and returns how many went out and how many came back.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn stop(self) -> Result<(u64, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the sender panicked"))???;
+        Ok((self.sent.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed)))
+    }
+}
+
+fn stream(
+    to: SocketAddr,
+    every: Duration,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+    answered: &AtomicU64,
+) -> io::Result<()> {
+    let Datagrams(socket) = udp(to, every)?;
+    let mut buffer = [0; 64];
+    let mut drain = |patience: Duration| -> io::Result<()> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            socket.set_read_timeout(Some(left))?;
+            match socket.recv(&mut buffer) {
+                Ok(_) => _ = answered.fetch_add(1, Ordering::Relaxed),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What an ICMP error told: it is not an answer.
+                Err(_) => {}
+            }
+        }
+    };
+    while !stop.load(Ordering::Relaxed) {
+        if socket.send(b"one of many").is_ok() {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+        drain(every)?;
+    }
+    drain(Duration::from_millis(500))
+}

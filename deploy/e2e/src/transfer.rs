@@ -1,0 +1,80 @@
+//! Files that cross the firewall.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Daemon, Lab, run};
+
+/// Makes a file of random bytes.
+///
+/// # Errors
+/// It cannot be written.
+pub fn random_file(path: &Path, mib: usize) -> Result<()> {
+    run(&format!("dd if=/dev/urandom of={} bs=1M count={mib} status=none", path.display())).map(|_| ())
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// It cannot be read.
+pub fn checksum(path: &Path) -> Result<String> {
+    let said = run(&format!("sha256sum {}", path.display()))?;
+    said.split(' ').next().map(str::to_owned).context("sha256sum said nothing")
+}
+
+/// Checks that a file arrived as it was sent.
+///
+/// # Errors
+/// It did not.
+pub fn ensure_same(sent: &Path, received: &Path) -> Result<()> {
+    let (sum, other) = (checksum(sent)?, checksum(received)?);
+    ensure!(sum == other, "the file changed on its way: {sum} became {other}");
+    Ok(())
+}
+
+/// A host in a URL: IPv6 addresses in brackets.
+pub fn url_host(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// A download that goes on beside a test, at a limited rate.
+#[derive(Debug)]
+pub struct Download {
+    curl: Daemon,
+    sent: PathBuf,
+    received: PathBuf,
+}
+
+impl Download {
+    /// Starts it: `mib` of random bytes from the web server whose files are in `www`, at `mib_per_second`.
+    ///
+    /// # Errors
+    /// The file cannot be made, or curl not be started.
+    pub fn start(lab: &Lab, www: &Path, mib: usize, mib_per_second: usize) -> Result<Self> {
+        let (sent, received) = (www.join("slow"), lab.folder.join("slow"));
+        random_file(&sent, mib)?;
+        let mut command = lab.client.command("curl");
+        command
+            .args(["-sSf", "--max-time", "60", "--limit-rate", &format!("{mib_per_second}M"), "-o"])
+            .arg(&received)
+            .arg(format!("http://{}/slow", Lab::SERVER));
+        let curl = Daemon::start(&mut command, &lab.folder.join("curl.log"))?;
+        Ok(Self { curl, sent, received })
+    }
+
+    /// True while it goes on.
+    pub fn is_running(&mut self) -> bool {
+        self.curl.is_running()
+    }
+
+    /// Waits for its end and checks that every byte arrived.
+    ///
+    /// # Errors
+    /// curl failed, or bytes changed.
+    pub fn finish(mut self) -> Result<()> {
+        let status = self.curl.wait(std::time::Duration::from_secs(60))?;
+        ensure!(status.success(), "the download failed: {}", self.curl.said());
+        ensure_same(&self.sent, &self.received)
+    }
+}
