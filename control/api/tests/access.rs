@@ -1,27 +1,32 @@
-//! Who may use the sockets.
+//! Who may use a socket.
 
 use api::Access;
 
-const GROUP: &str = "root:x:0:\nturnpike:x:990:alice,carol\nother:x:991:dave\n";
-const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\ncarol:x:1002:1002::/:/\n";
+const GROUP: &str = "root:x:0:\nturnpikes:x:998:mallory\nturnpike:x:997:alice,bob\nusers:x:100:carol\n";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n\
+                      carol:x:1002:1002::/:/bin/sh\nmallory:x:1003:998::/:/bin/sh\ndave:x:1004:997::/:/bin/sh\n";
 
 #[test]
-fn root_the_own_user_and_the_group_may_connect_and_nobody_else() {
-    let access = Access::new(65_534, GROUP, PASSWD);
-    assert!(access.admits(0, 0), "root");
-    assert!(access.admits(65_534, 65_534), "its own user");
-    assert!(access.admits(1000, 1000) && access.admits(1002, 1002), "members");
-    assert!(access.admits(1001, 990), "by primary group");
-    assert!(!access.admits(1001, 1001), "bob");
-    assert!(!access.admits(1001, 991), "another group");
-    assert!(!access.admits(1003, 1003), "nobody known");
+fn root_the_owner_and_members_may() {
+    let access = Access::new(500, GROUP, PASSWD);
+    for (user, group, who) in [
+        (0, 0, "root"),
+        (500, 500, "the owner"),
+        (1000, 1000, "alice"),
+        (1001, 1001, "bob"),
+        (1004, 997, "dave"),
+    ] {
+        assert!(access.admits(user, group), "{who} may");
+    }
+    for (user, group, who) in [(1002, 1002, "carol"), (1003, 998, "mallory"), (4000, 4000, "a stranger")] {
+        assert!(!access.admits(user, group), "{who} may not");
+    }
 }
 
 #[test]
-fn without_the_group_only_root_and_the_own_user_may() {
-    for (group, passwd) in [("", ""), ("turnpike\n", PASSWD), ("turnpike:x:many:alice", PASSWD)] {
-        let access = Access::new(500, group, passwd);
-        assert!(access.admits(0, 0) && access.admits(500, 1));
-        assert!(!access.admits(1000, 990), "{group}");
+fn without_the_group_root_and_the_owner_may() {
+    for group in ["", "turnpike", "turnpike:x:many:alice\n", ":::\n"] {
+        let access = Access::new(500, group, PASSWD);
+        assert!(access.admits(0, 0) && access.admits(500, 1) && !access.admits(1000, 1000), "{group:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! `turnpike-control`: see the library.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -29,6 +30,12 @@ fn start(arguments: &Arguments) -> Result<(), String> {
     let settings = Settings::read(&arguments.overrides)?;
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|error| format!("[control] log = {:?} is not a log filter: {error}", settings.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_target(false)
+        .init();
     run(&settings).map_err(|error| format!("{error:#}"))
 }

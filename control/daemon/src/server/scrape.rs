@@ -26,15 +26,17 @@ pub async fn answer(app: &Arc<App>, request: &Request<Incoming>) -> Response<Ans
         }
         // Whoever reads this has been answered: the process lives.
         "/healthz" => whole(StatusCode::OK, TEXT, "ok\n"),
-        "/readyz" => ready(app),
+        "/readyz" => ready(app).await,
         _ => problem(404, "no such path; there are /metrics, /healthz and /readyz"),
     }
 }
 
 /// Ready means that the dataplane is there and has rules.
-fn ready(app: &App) -> Response<AnswerBody> {
+async fn ready(app: &App) -> Response<AnswerBody> {
+    let reading = app.collector.read().await;
     let view = app.watch.get();
-    match (&view.problem, view.live.generation()) {
+    let problem = view.problem.as_deref().or(reading.as_ref().err().map(AsRef::as_ref));
+    match (problem, view.live.generation()) {
         (Some(why), _) => whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
         (None, 0) => whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the dataplane has no rules yet\n"),
         (None, generation) => whole(StatusCode::OK, TEXT, format!("ok: generation {generation}\n")),

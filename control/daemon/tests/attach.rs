@@ -1,0 +1,302 @@
+//! Both sides may die at any moment, and files may rot: what is found afterwards is one ruleset or the other, whole.
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use api::control::{Live, Standing};
+use api::{Hello, VERSION};
+use common::fake::{Fake, Manner, State};
+use common::{Daemon, Folder, refusal};
+
+const ONE: &str = "block all\n";
+const TWO: &str = "block all\npass in on wan0 proto tcp to port 22\n";
+const THREE: &str = "pass all\n";
+
+fn fake(folder: &Folder) -> Fake {
+    Fake::start(&folder.path("dataplane.sock"))
+}
+
+fn wait_for_revision(daemon: &Daemon, number: u64) -> u64 {
+    let live = |status: &api::control::ControlStatus| status.live.revision() == Some(number);
+    daemon.wait_for(&format!("revision {number}"), live).live.generation()
+}
+
+fn damage(folder: &Folder, number: u64, how: impl FnOnce(&mut Vec<u8>)) {
+    let path = folder.revisions().join(format!("{number:08}.json"));
+    let mut bytes = fs::read(&path).unwrap();
+    how(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn f06_control_that_is_killed_finds_the_live_generation() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let generation = daemon.apply(TWO).unwrap().generation;
+    let commits = fake.commits();
+    daemon.kill();
+    assert!(fake.live().is_some());
+    let daemon = Daemon::start(&folder);
+    assert_eq!(wait_for_revision(&daemon, 2), generation);
+    assert_eq!(fake.commits(), commits, "attaching commits nothing");
+    assert_eq!(daemon.apply(ONE).unwrap().revision, 3);
+}
+
+#[test]
+fn a_dataplane_that_is_started_anew_gets_the_last_good_revision() {
+    let folder = Folder::new();
+    let first = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(TWO).unwrap();
+    let rules = first.live();
+    drop(first);
+    daemon.wait_for("the loss to be noticed", |status| status.problem.is_some());
+    assert_eq!(daemon.scrape("/readyz").0, 503);
+    assert_eq!(refusal(daemon.apply(ONE)).0, 503);
+    assert_eq!(daemon.control.revisions().unwrap().len(), 1);
+    let second = fake(&folder);
+    wait_for_revision(&daemon, 1);
+    assert_eq!(second.live(), rules);
+    assert_eq!(daemon.scrape("/readyz").0, 200);
+}
+
+#[test]
+fn control_starts_before_the_dataplane() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(&folder);
+    daemon.wait_for_log("the dataplane is away");
+    assert_eq!(daemon.scrape("/healthz").0, 200);
+    let _fake = fake(&folder);
+    daemon.wait_for("the built-in policy", |status| matches!(status.live, Live::BuiltIn { .. }));
+    daemon.wait_for_log("the dataplane is back");
+}
+
+#[test]
+fn a_commit_that_was_cut_off_before_it_was_done_did_not_happen() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let before = fake.live();
+    for manner in [Manner::HangUpBefore, Manner::Garbage] {
+        fake.set_manner(manner);
+        let (status, why) = refusal(daemon.apply(TWO));
+        assert_eq!((status, why.contains("went away during the commit")), (503, true), "{why}");
+        fake.set_manner(Manner::Good);
+        wait_for_revision(&daemon, 1);
+        assert_eq!((fake.live(), daemon.control.revisions().unwrap().len()), (before.clone(), 1));
+    }
+    daemon.apply(TWO).unwrap();
+}
+
+#[test]
+fn a_commit_that_was_cut_off_after_it_was_done_happened() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    fake.set_manner(Manner::HangUpAfter);
+    assert_eq!(daemon.apply(TWO).unwrap().revision, 2);
+    fake.set_manner(Manner::Good);
+    assert_eq!(daemon.status().live.revision(), Some(2));
+    assert_eq!(daemon.control.revision(2).unwrap().sources.text, TWO);
+}
+
+#[test]
+fn control_that_was_killed_between_commit_and_revision_finishes_the_transaction() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    daemon.apply(TWO).unwrap();
+    daemon.kill();
+    // As if the process had died just before the rename.
+    let (unpublished, published) =
+        (folder.revisions().join("00000002.new"), folder.revisions().join("00000002.json"));
+    fs::rename(&published, &unpublished).unwrap();
+    let daemon = Daemon::start(&folder);
+    wait_for_revision(&daemon, 2);
+    assert!(published.exists() && !unpublished.exists());
+    // And as if it had died before the commit.
+    daemon.kill();
+    fs::rename(&published, &unpublished).unwrap();
+    fake.state().live = None;
+    fake.state().generation = 0;
+    let daemon = Daemon::start(&folder);
+    wait_for_revision(&daemon, 1);
+    assert!(!published.exists() && !unpublished.exists());
+}
+
+#[test]
+fn rules_of_somebody_else_are_left_alone() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let commits = fake.commits();
+    {
+        let mut state = fake.state();
+        state.generation += 1;
+        let mut foreign = state.live.clone().unwrap();
+        foreign.rules.clear();
+        state.live = Some(foreign);
+    }
+    daemon.wait_for("foreign rules", |status| matches!(status.live, Live::Foreign { generation: 3 }));
+    assert_eq!(fake.commits(), commits);
+    assert_eq!(daemon.apply(TWO).unwrap().revision, 2);
+}
+
+#[test]
+fn damaged_revisions_give_way_to_older_good_ones_aloud() {
+    type Damage = fn(&mut Vec<u8>);
+    const WAYS: [(&str, Damage); 4] = [
+        ("cut off", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("emptied", |bytes| bytes.clear()),
+        ("one bit", |bytes| *bytes.last_mut().unwrap() ^= 1),
+        ("something else", |bytes| *bytes = b"#!/bin/sh\necho\n".to_vec()),
+    ];
+    for (way, how) in WAYS {
+        let folder = Folder::new();
+        let first = fake(&folder);
+        let daemon = Daemon::start(&folder);
+        for text in [ONE, TWO, THREE] {
+            daemon.apply(text).unwrap();
+        }
+        daemon.kill();
+        drop(first);
+        damage(&folder, 3, how);
+        let second = fake(&folder);
+        let daemon = Daemon::start(&folder);
+        wait_for_revision(&daemon, 2);
+        assert_eq!(second.live().unwrap().rules.len(), 2, "{way}");
+        let log = daemon.log();
+        let loud =
+            log.lines().any(|line| line.contains("ERROR") && line.contains("00000003.json is damaged"));
+        assert!(loud, "{way}: {log}");
+        assert_eq!(daemon.apply(ONE).unwrap().revision, 4, "{way}: numbers are not used twice");
+    }
+}
+
+#[test]
+fn without_any_good_revision_only_management_is_admitted() {
+    let folder = Folder::new();
+    let first = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(THREE).unwrap();
+    daemon.kill();
+    drop(first);
+    damage(&folder, 1, |bytes| bytes.truncate(10));
+    let second = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.wait_for("the built-in policy", |status| matches!(status.live, Live::BuiltIn { .. }));
+    assert!(second.live().unwrap().rules.iter().any(|rule| pfconf::print_rule(rule) == "block drop all"));
+}
+
+#[test]
+fn nothing_is_live_if_the_dataplane_refuses_everything_at_boot() {
+    let folder = Folder::new();
+    let first = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    daemon.kill();
+    drop(first);
+    let refusing = State { manner: Manner::Refuse("not today".into()), ..State::default() };
+    let second = Fake::start_as(&folder.path("dataplane.sock"), refusing);
+    let daemon = Daemon::start(&folder);
+    daemon.wait_for_log("refuses the built-in policy: not today");
+    assert_eq!(
+        (daemon.status().live, second.live()),
+        (Live::None, None),
+        "nothing is live: nothing is forwarded"
+    );
+    assert_eq!(daemon.scrape("/readyz").0, 503);
+}
+
+#[test]
+fn a_confirmation_is_awaited_across_a_restart_of_control() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let before = fake.live();
+    daemon.apply_to_confirm(TWO, 600).unwrap();
+    daemon.kill();
+    let daemon = Daemon::start(&folder);
+    let status = daemon.wait_for("the pending revision", |status| status.pending.is_some());
+    assert!(status.pending.unwrap().left_s > 500);
+    daemon.control.rollback(1).unwrap();
+    daemon.apply_to_confirm(TWO, 1).unwrap();
+    daemon.kill();
+    std::thread::sleep(Duration::from_secs(1));
+    let daemon = Daemon::start(&folder);
+    wait_for_revision(&daemon, 3);
+    assert_eq!(fake.live(), before);
+    assert_eq!(daemon.control.revisions().unwrap()[3].standing, Standing::Reverted);
+}
+
+#[test]
+fn an_unconfirmed_revision_does_not_outlive_the_dataplane() {
+    let folder = Folder::new();
+    let first = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let before = first.live();
+    daemon.apply_to_confirm(TWO, 600).unwrap();
+    drop(first);
+    let second = fake(&folder);
+    let status = daemon.wait_for("revision 1", |status| status.live.revision() == Some(1));
+    assert_eq!((second.live(), status.pending), (before, None));
+    assert_eq!(daemon.control.revisions().unwrap()[1].standing, Standing::Reverted);
+    daemon.apply(TWO).unwrap();
+}
+
+#[test]
+fn rules_are_taken_back_as_soon_as_the_dataplane_takes_them() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ONE).unwrap();
+    let before = fake.live();
+    daemon.apply_to_confirm(TWO, 1).unwrap();
+    fake.set_manner(Manner::Refuse("not now".into()));
+    daemon.wait_for_log("could not be reverted yet: not now");
+    assert_eq!(daemon.status().live.revision(), Some(2));
+    fake.set_manner(Manner::Good);
+    wait_for_revision(&daemon, 1);
+    assert_eq!(fake.live(), before);
+}
+
+#[test]
+fn a_dataplane_of_another_version_is_named() {
+    let folder = Folder::new();
+    let hello = Some(Hello { version: VERSION + 1, ..Hello::OURS });
+    let _fake = Fake::start_as(&folder.path("dataplane.sock"), State { hello, ..State::default() });
+    let daemon = Daemon::start(&folder);
+    let status = daemon.wait_for("the problem", |status| status.problem.is_some());
+    assert!(status.problem.unwrap().contains("install both from one release"));
+    assert_eq!(refusal(daemon.apply(ONE)).0, 503);
+}
+
+#[test]
+fn one_process_alone_listens_at_a_socket() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(&folder);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_turnpike-control"))
+        .arg("--config")
+        .arg(folder.path("turnpike.toml"))
+        .arg("--socket")
+        .arg(daemon.socket())
+        .arg("--state-dir")
+        .arg(folder.path("other"))
+        .args(["--metrics", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another turnpike-control listens here"), "{said}");
+    daemon.status();
+}

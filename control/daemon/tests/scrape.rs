@@ -1,0 +1,268 @@
+//! What Prometheus reads: well formed, complete, bounded.
+#![allow(clippy::disallowed_methods, reason = "tests of a process need threads and time")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::fake::{Fake, State};
+use common::{Daemon, Folder};
+
+/// Every metric of the dataplane and of control, with its type.
+const METRICS: [(&str, &str); 36] = [
+    ("build_info", "gauge"),
+    ("created_packets_total", "counter"),
+    ("dataplane_up", "gauge"),
+    ("dataplane_uptime_seconds", "gauge"),
+    ("drops_total", "counter"),
+    ("handoff_packets_total", "counter"),
+    ("held_packets", "gauge"),
+    ("host_in_packets_total", "counter"),
+    ("interface_up", "gauge"),
+    ("mbufs_in_use", "gauge"),
+    ("mbufs_size", "gauge"),
+    ("netlink_overruns_total", "counter"),
+    ("punted_packets_total", "counter"),
+    ("rule_bytes_total", "counter"),
+    ("rule_evaluations_total", "counter"),
+    ("rule_packets_total", "counter"),
+    ("rule_series_truncated", "gauge"),
+    ("rule_states", "gauge"),
+    ("ruleset_apply_failures_total", "counter"),
+    ("ruleset_confirmation_pending", "gauge"),
+    ("ruleset_generation", "gauge"),
+    ("ruleset_last_apply_timestamp_seconds", "gauge"),
+    ("ruleset_revision", "gauge"),
+    ("rx_bytes_total", "counter"),
+    ("rx_packets_total", "counter"),
+    ("state_inserts_total", "counter"),
+    ("state_removals_total", "counter"),
+    ("state_searches_total", "counter"),
+    ("states", "gauge"),
+    ("states_limit", "gauge"),
+    ("table_addresses", "gauge"),
+    ("tx_bytes_total", "counter"),
+    ("tx_packets_total", "counter"),
+    ("worker_busy_seconds_total", "counter"),
+    ("worker_idle_seconds_total", "counter"),
+    ("worker_polls_total", "counter"),
+];
+
+const RULES: &str = "\
+table <friends> { 192.0.2.1, 192.0.2.2, 198.51.100.0/24 }
+block all label \"default\"
+pass in proto tcp from <friends> to port 22 label \"ssh\"
+pass in proto tcp to port { 80, 443 } label \"web\"
+pass in proto tcp from 192.0.2.7 to port 25 label \"mail $srcaddr\"
+";
+
+fn bed() -> (Folder, Fake, Daemon) {
+    bed_with("")
+}
+
+fn bed_with(lines: &str) -> (Folder, Fake, Daemon) {
+    let folder = Folder::new();
+    let fake = Fake::start_as(&folder.path("dataplane.sock"), State { states: 12, ..State::default() });
+    let daemon = Daemon::start_with(&folder, lines);
+    daemon.wait_for("the dataplane", |status| status.live.generation() > 0);
+    (folder, fake, daemon)
+}
+
+/// Waits until a reading of the live rules is served.
+fn metrics(daemon: &Daemon) -> String {
+    common::wait("the rules' series", || {
+        let (status, text) = daemon.scrape("/metrics");
+        assert_eq!(status, 200);
+        if text.contains("turnpike_rule_packets_total{") { Ok(text) } else { Err(text) }
+    })
+}
+
+fn value(text: &str, series: &str) -> Option<f64> {
+    let line =
+        text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn every_metric_is_there_with_its_type_and_help() {
+    let (_folder, _fake, daemon) = bed();
+    daemon.apply(RULES).unwrap();
+    let text = metrics(&daemon);
+    let types: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE turnpike_")?.split_once(' ')).collect();
+    assert_eq!(types, METRICS.into_iter().collect());
+    let helped: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("# HELP turnpike_")?.split_once(' ')?.0))
+        .collect();
+    assert_eq!(helped, METRICS.iter().map(|(name, _)| *name).collect());
+    for (name, kind) in METRICS {
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+    }
+}
+
+#[test]
+fn values_are_the_dataplanes() {
+    let (_folder, _fake, daemon) = bed();
+    daemon.apply(RULES).unwrap();
+    let text = metrics(&daemon);
+    let of = |series: &str| {
+        value(&text, &format!("turnpike_{series}")).unwrap_or_else(|| panic!("{series} in {text}"))
+    };
+    assert_eq!(of("rx_packets_total{interface=\"wan0\"}"), 1000.0);
+    assert_eq!(of("drops_total{reason=\"short\",interface=\"lan0\"}"), 3.0);
+    assert_eq!(of("states"), 12.0);
+    assert_eq!(of("worker_busy_seconds_total{worker=\"0\"}"), 1.5);
+    assert_eq!(of("mbufs_in_use{pool=\"rx\"}"), 512.0);
+    assert_eq!(of("table_addresses{table=\"friends\"}"), 3.0);
+    assert_eq!(of("ruleset_generation"), 2.0);
+    assert_eq!(of("dataplane_up"), 1.0);
+    // Both rules of the label `web`, numbers 2 and 3.
+    assert_eq!(of("rule_packets_total{rule=\"web\",anchor=\"\",action=\"pass\"}"), 12.0 + 13.0);
+}
+
+#[test]
+fn promtool_finds_nothing_wrong() {
+    let (_folder, _fake, daemon) = bed();
+    daemon.apply(RULES).unwrap();
+    let text = metrics(&daemon);
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let checked = promtool.wait_with_output().unwrap();
+    assert!(checked.status.success(), "{}\n{text}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn no_label_carries_an_address() {
+    let (_folder, _fake, daemon) = bed();
+    daemon.apply(RULES).unwrap();
+    let text = metrics(&daemon);
+    let quoted = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| line.split('"').skip(1).step_by(2));
+    for value in quoted {
+        let words = value.split([' ', '/', '%']);
+        for word in words {
+            assert!(word.parse::<IpAddr>().is_err(), "{value:?} carries an address");
+        }
+    }
+    assert!(!text.contains("mail"), "its label names an address");
+}
+
+#[test]
+fn f12_series_of_rules_are_capped() {
+    let (_folder, _fake, daemon) = bed_with("metrics_rules = 3");
+    let text: String = (0..10).map(|n| format!("pass in proto tcp to port {}\n", 1000 + n)).collect();
+    daemon.apply(&text).unwrap();
+    let text = metrics(&daemon);
+    let series = text.lines().filter(|line| line.starts_with("turnpike_rule_packets_total{")).count();
+    assert_eq!(series, 3);
+    assert_eq!(value(&text, "turnpike_rule_series_truncated"), Some(7.0));
+}
+
+#[test]
+fn a_rule_keeps_its_series_when_others_are_inserted_before_it() {
+    let (_folder, _fake, daemon) = bed();
+    let series = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| line.starts_with("turnpike_rule_packets_total{"));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+    };
+    daemon.apply("pass in proto tcp to port 22\n").unwrap();
+    let before = series(&metrics(&daemon));
+    daemon.apply("block all\npass in proto tcp to port 22\n").unwrap();
+    let after = common::wait("both rules", || {
+        let now = series(&metrics(&daemon));
+        if now.len() == 2 { Ok(now) } else { Err(format!("{now:?}")) }
+    });
+    assert!(after.is_superset(&before), "{before:?} {after:?}");
+}
+
+#[test]
+fn without_a_dataplane_its_metrics_are_missing_and_the_rest_is_there() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(&folder);
+    let (status, text) = daemon.scrape("/metrics");
+    assert_eq!((status, value(&text, "turnpike_dataplane_up")), (200, Some(0.0)));
+    assert!(!text.contains("turnpike_rx_packets_total"));
+    assert_eq!(
+        (daemon.scrape("/healthz").0, daemon.scrape("/readyz").0, daemon.scrape("/").0),
+        (200, 503, 404)
+    );
+}
+
+#[test]
+fn failures_are_counted() {
+    let (_folder, _fake, daemon) = bed();
+    daemon.apply("nonsense\n").unwrap_err();
+    let (_, text) = daemon.scrape("/metrics");
+    assert_eq!(value(&text, "turnpike_ruleset_apply_failures_total"), Some(1.0));
+}
+
+#[test]
+fn f12_a_thousand_scrapes_at_once_ask_the_dataplane_a_few_times() {
+    let (_folder, fake, daemon) = bed();
+    daemon.apply(RULES).unwrap();
+    metrics(&daemon);
+    let (asked, began) = (fake.asked(), Instant::now());
+    // All are connected before the first has asked.
+    let mut streams: Vec<TcpStream> =
+        (0..1000).map(|_| TcpStream::connect(&daemon.metrics).unwrap()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{number} after {:?}: {answer:?}", began.elapsed());
+        assert!(answer.contains("turnpike_states 12\n"));
+    }
+    // Four a second for the scrapes, one a second for the heartbeat.
+    let most = 6 * (began.elapsed().as_secs() + 2);
+    assert!(fake.asked() - asked <= most, "asked {} times in {:?}", fake.asked() - asked, began.elapsed());
+}
+
+#[test]
+fn f12_readers_that_stand_still_are_cut_off() {
+    let (_folder, _fake, daemon) = bed();
+    let still: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&daemon.metrics).unwrap()).collect();
+    let mut half = TcpStream::connect(&daemon.metrics).unwrap();
+    half.write_all(b"GET /metr").unwrap();
+    // Every place is taken by somebody who says nothing; they are gone after the time that a head may take.
+    let scraped = thread::scope(|scope| scope.spawn(|| daemon.scrape("/metrics").0).join().unwrap());
+    assert_eq!(scraped, 200);
+    drop(still);
+    assert!(daemon.status().live.generation() > 0);
+}
+
+#[test]
+fn f12_a_long_request_is_refused() {
+    let (_folder, _fake, daemon) = bed();
+    let mut stream = TcpStream::connect(&daemon.metrics).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let megabyte = "x".repeat(1 << 20);
+    let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ");
+    let sent = (0..10).take_while(|_| stream.write_all(megabyte.as_bytes()).is_ok()).count();
+    assert!(sent < 10, "ten megabytes of head were taken");
+    let mut posting = TcpStream::connect(&daemon.metrics).unwrap();
+    posting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    posting.write_all(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    posting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 405");
+    assert_eq!(daemon.scrape("/healthz").0, 200);
+}
