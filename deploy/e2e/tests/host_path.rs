@@ -1,0 +1,164 @@
+//! The firewall's own traffic: services on the firewall and clients on it, filtered by the same rules, refused as at once
+//! as anybody else, and ARP, neighbour discovery and ping of the gateway.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::sockets::{self, Echo, address};
+use e2e::transfer::{ensure_same, random_file, url_host};
+use e2e::{Lab, Links, Namespace, WebServer, bed};
+use rustix::io::Errno;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+const SERVICES: &str = "block drop all\n\
+    pass in on lan0 proto tcp to { 10.1.0.1 10.2.0.1 fd00:1::1 fd00:2::1 } port { 7 80 }\n\
+    block return-rst in on lan0 proto tcp to port 81\n\
+    block return in on lan0 proto udp to port 82\n\
+    pass in on lan0 inet proto icmp icmp-type echoreq\n\
+    pass in on lan0 inet6 proto icmp6 icmp6-type echoreq\n";
+
+#[test]
+fn services_on_the_firewall_obey_in_rules_over_tap_links() {
+    bed("services-tap", Links::Tap, SERVICES, services);
+}
+
+#[test]
+fn services_on_the_firewall_obey_in_rules_over_af_packet_links() {
+    bed("services-afp", Links::AfPacket, SERVICES, services);
+}
+
+fn services(lab: &mut Lab) -> Result<()> {
+    let before = lab.drops()?;
+    ping_gateway(lab)?;
+    let www = lab.folder.join("www");
+    std::fs::create_dir(&www)?;
+    let _web = WebServer::start(&lab.firewall, &www)?;
+    download(lab, &lab.client, &www, &[Lab::GATEWAY, Lab::GATEWAY6, Lab::OUTSIDE, Lab::OUTSIDE6])?;
+    lab.expect_drops(&before, &[])?;
+
+    let _echo = Echo::start(&lab.firewall, 7)?;
+    let mut tcp = sockets::connect(&lab.client, address(Lab::GATEWAY, 7), PATIENCE)?.succeeded("connect")?;
+    sockets::converse(&mut tcp)?;
+    let port = tcp.local_addr()?.port();
+    let line = format!("all tcp {}:7 <- {}:{port} ESTABLISHED:ESTABLISHED", Lab::GATEWAY, Lab::CLIENT);
+    let states: Vec<String> = lab.states()?.iter().map(|line| words(line)).collect();
+    let of_this = states.iter().filter(|state| state.contains(&format!(":{port} ")));
+    ensure!(of_this.eq([&line]), "one state, as it only enters: {line}; found {states:#?}");
+
+    for (gateway, rst, icmp) in [(Lab::GATEWAY, 81, 82), (Lab::GATEWAY6, 81, 82)] {
+        let before = lab.drops()?;
+        let attempt = sockets::connect(&lab.client, address(gateway, rst), PATIENCE)?;
+        attempt.failed_at_once(&format!("TCP to {gateway} port {rst}"), Errno::CONNREFUSED)?;
+        let attempt = sockets::ask(&lab.client, address(gateway, icmp), PATIENCE)?;
+        attempt.failed_at_once(&format!("UDP to {gateway} port {icmp}"), Errno::CONNREFUSED)?;
+        // A service is there, and nobody hears of it.
+        sockets::ask(&lab.client, address(gateway, 7), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+        lab.expect_drops(&before, &[("lan0", "match", 3)])?;
+    }
+    // An established connection goes on beside all that.
+    sockets::converse(&mut tcp)
+}
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Answered once, by the firewall's own address, which the client learnt by ARP and neighbour discovery.
+fn ping_gateway(lab: &Lab) -> Result<()> {
+    for gateway in [Lab::GATEWAY, Lab::GATEWAY6] {
+        let said = lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 2 {gateway}"))?;
+        ensure!(said.contains("3 received, 0% packet loss"), "{said}");
+        ensure!(!said.contains("DUP"), "two answer for {gateway}: {said}");
+        let known = lab.client.run(&format!("ip neigh show {gateway}"))?;
+        let status = lab.show("status")?;
+        let mac = status["interfaces"][0]["mac"].as_str().context("an interface without an address")?;
+        ensure!(known.contains(mac), "the client knows {gateway} as {known}, not {mac}");
+    }
+    Ok(())
+}
+
+fn download(lab: &Lab, from: &Namespace, www: &std::path::Path, hosts: &[&str]) -> Result<()> {
+    let (sent, received) = (www.join("file"), lab.folder.join("received"));
+    random_file(&sent, 2)?;
+    for host in hosts {
+        let url = format!("http://{}/file", url_host(host));
+        from.run(&format!("curl -sSf --max-time 30 -o {} {url}", received.display()))?;
+        ensure_same(&sent, &received).with_context(|| url)?;
+    }
+    Ok(())
+}
+
+const LOCAL: &str = "block drop all\n\
+    pass out on wan0 proto { tcp udp } to { 10.2.0.2 fd00:2::2 } port { 7 80 }\n\
+    pass out on wan0 inet proto icmp icmp-type echoreq\n\
+    pass out on wan0 inet6 proto icmp6 icmp6-type echoreq\n\
+    block return-rst out on wan0 proto tcp to port 81\n\
+    block return out on wan0 proto { tcp udp } to port 82\n\
+    block return-icmp(host-unr) out on wan0 inet proto tcp to port 1001\n\
+    block return-icmp(net-unr) out on wan0 inet proto tcp to port 1002\n\
+    block return-icmp(port-unr) out on wan0 inet proto tcp to port 1003\n\
+    block return-icmp(13) out on wan0 inet proto tcp to port 1013\n\
+    block return-icmp6(noroute-unr) out on wan0 inet6 proto tcp to port 1001\n\
+    block return-icmp6(1) out on wan0 inet6 proto tcp to port 1002\n\
+    block return-icmp6(addr-unr) out on wan0 inet6 proto tcp to port 1003\n\
+    block return-icmp6(4) out on wan0 inet6 proto tcp to port 1013\n";
+
+#[test]
+fn clients_on_the_firewall_obey_out_rules_over_tap_links() {
+    bed("local-tap", Links::Tap, LOCAL, local);
+}
+
+#[test]
+fn clients_on_the_firewall_obey_out_rules_over_af_packet_links() {
+    bed("local-afp", Links::AfPacket, LOCAL, local);
+}
+
+fn local(lab: &mut Lab) -> Result<()> {
+    let before = lab.drops()?;
+    let www = lab.folder.join("www");
+    std::fs::create_dir(&www)?;
+    let _web = WebServer::start(&lab.server, &www)?;
+    let _echo = Echo::start(&lab.server, 7)?;
+    for server in [Lab::SERVER, Lab::SERVER6] {
+        lab.firewall.run(&format!("ping -n -c 2 -i 0.2 -W 2 {server}"))?;
+        sockets::ask(&lab.firewall, address(server, 7), PATIENCE)?.succeeded("UDP from the firewall")?;
+    }
+    download(lab, &lab.firewall, &www, &[Lab::SERVER, Lab::SERVER6])?;
+    lab.expect_drops(&before, &[])?;
+    refused_with_errno(lab)?;
+
+    let before = lab.drops()?;
+    sockets::ask(&lab.firewall, address(Lab::SERVER, 53), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+    lab.expect_drops(&before, &[("wan0", "match", 1)])
+}
+
+/// A local client hears of a refusal before it can wait for anything, as the errno that its system makes of the answer
+/// (tcp(7), icmp(7); RFC 1122 §4.2.3.9, RFC 4443 §3.1).
+fn refused_with_errno(lab: &Lab) -> Result<()> {
+    let table = [
+        (Lab::SERVER, 81, Errno::CONNREFUSED),
+        (Lab::SERVER, 82, Errno::CONNREFUSED),
+        (Lab::SERVER, 1001, Errno::HOSTUNREACH),
+        (Lab::SERVER, 1002, Errno::NETUNREACH),
+        (Lab::SERVER, 1003, Errno::CONNREFUSED),
+        (Lab::SERVER, 1013, Errno::HOSTUNREACH),
+        (Lab::SERVER6, 81, Errno::CONNREFUSED),
+        (Lab::SERVER6, 82, Errno::CONNREFUSED),
+        (Lab::SERVER6, 1001, Errno::NETUNREACH),
+        (Lab::SERVER6, 1002, Errno::ACCESS),
+        (Lab::SERVER6, 1003, Errno::HOSTUNREACH),
+        (Lab::SERVER6, 1013, Errno::CONNREFUSED),
+    ];
+    let before = lab.drops()?;
+    for (server, port, errno) in table {
+        let attempt = sockets::connect(&lab.firewall, address(server, port), PATIENCE)?;
+        attempt.failed_at_once(&format!("the firewall's own TCP to {server} port {port}"), errno)?;
+    }
+    lab.expect_drops(&before, &[("wan0", "match", table.len() as u64)])?;
+    for server in [Lab::SERVER, Lab::SERVER6] {
+        let attempt = sockets::ask(&lab.firewall, address(server, 82), PATIENCE)?;
+        attempt.failed_at_once(&format!("the firewall's own UDP to {server} port 82"), Errno::CONNREFUSED)?;
+    }
+    lab.expect_drops(&before, &[("wan0", "match", table.len() as u64 + 2)])
+}
