@@ -1,6 +1,7 @@
 //! The process: sockets, signals, and the end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use api::Access;
 use api::control::{Apply, Origin, Sources};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -45,7 +46,7 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     let store = Store::open(&folder, settings.revisions_kept)
         .with_context(|| format!("cannot use {}; give another with --state-dir", folder.display()))?;
     let listener = bind_api(&settings.socket).await?;
-    let metrics = TcpListener::bind(settings.metrics_listen).await.with_context(|| {
+    let metrics = bind_metrics(settings.metrics_listen).with_context(|| {
         format!("cannot listen at {}; give another with --metrics", settings.metrics_listen)
     })?;
     let mut signals = Signals::new().context("cannot wait for signals")?;
@@ -149,6 +150,15 @@ async fn reload(path: PathBuf, app: Arc<App>) {
         Err(stopped) => error!("cannot read {}: {stopped}", path.display()),
     }
     notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Binds the metrics' port.
+fn bind_metrics(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Or a restart would have to wait for connections that are closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(server::SCRAPERS_WAITING)
 }
 
 /// Binds the control socket. One that nobody listens at any more is replaced.

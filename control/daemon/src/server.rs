@@ -38,6 +38,9 @@ pub const API_CLIENTS: usize = 64;
 /// The most connections to the metrics' port that are served at once.
 pub const SCRAPERS: usize = 256;
 
+/// The most connections to the metrics' port that wait to be accepted.
+pub const SCRAPERS_WAITING: u32 = 1024;
+
 /// How long a connection to the control socket may last.
 pub const API_PATIENCE: Duration = Duration::from_secs(600);
 

@@ -186,6 +186,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
                 .map(|live| LiveUsage { generation, rules: (0..live.rules.len()).map(usage).collect() });
             send(ResponseBody::Usage(usage))
         }
+        RequestBody::Logs => send(ResponseBody::Logs(Vec::new())),
         RequestBody::States => {
             let (count, break_after) = (state.states, state.break_after);
             drop(state);
@@ -198,6 +199,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             }
             send(ResponseBody::Done)
         }
+        other => send(ResponseBody::Refused(format!("{other:?} is not known here"))),
     }
 }
 
@@ -249,6 +251,7 @@ fn status(state: &State) -> Status {
         searches: 7,
         inserts: 5,
         removals: 3,
+        log_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],
         workers: vec![WorkerStatus { busy_ns: 1_500_000_000, conservation, ..WorkerStatus::default() }],
