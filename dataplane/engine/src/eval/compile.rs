@@ -203,8 +203,12 @@ impl Names<'_> {
             },
             AddressPattern::NoRoute => Pattern::NoRoute,
             AddressPattern::Interface { name, part: InterfacePart::Own, no_alias: false, prefix: None } => {
-                let called =
-                    self.interfaces.iter().zip(0..).filter(|(interface, _)| is_called(interface, name));
+                // pf.conf(5): "self" is every address of every interface.
+                let called = self
+                    .interfaces
+                    .iter()
+                    .zip(0..)
+                    .filter(|(interface, _)| name == "self" || is_called(interface, name));
                 Pattern::Interface(called.map(|(_, number)| InterfaceId(number)).collect())
             }
             AddressPattern::Interface { name, .. } => {
