@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 use engine::fib::{Fib, InterfaceId};
 
+use super::event::{Event, KernelNeighbor};
 use super::model::{Effect, InterfaceSpec, Model};
 use super::socket::{Monitor, Requester, Table, Told};
 use crate::snapshot::Publisher;
@@ -207,7 +208,7 @@ fn learn_all(model: &mut Model, requester: &mut Requester) -> io::Result<()> {
 }
 
 /// Applies what was dumped, which is whole whatever its effects.
-fn apply_all(model: &mut Model, events: Vec<super::event::Event>) {
+fn apply_all(model: &mut Model, events: Vec<Event>) {
     for event in events {
         let _ = model.apply(event);
     }
@@ -282,11 +283,17 @@ impl Loop {
                 tracing::warn!("the kernel told more than could be read; learning everything again");
                 Change::Overrun
             }
-            Told::Event(event) => match self.service.model.apply(event) {
-                Effect::Nothing => Change::None,
-                Effect::Changed => Change::Applied,
-                Effect::RoutesDoubtful => Change::RoutesDoubtful,
-            },
+            Told::Event(event) => {
+                // The question is answered: if the neighbour is lost again at once, it may be asked again at once.
+                if let Event::Neighbor(KernelNeighbor { link, address, mac: Some(_), .. }) = &event {
+                    self.service.asked.remove(&(*link, *address));
+                }
+                match self.service.model.apply(event) {
+                    Effect::Nothing => Change::None,
+                    Effect::Changed => Change::Applied,
+                    Effect::RoutesDoubtful => Change::RoutesDoubtful,
+                }
+            }
         };
         self.change = self.change.max(change);
     }
