@@ -16,6 +16,7 @@ pub mod codec;
 pub mod control;
 mod message;
 pub mod pflog;
+mod settings;
 
 pub use access::{Access, GROUP};
 pub use client::{Client, Error};
@@ -24,3 +25,4 @@ pub use message::{
     Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, MAGIC, PoolStatus,
     ReasonCount, Request, RequestBody, Response, ResponseBody, RuleUsage, Status, VERSION, WorkerStatus,
 };
+pub use settings::{CONTROL_KEYS, Key};

@@ -3,35 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use api::{CONTROL_KEYS, Key};
 use clap::Args;
 use serde::Deserialize;
-
-/// A key of `[control]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Its name.
-    pub name: &'static str,
-    /// What its value must be, as the end of the sentence "it must be …".
-    pub form: &'static str,
-    /// What holds without it.
-    pub default: &'static str,
-}
-
-const fn key(name: &'static str, form: &'static str, default: &'static str) -> Key {
-    Key { name, form, default }
-}
-
-/// Every key of `[control]`.
-pub const KEYS: [Key; 8] = [
-    key("metrics_listen", "an address and port for Prometheus, as \"127.0.0.1:9190\"", "\"127.0.0.1:9190\""),
-    key("metrics_rules", "a number of rules that have series of their own, 0 to 100000", "2000"),
-    key("log", "a log filter, as \"info\"", "\"info\""),
-    key("revisions_kept", "a number of revisions, 1 to 10000", "100"),
-    key("socket", "the path of the control socket", "\"/run/turnpike/control.sock\""),
-    key("dataplane_socket", "the path of the dataplane's socket", "\"/run/turnpike/dataplane.sock\""),
-    key("state_dir", "the folder in which revisions are kept", "\"/var/lib/turnpike\""),
-    key("pf_conf", "the ruleset that SIGHUP loads", "\"/etc/turnpike/pf.conf\""),
-];
 
 /// The command line.
 #[derive(Args, Clone, Debug, Default)]
@@ -139,7 +113,7 @@ impl Settings {
         ];
         for (name, value, range) in bounds {
             if !range.contains(&value) {
-                let form = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.form);
+                let form = CONTROL_KEYS.iter().find(|key| key.name == name).map_or("", |key| key.form);
                 return Err(format!("{}: [control] {name} is {value}; it must be {form}", path.display()));
             }
         }
@@ -158,14 +132,14 @@ fn place(text: &str, at: usize) -> String {
 fn advice(text: &str) -> Option<String> {
     let table: toml::Table = text.parse().ok()?;
     let control = table.get("control")?.as_table()?;
-    let unknown = control.keys().find(|name| KEYS.iter().all(|key| key.name != name.as_str()));
+    let unknown = control.keys().find(|name| CONTROL_KEYS.iter().all(|key| key.name != name.as_str()));
     if let Some(unknown) = unknown {
         let nearness = |key: &Key| strsim::jaro_winkler(key.name, unknown);
-        let nearest = KEYS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
+        let nearest = CONTROL_KEYS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
         return (nearness(nearest) > 0.7).then(|| format!("did you mean `{}`?", nearest.name));
     }
     // The one whose value alone does not fit.
-    let misfit = KEYS.iter().find(|key| {
+    let misfit = CONTROL_KEYS.iter().find(|key| {
         control.get(key.name).is_some_and(|value| {
             let alone = toml::Table::from_iter([(key.name.to_owned(), value.clone())]);
             alone.try_into::<Settings>().is_err()

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use turnpike_control::settings::{KEYS, Overrides, Settings};
+use api::CONTROL_KEYS;
+use turnpike_control::settings::{Overrides, Settings};
 
 fn parse(text: &str) -> Result<Settings, String> {
     Settings::parse(Path::new("turnpike.toml"), text)
@@ -13,7 +14,7 @@ fn without_a_section_the_defaults_hold() {
     let settings = parse("[dataplane]\nlcores = [1]\n[[port]]\nname = \"wan0\"\n").unwrap();
     assert_eq!(settings, Settings::default());
     // The table of keys documents the same defaults.
-    let lines: String = KEYS.iter().map(|key| format!("{} = {}\n", key.name, key.default)).collect();
+    let lines: String = CONTROL_KEYS.iter().map(|key| format!("{} = {}\n", key.name, key.default)).collect();
     assert_eq!(parse(&format!("[control]\n{lines}")).unwrap(), Settings::default());
 }
 

@@ -1,15 +1,7 @@
 //! Every key of turnpike.toml, in one table: what errors, the manual and the decoder know of it.
 
-/// A key of a section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Its name.
-    pub name: &'static str,
-    /// What its value must be, as the end of the sentence "`name` is …".
-    pub form: &'static str,
-    /// What holds without it.
-    pub default: &'static str,
-}
+use api::CONTROL_KEYS;
+pub use api::Key;
 
 /// A section of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +21,20 @@ impl Section {
     }
 }
 
-const fn key(name: &'static str, form: &'static str, default: &'static str) -> Key {
-    Key { name, form, default }
-}
-
 /// `[dataplane]`.
 pub(super) const DATAPLANE: Section = Section {
     name: "dataplane",
     repeated: false,
     keys: &[
-        key(
+        Key::new(
             "lcores",
             "a list of CPU numbers, one for each worker, as [1]",
             "the last CPU that the process may use",
         ),
-        key("memory_mib", "memory for packets and devices in MiB, 64 to 1048576", "256"),
-        key("hugepages", "\"auto\", \"require\" or \"off\"", "\"auto\""),
-        key("idle", "\"poll\" or \"adaptive\"", "\"poll\""),
-        key("max_connections", "a number of connections, 1024 to 1073741824", "131072"),
+        Key::new("memory_mib", "memory for packets and devices in MiB, 64 to 1048576", "256"),
+        Key::new("hugepages", "\"auto\", \"require\" or \"off\"", "\"auto\""),
+        Key::new("idle", "\"poll\" or \"adaptive\"", "\"poll\""),
+        Key::new("max_connections", "a number of connections, 1024 to 1073741824", "131072"),
     ],
 };
 
@@ -55,33 +43,25 @@ pub(super) const PORT: Section = Section {
     name: "port",
     repeated: true,
     keys: &[
-        key(
+        Key::new(
             "name",
             "an interface name of 1 to 15 letters, digits, '-', '_' and '.', starting with a letter",
             "none",
         ),
-        key(
+        Key::new(
             "device",
             "a PCI address (\"0000:01:00.0\") or a virtual device (\"net_tap0,iface=tp0\")",
             "none",
         ),
-        key("mode", "\"routed\"", "\"routed\""),
-        key("mtu", "the largest IP datagram in bytes, 1280 to 9600", "1500"),
-        key("queues", "a number of receive queues, one for each worker", "one for each worker"),
-        key("vlans", "a list of VLAN numbers", "none"),
+        Key::new("mode", "\"routed\"", "\"routed\""),
+        Key::new("mtu", "the largest IP datagram in bytes, 1280 to 9600", "1500"),
+        Key::new("queues", "a number of receive queues, one for each worker", "one for each worker"),
+        Key::new("vlans", "a list of VLAN numbers", "none"),
     ],
 };
 
 /// `[control]`: read by turnpike-control; the dataplane checks it and has no other use for it.
-pub(super) const CONTROL: Section = Section {
-    name: "control",
-    repeated: false,
-    keys: &[
-        key("metrics_listen", "an address and port, as \"127.0.0.1:9190\"", "\"127.0.0.1:9190\""),
-        key("log", "a log filter, as \"info\"", "\"info\""),
-        key("revisions_kept", "a number of revisions, 1 to 10000", "100"),
-    ],
-};
+pub(super) const CONTROL: Section = Section { name: "control", repeated: false, keys: &CONTROL_KEYS };
 
 /// `[[bridge]]`.
 pub(super) const BRIDGE: Section = Section { name: "bridge", repeated: true, keys: &[] };

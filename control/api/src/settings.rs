@@ -1,0 +1,32 @@
+//! What `[control]` of turnpike.toml may say: turnpike-control reads it, and the dataplane, which reads the same file, must
+//! know it.
+
+/// A key of turnpike.toml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value must be, as the end of the sentence "it must be …".
+    pub form: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+}
+
+impl Key {
+    /// A key.
+    pub const fn new(name: &'static str, form: &'static str, default: &'static str) -> Self {
+        Self { name, form, default }
+    }
+}
+
+/// Every key of `[control]`.
+pub const CONTROL_KEYS: [Key; 8] = [
+    Key::new("metrics_listen", "an address and port, as \"127.0.0.1:9190\"", "\"127.0.0.1:9190\""),
+    Key::new("metrics_rules", "a number of rules that have series of their own, 0 to 100000", "2000"),
+    Key::new("log", "a log filter, as \"info\"", "\"info\""),
+    Key::new("revisions_kept", "a number of revisions, 1 to 10000", "100"),
+    Key::new("socket", "the path of the control socket", "\"/run/turnpike/control.sock\""),
+    Key::new("dataplane_socket", "the path of the dataplane's socket", "\"/run/turnpike/dataplane.sock\""),
+    Key::new("state_dir", "the folder in which revisions are kept", "\"/var/lib/turnpike\""),
+    Key::new("pf_conf", "the ruleset that SIGHUP loads", "\"/etc/turnpike/pf.conf\""),
+];
