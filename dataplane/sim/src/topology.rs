@@ -78,8 +78,21 @@ pub fn home_of(address: IpAddr) -> Option<InterfaceId> {
 
 /// The forwarding base.
 pub fn fib() -> Fib {
-    let interfaces: Vec<Interface> = interfaces().map(interface).collect();
-    Fib::new(1, interfaces, routes(), neighbors())
+    fib_with(&[])
+}
+
+/// The forwarding base with these networks behind the first interface, too.
+///
+/// # Panics
+/// If one of them is no network.
+pub fn fib_with(more: &[&str]) -> Fib {
+    let on_link = |text: &&str| {
+        let net: IpNet = text.parse().expect("a network");
+        let route = Route::Forward(vec![NextHop { interface: InterfaceId(0), gateway: None }]);
+        RouteEntry { prefix: net.addr(), length: net.prefix_len(), route }
+    };
+    let routes = routes().into_iter().chain(more.iter().map(on_link));
+    Fib::new(1, interfaces().map(interface).collect(), routes, neighbors())
 }
 
 fn interface(id: InterfaceId) -> Interface {

@@ -2,10 +2,8 @@
 //! is never cut, and every run replays from its seed.
 
 use engine::{InterfaceId, Tick};
-use ruleset::{
-    Action, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePattern, Reason, Rule, Ruleset,
-    StateMode, StatePolicy,
-};
+use pfconf::Interfaces;
+use ruleset::{Reason, Ruleset};
 use sim::firewall::Firewall;
 use sim::host::Host;
 use sim::link::{Corruption, Faults, Link};
@@ -25,20 +23,14 @@ const DEADLINE: Tick = Tick::from_secs(3600);
 const MILLISECOND: u64 = 1_000_000;
 
 /// What the protected network may do: open anything towards the outside, and nothing the other way.
-fn outbound_only() -> Ruleset {
-    let block = Rule { action: Action::Block(BlockReply::Drop), ..Rule::default() };
-    let pass = Rule { state: StateMode::Keep, flags: Some(FlagsMatch::SYN_ONLY), ..Rule::default() };
-    let from_inside = Rule {
-        direction: Some(Direction::In),
-        interface: Some(InterfaceMatch { negated: false, pattern: InterfacePattern::Name("em0".into()) }),
-        ..pass.clone()
-    };
-    let towards_outside = Rule { direction: Some(Direction::Out), ..pass };
-    let mut rules = vec![block, from_inside, towards_outside];
-    for (number, rule) in rules.iter_mut().enumerate() {
-        rule.identity = number as u64 + 1;
-    }
-    Ruleset { rules, ..Ruleset::default() }
+const OUTBOUND_ONLY: &str = "
+    block
+    pass in on em0
+    pass out
+";
+
+fn compile(text: &str) -> Ruleset {
+    pfconf::compile(text, &Interfaces::default()).unwrap_or_else(|findings| panic!("{findings}"))
 }
 
 /// A client inside, a server outside, and a firewall of one to three workers between them.
@@ -50,11 +42,11 @@ struct Bed {
 }
 
 impl Bed {
-    fn new(seed: u64, rules: &Ruleset, faults: impl Fn(&mut Rng) -> Faults) -> Self {
+    fn new(seed: u64, rules: &str, faults: impl Fn(&mut Rng) -> Faults) -> Self {
         let mut rng = Rng::new(seed);
         let workers = rng.between(1, 3) as u16;
         let mut firewall = Firewall::new(topology::fib(), workers, 64, rng.fork());
-        firewall.load(rules).expect("rules that the engine takes");
+        firewall.load(&compile(rules)).expect("rules that the engine takes");
         let mut network = Network::new(firewall);
         let mut attach = |interface, station| {
             let host = Host::new(interface, station, &mut rng);
@@ -138,7 +130,7 @@ fn good_link(_rng: &mut Rng) -> Faults {
 fn a_correct_pair_of_hosts_is_never_cut() {
     let mut frames = 0;
     for seed in seeds(1, 200) {
-        let mut bed = Bed::new(seed, &outbound_only(), bad_link);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, bad_link);
         let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
         let up = *bed.rng.pick(&[0, 1, 1000, 200_000]);
         bed.transfer(af, up, 200_000);
@@ -150,7 +142,7 @@ fn a_correct_pair_of_hosts_is_never_cut() {
 #[test]
 fn on_good_links_nothing_at_all_is_dropped() {
     for seed in seeds(1 << 20, 40) {
-        let mut bed = Bed::new(seed, &outbound_only(), good_link);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, good_link);
         bed.transfer(Af::Inet, 200_000, 200_000);
         let mut network = bed.run("on_good_links_nothing_at_all_is_dropped", seed);
         if Reason::ALL.into_iter().any(|reason| network.firewall().dropped(reason) > 0) {
@@ -162,7 +154,7 @@ fn on_good_links_nothing_at_all_is_dropped() {
 #[test]
 fn a_seed_replays_to_the_last_bit() {
     let run = |seed| {
-        let mut bed = Bed::new(seed, &outbound_only(), bad_link);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, bad_link);
         bed.transfer(Af::Inet, 50_000, 50_000);
         let server = bed.server_address(Af::Inet);
         Ping::start(bed.network.host(bed.client), 7, server, 20);
@@ -178,7 +170,7 @@ fn a_seed_replays_to_the_last_bit() {
 #[test]
 fn pings_and_datagrams_are_answered() {
     for seed in seeds(3 << 20, 60) {
-        let mut bed = Bed::new(seed, &outbound_only(), bad_link);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, bad_link);
         for (af, port) in [(Af::Inet, 7), (Af::Inet6, 9)] {
             let server = bed.server_address(af);
             Echo::start(bed.network.host(bed.server), port);
@@ -192,8 +184,7 @@ fn pings_and_datagrams_are_answered() {
 
 #[test]
 fn states_bound_to_their_interfaces_carry_a_connection_as_well() {
-    let mut rules = outbound_only();
-    rules.options.state_policy = StatePolicy::IfBound;
+    let rules = format!("set state-policy if-bound\n{OUTBOUND_ONLY}");
     for seed in seeds(4 << 20, 40) {
         let mut bed = Bed::new(seed, &rules, bad_link);
         bed.transfer(Af::Inet, 1000, 100_000);
@@ -203,8 +194,7 @@ fn states_bound_to_their_interfaces_carry_a_connection_as_well() {
 
 #[test]
 fn sloppy_and_strict_states_on_the_two_sides_carry_a_connection_as_well() {
-    let mut rules = outbound_only();
-    rules.rules[1].state_options.sloppy = true;
+    let rules = "block; pass in on em0 keep state (sloppy); pass out".replace("; ", "\n");
     for seed in seeds(5 << 20, 40) {
         let mut bed = Bed::new(seed, &rules, bad_link);
         bed.transfer(Af::Inet, 100_000, 1000);
@@ -215,7 +205,7 @@ fn sloppy_and_strict_states_on_the_two_sides_carry_a_connection_as_well() {
 #[test]
 fn nobody_connects_to_the_inside() {
     for seed in seeds(6 << 20, 10) {
-        let mut bed = Bed::new(seed, &outbound_only(), good_link);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, good_link);
         let inside = topology::address(Af::Inet, INSIDE, 2);
         Stream::listen(bed.network.host(bed.client), 22, buffers(&mut bed.rng), Vec::new(), vec![0]);
         let own = buffers(&mut bed.rng);
@@ -234,7 +224,7 @@ fn damage_anywhere_is_never_delivered_as_data() {
     let worst = |rng: &mut Rng| Faults { corruption: 300, corrupts: Corruption::Anywhere, ..bad_link(rng) };
     let mut finished = 0;
     for seed in seeds(7 << 20, 60) {
-        let mut bed = Bed::new(seed, &outbound_only(), worst);
+        let mut bed = Bed::new(seed, OUTBOUND_ONLY, worst);
         bed.transfer(Af::Inet, 20_000, 20_000);
         // Damaged headers can close a state, as they can in pf; then the transfer starves, but it never lies.
         match bed.network.run(DEADLINE) {

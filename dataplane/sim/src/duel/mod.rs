@@ -260,12 +260,15 @@ pub fn explain(rules: &Ruleset, workers: u16, steps: &[Step]) -> String {
     let steps = minimize(rules, workers, &steps);
     let mut text = String::from("rules:\n");
     for (number, rule) in rules.rules.iter().enumerate() {
-        writeln!(text, "  @{number} {}", spoken(rule)).expect("a String takes everything");
+        writeln!(text, "  @{number} {}", pfconf::print_rule(rule)).expect("a String takes everything");
     }
     if rules.options != ruleset::Options::default() {
         writeln!(text, "options: {:?}", rules.options).expect("a String takes everything");
     }
-    writeln!(text, "tables: {:?}\nsteps:", rules.tables).expect("a String takes everything");
+    for table in &rules.tables {
+        writeln!(text, "  {}", pfconf::print_table(table)).expect("a String takes everything");
+    }
+    text.push_str("steps:\n");
     for step in &steps {
         writeln!(text, "  {step}").expect("a String takes everything");
     }
@@ -273,26 +276,6 @@ pub fn explain(rules: &Ruleset, workers: u16, steps: &[Step]) -> String {
         writeln!(text, "{difference}").expect("a String takes everything");
     }
     text
-}
-
-/// A rule without what it does not say.
-fn spoken(rule: &ruleset::Rule) -> String {
-    let text = format!("{rule:?}");
-    let silence = [
-        "log: LogOptions { enabled: false, all: false, matches: false, user: false, to: 0 }, ",
-        ": Endpoint { address: AddressMatch { negated: false, pattern: Any }, port: Any }",
-        "max: 0, ",
-        "no_sync: false, pflow: false, ",
-        "policy: None, ",
-        "quick: false, ",
-        "interface: None, ",
-        "af: None, ",
-        "label: None, ",
-        "tag: None, ",
-        "tagged: None, ",
-        "fragment: false, ",
-    ];
-    silence.into_iter().fold(text, |text, part| text.replace(part, ""))
 }
 
 impl fmt::Display for Step {
@@ -303,7 +286,10 @@ impl fmt::Display for Step {
             }
             Self::Wait(time) => write!(f, "wait {}.{:09} s", time / 1_000_000_000, time % 1_000_000_000),
             Self::Sweep => f.write_str("sweep"),
-            Self::Load(rules) => write!(f, "load {rules:?}"),
+            Self::Load(rules) => {
+                f.write_str("load")?;
+                rules.rules.iter().try_for_each(|rule| write!(f, "; {}", pfconf::print_rule(rule)))
+            }
         }
     }
 }
