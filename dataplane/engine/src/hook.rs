@@ -428,6 +428,8 @@ impl Shard {
             && self.may_share(*record, side, &class)
         {
             self.connections.add_face(*record, side, class, limit).map_err(|full| self.no_state(full))?;
+            // The record has counted the packet for the rule of its first face; each state counts for its own.
+            decision.slot.retire(1, u64::from(passage.packet.length()));
             return Ok(Passed::Shared);
         }
         let (from, to, timeout) = open(&passage.packet);

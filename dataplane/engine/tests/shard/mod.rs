@@ -1,0 +1,295 @@
+//! A firewall for stories: three interfaces, hosts behind them, whole packets in and out.
+//!
+//! `em0` 10.0.0.1/24 and 2001:db8::1/64, `em1` 10.1.0.1/24 and 2001:db8:1::1/64, `em2` 10.2.0.1/24 and 2001:db8:2::1/64.
+//! Behind `em1` a router, 10.1.0.254, leads to 198.51.100.0/24. 203.0.113.0/24 is prohibited, 192.0.2.0/24 a black hole,
+//! 10.9.0.0/16 unreachable, and there is no default route. Hosts .2 and .3 are known neighbours, others are not.
+
+#![allow(dead_code, reason = "each test file uses its own part of this module")]
+
+pub mod packet;
+pub mod rules;
+
+use std::net::IpAddr;
+
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::{
+    Arrival, Entropy, Fate, Fib, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick, View,
+    WorkerId, Zone,
+};
+use ruleset::{Reason, Rule, Ruleset, StateView};
+use wire::{Af, Mac};
+
+pub const EM0: InterfaceId = InterfaceId(0);
+pub const EM1: InterfaceId = InterfaceId(1);
+pub const EM2: InterfaceId = InterfaceId(2);
+
+/// The MTU of `em2`; the others take 1500.
+pub const SMALL_MTU: u16 = 600;
+
+/// The Ethernet address of the firewall (1) or a station behind an interface.
+pub const fn mac(interface: InterfaceId, station: u8) -> Mac {
+    Mac([2, 0, 0, 0, interface.0 as u8, station])
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or_else(|_| panic!("not an address: {text}"))
+}
+
+pub fn interfaces() -> Vec<Interface> {
+    let interface = |number: u16, group: &str, mtu| {
+        let own = |address: String, prefix| InterfaceAddress { address: ip(&address), prefix };
+        let net6 = if number == 0 { "2001:db8::1".to_owned() } else { format!("2001:db8:{number}::1") };
+        Interface {
+            name: format!("em{number}"),
+            groups: vec![group.into()],
+            mac: mac(InterfaceId(number), 1),
+            mtu,
+            addresses: vec![own(format!("10.{number}.0.1"), 24), own(net6, 64)],
+            zone: Zone(0),
+            up: true,
+        }
+    };
+    vec![interface(0, "lan", 1500), interface(1, "egress", 1500), interface(2, "egress", SMALL_MTU)]
+}
+
+fn routes() -> Vec<RouteEntry> {
+    let route = |net: &str, route| {
+        let (prefix, length) = net.split_once('/').expect("a network");
+        RouteEntry { prefix: ip(prefix), length: length.parse().expect("a length"), route }
+    };
+    let through = |interface, gateway: Option<&str>| {
+        Route::Forward(vec![NextHop { interface, gateway: gateway.map(ip) }])
+    };
+    vec![
+        route("10.0.0.0/24", through(EM0, None)),
+        route("10.1.0.0/24", through(EM1, None)),
+        route("10.2.0.0/24", through(EM2, None)),
+        route("2001:db8::/64", through(EM0, None)),
+        route("2001:db8:1::/64", through(EM1, None)),
+        route("198.51.100.0/24", through(EM1, Some("10.1.0.254"))),
+        route("203.0.113.0/24", Route::Prohibit),
+        route("192.0.2.0/24", Route::Blackhole),
+        route("10.9.0.0/16", Route::Unreachable),
+    ]
+}
+
+fn neighbors() -> Vec<Neighbor> {
+    let known = [
+        (EM0, "10.0.0.2", 2),
+        (EM0, "10.0.0.3", 3),
+        (EM0, "2001:db8::2", 2),
+        (EM1, "10.1.0.2", 2),
+        (EM1, "10.1.0.254", 254),
+        (EM1, "2001:db8:1::2", 2),
+        (EM2, "10.2.0.2", 2),
+    ];
+    let neighbor = |(interface, address, station)| Neighbor {
+        interface,
+        address: ip(address),
+        mac: mac(interface, station),
+    };
+    known.into_iter().map(neighbor).collect()
+}
+
+pub fn fib() -> Fib {
+    Fib::new(1, interfaces(), routes(), neighbors())
+}
+
+/// Where 10.1.0.0/24 is behind `em2` instead of `em1`.
+pub fn rerouted() -> Fib {
+    let mut routes = routes();
+    routes[1].route = Route::Forward(vec![NextHop { interface: EM2, gateway: Some(ip("10.2.0.2")) }]);
+    Fib::new(2, interfaces(), routes, neighbors())
+}
+
+/// No randomness: nothing in these stories may depend on any.
+struct Constant;
+
+impl Entropy for Constant {
+    fn next_u64(&mut self) -> u64 {
+        0x0123_4567_89ab_cdef
+    }
+}
+
+/// One worker's firewall, and the time.
+pub struct Firewall {
+    pub shard: Shard,
+    pub root: Option<Root>,
+    pub fib: Fib,
+    pub now: Tick,
+}
+
+impl Firewall {
+    /// One without rules.
+    pub fn bare() -> Self {
+        Self::of(WorkerId(0), 1, 64)
+    }
+
+    /// One with these rules.
+    pub fn with(rules: Vec<Rule>) -> Self {
+        let mut firewall = Self::bare();
+        firewall.load(rules::ruleset(rules));
+        firewall
+    }
+
+    /// One of several workers.
+    pub fn of(worker: WorkerId, workers: u16, max_states: u32) -> Self {
+        let config = ShardConfig { worker, workers, max_states, interfaces: 3, key: [11, 12] };
+        Self { shard: Shard::new(config), root: None, fib: fib(), now: Tick::from_secs(1000) }
+    }
+
+    pub fn load(&mut self, rules: Ruleset) -> &mut Self {
+        let root = Root::compile(&rules, self.fib.interfaces(), self.root.as_ref());
+        self.root = Some(root.expect("rules for these stories"));
+        self
+    }
+
+    pub fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now = self.now + Tick::from_secs(seconds);
+        self
+    }
+
+    fn view(&self) -> View<'_> {
+        View { now: self.now, root: self.root.as_ref(), fib: &self.fib }
+    }
+
+    /// Decides a frame; it is rewritten for its fate.
+    pub fn decide(&mut self, arrival: Arrival, frame: &mut Vec<u8>) -> Fate {
+        let mut fate = [Fate::Drop(Reason::NoRules)];
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.process(&view, &mut Constant, arrival, core::slice::from_mut(frame), &mut fate);
+        fate[0]
+    }
+
+    /// Sends a packet, written as `packet` says, and tells what became of it:
+    ///
+    /// - `out em1`: forwarded, with nothing changed but Ethernet addresses and time to live, which is one less;
+    /// - `host em0`: handed to the host, with nothing changed; `sent em0`: the host's own, sent on as it is;
+    /// - `held em1 for 10.1.0.77`: as `out`, but the neighbour is not known;
+    /// - `match`: dropped, for that reason; `match: 10.1.0.2.80 > …`: the same, and answered with that packet.
+    pub fn send(&mut self, interface: &str, text: &str) -> String {
+        let arrival = arrival(interface);
+        let packet = packet::Packet::parse(text);
+        let before = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let mut frame = before.clone();
+        let drops = Reason::ALL.map(|reason| self.dropped(reason));
+        let fate = self.decide(arrival, &mut frame);
+        let mut moved =
+            Reason::ALL.into_iter().filter(|reason| self.dropped(*reason) != drops[*reason as usize]);
+        let counted = moved.next();
+        assert_eq!(moved.next(), None, "one packet, one reason: {text}");
+        match fate {
+            Fate::Transmit(_) | Fate::Host(_) if counted.is_some() => {
+                self.check_answer(arrival, fate, &before, &frame);
+                format!("{}: {}", counted.expect("a reason"), packet::render(&frame))
+            }
+            Fate::Drop(reason) => {
+                assert_eq!(counted, Some(reason), "what is told is counted: {text}");
+                assert_eq!(frame, before, "a dropped frame is left alone: {text}");
+                reason.to_string()
+            }
+            Fate::Host(to) => {
+                assert_eq!(frame, before, "what the host gets is what arrived: {text}");
+                format!("host em{}", to.0)
+            }
+            Fate::Transmit(out) if arrival.source == Source::Host => {
+                assert_eq!(frame, before, "what the host sends is sent as it is: {text}");
+                format!("sent em{}", out.0)
+            }
+            Fate::Transmit(out) => {
+                self.check_forwarded(&packet, out, &frame);
+                format!("out em{}", out.0)
+            }
+            Fate::Hold { interface, next_hop } => format!("held em{} for {next_hop}", interface.0),
+            Fate::HandOff(worker) => {
+                assert_eq!(frame, before, "another worker's frame is left alone: {text}");
+                format!("worker {}", worker.0)
+            }
+        }
+    }
+
+    fn check_forwarded(&self, packet: &packet::Packet, out: InterfaceId, frame: &[u8]) {
+        let to = wire::ethernet::Header::at(frame, 0).expect("an Ethernet header").dst();
+        let expected = packet.with_ttl(packet.ttl - 1).frame(mac(out, 1), to);
+        assert_eq!(frame, expected, "a router changes the time to live: {packet:?}");
+        let station = self.fib.neighbor(out, &packet.dst).or(self.fib.neighbor(out, &ip("10.1.0.254")));
+        let station = station.or(self.fib.neighbor(out, &ip("10.2.0.2")));
+        assert_eq!(Some(to), station, "it goes to the next hop: {packet:?}");
+    }
+
+    /// An answer goes back where the packet came from, and to whom.
+    fn check_answer(&self, arrival: Arrival, fate: Fate, before: &[u8], frame: &[u8]) {
+        let back = match arrival.source {
+            Source::Wire => Fate::Transmit(arrival.interface),
+            Source::Host => Fate::Host(arrival.interface),
+        };
+        assert_eq!(fate, back);
+        assert_eq!((&frame[..6], &frame[6..12]), (&before[6..12], &before[..6]));
+    }
+
+    /// Sends packets, one a line: interface, packet, `->`, what becomes of it. A line `wait n` lets seconds pass.
+    pub fn tell(&mut self, story: &str) -> &mut Self {
+        for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Some(seconds) = line.strip_prefix("wait ") {
+                self.wait(seconds.parse().expect("seconds"));
+                continue;
+            }
+            let (sent, expected) = line.split_once("->").unwrap_or_else(|| panic!("no arrow: {line}"));
+            let (interface, packet) = sent.split_once(": ").unwrap_or_else(|| panic!("no place: {line}"));
+            let told = self.send(interface, packet.trim());
+            assert_eq!(told, expected.trim(), "{line}\nstates:\n{}", self.dump());
+        }
+        self
+    }
+
+    pub fn states(&self) -> Vec<StateView> {
+        let (mut states, mut cursor) = (Vec::new(), 0);
+        while cursor != u32::MAX {
+            self.shard.dump(&self.view(), &mut cursor, 7, &mut |state| states.push(state));
+        }
+        states.sort_by_key(|state| state.id);
+        states
+    }
+
+    /// pfctl's `-ss`, sorted.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.states().iter().map(ToString::to_string).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Everything of every state.
+    pub fn dump(&self) -> String {
+        self.states().iter().map(|state| format!("{state:#}\n")).collect()
+    }
+
+    /// Runs a sweep over all records; how many states went.
+    pub fn sweep(&mut self) -> u64 {
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.expire(&view, usize::MAX)
+    }
+
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.shard.counters().dropped(reason)
+    }
+
+    pub fn usage(&self) -> Vec<RuleUsage> {
+        self.shard.rule_usage(self.root.as_ref().expect("rules"))
+    }
+}
+
+/// `em0`, or `em0 host` for what the host sends.
+pub fn arrival(text: &str) -> Arrival {
+    let (name, source) = match text.split_once(' ') {
+        Some((name, "host")) => (name, Source::Host),
+        None => (text, Source::Wire),
+        Some(_) => panic!("not a place: {text}"),
+    };
+    let number = name.strip_prefix("em").and_then(|number| number.parse().ok());
+    Arrival { interface: InterfaceId(number.unwrap_or_else(|| panic!("not an interface: {name}"))), source }
+}
+
+/// The family of an address.
+pub const fn af(address: &IpAddr) -> Af {
+    Af::of(address)
+}

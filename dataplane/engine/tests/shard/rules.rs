@@ -1,0 +1,132 @@
+//! Rules as stories write them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use ruleset::{
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, IcmpReply,
+    InterfaceMatch, InterfacePattern, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TagMatch, Timeout,
+};
+use wire::{Af, Port, Proto};
+
+/// A ruleset of these rules, with identities and lines.
+pub fn ruleset(rules: Vec<Rule>) -> Ruleset {
+    let mut ruleset = Ruleset { rules, ..Ruleset::default() };
+    for (rule, number) in ruleset.rules.iter_mut().zip(1..) {
+        rule.source.line = number;
+        if rule.identity == 0 {
+            rule.identity = u64::from(number);
+        }
+    }
+    ruleset
+}
+
+/// `pass`: flags S/SA keep state.
+pub fn pass() -> Rule {
+    Rule { state: StateMode::Keep, flags: Some(FlagsMatch::SYN_ONLY), ..Rule::default() }
+}
+
+/// `block drop`.
+pub fn block() -> Rule {
+    Rule { action: Action::Block(BlockReply::Drop), ..Rule::default() }
+}
+
+/// `block return`.
+pub fn block_return() -> Rule {
+    Rule { action: Action::Block(BlockReply::Return(IcmpReply::default())), ..Rule::default() }
+}
+
+/// What else may stand in a rule.
+pub trait Written: Sized {
+    fn change(self, change: impl FnOnce(&mut Rule)) -> Self;
+
+    fn incoming(self) -> Self {
+        self.change(|rule| rule.direction = Some(Direction::In))
+    }
+
+    fn outgoing(self) -> Self {
+        self.change(|rule| rule.direction = Some(Direction::Out))
+    }
+
+    fn quick(self) -> Self {
+        self.change(|rule| rule.quick = true)
+    }
+
+    fn on(self, name: &str) -> Self {
+        let pattern = InterfacePattern::Name(name.into());
+        self.change(|rule| rule.interface = Some(InterfaceMatch { negated: false, pattern }))
+    }
+
+    fn proto(self, proto: Proto) -> Self {
+        self.change(|rule| {
+            rule.proto = Some(proto);
+            rule.flags = rule.flags.filter(|_| proto == Proto::TCP);
+        })
+    }
+
+    fn from(self, net: &str) -> Self {
+        let (af, address) = address(net);
+        self.change(|rule| (rule.af, rule.from.address) = (Some(af), address))
+    }
+
+    fn to(self, net: &str) -> Self {
+        let (af, address) = address(net);
+        self.change(|rule| (rule.af, rule.to.address) = (Some(af), address))
+    }
+
+    fn to_port(self, port: u16) -> Self {
+        self.change(|rule| rule.to = Endpoint { port: PortMatch::Equal(Port(port)), ..rule.to.clone() })
+    }
+
+    /// A port of UDP.
+    fn to_udp(self, port: u16) -> Self {
+        self.proto(Proto::UDP).to_port(port)
+    }
+
+    /// `flags any`.
+    fn any_flags(self) -> Self {
+        self.change(|rule| rule.flags = None)
+    }
+
+    /// `no state`.
+    fn no_state(self) -> Self {
+        self.any_flags().change(|rule| rule.state = StateMode::None)
+    }
+
+    fn if_bound(self) -> Self {
+        self.change(|rule| rule.state_options.policy = Some(StatePolicy::IfBound))
+    }
+
+    fn sloppy(self) -> Self {
+        self.change(|rule| rule.state_options.sloppy = true)
+    }
+
+    fn timeout(self, timeout: Timeout, seconds: u32) -> Self {
+        self.change(|rule| rule.state_options.timeouts.push((timeout, seconds)))
+    }
+
+    fn allow_opts(self) -> Self {
+        self.change(|rule| rule.allow_opts = true)
+    }
+
+    fn tag(self, name: &str) -> Self {
+        self.change(|rule| rule.tag = Some(name.into()))
+    }
+
+    fn tagged(self, name: &str) -> Self {
+        self.change(|rule| rule.tagged = Some(TagMatch { negated: false, name: name.into() }))
+    }
+}
+
+impl Written for Rule {
+    fn change(mut self, change: impl FnOnce(&mut Rule)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+fn address(net: &str) -> (Af, AddressMatch) {
+    let net: IpNet =
+        net.parse().or_else(|_| net.parse::<IpAddr>().map(IpNet::from)).expect("a host or network");
+    (Af::of(&net.addr()), AddressMatch { negated: false, pattern: AddressPattern::Net(net) })
+}

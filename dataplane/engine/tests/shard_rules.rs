@@ -1,0 +1,257 @@
+//! Whole packets through a shard: what rules make of them.
+
+mod shard;
+
+use ruleset::{Action, AddressMatch, AddressPattern, BlockReply, InterfacePart, Reason};
+use shard::Firewall;
+use shard::rules::{Written, block, block_return, pass, ruleset};
+use wire::Proto;
+
+#[test]
+fn block_return_answers_tcp_with_a_reset_and_the_rest_with_icmp() {
+    let mut firewall = Firewall::with(vec![block_return()]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000       -> match: 10.1.0.2.80 > 10.0.0.2.40000 tcp RA seq 0 ack 1001 win 0 ttl 64
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1000 ack 7 -> match: 10.1.0.2.80 > 10.0.0.2.40000 tcp R seq 7 ack 0 win 0 ttl 64
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1000       -> match
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 9                -> match: 10.1.0.2 > 10.0.0.2 icmp 3/3 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
+        em0: 10.0.0.2 > 10.1.0.2 icmp 8/0 id 1                 -> match: 10.1.0.2 > 10.0.0.2 icmp 3/3 about (10.0.0.2 > 10.1.0.2 proto 1) ttl 64
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp              -> match: 2001:db8:1::2 > 2001:db8::2 icmp 1/4 about (2001:db8::2 > 2001:db8:1::2 proto 17) ttl 64
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp                      -> match: 10.0.0.1 > 10.0.0.2 icmp 3/3 about (10.0.0.2 > 10.0.0.1 proto 17) ttl 64
+        ",
+    );
+    let counters = firewall.shard.counters();
+    assert_eq!(counters.created(engine::Created::Rst), 2);
+    assert_eq!(counters.created(engine::Created::Icmp), 4);
+    assert_eq!(counters.dropped(Reason::Match), 7);
+    assert_eq!(firewall.dump(), "", "what is refused leaves no state");
+}
+
+#[test]
+fn the_host_is_told_at_once_what_it_may_not_send() {
+    Firewall::with(vec![block_return().outgoing()]).tell(
+        "
+        em1 host: 10.1.0.1.50000 > 10.1.0.2.80 tcp S seq 1000 -> match: 10.1.0.2.80 > 10.1.0.1.50000 tcp RA seq 0 ack 1001 win 0 ttl 64
+        em1 host: 10.1.0.1.1 > 10.1.0.2.53 udp                -> match: 10.1.0.2 > 10.1.0.1 icmp 3/3 about (10.1.0.1 > 10.1.0.2 proto 17) ttl 64
+        em1: 10.1.0.1.1 > 10.0.0.2.53 udp                     -> match
+        ",
+    );
+}
+
+#[test]
+fn each_form_of_block_answers_what_it_says() {
+    let form = |reply| Firewall::with(vec![block().change(|rule| rule.action = Action::Block(reply))]);
+    form(BlockReply::Rst { ttl: 9 }).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.2 tcp S seq 1 -> match: 10.1.0.2.2 > 10.0.0.2.1 tcp RA seq 0 ack 2 win 0 ttl 9
+        em0: 10.0.0.2.1 > 10.1.0.2.2 udp         -> match
+        ",
+    );
+    form(BlockReply::Icmp { code: Some(13), code6: None }).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.2 tcp S seq 1   -> match: 10.1.0.2 > 10.0.0.2 icmp 3/13 about (10.0.0.2 > 10.1.0.2 proto 6) ttl 64
+        em0: 2001:db8::2.1 > 2001:db8:1::2.2 udp   -> match
+        ",
+    );
+    form(BlockReply::Icmp { code: None, code6: Some(1) }).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.2 udp         -> match
+        em0: 2001:db8::2.1 > 2001:db8:1::2.2 udp -> match: 2001:db8:1::2 > 2001:db8::2 icmp 1/1 about (2001:db8::2 > 2001:db8:1::2 proto 17) ttl 64
+        ",
+    );
+    form(BlockReply::Drop).tell("em0: 10.0.0.2.1 > 10.1.0.2.2 tcp S seq 1 -> match");
+}
+
+#[test]
+fn what_must_not_be_answered_is_dropped_in_silence() {
+    Firewall::with(vec![block_return()]).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.2 tcp S seq 1 bad-sum              -> proto-cksum
+        em0: 10.0.0.2.1 > 10.1.0.2.2 udp len 4 bad-sum                -> proto-cksum
+        em0: 10.0.0.2 > 10.1.0.2 icmp 3/3 about (10.1.0.2.1 > 10.0.0.2.2 udp) -> match
+        em0: 10.0.0.2 > 10.1.0.2 icmp 5/0                             -> match
+        em0: 10.0.0.2.1 > 224.0.0.5.2 udp                             -> match
+        em0: 10.0.0.2.1 > 10.0.0.255.2 udp                            -> match
+        em0: 0.0.0.0.1 > 10.1.0.2.2 udp                               -> match
+        em0: 10.1.0.1.1 > 10.1.0.2.2 udp                              -> match
+        em0: 10.0.0.2.1 > 10.1.0.2.2 udp fragment                     -> fragment
+        ",
+    );
+}
+
+#[test]
+fn the_last_match_decides_and_quick_ends_the_walk() {
+    let pass_dns = || pass().any_flags().proto(Proto::UDP).to_port(53);
+    let dns = "em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> ";
+    Firewall::with(vec![block(), pass_dns()]).tell(&format!("{dns} out em1"));
+    Firewall::with(vec![pass_dns(), block()]).tell(&format!("{dns} match"));
+    Firewall::with(vec![pass_dns().quick(), block()]).tell(&format!("{dns} out em1"));
+    // No rule at all: pass, without a state.
+    let mut firewall = Firewall::with(vec![]);
+    firewall.tell(&format!("{dns} out em1"));
+    assert_eq!(firewall.dump(), "");
+}
+
+#[test]
+fn a_tag_stays_with_the_packet_between_the_hooks_and_with_its_state() {
+    let tagging = pass().any_flags().incoming().on("em0").to_udp(1000).tag("LAN");
+    let out = pass().any_flags().outgoing().tagged("LAN").no_state();
+    let mut firewall = Firewall::with(vec![block(), pass().any_flags().incoming().on("em0"), tagging, out]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.1000 udp -> out em1
+        em0: 10.0.0.2.1 > 10.1.0.2.1001 udp -> match
+        em0: 10.0.0.2.1 > 10.1.0.2.1000 udp -> out em1
+        em0 host: 10.0.0.1.1 > 10.0.0.2.1000 udp -> match
+        ",
+    );
+    // The second packet of the first connection met the state of the IN hook, which put the tag on it.
+    assert_eq!(firewall.states().iter().filter(|state| state.source.packets == 2).count(), 1);
+}
+
+#[test]
+fn self_in_parentheses_is_the_box_and_an_interface_its_own_addresses() {
+    let to = |name: &str| {
+        let pattern = AddressPattern::Interface {
+            name: name.into(),
+            part: InterfacePart::Own,
+            no_alias: false,
+            prefix: None,
+        };
+        pass()
+            .proto(Proto::UDP)
+            .no_state()
+            .change(|rule| rule.to.address = AddressMatch { negated: false, pattern })
+    };
+    Firewall::with(vec![block(), to("self")]).tell(
+        "
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp              -> host em0
+        em0: 10.0.0.2.1 > 10.1.0.1.53 udp              -> host em0
+        em0: 2001:db8::2.1 > 2001:db8:1::1.53 udp      -> host em0
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp              -> match
+        ",
+    );
+    Firewall::with(vec![block(), to("em0")]).tell(
+        "
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp -> host em0
+        em0: 10.0.0.2.1 > 10.1.0.1.53 udp -> match
+        ",
+    );
+}
+
+#[test]
+fn a_skipped_interface_is_not_filtered() {
+    let mut rules = ruleset(vec![block()]);
+    rules.options.skip = vec!["em0".into()];
+    let mut firewall = Firewall::bare();
+    firewall.load(rules.clone());
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp           -> host em0
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp options   -> host em0
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment  -> host em0
+        em0: 10.0.0.2.1 > 10.0.0.1.53 tcp - seq 1   -> host em0
+        em0: 10.0.0.2.1 > 10.0.0.1.53 tcp SF seq 1  -> host em0
+        em0 host: 10.0.0.1.1 > 10.0.0.2.53 udp      -> sent em0
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp           -> match
+        em1: 10.1.0.2.1 > 10.0.0.2.53 udp           -> match
+        ",
+    );
+    assert_eq!(firewall.dump(), "");
+    // By its group as well.
+    rules.options.skip = vec!["egress".into()];
+    firewall.load(rules);
+    firewall.tell(
+        "
+        em1: 10.1.0.2.1 > 10.1.0.1.53 udp -> host em1
+        em2: 10.2.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp -> match
+        ",
+    );
+}
+
+#[test]
+fn options_need_a_rule_that_allows_them_and_so_do_their_states() {
+    Firewall::with(vec![pass().any_flags()]).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp options         -> ip-option
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp                 -> out em1
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp options         -> ip-option
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp options -> ip-option
+        ",
+    );
+    let allowing = || pass().any_flags().allow_opts();
+    Firewall::with(vec![allowing()]).tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp options         -> out em1
+        em1: 10.1.0.2.53 > 10.0.0.2.1 udp options         -> out em0
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp options -> out em1
+        ",
+    );
+    // The state of each hook has its own rule.
+    let mut firewall = Firewall::with(vec![allowing().incoming(), pass().any_flags().outgoing()]);
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1");
+    let before = firewall.dump();
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp options -> ip-option");
+    assert_eq!(firewall.dump(), before);
+}
+
+#[test]
+fn a_syn_that_also_closes_only_opens() {
+    use engine::{Arrival, Fate, Source};
+    let mut firewall = Firewall::with(vec![pass()]);
+    let arrival = Arrival { interface: shard::EM0, source: Source::Wire };
+    let frame = |flags, ttl| {
+        let text = format!("10.0.0.2.1 > 10.1.0.2.80 tcp {flags} seq 1000 ttl {ttl}");
+        shard::packet::Packet::parse(&text)
+    };
+    let mut sent = frame("SF", 64).frame(shard::mac(shard::EM0, 2), shard::mac(shard::EM0, 1));
+    assert_eq!(firewall.decide(arrival, &mut sent), Fate::Transmit(shard::EM1));
+    assert_eq!(sent, frame("S", 63).frame(shard::mac(shard::EM1, 1), shard::mac(shard::EM1, 2)));
+    assert_eq!(firewall.states()[0].source.seqhi, 1002);
+}
+
+#[test]
+fn fragments_are_not_taken() {
+    let mut firewall = Firewall::with(vec![pass().any_flags()]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp fragment -> fragment
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment -> fragment
+        ",
+    );
+    assert_eq!(firewall.dump(), "");
+}
+
+#[test]
+fn every_rule_knows_what_it_has_done() {
+    let mut firewall = Firewall::with(vec![
+        block(),
+        pass().any_flags().proto(Proto::UDP).incoming().quick(),
+        pass().any_flags().proto(Proto::UDP).outgoing().no_state().quick(),
+        pass(),
+    ]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 72   -> out em1
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 72   -> out em1
+        em0: 10.0.0.2 > 10.1.0.2 proto 47 len 30   -> out em1
+        em0: 10.0.0.2 > 10.1.0.2 icmp 0/0 id 1     -> match
+        ",
+    );
+    let usage = firewall.usage();
+    let evaluations: Vec<u64> = usage.iter().map(|rule| rule.evaluations).collect();
+    // Walks: udp in (ended by the second), udp out twice (by the third), gre in and out, icmp reply in.
+    assert_eq!(evaluations, [6, 6, 5, 3]);
+    let counted = |number: usize| (usage[number].packets, usage[number].bytes, usage[number].states);
+    assert_eq!(counted(0), (1, 28, 0), "what it blocked");
+    assert_eq!(counted(1), (2, 200, 1), "the packets of its state");
+    assert_eq!(counted(2), (2, 200, 0), "the packets that it passed without a state");
+    assert_eq!(counted(3), (2, 100, 2), "one packet, counted by both its states");
+    // What states have counted stays with the rule when they are gone.
+    firewall.wait(61).sweep();
+    let usage = firewall.usage();
+    assert_eq!((usage[1].packets, usage[1].bytes, usage[1].states), (2, 200, 0));
+    assert_eq!((usage[3].packets, usage[3].states), (2, 0));
+}

@@ -1,0 +1,293 @@
+//! Whole packets through a shard: what becomes of states.
+
+mod shard;
+
+use ruleset::{Limit, PeerState, Reason, Timeout};
+use shard::rules::{Written, block, pass, ruleset};
+use shard::{Firewall, rerouted};
+
+const HANDSHAKE: &str = "
+    em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000           -> out em1
+    em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 5000 ack 1001 -> out em0
+    em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001  -> out em1
+";
+
+fn connected() -> Firewall {
+    let mut firewall = Firewall::with(vec![block(), pass()]);
+    firewall.tell(HANDSHAKE);
+    firewall
+}
+
+#[test]
+fn a_packet_that_dies_between_the_hooks_leaves_its_state_alone() {
+    let mut firewall = connected();
+    let before = firewall.dump();
+    // A RST, a FIN and data that the server never hears of must not change what is known of the connection.
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1001 ttl 1 -> ttl
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp FA seq 1001 ack 5001 win 8192 ttl 1 -> ttl: 10.0.0.1 > 10.0.0.2 icmp 11/0 about (10.0.0.2 > 10.1.0.2 proto 6) ttl 64
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 win 8192 len 99 ttl 1 -> ttl: 10.0.0.1 > 10.0.0.2 icmp 11/0 about (10.0.0.2 > 10.1.0.2 proto 6) ttl 64
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 win 8192 len 9 options -> ip-option
+        ",
+    );
+    assert_eq!(firewall.dump(), before);
+    // The same packets, long-lived, are heard.
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 99 -> out em1
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1100                  -> out em1
+        ",
+    );
+    assert_ne!(firewall.dump(), before);
+    assert!(firewall.states().iter().all(|state| state.source.state == PeerState::TimeWait));
+}
+
+#[test]
+fn a_state_whose_packet_is_blocked_on_the_way_out_stays() {
+    let mut firewall = Firewall::with(vec![pass(), block().outgoing()]);
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> match");
+    assert_eq!(firewall.lines(), ["all tcp 10.1.0.2:80 <- 10.0.0.2:40000       CLOSED:SYN_SENT"]);
+    assert_eq!(firewall.states()[0].source.packets, 1);
+    // The next one meets that state, and dies at the same place: it changes nothing.
+    let before = firewall.dump();
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> match");
+    assert_eq!(firewall.dump(), before);
+}
+
+#[test]
+fn segments_outside_the_window_are_refused_and_change_nothing() {
+    let mut firewall = connected();
+    let before = firewall.dump();
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 900000 ack 5001 len 10 -> state-mismatch
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 900000                  -> state-mismatch
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp R seq 4999                    -> state-mismatch
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 5001 ack 900000         -> state-mismatch
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp - seq 1001                    -> normalize
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp SR seq 1001                   -> normalize
+        ",
+    );
+    assert_eq!(firewall.dump(), before);
+    assert_eq!(firewall.dropped(Reason::StateMismatch), 4);
+}
+
+#[test]
+fn a_syn_on_a_live_connection_is_asked_whether_it_means_it() {
+    let mut firewall = connected();
+    let before = firewall.dump();
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 777777 -> challenge: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 5001 ack 1000 win 0 ttl 64
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp S seq 777777 -> challenge: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1000 ack 5001 win 0 ttl 64
+        ",
+    );
+    assert_eq!(firewall.dump(), before);
+}
+
+#[test]
+fn a_handshake_out_of_step_is_reset_and_may_begin_again() {
+    let mut firewall = Firewall::with(vec![block(), pass()]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000             -> out em1
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 5000 ack 900001 -> state-mismatch: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 900001 ack 0 win 0 ttl 64
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 7000 ack 1001   -> out em0
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 7001    -> out em1
+        ",
+    );
+    assert_eq!(firewall.states()[0].source.state, PeerState::Established);
+    assert_eq!(firewall.shard.states(), 2);
+}
+
+#[test]
+fn a_syn_on_a_finished_connection_begins_a_new_one() {
+    let mut firewall = connected();
+    let old = firewall.states()[0].id;
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1001 -> out em1");
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 9 -> out em1");
+    assert_eq!(
+        firewall.lines(),
+        [
+            "all tcp 10.0.0.2:40000 -> 10.1.0.2:80       SYN_SENT:CLOSED",
+            "all tcp 10.1.0.2:80 <- 10.0.0.2:40000       CLOSED:SYN_SENT",
+        ]
+    );
+    let state = &firewall.states()[0];
+    assert_ne!(state.id, old);
+    assert_eq!((state.source.seqlo, state.source.packets), (9, 1));
+    let counters = firewall.shard.counters();
+    assert_eq!((counters.inserts, counters.removals), (4, 2));
+    // The rules are asked again: where they have changed, the old connection is gone and no new one is there.
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 10 -> out em1");
+    firewall.load(ruleset(vec![block()]));
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 11 -> match");
+    assert_eq!(firewall.lines(), ["all tcp 10.0.0.2:40000 -> 10.1.0.2:80       TIME_WAIT:TIME_WAIT"]);
+}
+
+#[test]
+fn floating_states_take_packets_of_any_interface_and_bound_ones_of_their_own() {
+    let open = "em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1";
+    let answer = |expected| format!("em2: 10.1.0.2.53 > 10.0.0.2.1 udp -> {expected}");
+
+    let mut floating = Firewall::with(vec![block(), pass().outgoing(), pass().incoming().on("em0")]);
+    floating.tell(open).tell(&answer("out em0"));
+    assert_eq!(floating.shard.states(), 2);
+
+    let bound = || vec![block(), pass().outgoing().if_bound(), pass().incoming().on("em0").if_bound()];
+    let mut firewall = Firewall::with(bound());
+    firewall.tell(open);
+    let before = firewall.dump();
+    firewall.tell(&answer("match"));
+    assert_eq!(firewall.dump(), before);
+    assert_eq!(
+        firewall.lines(),
+        [
+            "em0 udp 10.1.0.2:53 <- 10.0.0.2:1       NO_TRAFFIC:SINGLE",
+            "em1 udp 10.0.0.2:1 -> 10.1.0.2:53       SINGLE:NO_TRAFFIC",
+        ]
+    );
+    firewall.tell("em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> out em0");
+    // The route changes: the second hook makes a state of its own, and from now on the two go separate ways.
+    firewall.fib = rerouted();
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em2");
+    assert_eq!(
+        firewall.lines(),
+        [
+            "em0 udp 10.1.0.2:53 <- 10.0.0.2:1       MULTIPLE:MULTIPLE",
+            "em1 udp 10.0.0.2:1 -> 10.1.0.2:53       MULTIPLE:SINGLE",
+            "em2 udp 10.0.0.2:1 -> 10.1.0.2:53       SINGLE:NO_TRAFFIC",
+        ]
+    );
+    let packets: Vec<[u64; 2]> =
+        firewall.states().iter().map(|state| [state.source.packets, state.destination.packets]).collect();
+    assert_eq!(packets, [[2, 1], [1, 1], [1, 0]], "each counts what it has seen");
+}
+
+#[test]
+fn a_face_that_expired_before_the_other_is_made_again_as_its_twin() {
+    let short = pass().any_flags().outgoing().timeout(Timeout::UdpFirst, 5);
+    let mut firewall = Firewall::with(vec![pass().any_flags().incoming(), short]);
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1");
+    let states = firewall.states();
+    assert_eq!([states[0].expires_in_s, states[1].expires_in_s], [60, 5]);
+    firewall.tell(
+        "
+        wait 5
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        ",
+    );
+    let states = firewall.states();
+    let seen: Vec<(u32, u64)> = states.iter().map(|state| (state.age_s, state.source.packets)).collect();
+    assert_eq!(seen, [(5, 2), (0, 1)], "the one in front goes on, the one behind is new");
+    // An answer goes on to meet both.
+    firewall.tell("em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> out em0");
+    assert!(firewall.states().iter().all(|state| state.destination.packets == 1));
+    assert_eq!(firewall.shard.states(), 2);
+}
+
+#[test]
+fn sloppy_and_strict_faces_are_tracked_apart() {
+    let mut firewall = Firewall::with(vec![pass().incoming().sloppy(), pass().outgoing()]);
+    firewall.tell(HANDSHAKE);
+    let before = firewall.dump();
+    assert!(before.contains("sloppy"));
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 900000 ack 5001 len 10 -> state-mismatch");
+    assert_eq!(firewall.dump(), before, "the sloppy one had nothing against it, but it did not get through");
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10 -> out em1");
+    let states = firewall.states();
+    assert_eq!(states[0].source.packets, 3);
+    assert_eq!(states[1].source.packets, 3);
+}
+
+#[test]
+fn the_limit_on_states_refuses_new_ones_and_keeps_the_old() {
+    let mut rules = ruleset(vec![pass().any_flags()]);
+    rules.options.limits.set(Limit::States, 3);
+    let mut firewall = Firewall::bare();
+    firewall.load(rules);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em0: 10.0.0.2.2 > 10.1.0.2.53 udp -> memory
+        em0: 10.0.0.2.3 > 10.1.0.2.53 udp -> memory
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> out em0
+        ",
+    );
+    assert_eq!(firewall.shard.states(), 3, "one of the two states of the second connection was made");
+    let counters = firewall.shard.counters();
+    assert_eq!((counters.inserts, counters.dropped(Reason::Memory)), (3, 2));
+    firewall.wait(61);
+    assert_eq!(firewall.sweep(), 3);
+    firewall.tell("em0: 10.0.0.2.3 > 10.1.0.2.53 udp -> out em1");
+}
+
+#[test]
+fn time_outs_shrink_as_the_table_fills() {
+    let mut rules = ruleset(vec![pass().any_flags()]);
+    rules.options.timeouts.set(Timeout::AdaptiveStart, 4);
+    rules.options.timeouts.set(Timeout::AdaptiveEnd, 12);
+    let mut firewall = Firewall::bare();
+    firewall.load(rules);
+    let times = |firewall: &Firewall| -> Vec<u32> {
+        let mut times: Vec<u32> = firewall.states().iter().map(|state| state.expires_in_s).collect();
+        times.dedup();
+        times
+    };
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1");
+    assert_eq!(times(&firewall), [60]);
+    firewall.tell("em0: 10.0.0.2.2 > 10.1.0.2.53 udp -> out em1");
+    assert_eq!(times(&firewall), [60], "at the start nothing has shrunk yet");
+    firewall.tell("em0: 10.0.0.2.3 > 10.1.0.2.53 udp -> out em1");
+    assert_eq!(times(&firewall), [45], "six states: three quarters");
+    firewall.tell("em0: 10.0.0.2.4 > 10.1.0.2.53 udp -> out em1");
+    assert_eq!(times(&firewall), [30], "eight states: half");
+    assert_eq!(firewall.wait(29).sweep(), 0);
+    // With each state that goes the others live longer, so that the sweep stops where the table is small enough.
+    let gone = firewall.wait(1).sweep();
+    assert!(gone > 0 && firewall.shard.states() > 0, "{gone} went");
+    assert!(firewall.states().iter().all(|state| state.expires_in_s > 0));
+}
+
+#[test]
+fn states_expire_when_their_time_is_over_and_not_before() {
+    let mut firewall =
+        Firewall::with(vec![block(), pass().any_flags().on("em0"), pass().any_flags().outgoing()]);
+    let open = "em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1";
+    let answer = |expected| format!("em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> {expected}");
+    firewall.tell(open);
+    firewall.wait(59).tell(&answer("out em0"));
+    // udp.single from now on: 30 s.
+    firewall.wait(29).tell(&answer("out em0"));
+    firewall.wait(30).tell(&answer("match"));
+    assert_eq!(firewall.shard.states(), 1, "the one that was met is gone, the other waits for the sweep");
+    assert_eq!(firewall.sweep(), 1);
+    assert_eq!(firewall.shard.counters().removals, 2);
+    firewall.tell(open);
+    assert_eq!(firewall.shard.states(), 2);
+}
+
+#[test]
+fn states_survive_a_reload_and_their_rule_may_not() {
+    let mut firewall = connected();
+    let before = firewall.lines();
+    firewall.load(ruleset(vec![block().change(|rule| rule.identity = 99)]));
+    assert_eq!(firewall.lines(), before);
+    assert!(firewall.states().iter().all(|state| state.rule.is_none()));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10 -> out em1
+        em0: 10.0.0.2.40001 > 10.1.0.2.80 tcp S seq 1001                  -> match
+        ",
+    );
+    // The same rule, somewhere else in new rules, has them back.
+    firewall.load(ruleset(vec![block().change(|rule| rule.identity = 99), block().quick(), pass()]));
+    firewall.load(ruleset(vec![
+        block().change(|rule| rule.identity = 99),
+        block().change(|rule| rule.identity = 98).on("em9"),
+        pass().change(|rule| rule.identity = 2),
+    ]));
+    assert!(firewall.states().iter().all(|state| state.rule == Some(2)));
+}

@@ -1,0 +1,77 @@
+//! Several workers: who owns a flow, and what the others do with its packets.
+
+mod shard;
+
+use engine::{Arrival, Fate, Source, WorkerId};
+use shard::rules::{block, pass, ruleset};
+use shard::{EM0, EM1, Firewall, mac, packet::Packet};
+
+const WORKERS: u16 = 4;
+
+fn workers() -> Vec<Firewall> {
+    let firewall = |number| {
+        let mut firewall = Firewall::of(WorkerId(number), WORKERS, 4096);
+        firewall.load(ruleset(vec![block(), pass()]));
+        firewall
+    };
+    (0..WORKERS).map(firewall).collect()
+}
+
+fn syn(port: u16) -> Vec<u8> {
+    Packet::parse(&format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")).frame(mac(EM0, 2), mac(EM0, 1))
+}
+
+fn answer(port: u16) -> Vec<u8> {
+    Packet::parse(&format!("10.1.0.2.80 > 10.0.0.2.{port} tcp SA seq 9 ack 2"))
+        .frame(mac(EM1, 2), mac(EM1, 1))
+}
+
+const FROM_INSIDE: Arrival = Arrival { interface: EM0, source: Source::Wire };
+const FROM_OUTSIDE: Arrival = Arrival { interface: EM1, source: Source::Wire };
+
+#[test]
+fn every_worker_knows_the_one_that_owns_a_flow_in_both_directions() {
+    let mut workers = workers();
+    let mut flows = [0; WORKERS as usize];
+    for port in 1..=400 {
+        let fates: Vec<Fate> =
+            workers.iter_mut().map(|one| one.decide(FROM_INSIDE, &mut syn(port))).collect();
+        let home = fates.iter().position(|fate| *fate == Fate::Transmit(EM1)).expect("somebody takes it");
+        for (number, fate) in fates.iter().enumerate().filter(|(number, _)| *number != home) {
+            assert_eq!(*fate, Fate::HandOff(WorkerId(home as u16)), "worker {number}, port {port}");
+        }
+        flows[home] += 1;
+        // The answer is the same worker's, wherever it arrives.
+        for (number, one) in workers.iter_mut().enumerate() {
+            let mut frame = answer(port);
+            let fate = one.decide(FROM_OUTSIDE, &mut frame);
+            if number == home {
+                assert_eq!(fate, Fate::Transmit(EM0), "port {port}");
+            } else {
+                assert_eq!(fate, Fate::HandOff(WorkerId(home as u16)), "port {port}");
+                assert_eq!(frame, answer(port), "what is another's is not touched");
+            }
+        }
+    }
+    assert!(flows.iter().all(|count| (60..=140).contains(count)), "an even share: {flows:?}");
+    for (one, count) in workers.iter().zip(flows) {
+        assert_eq!(one.shard.states(), 2 * count, "states are where the flows are");
+        assert_eq!(one.shard.counters().handed_off, 2 * u64::from(400 - count));
+        assert_eq!(one.shard.counters().dropped_in_all(), 0);
+    }
+}
+
+#[test]
+fn the_states_of_different_workers_have_different_ids() {
+    let mut workers = workers();
+    for port in 1..=50 {
+        for one in &mut workers {
+            let _ = one.decide(FROM_INSIDE, &mut syn(port));
+        }
+    }
+    let mut ids: Vec<u64> = workers.iter().flat_map(|one| one.states()).map(|state| state.id).collect();
+    assert_eq!(ids.len(), 100);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+}
