@@ -24,7 +24,7 @@ pub use message::{
     TableChange, TableFate,
 };
 
-use crate::InterfaceDrops;
+use crate::{InterfaceDrops, LiveUsage};
 use http::Answer;
 
 /// Where turnpike-control listens unless it is told otherwise.
@@ -127,6 +127,14 @@ impl Control {
     /// [`ControlError`].
     pub fn rules(&self) -> Result<Option<RuleListing>> {
         self.get("/rules")
+    }
+
+    /// What each rule of the live ruleset has done since it was committed, if there is one.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn usage(&self) -> Result<Option<LiveUsage>> {
+        self.get("/usage")
     }
 
     /// Compiles a ruleset without making it live. An invalid one is an answer, not an error.

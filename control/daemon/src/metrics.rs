@@ -125,6 +125,11 @@ fn states(out: &mut Families, status: &Status) {
         ("state_inserts_total", "States made.", status.inserts),
         ("state_removals_total", "States removed.", status.removals),
         (
+            "log_lost_packets_total",
+            "Packets that log rules recorded in vain: the records were full, or a reader too slow.",
+            status.log_lost,
+        ),
+        (
             "netlink_overruns_total",
             "Times that the kernel dropped netlink messages, each followed by a full resynchronisation.",
             status.netlink_overruns,

@@ -6,6 +6,8 @@ mod common;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,39 @@ fn the_status_tells_both_processes() {
     assert_eq!(status.problem, None);
     let drops = daemon.control.drops().unwrap();
     assert_eq!((drops.len(), drops[0].reasons[5].packets), (2, 5));
+    daemon.apply("block all\n").unwrap();
+    let usage = common::wait("what the rule did", || {
+        let usage = daemon.control.usage().unwrap().unwrap();
+        if usage.generation == 2 { Ok(usage) } else { Err(format!("{usage:?}")) }
+    });
+    assert_eq!((usage.rules.len(), usage.rules[0].evaluations), (1, 100));
+}
+
+/// The file's permissions keep strangers out already; this is the second lock.
+#[test]
+fn h02_a_user_who_is_not_of_the_group_is_refused() {
+    let (folder, fake, daemon) = bed();
+    let anyone = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-X", "POST", "--data", r#"{"sources":{"name":"x","text":"pass all"}}"#])
+        .arg("--unix-socket")
+        .arg(daemon.socket())
+        .arg("http://x/v1/apply")
+        .uid(65_534)
+        .gid(65_534);
+    anyone(&folder.0, 0o777);
+    let kept_out = match curl.output() {
+        Ok(output) => output,
+        Err(error) => return eprintln!("SKIPPED: cannot run curl as another user: {error}"),
+    };
+    assert_eq!(kept_out.status.code(), Some(7), "it could connect");
+    anyone(daemon.socket(), 0o666);
+    let refused = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+    assert!(refused.contains("as a member of the group turnpike"), "{refused}");
+    assert_eq!(fake.commits(), 1);
+    daemon.status();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use common::fake::{Fake, State};
 use common::{Daemon, Folder};
 
 /// Every metric of the dataplane and of control, with its type.
-const METRICS: [(&str, &str); 36] = [
+const METRICS: [(&str, &str); 37] = [
     ("build_info", "gauge"),
     ("created_packets_total", "counter"),
     ("dataplane_up", "gauge"),
@@ -24,6 +24,7 @@ const METRICS: [(&str, &str); 36] = [
     ("held_packets", "gauge"),
     ("host_in_packets_total", "counter"),
     ("interface_up", "gauge"),
+    ("log_lost_packets_total", "counter"),
     ("mbufs_in_use", "gauge"),
     ("mbufs_size", "gauge"),
     ("netlink_overruns_total", "counter"),

@@ -21,6 +21,7 @@ use super::answer::{AnswerBody, JSON, failure, json, only, pieces, problem};
 use super::states::{Filter, PIECES, list};
 use super::{App, BODY_BYTES};
 use crate::View;
+use crate::collector::Reading;
 use crate::committer::Failure;
 use crate::compile::{check, compile};
 use crate::difference::difference;
@@ -42,14 +43,12 @@ pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let getting = matches!(*request.method(), Method::GET | Method::HEAD);
     let posting = request.method() == Method::POST;
     match path {
-        "/status" | "/states" | "/drops" | "/rules" | "/revisions" if !getting => only("GET"),
+        "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" if !getting => only("GET"),
         "/check" | "/apply" | "/confirm" | "/rollback" | "/diff" if !posting => only("POST"),
         "/status" => json(&status(app).await),
         "/states" => states(app, request.uri().query().unwrap_or_default()),
-        "/drops" => match app.collector.read().await {
-            Ok(reading) => json(&reading.drops),
-            Err(why) => problem(503, &why),
-        },
+        "/drops" => read(app, |reading| json(&reading.drops)).await,
+        "/usage" => read(app, |reading| json(&reading.usage)).await,
         "/rules" => rules(app).await,
         "/revisions" => json(&*app.watch.get().revisions),
         "/check" | "/apply" | "/rollback" | "/diff" => with_body(app, path, request).await,
@@ -66,6 +65,13 @@ fn reply<T: Serialize>(done: Result<T, Failure>) -> Answer {
     match done {
         Ok(value) => json(&value),
         Err(error) => failure(&error),
+    }
+}
+
+async fn read(app: &App, show: impl FnOnce(&Reading) -> Answer) -> Answer {
+    match app.collector.read().await {
+        Ok(reading) => show(&reading),
+        Err(why) => problem(503, &why),
     }
 }
 

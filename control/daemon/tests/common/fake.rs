@@ -199,7 +199,6 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             }
             send(ResponseBody::Done)
         }
-        other => send(ResponseBody::Refused(format!("{other:?} is not known here"))),
     }
 }
 
