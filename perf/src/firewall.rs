@@ -10,9 +10,9 @@ use engine::{
     Arrival, Fate, Fib, InterfaceId, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId, Zone,
 };
 use wire::Mac;
-use worker::frame::MbufFrame;
 
 use crate::bed::{BURST, Bed};
+use crate::frame::MbufFrame;
 use crate::measure::Work;
 use crate::traffic::{Random, Sender, Source, Step};
 

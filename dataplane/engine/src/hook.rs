@@ -19,7 +19,7 @@ use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
-use crate::state::{Class, Full, Key, KeyHash, NewRecord, RecordId, Side};
+use crate::state::{Adjacency, Class, Full, Key, KeyHash, NewRecord, RecordId, Side};
 use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
 
 /// What a refused packet's sender is told.
@@ -340,6 +340,21 @@ impl Shard {
         }
     }
 
+    /// Lets a connection remember its next hop, where one record answered for both hooks.
+    pub(crate) fn remember(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage,
+        adjacency: Adjacency,
+        entered: &Passed,
+        left: &Passed,
+    ) {
+        let (Passed::State(pending), Passed::Shared, Some(root)) = (entered, left, view.root) else { return };
+        let options = &root.ruleset().options;
+        let Self { connections, adjacencies, .. } = self;
+        connections.remember(pending.record, &passage.flow, adjacency, adjacencies, options);
+    }
+
     /// Commits what a packet met at one hook. A record whose other face the packet has not met falls apart, because from
     /// now on pf's two states differ.
     pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage, passed: &Passed) {
@@ -422,7 +437,7 @@ impl Shard {
             tag: decision.state_tag,
         };
         self.make_way(view, passage, side, &class)?;
-        let limit = view.state_limit().min(self.connections.capacity());
+        let limit = view.state_limit();
         self.counters.inserts += 1;
         if let Some(Passed::Made(record)) = hook.first
             && self.may_share(*record, side, &class)
@@ -486,7 +501,7 @@ impl Shard {
         self.counters.inserts -= 1;
         Stop::silent(match full {
             Full::Limit | Full::Classes => Reason::Memory,
-            Full::Index => Reason::ShardFull,
+            Full::Shard => Reason::ShardFull,
         })
     }
 }

@@ -7,9 +7,10 @@
 //!
 //! Ownership: a shard is mutated by the one worker that owns it. Bounds: memory is taken when a shard is made; the packet
 //! path does not allocate, block or panic.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
+mod burst;
 mod counters;
 mod entropy;
 mod eval;
@@ -17,9 +18,11 @@ mod fate;
 pub mod fib;
 mod frame;
 mod hook;
+mod intrinsics;
 mod log;
 mod packet;
 pub mod parse;
+mod quick;
 pub mod reply;
 pub mod rewrite;
 mod shard;
@@ -38,4 +41,5 @@ pub use log::LogRecord;
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use shard::{BURST, Shard, ShardConfig, View};
+pub use state::StatePool;
 pub use tick::Tick;

@@ -2,7 +2,8 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ruleset::Reason;
-use wire::{Af, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
+use wire::checksum::Delta;
+use wire::{Af, EtherType, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
 use crate::parse::reason;
 use crate::{Frame, Packet};
@@ -38,6 +39,24 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
         }
     }
     Ok(())
+}
+
+/// Forwards an IPv4 or IPv6 packet that stands behind an untagged Ethernet header and has more than one hop to live: what
+/// [`decrement_ttl`] and [`set_link`] do, without a choice in it. A frame that is no such thing stays as it is.
+#[inline(always)]
+pub(crate) fn forward_plain(frame: &mut [u8], source: Mac, destination: Mac) {
+    let Ok(mut link) = ethernet::Header::at_mut(frame, 0) else { return };
+    link.set_dst(destination);
+    link.set_src(source);
+    if link.ether_type() == EtherType::IPV4 {
+        if let Ok(mut header) = ipv4::Header::at_mut(frame, ethernet::HEADER_LEN) {
+            header.set_ttl(header.ttl().wrapping_sub(1));
+            // RFC 1624 eqn 3: the change of the word is the same for every time to live.
+            header.adjust(Delta::of(&[1, 0], &[0, 0]));
+        }
+    } else if let Ok(mut header) = ipv6::Header::at_mut(frame, ethernet::HEADER_LEN) {
+        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+    }
 }
 
 #[inline]

@@ -25,7 +25,7 @@ use crate::packet::Packet;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
 use crate::rewrite;
-use crate::state::{Connections, Expiry, Hashing, Key, Sixteenths};
+use crate::state::{Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Sixteenths, StatePool};
 use crate::tick::Tick;
 
 /// The most frames that are processed at once.
@@ -63,7 +63,7 @@ pub struct ShardConfig {
     pub worker: WorkerId,
     /// How many workers there are.
     pub workers: u16,
-    /// The most states it can hold, counted as pf counts them: two for a forwarded connection.
+    /// The most states it can hold itself, counted as pf counts them: two for a forwarded connection.
     pub max_states: u32,
     /// How many interfaces there are.
     pub interfaces: usize,
@@ -77,18 +77,26 @@ pub struct Shard {
     pub(crate) worker: WorkerId,
     pub(crate) hashing: Hashing,
     pub(crate) connections: Connections,
+    pub(crate) adjacencies: Adjacencies,
     pub(crate) counters: Counters,
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
 }
 
 impl Shard {
-    /// A shard without connections; all memory is taken here.
+    /// A shard without connections, whose states nobody else's count against; all memory is taken here.
     pub fn new(config: ShardConfig) -> Self {
+        Self::sharing(config, StatePool::new(config.max_states, config.workers))
+    }
+
+    /// A shard without connections, whose states count against `pool` with those of the other workers; all memory is
+    /// taken here.
+    pub fn sharing(config: ShardConfig, pool: StatePool) -> Self {
         Self {
             worker: config.worker,
             hashing: Hashing::new(config.key, config.workers),
-            connections: Connections::new(config.max_states, config.worker.0),
+            connections: Connections::new(config.max_states, config.worker.0, pool),
+            adjacencies: Adjacencies::new(),
             counters: Counters::new(config.interfaces),
             rule_totals: RuleTotals::default(),
             log: Log::new(),
@@ -106,12 +114,19 @@ impl Shard {
         fates: &mut [Fate],
     ) {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
+        self.connections.look(view.state_limit());
+        if let (Some(root), Source::Wire) = (view.root, arrival.source)
+            && let Some(own) = view.fib.interface(arrival.interface)
+            && !root.skips(arrival.interface)
+        {
+            return self.process_plain(view, root, own, arrival, frames, fates);
+        }
         for (frame, fate) in frames.iter_mut().zip(fates) {
             *fate = self.decide(view, arrival, frame);
         }
     }
 
-    fn decide<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &mut F) -> Fate {
+    pub(crate) fn decide<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &mut F) -> Fate {
         let Some(own) = view.fib.interface(arrival.interface) else {
             return self.drop(arrival, Reason::PortDown);
         };
@@ -191,7 +206,7 @@ impl Shard {
                 repair(frame, passage);
                 Ok(Fate::Host(interface))
             }
-            Route::Out(out) => self.forward(view, frame, passage, &entered, out),
+            Route::Out(out) => self.forward(view, interface, frame, passage, &entered, out),
         }
     }
 
@@ -213,6 +228,7 @@ impl Shard {
     fn forward<F: Frame>(
         &mut self,
         view: &View<'_>,
+        arrival: InterfaceId,
         frame: &mut F,
         passage: &mut Passage,
         entered: &Passed,
@@ -234,6 +250,11 @@ impl Shard {
             return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
         }
         self.commit_both(view, passage, entered, &left);
+        if let Some(destination) = out.mac {
+            let adjacency =
+                Adjacency { arrival, out: out.interface, mtu: link.mtu, source: link.mac, destination };
+            self.remember(view, passage, adjacency, entered, &left);
+        }
         repair(frame, passage);
         rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
         rewrite::set_link(frame, link.mac, out.mac.unwrap_or_default());
@@ -299,7 +320,8 @@ impl Shard {
     /// Looks for expired states among the next `most` records, and removes them. Returns how many states went.
     pub fn expire(&mut self, view: &View<'_>, most: usize) -> u64 {
         let Some(root) = view.root else { return 0 };
-        let removed = self.connections.sweep(most, &view.expiry(root), &self.hashing);
+        self.connections.look(view.state_limit());
+        let removed = self.connections.sweep(most, &view.expiry(root), &self.hashing, &mut self.adjacencies);
         self.counters.removals += removed;
         removed
     }
@@ -312,6 +334,12 @@ impl Shard {
     /// What was counted, for the shell to add what it had to drop itself.
     pub const fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// Takes memory for what the rules of `root` count. To be called when a new root arrives, outside of any burst: the
+    /// first burst that finds another root does it otherwise.
+    pub fn adopt(&mut self, root: &Root) {
+        self.rule_totals.adopt(root);
     }
 
     /// The next packet that a `log` rule recorded.
@@ -342,8 +370,17 @@ impl Shard {
         *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
     }
 
-    /// What each rule of the live ruleset has done, by number.
+    /// What each rule of the live ruleset has done, by number: with one worker. With several, it is the sum of one
+    /// shard's `rule_usage` and of the others' [`live_usage`](Self::live_usage).
     pub fn rule_usage(&self, root: &Root) -> Vec<RuleUsage> {
+        let mut usage = self.live_usage(root);
+        root.add_retired(&mut usage);
+        usage
+    }
+
+    /// What each rule of the live ruleset has done here, by number, without what states of the past counted: that is
+    /// kept with the ruleset, for all shards together.
+    pub fn live_usage(&self, root: &Root) -> Vec<RuleUsage> {
         let mut usage = self.rule_totals.usage(root);
         for (slot, states, counted) in self.connections.usage() {
             let Some(rule) = root.number_of(slot).and_then(|number| usage.get_mut(number as usize)) else {
@@ -353,7 +390,6 @@ impl Shard {
             rule.packets += counted.packets;
             rule.bytes += counted.bytes;
         }
-        root.add_retired(&mut usage);
         usage
     }
 }

@@ -18,8 +18,8 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys"]),
     ("shm", &[]),
-    ("e2e", &[]),
-    ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk", "turnpike-dataplane"]),
+    ("e2e", &["wire", "api"]),
+    ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk"]),
 ];
 
 /// What the pure crates must never reach, directly: clocks, threads, sockets and files are the shells'.

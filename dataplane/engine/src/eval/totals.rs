@@ -29,9 +29,7 @@ pub(crate) struct RuleTotals {
 impl RuleTotals {
     /// Counts one walk and, for blocks, its packet.
     pub fn count_walk(&mut self, root: &Root, ended_at: usize) {
-        if self.epoch != root.epoch {
-            self.begin(root);
-        }
+        self.adopt(root);
         if let Some(end) = self.ends.get_mut(ended_at) {
             *end += 1;
         }
@@ -43,6 +41,14 @@ impl RuleTotals {
         if let Some((packets, total)) = decided {
             *packets += 1;
             *total += u64::from(bytes);
+        }
+    }
+
+    /// Counts for `root` from now on.
+    #[inline]
+    pub fn adopt(&mut self, root: &Root) {
+        if self.epoch != root.epoch {
+            self.begin(root);
         }
     }
 

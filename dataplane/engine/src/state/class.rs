@@ -68,7 +68,16 @@ type PairIdentity = [Option<ClassIdentity>; 2];
 struct Pair {
     faces: Faces,
     records: u32,
+    lifetime: Lifetime,
     counted: Counted,
+}
+
+/// How long the states of a pair live without packets, in seconds before adaptive scaling: the shorter time of the two
+/// faces, where their connection is established. Meaningful while a record of the pair remembers a next hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub tcp: u32,
+    pub udp: u32,
 }
 
 /// What the packets of a class's states add up to, of both directions.
@@ -127,7 +136,7 @@ impl Pairs {
             return Ok(PairId(number));
         }
         let bound = is_bound(&faces);
-        let pair = Pair { faces, records: 1, counted: Counted::default() };
+        let pair = Pair { faces, records: 1, lifetime: Lifetime::default(), counted: Counted::default() };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
@@ -172,11 +181,21 @@ impl Pairs {
         self.pairs[id.0 as usize].faces[side.index()].as_ref()
     }
 
+    /// Adds what packets of one or more records of the pair amount to.
     #[inline]
-    pub fn count(&mut self, id: PairId, bytes: u32) {
-        let counted = &mut self.pairs[id.0 as usize].counted;
-        counted.packets += 1;
-        counted.bytes += u64::from(bytes);
+    pub fn count(&mut self, id: PairId, counted: Counted) {
+        let sum = &mut self.pairs[id.0 as usize].counted;
+        sum.packets += counted.packets;
+        sum.bytes += counted.bytes;
+    }
+
+    #[inline(always)]
+    pub fn lifetime(&self, id: PairId) -> Lifetime {
+        self.pairs[id.0 as usize].lifetime
+    }
+
+    pub fn set_lifetime(&mut self, id: PairId, lifetime: Lifetime) {
+        self.pairs[id.0 as usize].lifetime = lifetime;
     }
 
     /// For each face of each live pair: its rule's slot, the records that have it, and what they counted.

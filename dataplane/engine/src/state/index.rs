@@ -7,6 +7,7 @@
 //! Bounds: 10 entries in a bucket, 20 places to probe, filled to three quarters at most.
 
 use super::key::KeyHash;
+use crate::intrinsics::{equal_tags, prefetch};
 
 const SLOTS: usize = 10;
 
@@ -20,24 +21,26 @@ pub(crate) struct RecordId(pub u32);
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    records: [u32; SLOTS],
     /// 0 marks a free slot.
     tags: [u16; SLOTS],
     spare: u32,
+    records: [u32; SLOTS],
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-const EMPTY: Bucket = Bucket { records: [0; SLOTS], tags: [0; SLOTS], spare: 0 };
+const EMPTY: Bucket = Bucket { tags: [0; SLOTS], spare: 0, records: [0; SLOTS] };
 
 impl Bucket {
-    #[inline]
+    #[inline(always)]
     fn matches(&self, tag: u16) -> impl Iterator<Item = RecordId> {
-        self.tags
-            .iter()
-            .zip(&self.records)
-            .filter(move |(own, _)| **own == tag)
-            .map(|(_, record)| RecordId(*record))
+        let mut equal = equal_tags(&self.tags, tag);
+        core::iter::from_fn(move || {
+            let slot = equal.trailing_zeros() as usize;
+            let record = self.records.get(slot)?;
+            equal &= equal - 1;
+            Some(RecordId(*record))
+        })
     }
 
     fn free_slot(&self) -> Option<usize> {
@@ -65,6 +68,30 @@ impl Index {
     pub fn new(records: usize) -> Self {
         let buckets = (records * 100 / (SLOTS * LOAD_PERCENT) + 1).next_power_of_two();
         Self { buckets: vec![EMPTY; buckets], mask: buckets - 1 }
+    }
+
+    /// Starts loading the first bucket of a hash.
+    #[inline(always)]
+    pub fn prefetch_first(&self, hash: KeyHash) {
+        prefetch(&self.buckets[hash.bucket() & self.mask]);
+    }
+
+    /// Starts loading the second bucket of a hash.
+    #[inline(always)]
+    pub fn prefetch_second(&self, hash: KeyHash) {
+        prefetch(&self.buckets[self.places(hash).1]);
+    }
+
+    /// The first record in the first bucket whose tag is that of `hash`.
+    #[inline(always)]
+    pub fn hint_in_first(&self, hash: KeyHash) -> Option<RecordId> {
+        self.buckets[hash.bucket() & self.mask].matches(hash.tag()).next()
+    }
+
+    /// As [`Self::hint_in_first`], in the second bucket.
+    #[inline(always)]
+    pub fn hint_in_second(&self, hash: KeyHash) -> Option<RecordId> {
+        self.buckets[self.places(hash).1].matches(hash.tag()).next()
     }
 
     /// The records whose tag is that of `hash`, first bucket first.

@@ -1,13 +1,19 @@
 //! Connections: keys, the index, records, classes, and the table that ties them together.
 
+mod adjacency;
 mod class;
+mod credit;
+mod follow;
 mod index;
 mod key;
 mod record;
 mod table;
 
+pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use class::Class;
+pub use credit::StatePool;
+pub(crate) use follow::{Moment, Tally};
 pub(crate) use index::RecordId;
-pub(crate) use key::{Hashing, Key, KeyHash, Side};
+pub(crate) use key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 pub(crate) use record::Sixteenths;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};

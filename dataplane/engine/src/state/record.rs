@@ -7,8 +7,9 @@
 use ruleset::{PeerState, Timeout};
 use wire::{Af, Port, Proto, Seq};
 
-use super::key::{Key, Side};
-use crate::track::Peer;
+use super::adjacency::AdjacencyId;
+use super::key::{Family, Key, Narrow, Side};
+use crate::track::{self, Advance, End, Peer, Plain};
 use crate::{Address, Tick, Zone};
 
 /// Time in sixteenths of a second since the start: fine enough for time-outs in seconds, and 8 years in 32 bits.
@@ -65,8 +66,8 @@ pub(crate) struct Hot {
     pair: u32,
     packets: [u16; 2],
     bytes: [u32; 2],
-    /// Kept free: two adjacencies, or the number of a translation.
-    reserved: u32,
+    /// By sender: the next hop that the connection remembers.
+    adjacency: [AdjacencyId; 2],
 }
 
 /// What packets seldom touch.
@@ -125,41 +126,24 @@ const fn with_nibble(pair: u8, side: Side, value: u8) -> u8 {
     pair & !(0xf << shift) | value << shift
 }
 
-const fn fold(address: Address) -> u32 {
-    let half = (address.0 >> 64) as u64 ^ address.0 as u64;
-    (half >> 32) as u32 ^ half as u32
-}
-
 impl Hot {
     /// A live record for a key, without faces or peers.
     pub fn new(key: &Key) -> Self {
-        let address = match key.af {
-            Af::Inet => key.address.map(Address::v4),
-            Af::Inet6 => key.address.map(fold),
-        };
-        let family = if key.af == Af::Inet6 { bits::IPV6 } else { 0 };
-        Self {
-            address,
-            port: key.port.map(|port| port.0),
-            proto: key.proto.0,
-            bits: bits::LIVE | family,
-            zone: key.zone.0,
-            ..Self::default()
-        }
+        let Narrow { address, port, proto, family, zone } = Narrow::of(key);
+        let family = if family == Family::Inet6 { bits::IPV6 } else { 0 };
+        Self { address, port, proto, bits: bits::LIVE | family, zone, ..Self::default() }
     }
 
-    /// True if the record may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
-    #[inline]
-    pub fn may_be(&self, key: &Key) -> bool {
-        let (address, family) = match key.af {
-            Af::Inet => (key.address.map(Address::v4), bits::LIVE),
-            Af::Inet6 => (key.address.map(fold), bits::LIVE | bits::IPV6),
-        };
-        self.address == address
-            && self.port == key.port.map(|port| port.0)
-            && self.proto == key.proto.0
-            && self.zone == key.zone.0
-            && self.bits & (bits::LIVE | bits::IPV6) == family
+    /// True if the record is live and may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
+    #[inline(always)]
+    pub fn may_be(&self, key: &Narrow) -> bool {
+        let family = if key.family == Family::Inet6 { bits::LIVE | bits::IPV6 } else { bits::LIVE };
+        // Not one branch after another: which part differs is as good as random.
+        (self.address == key.address)
+            & (self.port == key.port)
+            & (self.proto == key.proto)
+            & (self.zone == key.zone)
+            & (self.bits & (bits::LIVE | bits::IPV6) == family)
     }
 
     /// The key, given the addresses kept beside the record for IPv6.
@@ -239,18 +223,90 @@ impl Hot {
         PairId(self.pair)
     }
 
+    /// Gives the record other faces. What it remembered was decided with those that it had.
     pub const fn set_pair(&mut self, pair: PairId) {
         self.pair = pair.0;
+        self.adjacency = [AdjacencyId::NONE; 2];
+    }
+
+    /// The next hop that is remembered for packets of `sender`.
+    #[inline(always)]
+    pub const fn adjacency(&self, sender: Side) -> AdjacencyId {
+        self.adjacency[sender.index()]
+    }
+
+    /// Remembers a next hop for packets of `sender`.
+    pub const fn remember(&mut self, sender: Side, adjacency: AdjacencyId) {
+        self.adjacency[sender.index()] = adjacency;
+    }
+
+    /// Forgets the next hops that are not `current`.
+    #[inline]
+    pub fn forget(&mut self, current: impl Fn(AdjacencyId) -> bool) {
+        for adjacency in &mut self.adjacency {
+            if *adjacency != AdjacencyId::NONE && !current(*adjacency) {
+                *adjacency = AdjacencyId::NONE;
+            }
+        }
+    }
+
+    /// Follows a segment between two established ends as `track::tcp` would, strictly; false if that must judge, and
+    /// nothing is changed then.
+    #[inline(always)]
+    pub fn follow_tcp(&mut self, sender: Side, segment: &Plain) -> bool {
+        const SEEN: u8 = bits::SEEN | bits::SEEN << 1;
+        const SCALED: u8 = bits::SCALED | bits::SCALED << 1;
+        const ESTABLISHED: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
+        let established = (self.state == ESTABLISHED)
+            & (self.timeout == Timeout::TcpEstablished as u8)
+            & (self.bits & SEEN == SEEN);
+        if !established {
+            return false;
+        }
+        let wscale = if self.bits & SCALED == SCALED { self.wscale } else { 0 };
+        let (from, to) = (self.end(sender, wscale), self.end(sender.other(), wscale));
+        let Some(Advance { seqlo, max_win, seqhi }) = track::established(&from, &to, segment) else {
+            return false;
+        };
+        let (own, other) = (sender.index(), sender.other().index());
+        self.seqlo[own] = seqlo.0;
+        self.max_win[own] = max_win;
+        self.seqhi[other] = seqhi.0;
+        true
+    }
+
+    #[inline(always)]
+    const fn end(&self, side: Side, wscale: u8) -> End {
+        let at = side.index();
+        End {
+            seqlo: Seq(self.seqlo[at]),
+            seqhi: Seq(self.seqhi[at]),
+            max_win: self.max_win[at],
+            shift: nibble(wscale, side),
+        }
+    }
+
+    /// True if a further datagram changes nothing: both ends have been heard, and the timer is the one for that.
+    #[inline(always)]
+    pub const fn follow_udp(&self) -> bool {
+        const MULTIPLE: u8 = PeerState::Multiple as u8 | (PeerState::Multiple as u8) << 4;
+        (self.state == MULTIPLE) & (self.timeout == Timeout::UdpMultiple as u8)
+    }
+
+    /// Restarts the timer in the class that it is in.
+    #[inline(always)]
+    pub const fn touch(&mut self, now: Sixteenths) {
+        self.last_seen = now.0;
     }
 
     /// Counts a packet from one side; the 16 and 32 bits here spill into the cold line before they overflow.
-    #[inline]
+    #[inline(always)]
     pub fn count(&mut self, cold: &mut Cold, from: Side, bytes: u32) {
         const SPILL_PACKETS: u16 = 1 << 15;
         let at = from.index();
         // 2^15 packets of at most 2^16 bytes fit 31 bits: the packet counter alone protects both.
-        self.packets[at] += 1;
-        self.bytes[at] += bytes;
+        self.packets[at] = self.packets[at].wrapping_add(1);
+        self.bytes[at] = self.bytes[at].wrapping_add(bytes);
         if self.packets[at] >= SPILL_PACKETS {
             cold.packets[at] += u64::from(self.packets[at]);
             cold.bytes[at] += u64::from(self.bytes[at]);
@@ -294,7 +350,7 @@ mod tests {
                 hot.set_peer(Side::Low, &low);
                 hot.set_peer(Side::High, &high);
                 assert_eq!((hot.peer(Side::Low), hot.peer(Side::High)), (low, high));
-                assert!(hot.may_be(&key));
+                assert!(hot.may_be(&Narrow::of(&key)));
             }
         }
     }

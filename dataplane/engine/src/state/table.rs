@@ -8,9 +8,11 @@
 use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
 use wire::Af;
 
+use super::adjacency::Adjacencies;
 use super::class::{Class, Counted, Faces, Pairs};
+use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
-use super::key::{Hashing, Key, KeyHash, Side};
+use super::key::{Hashing, Key, KeyHash, Narrow, Side};
 use super::record::{Cold, Hot, Sixteenths, Twin};
 use crate::Address;
 use crate::eval::{Root, RuleSlot};
@@ -22,8 +24,8 @@ use crate::track::Peer;
 pub(crate) enum Full {
     /// The limit on states is reached (pf's reason: memory).
     Limit,
-    /// The index has no place.
-    Index,
+    /// The shard has no record left, or its index no place.
+    Shard,
     /// There are too many combinations of classes.
     Classes,
 }
@@ -56,21 +58,22 @@ pub(crate) struct NewRecord<'a> {
 /// The connections of one shard.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    index: Index,
-    hot: Vec<Hot>,
-    cold: Vec<Cold>,
+    pub(super) index: Index,
+    pub(super) hot: Vec<Hot>,
+    pub(super) cold: Vec<Cold>,
     /// IPv6 addresses, by record.
-    wide: Vec<[Address; 2]>,
+    pub(super) wide: Vec<[Address; 2]>,
     free: Vec<u32>,
-    pairs: Pairs,
-    faces: u32,
+    pub(super) pairs: Pairs,
+    pub(super) credits: Credits,
     next_id: u64,
     sweep_at: usize,
 }
 
 impl Connections {
-    /// Room for `capacity` records. `id_space` is put into the upper 16 bits of every id, so that shards differ.
-    pub fn new(capacity: u32, id_space: u16) -> Self {
+    /// Room for `capacity` records, whose states count against `pool`. `id_space` is put into the upper 16 bits of every
+    /// id, so that shards differ.
+    pub fn new(capacity: u32, id_space: u16, pool: StatePool) -> Self {
         let size = capacity as usize;
         Self {
             index: Index::new(size),
@@ -79,7 +82,7 @@ impl Connections {
             wide: vec![[Address(0); 2]; size],
             free: (0..capacity).rev().collect(),
             pairs: Pairs::new(),
-            faces: 0,
+            credits: Credits::new(pool),
             next_id: u64::from(id_space) << 48 | 1,
             sweep_at: 0,
         }
@@ -87,10 +90,16 @@ impl Connections {
 
     /// How many states there are, as pf counts them.
     pub const fn faces(&self) -> u32 {
-        self.faces
+        self.credits.used()
     }
 
-    /// How many states there can be.
+    /// Looks at what the states of other shards leave of `limit`. To be called once for each burst.
+    #[inline]
+    pub fn look(&mut self, limit: u32) {
+        self.credits.look(limit);
+    }
+
+    /// How many records there can be.
     pub const fn capacity(&self) -> u32 {
         self.hot.len() as u32
     }
@@ -169,10 +178,11 @@ impl Connections {
         })
     }
 
+    /// True if record `id` is live and has this key.
     #[inline]
-    fn is_of(&self, id: RecordId, key: &Key) -> bool {
+    pub(super) fn is_of(&self, id: RecordId, key: &Key) -> bool {
         let at = id.0 as usize;
-        self.hot[at].may_be(key) && (key.af == Af::Inet || self.wide[at] == key.address)
+        self.hot[at].may_be(&Narrow::of(key)) && (key.af == Af::Inet || self.wide[at] == key.address)
     }
 
     /// The class of a face.
@@ -207,24 +217,41 @@ impl Connections {
     pub fn count(&mut self, id: RecordId, sender: Side, bytes: u32) {
         let at = id.0 as usize;
         self.hot[at].count(&mut self.cold[at], sender, bytes);
-        self.pairs.count(self.hot[at].pair(), bytes);
+        self.pairs.count(self.hot[at].pair(), Counted { packets: 1, bytes: u64::from(bytes) });
     }
 
-    /// Makes a record with one face.
+    /// Makes a record with one face, unless there are `limit` states in all shards.
     ///
     /// # Errors
     /// Why there is none; nothing was changed then.
     pub fn insert(&mut self, new: NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
-        if self.faces >= limit {
+        self.with_credit(limit, |table| table.place(new))
+    }
+
+    /// Makes one more state, if there is a credit for it.
+    fn with_credit<T>(
+        &mut self,
+        limit: u32,
+        make: impl FnOnce(&mut Self) -> Result<T, Full>,
+    ) -> Result<T, Full> {
+        if !self.credits.take(limit) {
             return Err(Full::Limit);
         }
-        let number = *self.free.last().ok_or(Full::Limit)?;
+        let made = make(self);
+        if made.is_err() {
+            self.credits.give(1);
+        }
+        made
+    }
+
+    fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
+        let number = *self.free.last().ok_or(Full::Shard)?;
         let mut faces: Faces = [None, None];
         faces[new.side.index()] = Some(new.class);
         let pair = self.pairs.acquire(faces).map_err(|_| Full::Classes)?;
         if self.index.insert(new.hash, RecordId(number)).is_err() {
             self.pairs.release(pair);
-            return Err(Full::Index);
+            return Err(Full::Shard);
         }
         self.free.pop();
         let at = number as usize;
@@ -237,11 +264,11 @@ impl Connections {
             self.wide[at] = new.key.address;
         }
         self.next_id += 2;
-        self.faces += 1;
         self.set_peers(RecordId(number), new.sender, &new.peers);
         if let Some(twin) = new.twin {
             self.link(RecordId(number), twin);
         }
+        self.forget_routes(new.key, new.hash);
         Ok(RecordId(number))
     }
 
@@ -260,18 +287,15 @@ impl Connections {
             .then_some(RecordId(twin.record))
     }
 
-    /// Gives a record its second face.
+    /// Gives a record its second face, unless there are `limit` states in all shards.
     ///
     /// # Errors
     /// Why it has none; nothing was changed then.
     pub fn add_face(&mut self, id: RecordId, side: Side, class: Class, limit: u32) -> Result<(), Full> {
-        if self.faces >= limit {
-            return Err(Full::Limit);
-        }
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
-        self.change_faces(id, |faces| faces[side.index()] = Some(class)).map_err(|_| Full::Classes)?;
-        self.faces += 1;
-        Ok(())
+        self.with_credit(limit, |table| {
+            table.change_faces(id, |faces| faces[side.index()] = Some(class)).map_err(|_| Full::Classes)
+        })
     }
 
     fn change_faces(
@@ -291,6 +315,13 @@ impl Connections {
     /// Takes a face from a record, and retires the record with its last one. Where no class is left for the remaining
     /// face alone, the whole record goes: a state less is safer than one that cannot be removed.
     pub fn remove_face(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
+        let removed = self.detach(id, side, hash);
+        self.credits.give(removed);
+        removed
+    }
+
+    /// As [`remove_face`](Self::remove_face), but the states count on.
+    fn detach(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
         let pair = self.hot[id.0 as usize].pair();
         let alone = self.pairs.face(pair, side.other()).is_none();
         let shrunk = !alone && self.change_faces(id, |faces| faces[side.index()] = None).is_ok();
@@ -301,7 +332,6 @@ impl Connections {
             self.hot[id.0 as usize].retire();
             self.free.push(id.0);
         }
-        self.faces -= removed;
         removed
     }
 
@@ -316,10 +346,10 @@ impl Connections {
         match self.twin_of(id, alone, hash) {
             Some(twin) => {
                 // The face lives on elsewhere: it is taken away here without being counted as gone.
-                let removed = self.remove_face(id, side.other(), hash);
-                self.faces += 1;
+                let lost = self.detach(id, side.other(), hash) - 1;
+                self.credits.give(lost);
                 self.link(id, twin);
-                removed - 1
+                lost
             }
             None => self.remove_face(id, side.other(), hash),
         }
@@ -342,6 +372,7 @@ impl Connections {
         self.cold[to] = self.cold[from].clone();
         self.cold[to].generation = generation;
         self.wide[to] = self.wide[from];
+        self.forget_routes(&self.key(id), hash);
         Some(RecordId(number))
     }
 
@@ -350,7 +381,7 @@ impl Connections {
         let hot = &self.hot[id.0 as usize];
         let seconds =
             rule.timeout(hot.timeout()).unwrap_or_else(|| expiry.options.timeouts.get(hot.timeout()));
-        let scaled = adapt(seconds, self.faces, expiry.options);
+        let scaled = adapt(seconds, self.credits.sum(), expiry.options);
         Sixteenths(hot.last_seen().0.saturating_add(scaled.saturating_mul(Sixteenths::PER_SECOND)))
     }
 
@@ -360,14 +391,22 @@ impl Connections {
     }
 
     /// Visits the next `most` records and removes the faces that have expired. Returns how many it removed.
-    pub fn sweep(&mut self, most: usize, expiry: &Expiry<'_>, hashing: &Hashing) -> u64 {
+    pub fn sweep(
+        &mut self,
+        most: usize,
+        expiry: &Expiry<'_>,
+        hashing: &Hashing,
+        adjacencies: &mut Adjacencies,
+    ) -> u64 {
         let mut removed = 0;
         for _ in 0..most.min(self.hot.len()) {
             let id = RecordId(self.sweep_at as u32);
             self.sweep_at = (self.sweep_at + 1) % self.hot.len();
+            adjacencies.count_swept(1);
             if !self.hot[id.0 as usize].is_live() {
                 continue;
             }
+            self.forget_stale(id, adjacencies);
             for side in Side::BOTH {
                 if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
                     removed += u64::from(self.remove_face(id, side, hashing.hash(&self.key(id))));
@@ -442,7 +481,7 @@ impl Connections {
 }
 
 /// Adaptive scaling: from `adaptive.start` on, time-outs shrink linearly to nothing at `adaptive.end`.
-fn adapt(seconds: u32, states: u32, options: &Options) -> u32 {
+pub(super) fn adapt(seconds: u32, states: u32, options: &Options) -> u32 {
     let (start, end) =
         (options.timeouts.get(Timeout::AdaptiveStart), options.timeouts.get(Timeout::AdaptiveEnd));
     if end == 0 || states <= start || start >= end {

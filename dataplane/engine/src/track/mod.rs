@@ -5,12 +5,13 @@
 //! or not at all. So a refused packet cannot change a connection.
 //!
 //! [`sanity`] judges a segment's flags before there is a state. [`open_tcp`] makes a state of its first segment and
-//! [`tcp`] follows it, strictly or `sloppy`. [`Datagram`] does both for UDP, ICMP queries and other protocols.
-//! [`icmp_error`] judges the TCP segment that an ICMP error quotes.
+//! [`tcp`] follows it, strictly or `sloppy`; [`established`] does the same, faster, for most of its segments. [`Datagram`]
+//! does both for UDP, ICMP queries and other protocols. [`icmp_error`] judges the TCP segment that an ICMP error quotes.
 //!
 //! Ownership: values in, values out. Bounds: constant time, no memory; sequence numbers are modulo 2³² throughout.
 
 mod datagram;
+mod established;
 mod flags;
 mod icmp_error;
 mod sloppy;
@@ -21,6 +22,7 @@ use ruleset::PeerState;
 use wire::{Seq, TcpFlags};
 
 pub use datagram::Datagram;
+pub use established::{Advance, End, Plain, established};
 pub use flags::{IllegalFlags, sanity};
 pub use icmp_error::{QuotedOutside, icmp_error};
 pub use tcp::{TcpOutcome, open_tcp, tcp};

@@ -11,7 +11,7 @@ use super::{Peer, Segment};
 
 /// How far an acknowledgment may lie from what was seen, in octets: the largest unscaled window and a packet more. pf's
 /// `MAXACKWINDOW`.
-const MAX_ACK_WINDOW: i32 = 65_535 + 1_500;
+pub(super) const MAX_ACK_WINDOW: i32 = 65_535 + 1_500;
 
 /// True if `a` is `b` or later. Numbers that lie exactly 2³¹ apart are neither: an impossible distance is refused.
 #[inline]

@@ -1,0 +1,172 @@
+//! Next hops that connections remember, so that their packets need no route lookup.
+//!
+//! Overview: a record keeps the number of an [`Adjacency`] for each sender. What was decided of the tuple on the way to
+//! that next hop (that it may be forwarded at all, the route, both faces) holds as long as neither the ruleset nor the
+//! forwarding base changes: with either begins a new epoch, and what was remembered in an earlier one is forgotten when it
+//! is met. Life cycle: numbers of earlier epochs are given out again after the sweep has visited every record once.
+//! Ownership: the shard. Bounds: [`ADJACENCIES_MAX`] numbers; while there is none, routes are looked up.
+
+use hashbrown::HashMap;
+use wire::Mac;
+
+use crate::fib::InterfaceId;
+
+/// The most next hops that are remembered at a time, those of earlier epochs included.
+const ADJACENCIES_MAX: usize = 4096;
+
+/// The number of an adjacency; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AdjacencyId(pub u16);
+
+impl AdjacencyId {
+    pub const NONE: Self = Self(0);
+}
+
+/// A way through the firewall: where packets come from, and what they need to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Adjacency {
+    pub arrival: InterfaceId,
+    pub out: InterfaceId,
+    /// The largest IP datagram that the link takes, in bytes.
+    pub mtu: u16,
+    pub source: Mac,
+    pub destination: Mac,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    epoch: u32,
+    adjacency: Adjacency,
+}
+
+/// Everything that is remembered.
+#[derive(Debug)]
+pub(crate) struct Adjacencies {
+    /// The ruleset and the forwarding base of this epoch.
+    seen: Option<(u32, u32)>,
+    epoch: u32,
+    entries: Vec<Entry>,
+    numbers: HashMap<Adjacency, AdjacencyId>,
+    free: Vec<AdjacencyId>,
+    /// Records that the sweep has visited in this epoch.
+    swept: usize,
+    reclaimed: bool,
+}
+
+impl Adjacencies {
+    pub fn new() -> Self {
+        Self {
+            seen: None,
+            epoch: 0,
+            entries: Vec::with_capacity(ADJACENCIES_MAX),
+            numbers: HashMap::with_capacity(ADJACENCIES_MAX),
+            free: Vec::with_capacity(ADJACENCIES_MAX),
+            swept: 0,
+            reclaimed: false,
+        }
+    }
+
+    /// Begins a new epoch if the ruleset or the forwarding base is another one than before.
+    #[inline]
+    pub fn observe(&mut self, root: u32, fib: u32) {
+        if self.seen != Some((root, fib)) {
+            self.renew(root, fib);
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, root: u32, fib: u32) {
+        self.seen = Some((root, fib));
+        self.epoch = self.epoch.wrapping_add(1);
+        self.numbers.clear();
+        (self.swept, self.reclaimed) = (0, false);
+    }
+
+    /// The adjacency of this number, if it is of this epoch.
+    #[inline(always)]
+    pub fn get(&self, id: AdjacencyId) -> Option<&Adjacency> {
+        let entry = self.entries.get(usize::from(id.0).wrapping_sub(1))?;
+        (entry.epoch == self.epoch).then_some(&entry.adjacency)
+    }
+
+    /// The number of an adjacency; none if all are in use.
+    pub fn number(&mut self, adjacency: Adjacency, records: usize) -> AdjacencyId {
+        if let Some(id) = self.numbers.get(&adjacency) {
+            return *id;
+        }
+        if self.free.is_empty() && self.swept >= records && !self.reclaimed {
+            self.reclaim();
+        }
+        let entry = Entry { epoch: self.epoch, adjacency };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[usize::from(id.0) - 1] = entry;
+                id
+            }
+            None if self.entries.len() < ADJACENCIES_MAX => {
+                self.entries.push(entry);
+                AdjacencyId(self.entries.len() as u16)
+            }
+            None => return AdjacencyId::NONE,
+        };
+        self.numbers.insert(adjacency, id);
+        id
+    }
+
+    /// No record has a number of an earlier epoch any more: they are free.
+    fn reclaim(&mut self) {
+        self.reclaimed = true;
+        let stale = self.entries.iter().enumerate().filter(|(_, entry)| entry.epoch != self.epoch);
+        self.free.extend(stale.map(|(at, _)| AdjacencyId(at as u16 + 1)));
+    }
+
+    /// The sweep has visited so many more records, and taken numbers of earlier epochs away from them.
+    pub const fn count_swept(&mut self, records: usize) {
+        self.swept = self.swept.saturating_add(records);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adjacency(number: u16) -> Adjacency {
+        Adjacency {
+            arrival: InterfaceId(0),
+            out: InterfaceId(number),
+            mtu: 1500,
+            source: Mac([0; 6]),
+            destination: Mac([1; 6]),
+        }
+    }
+
+    #[test]
+    fn a_number_means_nothing_in_another_epoch() {
+        let mut all = Adjacencies::new();
+        all.observe(1, 1);
+        let id = all.number(adjacency(7), 100);
+        assert_eq!(all.get(id), Some(&adjacency(7)));
+        assert_eq!(all.number(adjacency(7), 100), id);
+        for (root, fib) in [(1, 2), (2, 2)] {
+            all.observe(root, fib);
+            assert_eq!(all.get(id), None);
+        }
+        assert_eq!(all.get(AdjacencyId::NONE), None);
+    }
+
+    #[test]
+    fn numbers_are_used_again_only_after_a_whole_sweep() {
+        let mut all = Adjacencies::new();
+        all.observe(1, 1);
+        for number in 0..ADJACENCIES_MAX as u16 {
+            assert_ne!(all.number(adjacency(number), 100), AdjacencyId::NONE);
+        }
+        assert_eq!(all.number(adjacency(5000), 100), AdjacencyId::NONE);
+        all.observe(1, 2);
+        all.count_swept(99);
+        assert_eq!(all.number(adjacency(5000), 100), AdjacencyId::NONE);
+        all.count_swept(1);
+        let id = all.number(adjacency(5000), 100);
+        assert_eq!(all.get(id), Some(&adjacency(5000)));
+    }
+}

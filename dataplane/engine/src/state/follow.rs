@@ -1,0 +1,246 @@
+//! The short way of a packet through its connection, for most packets of most connections.
+//!
+//! Overview: a record that remembers a next hop has two faces, which take packets from there and to there, are tracked
+//! strictly and log nothing; no other record has its key. What is left to do for a packet is here, in one pass over the hot
+//! line: compare the key, see that no face can have expired, judge and store the numbers, count. Whatever is out of the
+//! ordinary is left to the hooks, with nothing changed.
+//! Bounds: one hot line, and half a line of addresses for IPv6.
+
+use ruleset::{Options, Timeout};
+
+use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
+use super::class::{Counted, Lifetime};
+use super::index::RecordId;
+use super::key::{Key, KeyHash};
+use super::record::{PairId, Sixteenths};
+use super::table::{Connections, Expiry};
+use crate::Address;
+use crate::fib::InterfaceId;
+use crate::hook::Flow;
+use crate::intrinsics::prefetch;
+use crate::quick::Quick;
+use crate::shard::BURST;
+
+/// What a burst is followed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    now: Sixteenths,
+    arrival: InterfaceId,
+    /// What adaptive scaling leaves of a time-out, in 65536ths: never more than the truth.
+    scale: u64,
+}
+
+impl Moment {
+    /// The moment of a burst that arrives at `arrival`, while there are at most `states`.
+    pub fn new(expiry: &Expiry<'_>, arrival: InterfaceId, states: u32) -> Self {
+        Self { now: expiry.now, arrival, scale: scale(states, expiry.options) }
+    }
+
+    /// True if a state that was seen at `last_seen` certainly lives, with this time-out in seconds.
+    #[inline(always)]
+    const fn lives(&self, last_seen: Sixteenths, seconds: u32) -> bool {
+        let lifetime = ((seconds as u64 * self.scale) >> 16) * Sixteenths::PER_SECOND as u64;
+        (self.now.0 as u64) < last_seen.0 as u64 + lifetime && self.now.0 < u32::MAX
+    }
+}
+
+/// As `adapt` in `table`, rounded down.
+fn scale(states: u32, options: &Options) -> u64 {
+    const WHOLE: u64 = 1 << 16;
+    let [start, end] =
+        [Timeout::AdaptiveStart, Timeout::AdaptiveEnd].map(|timeout| options.timeouts.get(timeout));
+    if end == 0 || states <= start || start >= end {
+        return WHOLE;
+    }
+    WHOLE * u64::from(end.saturating_sub(states)) / u64::from(end - start)
+}
+
+/// Packets of one pair-class in a row, counted at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pair: PairId,
+    counted: Counted,
+    /// Packets that were counted for other pairs.
+    followed: u64,
+}
+
+impl Connections {
+    /// How many states there may be at most while a burst is under way, as far as is known.
+    pub fn states_at_most(&self) -> u32 {
+        self.credits.sum().saturating_add(2 * BURST as u32)
+    }
+
+    /// Starts loading what a lookup of `hash` reads first.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        self.index.prefetch_first(hash);
+    }
+
+    /// Starts loading what a lookup reads where the first bucket has nothing.
+    #[inline(always)]
+    pub fn prefetch_overflow(&self, hash: KeyHash) {
+        self.index.prefetch_second(hash);
+    }
+
+    /// The record that a lookup of `hash` most likely finds, in the first bucket.
+    #[inline(always)]
+    pub fn hint(&self, hash: KeyHash) -> Option<RecordId> {
+        self.index.hint_in_first(hash)
+    }
+
+    /// As [`Self::hint`], in the second bucket.
+    #[inline(always)]
+    pub fn hint_in_overflow(&self, hash: KeyHash) -> Option<RecordId> {
+        self.index.hint_in_second(hash)
+    }
+
+    /// Starts loading a record.
+    #[inline(always)]
+    pub fn prefetch_record(&self, id: RecordId) {
+        if let Some(hot) = self.hot.get(id.0 as usize) {
+            prefetch(hot);
+        }
+    }
+
+    /// Starts loading the IPv6 addresses of a record.
+    #[inline(always)]
+    pub fn prefetch_addresses(&self, id: RecordId) {
+        if let Some(wide) = self.wide.get(id.0 as usize) {
+            prefetch(wide);
+        }
+    }
+
+    /// Takes a packet through both faces of record `id`, and commits it. `None` if the hooks must see it; nothing was
+    /// changed then. `addresses` are those of an IPv6 packet, by side.
+    #[inline(always)]
+    pub fn follow(
+        &mut self,
+        id: RecordId,
+        quick: &Quick,
+        addresses: Option<&[Address; 2]>,
+        moment: &Moment,
+        adjacencies: &Adjacencies,
+        tally: &mut Tally,
+    ) -> Option<Adjacency> {
+        let at = id.0 as usize;
+        let hot = self.hot.get_mut(at)?;
+        if !hot.may_be(&quick.key) || addresses.is_some_and(|own| self.wide.get(at) != Some(own)) {
+            return None;
+        }
+        let adjacency = adjacencies.get(hot.adjacency(quick.sender))?;
+        if adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
+            return None;
+        }
+        let lifetime = self.pairs.lifetime(hot.pair());
+        let is_tcp = quick.key.proto == wire::Proto::TCP.0;
+        let seconds = if is_tcp { lifetime.tcp } else { lifetime.udp };
+        if !moment.lives(hot.last_seen(), seconds) {
+            return None;
+        }
+        let fits = if is_tcp { hot.follow_tcp(quick.sender, &quick.segment) } else { hot.follow_udp() };
+        if !fits {
+            return None;
+        }
+        hot.touch(moment.now);
+        hot.count(self.cold.get_mut(at)?, quick.sender, u32::from(quick.length));
+        let pair = hot.pair();
+        if pair != tally.pair {
+            self.flush(tally);
+            tally.pair = pair;
+        }
+        tally.counted.packets += 1;
+        tally.counted.bytes += u64::from(quick.length);
+        Some(*adjacency)
+    }
+
+    /// Adds what was tallied to its pair-class.
+    #[inline]
+    fn flush(&mut self, tally: &mut Tally) {
+        let counted = core::mem::take(&mut tally.counted);
+        if counted.packets != 0 {
+            self.pairs.count(tally.pair, counted);
+            tally.followed += counted.packets;
+        }
+    }
+
+    /// Adds what was tallied to the table, and returns how many packets were followed since the last time.
+    #[inline]
+    pub fn settle(&mut self, tally: &mut Tally) -> u64 {
+        self.flush(tally);
+        core::mem::take(&mut tally.followed)
+    }
+
+    /// Lets a record remember where a packet of `sender` that met both its faces has gone, if they are followed the short
+    /// way at all.
+    pub fn remember(
+        &mut self,
+        id: RecordId,
+        flow: &Flow,
+        adjacency: Adjacency,
+        adjacencies: &mut Adjacencies,
+        options: &Options,
+    ) {
+        let at = id.0 as usize;
+        let known = adjacencies.get(self.hot[at].adjacency(flow.sender)) == Some(&adjacency);
+        if known || !self.is_alone(id, &flow.key, flow.hash) {
+            return;
+        }
+        let pair = self.hot[at].pair();
+        let Some(lifetime) = self.lifetime(pair, options) else { return };
+        self.pairs.set_lifetime(pair, lifetime);
+        let number = adjacencies.number(adjacency, self.hot.len());
+        self.hot[at].remember(flow.sender, number);
+    }
+
+    /// How long states of a pair live without packets; `None` if they are not followed the short way.
+    fn lifetime(&self, pair: PairId, options: &Options) -> Option<Lifetime> {
+        let [Some(low), Some(high)] = self.pairs.faces(pair) else { return None };
+        if [low, high].iter().any(|class| class.rule.sloppy || class.rule.log_all) {
+            return None;
+        }
+        let shorter = |timeout| {
+            let of = |rule: &crate::eval::RuleSlot| {
+                rule.timeout(timeout).unwrap_or_else(|| options.timeouts.get(timeout))
+            };
+            of(&low.rule).min(of(&high.rule))
+        };
+        Some(Lifetime { tcp: shorter(Timeout::TcpEstablished), udp: shorter(Timeout::UdpMultiple) })
+    }
+
+    /// Lets all records of a key forget their next hops: from now on lookups have to choose among them.
+    pub fn forget_routes(&mut self, key: &Key, hash: KeyHash) {
+        for id in self.index.candidates(hash) {
+            if self.is_of(id, key) {
+                self.hot[id.0 as usize].forget(|_| false);
+            }
+        }
+    }
+
+    fn is_alone(&self, id: RecordId, key: &Key, hash: KeyHash) -> bool {
+        self.index.candidates(hash).all(|other| other == id || !self.is_of(other, key))
+    }
+
+    /// Takes next hops of earlier epochs away from a record.
+    #[inline]
+    pub fn forget_stale(&mut self, id: RecordId, adjacencies: &Adjacencies) {
+        self.hot[id.0 as usize].forget(|number: AdjacencyId| adjacencies.get(number).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaling_is_never_longer_than_the_truth() {
+        let options = Options::default();
+        for states in [0, 60_000, 60_001, 75_000, 90_001, 119_999, 120_000, u32::MAX] {
+            for seconds in [1_u32, 30, 599, 86_400] {
+                let exact = super::super::table::adapt(seconds, states, &options);
+                let ours = (u64::from(seconds) * scale(states, &options)) >> 16;
+                assert!(ours <= u64::from(exact), "{seconds} s at {states} states: {ours} > {exact}");
+                assert!(ours + 3 >= u64::from(exact), "{seconds} s at {states} states: {ours} < {exact}");
+            }
+        }
+    }
+}
