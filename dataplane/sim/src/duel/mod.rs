@@ -23,7 +23,7 @@ use compare::Outcome;
 const GRANULARITY: u64 = 1_000_000_000 / 16;
 
 /// Room for states in the engine: more than the limits of the rulesets allow, and than packets can make.
-const MAX_STATES: u32 = 4096;
+const MAX_STATES: u32 = 1024;
 
 /// Both sides, in step.
 #[derive(Debug)]

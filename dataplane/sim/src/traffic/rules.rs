@@ -25,7 +25,8 @@ pub enum Variety {
     Plain,
     /// Everything that both the engine and the oracle know.
     Full,
-    /// The same without what counts all states together, which shards that each count their own cannot have.
+    /// The same without what depends on the exact number of all states: shards have credits for states in stock, and
+    /// those count until they are given back.
     Sharded,
 }
 
