@@ -68,8 +68,10 @@ fn main() -> ExitCode {
         Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.socket),
     };
     outcome.unwrap_or_else(|error| {
-        let program = if matches!(cli.verb, Verb::Pfctl(_)) { "pfctl" } else { "tpctl" };
-        eprintln!("{program}: {error:#}");
+        match &cli.verb {
+            Verb::Pfctl(_) => pfctl::complain(&error),
+            _ => eprintln!("tpctl: {error:#}"),
+        }
         ExitCode::FAILURE
     })
 }

@@ -4,8 +4,10 @@ use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PortMatch, StateMode,
     StatePolicy, Timeout,
 };
+use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
 
+use crate::optimize::Optimize;
 use crate::source::Span;
 
 /// A value and its place.
@@ -62,7 +64,7 @@ pub(crate) enum SetOption {
     Limit(Limit, u32),
     Timeout(Timeout, u32),
     Optimization(&'static Optimization),
-    RulesetOptimization,
+    RulesetOptimization(Optimize),
     StateDefaults(Vec<StateOption>),
     Reassemble { yes: bool, no_df: bool },
     LogInterface(Option<String>),
@@ -132,14 +134,15 @@ pub(crate) enum RuleAction {
 }
 
 /// `[!] interface` of a list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct InterfaceItem {
     pub negated: bool,
     pub name: InterfaceName,
+    #[serde(skip)]
     pub span: Span,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum InterfaceName {
     Any,
     Name(String),
@@ -209,7 +212,7 @@ pub(crate) struct FilterOptions {
 }
 
 /// Parts of a rule that are parsed and printed whole but have no place in the dataplane's rules yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Extras {
     pub os: Option<String>,
     pub from_route: Option<String>,
@@ -232,7 +235,7 @@ pub(crate) struct Extras {
 }
 
 /// `set (…)` of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetActions {
     pub prio: Option<(u8, u8)>,
     pub queue: Option<(String, Option<String>)>,
@@ -241,7 +244,7 @@ pub(crate) struct SetActions {
 }
 
 /// `scrub (…)` of a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scrub {
     pub no_df: bool,
     pub random_id: bool,
@@ -251,7 +254,7 @@ pub(crate) struct Scrub {
 }
 
 /// `divert-to`, `divert-reply`, `divert-packet`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Divert {
     To(std::net::IpAddr, Port),
     Reply,
@@ -259,14 +262,46 @@ pub(crate) enum Divert {
 }
 
 /// `user`, `group`: a comparison of an account's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum IdMatch {
-    Compare(&'static str, Id),
-    /// `a:b`, `a >< b`, `a <> b`.
-    Between(&'static str, Id, Id),
+    Compare(Comparison, Id),
+    /// `a >< b`.
+    Inside(Id, Id),
+    /// `a <> b`.
+    Outside(Id, Id),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an account's number is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
+        (Self::Equal, "="),
+        (Self::NotEqual, "!="),
+        (Self::Less, "<"),
+        (Self::LessOrEqual, "<="),
+        (Self::Greater, ">"),
+        (Self::GreaterOrEqual, ">="),
+    ];
+
+    pub(crate) fn of(symbol: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == symbol).map(|(comparison, _)| comparison)
+    }
+
+    pub(crate) const fn symbol(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Id {
     Number(u32),
     /// No socket, or a forwarded packet.
@@ -310,13 +345,13 @@ pub(crate) enum StateOption {
     Overload { table: String, flush: Flush },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Tracking {
     Rule,
     Global,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Flush {
     #[default]
     No,
@@ -325,7 +360,7 @@ pub(crate) enum Flush {
 }
 
 /// `source-track` and the options that need it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceTracking {
     pub track: Option<Tracking>,
     pub max_states: u32,
@@ -362,7 +397,7 @@ pub(crate) struct PoolOptions {
     pub static_port: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PoolKind {
     Bitmask,
     Random,
@@ -371,7 +406,7 @@ pub(crate) enum PoolKind {
     LeastStates,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RouteKind {
     Route,
     Reply,
@@ -407,7 +442,7 @@ pub(crate) struct AntispoofInterface {
 }
 
 /// `queue …`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct QueueStatement {
     pub name: String,
     pub interfaces: Vec<InterfaceItem>,
@@ -422,7 +457,7 @@ pub(crate) struct QueueStatement {
 }
 
 /// A rate, and one for the beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bandwidth {
     /// Bits per second.
     pub rate: u64,

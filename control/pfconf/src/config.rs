@@ -1,9 +1,13 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
-use ruleset::{AddressPattern, Options, Rule, Table};
+use ipnet::IpNet;
+use ruleset::{AddressPattern, Options, Rule, Table, TableEntry};
+use serde::{Deserialize, Serialize};
 use wire::Af;
 
 use crate::ast::{Extras, PoolKind, QueueStatement, RouteKind, Spanned};
+use crate::optimize::Optimize;
+use crate::print;
 use crate::source::{SourceMap, Span};
 
 /// A ruleset as it was written, expanded.
@@ -12,7 +16,9 @@ pub struct Config {
     /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
     pub(crate) echo: Vec<String>,
     pub(crate) options: Options,
-    pub(crate) tables: Vec<Table>,
+    /// `set ruleset-optimization`.
+    pub(crate) optimize: Option<Optimize>,
+    pub(crate) tables: Vec<TableDefinition>,
     pub(crate) queues: Vec<QueueStatement>,
     pub(crate) entries: Vec<Entry>,
     /// Rules of `load anchor`, by the anchor's path.
@@ -32,7 +38,7 @@ pub(crate) enum Entry {
 }
 
 /// A rule, with the parts that the dataplane's form has no place for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FullRule {
     pub rule: Rule,
     pub extras: Extras,
@@ -40,6 +46,7 @@ pub(crate) struct FullRule {
     pub rdr: Option<Pool>,
     pub af_to: Option<Af>,
     pub route: Option<(RouteKind, Pool)>,
+    #[serde(skip)]
     pub span: Span,
 }
 
@@ -51,8 +58,55 @@ pub(crate) struct Anchor {
     pub body: Option<Vec<Entry>>,
 }
 
+/// A table as it is defined, with the weights that the dataplane's form has no place for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableDefinition {
+    pub name: String,
+    pub persist: bool,
+    pub constant: bool,
+    pub counters: bool,
+    /// `None` if no list was given, which keeps the contents of an existing table of this name.
+    pub members: Option<Vec<Member>>,
+}
+
+impl TableDefinition {
+    /// What tables that pfctl makes itself begin with.
+    pub(crate) const AUTOMATIC: &'static str = "__automatic_";
+
+    pub(crate) fn lower(&self) -> Table {
+        let entries = |members: &Vec<Member>| {
+            members.iter().map(|member| TableEntry { negated: member.negated, net: member.net }).collect()
+        };
+        Table {
+            name: self.name.clone(),
+            persist: self.persist,
+            constant: self.constant,
+            counters: self.counters,
+            entries: self.members.as_ref().map(entries),
+        }
+    }
+}
+
+/// A host or network of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// `!`: addresses for which this is the longest match are not in the table.
+    pub negated: bool,
+    /// The host or network.
+    pub net: IpNet,
+    /// `weight n`, for pools.
+    pub weight: Option<u16>,
+}
+
+impl std::fmt::Display for Member {
+    /// As pf.conf(5) has it: `!10.0.0.0/8`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", if self.negated { "!" } else { "" }, print::net(self.net))
+    }
+}
+
 /// Where a translation or a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pool {
     pub address: AddressPattern,
     /// `@interface`.
@@ -65,6 +119,19 @@ pub(crate) struct Pool {
 }
 
 impl Config {
+    /// A table of several addresses that stands in their place, as pfctl makes them, and the pattern that names it.
+    pub(crate) fn automatic_table(&mut self, members: Vec<Member>) -> AddressPattern {
+        let made = self.tables.iter().filter(|table| table.name.starts_with(TableDefinition::AUTOMATIC));
+        let number = made.count();
+        let text: String = members.iter().map(|member| format!("{member} ")).collect();
+        let [hash, ..] = crate::hash::key_of_text(&text);
+        let name = format!("{}{hash:08x}_{number}", TableDefinition::AUTOMATIC);
+        let pattern = AddressPattern::Table(name.clone());
+        let members = Some(members);
+        self.tables.push(TableDefinition { name, constant: true, members, ..TableDefinition::default() });
+        pattern
+    }
+
     /// Where a keyword stands in a statement, else the statement.
     pub(crate) fn place(&self, keyword: &str, within: Span) -> Span {
         let inside =

@@ -68,6 +68,11 @@ impl Interfaces {
         Ok(Self { list: links.into_iter().map(Interface::from_link).collect() })
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|interface| interface.name.as_str())
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Interface> {
         self.list.iter().find(|interface| interface.name == name)
     }

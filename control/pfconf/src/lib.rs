@@ -21,20 +21,29 @@ mod hash;
 mod host;
 mod interfaces;
 mod lex;
+mod loaded;
 mod lower;
 mod names;
 mod nearest;
+mod optimize;
 mod parse;
 mod print;
+mod skip;
 mod source;
 mod unsupported;
 
 use ruleset::Ruleset;
 
-pub use config::Config;
+pub use config::{Config, Member};
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Severity};
+pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, localhost};
 pub use interfaces::Interfaces;
+pub use loaded::{
+    Counters, Feedback, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange, TableRow,
+    UnknownAnchor,
+};
+pub use optimize::{Optimize, UnknownLevel};
 pub use print::{Numbers, print_rule, print_table};
 pub use source::{SourceFile, SourceMap, Span};
 

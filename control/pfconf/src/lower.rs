@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ruleset::{AddressPattern, Invalid, Ruleset, StateMode, Table};
 
 use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
-use crate::config::{Config, Entry, FullRule};
+use crate::config::{Config, Entry, FullRule, TableDefinition};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::source::Span;
 use crate::{hash, print, unsupported};
@@ -20,8 +20,8 @@ impl Config {
         if refused.has_errors() {
             return Err(refused);
         }
-        let mut ruleset =
-            Ruleset { options: self.options.clone(), tables: self.tables.clone(), rules: Vec::new() };
+        let tables = self.tables.iter().map(TableDefinition::lower).collect();
+        let mut ruleset = Ruleset { options: self.options.clone(), tables, rules: Vec::new() };
         let mut occurrences: HashMap<String, u32> = HashMap::new();
         for entry in &self.entries {
             // Anchors have been refused.

@@ -13,7 +13,7 @@ use api::Client;
 use serde::Serialize;
 
 pub use drops::write_drops;
-pub use info::write_info;
+pub use info::{Info, write_info};
 pub use rules::write_rules;
 pub use status::write_status;
 

@@ -7,6 +7,7 @@ use wire::Af;
 use super::{Expander, address};
 use crate::ast::{HostItem, HostSpec};
 use crate::diagnostic::Form;
+use crate::host::Host;
 use crate::interfaces::Found;
 use crate::parse::{Modifiers, Parsed, split_modifiers};
 use crate::source::Span;
@@ -24,6 +25,8 @@ pub(super) struct Node {
     pub scope: Option<String>,
     /// `@interface`.
     pub via: Option<String>,
+    /// `weight n`, in pools and tables.
+    pub weight: Option<u16>,
 }
 
 impl Node {
@@ -43,7 +46,11 @@ impl Expander<'_> {
         let mut nodes = Vec::new();
         for item in items {
             let found = self.host(item)?;
-            nodes.extend(found.into_iter().map(|node| Node { negated: item.negated, ..node }));
+            nodes.extend(found.into_iter().map(|node| Node {
+                negated: item.negated,
+                weight: item.weight,
+                ..node
+            }));
         }
         Ok(nodes)
     }
@@ -118,34 +125,47 @@ impl Expander<'_> {
     }
 
     fn lookup(&mut self, name: &str, span: Span) -> Parsed<Vec<Node>> {
-        if let Some((net, scope)) = address::network(name) {
-            return Ok(vec![Node { scope: scope.map(str::to_owned), ..Node::net(net) }]);
-        }
-        let (base, prefix) = match name.rsplit_once('/') {
-            Some((base, digits)) => match digits.parse::<u8>() {
-                Ok(prefix) if prefix <= 128 => (base, Some(prefix)),
-                _ => return Ok(Vec::new()),
-            },
-            None => (name, None),
-        };
-        if let Modifiers::Good(interface, part, no_alias) = split_modifiers(base)
-            && self.host.interfaces().knows(interface)
-        {
-            if prefix.is_some()
-                && matches!(part, ruleset::InterfacePart::Network | ruleset::InterfacePart::Broadcast)
-            {
-                let text = "network or broadcast lookup, but extra netmask given";
-                return Err(self.fail(span, text, None));
-            }
-            let found = self.host.interfaces().addresses(interface, part, no_alias);
-            let node = |found: Found| Node::found(Found { prefix: prefix.unwrap_or(found.prefix), ..found });
-            return Ok(found.into_iter().filter_map(node).collect());
-        }
-        let resolved = self.host.resolve(base).into_iter();
-        let node = |address| {
-            let net = IpNet::new(address, prefix.unwrap_or(Af::of(&address).bits())).ok()?;
-            Some(Node::net(net.trunc()))
-        };
-        Ok(resolved.filter_map(node).collect())
+        lookup(self.host, name).map_err(|TwoMasks| self.fail(span, TwoMasks::TEXT, None))
     }
+}
+
+/// A network's own prefix length, and another one behind it.
+#[derive(Debug)]
+pub(super) struct TwoMasks;
+
+impl TwoMasks {
+    pub(super) const TEXT: &'static str = "network or broadcast lookup, but extra netmask given";
+}
+
+/// What a name stands for: an address, a network, an interface or group with its modifiers, a DNS name. Nothing if it is
+/// none of them.
+pub(super) fn lookup(host: &dyn Host, name: &str) -> Result<Vec<Node>, TwoMasks> {
+    if let Some((net, scope)) = address::network(name) {
+        return Ok(vec![Node { scope: scope.map(str::to_owned), ..Node::net(net) }]);
+    }
+    let (base, prefix) = match name.rsplit_once('/') {
+        Some((base, digits)) => match digits.parse::<u8>() {
+            Ok(prefix) if prefix <= 128 => (base, Some(prefix)),
+            _ => return Ok(Vec::new()),
+        },
+        None => (name, None),
+    };
+    if let Modifiers::Good(interface, part, no_alias) = split_modifiers(base)
+        && host.interfaces().knows(interface)
+    {
+        if prefix.is_some()
+            && matches!(part, ruleset::InterfacePart::Network | ruleset::InterfacePart::Broadcast)
+        {
+            return Err(TwoMasks);
+        }
+        let found = host.interfaces().addresses(interface, part, no_alias);
+        let node = |found: Found| Node::found(Found { prefix: prefix.unwrap_or(found.prefix), ..found });
+        return Ok(found.into_iter().filter_map(node).collect());
+    }
+    let resolved = host.resolve(base).into_iter();
+    let node = |address| {
+        let net = IpNet::new(address, prefix.unwrap_or(Af::of(&address).bits())).ok()?;
+        Some(Node::net(net.trunc()))
+    };
+    Ok(resolved.filter_map(node).collect())
 }

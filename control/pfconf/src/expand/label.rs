@@ -24,8 +24,8 @@ pub(super) fn expand(text: &Option<String>, rule: &Rule, number: usize) -> Optio
     };
     let expanded = text
         .replace("$if", &interface)
-        .replace("$srcaddr", &print::address_match(&rule.from.address, rule.af))
-        .replace("$dstaddr", &print::address_match(&rule.to.address, rule.af))
+        .replace("$srcaddr", &print::address_match(&rule.from.address, rule.af, None))
+        .replace("$dstaddr", &print::address_match(&rule.to.address, rule.af, None))
         .replace("$srcport", &port(rule.from.port))
         .replace("$dstport", &port(rule.to.port))
         .replace("$proto", &proto)

@@ -7,12 +7,15 @@ mod antispoof;
 mod consistent;
 mod host;
 mod label;
+mod members;
 mod option;
 mod pool;
 mod product;
 mod queue;
 mod rule;
 mod table;
+
+pub use members::{MemberError, members, read_members};
 
 use ruleset::{BlockPolicy, SourceLine, StatePolicy};
 

@@ -47,8 +47,7 @@ impl Expander<'_> {
                 }
                 self.echo(format!("set optimization {}", profile.name));
             }
-            // Without effect on what a ruleset means; every rule is evaluated as it was written.
-            SetOption::RulesetOptimization => {}
+            SetOption::RulesetOptimization(level) => self.config.optimize = Some(*level),
             SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
             _ => self.refused_option(option),
         }

@@ -1,14 +1,14 @@
 //! Pools: the address that a translation or a route leads to, or a table made of several.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, Direction, PortMatch, Rule, Table, TableEntry};
+use ruleset::{AddressPattern, Direction, PortMatch, Rule};
 use wire::{Af, Proto};
 
 use super::Expander;
 use super::host::Node;
 use super::rule::{Job, Target};
 use crate::ast::{PoolKind, Redirect, RedirectPort};
-use crate::config::{FullRule, Pool};
+use crate::config::{FullRule, Member, Pool};
 
 impl Expander<'_> {
     /// Reports what is wrong and returns `None`, or the pool of a family.
@@ -55,7 +55,7 @@ impl Expander<'_> {
 
     /// Several addresses are put into a table, as pfctl does.
     fn automatic_table(&mut self, nodes: &[&Node], redirect: &Redirect) -> Option<AddressPattern> {
-        let mut entries = Vec::new();
+        let mut members = Vec::new();
         for node in nodes {
             let AddressPattern::Net(net) = node.pattern else {
                 self.complain(
@@ -65,16 +65,9 @@ impl Expander<'_> {
                 );
                 return None;
             };
-            entries.push(TableEntry { negated: false, net });
+            members.push(Member { negated: false, net, weight: node.weight });
         }
-        let made = self.config.tables.iter().filter(|table| table.name.starts_with("__automatic_"));
-        let number = made.count();
-        let text: String = entries.iter().map(|entry| format!("{} ", entry.net)).collect();
-        let [hash, ..] = crate::hash::key_of_text(&text);
-        let name = format!("__automatic_{hash:08x}_{number}");
-        let table = Table { name: name.clone(), constant: true, entries: Some(entries), ..Table::default() };
-        self.config.tables.push(table);
-        Some(AddressPattern::Table(name))
+        Some(self.config.automatic_table(members))
     }
 
     pub(super) fn rdr_ports(

@@ -1,54 +1,58 @@
 //! Tables: their contents from lists and files.
 
-use ipnet::IpNet;
-use ruleset::{AddressPattern, Table, TableEntry};
+use ruleset::AddressPattern;
 
 use super::Expander;
+use super::members::read_members;
 use crate::ast::{HostItem, HostSpec, TableContents, TableStatement};
+use crate::config::{Member, TableDefinition};
+use crate::diagnostic::Form;
 use crate::parse::Parsed;
 use crate::print;
 use crate::source::Span;
 
 impl Expander<'_> {
     pub(super) fn table(&mut self, statement: &TableStatement) -> Parsed<()> {
-        let mut table = Table {
-            name: statement.name.value.clone(),
-            persist: statement.persist,
-            constant: statement.constant,
-            counters: statement.counters,
-            entries: None,
-        };
+        let (mut listed, mut loaded) = (Vec::new(), Vec::new());
         let mut shown = String::new();
         for contents in &statement.contents {
-            let entries = table.entries.get_or_insert_default();
             match contents {
                 TableContents::Hosts(items) => {
                     let list = self.table_hosts(items)?;
                     if !list.is_empty() {
-                        let text: String =
-                            list.iter().map(|entry| format!(" {}", print::entry(entry))).collect();
+                        let text: String = list.iter().map(|member| format!(" {member}")).collect();
                         shown += &format!(" {{{text} }}");
                     }
-                    entries.extend(list);
+                    listed.extend(list);
                 }
                 TableContents::File(file) => {
-                    entries.extend(self.table_file(&file.value, file.span)?);
+                    loaded.extend(self.table_file(&file.value, file.span)?);
                     shown += &format!(" file {}", print::quoted(&file.value));
                 }
             }
         }
-        if shown.is_empty() && table.entries.is_some() {
+        // As in pf, an address that is given twice is what it was said to be first, and files speak first.
+        loaded.append(&mut listed);
+        let members = (!statement.contents.is_empty()).then_some(loaded);
+        if shown.is_empty() && members.is_some() {
             shown = " { }".into();
         }
-        self.config.echo.push(format!("{}{shown}", print::table_head(&table)));
+        let table = TableDefinition {
+            name: statement.name.value.clone(),
+            persist: statement.persist,
+            constant: statement.constant,
+            counters: statement.counters,
+            members,
+        };
+        self.config.echo.push(format!("{}{shown}", print::table_head(&table.lower())));
         // As in pf, a later definition of the same name replaces an earlier one.
         self.config.tables.retain(|known| known.name != table.name);
         self.config.tables.push(table);
         Ok(())
     }
 
-    fn table_hosts(&mut self, items: &[HostItem]) -> Parsed<Vec<TableEntry>> {
-        let mut entries = Vec::new();
+    fn table_hosts(&mut self, items: &[HostItem]) -> Parsed<Vec<Member>> {
+        let mut members = Vec::new();
         for item in items {
             let wrong = match &item.host {
                 HostSpec::Table(_) => Some("tables cannot contain tables"),
@@ -65,47 +69,25 @@ impl Expander<'_> {
             }
             for node in self.hosts(std::slice::from_ref(item))? {
                 if let AddressPattern::Net(net) = node.pattern {
-                    entries.push(TableEntry { negated: item.negated, net });
+                    members.push(Member { negated: item.negated, net, weight: item.weight });
                 }
             }
         }
-        Ok(entries)
+        Ok(members)
     }
 
-    /// A file of hosts, one word each; `!` negates, `#` begins a comment.
-    fn table_file(&mut self, path: &str, span: Span) -> Parsed<Vec<TableEntry>> {
+    fn table_file(&mut self, path: &str, span: Span) -> Parsed<Vec<Member>> {
         let text = match self.host.read(path) {
             Ok(text) => text,
             Err(error) => {
                 return Err(self.fail(span, format!("cannot load \"{path}\": {}", plain(&error)), None));
             }
         };
-        let mut entries = Vec::new();
-        for line in text.lines() {
-            let line = line.split('#').next().unwrap_or_default();
-            let mut negated = false;
-            for word in line.split_whitespace() {
-                let bare = word.trim_start_matches('!');
-                negated ^= (word.len() - bare.len()) % 2 == 1;
-                if bare.is_empty() {
-                    continue;
-                }
-                let nets: Vec<IpNet> = match self.named(bare, span) {
-                    Ok(nodes) => nodes.into_iter().filter_map(|node| net(node.pattern)).collect(),
-                    Err(abort) => return Err(abort),
-                };
-                entries.extend(nets.into_iter().map(|net| TableEntry { negated, net }));
-                negated = false;
-            }
-        }
-        Ok(entries)
-    }
-}
-
-fn net(pattern: AddressPattern) -> Option<IpNet> {
-    match pattern {
-        AddressPattern::Net(net) => Some(net),
-        _ => None,
+        read_members(self.host, &text).map_err(|error| {
+            self.report(Form::Bare, span, error.to_string(), "in this file", None);
+            self.report(Form::Consequence, span, format!("file \"{path}\" contains bad data"), "", None);
+            crate::parse::Abort
+        })
     }
 }
 

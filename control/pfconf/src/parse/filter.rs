@@ -4,7 +4,9 @@ use ruleset::FlagsMatch;
 use wire::{Af, TcpFlags};
 
 use super::{Parsed, Parser};
-use crate::ast::{Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned};
+use crate::ast::{
+    Comparison, Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned,
+};
 use crate::lex::Kind;
 use crate::names;
 use crate::nearest;
@@ -273,21 +275,20 @@ impl Parser<'_> {
     }
 
     fn account_match(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<IdMatch> {
-        const OPERATORS: &[&str] = &["=", "!=", "<", "<=", ">", ">="];
-        if let Kind::Symbol(operator) = self.lexer.peek().kind
-            && OPERATORS.contains(&operator)
+        if let Kind::Symbol(symbol) = self.lexer.peek().kind
+            && let Some(comparison) = Comparison::of(symbol)
         {
             self.take();
             let id = self.account_id(word, lookup)?;
-            if id == Id::Unknown && !matches!(operator, "=" | "!=") {
+            if id == Id::Unknown && !matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
                 let text = format!("{word} unknown requires operator = or !=");
                 return Err(self.fail(self.lexer.last().span, text, None));
             }
-            return Ok(IdMatch::Compare(operator, id));
+            return Ok(IdMatch::Compare(comparison, id));
         }
         let first = self.account_id(word, lookup)?;
         let Kind::Symbol(operator @ ("><" | "<>")) = self.lexer.peek().kind else {
-            return Ok(IdMatch::Compare("=", first));
+            return Ok(IdMatch::Compare(Comparison::Equal, first));
         };
         self.take();
         let last = self.account_id(word, lookup)?;
@@ -295,7 +296,10 @@ impl Parser<'_> {
             let text = format!("{word} unknown requires operator = or !=");
             return Err(self.fail(self.lexer.last().span, text, None));
         }
-        Ok(IdMatch::Between(operator, first, last))
+        Ok(match operator {
+            "><" => IdMatch::Inside(first, last),
+            _ => IdMatch::Outside(first, last),
+        })
     }
 
     fn account_id(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<Id> {

@@ -6,6 +6,7 @@ use super::{Parsed, Parser};
 use crate::ast::{Optimization, SetOption, Syncookies};
 use crate::lex::Kind;
 use crate::nearest;
+use crate::optimize::UnknownLevel;
 
 const AGGRESSIVE: &[(Timeout, u32)] = &[
     (Timeout::TcpFirst, 30),
@@ -158,11 +159,10 @@ impl Parser<'_> {
 
     fn ruleset_optimization(&mut self) -> Parsed<SetOption> {
         let name = self.text("none, basic or profile")?;
-        if ["none", "basic", "profile"].contains(&name.value.as_str()) {
-            return Ok(SetOption::RulesetOptimization);
-        }
-        let text = format!("unknown ruleset-optimization {}", name.value);
-        Err(self.fail(name.span, text, Some("known are none, basic, profile")))
+        name.value.parse().map(SetOption::RulesetOptimization).map_err(|unknown: UnknownLevel| {
+            let text = format!("unknown ruleset-optimization {}", name.value);
+            self.fail(name.span, text, Some(&unknown.to_string()))
+        })
     }
 
     fn reassemble(&mut self) -> Parsed<SetOption> {

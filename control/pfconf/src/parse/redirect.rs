@@ -1,7 +1,7 @@
 //! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
+use crate::ast::{FilterOptions, HostItem, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
 use crate::hash;
 use crate::lex::Kind;
 
@@ -60,15 +60,7 @@ impl Parser<'_> {
         let first = self.lexer.peek().span;
         let mut hosts = Vec::new();
         self.items(&mut |parser| {
-            let mut host = parser.host()?;
-            if parser.accept_keyword("weight") {
-                let weight = parser.number("a weight")?;
-                match u16::try_from(weight.value).ok().filter(|weight| *weight > 0) {
-                    Some(value) => host.weight = Some(value),
-                    None => return Err(parser.fail(weight.span, "weight out of range", Some("1 to 65535"))),
-                }
-            }
-            hosts.push(host);
+            hosts.push(parser.weighted_host()?);
             Ok(())
         })?;
         let port = match ports && self.accept_keyword("port") {
@@ -77,6 +69,19 @@ impl Parser<'_> {
         };
         let pool = self.pool_options()?;
         Ok(Redirect { hosts, port, pool, span: first.to(self.lexer.last().span) })
+    }
+
+    /// A host of a pool or a table, with its weight.
+    pub(super) fn weighted_host(&mut self) -> Parsed<HostItem> {
+        let mut host = self.host()?;
+        if self.accept_keyword("weight") {
+            let weight = self.number("a weight")?;
+            match u16::try_from(weight.value).ok().filter(|weight| *weight > 0) {
+                Some(value) => host.weight = Some(value),
+                None => return Err(self.fail(weight.span, "weight out of range", Some("1 to 65535"))),
+            }
+        }
+        Ok(host)
     }
 
     /// `a`, `a:b` or `a:*`.

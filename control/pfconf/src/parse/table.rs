@@ -41,7 +41,7 @@ impl Parser<'_> {
         let mut hosts = Vec::new();
         while !self.accept_symbol("}") {
             self.items(&mut |parser| {
-                hosts.push(parser.host()?);
+                hosts.push(parser.weighted_host()?);
                 Ok(())
             })?;
             self.skip_newlines();

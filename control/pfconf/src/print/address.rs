@@ -6,28 +6,44 @@ use wire::Af;
 
 use super::word;
 
+/// How many addresses stand behind a name at this moment, which `pfctl -vv` prints with it.
+pub(crate) trait Sizes {
+    /// Addresses in a table; `None` if nobody has defined it.
+    fn table(&self, name: &str) -> Option<usize>;
+
+    /// Addresses of a family, or of both, that an interface or a group has.
+    fn interface(&self, name: &str, part: InterfacePart, no_alias: bool, af: Option<Af>) -> usize;
+}
+
 /// `[! ]address`; the family decides whether a prefix length says anything.
-pub(crate) fn address_match(address: &AddressMatch, af: Option<Af>) -> String {
+pub(crate) fn address_match(address: &AddressMatch, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
     match &address.pattern {
         // `! any` cannot be read.
         AddressPattern::Net(all) if address.negated && all.prefix_len() == 0 => format!("! {all}"),
-        pattern if address.negated => format!("! {}", self::pattern(pattern, af)),
-        pattern => self::pattern(pattern, af),
+        pattern if address.negated => format!("! {}", self::pattern(pattern, af, sizes)),
+        pattern => self::pattern(pattern, af, sizes),
     }
 }
 
 /// An address without its negation.
-pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>) -> String {
+pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
     match pattern {
         AddressPattern::Any => "any".into(),
         AddressPattern::Net(all) if all.prefix_len() == 0 => "any".into(),
         AddressPattern::Net(one) => net(*one),
         AddressPattern::Masked { net, mask } => format!("{net}/{mask}"),
         AddressPattern::Range(first, last) => format!("{first} - {last}"),
-        AddressPattern::Table(name) => word::table(name),
+        AddressPattern::Table(name) => match sizes {
+            Some(sizes) => {
+                let size = sizes.table(name).map_or_else(|| "*".to_owned(), |size| size.to_string());
+                word::table(name).replace('>', &format!(":{size}>"))
+            }
+            None => word::table(name),
+        },
         AddressPattern::NoRoute => "no-route".into(),
         AddressPattern::UrpfFailed => "urpf-failed".into(),
         AddressPattern::Interface { name, part, no_alias, prefix } => {
+            let mode = *part;
             let part = match part {
                 InterfacePart::Own => "",
                 InterfacePart::Network => ":network",
@@ -38,13 +54,18 @@ pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>) -> String {
             let prefix = prefix.filter(|prefix| *prefix < bits);
             let prefix = prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
             let alias = if *no_alias { ":0" } else { "" };
-            format!("({}{part}{alias}){prefix}", word::word(name))
+            let size = match sizes.map(|sizes| sizes.interface(name, mode, *no_alias, af)) {
+                None => String::new(),
+                Some(0) => ":*".to_owned(),
+                Some(size) => format!(":{size}"),
+            };
+            format!("({}{part}{alias}{size}){prefix}", word::word(name))
         }
     }
 }
 
 /// A host without, a network with its prefix length.
-pub(super) fn net(net: IpNet) -> String {
+pub(crate) fn net(net: IpNet) -> String {
     match net.prefix_len() == net.max_prefix_len() {
         true => net.addr().to_string(),
         false => format!("{}/{}", net.network(), net.prefix_len()),

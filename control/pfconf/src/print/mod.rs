@@ -2,22 +2,22 @@
 
 mod address;
 mod more;
-mod queue;
-mod rule;
+pub(crate) mod queue;
+pub(crate) mod rule;
 mod word;
 
 use std::fmt::Write;
 
 use ruleset::{Rule, Table, TableEntry};
 
-pub(crate) use address::address_match;
+pub(crate) use address::{Sizes, address_match, net};
 pub(crate) use word::{quoted, word};
 
-use crate::config::{Anchor, Config, Entry, FullRule};
+use crate::config::{Anchor, Config, Entry, FullRule, Member};
 
 /// A rule in pfctl's normal form, without a newline.
 pub fn print_rule(rule: &Rule) -> String {
-    rule::text(&FullRule { rule: rule.clone(), ..FullRule::default() })
+    rule::text(&FullRule { rule: rule.clone(), ..FullRule::default() }, None)
 }
 
 /// A table's definition in pfctl's normal form, with its entries, without a newline.
@@ -46,8 +46,8 @@ pub(crate) fn table_head(table: &Table) -> String {
 }
 
 /// An entry of a table.
-pub(crate) fn entry(entry: &TableEntry) -> String {
-    format!("{}{}", if entry.negated { "!" } else { "" }, address::net(entry.net))
+fn entry(entry: &TableEntry) -> String {
+    Member { negated: entry.negated, net: entry.net, weight: None }.to_string()
 }
 
 /// Whether rules are printed with their numbers (`pfctl -vv`).
@@ -93,10 +93,10 @@ impl Config {
             }
             match entry {
                 Entry::Rule(rule) => {
-                    let _ = writeln!(out, "{}", rule::text(rule));
+                    let _ = writeln!(out, "{}", rule::text(rule, None));
                 }
                 Entry::Anchor(anchor) => {
-                    out.push_str(&rule::anchor_text(anchor));
+                    out.push_str(&rule::anchor_text(anchor.name.as_deref(), &anchor.gate, None));
                     match self.anchor_entries(anchor, depth) {
                         Some(entries) => {
                             out.push_str(" {\n");

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use wire::Af;
 
-use super::{address, word};
+use super::address::{self, Sizes};
+use super::word;
 use crate::ast::{Divert, Extras, Id, IdMatch, PoolKind, RouteKind, Scrub, SetActions};
 use crate::config::{FullRule, Pool};
 
@@ -15,11 +16,14 @@ pub(super) fn before_flags(extras: &Extras) -> String {
     }
     for (word, account) in [("user", extras.user), ("group", extras.group)] {
         match account {
-            Some(IdMatch::Compare(operator, number)) => {
-                let _ = write!(out, " {word} {operator} {}", id(number));
+            Some(IdMatch::Compare(comparison, number)) => {
+                let _ = write!(out, " {word} {} {}", comparison.symbol(), id(number));
             }
-            Some(IdMatch::Between(operator, first, last)) => {
-                let _ = write!(out, " {word} {} {operator} {}", id(first), id(last));
+            Some(IdMatch::Inside(first, last)) => {
+                let _ = write!(out, " {word} {} >< {}", id(first), id(last));
+            }
+            Some(IdMatch::Outside(first, last)) => {
+                let _ = write!(out, " {word} {} <> {}", id(first), id(last));
             }
             None => {}
         }
@@ -97,7 +101,7 @@ pub(super) fn scrub(scrub: &Scrub) -> String {
 }
 
 /// Where the packet is sent: routing table, divert, translation, route.
-pub(super) fn targets(full: &FullRule) -> String {
+pub(super) fn targets(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
     let mut out = String::new();
     let af = full.rule.af;
     if let Some(table) = full.extras.routing_table {
@@ -116,15 +120,15 @@ pub(super) fn targets(full: &FullRule) -> String {
     match (full.af_to, &full.nat, &full.rdr) {
         (Some(to), Some(nat), rdr) => {
             let family = if to == Af::Inet { "inet" } else { "inet6" };
-            let _ = write!(out, " af-to {family} from {}", pool(nat, Some(to)));
+            let _ = write!(out, " af-to {family} from {}", pool(nat, Some(to), sizes));
             if let Some(rdr) = rdr {
-                let _ = write!(out, " to {}", pool(rdr, Some(to)));
+                let _ = write!(out, " to {}", pool(rdr, Some(to), sizes));
             }
         }
         (_, nat, rdr) => {
             for (word, target) in [("nat-to", nat), ("rdr-to", rdr)] {
                 if let Some(target) = target {
-                    let _ = write!(out, " {word} {}", pool(target, af));
+                    let _ = write!(out, " {word} {}", pool(target, af, sizes));
                 }
             }
         }
@@ -135,13 +139,13 @@ pub(super) fn targets(full: &FullRule) -> String {
             RouteKind::Reply => "reply-to",
             RouteKind::Dup => "dup-to",
         };
-        let _ = write!(out, " {word} {}", pool(target, af));
+        let _ = write!(out, " {word} {}", pool(target, af, sizes));
     }
     out
 }
 
-fn pool(pool: &Pool, af: Option<Af>) -> String {
-    let mut out = address::pattern(&pool.address, af);
+fn pool(pool: &Pool, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
+    let mut out = address::pattern(&pool.address, af, sizes);
     if let Some(interface) = &pool.via {
         let _ = write!(out, "@{interface}");
     }

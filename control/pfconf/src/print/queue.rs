@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::word;
 use crate::ast::{Bandwidth, InterfaceName, QueueStatement};
 
-pub(super) fn text(queue: &QueueStatement) -> String {
+pub(crate) fn text(queue: &QueueStatement) -> String {
     let mut out = format!("queue {}", word(&queue.name));
     if let Some(parent) = &queue.parent {
         let _ = write!(out, " parent {}", word(parent));

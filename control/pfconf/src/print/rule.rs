@@ -8,10 +8,11 @@ use ruleset::{
 };
 use wire::{Af, Proto};
 
+use super::address::{self, Sizes};
+use super::more;
 use super::word::{self, quoted, word};
-use super::{address, more};
 use crate::ast::{Extras, Flush, SourceTracking, Tracking};
-use crate::config::{Anchor, FullRule};
+use crate::config::FullRule;
 use crate::names;
 
 /// Everything behind the action is common to rules and anchors.
@@ -21,7 +22,7 @@ enum Kind {
     Anchor,
 }
 
-pub(super) fn text(full: &FullRule) -> String {
+pub(crate) fn text(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
     let mut out = String::new();
     match full.rule.action {
         Action::Pass => out += "pass",
@@ -31,20 +32,20 @@ pub(super) fn text(full: &FullRule) -> String {
             out += &block_reply(reply, full.rule.af);
         }
     }
-    rest(full, Kind::Rule, &mut out);
+    rest(full, Kind::Rule, sizes, &mut out);
     out
 }
 
-pub(super) fn anchor_text(anchor: &Anchor) -> String {
+pub(crate) fn anchor_text(name: Option<&str>, gate: &FullRule, sizes: Option<&dyn Sizes>) -> String {
     let mut out = String::from("anchor");
-    if let Some(name) = &anchor.name {
+    if let Some(name) = name {
         let _ = write!(out, " {}", quoted(name));
     }
-    rest(&anchor.gate, Kind::Anchor, &mut out);
+    rest(gate, Kind::Anchor, sizes, &mut out);
     out
 }
 
-fn rest(full: &FullRule, kind: Kind, out: &mut String) {
+fn rest(full: &FullRule, kind: Kind, sizes: Option<&dyn Sizes>, out: &mut String) {
     let FullRule { rule, extras, .. } = full;
     match rule.direction {
         Some(Direction::In) => *out += " in",
@@ -67,7 +68,7 @@ fn rest(full: &FullRule, kind: Kind, out: &mut String) {
             None => write!(out, " proto {}", proto.0),
         };
     }
-    *out += &from_to(rule, extras);
+    *out += &from_to(rule, extras, sizes);
     *out += &more::before_flags(extras);
     *out += &flags(rule, kind);
     *out += &icmp(rule);
@@ -95,7 +96,7 @@ fn rest(full: &FullRule, kind: Kind, out: &mut String) {
         let not = if tagged.negated { "! " } else { "" };
         let _ = write!(out, " {not}tagged {}", word(&tagged.name));
     }
-    *out += &more::targets(full);
+    *out += &more::targets(full, sizes);
 }
 
 fn block_reply(reply: BlockReply, af: Option<Af>) -> String {
@@ -149,7 +150,7 @@ fn interface(rule: &Rule, extras: &Extras) -> String {
     format!(" on {}{name}", if interface.negated { "! " } else { "" })
 }
 
-fn from_to(rule: &Rule, extras: &Extras) -> String {
+fn from_to(rule: &Rule, extras: &Extras, sizes: Option<&dyn Sizes>) -> String {
     let everyone = |pattern: &AddressPattern| match pattern {
         AddressPattern::Any => true,
         AddressPattern::Net(net) => net.prefix_len() == 0,
@@ -168,7 +169,7 @@ fn from_to(rule: &Rule, extras: &Extras) -> String {
     let [from, to] = ends.map(|(end, route)| {
         let address = match route {
             Some(label) => format!("{}route {}", if end.address.negated { "! " } else { "" }, quoted(label)),
-            None => address::address_match(&end.address, rule.af),
+            None => address::address_match(&end.address, rule.af, sizes),
         };
         address + &address::port(end.port)
     });

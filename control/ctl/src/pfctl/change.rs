@@ -1,0 +1,204 @@
+//! `-e`, `-d`, `-x`, `-z`, `-F`, `-k`, `-K`: what pfctl changes apart from rulesets and tables.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{bail, ensure};
+use pfconf::{Host, Scope};
+
+use super::Arguments;
+use super::system::System;
+use super::time::now_unix_s;
+use super::word::{Flush, Level};
+use crate::live;
+use crate::machine::Machine;
+
+pub fn enable(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    ensure!(system.scratch("-e")?.enable(true, now_unix_s())?, "pf already enabled");
+    arguments.say("pf enabled");
+    Ok(())
+}
+
+pub fn disable(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    ensure!(system.scratch("-d")?.enable(false, now_unix_s())?, "pf not enabled");
+    arguments.say("pf disabled");
+    Ok(())
+}
+
+pub fn set_level(arguments: &Arguments, system: &mut System, level: Level) -> anyhow::Result<()> {
+    system.scratch("-x")?.set_level(level.name())?;
+    arguments.say(&format!("debug level set to '{}'", level.name()));
+    Ok(())
+}
+
+pub fn zero(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-z")?.change(|loaded| loaded.zero_rules(arguments.anchor()))
+}
+
+pub fn flush(arguments: &Arguments, system: &mut System, what: Flush) -> anyhow::Result<()> {
+    match what {
+        Flush::Rules => rules(arguments, system),
+        Flush::Tables => tables(arguments, system),
+        Flush::States => states(arguments, system),
+        Flush::Sources => sources(arguments, system),
+        Flush::Info => info(arguments, system),
+        Flush::Fingerprints => fingerprints(arguments, system),
+        Flush::Reset => reset(arguments, system),
+        Flush::All => {
+            ensure!(arguments.interface.is_none(), "don't specify an interface with -Fall");
+            tables(arguments, system)?;
+            rules(arguments, system)?;
+            if arguments.anchor.is_none() {
+                states(arguments, system)?;
+                sources(arguments, system)?;
+                info(arguments, system)?;
+                fingerprints(arguments, system)?;
+                reset(arguments, system)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The anchors that a verb is for, from the lowest up.
+fn affected(arguments: &Arguments, below: &[String]) -> Vec<String> {
+    match arguments.scope() {
+        Scope::Here => vec![arguments.anchor().to_owned()],
+        Scope::Called | Scope::Below => below.iter().rev().cloned().collect(),
+    }
+}
+
+fn announce(arguments: &Arguments, anchors: &[String]) {
+    if arguments.scope() != Scope::Here {
+        println!("Removing:");
+        for anchor in anchors {
+            println!("  {}", if anchor.is_empty() { "/" } else { anchor });
+        }
+    }
+}
+
+fn rules(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    match system {
+        System::Live(socket) if arguments.anchor.is_none() => clear_live(socket)?,
+        _ => {
+            let offline = system.scratch("removing the rules of an anchor")?;
+            let anchors = affected(arguments, &offline.loaded().anchors_below(arguments.anchor()));
+            announce(arguments, &anchors);
+            offline.change(|loaded| anchors.iter().for_each(|anchor| loaded.flush_rules(anchor)))?;
+        }
+    }
+    if arguments.scope() == Scope::Here {
+        arguments.say("rules cleared");
+    }
+    Ok(())
+}
+
+/// The live ruleset without its rules: as in pf, everything passes then.
+fn clear_live(socket: &Path) -> anyhow::Result<()> {
+    let mut client = live::connect(socket)?;
+    if let Some(rules) = client.rules()? {
+        let mut ruleset = rules.ruleset;
+        ruleset.rules.clear();
+        ruleset.tables.retain(|table| table.persist);
+        client.commit(&ruleset)?;
+    }
+    Ok(())
+}
+
+fn tables(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    let offline = system.scratch("-F Tables")?;
+    let anchors = affected(arguments, &offline.loaded().anchors_below(arguments.anchor()));
+    announce(arguments, &anchors);
+    let count =
+        offline.change(|loaded| anchors.iter().map(|anchor| loaded.flush_tables(anchor)).sum::<usize>())?;
+    if arguments.scope() == Scope::Here {
+        arguments.say(&format!("{count} tables deleted."));
+    }
+    Ok(())
+}
+
+/// A scratch ruleset has no states.
+fn states(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-F states")?;
+    arguments.say("0 states cleared");
+    Ok(())
+}
+
+fn sources(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-F Sources")?;
+    arguments.say("source tracking entries cleared");
+    Ok(())
+}
+
+fn info(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-F info")?;
+    match &arguments.interface {
+        Some(interface) => {
+            arguments.say(&format!("pf: statistics cleared for interface {interface}"));
+        }
+        None => arguments.say("pf: statistics cleared"),
+    }
+    Ok(())
+}
+
+fn fingerprints(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-F osfp")?;
+    arguments.say("OS fingerprints cleared");
+    Ok(())
+}
+
+fn reset(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    system.scratch("-F Reset")?.change(pfconf::Loaded::reset_options)?;
+    arguments.say("pf: interface flags reset");
+    Ok(())
+}
+
+pub fn kill(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    ensure!(arguments.kill.len() <= 2, "can only specify -k twice");
+    system.scratch("-k")?;
+    match arguments.kill.as_slice() {
+        [word] if matches!(word.as_str(), "label" | "id" | "key") => bail!("no {word} specified"),
+        [word, _] if matches!(word.as_str(), "label" | "id" | "key") => arguments.say("killed 0 states"),
+        hosts => {
+            let (sources, destinations) = count(arguments, hosts)?;
+            arguments.say(&format!("killed 0 states from {sources} sources and {destinations} destinations"));
+        }
+    }
+    Ok(())
+}
+
+pub fn kill_sources(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    ensure!(arguments.kill_sources.len() <= 2, "can only specify -K twice");
+    system.scratch("-K")?;
+    let (sources, destinations) = count(arguments, &arguments.kill_sources)?;
+    arguments.say(&format!("killed 0 src nodes from {sources} sources and {destinations} destinations"));
+    Ok(())
+}
+
+/// How many sources the first word stands for, and how many destinations of the last one's family the second.
+fn count(arguments: &Arguments, hosts: &[String]) -> anyhow::Result<(usize, usize)> {
+    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let addresses = hosts.iter().map(|host| prefix(&machine, host)).collect::<anyhow::Result<Vec<_>>>()?;
+    let sources = addresses.first().map_or(&[][..], Vec::as_slice);
+    let family = sources.last().map(IpAddr::is_ipv4);
+    let destinations = addresses.get(1).map_or(&[][..], Vec::as_slice);
+    let fitting = destinations.iter().filter(|address| Some(address.is_ipv4()) == family);
+    Ok((sources.len(), fitting.count()))
+}
+
+/// An address, an address with a prefix length, or a name.
+fn prefix(machine: &Machine, text: &str) -> anyhow::Result<Vec<IpAddr>> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    if let Ok(address) = address.parse::<IpAddr>() {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let fits = |length: &str| length.parse::<u8>().is_ok_and(|length| length <= most);
+        ensure!(length.is_none_or(fits), "prefix is invalid: {}", length.unwrap_or_default());
+        return Ok(vec![address]);
+    }
+    let found = if length.is_none() { machine.resolve(address) } else { Vec::new() };
+    ensure!(!found.is_empty(), "getaddrinfo: {text}: no address associated with name");
+    Ok(found)
+}

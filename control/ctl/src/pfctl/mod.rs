@@ -1,0 +1,190 @@
+//! `tpctl pfctl`: pfctl(8)'s flags, texts and exit codes, for the running dataplane or, with `--offline DIR`, for a
+//! scratch ruleset in a folder, on which all verbs act without any daemon.
+//!
+//! What was asked for is done in pfctl's order, whatever the order of the flags: `-d`, `-s`, `-z`, `-F`, `-k`, `-K`, `-T`,
+//! `-f`, `-e`, `-x`. What changes something says so on standard error, unless `-q` is given.
+
+mod change;
+mod load;
+mod offline;
+mod show;
+mod system;
+mod table;
+mod time;
+mod word;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args};
+use pfconf::{Optimize, Scope};
+
+use crate::check::definition;
+use system::System;
+use word::{Flush, Level, Show, Verb};
+
+#[derive(Args)]
+#[group(required = true, multiple = true, args = [
+    "file", "show", "flush", "verb", "kill", "kill_sources", "zero", "enable", "disable", "level",
+])]
+pub struct Arguments {
+    /// Act on this anchor: /* behind it for all that are below it, * for all that it calls
+    #[arg(short, value_name = "ANCHOR", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    anchor: Option<String>,
+    /// Switch filtering off
+    #[arg(short)]
+    disable: bool,
+    /// Define a macro, which the ruleset cannot change
+    #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
+    definitions: Vec<(String, String)>,
+    /// Switch filtering on
+    #[arg(short)]
+    enable: bool,
+    /// Load this ruleset, or with -T these addresses; - for standard input
+    #[arg(short, value_name = "FILE")]
+    file: Option<String>,
+    /// Remove: rules, Sources, states, info, Tables, osfp, Reset, all
+    #[arg(short = 'F', value_name = "WHAT")]
+    flush: Option<Flush>,
+    /// Show what helps to debug: skip steps, tables that nobody has defined
+    #[arg(short = 'g')]
+    debug: bool,
+    /// Only what belongs to this interface
+    #[arg(short = 'i', value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// Kill states: by source (and, given again, destination), or `-k label -k L`, `-k id -k ID`, `-k key -k KEY`
+    #[arg(short, value_name = "WHICH")]
+    kill: Vec<String>,
+    /// Kill source nodes: by source, and, given again, destination
+    #[arg(short = 'K', value_name = "WHICH")]
+    kill_sources: Vec<String>,
+    /// Only parse, do not load; with -T, only say what would be done
+    #[arg(short)]
+    noaction: bool,
+    /// Rewrite the ruleset to fewer rules in a better order: none, basic, profile
+    #[arg(short, value_name = "LEVEL")]
+    optimize: Option<Optimize>,
+    /// Only print errors and warnings
+    #[arg(short)]
+    quiet: bool,
+    /// Only the rule of this number, or its states
+    #[arg(short = 'R', value_name = "NUMBER")]
+    rule: Option<usize>,
+    /// Show: queue, rules, Anchors, Sources, states, info, Interfaces, labels, timeouts, memory, Tables, osfp, all
+    #[arg(short, value_name = "WHAT")]
+    show: Option<Show>,
+    /// The table of -T
+    #[arg(short = 't', value_name = "TABLE", requires = "verb")]
+    table: Option<String>,
+    /// Do something with a table: kill, flush, add, delete, replace, show, test, zero, expire
+    #[arg(short = 'T', value_name = "VERB", requires = "table")]
+    verb: Option<Verb>,
+    /// Say more; twice, still more
+    #[arg(short, action = ArgAction::Count)]
+    verbose: u8,
+    /// Set the level of messages: emerg, alert, crit, err, warning, notice, info, debug
+    #[arg(short = 'x', value_name = "LEVEL")]
+    level: Option<Level>,
+    /// Set the counters of rules to zero
+    #[arg(short)]
+    zero: bool,
+    /// The addresses of -T
+    #[arg(value_name = "ADDRESS", requires = "verb")]
+    addresses: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// A scratch ruleset in this folder, in place of the running dataplane
+    #[arg(long, value_name = "DIR")]
+    offline: Option<PathBuf>,
+    /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
+    #[arg(long, value_name = "FILE")]
+    interfaces: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The anchor's path, without what says how far below it to go.
+    fn anchor(&self) -> &str {
+        let given = self.anchor.as_deref().unwrap_or_default();
+        given.strip_suffix("/*").or(given.strip_suffix('*')).unwrap_or(given)
+    }
+
+    fn scope(&self) -> Scope {
+        match self.anchor.as_deref() {
+            Some(anchor) if anchor.ends_with("/*") => Scope::Below,
+            Some(anchor) if anchor.ends_with('*') => Scope::Called,
+            _ => Scope::Here,
+        }
+    }
+
+    /// Says what was done, unless `-q` forbids it.
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    fn changes_anchor(&self) -> bool {
+        self.file.is_some() || self.flush.is_some() || self.zero
+    }
+}
+
+pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
+    let private = |anchor: &str| anchor.starts_with('_') || anchor.contains("/_");
+    if arguments.verb.is_none() && arguments.changes_anchor() && private(arguments.anchor()) {
+        anyhow::bail!("anchor names beginning with '_' cannot be modified from the command line");
+    }
+    if arguments.anchor.is_some() && !arguments.changes_anchor() && arguments.show.is_none() {
+        anyhow::ensure!(arguments.verb.is_some(), "anchors apply to -f, -F, -s, -z, and -T only");
+    }
+    let mut system = System::new(arguments.offline.as_deref(), socket)?;
+    let mut ended = ExitCode::SUCCESS;
+    if !arguments.noaction {
+        act(arguments, &mut system)?;
+    }
+    if let (Some(table), Some(verb)) = (&arguments.table, arguments.verb) {
+        ended = table::run(arguments, &mut system, table, verb)?;
+    } else if let Some(file) = &arguments.file {
+        ended = load::run(arguments, &mut system, file)?;
+    }
+    if !arguments.noaction {
+        if arguments.enable {
+            change::enable(arguments, &mut system)?;
+        }
+        if let Some(level) = arguments.level {
+            change::set_level(arguments, &mut system, level)?;
+        }
+    }
+    Ok(ended)
+}
+
+/// Says why nothing was done, as pfctl does.
+pub fn complain(error: &anyhow::Error) {
+    match error.downcast_ref::<table::Bare>() {
+        Some(bare) => eprintln!("{bare}"),
+        None => eprintln!("pfctl: {error:#}"),
+    }
+}
+
+/// What pfctl does before it loads anything.
+fn act(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    if arguments.disable {
+        change::disable(arguments, system)?;
+    }
+    if let Some(what) = arguments.show {
+        show::run(arguments, system, what)?;
+    }
+    if arguments.zero {
+        change::zero(arguments, system)?;
+    }
+    if let Some(what) = arguments.flush {
+        change::flush(arguments, system, what)?;
+    }
+    if !arguments.kill.is_empty() {
+        change::kill(arguments, system)?;
+    }
+    if !arguments.kill_sources.is_empty() {
+        change::kill_sources(arguments, system)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! `-s`: what is loaded and what it has done, in pfctl's formats.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use pfconf::{Loaded, RulesView, Scope};
+use ruleset::{Limit, StateView, Timeout};
+use serde::Serialize;
+
+use super::Arguments;
+use super::system::System;
+use super::time::ctime;
+use super::word::Show;
+use crate::live::{self, Format};
+use crate::machine::Machine;
+
+pub fn run(arguments: &Arguments, system: &mut System, what: Show) -> anyhow::Result<()> {
+    match what {
+        Show::Rules => rules(arguments, &system.loaded()?),
+        Show::Labels => labels(arguments, &system.loaded()?),
+        Show::Anchors => {
+            let loaded = system.loaded()?;
+            say(arguments, &loaded.print_anchors(arguments.anchor(), arguments.verbose > 0))
+        }
+        Show::Queues => say(arguments, &system.loaded()?.print_queues()),
+        Show::States => states(arguments, system, false),
+        // There are no source nodes and no fingerprints.
+        Show::Sources | Show::Fingerprints => say(arguments, ""),
+        Show::Info => {
+            let info = system.info()?;
+            live::print(Format::of(arguments.json), &info, |out, info| live::write_info(out, info))
+        }
+        Show::Interfaces => interfaces(arguments, system),
+        Show::Timeouts => timeouts(arguments, &system.loaded()?),
+        Show::Memory => limits(arguments, &system.loaded()?),
+        Show::Tables => tables(arguments, &system.loaded()?),
+        Show::All => all(arguments, system),
+    }
+}
+
+/// Prints lines; as JSON, an array of them.
+fn say(arguments: &Arguments, text: &str) -> anyhow::Result<()> {
+    match arguments.json {
+        true => {
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            live::print(Format::Json, &lines, |_, _| Ok(()))
+        }
+        false => Ok(io::stdout().lock().write_all(text.as_bytes())?),
+    }
+}
+
+fn view<'a>(arguments: &'a Arguments, machine: &'a Machine) -> RulesView<'a> {
+    RulesView {
+        anchor: arguments.anchor(),
+        scope: arguments.scope(),
+        verbose: arguments.verbose,
+        debug: arguments.debug,
+        only: arguments.rule,
+        interfaces: pfconf::Host::interfaces(machine),
+    }
+}
+
+fn rules(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    match arguments.json {
+        true => live::print(Format::Json, &loaded.rules(arguments.anchor())?, |_, _| Ok(())),
+        false => say(arguments, &loaded.print_rules(&view(arguments, &machine)).map_err(dotted)?),
+    }
+}
+
+fn labels(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    say(arguments, &loaded.print_labels(&view(arguments, &machine)).map_err(dotted)?)
+}
+
+/// As pfctl ends what it says about anchors.
+fn dotted(error: pfconf::UnknownAnchor) -> anyhow::Error {
+    anyhow::anyhow!("{error}.")
+}
+
+/// Prints every state that fits `-i` and `-R`, under a title if there are any.
+fn states(arguments: &Arguments, system: &mut System, titled: bool) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut failure = None;
+    let mut count = 0;
+    system.states(|state| {
+        if !fits(arguments, &state) {
+            return;
+        }
+        let title = if titled && count == 0 { "\nSTATES:\n" } else { "" };
+        let written = match (arguments.json, arguments.verbose) {
+            (true, _) => {
+                let before = if count == 0 { "[\n" } else { ",\n" };
+                write!(out, "{before}").and_then(|()| Ok(serde_json::to_writer(&mut out, &state)?))
+            }
+            (false, 0) => writeln!(out, "{title}{state}"),
+            (false, _) => writeln!(out, "{title}{state:#}"),
+        };
+        count += 1;
+        failure = failure.take().or(written.err());
+    })?;
+    if arguments.json {
+        writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" })?;
+    }
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(out.flush()?),
+    }
+}
+
+fn fits(arguments: &Arguments, state: &StateView) -> bool {
+    let rule = arguments.rule.is_none_or(|number| state.rule.is_some_and(|rule| rule as usize == number));
+    rule && arguments.interface.as_ref().is_none_or(|interface| state.interface == *interface)
+}
+
+fn interfaces(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    let skipped = system.loaded()?.options().skip.clone();
+    let mut names = system.interfaces()?;
+    if let System::Offline(_) = system {
+        let machine = Machine::new(arguments.interfaces.as_ref())?;
+        names = pfconf::Host::interfaces(&machine).names().map(str::to_owned).collect();
+    }
+    names.retain(|name| arguments.interface.as_ref().is_none_or(|only| only == name));
+    names.sort();
+    let mut out = String::new();
+    for name in names {
+        let skip = arguments.verbose > 0 && skipped.contains(&name);
+        let _ = writeln!(out, "{name}{}", if skip { " (skip)" } else { "" });
+    }
+    say(arguments, &out)
+}
+
+/// A named number, as JSON.
+#[derive(Serialize)]
+struct Setting {
+    name: &'static str,
+    value: u32,
+}
+
+fn timeouts(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let value = |timeout: Timeout| loaded.options().timeouts.get(timeout);
+    let settings: Vec<Setting> = Timeout::ALL
+        .into_iter()
+        .map(|timeout| Setting { name: timeout.name(), value: value(timeout) })
+        .collect();
+    live::print(Format::of(arguments.json), &settings, |out, _| {
+        for timeout in Timeout::ALL {
+            let unit = if timeout.counts_states() { " states" } else { "s" };
+            writeln!(out, "{:<20} {:>10}{unit}", timeout.name(), value(timeout))?;
+        }
+        Ok(())
+    })
+}
+
+fn limits(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let value = |limit: Limit| loaded.options().limits.get(limit);
+    let settings: Vec<Setting> =
+        Limit::ALL.into_iter().map(|limit| Setting { name: limit.name(), value: value(limit) }).collect();
+    live::print(Format::of(arguments.json), &settings, |out, settings| {
+        for Setting { name, value } in settings {
+            match *value {
+                u32::MAX => writeln!(out, "{name:<13} unlimited")?,
+                value => writeln!(out, "{name:<13} hard limit {value:>8}")?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn tables(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let anchors = match arguments.scope() {
+        Scope::Here => vec![arguments.anchor().to_owned()],
+        Scope::Called | Scope::Below => loaded.anchors_below(arguments.anchor()),
+    };
+    let show = |anchor: &String| loaded.print_tables(anchor, arguments.verbose, arguments.debug, ctime);
+    say(arguments, &anchors.iter().map(show).collect::<String>())
+}
+
+/// Every listing under its title.
+fn all(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+    anyhow::ensure!(!arguments.json, "-sa has no JSON: ask for each part");
+    let loaded = system.loaded()?;
+    println!("FILTER RULES:");
+    rules(arguments, &loaded)?;
+    print!("{}", loaded.print_queues());
+    states(arguments, system, true)?;
+    let parts: [(&str, Show); 4] = [
+        ("INFO", Show::Info),
+        ("LABEL COUNTERS", Show::Labels),
+        ("TIMEOUTS", Show::Timeouts),
+        ("LIMITS", Show::Memory),
+    ];
+    for (title, part) in parts {
+        if part == Show::Labels && !loaded.has_labels(arguments.anchor()) {
+            continue;
+        }
+        println!("\n{title}:");
+        run(arguments, system, part)?;
+    }
+    let shown = loaded.print_tables(arguments.anchor(), arguments.verbose, arguments.debug, ctime);
+    if !shown.is_empty() {
+        print!("\nTABLES:\n{shown}");
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What pfctl acts on: the running dataplane, or a scratch ruleset.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use api::{Client, RuleUsage};
+use pfconf::{Counters, Loaded};
+use ruleset::StateView;
+
+use super::offline::Offline;
+use super::time::now_unix_s;
+use crate::live::{self, Info};
+
+/// The running dataplane, connected to at each question, or a scratch ruleset.
+pub enum System {
+    /// Its socket.
+    Live(PathBuf),
+    /// A folder.
+    Offline(Box<Offline>),
+}
+
+impl System {
+    pub fn new(offline: Option<&Path>, socket: &Path) -> anyhow::Result<Self> {
+        match offline {
+            Some(folder) => Ok(Self::Offline(Box::new(Offline::open(folder)?))),
+            None => Ok(Self::Live(socket.to_owned())),
+        }
+    }
+
+    /// What is loaded, with what each rule has done.
+    pub fn loaded(&mut self) -> anyhow::Result<Loaded> {
+        match self {
+            Self::Live(socket) => {
+                let mut client = live::connect(socket)?;
+                let Some(rules) = client.rules()? else { return Ok(Loaded::default()) };
+                let counters = counters(&mut client, rules.generation)?;
+                Ok(Loaded::of(&rules.ruleset, &counters))
+            }
+            Self::Offline(offline) => Ok(offline.loaded().clone()),
+        }
+    }
+
+    /// Hands every state to `each`. A scratch ruleset has none.
+    pub fn states(&mut self, each: impl FnMut(StateView)) -> anyhow::Result<()> {
+        if let Self::Live(socket) = self {
+            live::connect(socket)?.states(each)?;
+        }
+        Ok(())
+    }
+
+    /// What `-si` shows.
+    pub fn info(&mut self) -> anyhow::Result<Info> {
+        match self {
+            Self::Live(socket) => {
+                let mut client = live::connect(socket)?;
+                Ok(Info::of(&client.status()?, &client.drops()?))
+            }
+            Self::Offline(offline) => {
+                let (enabled, since) = offline.enabled();
+                let uptime_s = now_unix_s().saturating_sub(since);
+                let uptime_s = if since == 0 { 0 } else { uptime_s };
+                Ok(Info { enabled, uptime_s, level: offline.level().to_owned(), ..Info::default() })
+            }
+        }
+    }
+
+    /// The names of the interfaces that carry packets.
+    pub fn interfaces(&mut self) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::Live(socket) => {
+                let status = live::connect(socket)?.status()?;
+                Ok(status.interfaces.into_iter().map(|interface| interface.name).collect())
+            }
+            Self::Offline(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The scratch ruleset; the dataplane cannot do `what` yet.
+    pub fn scratch(&mut self, what: &str) -> anyhow::Result<&mut Offline> {
+        match self {
+            Self::Offline(offline) => Ok(offline),
+            Self::Live(_) => {
+                bail!("{what} is not supported yet by the running dataplane; nothing was changed")
+            }
+        }
+    }
+}
+
+/// What each rule of the live ruleset has done; nothing if another ruleset has become live meanwhile.
+fn counters(client: &mut Client, generation: u64) -> anyhow::Result<Vec<Counters>> {
+    let usage = client.usage()?.filter(|usage| usage.generation == generation);
+    let one = |usage: &RuleUsage| Counters {
+        evaluations: usage.evaluations,
+        packets: usage.packets,
+        bytes: usage.bytes,
+        states: usage.states,
+        ..Counters::default()
+    };
+    Ok(usage.map_or_else(Vec::new, |usage| usage.rules.iter().map(one).collect()))
+}

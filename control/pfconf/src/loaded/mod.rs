@@ -1,0 +1,342 @@
+//! What is loaded: rulesets by anchor, each with its tables, as pfctl's verbs see and change them.
+//!
+//! Overview: [`Loaded::load`] puts a [`Config`] into an anchor, [`Loaded::print_rules`] and its sisters show it as pfctl
+//! does, [`LoadedTable`] has the verbs of `pfctl -T`. It is a value that serialises: a scratch ruleset is one file.
+//! Rules in braces are a ruleset below that of their anchor, as in pf: `anchor "a" { … }` makes `a`, braces without a
+//! name make `_1`, `_2` and so on. Bounds: those of a [`Config`]; anchors call each other 64 deep.
+
+mod listing;
+mod names;
+mod table;
+
+use std::collections::BTreeMap;
+
+use ruleset::{AddressPattern, Options, Rule, Ruleset};
+use serde::{Deserialize, Serialize};
+
+use crate::ast::QueueStatement;
+use crate::config::{Config, Entry, FullRule};
+use crate::print;
+
+pub use listing::{RulesView, Scope};
+pub use table::{Feedback, LoadedTable, TableChange, TableRow};
+
+/// The rulesets of all anchors.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Loaded {
+    /// By path; the main ruleset's is empty.
+    anchors: BTreeMap<String, Anchored>,
+    options: Options,
+    queues: Vec<QueueStatement>,
+}
+
+/// The ruleset of one anchor.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Anchored {
+    rules: Vec<LoadedRule>,
+    tables: BTreeMap<String, LoadedTable>,
+}
+
+/// A rule, or the call of an anchor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LoadedRule {
+    /// The anchor that it calls, as a path from the anchor that it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<String>,
+    /// In pfctl's form, for readers of the file.
+    text: String,
+    rule: FullRule,
+    counters: Counters,
+    /// Unknown of a running dataplane's rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
+}
+
+/// Who loaded a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The user.
+    pub uid: u32,
+    /// The process.
+    pub pid: u32,
+    /// When, in seconds since 1970.
+    pub unix_s: u64,
+}
+
+/// What a rule has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// How often packets were compared with it.
+    pub evaluations: u64,
+    /// Packets that it decided and packets of its states.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Its states now.
+    pub states: u64,
+    /// Packets and bytes inbound, then outbound; `None` where they are not counted apart.
+    pub by_direction: Option<[(u64, u64); 2]>,
+    /// States that it made; `None` where they are not counted.
+    pub states_made: Option<u64>,
+}
+
+impl Counters {
+    /// Of a rule that has done nothing.
+    pub const ZERO: Self = Self {
+        evaluations: 0,
+        packets: 0,
+        bytes: 0,
+        states: 0,
+        by_direction: Some([(0, 0); 2]),
+        states_made: Some(0),
+    };
+}
+
+/// A rule of a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleRow<'a> {
+    /// Its number, from 0.
+    pub number: usize,
+    #[serde(flatten)]
+    loaded: &'a LoadedRule,
+}
+
+/// There is no anchor of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownAnchor;
+
+impl std::fmt::Display for UnknownAnchor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Anchor does not exist")
+    }
+}
+
+impl std::error::Error for UnknownAnchor {}
+
+impl Loaded {
+    /// A ruleset that is live, with what its rules have done, by number.
+    pub fn of(ruleset: &Ruleset, counters: &[Counters]) -> Self {
+        let rule = |(number, rule): (usize, &Rule)| {
+            let full = FullRule { rule: rule.clone(), ..FullRule::default() };
+            let text = print::rule::text(&full, None);
+            let counters = counters.get(number).copied().unwrap_or_default();
+            LoadedRule { call: None, text, rule: full, counters, origin: None }
+        };
+        let rules = ruleset.rules.iter().enumerate().map(rule).collect();
+        let tables =
+            ruleset.tables.iter().map(|table| (table.name.clone(), LoadedTable::of(table))).collect();
+        Self {
+            anchors: BTreeMap::from([(String::new(), Anchored { rules, tables })]),
+            options: ruleset.options.clone(),
+            queues: Vec::new(),
+        }
+    }
+
+    /// The options of the main ruleset.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Replaces the rules of an anchor, and of those in braces below it, and the tables that the configuration defines:
+    /// all of it or, if the configuration has errors, nothing, which is the caller's to see to. Options are taken over
+    /// by the main ruleset only.
+    pub fn load(&mut self, config: &Config, anchor: &str, origin: Origin) {
+        let anchor = names::normal(anchor);
+        if anchor.is_empty() {
+            self.options = config.options.clone();
+            self.queues.clone_from(&config.queues);
+        }
+        let private = |path: &String| names::below(path, &anchor).is_some_and(|rest| rest.starts_with('_'));
+        self.anchors.retain(|path, _| !private(path));
+        let mut braces = 0;
+        self.put(&anchor, &config.entries, origin, &mut braces);
+        for (name, entries) in &config.loaded {
+            self.put(&names::join(&anchor, name), entries, origin, &mut braces);
+        }
+        let tables = &mut self.anchors.entry(anchor).or_default().tables;
+        for table in &config.tables {
+            tables.entry(table.name.clone()).or_default().define(table, origin.unix_s);
+        }
+        self.tidy();
+    }
+
+    /// Puts rules into an anchor, and those in braces into anchors below.
+    fn put(&mut self, path: &str, entries: &[Entry], origin: Origin, braces: &mut usize) {
+        let mut rules = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (call, full) = match entry {
+                Entry::Rule(full) => (None, full),
+                Entry::Anchor(anchor) => {
+                    let call = anchor.name.clone().unwrap_or_else(|| {
+                        *braces += 1;
+                        format!("_{braces}")
+                    });
+                    let target = names::join(path, &call);
+                    match &anchor.body {
+                        Some(body) => self.put(&target, body, origin, braces),
+                        // Calling an anchor makes it, empty.
+                        None if !names::is_wildcard(&call) => {
+                            self.anchors.entry(target).or_default();
+                        }
+                        None => {}
+                    }
+                    (Some(call), &anchor.gate)
+                }
+            };
+            let text = match &call {
+                None => print::rule::text(full, None),
+                Some(call) => print::rule::anchor_text(names::printed(call), full, None),
+            };
+            rules.push(LoadedRule {
+                call,
+                text,
+                rule: full.clone(),
+                counters: Counters::ZERO,
+                origin: Some(origin),
+            });
+        }
+        self.anchors.entry(path.to_owned()).or_default().rules = rules;
+    }
+
+    /// Removes the rules of an anchor.
+    pub fn flush_rules(&mut self, anchor: &str) {
+        if let Some(anchored) = self.anchors.get_mut(&names::normal(anchor)) {
+            anchored.rules.clear();
+        }
+        self.tidy();
+    }
+
+    /// Removes every table of an anchor, and returns how many there were.
+    pub fn flush_tables(&mut self, anchor: &str) -> usize {
+        let anchored = self.anchors.get_mut(&names::normal(anchor));
+        let count = anchored.map_or(0, |anchored| std::mem::take(&mut anchored.tables).len());
+        self.tidy();
+        count
+    }
+
+    /// Back to the options that hold when nothing is set (`pfctl -F Reset`).
+    pub fn reset_options(&mut self) {
+        self.options = Options::default();
+    }
+
+    /// Sets the counters of an anchor's rules to zero.
+    pub fn zero_rules(&mut self, anchor: &str) {
+        let anchored = self.anchors.get_mut(&names::normal(anchor));
+        for rule in anchored.into_iter().flat_map(|anchored| &mut anchored.rules) {
+            rule.counters = Counters::ZERO;
+        }
+    }
+
+    /// The rules of an anchor.
+    ///
+    /// # Errors
+    /// There is no such anchor.
+    pub fn rules(&self, anchor: &str) -> Result<Vec<RuleRow<'_>>, UnknownAnchor> {
+        let rules = self.anchored(&names::normal(anchor))?.map_or(&[][..], |anchored| &anchored.rules);
+        Ok(rules.iter().enumerate().map(|(number, loaded)| RuleRow { number, loaded }).collect())
+    }
+
+    /// True if a rule of an anchor has a label.
+    pub fn has_labels(&self, anchor: &str) -> bool {
+        let anchored = self.anchors.get(&names::normal(anchor));
+        anchored.is_some_and(|anchored| anchored.rules.iter().any(|rule| rule.rule.rule.label.is_some()))
+    }
+
+    /// The ruleset of an anchor; nothing only for a main ruleset that was never loaded.
+    fn anchored(&self, path: &str) -> Result<Option<&Anchored>, UnknownAnchor> {
+        match self.anchors.get(path) {
+            None if !path.is_empty() => Err(UnknownAnchor),
+            anchored => Ok(anchored),
+        }
+    }
+
+    /// The paths of an anchor and all below it, in order; the main ruleset's is empty.
+    pub fn anchors_below(&self, anchor: &str) -> Vec<String> {
+        let anchor = names::normal(anchor);
+        let within = |path: &&String| **path == anchor || names::below(path, &anchor).is_some();
+        self.anchors.keys().filter(within).cloned().collect()
+    }
+
+    /// A table that is defined in an anchor.
+    pub fn table(&self, anchor: &str, name: &str) -> Option<&LoadedTable> {
+        self.anchors.get(&names::normal(anchor))?.tables.get(name)
+    }
+
+    /// The same, to be changed.
+    pub fn table_mut(&mut self, anchor: &str, name: &str) -> Option<&mut LoadedTable> {
+        self.anchors.get_mut(&names::normal(anchor))?.tables.get_mut(name)
+    }
+
+    /// Makes an empty table that stays without references, as `pfctl -T add` does; false if it was there.
+    pub fn create_table(&mut self, anchor: &str, name: &str, unix_s: u64) -> bool {
+        let tables = &mut self.anchors.entry(names::normal(anchor)).or_default().tables;
+        if tables.contains_key(name) {
+            return false;
+        }
+        tables.insert(name.to_owned(), LoadedTable::empty(unix_s));
+        true
+    }
+
+    /// Removes a table (`pfctl -T kill`); false if there is none.
+    pub fn remove_table(&mut self, anchor: &str, name: &str) -> bool {
+        let removed = self.anchors.get_mut(&names::normal(anchor)).and_then(|at| at.tables.remove(name));
+        self.tidy();
+        removed.is_some()
+    }
+
+    /// As in pf, a table that is neither persistent nor named by a rule is gone, and so is an anchor that has nothing and
+    /// that nobody calls.
+    fn tidy(&mut self) {
+        for path in self.anchors.keys().cloned().collect::<Vec<_>>() {
+            let named = self.tables_named_in(&path);
+            if let Some(anchored) = self.anchors.get_mut(&path) {
+                anchored.tables.retain(|name, table| table.persists() || named.contains_key(name));
+            }
+        }
+        loop {
+            let called = self.called();
+            let before = self.anchors.len();
+            let parents: Vec<String> = self.anchors.keys().filter_map(|path| names::parent(path)).collect();
+            self.anchors.retain(|path, anchored| {
+                let empty = anchored.rules.is_empty() && anchored.tables.is_empty();
+                path.is_empty() || !empty || called.contains(path) || parents.contains(path)
+            });
+            if self.anchors.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn called(&self) -> Vec<String> {
+        let calls = |(path, anchored): (&String, &Anchored)| -> Vec<String> {
+            let calls = anchored.rules.iter().filter_map(|rule| rule.call.as_ref());
+            calls.map(|call| names::join(path, call)).collect()
+        };
+        self.anchors.iter().flat_map(calls).collect()
+    }
+
+    /// The tables that the rules of an anchor name, and how often. The main ruleset's are also named, as `h`, by those of
+    /// the other anchors.
+    fn tables_named_in(&self, path: &str) -> BTreeMap<String, usize> {
+        let mut named = BTreeMap::new();
+        for rule in self.anchors.get(path).into_iter().flat_map(|anchored| &anchored.rules) {
+            for name in tables_of(&rule.rule) {
+                *named.entry(name.clone()).or_default() += 1;
+            }
+        }
+        named
+    }
+}
+
+/// Every table that a rule names.
+fn tables_of(full: &FullRule) -> Vec<&String> {
+    let pools = [&full.nat, &full.rdr].into_iter().flatten().chain(full.route.as_ref().map(|(_, pool)| pool));
+    let ends = [&full.rule.from, &full.rule.to].map(|end| &end.address.pattern);
+    let patterns = ends.into_iter().chain(pools.map(|pool| &pool.address));
+    let overload = full.extras.source.overload.as_ref().map(|(table, _)| table);
+    let tables = patterns.filter_map(|pattern| match pattern {
+        AddressPattern::Table(name) => Some(name),
+        _ => None,
+    });
+    tables.chain(overload).collect()
+}
