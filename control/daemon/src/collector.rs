@@ -1,7 +1,7 @@
 //! What the dataplane says of itself, asked for once for everybody who wants to know at about the same time.
 //!
-//! Ownership: one connection, used by one request at a time. Bounds: a reading serves for [`FRESH`], however many ask; an
-//! answer takes at most [`PATIENCE`].
+//! Ownership: one connection, used by one request at a time. Bounds: a reading serves for `FRESH`, however many ask; an
+//! answer takes at most `PATIENCE`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Collector {
         Self { socket, last: Mutex::default() }
     }
 
-    /// A reading that is not older than [`FRESH`].
+    /// A reading that is not older than `FRESH`.
     pub async fn read(&self) -> Outcome {
         let mut last = self.last.lock().await;
         if let Some((taken, outcome)) = &last.taken

@@ -1,6 +1,6 @@
 //! The one thread that changes rules: each change is compiled, committed and stored, or nothing happened.
 //!
-//! Overview: [`Handle`] sends it requests; between them it watches the dataplane ([`attach`](Committer::attach)), and takes
+//! Overview: [`Handle`] sends it requests; between them it watches the dataplane (`attach`), and takes
 //! rules back that were not confirmed in time.
 //!
 //! Life cycle of an apply: compile, write the revision beside the others (`Store::prepare`), commit, publish the file. If

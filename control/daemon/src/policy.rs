@@ -3,9 +3,11 @@
 use api::control::Sources;
 
 /// What is live as long as no revision can be: the box itself can be reached by SSH and ping, keeps its leases and its
-/// neighbours, and may speak; nothing is forwarded, because only packets from the box itself may leave.
+/// neighbours, and may speak; nothing is forwarded, because only packets from the box itself may leave. The limit is what
+/// the smallest `max_connections` has memory for.
 pub const MANAGEMENT_ONLY: &str = "\
 # Built in: management of the box itself, and no forwarding.
+set limit states 2000
 block all
 pass in proto tcp to (self) port 22
 pass in inet proto icmp to (self) icmp-type echoreq

@@ -83,6 +83,40 @@ fn f03_a_ruleset_that_does_not_compile_changes_nothing() {
 }
 
 #[test]
+fn f03_a_file_that_is_cut_off_anywhere_is_loaded_wholly_or_not_at_all() {
+    let bed = Bed::new();
+    let line = |n: u32| match n % 4 {
+        0 => format!("table <t{n}> {{ 192.0.2.{n}, 2001:db8::{n} }}\n"),
+        1 => format!(
+            "pass in quick on wan0 proto tcp from <t{}> to port {{ {n}, 2{n} }} label \"l{n}\"\n",
+            n - 1
+        ),
+        2 => format!("m{n} = \"10.0.{n}.0/24\"\n"),
+        _ => format!("block return out on lan0 inet from $m{} to any\n", n - 1),
+    };
+    let text: String = (0..200).map(line).collect();
+    let whole = bed.daemon.apply(&text).unwrap();
+    assert_eq!(whole.rules, 150);
+    let (mut refused, mut loaded) = (0, 0);
+    for end in (1..text.len()).step_by(61) {
+        let before = bed.picture();
+        match bed.daemon.apply(&text[..end]) {
+            Ok(applied) => {
+                loaded += 1;
+                let live = bed.fake.live().unwrap();
+                assert_eq!((applied.rules, bed.fake.commits()), (live.rules.len(), before.1 + 1));
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(refusal::<()>(Err(error)).0, 422);
+                assert_eq!(bed.picture(), before, "cut off at {end}");
+            }
+        }
+    }
+    assert!(refused > 20 && loaded > 5, "{refused} refused, {loaded} loaded");
+}
+
+#[test]
 fn f03_a_ruleset_that_the_dataplane_refuses_changes_nothing() {
     let bed = Bed::new();
     bed.daemon.apply(ONE).unwrap();
