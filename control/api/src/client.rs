@@ -9,6 +9,7 @@ use ruleset::{Ruleset, StateView};
 
 use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
+use crate::pflog::LogEntry;
 use crate::{InterfaceDrops, LiveRules, LiveUsage, Request, RequestBody, Response, ResponseBody, Status};
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -201,6 +202,22 @@ impl Client {
         match self.ask(RequestBody::Usage)? {
             ResponseBody::Usage(usage) => Ok(usage),
             _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Calls `each` with the packets that `log` rules record from now on, some at a time, until it returns false. It is
+    /// called without any at the beginning, and every few seconds that nothing was logged. The connection ends with it.
+    ///
+    /// # Errors
+    /// Those of the connection; [`Error::Refused`] if the log has too many readers.
+    pub fn logs(mut self, mut each: impl FnMut(&[LogEntry]) -> bool) -> Result<(), Error> {
+        let id = self.send(RequestBody::Logs)?;
+        loop {
+            match self.receive(id)? {
+                ResponseBody::Logs(entries) if each(&entries) => {}
+                ResponseBody::Logs(_) => return Ok(()),
+                _ => return Err(Error::OutOfStep),
+            }
         }
     }
 

@@ -6,8 +6,10 @@
 use ruleset::{Reason, Ruleset, StateView};
 use serde::{Deserialize, Serialize};
 
+use crate::pflog::LogEntry;
+
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -50,6 +52,9 @@ pub enum RequestBody {
     Rules,
     /// What each rule of the live ruleset has done. Answered by [`ResponseBody::Usage`].
     Usage,
+    /// The packets that `log` rules record from now on. Answered by [`ResponseBody::Logs`] until the client closes the
+    /// connection or sends anything.
+    Logs,
 }
 
 /// What the dataplane answers.
@@ -88,6 +93,8 @@ pub enum ResponseBody {
     Rules(Option<Box<LiveRules>>),
     /// What each rule has done, if a ruleset was committed.
     Usage(Option<LiveUsage>),
+    /// Logged packets. Without any: the first says that logging has begun, later ones that the dataplane is there.
+    Logs(Vec<LogEntry>),
 }
 
 /// The live ruleset.
@@ -140,6 +147,8 @@ pub struct Status {
     pub inserts: u64,
     /// States removed.
     pub removals: u64,
+    /// Packets that `log` rules recorded in vain: the worker's records were full, or a reader of the log was too slow.
+    pub log_lost: u64,
     /// Times that the kernel had to drop netlink messages, each followed by a full resynchronisation.
     pub netlink_overruns: u64,
     /// Every interface.

@@ -79,6 +79,30 @@ fn states_come_in_pieces_until_done() {
 }
 
 #[test]
+fn logs_come_until_the_client_wants_no_more() {
+    let server = Server::new("logs", |mut stream| {
+        shake_hands(&mut stream);
+        let Request { id, body } = next(&mut stream);
+        assert_eq!(body, RequestBody::Logs);
+        for _ in 0..3 {
+            answer(&mut stream, id, ResponseBody::Logs(Vec::new()));
+        }
+        let hung_up = codec::read::<Request>(&mut stream, Limit::REQUEST);
+        assert!(matches!(hung_up, Err(codec::ReadError::Closed)), "{hung_up:?}");
+    });
+    let mut calls = 0;
+    let client = Client::connect(&server.path).unwrap();
+    client
+        .logs(|entries| {
+            assert!(entries.is_empty());
+            calls += 1;
+            calls < 3
+        })
+        .unwrap();
+    assert_eq!(calls, 3);
+}
+
+#[test]
 fn another_version_is_named() {
     let server = Server::new("version", |mut stream| {
         let _: Hello = codec::read(&mut stream, Limit::HELLO).unwrap();

@@ -22,6 +22,7 @@ fn requests() -> Vec<Request> {
         RequestBody::States,
         RequestBody::Rules,
         RequestBody::Usage,
+        RequestBody::Logs,
     ];
     bodies.into_iter().enumerate().map(|(id, body)| Request { id: id as u32, body }).collect()
 }

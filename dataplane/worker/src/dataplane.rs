@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
-use engine::{Shard, ShardConfig, WorkerId};
+use engine::{Shard, ShardConfig, Tick, WorkerId};
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
 use crate::config::Config;
 use crate::control::desk::{Desk, Facts, colons};
+use crate::control::journal::Journal;
 use crate::control::rules::Rules;
 use crate::control::server::Server;
 use crate::mail::{Mail, mail};
@@ -84,6 +85,7 @@ impl Dataplane {
         let (mail, office) = mail(fib);
         let stop = Arc::new(AtomicBool::new(false));
         let parts = parts(config, &eal, pool.clone(), sides, mail, counters.writer()?)?;
+        let clock = parts.clock;
         let worker = launch(&eal, parts, stop.clone())?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
@@ -96,7 +98,10 @@ impl Dataplane {
             pools: vec![pool.clone()],
         };
         let rules = Rules::new(office.roots, max_states);
-        let desk = Desk::new(rules, office.lister, counters.reader()?, published, facts);
+        let now = move || Tick(clock.now_nanos());
+        let journal =
+            Journal::start(vec![office.log], published.clone(), now).context("no thread for the log")?;
+        let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
         let server = Server::start(socket, desk).with_context(|| {
             format!("cannot serve {}; run as root, or give another --socket", socket.display())
         })?;

@@ -10,6 +10,7 @@ pub mod dump;
 pub mod frame;
 pub mod hold;
 pub mod idle;
+pub mod log;
 pub mod mail;
 pub mod memory;
 pub mod netlink;

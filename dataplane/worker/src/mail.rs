@@ -6,6 +6,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use engine::{Fib, Root};
 
 use crate::dump::{self, Lister, Scribe};
+use crate::log::{self, Carrier, Collector};
 use crate::netlink::service::{ASKS_MAX, Ask};
 use crate::snapshot::{Publisher, Reader, snapshot};
 
@@ -19,6 +20,8 @@ pub struct Mail {
     pub asks: Sender<Ask>,
     /// Where lists are wanted of it.
     pub scribe: Scribe,
+    /// Where logged packets go.
+    pub log: Carrier,
 }
 
 /// The other threads' ends.
@@ -31,6 +34,8 @@ pub struct Office {
     pub asks: Receiver<Ask>,
     /// Who orders lists.
     pub lister: Lister,
+    /// Where logged packets arrive.
+    pub log: Collector,
 }
 
 /// Both ends. The worker begins without rules and with `fib`.
@@ -39,6 +44,7 @@ pub fn mail(fib: Arc<Fib>) -> (Mail, Office) {
     let (fibs, fibs_reader) = snapshot(fib);
     let (ask, asks) = bounded(ASKS_MAX);
     let (lister, scribe) = dump::channel();
-    let worker = Mail { roots: roots_reader, fibs: fibs_reader, asks: ask, scribe };
-    (worker, Office { roots, fibs, asks, lister })
+    let (carrier, collector) = log::ring();
+    let worker = Mail { roots: roots_reader, fibs: fibs_reader, asks: ask, scribe, log: carrier };
+    (worker, Office { roots, fibs, asks, lister, log: collector })
 }

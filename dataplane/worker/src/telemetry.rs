@@ -60,6 +60,8 @@ counters! {
         created_rst
         /// ICMP errors made.
         created_icmp
+        /// Packets that `log` rules recorded in vain.
+        log_lost
         /// Packets waiting for a neighbour now.
         held
         /// Packets from other workers.

@@ -144,13 +144,18 @@ impl Worker {
         self.give_up();
         self.flush();
         self.sweep();
+        self.parts.mail.log.carry(&mut self.parts.shard);
         self.report();
         if received == 0 { Work::None } else { Work::Done }
     }
 
     /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way.
     fn take_news(&mut self) {
-        self.parts.mail.roots.refresh();
+        if self.parts.mail.roots.refresh() == Refreshed::New
+            && let Some(root) = self.parts.mail.roots.get()
+        {
+            self.parts.shard.adopt(root);
+        }
         if self.parts.mail.fibs.refresh() == Refreshed::New {
             self.release();
         }
@@ -265,6 +270,7 @@ impl Worker {
     fn account(&mut self) {
         let Parts { interfaces, shard, .. } = &self.parts;
         self.sheet.take_shard(shard.counters(), shard.states());
+        self.sheet.worker.log_lost = shard.log_lost();
         self.sheet.worker.held = self.hold.len() as u64;
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
             let Sides { wire, host } = sides;

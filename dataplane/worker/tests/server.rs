@@ -10,13 +10,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
+use api::pflog::LogEntry;
 use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody, RuleUsage};
 use engine::fib::Interface;
-use engine::{Fib, Shard, ShardConfig, Tick, View, WorkerId, Zone};
-use ruleset::{Action, Limit, Rule, Ruleset, StateMode};
+use engine::{
+    Arrival, BURST, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick, View, WorkerId, Zone,
+};
+use ruleset::{Action, BlockReply, Direction, Limit, LogOptions, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
 use worker::claim;
 use worker::control::desk::{Desk, Facts};
+use worker::control::journal::{Journal, READERS_MAX};
 use worker::control::rules::Rules;
 use worker::control::server::{CLIENTS_MAX, Server};
 use worker::mail::{Mail, mail};
@@ -46,6 +50,8 @@ struct Bench {
     frozen: Arc<AtomicBool>,
     /// Epoch of the rules that the worker has.
     epoch: Arc<AtomicU32>,
+    /// Bursts that are still to arrive on wan0.
+    bursts: Arc<AtomicU32>,
 }
 
 impl Bench {
@@ -56,13 +62,15 @@ impl Bench {
         let segment = telemetry::create(&counters, 1, &names).unwrap();
         let mut writer = Writer::new(&segment, 0).unwrap();
         let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
-        let (Mail { roots: mut rules, scribe, .. }, office) = mail(fib.clone());
+        let (Mail { roots: mut rules, scribe, log, .. }, office) = mail(fib.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));
+        let bursts = Arc::new(AtomicU32::new(0));
         let worker = {
-            let (fib, stop, frozen, epoch) = (fib.clone(), stop.clone(), frozen.clone(), epoch.clone());
-            let shard = Shard::new(ShardConfig {
+            let (fib, stop, frozen) = (fib.clone(), stop.clone(), frozen.clone());
+            let (epoch, bursts) = (epoch.clone(), bursts.clone());
+            let mut shard = Shard::new(ShardConfig {
                 worker: WorkerId(0),
                 workers: 1,
                 max_states: 1024,
@@ -79,11 +87,18 @@ impl Bench {
                     rules.refresh();
                     let root: &Option<Arc<engine::Root>> = rules.get();
                     epoch.store(root.as_ref().map_or(0, |root| root.epoch()), Ordering::Relaxed);
-                    scribe.write(&shard, &View { now: Tick(1), root: root.as_deref(), fib: &fib });
+                    let view = View { now: Tick(1), root: root.as_deref(), fib: &fib };
+                    scribe.write(&shard, &view);
+                    if bursts.load(Ordering::Relaxed) > 0 {
+                        receive_burst(&mut shard, &view);
+                        bursts.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    log.carry(&mut shard);
+                    sheet.worker.log_lost = shard.log_lost();
                     sheet.worker.polls += 1;
                     sheet.interfaces[0].rx_packets = 5;
                     sheet.drops[0] = [0; ruleset::REASON_COUNT];
-                    sheet.drops[0][ruleset::Reason::NoRules as usize] = 5;
+                    sheet.drops[0][Reason::NoRules as usize] = 5;
                     writer.copy(&sheet);
                     thread::sleep(Duration::from_micros(100));
                 }
@@ -97,15 +112,12 @@ impl Bench {
             pools: vec![],
         };
         let reader = Reader::open(&counters, 2).unwrap();
-        let desk = Desk::new(
-            Rules::new(office.roots, MAX_STATES),
-            office.lister,
-            reader,
-            Arc::new(Published::new(fib)),
-            facts,
-        );
+        let published = Arc::new(Published::new(fib));
+        let journal = Journal::start(vec![office.log], published.clone(), || Tick(1)).unwrap();
+        let desk =
+            Desk::new(Rules::new(office.roots, MAX_STATES), office.lister, reader, published, journal, facts);
         let server = Server::start(&socket, desk).unwrap();
-        Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch }
+        Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch, bursts }
     }
 
     fn client(&self) -> Client {
@@ -143,6 +155,34 @@ impl Drop for Bench {
             assert!(ended.is_ok() || thread::panicking());
         }
         let _ = std::fs::remove_file(claim::beside(&self.socket, "counters"));
+    }
+}
+
+/// A burst of UDP datagrams on wan0, for the rules and the log alone.
+fn receive_burst(shard: &mut Shard, view: &View<'_>) {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 28, 0, 1, 0x40, 0, 64, 17];
+    frame.extend([0x26, 0xce, 10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 53, 0, 8, 0, 0]);
+    let mut frames = vec![frame; BURST];
+    let mut fates = [Fate::Drop(Reason::NoRules); BURST];
+    let arrival = Arrival { interface: InterfaceId(0), source: Source::Wire };
+    shard.process(view, &mut NoEntropy, arrival, &mut frames, &mut fates);
+    assert!(fates.iter().all(|fate| *fate == Fate::Drop(Reason::Match)), "{fates:?}");
+}
+
+struct NoEntropy;
+
+impl Entropy for NoEntropy {
+    fn next_u64(&mut self) -> u64 {
+        4
+    }
+}
+
+/// Every packet is blocked and logged.
+fn block_log() -> Ruleset {
+    let log = LogOptions { enabled: true, ..LogOptions::default() };
+    Ruleset {
+        rules: vec![Rule { action: Action::Block(BlockReply::Drop), log, ..Rule::default() }],
+        ..Ruleset::default()
     }
 }
 
@@ -194,7 +234,11 @@ fn a_refused_ruleset_changes_nothing() {
 fn what_is_known_can_be_asked() {
     let bench = Bench::new("ask");
     let mut client = bench.client();
-    thread::sleep(Duration::from_millis(20));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while client.status().unwrap().workers[0].polls == 0 {
+        assert!(Instant::now() < deadline, "the worker does not count");
+        thread::sleep(Duration::from_millis(20));
+    }
     let status = client.status().unwrap();
     assert_eq!((status.states, status.states_limit), (0, MAX_STATES.into()));
     let names: Vec<_> =
@@ -210,7 +254,7 @@ fn what_is_known_can_be_asked() {
         .filter(|(_, count)| count.packets > 0)
         .map(|(interface, count)| (interface, count.reason, count.packets))
         .collect();
-    assert_eq!(counted, [("wan0", ruleset::Reason::NoRules, 5)]);
+    assert_eq!(counted, [("wan0", Reason::NoRules, 5)]);
     assert_eq!(drops[1].reasons.len(), ruleset::REASON_COUNT);
     assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
     client.commit(&rules(1)).unwrap();
@@ -320,6 +364,95 @@ fn a_slow_reader_waits_alone() {
     }
     assert_eq!(client.commit(&rules(1)).unwrap(), 2);
     assert!(begin.elapsed() < Duration::from_secs(10), "held up for {:?}", begin.elapsed());
+}
+
+impl Bench {
+    /// A connection that reads the log; it has begun.
+    fn log_reader(&self) -> UnixStream {
+        let mut stream = self.raw();
+        codec::write(&mut stream, &Request { id: 7, body: RequestBody::Logs }, Length::REQUEST).unwrap();
+        assert_eq!(next_log(&mut stream), []);
+        stream
+    }
+
+    fn receive(&self, bursts: u32) {
+        self.bursts.store(bursts, Ordering::Relaxed);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.bursts.load(Ordering::Relaxed) > 0 {
+            assert!(Instant::now() < deadline, "the worker does not receive");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn next_log(stream: &mut UnixStream) -> Vec<LogEntry> {
+    match codec::read(stream, Length::RESPONSE).unwrap() {
+        Response { id: 7, body: ResponseBody::Logs(entries) } => entries,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_reader_of_the_log_gets_every_packet() {
+    let bench = Bench::new("log");
+    bench.client().commit(&block_log()).unwrap();
+    bench.receive(1);
+    let mut readers = [bench.log_reader(), bench.log_reader()];
+    // Those before it are of nobody's interest, and may still be on their way.
+    thread::sleep(Duration::from_millis(100));
+    bench.receive(3);
+    for stream in &mut readers {
+        let mut entries = Vec::new();
+        while entries.len() < 3 * BURST {
+            entries.extend(next_log(stream));
+        }
+        let late = entries.len() - 3 * BURST;
+        assert!(late <= BURST, "{late} too many");
+        for entry in entries {
+            assert_eq!(
+                (entry.interface.as_str(), entry.direction, entry.rule),
+                ("wan0", Direction::In, Some(0))
+            );
+            assert_eq!((entry.passed, entry.reason), (false, Reason::Match as u8));
+            assert_eq!((entry.length, entry.bytes.len()), (28, 28));
+        }
+    }
+    assert_eq!(bench.client().status().unwrap().log_lost, 0);
+}
+
+#[test]
+fn a_reader_of_the_log_too_many_is_told_and_room_comes_back() {
+    let bench = Bench::new("log-many");
+    let readers: Vec<_> = (0..READERS_MAX).map(|_| bench.log_reader()).collect();
+    let refused = bench.client().logs(|_| panic!("it may not begin")).unwrap_err().to_string();
+    assert!(refused.contains("the log has 4 readers already"), "{refused}");
+    drop(readers);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while bench.client().logs(|_| false).is_err() {
+        assert!(Instant::now() < deadline, "no room came back");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// It holds up nobody, and what it misses is counted: no packet is neither read nor lost.
+#[test]
+fn a_slow_reader_of_the_log_loses_packets_aloud() {
+    const BURSTS: u32 = 2000;
+    let bench = Bench::new("log-slow");
+    let mut client = bench.client();
+    client.commit(&block_log()).unwrap();
+    let mut slow = bench.log_reader();
+    bench.receive(BURSTS);
+    let (mut read, mut lost) = (0, client.status().unwrap().log_lost);
+    assert!(lost > 0);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while read + lost < u64::from(BURSTS) * BURST as u64 {
+        assert!(Instant::now() < deadline, "{read} read, {lost} lost");
+        read += next_log(&mut slow).len() as u64;
+        lost = client.status().unwrap().log_lost;
+    }
+    assert_eq!(read + lost, u64::from(BURSTS) * BURST as u64);
+    assert!(read > 0);
 }
 
 #[test]

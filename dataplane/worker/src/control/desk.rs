@@ -12,6 +12,7 @@ use engine::Fib;
 use ruleset::{Limit, Reason, Ruleset, StateView};
 use wire::Mac;
 
+use super::journal::{self, Journal};
 use super::rules::Rules;
 use crate::dump::{Lister, Stalled};
 use crate::netlink::service::Published;
@@ -26,6 +27,7 @@ pub struct Desk {
     lister: Mutex<Lister>,
     telemetry: Mutex<Reader>,
     kernel: Arc<Published>,
+    journal: Journal,
     facts: Facts,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
         lister: Lister,
         telemetry: Reader,
         kernel: Arc<Published>,
+        journal: Journal,
         facts: Facts,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Desk {
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),
             kernel,
+            journal,
             facts,
         }
     }
@@ -113,6 +117,11 @@ impl Desk {
         Ok(ResponseBody::Usage(Some(LiveUsage { generation: live.generation, rules })))
     }
 
+    /// What is logged from now on; `None` if the log has too many readers.
+    pub fn logs(&self) -> Option<journal::Reader> {
+        self.journal.subscribe()
+    }
+
     /// What was dropped.
     pub fn drops(&self) -> ResponseBody {
         let fib = self.kernel.fib();
@@ -149,6 +158,7 @@ impl Desk {
             searches: sheet.worker.searches,
             inserts: sheet.worker.inserts,
             removals: sheet.worker.removals,
+            log_lost: sheet.worker.log_lost + self.journal.lost(),
             netlink_overruns: self.kernel.overruns(),
             interfaces: self.interfaces(&self.kernel.fib(), &sheet),
             workers: vec![self.worker(&sheet)],

@@ -14,6 +14,7 @@ use api::{Access, Hello, Request, RequestBody, Response, ResponseBody};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::desk::Desk;
+use super::journal::READERS_MAX;
 use crate::dump::Stalled;
 
 /// Clients at once; more are hung up on.
@@ -22,6 +23,8 @@ pub const CLIENTS_MAX: usize = 16;
 const IDLE: Duration = Duration::from_secs(60);
 /// Within this, a request that has begun must have arrived, and an answer been taken.
 const FRAME: Duration = Duration::from_secs(20);
+/// The reader of a log in which nothing appears hears this often that the dataplane is there.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How soon every thread notices the end.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -211,6 +214,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> R
         RequestBody::Rules => desk.rules(),
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,
+        RequestBody::Logs => stream_logs(line, id, desk)?,
     };
     send(line, id, body)
 }
@@ -228,6 +232,31 @@ fn list_states(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
         }
     }
     Ok(ResponseBody::Done)
+}
+
+/// Sends what is logged, until the client hangs up or asks for something else. Returns what to say if it may not begin.
+fn stream_logs(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody, ReadError> {
+    let Some(reader) = desk.logs() else {
+        return Ok(ResponseBody::Refused(format!(
+            "the log has {READERS_MAX} readers already; end one of them (tpctl pflog)"
+        )));
+    };
+    send(line, id, ResponseBody::Logs(Vec::new()))?;
+    let mut spoken = Instant::now();
+    while !line.stop.load(Ordering::Relaxed) && !has_spoken(line.stream)? {
+        let batch = reader.next(TICK);
+        if batch.is_some() || spoken.elapsed() >= ALIVE_EVERY {
+            spoken = Instant::now();
+            send(line, id, ResponseBody::Logs(batch.map_or_else(Vec::new, |batch| batch.to_vec())))?;
+        }
+    }
+    Err(ReadError::Closed)
+}
+
+/// Whether a client has sent something, or hung up.
+fn has_spoken(stream: &UnixStream) -> io::Result<bool> {
+    let mut looked_at = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
+    Ok(rustix::event::poll(&mut looked_at, Some(&Timespec::default()))? > 0)
 }
 
 fn no_answer() -> ResponseBody {
