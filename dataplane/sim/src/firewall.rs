@@ -2,10 +2,13 @@
 
 use core::fmt::Write as _;
 
-use engine::{Arrival, Created, Fate, Fib, Root, Shard, ShardConfig, Source, Tick, View, WorkerId};
+use engine::{
+    Arrival, Created, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
+};
 use ruleset::{Invalid, Reason, Ruleset, StateView};
 
 use crate::rng::Rng;
+use crate::topology::{self, Routes};
 
 /// The most workers that may see a frame one after the other before it is decided.
 const HOPS_MAX: usize = 3;
@@ -42,12 +45,14 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// A firewall of `workers` shards with room for `max_states` states each, and no rules.
+    /// A firewall of `workers` shards with room for `max_states` states each and in all, and no rules.
     pub fn new(fib: Fib, workers: u16, max_states: u32, mut entropy: Rng) -> Self {
         let key = [entropy.next(), entropy.next()];
         let interfaces = fib.interfaces().len();
+        let pool = StatePool::new(max_states, workers);
         let shard = |worker| {
-            Shard::new(ShardConfig { worker: WorkerId(worker), workers, max_states, interfaces, key })
+            let config = ShardConfig { worker: WorkerId(worker), workers, max_states, interfaces, key };
+            Shard::sharing(config, pool.clone())
         };
         let shards = (0..workers).map(shard).collect();
         Self { shards, root: None, fib, entropy, ledger: Ledger::default() }
@@ -62,9 +67,9 @@ impl Firewall {
         Ok(())
     }
 
-    /// Replaces the forwarding base.
-    pub fn set_fib(&mut self, fib: Fib) {
-        self.fib = fib;
+    /// Replaces the forwarding base by one of the usual topology with these routes.
+    pub fn reroute(&mut self, routes: Routes) {
+        self.fib = topology::fib_of(routes, self.fib.epoch() + 1);
     }
 
     /// Interfaces, routes, neighbours.

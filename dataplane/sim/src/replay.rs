@@ -21,6 +21,11 @@ pub fn seeds(first: u64, count: u64) -> impl Iterator<Item = u64> {
     first..first + count
 }
 
+/// True if a single seed is replayed, so that nothing can be said of all of them.
+pub fn is_replay() -> bool {
+    number(SEED).is_some()
+}
+
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     let parsed = match text.strip_prefix("0x") {

@@ -25,6 +25,25 @@ const STATIONS: core::ops::RangeInclusive<u8> = 2..=9;
 
 const NAMES: [(&str, &str); INTERFACES as usize] = [("em0", "lan"), ("em1", "egress"), ("em2", "egress")];
 
+/// Which way the network behind the router is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routes {
+    /// By the second interface.
+    #[default]
+    Usual,
+    /// By the third one, where a router stands as well.
+    Detour,
+}
+
+impl Routes {
+    const fn to_remote(self) -> InterfaceId {
+        match self {
+            Self::Usual => InterfaceId(1),
+            Self::Detour => InterfaceId(2),
+        }
+    }
+}
+
 /// Every interface.
 pub fn interfaces() -> impl Iterator<Item = InterfaceId> {
     (0..INTERFACES).map(InterfaceId)
@@ -81,6 +100,11 @@ pub fn fib() -> Fib {
     fib_with(&[])
 }
 
+/// The forwarding base with these routes; `epoch` tells it from others.
+pub fn fib_of(routes: Routes, epoch: u32) -> Fib {
+    Fib::new(epoch, interfaces().map(interface).collect(), entries(routes), neighbors())
+}
+
 /// The forwarding base with these networks behind the first interface, too.
 ///
 /// # Panics
@@ -91,7 +115,7 @@ pub fn fib_with(more: &[&str]) -> Fib {
         let route = Route::Forward(vec![NextHop { interface: InterfaceId(0), gateway: None }]);
         RouteEntry { prefix: net.addr(), length: net.prefix_len(), route }
     };
-    let routes = routes().into_iter().chain(more.iter().map(on_link));
+    let routes = entries(Routes::Usual).into_iter().chain(more.iter().map(on_link));
     Fib::new(1, interfaces().map(interface).collect(), routes, neighbors())
 }
 
@@ -117,20 +141,20 @@ const fn prefix_len(af: Af) -> u8 {
 }
 
 /// Prefix, interface, gateway.
-fn paths() -> Vec<(IpNet, InterfaceId, Option<IpAddr>)> {
+fn paths(routes: Routes) -> Vec<(IpNet, InterfaceId, Option<IpAddr>)> {
     let net = |address, af| IpNet::new_assert(address, prefix_len(af)).trunc();
     let mut paths = Vec::new();
     for af in [Af::Inet, Af::Inet6] {
         paths.extend(interfaces().map(|id| (net(address(af, id, 0), af), id, None)));
-        let router = address(af, InterfaceId(1), ROUTER);
-        paths.push((net(remote(af, 0), af), InterfaceId(1), Some(router)));
+        let out = routes.to_remote();
+        paths.push((net(remote(af, 0), af), out, Some(address(af, out, ROUTER))));
     }
     paths
 }
 
-fn routes() -> Vec<RouteEntry> {
+fn entries(routes: Routes) -> Vec<RouteEntry> {
     let route = |interface, gateway| Route::Forward(vec![NextHop { interface, gateway }]);
-    paths()
+    paths(routes)
         .into_iter()
         .map(|(net, interface, gateway)| RouteEntry {
             prefix: net.addr(),
@@ -154,7 +178,7 @@ fn neighbors() -> Vec<Neighbor> {
 }
 
 /// The same network as the oracle sees it.
-pub fn world() -> oracle::World {
+pub fn world(routes: Routes) -> oracle::World {
     let interface = |id: InterfaceId| {
         let (name, group) = NAMES[usize::from(id.0)];
         let own = |af| IpNet::new_assert(address(af, id, 1), prefix_len(af));
@@ -167,6 +191,9 @@ pub fn world() -> oracle::World {
     };
     oracle::World {
         interfaces: interfaces().map(interface).collect(),
-        routes: paths().into_iter().map(|(net, id, _)| (net, oracle::InterfaceId(id.0.into()))).collect(),
+        routes: paths(routes)
+            .into_iter()
+            .map(|(net, id, _)| (net, oracle::InterfaceId(id.0.into())))
+            .collect(),
     }
 }

@@ -79,8 +79,8 @@ fn tasks(generator: &mut Generator, count: usize) -> Vec<Task> {
             }
             Step::Wait(time) => Task::Wait(time),
             Step::Sweep => Task::Sweep,
-            // A reload is the business of another thread, and begins its counters anew.
-            Step::Load(_) => continue,
+            // Reloads are the business of another thread, and begin counters anew.
+            Step::Load(_) | Step::Reroute(_) => continue,
         });
     }
     tasks

@@ -51,6 +51,7 @@ fn together(
                     firewall.load(&rules).expect("rules that the engine takes");
                 }
             }
+            Step::Reroute(routes) => firewalls.iter_mut().for_each(|firewall| firewall.reroute(routes)),
             Step::Packet { arrival, sketch } => {
                 let decided: Vec<(Fate, Vec<u8>)> = firewalls
                     .iter_mut()
@@ -185,6 +186,7 @@ fn a_refused_packet_leaves_every_state_as_it_was() {
                 Step::Wait(time) => now = now + Tick(time),
                 Step::Sweep => drop(firewall.expire(now)),
                 Step::Load(rules) => firewall.load(&rules).expect("rules that the engine takes"),
+                Step::Reroute(routes) => firewall.reroute(routes),
                 Step::Packet { arrival, sketch } => {
                     let before = by_id(&firewall, now);
                     let drops = firewall.ledger().dropped + answered(&firewall);
@@ -247,6 +249,7 @@ fn the_limit_on_states_is_never_exceeded() {
                 Step::Wait(time) => now = now + Tick(time),
                 Step::Sweep => drop(firewall.expire(now)),
                 Step::Load(_) => {}
+                Step::Reroute(routes) => firewall.reroute(routes),
                 Step::Packet { arrival, sketch } => {
                     let _ = firewall.receive(now, arrival, &mut frame(arrival, &sketch));
                 }

@@ -15,7 +15,7 @@ use crate::firewall::Firewall;
 use crate::oracle::{self, Deviations, From, Onward, Oracle};
 use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Sketch};
-use crate::topology;
+use crate::topology::{self, Routes};
 use crate::traffic::Step;
 use compare::Outcome;
 
@@ -51,9 +51,17 @@ impl Duel {
     /// # Panics
     /// If the rules are not valid, or beyond what either side can do.
     pub fn new(rules: &Ruleset, workers: u16) -> Self {
+        Self::against(rules, workers, Deviations::ALL)
+    }
+
+    /// As [`Duel::new`], against an oracle that differs from pf in these ways only.
+    ///
+    /// # Panics
+    /// As [`Duel::new`].
+    pub fn against(rules: &Ruleset, workers: u16, deviations: Deviations) -> Self {
         let mut firewall = Firewall::new(topology::fib(), workers, MAX_STATES, Rng::new(1));
         firewall.load(rules).expect("rules that the engine takes");
-        let oracle = Oracle::new(rules.clone(), topology::world(), Deviations::ALL, GRANULARITY)
+        let oracle = Oracle::new(rules.clone(), topology::world(Routes::default()), deviations, GRANULARITY)
             .expect("rules that the oracle takes");
         // Some way into the life of the process, so that nothing is young by accident.
         let now = Tick::from_secs(1000);
@@ -70,6 +78,10 @@ impl Duel {
             Step::Wait(time) => self.now = self.now + Tick(*time),
             Step::Sweep => self.sweep()?,
             Step::Load(rules) => self.load(rules),
+            Step::Reroute(routes) => {
+                self.firewall.reroute(*routes);
+                self.oracle.set_world(topology::world(*routes));
+            }
         }
         Ok(false)
     }
@@ -187,6 +199,11 @@ impl Duel {
         Err(Difference(text))
     }
 
+    /// Packets dropped for a reason.
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.firewall.dropped(reason)
+    }
+
     /// Every frame has one fate.
     ///
     /// # Panics
@@ -286,6 +303,7 @@ impl fmt::Display for Step {
             }
             Self::Wait(time) => write!(f, "wait {}.{:09} s", time / 1_000_000_000, time % 1_000_000_000),
             Self::Sweep => f.write_str("sweep"),
+            Self::Reroute(routes) => write!(f, "reroute {routes:?}"),
             Self::Load(rules) => {
                 f.write_str("load")?;
                 rules.rules.iter().try_for_each(|rule| write!(f, "; {}", pfconf::print_rule(rule)))

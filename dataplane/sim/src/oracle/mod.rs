@@ -152,6 +152,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Changes the machine around the filter, but for the number of its interfaces.
+    pub fn set_world(&mut self, world: World) {
+        self.world = world;
+    }
+
     /// The machine around the filter.
     pub const fn world(&self) -> &World {
         &self.world

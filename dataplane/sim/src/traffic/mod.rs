@@ -12,7 +12,7 @@ use wire::{Af, TcpFlags};
 
 use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Segment, Sketch};
-use crate::topology::{self, address, home_of};
+use crate::topology::{self, Routes, address, home_of};
 use connection::{Connection, mutate};
 use rules::{PORTS, Variety, addresses, family};
 
@@ -32,6 +32,8 @@ pub enum Step {
     Sweep,
     /// Other rules are committed.
     Load(Box<Ruleset>),
+    /// The routes change.
+    Reroute(Routes),
 }
 
 /// TCP connections that are led at the same time.
@@ -74,6 +76,7 @@ impl Generator {
             0..=79 => Step::Wait(self.wait()),
             80..=94 => Step::Sweep,
             95 => Step::Load(Box::new(self.ruleset())),
+            96..=97 => Step::Reroute(*self.rng.pick(&[Routes::Usual, Routes::Detour])),
             _ => self.packet(),
         }
     }
