@@ -12,6 +12,7 @@ mod live;
 mod machine;
 mod nic;
 mod pfctl;
+mod pflog;
 mod show;
 mod tree;
 
@@ -43,6 +44,8 @@ enum Verb {
     States(show::StateArguments),
     /// Say why packets were dropped, by reason and interface
     Drops(show::FormatArguments),
+    /// Show the packets that log rules record, as they happen
+    Pflog(pflog::Arguments),
     /// Network cards: list them, hand them to the dataplane, give them back to the kernel
     Nic(nic::Arguments),
     /// Look for what keeps the machine from line rate, and say what to do about it
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(arguments, &cli.socket),
         Verb::States(arguments) => show::states(arguments, &cli.socket),
         Verb::Drops(arguments) => show::drops(arguments, &cli.socket),
+        Verb::Pflog(arguments) => pflog::run(arguments, &cli.socket),
         Verb::Nic(arguments) => nic::run(arguments),
         Verb::Doctor(arguments) => host::run(arguments),
         Verb::Generate(arguments) => generate::run(arguments, Cli::command()),
