@@ -84,10 +84,26 @@ impl Monitor {
                 Ok(())
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.drain()?;
                 take(Told::Overrun);
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reads and forgets everything that waits. After an overrun the kernel loses further messages in silence until its
+    /// queue was empty once: what is learnt again before that would miss them.
+    fn drain(&mut self) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }
