@@ -54,8 +54,14 @@ impl Eal {
 
 impl Drop for EalInner {
     fn drop(&mut self) {
+        // SAFETY: a NUL-terminated string in static memory, or null; EAL writes it at its start only.
+        let folder = unsafe { dpdk_sys::rte_eal_get_runtime_dir().as_ref() };
+        // SAFETY: as above.
+        let folder = folder.map(|first| unsafe { CStr::from_ptr(first) }.to_string_lossy().into_owned());
         // SAFETY: initialised, and nothing of this crate that points into EAL's memory is left.
         unsafe { dpdk_sys::rte_eal_cleanup() };
+        // EAL empties the folder of its run-time files, and leaves it. What is not empty is somebody else's as well.
+        let _ = folder.map(std::fs::remove_dir);
     }
 }
 
