@@ -79,7 +79,8 @@ impl Lab {
 
     /// Rules for what IPv6 stations say by themselves (neighbours, routers, multicast groups), so that nothing but the
     /// traffic of a test moves a counter or makes a state.
-    pub const QUIET: &str = "pass quick inet6 proto icmp6 icmp6-type { 130 131 132 133 134 135 136 143 } allow-opts no state\n";
+    pub const QUIET: &str =
+        "pass quick inet6 proto icmp6 icmp6-type { 130 131 132 133 134 135 136 143 } allow-opts no state\n";
 
     /// The names of a bed's namespaces: client, firewall, server.
     pub fn namespaces(bed: &str) -> [String; 3] {
@@ -249,13 +250,18 @@ impl Lab {
         Ok(())
     }
 
-    /// Everything the product shows of itself, and its log.
+    /// Everything the product shows of itself, what the firewall's kernel knows, and the dataplane's log.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for words in ["show status", "show rules", "states -v", "drops"] {
             let said = self.tpctl(words).map_or_else(|error| error.to_string(), |output| output.text);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "tpctl {words}:\n{said}");
+        }
+        for words in ["ip -br addr", "ip neigh"] {
+            let said =
+                self.firewall.try_run(words).map_or_else(|error| error.to_string(), |output| output.text);
+            let _ = writeln!(text, "{words}:\n{said}");
         }
         text + "the dataplane's log:\n" + &self.dataplane.said()
     }
@@ -289,7 +295,10 @@ impl Lab {
         if !status.success() {
             bail!("the dataplane ended with {status}:\n{said}");
         }
-        ensure!(said.contains("holds; buffers in use: 0"), "the dataplane did not account for its packets:\n{said}");
+        ensure!(
+            said.contains("holds; buffers in use: 0"),
+            "the dataplane did not account for its packets:\n{said}"
+        );
         Ok(said)
     }
 

@@ -11,6 +11,7 @@
 mod bed;
 mod daemon;
 mod drops;
+pub mod frames;
 mod lab;
 mod namespace;
 mod programs;

@@ -247,7 +247,8 @@ impl Stream {
     /// # Errors
     /// The namespace cannot be opened.
     pub fn start(from: &Namespace, to: SocketAddr, every: Duration) -> Result<Self> {
-        let (stop, sent, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
+        let (stop, sent, answered) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
         let shared = (stop.clone(), sent.clone(), Arc::clone(&answered));
         let thread = from.beside(move || stream(to, every, &shared.0, &shared.1, &shared.2))?;
         Ok(Self { stop, sent, answered, thread })

@@ -25,12 +25,8 @@ fn nothing_passes_before_the_first_commit_over_af_packet_links() {
 fn unruled(lab: &mut Lab) -> Result<()> {
     let outside = Echo::start(&lab.server, 7)?;
     let own = Echo::start(&lab.firewall, 7)?;
-    let targets = [
-        (Lab::SERVER, &outside),
-        (Lab::SERVER6, &outside),
-        (Lab::GATEWAY, &own),
-        (Lab::GATEWAY6, &own),
-    ];
+    let targets =
+        [(Lab::SERVER, &outside), (Lab::SERVER6, &outside), (Lab::GATEWAY, &own), (Lab::GATEWAY6, &own)];
     let before = lab.drops()?;
     for (host, echo) in targets {
         let what = format!("{host} without rules");
@@ -38,7 +34,8 @@ fn unruled(lab: &mut Lab) -> Result<()> {
         ensure!(echo.datagrams() == 0, "a packet came through to {what}");
     }
     // The firewall's own do not leave either.
-    sockets::ask(&lab.firewall, address(Lab::SERVER, 7), Duration::from_secs(1))?.timed_out("from the firewall")?;
+    sockets::ask(&lab.firewall, address(Lab::SERVER, 7), Duration::from_secs(1))?
+        .timed_out("from the firewall")?;
     ensure!(outside.datagrams() == 0, "the firewall's own packet left without rules");
     let dropped = lab.drops()?.since(&before);
     ensure!(
@@ -142,7 +139,8 @@ fn a_second_dataplane_is_refused_and_does_no_harm() {
         wait_until("datagrams to be answered", WATCH, || stream.answered() > 20)?;
 
         let elsewhere = lab.folder.join("second.sock");
-        for (socket, complaint) in [(lab.socket(), "another turnpike-dataplane serves"), (elsewhere, "lan0")] {
+        for (socket, complaint) in [(lab.socket(), "another turnpike-dataplane serves"), (elsewhere, "lan0")]
+        {
             let said = lab.firewall.try_run(&format!(
                 "timeout 10 {} --config {} --socket {}",
                 program("turnpike-dataplane")?.display(),
@@ -157,7 +155,10 @@ fn a_second_dataplane_is_refused_and_does_no_harm() {
         ensure!(sent == answered, "{answered} of {sent} datagrams came back");
         sockets::converse(&mut tcp)?;
         ensure!(lab.tpctl("show status")?.ok(), "the first dataplane does not answer any more");
-        ensure!(!lab.folder.join("second.counters").exists(), "the second dataplane left its counters behind");
+        ensure!(
+            !lab.folder.join("second.counters").exists(),
+            "the second dataplane left its counters behind"
+        );
         Ok(())
     });
 }

@@ -129,7 +129,8 @@ fn local(lab: &mut Lab) -> Result<()> {
     refused_with_errno(lab)?;
 
     let before = lab.drops()?;
-    sockets::ask(&lab.firewall, address(Lab::SERVER, 53), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+    sockets::ask(&lab.firewall, address(Lab::SERVER, 53), Duration::from_secs(1))?
+        .timed_out("UDP, silently")?;
     lab.expect_drops(&before, &[("wan0", "match", 1)])
 }
 

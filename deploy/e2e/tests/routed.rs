@@ -70,7 +70,9 @@ fn throughput(lab: &mut Lab) -> Result<()> {
         let line = format!("iperf3 -c {} -p 5201 -t 3 -J{flag}", Lab::SERVER);
         let report: serde_json::Value = serde_json::from_str(&lab.client.run(&line)?)?;
         let received = &report["end"]["sum_received"];
-        let bytes = received["bytes"].as_f64().with_context(|| format!("{direction}: iperf3 reports no bytes: {report:#}"))?;
+        let bytes = received["bytes"]
+            .as_f64()
+            .with_context(|| format!("{direction}: iperf3 reports no bytes: {report:#}"))?;
         let rate = received["bits_per_second"].as_f64().unwrap_or_default() / 1e6;
         println!("{direction}: {rate:.0} Mb/s");
         ensure!(bytes > 1e6, "only {bytes} bytes in three seconds");
@@ -200,7 +202,8 @@ fn from_outside(lab: &Lab) -> Result<()> {
     let before = lab.drops()?;
     let states = lab.states()?;
     for client in [Lab::CLIENT, Lab::CLIENT6] {
-        sockets::ask(&lab.server, address(client, 7), Duration::from_secs(1))?.timed_out("UDP from outside")?;
+        sockets::ask(&lab.server, address(client, 7), Duration::from_secs(1))?
+            .timed_out("UDP from outside")?;
     }
     lab.expect_drops(&before, &[("wan0", "match", 2)])?;
     lab.expect_states(&states)

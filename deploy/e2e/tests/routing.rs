@@ -65,7 +65,10 @@ fn a_smaller_mtu_is_told_to_senders_who_adapt() {
             wait_for_ping(lab, &format!("-M do -s 1300 {server}"), expected)?;
         }
         let dropped = lab.drops()?.since(&before);
-        ensure!(dropped.total() == dropped.of_reason("too-big") && dropped.total() >= 2, "dropped: {dropped}");
+        ensure!(
+            dropped.total() == dropped.of_reason("too-big") && dropped.total() >= 2,
+            "dropped: {dropped}"
+        );
         forget_path_mtu(lab)?;
         // Exactly as large as the link: 1300 = 20 + 8 + 1272 = 40 + 8 + 1252.
         let before = lab.drops()?;
@@ -188,13 +191,18 @@ fn packets_wait_for_an_unknown_neighbour() {
         lab.firewall.run("ip neigh flush dev wan0")?;
         let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), Duration::from_secs(5))?;
         // The route's next hop is known for a moment longer than the kernel knows it.
+        let mut sent = 0;
         wait_until("the firewall to forget the server", PATIENCE, || {
-            udp.send(8).is_ok() && held(lab).is_ok_and(|held| held > 0)
+            sent += u64::from(udp.send(8).is_ok());
+            held(lab).is_ok_and(|held| held > 0)
         })?;
         lab.server.run("ip link set eth-wan arp on")?;
         wait_until("the waiting packets to leave", PATIENCE, || held(lab).is_ok_and(|held| held == 0))?;
         udp.ask().context("when the neighbour is known again")?;
-        ensure!(echo.datagrams() >= 2, "what waited did not arrive");
+        // Those sent by hand, at least one of which waited, and the question.
+        let arrived = || echo.datagrams() == sent + 1;
+        wait_until("what waited to arrive", PATIENCE, arrived)
+            .with_context(|| format!("{} of {} arrived", echo.datagrams(), sent + 1))?;
         lab.expect_drops(&before, &[])
     });
 }
