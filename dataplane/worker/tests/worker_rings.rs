@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dpdk::{
     Burst, Consumer, Eal, EalArgs, Mbuf, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock,
@@ -11,13 +12,14 @@ use dpdk::{
 };
 use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
 use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
-use ruleset::{Action, Reason, Rule, Ruleset, StateMode};
+use ruleset::{Action, Direction, LogOptions, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
 use worker::claim;
 use worker::config::Idle;
+use worker::control::journal::Journal;
 use worker::hold::{PATIENCE, PER_NEIGHBOR_MAX};
 use worker::mail::{Office, mail};
-use worker::netlink::service::Ask;
+use worker::netlink::service::{Ask, Published};
 use worker::ports::side;
 use worker::random::Random;
 use worker::telemetry::{self, Reader, Sheet, Writer};
@@ -176,7 +178,10 @@ impl Bed {
     }
 
     fn pass(&mut self) {
-        let rule = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
+        self.commit(Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() });
+    }
+
+    fn commit(&mut self, rule: Rule) {
         let ruleset = Ruleset { rules: vec![rule], ..Ruleset::default() };
         let root = Root::compile(&ruleset, fib(1, &[]).interfaces(), None).unwrap();
         assert!(self.office.roots.offer(Some(Arc::new(root))));
@@ -282,6 +287,65 @@ fn a_packet_leaves_with_the_next_links_addresses_and_one_hop_less() {
     let sheet = bed.end();
     assert_eq!((sheet.interfaces[0].rx_packets, sheet.interfaces[0].tx_packets), (1, 1));
     assert_eq!(sheet.interfaces[0].rx_bytes, request().len() as u64);
+}
+
+/// From a rule with `log` to an entry with its time and names; the packet's own way is not changed by it.
+#[test]
+fn a_logged_packet_reaches_a_reader_with_its_time_and_names() {
+    let mut bed = Bed::new(KNOWN);
+    let log = LogOptions { enabled: true, ..LogOptions::default() };
+    bed.commit(Rule { action: Action::Pass, state: StateMode::Keep, log, ..Rule::default() });
+    bed.put(WAN_WIRE, &request());
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 1);
+    let seen = bed.now;
+    let second_later = move || seen + Tick::from_secs(1);
+    let Office { log, .. } = &mut bed.office;
+    let (_, unused) = worker::log::ring();
+    let rings = vec![std::mem::replace(log, unused)];
+    let kernel = Arc::new(Published::new(fib(1, KNOWN)));
+    let before = SystemTime::now();
+    let journal = Journal::start(rings, kernel, second_later).unwrap();
+    let reader = journal.subscribe().unwrap();
+    let entries = reader.next(Duration::from_secs(10)).expect("an entry");
+    let [into, out] = &entries[..] else { panic!("one entry for each hook: {entries:?}") };
+    for (entry, interface, direction) in [(into, "wan0", Direction::In), (out, "lan0", Direction::Out)] {
+        assert_eq!((entry.interface.as_str(), entry.direction), (interface, direction));
+        assert_eq!((entry.passed, entry.reason, entry.rule), (true, 0, Some(0)));
+        assert_eq!((entry.source, entry.destination), (CLIENT.into(), SERVER.into()));
+        assert_eq!((entry.source_port, entry.destination_port), (12345, 53));
+        assert_eq!((entry.length, entry.bytes.len()), (48, 48));
+        let time = UNIX_EPOCH + Duration::new(entry.seconds, entry.nanoseconds);
+        let second_before = [before, SystemTime::now()].map(|moment| moment - Duration::from_secs(1));
+        assert!((second_before[0]..=second_before[1]).contains(&time), "{time:?}");
+    }
+    assert_eq!(into.bytes, request()[14..]);
+    drop(journal);
+    assert_eq!(bed.end().worker.log_lost, 0);
+}
+
+#[test]
+fn what_the_log_has_no_room_for_is_counted_and_forwarded() {
+    const PACKETS: u64 = 4 * 1024;
+    let mut bed = Bed::new(KNOWN);
+    let log = LogOptions { enabled: true, all: true, ..LogOptions::default() };
+    bed.commit(Rule { action: Action::Pass, state: StateMode::None, log, ..Rule::default() });
+    let mut forwarded = 0;
+    for _ in 0..PACKETS / 32 {
+        for _ in 0..32 {
+            bed.put(WAN_WIRE, &request());
+        }
+        bed.poll();
+        forwarded += bed.get(LAN_WIRE).len() as u64;
+    }
+    let kept = std::iter::from_fn(|| bed.office.log.next()).count();
+    assert_eq!((forwarded, kept), (PACKETS, worker::log::RING));
+    // Each packet met two hooks; the shard keeps what it can of the rest, and the ring is free again.
+    let lost = bed.sheet().worker.log_lost;
+    assert!((1..=2 * PACKETS - kept as u64).contains(&lost), "{lost} lost");
+    bed.poll();
+    assert!(bed.office.log.next().is_some());
+    bed.end();
 }
 
 #[test]
