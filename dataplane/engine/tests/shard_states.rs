@@ -166,6 +166,33 @@ fn floating_states_take_packets_of_any_interface_and_bound_ones_of_their_own() {
 }
 
 #[test]
+fn a_state_with_an_equal_key_refuses_another() {
+    // A bound state hides one that floats. When the bound one has made room, the floating one stands in the way.
+    let mut firewall =
+        Firewall::with(vec![pass().any_flags(), pass().any_flags().outgoing().on("em1").if_bound()]);
+    firewall.tell(
+        "
+        em1 host: 10.1.0.1.22 > 198.51.100.7.1001 tcp S seq 1     -> sent em1
+        em2: 198.51.100.7.1001 > 10.1.0.1.22 tcp A seq 9 ack 2    -> host em2
+        em1 host: 10.1.0.1.22 > 198.51.100.7.1001 tcp R seq 2     -> sent em1
+        em1: 198.51.100.7.1001 > 10.1.0.1.22 tcp S seq 50         -> state-insert
+        ",
+    );
+    let floating = ["all tcp 10.1.0.1:22 <- 198.51.100.7:1001       CLOSED:SYN_SENT"];
+    assert_eq!(firewall.lines(), floating);
+    assert_eq!(firewall.states()[0].source.seqlo, 9, "it is the old one");
+    // Once that one has ended too, the next connection has its place.
+    firewall.tell(
+        "
+        em1: 198.51.100.7.1001 > 10.1.0.1.22 tcp R seq 9  -> host em1
+        em1: 198.51.100.7.1001 > 10.1.0.1.22 tcp S seq 50 -> host em1
+        ",
+    );
+    assert_eq!(firewall.lines(), floating);
+    assert_eq!(firewall.states()[0].source.seqlo, 50);
+}
+
+#[test]
 fn a_face_that_expired_before_the_other_is_made_again_as_its_twin() {
     let short = pass().any_flags().outgoing().timeout(Timeout::UdpFirst, 5);
     let mut firewall = Firewall::with(vec![pass().any_flags().incoming(), short]);

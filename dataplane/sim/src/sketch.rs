@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use wire::checksum::Pseudo;
+use wire::corpus::build;
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
 use wire::ipv6::Extension;
@@ -138,9 +139,7 @@ impl Sketch {
                 if self.options {
                     header.options.push(OptionKind(7), &[4, 0, 0, 0, 0]).expect("an option that fits");
                 }
-                let mut out = room(header.header_len(), &payload);
-                header.emit(&mut out).expect("a header that can be sent");
-                out
+                build::ipv4(&header, &payload)
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let (next, chain) = self.extended(payload);
@@ -189,11 +188,9 @@ impl Sketch {
         let mut payload = match &self.body {
             Body::Tcp(segment) => segment.emit(&pseudo),
             Body::Udp { sport, dport, len } => {
-                let mut out = vec![0; udp::HEADER_LEN + usize::from(*len)];
                 let header =
                     udp::Repr { src_port: Port(*sport), dst_port: Port(*dport), cover: udp::Cover::Checksum };
-                header.emit(&pseudo, &mut out).expect("a header that can be sent");
-                out
+                build::udp(&pseudo, &header, &vec![0; usize::from(*len)])
             }
             Body::Icmp { kind, code, ident } => {
                 let [a, b] = ident.to_be_bytes();
@@ -212,14 +209,12 @@ impl Sketch {
     }
 
     fn icmp(&self, kind: u8, code: u8, rest: [u8; 4], body: &[u8]) -> Vec<u8> {
-        let mut out = room(icmp4::HEADER_LEN, body);
-        let sent = match (self.src, self.dst) {
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                icmp6::Repr { kind: icmp6::Type(kind), code, rest }.emit(src, dst, &mut out)
-            }
-            _ => icmp4::Repr { kind: icmp4::Type(kind), code, rest }.emit(&mut out),
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (self.src, self.dst) else {
+            return build::icmp4(&icmp4::Repr { kind: icmp4::Type(kind), code, rest }, body);
         };
-        sent.expect("the room is there");
+        let mut out = room(icmp6::HEADER_LEN, body);
+        let header = icmp6::Repr { kind: icmp6::Type(kind), code, rest };
+        header.emit(src, dst, &mut out).expect("the room is there");
         out
     }
 
@@ -246,9 +241,7 @@ impl Segment {
         if let Some(shift) = self.wscale {
             header.options.push(&TcpOption::WindowScale(WindowScale(shift))).expect("an option that fits");
         }
-        let mut out = vec![0; header.header_len() + usize::from(self.len)];
-        header.emit(pseudo, &mut out).expect("a header that can be sent");
-        out
+        build::tcp(pseudo, &header, &vec![0; usize::from(self.len)])
     }
 }
 

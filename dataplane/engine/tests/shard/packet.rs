@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use wire::checksum::Pseudo;
-use wire::corpus::{Network, Upper, dissect};
+use wire::corpus::{Network, Upper, build, dissect};
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
 use wire::ipv6::Extension;
@@ -121,9 +121,7 @@ impl Packet {
                 if self.options {
                     header.options.push(OptionKind::RECORD_ROUTE, &[4, 0, 0, 0, 0]).expect("it fits");
                 }
-                let mut out = room(header.header_len(), &payload);
-                header.emit(&mut out).expect("a header");
-                out
+                build::ipv4(&header, &payload)
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let extension = Extension::DstOpts(&[1, 4, 0, 0, 0, 0]);
@@ -147,11 +145,7 @@ impl Packet {
     fn payload(&self) -> (Proto, Vec<u8>) {
         let pseudo = Pseudo::of(self.src, self.dst).expect("one family");
         let (proto, mut out) = match &self.body {
-            Body::Tcp(header, len) => {
-                let mut out = vec![0; header.header_len() + len];
-                header.emit(&pseudo, &mut out).expect("a header");
-                (Proto::TCP, out)
-            }
+            Body::Tcp(header, len) => (Proto::TCP, build::tcp(&pseudo, header, &vec![0; *len])),
             Body::Udp(sport, dport, len) => {
                 let mut out = vec![0; udp::HEADER_LEN + len];
                 let header =
@@ -173,19 +167,14 @@ impl Packet {
     }
 
     fn icmp(&self, kind: u8, code: u8, rest: [u8; 4], body: &[u8]) -> (Proto, Vec<u8>) {
-        let mut out = room(icmp4::HEADER_LEN, body);
-        match (self.src, self.dst) {
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let header = icmp6::Repr { kind: icmp6::Type(kind), code, rest };
-                header.emit(src, dst, &mut out).expect("the room is there");
-                (Proto::ICMP6, out)
-            }
-            _ => {
-                let header = icmp4::Repr { kind: icmp4::Type(kind), code, rest };
-                header.emit(&mut out).expect("the room is there");
-                (Proto::ICMP, out)
-            }
-        }
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (self.src, self.dst) else {
+            let header = icmp4::Repr { kind: icmp4::Type(kind), code, rest };
+            return (Proto::ICMP, build::icmp4(&header, body));
+        };
+        let mut out = room(icmp6::HEADER_LEN, body);
+        let header = icmp6::Repr { kind: icmp6::Type(kind), code, rest };
+        header.emit(src, dst, &mut out).expect("the room is there");
+        (Proto::ICMP6, out)
     }
 
     fn quote(&self) -> Vec<u8> {
