@@ -127,7 +127,7 @@ fn a_sweep_changes_nothing_but_the_memory_that_is_used() {
 
 #[test]
 fn a_burst_is_decided_as_its_packets_one_by_one() {
-    for seed in seeds(2 << 20, 60) {
+    for seed in seeds(2 << 20, 150) {
         let mut rng = Rng::new(seed ^ 0xb0b);
         let mut generator = Generator::new(Rng::new(seed), Variety::Full);
         let rules = generator.ruleset();
