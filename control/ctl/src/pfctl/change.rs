@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use pfconf::{Host, Scope};
+use pfconf::{Host, Loaded, Scope};
 
 use super::Arguments;
 use super::system::System;
@@ -36,6 +36,9 @@ pub fn zero(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
 }
 
 pub fn flush(arguments: &Arguments, system: &mut System, what: Flush) -> anyhow::Result<()> {
+    if matches!(what, Flush::Rules | Flush::Tables | Flush::All) {
+        announce(arguments, system)?;
+    }
     match what {
         Flush::Rules => rules(arguments, system),
         Flush::Tables => tables(arguments, system),
@@ -61,20 +64,22 @@ pub fn flush(arguments: &Arguments, system: &mut System, what: Flush) -> anyhow:
 }
 
 /// The anchors that a verb is for, from the lowest up.
-fn affected(arguments: &Arguments, below: &[String]) -> Vec<String> {
+fn affected(arguments: &Arguments, loaded: &Loaded) -> Vec<String> {
     match arguments.scope() {
         Scope::Here => vec![arguments.anchor().to_owned()],
-        Scope::Called | Scope::Below => below.iter().rev().cloned().collect(),
+        Scope::Called | Scope::Below => loaded.anchors_below(arguments.anchor()).into_iter().rev().collect(),
     }
 }
 
-fn announce(arguments: &Arguments, anchors: &[String]) {
+/// Lists the anchors that are removed, if there may be several.
+fn announce(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     if arguments.scope() != Scope::Here {
         println!("Removing:");
-        for anchor in anchors {
-            println!("  {}", if anchor.is_empty() { "/" } else { anchor });
+        for anchor in affected(arguments, system.scratch("removing what is in anchors")?.loaded()) {
+            println!("  {}", if anchor.is_empty() { "/" } else { &anchor });
         }
     }
+    Ok(())
 }
 
 fn rules(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
@@ -82,8 +87,7 @@ fn rules(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
         System::Live(socket) if arguments.anchor.is_none() => clear_live(socket)?,
         _ => {
             let offline = system.scratch("removing the rules of an anchor")?;
-            let anchors = affected(arguments, &offline.loaded().anchors_below(arguments.anchor()));
-            announce(arguments, &anchors);
+            let anchors = affected(arguments, offline.loaded());
             offline.change(|loaded| anchors.iter().for_each(|anchor| loaded.flush_rules(anchor)))?;
         }
     }
@@ -107,8 +111,7 @@ fn clear_live(socket: &Path) -> anyhow::Result<()> {
 
 fn tables(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     let offline = system.scratch("-F Tables")?;
-    let anchors = affected(arguments, &offline.loaded().anchors_below(arguments.anchor()));
-    announce(arguments, &anchors);
+    let anchors = affected(arguments, offline.loaded());
     let count =
         offline.change(|loaded| anchors.iter().map(|anchor| loaded.flush_tables(anchor)).sum::<usize>())?;
     if arguments.scope() == Scope::Here {
@@ -148,7 +151,7 @@ fn fingerprints(arguments: &Arguments, system: &mut System) -> anyhow::Result<()
 }
 
 fn reset(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
-    system.scratch("-F Reset")?.change(pfconf::Loaded::reset_options)?;
+    system.scratch("-F Reset")?.change(Loaded::reset_options)?;
     arguments.say("pf: interface flags reset");
     Ok(())
 }

@@ -16,7 +16,7 @@ mod word;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, ArgGroup, Args};
 use pfconf::{Optimize, Scope};
 
 use crate::check::definition;
@@ -24,9 +24,9 @@ use system::System;
 use word::{Flush, Level, Show, Verb};
 
 #[derive(Args)]
-#[group(required = true, multiple = true, args = [
+#[command(group = ArgGroup::new("action").required(true).multiple(true).args([
     "file", "show", "flush", "verb", "kill", "kill_sources", "zero", "enable", "disable", "level",
-])]
+]))]
 pub struct Arguments {
     /// Act on this anchor: /* behind it for all that are below it, * for all that it calls
     #[arg(short, value_name = "ANCHOR", value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -153,7 +153,7 @@ impl Loaded {
         for (name, entries) in &config.loaded {
             self.put(&names::join(&anchor, name), entries, origin, &mut braces);
         }
-        let tables = &mut self.anchors.entry(anchor).or_default().tables;
+        let tables = &mut self.make(&anchor).tables;
         for table in &config.tables {
             tables.entry(table.name.clone()).or_default().define(table, origin.unix_s);
         }
@@ -176,7 +176,7 @@ impl Loaded {
                         Some(body) => self.put(&target, body, origin, braces),
                         // Calling an anchor makes it, empty.
                         None if !names::is_wildcard(&call) => {
-                            self.anchors.entry(target).or_default();
+                            self.make(&target);
                         }
                         None => {}
                     }
@@ -195,7 +195,17 @@ impl Loaded {
                 origin: Some(origin),
             });
         }
-        self.anchors.entry(path.to_owned()).or_default().rules = rules;
+        self.make(path).rules = rules;
+    }
+
+    /// The ruleset of an anchor, made if it is absent, with those above it.
+    fn make(&mut self, path: &str) -> &mut Anchored {
+        let mut above = names::parent(path);
+        while let Some(parent) = above {
+            above = names::parent(&parent);
+            self.anchors.entry(parent).or_default();
+        }
+        self.anchors.entry(path.to_owned()).or_default()
     }
 
     /// Removes the rules of an anchor.
@@ -269,7 +279,7 @@ impl Loaded {
 
     /// Makes an empty table that stays without references, as `pfctl -T add` does; false if it was there.
     pub fn create_table(&mut self, anchor: &str, name: &str, unix_s: u64) -> bool {
-        let tables = &mut self.anchors.entry(names::normal(anchor)).or_default().tables;
+        let tables = &mut self.make(&names::normal(anchor)).tables;
         if tables.contains_key(name) {
             return false;
         }

@@ -3,5 +3,7 @@
 mod compile;
 mod generated;
 mod golden;
+mod loaded;
 mod machine;
+mod optimize;
 mod robust;

@@ -1,71 +1,8 @@
-//! The command as a user calls it: what it prints where, and with which code it ends.
+//! `tpctl check`, and `pfctl` where it only reads.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
-const INTERFACES: &str = r#"[{"ifname":"em0","addr_info":[{"local":"192.0.2.1","prefixlen":24}]}]"#;
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder for the test");
-        let folder = Self(path);
-        folder.write("interfaces.json", INTERFACES);
-        folder
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("writable");
-        path.to_str().expect("plain characters").to_owned()
-    }
-
-    fn call(&self, arguments: &[&str], input: &str) -> Outcome {
-        run(Command::new(env!("CARGO_BIN_EXE_tpctl")).args(self.with_interfaces(arguments)), input)
-    }
-
-    /// The interfaces of the test stand behind the verb.
-    fn with_interfaces(&self, arguments: &[&str]) -> Vec<String> {
-        let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        all.push("--interfaces".into());
-        all.push(self.0.join("interfaces.json").to_str().expect("plain characters").into());
-        all
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-struct Outcome {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn run(command: &mut Command, input: &str) -> Outcome {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    // A command that stops at its arguments does not read its input.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("the command ends");
-    Outcome {
-        code: status.code(),
-        out: String::from_utf8_lossy(&stdout).into_owned(),
-        err: String::from_utf8_lossy(&stderr).into_owned(),
-    }
-}
+use crate::folder::{Folder, run};
 
 #[test]
 fn pfctl_prints_what_it_read() {

@@ -1,0 +1,5 @@
+//! The command as a user calls it: what it prints where, and with which code it ends.
+
+mod cli;
+mod folder;
+mod pfctl;

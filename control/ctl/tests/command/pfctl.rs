@@ -1,0 +1,319 @@
+//! `pfctl --offline`: every verb on a scratch ruleset.
+
+use crate::folder::{Folder, Outcome};
+
+/// A folder with a scratch ruleset in it.
+struct Scratch {
+    folder: Folder,
+    path: String,
+}
+
+impl Scratch {
+    fn new(name: &str, rules: &str) -> Self {
+        let folder = Folder::new(&format!("pfctl-{name}"));
+        let path = folder.0.join("scratch").to_str().expect("plain characters").to_owned();
+        let scratch = Self { folder, path };
+        if !rules.is_empty() {
+            let loaded = scratch.call(&["-f", "-"], rules);
+            assert_eq!((loaded.code, loaded.err.as_str(), loaded.out.as_str()), (Some(0), "", ""));
+        }
+        scratch
+    }
+
+    fn call(&self, arguments: &[&str], input: &str) -> Outcome {
+        let all: Vec<&str> =
+            ["pfctl", "--offline", &self.path, "-o", "none"].iter().chain(arguments).copied().collect();
+        self.folder.call(&all, input)
+    }
+
+    /// Calls with no input.
+    fn ask(&self, line: &str) -> Outcome {
+        self.call(&line.split(' ').collect::<Vec<_>>(), "")
+    }
+
+    /// What a call prints that ends well.
+    fn out(&self, line: &str) -> String {
+        let outcome = self.ask(line);
+        assert_eq!(outcome.code, Some(0), "{line}: {}", outcome.err);
+        outcome.out
+    }
+
+    /// What a call says beside that.
+    fn said(&self, line: &str) -> String {
+        let outcome = self.ask(line);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), ""), "{line}: {}", outcome.err);
+        outcome.err
+    }
+
+    /// Everything that is kept.
+    fn kept(&self) -> String {
+        std::fs::read_to_string(format!("{}/ruleset.json", self.path)).unwrap_or_default()
+    }
+
+    /// What a call says that is refused and changes nothing.
+    fn refused(&self, line: &str) -> String {
+        let before = self.kept();
+        let outcome = self.ask(line);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""), "{line}: {}", outcome.err);
+        assert_eq!(self.kept(), before, "{line} changed something");
+        outcome.err
+    }
+}
+
+const RULES: &str = "set timeout tcp.first 7\nset limit states 50\nset skip on em0\ntable <t> persist { 10.0.0.0/8 }\n\
+                     block in all label \"in\"\nanchor \"a\" {\n pass out all no state\n}\n";
+
+#[test]
+fn what_is_loaded_is_shown() {
+    let scratch = Scratch::new("shown", RULES);
+    assert_eq!(scratch.out("-sr"), "block drop in all label \"in\"\nanchor \"a\" all\n");
+    assert_eq!(scratch.out("-s rules -R 1"), "anchor \"a\" all\n");
+    assert_eq!(scratch.out("-sA"), "  a\n");
+    assert_eq!(scratch.out("-a a -sr"), "pass out all no state\n");
+    assert_eq!(scratch.out("-a a/* -s r"), "pass out all no state\n");
+    assert_eq!(scratch.out("-sl"), "in 0 0 0 0 0 0 0 0\n");
+    assert_eq!(scratch.out("-sT"), "t\n");
+    assert_eq!(scratch.out("-sI"), "em0\n");
+    assert_eq!(scratch.out("-vsI"), "em0 (skip)\n");
+    assert_eq!(scratch.out("-ss") + &scratch.out("-sS") + &scratch.out("-so"), "");
+    assert!(
+        scratch
+            .out("-st")
+            .starts_with("tcp.first                     7s\ntcp.opening                  30s\n")
+    );
+    assert!(scratch.out("-st").ends_with(
+        "adaptive.start            60000 states\nadaptive.end             120000 states\nsrc.track                     0s\n"
+    ));
+    assert!(
+        scratch
+            .out("-sm")
+            .starts_with("states        hard limit       50\nsrc-nodes     hard limit    10000\n")
+    );
+    let all = scratch.out("-sa");
+    for title in [
+        "FILTER RULES:\nblock",
+        "\nINFO:\nStatus: ",
+        "\nLABEL COUNTERS:\nin 0",
+        "\nTIMEOUTS:\ntcp",
+        "\nLIMITS:\nst",
+        "\nTABLES:\nt\n",
+    ] {
+        assert!(all.contains(title), "{title} is missing in\n{all}");
+    }
+    assert_eq!(scratch.refused("-a nobody -sr"), "pfctl: Anchor does not exist.\n");
+}
+
+#[test]
+fn listings_are_json_too() {
+    let scratch = Scratch::new("json", RULES);
+    for what in ["rules", "timeouts", "memory", "info", "Tables", "Anchors", "states", "Interfaces", "labels"]
+    {
+        let text = scratch.out(&format!("--json -s {what}"));
+        serde_json::from_str::<serde_json::Value>(&text)
+            .unwrap_or_else(|error| panic!("{what}: {error}\n{text}"));
+    }
+    let rules: serde_json::Value = serde_json::from_str(&scratch.out("--json -sr")).expect("JSON");
+    assert_eq!(
+        (&rules[0]["number"], &rules[0]["text"]),
+        (&0.into(), &"block drop in all label \"in\"".into())
+    );
+    assert_eq!(rules[1]["call"], "a");
+    let members: serde_json::Value = serde_json::from_str(&scratch.out("--json -t t -T show")).expect("JSON");
+    assert_eq!(members[0]["address"], "10.0.0.0/8");
+}
+
+#[test]
+fn a_bad_ruleset_changes_nothing() {
+    let scratch = Scratch::new("bad", RULES);
+    let before = scratch.kept();
+    for bad in ["pass bogus\n", "block in all\npass to port 22\n", "table <t> file \"/nonexistent\"\n"] {
+        let outcome = scratch.call(&["-f", "-"], bad);
+        assert_eq!((outcome.code, scratch.kept() == before), (Some(1), true), "{bad}");
+    }
+    let parsed = scratch.call(&["-nf", "-"], "pass all no state\n");
+    assert_eq!((parsed.code, scratch.kept() == before), (Some(0), true), "-n only parses");
+}
+
+#[test]
+fn anchors_are_loaded_and_flushed_by_themselves() {
+    let scratch = Scratch::new("anchors", RULES);
+    let loaded = scratch.call(&["-a", "b/c", "-f", "-"], "set timeout tcp.first 99\nblock out all\n");
+    assert_eq!(loaded.code, Some(0), "{}", loaded.err);
+    assert_eq!(scratch.out("-a b/c -sr"), "block drop out all\n");
+    assert!(
+        scratch.out("-st").starts_with("tcp.first                     7s\n"),
+        "options are the main ruleset's"
+    );
+    assert_eq!(scratch.out("-sA"), "  a\n  b\n  b/c\n");
+    assert_eq!(scratch.said("-a b/c -Fr"), "rules cleared\n");
+    assert_eq!(scratch.out("-sA"), "  a\n");
+    assert_eq!(scratch.ask("-a a/* -Fa").out, "Removing:\n  a\n");
+    assert_eq!(scratch.out("-a a -sr"), "");
+    assert_eq!(scratch.out("-sr"), "block drop in all label \"in\"\nanchor \"a\" all\n");
+    for line in ["-a _1 -Fr", "-a a/_1 -Fr", "-a _1 -f /dev/null"] {
+        assert_eq!(
+            scratch.refused(line),
+            "pfctl: anchor names beginning with '_' cannot be modified from the command line\n"
+        );
+    }
+    assert_eq!(scratch.refused("-a a -e"), "pfctl: anchors apply to -f, -F, -s, -z, and -T only\n");
+}
+
+#[test]
+fn tables_are_changed_in_pfctls_words() {
+    let scratch = Scratch::new("tables", RULES);
+    assert_eq!(scratch.said("-t new -T add 192.0.2.1"), "1 table created.\n1/1 addresses added.\n");
+    assert_eq!(scratch.said("-t t -T add 10.1.1.1 em0 10/8"), "2/3 addresses added.\n");
+    assert_eq!(scratch.out("-t t -T show"), "   10.0.0.0/8\n   10.1.1.1\n   192.0.2.1\n");
+    assert_eq!(scratch.said("-t t -T delete 10.1.1.1 10.2.2.2"), "1/2 addresses deleted.\n");
+    assert_eq!(
+        scratch.said("-t t -T replace 10/8 !10.9/16 weight 4"),
+        "1 addresses added.\n1 addresses deleted.\n"
+    );
+    assert_eq!(scratch.said("-t t -T replace 10/8 10.9/16"), "1 addresses changed.\n");
+    assert_eq!(scratch.said("-t t -T zero"), "1 table/stats cleared.\n");
+    assert_eq!(scratch.said("-t t -T zero 10/8 9/8"), "1/2 addresses cleared.\n");
+    assert_eq!(scratch.said("-t t -T expire 1000"), "0/0 addresses expired.\n");
+    assert_eq!(scratch.said("-q -t t -T flush"), "");
+    assert_eq!(scratch.said("-t t -T kill"), "1 table deleted.\n");
+    let from_input =
+        scratch.call(&["-t", "new", "-T", "add", "-f-"], "# some\n192.0.2.7 ! 192.0.2.8 # more\n");
+    assert_eq!(from_input.err, "2/2 addresses added.\n");
+    assert_eq!(scratch.out("-t new -T show"), "   192.0.2.1\n   192.0.2.7\n  !192.0.2.8\n");
+    assert_eq!(scratch.said("-F Tables"), "1 tables deleted.\n");
+}
+
+#[test]
+fn a_test_of_a_table_ends_with_2_if_something_does_not_match() {
+    let scratch = Scratch::new("test", "table <t> persist { 10.0.0.0/8 !10.1.0.0/16 }\n");
+    let all = scratch.ask("-t t -T test 10.9.9.9");
+    assert_eq!((all.code, all.err.as_str()), (Some(0), "1/1 addresses match.\n"));
+    let some = scratch.ask("-vv -t t -T test 10.9.9.9 10.1.1.1 11.1.1.1");
+    assert_eq!((some.code, some.err.as_str()), (Some(2), "1/3 addresses match.\n"));
+    assert_eq!(some.out, "M  10.9.9.9\t 10.0.0.0/8\n   10.1.1.1\t!10.1.0.0/16\n   11.1.1.1\t nomatch\n");
+    assert_eq!(scratch.ask("-v -t t -T test 10.9.9.9 11.1.1.1").out, "M  10.9.9.9\n");
+    assert!(scratch.refused("-t t -T test 10/8").contains("illegal test address"));
+}
+
+#[test]
+fn tables_that_cannot_be_changed_are_not() {
+    let scratch = Scratch::new("const", "table <fixed> const persist { 10.0.0.1 }\n");
+    for verb in ["add 10.0.0.2", "delete 10.0.0.1", "replace 10.0.0.2", "flush", "kill", "expire 0"] {
+        let said = scratch.refused(&format!("-t fixed -T {verb}"));
+        assert!(said.starts_with("pfctl: Operation not permitted"), "{said}");
+    }
+    assert_eq!(scratch.refused("-t absent -T show"), "pfctl: Table does not exist.\n");
+    assert_eq!(scratch.refused("-t absent -T delete 10.0.0.1"), "pfctl: Table does not exist.\n");
+    assert_eq!(
+        scratch.refused("-t absent -T add nobody.invalid"),
+        "no IP address found for nobody.invalid\n"
+    );
+    assert!(scratch.refused("-t absent -T add weight 3").contains("weight must be"));
+}
+
+#[test]
+fn with_n_nothing_is_done() {
+    let scratch = Scratch::new("dummy", RULES);
+    let before = scratch.kept();
+    assert_eq!(scratch.said("-n -t t -T add 1.1.1.1"), "1/1 addresses added (dummy).\n");
+    assert_eq!(scratch.said("-n -t other -T add 1.1.1.1"), "1 table created (dummy).\n");
+    assert_eq!(scratch.said("-n -t t -T flush"), "1 addresses deleted (dummy).\n");
+    assert_eq!(scratch.out("-n -e -Fa -sr -x debug"), "");
+    assert_eq!(scratch.kept(), before);
+}
+
+#[test]
+fn filtering_is_switched_and_messages_are_set() {
+    let scratch = Scratch::new("switch", RULES);
+    assert!(
+        scratch
+            .out("-si")
+            .starts_with("Status: Disabled for 0 days 00:00:00             Debug: err\n\nState Table   ")
+    );
+    assert_eq!(scratch.said("-e"), "pf enabled\n");
+    assert_eq!(scratch.refused("-e"), "pfctl: pf already enabled\n");
+    assert!(scratch.out("-si").starts_with("Status: Enabled for 0 days 00:00:0"));
+    assert_eq!(scratch.said("-x debug"), "debug level set to 'debug'\n");
+    assert!(scratch.out("-si").contains(" Debug: debug\n"));
+    assert_eq!(scratch.said("-d"), "pf disabled\n");
+    assert_eq!(scratch.refused("-d"), "pfctl: pf not enabled\n");
+}
+
+#[test]
+fn a_scratch_ruleset_has_no_states_to_kill() {
+    let scratch = Scratch::new("states", RULES);
+    for (line, said) in [
+        ("-F states", "0 states cleared\n"),
+        ("-F Sources", "source tracking entries cleared\n"),
+        ("-F info", "pf: statistics cleared\n"),
+        ("-F info -i em0", "pf: statistics cleared for interface em0\n"),
+        ("-F osfp", "OS fingerprints cleared\n"),
+        ("-k 10.0.0.1", "killed 0 states from 1 sources and 0 destinations\n"),
+        ("-k localhost -k 127.0.0.0/8", "killed 0 states from 2 sources and 0 destinations\n"),
+        ("-k 10.0.0.0/8 -k 10.1.0.0/16", "killed 0 states from 1 sources and 1 destinations\n"),
+        ("-k label -k x", "killed 0 states\n"),
+        ("-K 10.0.0.1", "killed 0 src nodes from 1 sources and 0 destinations\n"),
+        ("-z", ""),
+    ] {
+        assert_eq!(scratch.said(line), said, "{line}");
+    }
+    assert_eq!(scratch.refused("-k label"), "pfctl: no label specified\n");
+    assert_eq!(scratch.refused("-k 10.0.0.0/33"), "pfctl: prefix is invalid: 33\n");
+    assert!(scratch.refused("-k nobody.invalid").contains("no address"));
+    assert_eq!(scratch.said("-Fa").lines().count(), 7);
+    assert_eq!(scratch.out("-sr") + &scratch.out("-sT"), "");
+    assert!(scratch.out("-st").starts_with("tcp.first                   120s\n"));
+    assert_eq!(scratch.refused("-Fa -i em0"), "pfctl: don't specify an interface with -Fall\n");
+}
+
+#[test]
+fn wrong_words_end_with_2() {
+    let scratch = Scratch::new("words", RULES);
+    for line in [
+        "-s bogus",
+        "-F bogus",
+        "-x bogus",
+        "-T add",
+        "-t t",
+        "-t t -T bogus",
+        "-s",
+        "-sr address",
+        "-t t -T e x -Q",
+        "-q",
+    ] {
+        let before = scratch.kept();
+        let outcome = scratch.ask(line);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{line}: {}", outcome.err);
+        assert_eq!(scratch.kept(), before);
+    }
+}
+
+#[test]
+fn a_damaged_scratch_ruleset_is_named() {
+    let scratch = Scratch::new("damaged", RULES);
+    std::fs::write(format!("{}/ruleset.json", scratch.path), "{}").expect("writable");
+    assert!(
+        scratch.refused("-sr").contains("ruleset.json: not a scratch ruleset of this version; remove it")
+    );
+}
+
+#[test]
+fn without_a_dataplane_every_verb_says_what_is_missing() {
+    let folder = Folder::new("pfctl-live");
+    let socket = folder.0.join("none.sock").to_str().expect("plain characters").to_owned();
+    for line in ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -"] {
+        let words: Vec<&str> = ["--socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
+        let outcome = folder.call(&words, "pass all no state\n");
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""), "{line}");
+        assert!(outcome.err.contains("none.sock"), "{line}: {}", outcome.err);
+    }
+    for line in ["-z", "-e", "-d", "-x err", "-k 10.0.0.1", "-F states", "-t t -T flush"] {
+        let words: Vec<&str> = ["--socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
+        let outcome = folder.call(&words, "");
+        assert_eq!(outcome.code, Some(1), "{line}");
+        assert!(
+            outcome.err.contains("is not supported yet by the running dataplane; nothing was changed"),
+            "{line}"
+        );
+    }
+}
