@@ -232,18 +232,47 @@ impl Work for Established {
     }
 }
 
+/// A source's packets, received and sent untouched: what its frames and sequence numbers cost.
+pub struct Untouched {
+    source: Source,
+}
+
+impl Untouched {
+    /// Packets of this source.
+    pub const fn new(source: Source) -> Self {
+        Self { source }
+    }
+}
+
+impl Work for Untouched {
+    fn name(&self) -> &'static str {
+        "rx_tx_source"
+    }
+
+    #[inline(always)]
+    fn burst(&mut self, bed: &mut Bed) {
+        let mut burst = Burst::new();
+        bed.receive(&mut burst, |mbuf| self.source.write_any(mbuf, Sender::Client));
+        let mut out = Burst::new();
+        for mbuf in burst.drain() {
+            let _ = out.push(mbuf);
+        }
+        bed.send(&mut out);
+    }
+}
+
 /// Routes to both sides, each by way of one router whose address is resolved.
 fn fib() -> Fib {
     let routers = [CLIENT_SIDE, SERVER_SIDE];
     let routes = routers.iter().flat_map(|side| {
-        networks(side.interface).map(|(prefix, length, gateway)| RouteEntry {
+        networks(side.interface).into_iter().map(|(prefix, length, gateway)| RouteEntry {
             prefix,
             length,
             route: Route::Forward(vec![NextHop { interface: side.interface, gateway: Some(gateway) }]),
         })
     });
     let neighbors = routers.iter().flat_map(|side| {
-        networks(side.interface).map(|(_, _, address)| Neighbor {
+        networks(side.interface).into_iter().map(|(_, _, address)| Neighbor {
             interface: side.interface,
             address,
             mac: side.peer_mac,
@@ -253,17 +282,17 @@ fn fib() -> Fib {
 }
 
 /// Prefix, length and router of what is behind an interface.
-fn networks(interface: InterfaceId) -> [(IpAddr, u8, IpAddr); 2] {
+fn networks(interface: InterfaceId) -> Vec<(IpAddr, u8, IpAddr)> {
     let number = interface.0 as u8;
-    let router4 = Ipv4Addr::new(172, 16, number, 2).into();
-    let router6 = Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 2).into();
-    let (net4, length4, net6) = if interface == CLIENT_SIDE.interface {
-        (Ipv4Addr::new(10, 0, 0, 0), 8, 0xc)
+    let router4: IpAddr = Ipv4Addr::new(172, 16, number, 2).into();
+    let router6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 2).into();
+    let net4 = |a, b, length| (Ipv4Addr::new(a, b, 0, 0).into(), length, router4);
+    let net6 = |number| (Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0).into(), 48, router6);
+    if interface == CLIENT_SIDE.interface {
+        vec![net4(10, 0, 8), net4(200, 0, 8), net6(2), net6(0xc)]
     } else {
-        (Ipv4Addr::new(192, 168, 0, 0), 16, 5)
-    };
-    let prefix6 = Ipv6Addr::new(0x2001, 0xdb8, net6, 0, 0, 0, 0, 0).into();
-    [(net4.into(), length4, router4), (prefix6, 48, router6)]
+        vec![net4(192, 168, 16), net6(5)]
+    }
 }
 
 fn interface(side: &SideOf) -> Interface {

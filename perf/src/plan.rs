@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use crate::bed::Bed;
+use crate::firewall::Untouched;
 use crate::floor::{OwnBucket, Parse, RteHash, RxTx};
 use crate::measure::{Effort, SLICE_PACKETS, Work, compare};
 use crate::memory;
@@ -82,12 +83,14 @@ impl Plan {
         for (number, &traffic) in self.traffic.iter().enumerate() {
             progress(&format!("{connections} connections: {}", traffic.name()));
             let (mut firewall, bytes) = memory::established(bed, Source::new(traffic, connections))?;
+            let mut untouched = Untouched::new(Source::new(traffic, connections));
             let works: &mut [&mut dyn Work] =
-                &mut [&mut rx_tx, &mut parse, &mut rte_hash, &mut own_bucket, &mut firewall];
+                &mut [&mut rx_tx, &mut parse, &mut rte_hash, &mut own_bucket, &mut untouched, &mut firewall];
             let comparison = compare(bed, works, self.effort(connections))?;
             if number == 0 {
                 report.rows.push(Row::of(&comparison, "parse", traffic.name(), connections));
             }
+            report.rows.push(Row::of(&comparison, "rx_tx_source", traffic.name(), connections));
             let row = Row::of(&comparison, "established", traffic.name(), connections);
             report.rows.push(Row { bytes_per_connection: Some(bytes.round()), ..row });
         }

@@ -197,10 +197,12 @@ fn put<'a, const N: usize>(mbuf: &'a mut Mbuf, template: &[u8]) -> &'a mut [u8; 
     mbuf.data_mut().first_chunk_mut().expect("as long as what was put in")
 }
 
-/// Client and server addresses in the order of sending: 10/8 and 192.168/16.
+/// Client and server addresses in the order of sending: 10/8 or 200/8, as good as random, so that neither end is always
+/// the one with the lower address, and 192.168/16.
 #[inline(always)]
 const fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
-    let client = 0x0a00_0000 | (connection as u32 & 0x00ff_ffff);
+    let network = if initial_sequences(connection)[0] & 1 == 0 { 0x0a00_0000 } else { 0xc800_0000 };
+    let client = network | (connection as u32 & 0x00ff_ffff);
     let server = 0xc0a8_0001 + (connection >> 16) as u32 * 7;
     match sender {
         Sender::Client => [client, server],
@@ -208,11 +210,12 @@ const fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
     }
 }
 
-/// As [`ends4`], in 2001:db8:c::/48 and 2001:db8:5::/48.
+/// As [`ends4`], in 2001:db8:2::/48 or 2001:db8:c::/48, and 2001:db8:5::/48.
 #[inline(always)]
 const fn ends6(connection: u64, sender: Sender) -> [u128; 2] {
     let [client, server] = ends4(connection, Sender::Client);
-    let client = 0x2001_0db8_000c << 80 | client as u128;
+    let network = if client >> 24 == 10 { 0x2001_0db8_0002 } else { 0x2001_0db8_000c };
+    let client = network << 80 | client as u128;
     let server = 0x2001_0db8_0005 << 80 | server as u128;
     match sender {
         Sender::Client => [client, server],

@@ -10,20 +10,26 @@
 //! ([`Connections::follow`]); every other goes through [`Shard::decide`] as if there were no stages.
 //! Bounds: [`BURST`] packets; what is known of them stands on the stack.
 
-use crate::counters::Counters;
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate};
-use crate::fib::Interface;
+use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::quick::{Door, Kind, Quick, wide_addresses};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Connections, Family, KeyHash, Moment, RecordId, Tally};
+use crate::state::{Connections, Family, Moment, RecordId};
 
-/// What the stages before the decision found out.
-struct Stages {
+/// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
+#[derive(Debug)]
+pub(crate) struct Stages {
     packets: [Quick; BURST],
     hints: [Option<RecordId>; BURST],
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self { packets: [Quick::default(); BURST], hints: [None; BURST] }
+    }
 }
 
 impl Shard {
@@ -38,56 +44,62 @@ impl Shard {
         fates: &mut [Fate],
     ) {
         self.adjacencies.observe(root.epoch(), view.fib.epoch());
-        let stages = self.look_ahead(own, frames);
+        let mut stages = self.stages.take().unwrap_or_default();
+        self.look_ahead(own, frames, &mut stages);
         let moment = Moment::new(&view.expiry(root), arrival.interface, self.connections.states_at_most());
-        let mut tally = Tally::default();
-        let packets = stages.packets.iter().zip(stages.hints);
-        for ((frame, fate), (quick, hint)) in frames.iter_mut().zip(fates).zip(packets) {
-            *fate = match self.follow(frame, quick, hint, &moment, &mut tally) {
-                Some(fate) => fate,
-                None => {
-                    self.settle(&mut tally);
-                    self.decide(view, arrival, frame)
-                }
-            };
-        }
-        self.settle(&mut tally);
+        self.decide_each(view, arrival, &moment, &stages, frames, fates);
+        self.stages = Some(stages);
     }
 
-    #[inline(always)]
-    fn look_ahead<F: Frame>(&self, own: &Interface, frames: &[F]) -> Stages {
+    #[inline(never)]
+    fn look_ahead<F: Frame>(&self, own: &Interface, frames: &[F], stages: &mut Stages) {
         let door = Door { own: own.mac, zone: own.zone };
-        let mut stages = Stages { packets: [Quick::default(); BURST], hints: [None; BURST] };
-        let count = frames.len().min(BURST);
-        let packets = &mut stages.packets[..count];
-        for (frame, quick) in frames.iter().zip(packets.iter_mut()) {
-            *quick = Quick::read(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
+        for (frame, quick) in frames.iter().zip(&mut stages.packets) {
+            quick.read(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
         }
-        self.hash_all(packets);
+        let count = frames.len().min(BURST);
+        let (packets, hints) = (&mut stages.packets[..count], &mut stages.hints[..count]);
+        self.hashing.hash_each(
+            packets,
+            |quick| quick.key.block(),
+            |quick, hash| {
+                // That of an IPv6 packet is known already.
+                if quick.key.family == Family::Inet {
+                    quick.hash = hash;
+                }
+            },
+        );
         for quick in packets.iter() {
             self.connections.prefetch_bucket(quick.hash);
         }
-        find_all(&self.connections, packets, &mut stages.hints[..count]);
-        stages
+        find_all(&self.connections, packets, hints);
     }
 
-    /// The hashes of all IPv4 packets at once.
-    #[inline(always)]
-    fn hash_all(&self, packets: &mut [Quick]) {
-        let mut blocks = [0; BURST];
-        let mut hashes = [0; BURST];
-        let count = packets.len();
-        for (block, quick) in blocks.iter_mut().zip(packets.iter()) {
-            *block = quick.key.block();
-        }
-        self.hashing.hash_each(&blocks[..count], &mut hashes[..count]);
-        for (quick, hash) in packets.iter_mut().zip(hashes) {
-            if quick.key.family == Family::Inet {
-                quick.hash = KeyHash(hash);
+    #[inline(never)]
+    fn decide_each<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        moment: &Moment,
+        stages: &Stages,
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) {
+        let mut followed = 0;
+        let packets = stages.packets.iter().zip(&stages.hints);
+        for ((frame, fate), (quick, hint)) in frames.iter_mut().zip(fates).zip(packets) {
+            match self.follow(frame, quick, *hint, moment) {
+                Some(out) => {
+                    *fate = Fate::Transmit(out);
+                    followed += 1;
+                }
+                None => *fate = self.decide(view, arrival, frame),
             }
         }
+        self.counters.searches += followed;
     }
 
+    /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.
     #[inline(always)]
     fn follow<F: Frame>(
         &mut self,
@@ -95,26 +107,18 @@ impl Shard {
         quick: &Quick,
         hint: Option<RecordId>,
         moment: &Moment,
-        tally: &mut Tally,
-    ) -> Option<Fate> {
+    ) -> Option<InterfaceId> {
         let id = hint.filter(|_| quick.kind == Kind::Plain)?;
+        let family = quick.key.family;
         let Self { connections, adjacencies, .. } = self;
-        let adjacency = if quick.key.family == Family::Inet6 {
-            let addresses = wide_addresses(frame.bytes(), quick.sender)?;
-            connections.follow(id, quick, Some(&addresses), moment, adjacencies, tally)?
-        } else {
-            connections.follow(id, quick, None, moment, adjacencies, tally)?
-        };
-        rewrite::forward_plain(frame.bytes_mut(), adjacency.source, adjacency.destination);
-        Some(Fate::Transmit(adjacency.out))
-    }
-
-    /// Adds up what was followed: before anything else looks at the table or the counters.
-    #[inline(always)]
-    fn settle(&mut self, tally: &mut Tally) {
-        let Self { connections, counters, .. } = self;
-        let Counters { searches, .. } = counters;
-        *searches += connections.settle(tally);
+        if family == Family::Inet6
+            && !connections.has_addresses(id, &wide_addresses(frame.bytes(), quick.sender)?)
+        {
+            return None;
+        }
+        let adjacency = connections.follow(id, quick, moment, adjacencies)?;
+        rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
+        Some(adjacency.out)
     }
 }
 

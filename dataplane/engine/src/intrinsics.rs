@@ -67,17 +67,24 @@ impl Aes {
         Self { in_hardware }
     }
 
-    /// The low half of each block after the permutation. `hashes` and `blocks` are of the same length.
+    /// The low half of each item's block after the permutation.
     #[inline]
-    pub fn hash_each(self, keys: &RoundKeys, blocks: &[u128], hashes: &mut [u64]) {
+    pub fn hash_each<T>(
+        self,
+        keys: &RoundKeys,
+        items: &mut [T],
+        block: impl Fn(&T) -> u128,
+        store: impl Fn(&mut T, u64),
+    ) {
         #[cfg(target_arch = "x86_64")]
         if self.in_hardware {
             // SAFETY: the processor has the instructions, see `detect`.
-            unsafe { hash_each_in_hardware(keys, blocks, hashes) };
+            unsafe { hash_each_in_hardware(keys, items, block, store) };
             return;
         }
-        for (block, hash) in blocks.iter().zip(hashes) {
-            *hash = permute_in_software(keys, *block) as u64;
+        for item in items {
+            let hash = permute_in_software(keys, block(item)) as u64;
+            store(item, hash);
         }
     }
 
@@ -110,10 +117,16 @@ fn permute_in_hardware(keys: &[__m128i; 5], block: __m128i) -> __m128i {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "aes")]
-fn hash_each_in_hardware(keys: &RoundKeys, blocks: &[u128], hashes: &mut [u64]) {
+fn hash_each_in_hardware<T>(
+    keys: &RoundKeys,
+    items: &mut [T],
+    block: impl Fn(&T) -> u128,
+    store: impl Fn(&mut T, u64),
+) {
     let keys = keys.0.map(vector);
-    for (block, hash) in blocks.iter().zip(hashes) {
-        *hash = _mm_cvtsi128_si64(permute_in_hardware(&keys, vector(*block))) as u64;
+    for item in items {
+        let hash = _mm_cvtsi128_si64(permute_in_hardware(&keys, vector(block(item)))) as u64;
+        store(item, hash);
     }
 }
 
@@ -218,10 +231,13 @@ mod tests {
         let (best, software) = (Aes::detect(), Aes { in_hardware: false });
         let blocks: Vec<u128> =
             (0..200_u128).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834)).collect();
-        let (mut a, mut b) = (vec![0; blocks.len()], vec![0; blocks.len()]);
-        best.hash_each(&KEYS, &blocks, &mut a);
-        software.hash_each(&KEYS, &blocks, &mut b);
-        assert_eq!(a, b);
+        let hashes = |aes: Aes| {
+            let mut items: Vec<(u128, u64)> = blocks.iter().map(|block| (*block, 0)).collect();
+            aes.hash_each(&KEYS, &mut items, |item| item.0, |item, hash| item.1 = hash);
+            items.into_iter().map(|item| item.1).collect::<Vec<_>>()
+        };
+        let a = hashes(best);
+        assert_eq!(a, hashes(software));
         for chain in blocks.windows(3) {
             assert_eq!(best.hash_chain(&KEYS, chain), software.hash_chain(&KEYS, chain));
         }

@@ -5,7 +5,7 @@
 //! decides. Where it speaks, it says the same as `parse` (test `quick_reads_what_parse_reads`).
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use wire::{EtherType, Mac, Port, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
+use wire::{Af, EtherType, Mac, Port, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
 
 use crate::state::{Hashing, Key, KeyHash, Narrow, Side};
 use crate::track::Plain;
@@ -48,10 +48,73 @@ pub(crate) struct Door {
 }
 
 impl Quick {
-    /// Reads a frame that was received from the wire.
+    /// Reads a frame that was received from the wire. In place, so that what is known goes where it is needed at once; what
+    /// stands in the other fields means nothing where the kind is [`Kind::Other`].
     #[inline(always)]
-    pub fn read(frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Self {
-        read(frame, checksum, door, hashing).unwrap_or_default()
+    pub fn read(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) {
+        self.kind = self.look(frame, checksum, door, hashing).unwrap_or(Kind::Other);
+    }
+
+    #[inline(always)]
+    fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Option<Kind> {
+        let link = ethernet::Header::at(frame, 0).ok()?;
+        // A group frame is never to this address.
+        if link.dst() != door.own || door.own.is_group() {
+            return None;
+        }
+        let bytes = frame.get(ethernet::HEADER_LEN..)?;
+        match link.ether_type() {
+            EtherType::IPV4 => {
+                let (ip, ends) = read_ipv4(bytes, checksum)?;
+                let (ports, plain) = self.look_at_transport(&ip)?;
+                (self.key, self.sender) = Narrow::inet(ip.proto, door.zone, ends, ports);
+                Some(self.finish(&ip, plain))
+            }
+            EtherType::IPV6 => self.look_at_ipv6(bytes, door.zone, hashing),
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_ipv6(&mut self, bytes: &[u8], zone: Zone, hashing: &Hashing) -> Option<Kind> {
+        let (ip, [src, dst]) = read_ipv6(bytes)?;
+        let ([sport, dport], plain) = self.look_at_transport(&ip)?;
+        let tuple = Tuple { af: Af::Inet6, proto: ip.proto, zone, src, dst, sport, dport };
+        let (key, sender) = Key::of(&tuple);
+        (self.key, self.sender, self.hash) = (Narrow::of(&key), sender, hashing.hash(&key));
+        Some(self.finish(&ip, plain))
+    }
+
+    #[inline(always)]
+    const fn finish(&mut self, ip: &Ip<'_>, plain: bool) -> Kind {
+        self.length = ip.length;
+        // Without a hop to live the packet is not forwarded, and its sender is told.
+        if plain && ip.ttl > 1 { Kind::Plain } else { Kind::Keyed }
+    }
+
+    /// The ports, and whether the packet neither opens nor closes anything.
+    #[inline(always)]
+    fn look_at_transport(&mut self, ip: &Ip<'_>) -> Option<([Port; 2], bool)> {
+        match ip.proto {
+            Proto::TCP => self.look_at_tcp(ip.payload),
+            Proto::UDP => Some((read_udp(ip.payload)?, true)),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn look_at_tcp(&mut self, octets: &[u8]) -> Option<([Port; 2], bool)> {
+        const DECISIVE: TcpFlags =
+            TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST).union(TcpFlags::ACK);
+        let header = tcp::Header::at(octets, 0).ok()?;
+        let header_len = header.header_len();
+        if header_len < tcp::HEADER_LEN || header.dst_port() == Port(0) {
+            return None;
+        }
+        let len = octets.len().checked_sub(header_len)? as u32;
+        self.segment = Plain { seq: header.seq(), ack: header.ack(), window: header.window(), len };
+        let plain = header.flags().masked(DECISIVE) == TcpFlags::ACK;
+        Some(([header.src_port(), header.dst_port()], plain))
     }
 }
 
@@ -72,58 +135,6 @@ struct Ip<'a> {
     ttl: u8,
     length: u16,
     payload: &'a [u8],
-}
-
-/// What a transport header says.
-struct Upper {
-    sport: Port,
-    dport: Port,
-    plain: bool,
-    segment: Plain,
-}
-
-#[inline(always)]
-fn read(frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Option<Quick> {
-    let link = ethernet::Header::at(frame, 0).ok()?;
-    // A group frame is never to this address.
-    if link.dst() != door.own || door.own.is_group() {
-        return None;
-    }
-    let bytes = frame.get(ethernet::HEADER_LEN..)?;
-    match link.ether_type() {
-        EtherType::IPV4 => {
-            let (ip, [src, dst]) = read_ipv4(bytes, checksum)?;
-            let upper = read_upper(&ip)?;
-            let (key, sender) = Narrow::inet(ip.proto, door.zone, [src, dst], [upper.sport, upper.dport]);
-            Some(quick(&ip, &upper, key, sender, KeyHash::default()))
-        }
-        EtherType::IPV6 => {
-            let (ip, [src, dst]) = read_ipv6(bytes)?;
-            let upper = read_upper(&ip)?;
-            let Upper { sport, dport, .. } = upper;
-            let tuple =
-                Tuple { af: wire::Af::Inet6, proto: ip.proto, zone: door.zone, src, dst, sport, dport };
-            let (key, sender) = Key::of(&tuple);
-            Some(quick(&ip, &upper, Narrow::of(&key), sender, hashing.hash(&key)))
-        }
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn quick(ip: &Ip<'_>, upper: &Upper, key: Narrow, sender: Side, hash: KeyHash) -> Quick {
-    // Without a hop to live the packet is not forwarded, and its sender is told.
-    let kind = if upper.plain && ip.ttl > 1 { Kind::Plain } else { Kind::Keyed };
-    Quick { kind, sender, length: ip.length, key, hash, segment: upper.segment }
-}
-
-#[inline(always)]
-fn read_upper(ip: &Ip<'_>) -> Option<Upper> {
-    match ip.proto {
-        Proto::TCP => read_tcp(ip.payload),
-        Proto::UDP => read_udp(ip.payload),
-        _ => None,
-    }
 }
 
 #[inline(always)]
@@ -156,31 +167,126 @@ fn read_ipv6(bytes: &[u8]) -> Option<(Ip<'_>, [Address; 2])> {
 }
 
 #[inline(always)]
-fn read_tcp(octets: &[u8]) -> Option<Upper> {
-    const DECISIVE: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST).union(TcpFlags::ACK);
-    let header = tcp::Header::at(octets, 0).ok()?;
-    let header_len = header.header_len();
-    if header_len < tcp::HEADER_LEN || header.dst_port() == Port(0) {
-        return None;
-    }
-    let len = octets.len().checked_sub(header_len)? as u32;
-    Some(Upper {
-        sport: header.src_port(),
-        dport: header.dst_port(),
-        plain: header.flags().masked(DECISIVE) == TcpFlags::ACK,
-        segment: Plain { seq: header.seq(), ack: header.ack(), window: header.window(), len },
-    })
-}
-
-#[inline(always)]
-fn read_udp(octets: &[u8]) -> Option<Upper> {
+fn read_udp(octets: &[u8]) -> Option<[Port; 2]> {
     let header = udp::Header::at(octets, 0).ok()?;
     let length = usize::from(header.length());
     let fits = length >= udp::HEADER_LEN && length <= octets.len() && header.dst_port() != Port(0);
-    fits.then(|| Upper {
-        sport: header.src_port(),
-        dport: header.dst_port(),
-        plain: true,
-        segment: Plain::default(),
-    })
+    fits.then(|| [header.src_port(), header.dst_port()])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+mod tests {
+    use wire::corpus;
+
+    use super::*;
+    use crate::parse::{Parsed, parse};
+    use crate::rewrite;
+    use crate::{Packet, Transport};
+
+    /// Every good and bad frame of the corpus, and each with one octet changed in several ways.
+    fn frames() -> impl Iterator<Item = Vec<u8>> {
+        let good = corpus::packets().into_iter().map(|(_, frame)| frame);
+        let bad = corpus::malformed().into_iter().map(|(_, frame, _)| frame);
+        good.chain(bad).flat_map(|frame| {
+            let changed = |at: usize, change: u8| {
+                let mut frame = frame.clone();
+                frame[at] ^= change;
+                frame
+            };
+            let head = frame.len().min(100);
+            let damaged: Vec<Vec<u8>> =
+                (0..head).flat_map(|at| [1, 2, 0x10, 0x80, 0xff].map(|change| changed(at, change))).collect();
+            let cut = (0..frame.len()).map(|length| frame[..length].to_vec()).collect::<Vec<_>>();
+            damaged.into_iter().chain(cut).chain([frame])
+        })
+    }
+
+    fn read_alone(frame: &[u8], own: Mac, checksum: RxChecksum, hashing: &Hashing) -> Quick {
+        let mut quick = Quick::default();
+        quick.read(frame, checksum, &Door { own, zone: Zone(3) }, hashing);
+        let mut all = [quick];
+        hashing.hash_each(
+            &mut all,
+            |quick| quick.key.block(),
+            |quick, hash| {
+                if quick.key.family == crate::state::Family::Inet {
+                    quick.hash = hash;
+                }
+            },
+        );
+        all[0]
+    }
+
+    fn compare(quick: &Quick, packet: &Packet, hashing: &Hashing) {
+        let (key, sender) = Key::of(&packet.tuple);
+        assert_eq!((quick.key, quick.sender), (Narrow::of(&key), sender));
+        assert_eq!(quick.hash, hashing.hash(&key));
+        assert_eq!(u32::from(quick.length), packet.length());
+        assert!(!packet.options && !packet.group_frame && packet.l3 == 14);
+        let plain = match packet.transport {
+            Transport::Tcp(segment) => {
+                let Plain { seq, ack, window, len } = quick.segment;
+                assert_eq!((seq, ack, window, len), (segment.seq, segment.ack, segment.window, segment.len));
+                segment.has(TcpFlags::ACK)
+                    && !segment.flags.intersects(TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST))
+            }
+            Transport::Udp => true,
+            other => panic!("{other:?} is not read quickly"),
+        };
+        let kind = if plain && packet.ttl > 1 { Kind::Plain } else { Kind::Keyed };
+        assert_eq!(quick.kind, kind);
+    }
+
+    #[test]
+    fn quick_reads_what_parse_reads() {
+        let hashing = Hashing::new([1, 2], 1);
+        let mut read = 0;
+        for frame in frames() {
+            for checksum in [RxChecksum::Unknown, RxChecksum::Good, RxChecksum::Bad] {
+                let own = frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets));
+                let quick = read_alone(&frame, own, checksum, &hashing);
+                if quick.kind == Kind::Other {
+                    continue;
+                }
+                read += 1;
+                let Ok(Parsed::Ip(packet)) = parse(&frame, Zone(3), checksum) else {
+                    panic!("read but refused: {frame:02x?}");
+                };
+                compare(&quick, &packet, &hashing);
+            }
+        }
+        assert!(read > 1000, "{read} frames were read quickly");
+    }
+
+    #[test]
+    fn a_frame_to_somebody_else_is_not_read() {
+        let hashing = Hashing::new([1, 2], 1);
+        for frame in frames().filter(|frame| frame.len() > 6) {
+            let quick = read_alone(&frame, Mac([2, 9, 9, 9, 9, 9]), RxChecksum::Good, &hashing);
+            assert_eq!(quick.kind, Kind::Other);
+        }
+    }
+
+    #[test]
+    fn plain_forwarding_writes_what_forwarding_writes() {
+        let hashing = Hashing::new([1, 2], 1);
+        let (from, to) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let mut link = [0; 12];
+        link[..6].copy_from_slice(&to.0);
+        link[6..].copy_from_slice(&from.0);
+        for frame in frames() {
+            let own = frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets));
+            let quick = read_alone(&frame, own, RxChecksum::Unknown, &hashing);
+            let Ok(Parsed::Ip(packet)) = parse(&frame, Zone(3), RxChecksum::Unknown) else { continue };
+            if quick.kind != Kind::Plain {
+                continue;
+            }
+            let (mut short, mut long) = (frame.clone(), frame);
+            rewrite::forward_plain(&mut short, quick.key.family, &link);
+            rewrite::decrement_ttl(&mut long, &packet).unwrap();
+            rewrite::set_link(&mut long, from, to);
+            assert_eq!(short, long);
+        }
+    }
 }

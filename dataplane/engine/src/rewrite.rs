@@ -3,9 +3,10 @@
 
 use ruleset::Reason;
 use wire::checksum::Delta;
-use wire::{Af, EtherType, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
+use wire::{Af, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
 use crate::parse::reason;
+use crate::state::Family;
 use crate::{Frame, Packet};
 
 /// Sets the Ethernet addresses of the frame, from `source` to `destination`; tags stay. A frame too short for an
@@ -41,14 +42,14 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
     Ok(())
 }
 
-/// Forwards an IPv4 or IPv6 packet that stands behind an untagged Ethernet header and has more than one hop to live: what
-/// [`decrement_ttl`] and [`set_link`] do, without a choice in it. A frame that is no such thing stays as it is.
+/// Forwards a packet of this family that stands behind an untagged Ethernet header and has more than one hop to live: what
+/// [`decrement_ttl`] and [`set_link`] do, without a choice in it. `link` is destination and source.
 #[inline(always)]
-pub(crate) fn forward_plain(frame: &mut [u8], source: Mac, destination: Mac) {
-    let Ok(mut link) = ethernet::Header::at_mut(frame, 0) else { return };
-    link.set_dst(destination);
-    link.set_src(source);
-    if link.ether_type() == EtherType::IPV4 {
+pub(crate) fn forward_plain(frame: &mut [u8], family: Family, link: &[u8; 12]) {
+    if let Some(addresses) = frame.first_chunk_mut() {
+        *addresses = *link;
+    }
+    if family == Family::Inet {
         if let Ok(mut header) = ipv4::Header::at_mut(frame, ethernet::HEADER_LEN) {
             header.set_ttl(header.ttl().wrapping_sub(1));
             // RFC 1624 eqn 3: the change of the word is the same for every time to live.

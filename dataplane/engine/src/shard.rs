@@ -13,6 +13,7 @@ use ruleset::{Direction, Limit, Reason, StateView};
 use wire::{Af, EtherType, Mac};
 
 use crate::Address;
+use crate::burst::Stages;
 use crate::counters::Counters;
 use crate::entropy::Entropy;
 use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
@@ -78,6 +79,8 @@ pub struct Shard {
     pub(crate) hashing: Hashing,
     pub(crate) connections: Connections,
     pub(crate) adjacencies: Adjacencies,
+    /// Taken for the time of a burst.
+    pub(crate) stages: Option<Box<Stages>>,
     pub(crate) counters: Counters,
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
@@ -97,6 +100,7 @@ impl Shard {
             hashing: Hashing::new(config.key, config.workers),
             connections: Connections::new(config.max_states, config.worker.0, pool),
             adjacencies: Adjacencies::new(),
+            stages: Some(Box::default()),
             counters: Counters::new(config.interfaces),
             rule_totals: RuleTotals::default(),
             log: Log::new(),
@@ -251,8 +255,7 @@ impl Shard {
         }
         self.commit_both(view, passage, entered, &left);
         if let Some(destination) = out.mac {
-            let adjacency =
-                Adjacency { arrival, out: out.interface, mtu: link.mtu, source: link.mac, destination };
+            let adjacency = Adjacency::new(arrival, out.interface, link.mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
         }
         repair(frame, passage);

@@ -29,8 +29,19 @@ pub(crate) struct Adjacency {
     pub out: InterfaceId,
     /// The largest IP datagram that the link takes, in bytes.
     pub mtu: u16,
-    pub source: Mac,
-    pub destination: Mac,
+    /// Destination and source of the Ethernet header.
+    pub link: [u8; 12],
+}
+
+impl Adjacency {
+    /// From `arrival` to a next hop at `destination`, by way of `out`, which sends from `source`.
+    pub fn new(arrival: InterfaceId, out: InterfaceId, mtu: u16, source: Mac, destination: Mac) -> Self {
+        let mut link = [0; 12];
+        let (to, from) = link.split_at_mut(6);
+        to.copy_from_slice(&destination.0);
+        from.copy_from_slice(&source.0);
+        Self { arrival, out, mtu, link }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,13 +142,7 @@ mod tests {
     use super::*;
 
     fn adjacency(number: u16) -> Adjacency {
-        Adjacency {
-            arrival: InterfaceId(0),
-            out: InterfaceId(number),
-            mtu: 1500,
-            source: Mac([0; 6]),
-            destination: Mac([1; 6]),
-        }
+        Adjacency::new(InterfaceId(0), InterfaceId(number), 1500, Mac([0; 6]), Mac([1; 6]))
     }
 
     #[test]

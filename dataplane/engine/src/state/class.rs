@@ -181,12 +181,12 @@ impl Pairs {
         self.pairs[id.0 as usize].faces[side.index()].as_ref()
     }
 
-    /// Adds what packets of one or more records of the pair amount to.
-    #[inline]
-    pub fn count(&mut self, id: PairId, counted: Counted) {
-        let sum = &mut self.pairs[id.0 as usize].counted;
-        sum.packets += counted.packets;
-        sum.bytes += counted.bytes;
+    /// Counts a packet of a record with this pair.
+    #[inline(always)]
+    pub fn count(&mut self, id: PairId, bytes: u32) {
+        let counted = &mut self.pairs[id.0 as usize].counted;
+        counted.packets = counted.packets.wrapping_add(1);
+        counted.bytes = counted.bytes.wrapping_add(u64::from(bytes));
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@
 use ruleset::{Options, Timeout};
 
 use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
-use super::class::{Counted, Lifetime};
+use super::class::Lifetime;
 use super::index::RecordId;
 use super::key::{Key, KeyHash};
 use super::record::{PairId, Sixteenths};
@@ -33,14 +33,18 @@ pub(crate) struct Moment {
 impl Moment {
     /// The moment of a burst that arrives at `arrival`, while there are at most `states`.
     pub fn new(expiry: &Expiry<'_>, arrival: InterfaceId, states: u32) -> Self {
-        Self { now: expiry.now, arrival, scale: scale(states, expiry.options) }
+        // At the very end of time nothing is certain.
+        let scale = if expiry.now.0 == u32::MAX { 0 } else { scale(states, expiry.options) };
+        Self { now: expiry.now, arrival, scale }
     }
 
     /// True if a state that was seen at `last_seen` certainly lives, with this time-out in seconds.
     #[inline(always)]
     const fn lives(&self, last_seen: Sixteenths, seconds: u32) -> bool {
-        let lifetime = ((seconds as u64 * self.scale) >> 16) * Sixteenths::PER_SECOND as u64;
-        (self.now.0 as u64) < last_seen.0 as u64 + lifetime && self.now.0 < u32::MAX
+        // No overflow: 32 bits, 17 and 4.
+        let seconds = (seconds as u64).wrapping_mul(self.scale) >> 16;
+        let lifetime = seconds.wrapping_mul(Sixteenths::PER_SECOND as u64);
+        (self.now.0 as u64) < lifetime.wrapping_add(last_seen.0 as u64)
     }
 }
 
@@ -53,15 +57,6 @@ fn scale(states: u32, options: &Options) -> u64 {
         return WHOLE;
     }
     WHOLE * u64::from(end.saturating_sub(states)) / u64::from(end - start)
-}
-
-/// Packets of one pair-class in a row, counted at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pair: PairId,
-    counted: Counted,
-    /// Packets that were counted for other pairs.
-    followed: u64,
 }
 
 impl Connections {
@@ -110,31 +105,34 @@ impl Connections {
         }
     }
 
+    /// True if these are the addresses of IPv6 record `id`, by side.
+    #[inline]
+    pub fn has_addresses(&self, id: RecordId, addresses: &[Address; 2]) -> bool {
+        self.wide.get(id.0 as usize) == Some(addresses)
+    }
+
     /// Takes a packet through both faces of record `id`, and commits it. `None` if the hooks must see it; nothing was
-    /// changed then. `addresses` are those of an IPv6 packet, by side.
+    /// changed then. The addresses of an IPv6 packet were compared.
     #[inline(always)]
-    pub fn follow(
+    pub fn follow<'a>(
         &mut self,
         id: RecordId,
         quick: &Quick,
-        addresses: Option<&[Address; 2]>,
         moment: &Moment,
-        adjacencies: &Adjacencies,
-        tally: &mut Tally,
-    ) -> Option<Adjacency> {
-        let at = id.0 as usize;
-        let hot = self.hot.get_mut(at)?;
-        if !hot.may_be(&quick.key) || addresses.is_some_and(|own| self.wide.get(at) != Some(own)) {
+        adjacencies: &'a Adjacencies,
+    ) -> Option<&'a Adjacency> {
+        let hot = self.hot.get_mut(id.0 as usize)?;
+        if !hot.may_be(&quick.key) {
             return None;
         }
         let adjacency = adjacencies.get(hot.adjacency(quick.sender))?;
-        if adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
-            return None;
-        }
         let lifetime = self.pairs.lifetime(hot.pair());
         let is_tcp = quick.key.proto == wire::Proto::TCP.0;
         let seconds = if is_tcp { lifetime.tcp } else { lifetime.udp };
-        if !moment.lives(hot.last_seen(), seconds) {
+        let open = (adjacency.arrival == moment.arrival)
+            & (quick.length <= adjacency.mtu)
+            & moment.lives(hot.last_seen(), seconds);
+        if !open {
             return None;
         }
         let fits = if is_tcp { hot.follow_tcp(quick.sender, &quick.segment) } else { hot.follow_udp() };
@@ -142,32 +140,13 @@ impl Connections {
             return None;
         }
         hot.touch(moment.now);
-        hot.count(self.cold.get_mut(at)?, quick.sender, u32::from(quick.length));
         let pair = hot.pair();
-        if pair != tally.pair {
-            self.flush(tally);
-            tally.pair = pair;
+        if hot.count(quick.sender, u32::from(quick.length)) {
+            self.spill(id);
         }
-        tally.counted.packets += 1;
-        tally.counted.bytes += u64::from(quick.length);
-        Some(*adjacency)
-    }
-
-    /// Adds what was tallied to its pair-class.
-    #[inline]
-    fn flush(&mut self, tally: &mut Tally) {
-        let counted = core::mem::take(&mut tally.counted);
-        if counted.packets != 0 {
-            self.pairs.count(tally.pair, counted);
-            tally.followed += counted.packets;
-        }
-    }
-
-    /// Adds what was tallied to the table, and returns how many packets were followed since the last time.
-    #[inline]
-    pub fn settle(&mut self, tally: &mut Tally) -> u64 {
-        self.flush(tally);
-        core::mem::take(&mut tally.followed)
+        // Not summed up over packets of one pair: which pair comes next is as good as random, and a branch costs more.
+        self.pairs.count(pair, u32::from(quick.length));
+        Some(adjacency)
     }
 
     /// Lets a record remember where a packet of `sender` that met both its faces has gone, if they are followed the short

@@ -107,19 +107,16 @@ impl Narrow {
         (Self { address, port, proto: proto.0, family: Family::Inet, zone: zone.0 }, sender)
     }
 
-    /// What an IPv4 key is hashed as.
+    /// What is hashed of it: its bytes, as they stand in memory on a little-endian processor.
     #[inline(always)]
     pub const fn block(&self) -> u128 {
-        (self.address[0] as u128) << 96 | (self.address[1] as u128) << 64 | self.rest() as u128
-    }
-
-    /// Everything but the addresses. The family is not in it: keys of the two are hashed in different numbers of blocks.
-    #[inline(always)]
-    const fn rest(&self) -> u64 {
-        (self.port[0] as u64) << 16
-            | self.port[1] as u64
-            | (self.zone as u64) << 32
-            | (self.proto as u64) << 48
+        self.address[0] as u128
+            | (self.address[1] as u128) << 32
+            | (self.port[0] as u128) << 64
+            | (self.port[1] as u128) << 80
+            | (self.proto as u128) << 96
+            | (self.family as u128) << 104
+            | (self.zone as u128) << 112
     }
 }
 
@@ -176,15 +173,15 @@ impl Hashing {
             Af::Inet => self.aes.hash_chain(&self.keys, &[narrow.block()]),
             Af::Inet6 => {
                 let [low, high] = key.address;
-                self.aes.hash_chain(&self.keys, &[low.0, high.0, u128::from(narrow.rest())])
+                self.aes.hash_chain(&self.keys, &[low.0, high.0, narrow.block()])
             }
         })
     }
 
-    /// The hashes of IPv4 keys from their blocks. Both are of the same length.
+    /// The hashes of many IPv4 keys at once, each from its `block` to where `store` puts it.
     #[inline]
-    pub fn hash_each(&self, blocks: &[u128], hashes: &mut [u64]) {
-        self.aes.hash_each(&self.keys, blocks, hashes);
+    pub fn hash_each<T>(&self, items: &mut [T], block: impl Fn(&T) -> u128, store: impl Fn(&mut T, KeyHash)) {
+        self.aes.hash_each(&self.keys, items, block, |item, hash| store(item, KeyHash(hash)));
     }
 
     /// The worker that owns the connections of this hash: only it creates them.

@@ -12,7 +12,7 @@ mod table;
 pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use class::Class;
 pub use credit::StatePool;
-pub(crate) use follow::{Moment, Tally};
+pub(crate) use follow::Moment;
 pub(crate) use index::RecordId;
 pub(crate) use key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 pub(crate) use record::Sixteenths;

@@ -299,18 +299,22 @@ impl Hot {
         self.last_seen = now.0;
     }
 
-    /// Counts a packet from one side; the 16 and 32 bits here spill into the cold line before they overflow.
+    /// Counts a packet from one side. True if the 16 and 32 bits here are to be [spilt](Self::spill) into the cold line.
     #[inline(always)]
-    pub fn count(&mut self, cold: &mut Cold, from: Side, bytes: u32) {
-        const SPILL_PACKETS: u16 = 1 << 15;
+    #[must_use]
+    pub fn count(&mut self, from: Side, bytes: u32) -> bool {
         let at = from.index();
         // 2^15 packets of at most 2^16 bytes fit 31 bits: the packet counter alone protects both.
         self.packets[at] = self.packets[at].wrapping_add(1);
         self.bytes[at] = self.bytes[at].wrapping_add(bytes);
-        if self.packets[at] >= SPILL_PACKETS {
-            cold.packets[at] += u64::from(self.packets[at]);
-            cold.bytes[at] += u64::from(self.bytes[at]);
-            (self.packets[at], self.bytes[at]) = (0, 0);
+        self.packets[at] >= 1 << 15
+    }
+
+    /// Moves what was counted here into the cold line.
+    pub fn spill(&mut self, cold: &mut Cold) {
+        for at in 0..2 {
+            cold.packets[at] += u64::from(core::mem::take(&mut self.packets[at]));
+            cold.bytes[at] += u64::from(core::mem::take(&mut self.bytes[at]));
         }
     }
 
@@ -359,7 +363,9 @@ mod tests {
     fn counters_spill_without_losing_anything() {
         let (mut hot, mut cold) = (Hot::default(), Cold::default());
         for _ in 0..200_000 {
-            hot.count(&mut cold, Side::High, 65_535);
+            if hot.count(Side::High, 65_535) {
+                hot.spill(&mut cold);
+            }
         }
         assert_eq!(hot.counted(&cold, Side::High), (200_000, 200_000 * 65_535));
         assert_eq!(hot.counted(&cold, Side::Low), (0, 0));

@@ -215,9 +215,19 @@ impl Connections {
     /// Counts a packet that came from `sender`.
     #[inline]
     pub fn count(&mut self, id: RecordId, sender: Side, bytes: u32) {
+        let hot = &mut self.hot[id.0 as usize];
+        let pair = hot.pair();
+        if hot.count(sender, bytes) {
+            self.spill(id);
+        }
+        self.pairs.count(pair, bytes);
+    }
+
+    /// Moves a record's counters into its cold line before they overflow.
+    #[cold]
+    pub(super) fn spill(&mut self, id: RecordId) {
         let at = id.0 as usize;
-        self.hot[at].count(&mut self.cold[at], sender, bytes);
-        self.pairs.count(self.hot[at].pair(), Counted { packets: 1, bytes: u64::from(bytes) });
+        self.hot[at].spill(&mut self.cold[at]);
     }
 
     /// Makes a record with one face, unless there are `limit` states in all shards.
