@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
-use engine::{Shard, ShardConfig, Tick, WorkerId};
+use engine::{Shard, ShardConfig, StatePool, Tick, WorkerId};
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
@@ -24,6 +24,7 @@ use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::Rules;
 use crate::control::server::Server;
+use crate::handoff;
 use crate::mail::{Mail, mail};
 use crate::memory;
 use crate::netlink::event::Event;
@@ -38,12 +39,13 @@ use crate::telemetry::{self, Sheet};
 use crate::worker::{Parts, Sides, Worker};
 
 /// How often the main thread looks at what it minds.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// The running dataplane.
 pub struct Dataplane {
     server: Server,
     routes: service::Running,
-    worker: LcoreTask<Sheet>,
+    workers: Vec<LcoreTask<Sheet>>,
     stop: Arc<AtomicBool>,
     counters: Counters,
     ports: Vec<OpenPort>,
@@ -73,61 +75,65 @@ impl Dataplane {
         refuse_taken_names(&mut kernel, config)?;
         seal(&mut kernel, config)?;
 
-        let (cpu, eal) = start_eal(config, socket)?;
-        let pool = Mempool::new(&eal, &memory::pool(&config.ports))?;
+        let (cpus, eal) = start_eal(config, socket)?;
+        let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
         let (ports, sides) = open_ports(&eal, &pool, config)?;
         bring_up(&mut kernel, &ports)?;
 
         let (service, fib) =
             Service::learn(ports.iter().map(spec).collect()).context("cannot learn the kernel's routes")?;
         let published = service.published();
-        let counters = Counters::create(beside(socket, "counters"), &ports)?;
-        let (mail, office) = mail(fib);
+        let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
+        let states = States::of(config);
+        let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
-        let parts = parts(config, &eal, pool.clone(), sides, mail, counters.writer()?)?;
-        let clock = parts.clock;
-        let worker = launch(&eal, parts, stop.clone())?;
+        let parts = parts(config, &states, &eal, &pool, sides, mails, &counters)?;
+        let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
-        let max_states = max_states(config);
         let facts = Facts {
             start: begin,
             devices: config.ports.iter().map(|port| port.device.to_string()).collect(),
-            cpu,
-            max_states,
+            cpus: cpus.clone(),
+            max_states: states.in_all,
             pools: vec![pool.clone()],
         };
-        let rules = Rules::new(office.roots, max_states);
+        let rules = Rules::new(office.roots, states.in_all);
+        let clock = TscClock::new(&eal);
         let now = move || Tick(clock.now_nanos());
-        let journal =
-            Journal::start(vec![office.log], published.clone(), now).context("no thread for the log")?;
+        let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
         let server = Server::start(socket, desk).with_context(|| {
             format!("cannot serve {}; run as root, or give another --socket", socket.display())
         })?;
         let took_ms = begin.elapsed().as_millis() as u64;
-        tracing::info!(socket = %socket.display(), cpu, took_ms, "ready; nothing is forwarded until a ruleset is committed");
-        Ok(Self { server, routes, worker, stop, counters, ports, pool, _claim: claim })
+        tracing::info!(socket = %socket.display(), ?cpus, took_ms, "ready; nothing is forwarded until a ruleset is committed");
+        Ok(Self { server, routes, workers, stop, counters, ports, pool, _claim: claim })
     }
 
-    /// Minds the worker until `ended` says so.
+    /// Minds the workers until `ended` says so.
     ///
     /// # Errors
     /// If the counters cannot be read.
     pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
         let counters = self.counters.reader()?;
-        let mut watch = Watch::new(Instant::now());
+        let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
         while !ended() {
             std::thread::sleep(LOOK_EVERY);
-            let Some(sheet) = counters.sheet(0) else { continue };
-            match watch.look(sheet.worker.polls, Instant::now()) {
-                Some(Report::Stalled) => {
-                    tracing::error!(worker = 0, "the worker does not come back: nothing is forwarded")
+            for (worker, watch) in watches.iter_mut().enumerate() {
+                let Some(sheet) = counters.sheet(worker) else { continue };
+                match watch.look(sheet.worker.polls, Instant::now()) {
+                    Some(Report::Stalled) => {
+                        tracing::error!(
+                            worker,
+                            "the worker does not come back: nothing of its flows is forwarded"
+                        )
+                    }
+                    Some(Report::Recovered(after)) => {
+                        tracing::warn!(worker, ?after, "the worker has come back")
+                    }
+                    None => {}
                 }
-                Some(Report::Recovered(after)) => {
-                    tracing::warn!(worker = 0, ?after, "the worker has come back")
-                }
-                None => {}
             }
         }
         Ok(())
@@ -137,16 +143,16 @@ impl Dataplane {
     pub fn stop(self) -> End {
         self.server.stop();
         self.stop.store(true, Ordering::Relaxed);
-        let (_lcore, sheet) = self.worker.join();
+        let ended: Result<Vec<Sheet>, _> = self.workers.into_iter().map(|worker| worker.join().1).collect();
         self.routes.stop();
         // Drivers hold buffers until they are closed.
         drop(self.ports);
         let _ = std::fs::remove_file(&self.counters.path);
-        let Ok(sheet) = sheet else {
-            tracing::error!("the worker panicked");
+        let Ok(sheets) = ended else {
+            tracing::error!("a worker panicked");
             return End::Unaccounted;
         };
-        account(&sheet, &self.pool)
+        account(&sheets, &self.pool)
     }
 }
 
@@ -158,14 +164,14 @@ struct Counters {
 }
 
 impl Counters {
-    fn create(path: PathBuf, ports: &[OpenPort]) -> Result<Self> {
+    fn create(path: PathBuf, workers: usize, ports: &[OpenPort]) -> Result<Self> {
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
-        let segment = telemetry::create(&path, 1, &names)?;
+        let segment = telemetry::create(&path, workers, &names)?;
         Ok(Self { path, segment, interfaces: names.len() })
     }
 
-    fn writer(&self) -> Result<telemetry::Writer> {
-        Ok(telemetry::Writer::new(&self.segment, 0)?)
+    fn writer(&self, worker: usize) -> Result<telemetry::Writer> {
+        Ok(telemetry::Writer::new(&self.segment, worker)?)
     }
 
     fn reader(&self) -> Result<telemetry::Reader> {
@@ -174,8 +180,9 @@ impl Counters {
 }
 
 /// Says what became of every packet and buffer.
-fn account(sheet: &Sheet, pool: &Mempool) -> End {
-    let sum = sheet.conservation();
+fn account(sheets: &[Sheet], pool: &Mempool) -> End {
+    let sum = Sheet::sum(sheets).unwrap_or_default().conservation();
+    let holds = sheets.iter().all(|sheet| sheet.conservation().holds()) && sum.handoff_in <= sum.handoff_out;
     let leaked = pool.in_use();
     eprintln!(
         "conservation: rx {} + host_in {} + created {} + handoff_in {} = tx {} + punted {} + held {} + drops {} + \
@@ -189,9 +196,9 @@ fn account(sheet: &Sheet, pool: &Mempool) -> End {
         sum.held,
         sum.drops,
         sum.handoff_out,
-        if sum.holds() { "holds" } else { "VIOLATED" },
+        if holds { "holds" } else { "VIOLATED" },
     );
-    if sum.holds() && leaked == 0 { End::Clean } else { End::Unaccounted }
+    if holds && leaked == 0 { End::Clean } else { End::Unaccounted }
 }
 
 /// A host interface's name must be free: TAP drivers would attach to what is there.
@@ -226,10 +233,10 @@ fn seal(kernel: &mut Requester, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn start_eal(config: &Config, socket: &Path) -> Result<(u16, Eal)> {
+fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
     let allowed = affinity::get_thread_affinity()
         .map_err(|error| anyhow!("cannot learn which CPUs this process may use: {error}"))?;
-    let (cpu, others) = memory::cpus(config.dataplane.lcores.as_deref(), &allowed)?;
+    let (cpus, others) = memory::cpus(config.dataplane.lcores.as_deref(), &allowed)?;
     let source = memory::choose(
         config.dataplane.hugepages,
         config.dataplane.memory_mib,
@@ -239,19 +246,22 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(u16, Eal)> {
     let mut hasher = DefaultHasher::new();
     socket.hash(&mut hasher);
     let prefix = format!("turnpike-{:016x}", hasher.finish());
-    tracing::info!(version = dpdk::version(), ?source, cpu, "starting DPDK");
-    Ok((cpu, Eal::init(&memory::eal_args(config, source, cpu, &others, &prefix))?))
+    tracing::info!(version = dpdk::version(), ?source, ?cpus, "starting DPDK");
+    let eal = Eal::init(&memory::eal_args(config, source, &cpus, &others, &prefix))?;
+    Ok((cpus, eal))
 }
 
-fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Sides>)> {
+/// The ports, and by worker its part of each.
+fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Vec<Sides>>)> {
+    let workers = config.dataplane.workers();
     let mut ports = Vec::new();
-    let mut sides = Vec::new();
+    let mut sides: Vec<Vec<Sides>> = (0..workers).map(|_| Vec::new()).collect();
     for (number, port) in config.ports.iter().enumerate() {
-        let (open, side) = ports::open(eal, pool, port, number)
+        let (open, parts) = ports::open(eal, pool, port, number, workers)
             .with_context(|| format!("cannot open port {}", port.name))?;
         tracing::info!(port = port.name, device = %port.device, mac = colons(open.mac), mtu = open.mtu, "port open");
         ports.push(open);
-        sides.push(side);
+        sides.iter_mut().zip(parts).for_each(|(sides, part)| sides.push(part));
     }
     Ok((ports, sides))
 }
@@ -277,42 +287,72 @@ fn spec(port: &OpenPort) -> InterfaceSpec {
     InterfaceSpec { name: port.name.clone(), mac: port.mac, mtu: port.mtu }
 }
 
-/// The most states: a forwarded connection counts as two (design: units are faces).
-fn max_states(config: &Config) -> u32 {
-    config.dataplane.max_connections.saturating_mul(2)
+/// How many states there may be: a forwarded connection counts as two (design: units are faces).
+struct States {
+    in_all: u32,
+    of_one: u32,
 }
 
+impl States {
+    fn of(config: &Config) -> Self {
+        let in_all = config.dataplane.max_connections.saturating_mul(2);
+        Self { in_all, of_one: memory::states_of_one(in_all, config.dataplane.workers()) }
+    }
+}
+
+/// What each worker is made of.
 fn parts(
     config: &Config,
+    states: &States,
     eal: &Eal,
-    pool: Mempool,
-    interfaces: Vec<Sides>,
-    mail: Mail,
-    telemetry: telemetry::Writer,
-) -> Result<Parts> {
+    pool: &Mempool,
+    sides: Vec<Vec<Sides>>,
+    mails: Vec<Mail>,
+    counters: &Counters,
+) -> Result<Vec<Parts>> {
     let no_randomness = "no randomness from the operating system";
-    let max_states = max_states(config);
-    let shard = Shard::new(ShardConfig {
-        worker: WorkerId(0),
-        workers: 1,
-        max_states,
-        interfaces: interfaces.len(),
-        key: random::secret().context(no_randomness)?,
-    });
-    Ok(Parts {
-        interfaces,
-        shard,
-        max_states,
-        pool,
-        clock: TscClock::new(eal),
-        random: Random::new().context(no_randomness)?,
-        mail,
-        telemetry,
-        idle: config.dataplane.idle,
-    })
+    let workers = config.dataplane.workers();
+    // All find the same home for a flow.
+    let key = random::secret().context(no_randomness)?;
+    let credits = StatePool::new(states.in_all, workers);
+    let rings = handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
+    let mut parts = Vec::new();
+    for (worker, ((interfaces, mail), handoff)) in (0..).zip(sides.into_iter().zip(mails).zip(rings)) {
+        let shard = ShardConfig {
+            worker: WorkerId(worker),
+            workers,
+            max_states: states.of_one,
+            interfaces: interfaces.len(),
+            key,
+        };
+        parts.push(Parts {
+            interfaces,
+            shard: Shard::sharing(shard, credits.clone()),
+            max_states: states.of_one,
+            pool: pool.clone(),
+            clock: TscClock::new(eal),
+            random: Random::new().context(no_randomness)?,
+            handoff,
+            mail,
+            telemetry: counters.writer(usize::from(worker))?,
+            idle: config.dataplane.idle,
+        });
+    }
+    Ok(parts)
 }
 
-fn launch(eal: &Eal, parts: Parts, stop: Arc<AtomicBool>) -> Result<LcoreTask<Sheet>> {
-    let lcore = eal.take_lcores().into_iter().next().ok_or_else(|| anyhow!("EAL has no worker lcore"))?;
-    Ok(lcore.launch(move || Worker::new(parts).run(&stop))?)
+/// Starts the workers; if one cannot be started, none runs.
+fn launch(eal: &Eal, parts: Vec<Parts>, stop: &Arc<AtomicBool>) -> Result<Vec<LcoreTask<Sheet>>> {
+    let mut lcores = eal.take_lcores().into_iter();
+    let mut launched = Vec::new();
+    for parts in parts {
+        let flag = stop.clone();
+        let task = lcores
+            .next()
+            .ok_or_else(|| anyhow!("EAL has too few worker lcores"))
+            .and_then(|lcore| Ok(lcore.launch(move || Worker::new(parts).run(&flag))?));
+        // Dropping the others' tasks waits for their end.
+        launched.push(task.inspect_err(|_| stop.store(true, Ordering::Relaxed))?);
+    }
+    Ok(launched)
 }

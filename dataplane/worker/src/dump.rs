@@ -1,7 +1,7 @@
-//! Lists that only the worker can make: its states, a bounded slice per poll, and what its rules have done.
+//! Lists that only a worker can make: its states, a bounded slice per poll, and what its rules have done.
 //!
 //! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
-//! shared. Bounds: one order is under way; a slice is of 256 records.
+//! shared. Bounds: one order is under way at each worker; a slice is of 256 records.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,11 +28,25 @@ enum Order {
     Usage { root: Arc<Root>, rules: Vec<RuleUsage> },
 }
 
-/// Both ends.
-pub fn channel() -> (Lister, Scribe) {
-    let (order, orders) = bounded(1);
-    let (deliver, deliveries) = bounded(1);
-    (Lister { order, deliveries }, Scribe { orders, deliver })
+/// Both ends, for so many workers with `records` records each.
+pub fn channels(workers: usize, records: u32) -> (Lister, Vec<Scribe>) {
+    let ends = |worker| {
+        let (order, orders) = bounded(1);
+        let (deliver, deliveries) = bounded(1);
+        let role = if worker == 0 { Role::Speaker } else { Role::Helper };
+        (Desk { order, deliveries }, Scribe { orders, deliver, role })
+    };
+    let (desks, scribes) = (0..workers).map(ends).unzip();
+    (Lister { desks, records: records.max(1) }, scribes)
+}
+
+/// What a worker's answers include.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What is kept for all workers together, besides its own. The first worker is the only one.
+    Speaker,
+    /// Its own.
+    Helper,
 }
 
 /// The worker did not answer in time.
@@ -42,16 +56,58 @@ pub struct Stalled;
 /// The end of whoever wants to know.
 #[derive(Debug)]
 pub struct Lister {
-    order: Sender<Order>,
-    deliveries: Receiver<Order>,
+    desks: Vec<Desk>,
+    /// Of each worker.
+    records: u32,
 }
 
 impl Lister {
-    /// The states of a few records from `cursor` on, and where to go on; `u32::MAX` is the end.
+    /// The states of a few records from `cursor` on, and where to go on; `u32::MAX` is the end. Cursors count the records
+    /// of all workers, one worker's behind another's.
     ///
     /// # Errors
     /// [`Stalled`] if the worker does not answer within `patience`.
     pub fn states(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
+        let worker = cursor / self.records;
+        let Some(desk) = self.desks.get_mut(worker as usize).filter(|_| cursor != u32::MAX) else {
+            return Ok((Vec::new(), u32::MAX));
+        };
+        let (states, end) = desk.states(cursor % self.records, patience)?;
+        let end = match (end, worker as usize + 1 == self.desks.len()) {
+            (u32::MAX, true) => u32::MAX,
+            (u32::MAX, false) => (worker + 1) * self.records,
+            (end, _) => worker * self.records + end,
+        };
+        Ok((states, end))
+    }
+
+    /// What the rules of `root` have done.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
+        let mut sum = vec![RuleUsage::default(); root.ruleset().rules.len()];
+        for desk in &mut self.desks {
+            for (sum, own) in sum.iter_mut().zip(desk.usage(root, patience)?) {
+                sum.evaluations += own.evaluations;
+                sum.packets += own.packets;
+                sum.bytes += own.bytes;
+                sum.states += own.states;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+struct Desk {
+    order: Sender<Order>,
+    deliveries: Receiver<Order>,
+}
+
+impl Desk {
+    fn states(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
         // A record has two states at most.
         let states = Vec::with_capacity(2 * SLICE);
         self.ask(Order::States { begin: cursor, end: cursor, states }, patience, |answer| match answer {
@@ -60,11 +116,7 @@ impl Lister {
         })
     }
 
-    /// What the rules of `root` have done.
-    ///
-    /// # Errors
-    /// As [`states`](Self::states).
-    pub fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
+    fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
         self.ask(Order::Usage { root: root.clone(), rules: Vec::new() }, patience, |answer| match answer {
             Order::Usage { root: answered, rules } if Arc::ptr_eq(&answered, root) => Some(rules),
             _ => None,
@@ -94,6 +146,7 @@ impl Lister {
 pub struct Scribe {
     orders: Receiver<Order>,
     deliver: Sender<Order>,
+    role: Role,
 }
 
 impl Scribe {
@@ -114,7 +167,12 @@ impl Scribe {
             Order::States { end, states, .. } => {
                 shard.dump(view, end, SLICE, &mut |state| states.push(state))
             }
-            Order::Usage { root, rules } => *rules = shard.rule_usage(root),
+            Order::Usage { root, rules } => {
+                *rules = match self.role {
+                    Role::Speaker => shard.rule_usage(root),
+                    Role::Helper => shard.live_usage(root),
+                }
+            }
         }
         // There is room, and this is the only sender.
         let _ = self.deliver.try_send(order);

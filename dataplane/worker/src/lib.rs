@@ -8,6 +8,7 @@ pub mod control;
 pub mod dataplane;
 pub mod dump;
 pub mod frame;
+pub mod handoff;
 pub mod hold;
 pub mod idle;
 pub mod log;

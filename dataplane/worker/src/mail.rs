@@ -1,4 +1,4 @@
-//! The queues between a worker and the other threads, all bounded, none of which the worker waits for.
+//! The queues between the workers and the other threads, all bounded, none of which a worker waits for.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use engine::{Fib, Root};
 use crate::dump::{self, Lister, Scribe};
 use crate::log::{self, Carrier, Collector};
 use crate::netlink::service::{ASKS_MAX, Ask};
-use crate::snapshot::{Publisher, Reader, snapshot};
+use crate::snapshot::{Publisher, Reader, snapshots};
 
-/// The worker's ends.
+/// A worker's ends.
 pub struct Mail {
     /// The live ruleset.
     pub roots: Reader<Option<Arc<Root>>>,
@@ -34,17 +34,20 @@ pub struct Office {
     pub asks: Receiver<Ask>,
     /// Who orders lists.
     pub lister: Lister,
-    /// Where logged packets arrive.
-    pub log: Collector,
+    /// Where logged packets arrive, by worker.
+    pub logs: Vec<Collector>,
 }
 
-/// Both ends. The worker begins without rules and with `fib`.
-pub fn mail(fib: Arc<Fib>) -> (Mail, Office) {
-    let (roots, roots_reader) = snapshot(None);
-    let (fibs, fibs_reader) = snapshot(fib);
+/// Both ends, for so many workers with `records` records each. The workers begin without rules and with `fib`.
+pub fn mail(fib: Arc<Fib>, workers: usize, records: u32) -> (Vec<Mail>, Office) {
+    let (roots, root_readers) = snapshots(None, workers);
+    let (fibs, fib_readers) = snapshots(fib, workers);
     let (ask, asks) = bounded(ASKS_MAX);
-    let (lister, scribe) = dump::channel();
-    let (carrier, collector) = log::ring();
-    let worker = Mail { roots: roots_reader, fibs: fibs_reader, asks: ask, scribe, log: carrier };
-    (worker, Office { roots, fibs, asks, lister, log: collector })
+    let (lister, scribes) = dump::channels(workers, records);
+    let (carriers, logs): (Vec<Carrier>, _) = (0..workers).map(|_| log::ring()).unzip();
+    let readers = root_readers.into_iter().zip(fib_readers);
+    let ends = readers.zip(scribes.into_iter().zip(carriers));
+    let mails =
+        ends.map(|((roots, fibs), (scribe, log))| Mail { roots, fibs, asks: ask.clone(), scribe, log });
+    (mails.collect(), Office { roots, fibs, asks, lister, logs })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use dpdk::{EalArgs, Memory, PoolConfig};
 
 use crate::config::{Config, Hugepages, Port};
+use crate::handoff;
 use crate::hold::HELD_MAX;
 
 /// Descriptors of each queue of a port, in each direction.
@@ -80,42 +81,56 @@ pub fn free_hugepages_mib() -> u64 {
     sizes.flatten().filter_map(|size| free_kib(&size.path())).sum::<u64>() / 1024
 }
 
-/// The worker's CPU, and those for everything else, out of the `allowed` ones.
+/// The workers' CPUs, and those for everything else, out of the `allowed` ones.
 ///
 /// # Errors
 /// [`Error::Cpu`].
-pub fn cpus(lcores: Option<&[u16]>, allowed: &[usize]) -> Result<(u16, Vec<usize>), Error> {
-    let worker = match lcores.and_then(<[u16]>::first) {
-        Some(cpu) if !allowed.contains(&usize::from(*cpu)) => {
-            return Err(Error::Cpu { cpu: *cpu, allowed: allowed.to_vec() });
-        }
-        Some(cpu) => *cpu,
-        None => allowed.last().map_or(0, |cpu| *cpu as u16),
+pub fn cpus(lcores: Option<&[u16]>, allowed: &[usize]) -> Result<(Vec<u16>, Vec<usize>), Error> {
+    let workers = match lcores {
+        Some(lcores) => lcores.to_vec(),
+        None => vec![allowed.last().map_or(0, |cpu| *cpu as u16)],
     };
-    let others: Vec<usize> = allowed.iter().copied().filter(|cpu| *cpu != usize::from(worker)).collect();
-    Ok((worker, if others.is_empty() { allowed.to_vec() } else { others }))
+    if let Some(cpu) = workers.iter().find(|cpu| lcores.is_some() && !allowed.contains(&usize::from(**cpu))) {
+        return Err(Error::Cpu { cpu: *cpu, allowed: allowed.to_vec() });
+    }
+    let is_free = |cpu: &usize| workers.iter().all(|worker| usize::from(*worker) != *cpu);
+    let others: Vec<usize> = allowed.iter().copied().filter(is_free).collect();
+    Ok((workers, if others.is_empty() { allowed.to_vec() } else { others }))
 }
 
-/// EAL's arguments. `prefix` tells this process's run-time files from others'.
-pub fn eal_args(config: &Config, memory: Memory, worker: u16, others: &[usize], prefix: &str) -> EalArgs {
+/// States that memory is taken for at each of `workers`, when there may be `most` in all: twice its share, which a keyed
+/// hash of more than a few connections never fills before the whole is full.
+pub fn states_of_one(most: u32, workers: u16) -> u32 {
+    let share = most.div_ceil(u32::from(workers.max(1)));
+    // All workers' records have numbers of 32 bits.
+    most.min(share.saturating_mul(2)).min((u32::MAX - 1) / u32::from(workers.max(1)))
+}
+
+/// EAL's arguments, with the lcores 1 and up for `workers`. `prefix` tells this process's run-time files from others'.
+pub fn eal_args(config: &Config, memory: Memory, workers: &[u16], others: &[usize], prefix: &str) -> EalArgs {
     let mut args = EalArgs::new("turnpike-dataplane", memory)
         .lcore(0, others)
-        .lcore(1, &[usize::from(worker)])
         .log_level(dpdk::LogLevel::Warning)
         // Complains aloud of what it does not need: traffic classes, secondary processes.
         .arg("--log-level=pmd.net.tap:critical")
         .file_prefix(prefix);
+    for (lcore, cpu) in (1..).zip(workers) {
+        args = args.lcore(lcore, &[usize::from(*cpu)]);
+    }
     for port in config.ports.iter().filter(|port| port.device.bus() == dpdk::port::Bus::Pci) {
         args = args.allow_pci(&port.device.to_string());
     }
     args
 }
 
-/// The pool of packet buffers: enough for every descriptor, for what is held and for what workers have in hand.
-pub fn pool(ports: &[Port]) -> PoolConfig {
+/// The pool of packet buffers: enough for every descriptor, for what is held, for what is on its way between workers and
+/// for what they have in hand.
+pub fn pool(ports: &[Port], workers: u16) -> PoolConfig {
     let per_port =
         2 * (u32::from(WIRE_DESCRIPTORS) + u32::from(HOST_DESCRIPTORS)) + 4 * dpdk::BURST_MAX as u32;
-    let wanted = ports.len() as u32 * per_port + HELD_MAX as u32 + 512;
+    let workers = u32::from(workers);
+    let per_worker = ports.len() as u32 * per_port + HELD_MAX as u32 + 512 + (workers - 1) * handoff::RING;
+    let wanted = workers * per_worker;
     // One less than a power of two wastes the least memory.
     let mut pool = PoolConfig::new("packets", wanted.next_power_of_two() - 1);
     pool.frame_bytes = ports.iter().map(frame_bytes).max().unwrap_or(FRAME_BYTES_MIN);

@@ -1,28 +1,91 @@
-//! Publication of immutable values to a worker, with at most two of them alive.
+//! Publication of immutable values to workers, with at most two of them alive.
 //!
-//! Overview: a [`Publisher`] offers a value, the [`Reader`] takes it between two bursts and sends the one before back, so
+//! Overview: a [`Publisher`] offers a value, each [`Reader`] takes it between two bursts and sends the one before back, so
 //! that memory is freed off the worker. Nothing here waits or allocates on the reader's side.
-//! Ownership: one publisher, one reader. Bounds: one value on offer; another is refused until the one before came back.
+//! Ownership: one publisher, a reader for each worker. Bounds: one value on offer; another is refused until the one before
+//! came back from all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 /// A reader that starts with `initial`, and its publisher.
-pub fn snapshot<T>(initial: T) -> (Publisher<T>, Reader<T>) {
-    let (offer, offered) = bounded(1);
-    let (give_back, spent) = bounded(1);
-    let publisher = Publisher { offer, withdraw: offered.clone(), spent, outstanding: false };
-    (publisher, Reader { current: initial, offered, give_back })
+pub fn snapshot<T: Clone>(initial: T) -> (Publisher<T>, Reader<T>) {
+    let (lane, reader) = lane(initial.clone());
+    (Publisher { lanes: vec![lane], live: initial }, reader)
 }
 
-/// The reader did not take the value in time; it is withdrawn and the one before holds.
+/// So many readers that start with `initial`, and their publisher.
+pub fn snapshots<T: Clone>(initial: T, readers: usize) -> (Publisher<T>, Vec<Reader<T>>) {
+    let (lanes, readers) = (0..readers).map(|_| lane(initial.clone())).unzip();
+    (Publisher { lanes, live: initial }, readers)
+}
+
+fn lane<T>(initial: T) -> (Lane<T>, Reader<T>) {
+    let (offer, offered) = bounded(1);
+    let (give_back, spent) = bounded(1);
+    let lane = Lane { offer, withdraw: offered.clone(), spent, outstanding: false };
+    (lane, Reader { current: initial, offered, give_back })
+}
+
+/// A reader did not take the value in time; it is withdrawn and the one before holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled;
 
 /// The end that makes values.
 #[derive(Debug)]
 pub struct Publisher<T> {
+    lanes: Vec<Lane<T>>,
+    /// What readers have or are about to take.
+    live: T,
+}
+
+impl<T: Clone> Publisher<T> {
+    /// Offers a value without waiting; `false`, and the value is dropped, if the one before is not taken yet.
+    pub fn offer(&mut self, value: T) -> bool {
+        if !self.is_ready() {
+            return false;
+        }
+        self.offer_all(&value);
+        self.live = value;
+        true
+    }
+
+    /// Whether every reader has taken the last offer. Frees what they sent back.
+    pub fn is_ready(&mut self) -> bool {
+        self.lanes.iter_mut().fold(true, |ready, lane| lane.is_ready() && ready)
+    }
+
+    /// Offers a value and waits until every reader has it.
+    ///
+    /// # Errors
+    /// [`Stalled`] if one does not within `patience`; the others go back to the value before.
+    pub fn publish(&mut self, value: T, patience: Duration) -> Result<(), Stalled> {
+        if !self.is_ready() {
+            return Err(Stalled);
+        }
+        let deadline = Instant::now() + patience;
+        // All are offered it before one is waited for, so that they take it at about the same time.
+        self.offer_all(&value);
+        let taken: Vec<bool> = self.lanes.iter_mut().map(|lane| lane.is_taken(deadline)).collect();
+        if taken.iter().all(|taken| *taken) {
+            self.live = value;
+            return Ok(());
+        }
+        for (lane, _) in self.lanes.iter_mut().zip(taken).filter(|(_, taken)| *taken) {
+            lane.offer(self.live.clone());
+        }
+        Err(Stalled)
+    }
+
+    fn offer_all(&mut self, value: &T) {
+        self.lanes.iter_mut().for_each(|lane| lane.offer(value.clone()));
+    }
+}
+
+/// The way to one reader.
+#[derive(Debug)]
+struct Lane<T> {
     offer: Sender<T>,
     /// Takes an offer back that the reader did not take.
     withdraw: Receiver<T>,
@@ -31,44 +94,36 @@ pub struct Publisher<T> {
     outstanding: bool,
 }
 
-impl<T> Publisher<T> {
-    /// Offers a value without waiting; `false`, and the value is dropped, if the one before is not taken yet.
-    pub fn offer(&mut self, value: T) -> bool {
-        if !self.is_ready() {
-            return false;
-        }
+impl<T> Lane<T> {
+    /// Offers a value; nothing is outstanding.
+    fn offer(&mut self, value: T) {
         self.outstanding = self.offer.try_send(value).is_ok();
-        self.outstanding
     }
 
-    /// Whether the reader has taken the last offer. Frees what it sent back.
-    pub fn is_ready(&mut self) -> bool {
+    fn is_ready(&mut self) -> bool {
         if self.outstanding && self.spent.try_recv().is_ok() {
             self.outstanding = false;
         }
         !self.outstanding
     }
 
-    /// Offers a value and waits until the reader has it.
-    ///
-    /// # Errors
-    /// [`Stalled`] if it does not within `patience`.
-    pub fn publish(&mut self, value: T, patience: Duration) -> Result<(), Stalled> {
-        if !self.offer(value) {
-            return Err(Stalled);
-        }
-        if self.spent.recv_timeout(patience).is_err() {
-            if self.withdraw.try_recv().is_ok() {
-                self.outstanding = false;
-                return Err(Stalled);
-            }
-            // The reader took it this very moment: what it had comes back at once, or the reader is gone.
-            let _ = self.spent.recv_timeout(patience);
-        }
+    /// Waits for the reader to take what was offered, and takes it back at the deadline.
+    fn is_taken(&mut self, deadline: Instant) -> bool {
         self.outstanding = false;
-        Ok(())
+        if self.spent.recv_deadline(deadline).is_ok() {
+            return true;
+        }
+        if self.withdraw.try_recv().is_ok() {
+            return false;
+        }
+        // The reader took it this very moment: what it had comes back at once, or the reader is gone.
+        let _ = self.spent.recv_timeout(AT_ONCE);
+        true
     }
 }
+
+/// A reader that takes a value sends the one before back within this time, unless it is gone.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The end that uses values.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A worker that does not finish a poll for so long is reported; it copies its counters every millisecond or so.
-pub const STALL: Duration = Duration::from_millis(500);
+pub const STALL: Duration = Duration::from_millis(200);
 
 /// What there is to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

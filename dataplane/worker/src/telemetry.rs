@@ -35,6 +35,10 @@ macro_rules! counters {
             fn take(values: &mut impl Iterator<Item = u64>) -> Option<Self> {
                 Some(Self { $( $name: values.next()?, )* })
             }
+
+            fn add(&mut self, other: &Self) {
+                $( self.$name += other.$name; )*
+            }
         }
     };
 }
@@ -142,6 +146,24 @@ impl Sheet {
         }
     }
 
+    /// What all workers counted together; `None` without workers.
+    pub fn sum(sheets: &[Self]) -> Option<Self> {
+        let (first, others) = sheets.split_first()?;
+        let mut sum = first.clone();
+        others.iter().for_each(|other| sum.add(other));
+        Some(sum)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.worker.add(&other.worker);
+        for (own, other) in self.interfaces.iter_mut().zip(&other.interfaces) {
+            own.add(other);
+        }
+        for (own, other) in self.drops.iter_mut().flatten().zip(other.drops.iter().flatten()) {
+            *own += other;
+        }
+    }
+
     fn names(interfaces: &[String]) -> Vec<String> {
         let own = WorkerCounts::NAMES.iter().map(|name| (*name).to_owned());
         let carried = interfaces.iter().flat_map(|interface| {
@@ -239,6 +261,11 @@ impl Reader {
     /// Those of the segment.
     pub fn open(path: &Path, interfaces: usize) -> shm::Result<Self> {
         Ok(Self { reader: shm::Reader::open(path)?, interfaces })
+    }
+
+    /// Every worker's sheet, each consistent; `None` as for [`sheet`](Self::sheet).
+    pub fn sheets(&self, workers: usize) -> Option<Vec<Sheet>> {
+        (0..workers).map(|worker| self.sheet(worker)).collect()
     }
 
     /// A consistent copy of a worker's sheet; `None` if there is no such worker, or if its copies never left the time to

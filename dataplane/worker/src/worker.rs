@@ -14,6 +14,7 @@ use ruleset::Reason;
 
 use crate::config::Idle;
 use crate::frame::MbufFrame;
+use crate::handoff::{self, Handoff};
 use crate::hold::{Hold, Key};
 use crate::idle::{Idler, Work};
 use crate::mail::Mail;
@@ -34,12 +35,25 @@ const COPY_EVERY: Tick = Tick::from_millis(1);
 
 /// One side of an interface: what comes from there, and what goes there.
 pub struct Side {
-    /// What comes.
-    pub rx: RxQueue,
+    /// What comes; none if other workers receive for this one.
+    pub rx: Option<RxQueue>,
     /// How much came.
     pub received: Traffic,
     /// What goes.
     pub outlet: Outlet,
+}
+
+impl Side {
+    /// Adds what has come to `burst`, and returns how many frames.
+    #[inline]
+    fn receive(&mut self, burst: &mut Burst) -> usize {
+        let Some(rx) = &mut self.rx else { return 0 };
+        let count = rx.rx_burst(burst);
+        if count > 0 {
+            self.received.add(burst);
+        }
+        count
+    }
 }
 
 /// An interface of this worker.
@@ -65,7 +79,7 @@ pub struct Parts {
     pub interfaces: Vec<Sides>,
     /// Its connections.
     pub shard: Shard,
-    /// The most states that its shard holds.
+    /// The most states that its own shard holds.
     pub max_states: u32,
     /// Where packets are copied to that came in pieces.
     pub pool: Mempool,
@@ -73,6 +87,8 @@ pub struct Parts {
     pub clock: TscClock,
     /// Its randomness.
     pub random: Random,
+    /// Its ends of the rings to and from the other workers.
+    pub handoff: Handoff,
     /// Its ends of the queues to other threads.
     pub mail: Mail,
     /// Where its counters are copied to.
@@ -81,11 +97,24 @@ pub struct Parts {
     pub idle: Idle,
 }
 
+/// How a burst came to this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It received it.
+    Received,
+    /// Another worker received it.
+    HandedOver,
+}
+
+/// The most bursts that are taken over from one worker at a time: a full ring.
+const TAKE_OVER_MAX: u32 = handoff::RING.div_ceil(BURST_MAX as u32);
+
 /// A worker.
 pub struct Worker {
     parts: Parts,
     hold: Hold<Mbuf>,
-    burst: Burst,
+    /// By [`Origin`].
+    bursts: [Burst; 2],
     fates: [Fate; BURST],
     sheet: Sheet,
     /// The time of this poll, and of those before that did something now and then.
@@ -102,7 +131,7 @@ impl Worker {
         Self {
             parts,
             hold: Hold::new(),
-            burst: Burst::new(),
+            bursts: [Burst::new(), Burst::new()],
             fates: [Fate::Drop(Reason::NoRules); BURST],
             sheet,
             now,
@@ -163,44 +192,84 @@ impl Worker {
         mail.scribe.write(shard, &view(mail, self.now));
     }
 
-    /// Receives a burst from one side, has the shard decide it, and scatters it by fate.
+    /// Receives a burst from one side, and forwards it behind what other workers have handed over.
     fn forward(&mut self, arrival: Arrival) -> usize {
         let side = self.parts.interfaces[usize::from(arrival.interface.0)].of(arrival.source);
-        let count = side.rx.rx_burst(&mut self.burst);
-        if count == 0 {
-            return 0;
+        let received = side.receive(&mut self.bursts[Origin::Received as usize]);
+        let taken = self.take_over();
+        if received > 0 {
+            self.process(Origin::Received, arrival);
         }
-        side.received.add(&self.burst);
-        if !self.burst.iter().all(Mbuf::is_contiguous) {
-            self.linearise(arrival);
+        received + taken
+    }
+
+    /// Forwards what other workers have handed over. Returns how many packets.
+    fn take_over(&mut self) -> usize {
+        let mut taken = 0;
+        for inlet in 0..self.parts.handoff.inlets() {
+            for _ in 0..TAKE_OVER_MAX {
+                let mut incoming = Burst::new();
+                let count = self.parts.handoff.take(inlet, &mut incoming);
+                if count == 0 {
+                    break;
+                }
+                taken += count;
+                self.process_handed_over(incoming);
+            }
+        }
+        taken
+    }
+
+    /// Forwards packets that arrived here and there, those next to each other that arrived at one place together.
+    fn process_handed_over(&mut self, mut incoming: Burst) {
+        let mut before = None;
+        for mbuf in incoming.drain() {
+            let arrival = handoff::arrival(&mbuf);
+            if let Some(other) = before.filter(|before| *before != arrival) {
+                self.process(Origin::HandedOver, other);
+            }
+            before = Some(arrival);
+            if self.bursts[Origin::HandedOver as usize].push(mbuf).is_err() {
+                unreachable!("as many as came out of a burst fit in one");
+            }
+        }
+        if let Some(last) = before {
+            self.process(Origin::HandedOver, last);
+        }
+    }
+
+    /// Has the shard decide a burst that arrived at one place, and scatters it by fate.
+    fn process(&mut self, origin: Origin, arrival: Arrival) {
+        if !self.bursts[origin as usize].iter().all(Mbuf::is_contiguous) {
+            self.linearise(origin, arrival);
         }
         let Parts { shard, mail, random, .. } = &mut self.parts;
         let view = view(mail, self.now);
-        let frames = MbufFrame::of(&mut self.burst);
+        let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fates = &mut self.fates[..frames.len()];
         shard.process(&view, random, arrival, frames, fates);
-        self.scatter();
-        count
+        self.scatter(origin, arrival);
     }
 
     /// Makes every packet of the burst contiguous; what has no room for it is dropped.
     #[cold]
-    fn linearise(&mut self, arrival: Arrival) {
+    fn linearise(&mut self, origin: Origin, arrival: Arrival) {
+        let burst = &mut self.bursts[origin as usize];
         let mut whole = Burst::new();
-        for mut mbuf in self.burst.drain() {
+        for mut mbuf in burst.drain() {
             if mbuf.linearise(&self.parts.pool).is_err() {
                 self.parts.shard.counters_mut().drop_packet(arrival.interface, Reason::NoBuffer);
             } else if whole.push(mbuf).is_err() {
                 unreachable!("as many as came out of a burst fit in one");
             }
         }
-        self.burst = whole;
+        *burst = whole;
     }
 
-    fn scatter(&mut self) {
-        let Parts { interfaces, shard, mail, .. } = &mut self.parts;
+    fn scatter(&mut self, origin: Origin, arrival: Arrival) {
+        let Parts { interfaces, shard, mail, handoff, .. } = &mut self.parts;
         let counters = shard.counters_mut();
-        for (mbuf, fate) in self.burst.drain().zip(&self.fates) {
+        for (mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
             match *fate {
                 Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, counters),
                 Fate::Host(out) => interfaces[usize::from(out.0)].host.outlet.push(mbuf, counters),
@@ -211,8 +280,9 @@ impl Worker {
                         counters.drop_packet(interface, Reason::NoNeighbor);
                     }
                 }
-                // The shard counted it, and the mbuf is freed here. With one worker every flow is at home.
-                Fate::Drop(_) | Fate::HandOff(_) => {}
+                Fate::HandOff(worker) => handoff.give(worker, arrival, mbuf, counters),
+                // The shard counted it, and the mbuf is freed here.
+                Fate::Drop(_) => {}
             }
         }
     }
@@ -238,7 +308,8 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        let Parts { interfaces, shard, .. } = &mut self.parts;
+        let Parts { interfaces, shard, handoff, .. } = &mut self.parts;
+        handoff.flush(shard.counters_mut());
         for sides in interfaces {
             sides.wire.outlet.flush(shard.counters_mut());
             sides.host.outlet.flush(shard.counters_mut());
@@ -272,6 +343,7 @@ impl Worker {
         self.sheet.take_shard(shard.counters(), shard.states());
         self.sheet.worker.log_lost = shard.log_lost();
         self.sheet.worker.held = self.hold.len() as u64;
+        self.sheet.worker.handoff_in = self.parts.handoff.taken();
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
             let Sides { wire, host } = sides;
             (counts.rx_packets, counts.rx_bytes) = (wire.received.packets, wire.received.bytes);

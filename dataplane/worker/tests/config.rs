@@ -117,7 +117,7 @@ fn faults_say_where_what_and_how() {
         (port("vlans = [1]"), "t.toml:4:9: `vlans` is not supported yet; leave it out"),
         (
             port("queues = 2"),
-            "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, one for each worker",
+            "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, at most one for each worker",
         ),
         (
             dataplane("idle = \"interrupt\""),
@@ -126,15 +126,15 @@ fn faults_say_where_what_and_how() {
         (dataplane("idle = 1"), "t.toml:2:8: `idle` is 1; it must be \"poll\" or \"adaptive\""),
         (
             dataplane("lcores = []"),
-            "t.toml:2:10: `lcores` is empty; it must be a list of CPU numbers, one for each worker, as [1]",
+            "t.toml:2:10: `lcores` is empty; it must be a list of different CPU numbers, one for each worker, as [1, 2]",
         ),
         (
-            dataplane("lcores = [1, 2]"),
-            "t.toml:2:10: more than one worker is not supported yet; name one CPU in `lcores`",
+            dataplane("lcores = [1, 2, 1]"),
+            "t.toml:2:10: `lcores` names CPU 1 twice; name each once: a worker never leaves its CPU",
         ),
         (
             dataplane("lcores = \"1-2\""),
-            "t.toml:2:10: `lcores` is \"1-2\"; it must be a list of CPU numbers, one for each worker, as [1]",
+            "t.toml:2:10: `lcores` is \"1-2\"; it must be a list of different CPU numbers, one for each worker, as [1, 2]",
         ),
         (
             dataplane("memory_mib = 63"),

@@ -62,7 +62,8 @@ impl Bench {
         let segment = telemetry::create(&counters, 1, &names).unwrap();
         let mut writer = Writer::new(&segment, 0).unwrap();
         let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
-        let (Mail { roots: mut rules, scribe, log, .. }, office) = mail(fib.clone());
+        let (mut mails, office) = mail(fib.clone(), 1, 1024);
+        let Mail { roots: mut rules, scribe, log, .. } = mails.remove(0);
         let stop = Arc::new(AtomicBool::new(false));
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));
@@ -107,13 +108,13 @@ impl Bench {
         let facts = Facts {
             start: Instant::now(),
             devices: vec!["net_null0".into(), "net_null1".into()],
-            cpu: 0,
+            cpus: vec![0],
             max_states: MAX_STATES,
             pools: vec![],
         };
         let reader = Reader::open(&counters, 2).unwrap();
         let published = Arc::new(Published::new(fib));
-        let journal = Journal::start(vec![office.log], published.clone(), || Tick(1)).unwrap();
+        let journal = Journal::start(office.logs, published.clone(), || Tick(1)).unwrap();
         let desk =
             Desk::new(Rules::new(office.roots, MAX_STATES), office.lister, reader, published, journal, facts);
         let server = Server::start(&socket, desk).unwrap();

@@ -28,10 +28,12 @@ fn hugepages_are_taken_if_there_are_enough() {
 }
 
 #[test]
-fn the_worker_has_a_cpu_of_its_own_if_there_are_two() {
-    assert_eq!(memory::cpus(None, &[0, 1, 2]), Ok((2, vec![0, 1])));
-    assert_eq!(memory::cpus(Some(&[1]), &[0, 1, 2]), Ok((1, vec![0, 2])));
-    assert_eq!(memory::cpus(None, &[5]), Ok((5, vec![5])));
+fn workers_have_cpus_of_their_own_if_there_are_enough() {
+    assert_eq!(memory::cpus(None, &[0, 1, 2]), Ok((vec![2], vec![0, 1])));
+    assert_eq!(memory::cpus(Some(&[1]), &[0, 1, 2]), Ok((vec![1], vec![0, 2])));
+    assert_eq!(memory::cpus(None, &[5]), Ok((vec![5], vec![5])));
+    assert_eq!(memory::cpus(Some(&[2, 0]), &[0, 1, 2]), Ok((vec![2, 0], vec![1])));
+    assert_eq!(memory::cpus(Some(&[1, 0]), &[0, 1]), Ok((vec![1, 0], vec![0, 1])));
     let refused = memory::cpus(Some(&[7]), &[0, 1]).unwrap_err();
     assert_eq!(refused.to_string(), "CPU 7 of `lcores` is not available; this process may use [0, 1]");
 }
@@ -43,7 +45,7 @@ fn ports(lines: &str) -> Config {
 
 #[test]
 fn buffers_have_room_for_what_a_driver_may_write() {
-    let frame_bytes = |lines| memory::pool(&ports(lines).ports).frame_bytes;
+    let frame_bytes = |lines| memory::pool(&ports(lines).ports, 1).frame_bytes;
     assert_eq!(frame_bytes("device = \"net_null0\""), 2048);
     assert_eq!(frame_bytes("device = \"net_null0\"\nmtu = 9000"), 9022);
     assert_eq!(frame_bytes("device = \"net_af_packet0,iface=e,framesz=4096\""), 4096);
@@ -53,9 +55,18 @@ fn buffers_have_room_for_what_a_driver_may_write() {
 fn the_pool_fills_every_ring_with_buffers_to_spare() {
     for count in 1..=16 {
         let port = ports("device = \"net_null0\"").ports.remove(0);
-        let pool = memory::pool(&vec![port; count]);
-        let rings = count as u32 * 2 * u32::from(memory::WIRE_DESCRIPTORS + memory::HOST_DESCRIPTORS);
-        assert!(pool.mbufs > rings + 1024, "{} mbufs for {count} ports", pool.mbufs);
+        for workers in 1..=4 {
+            let pool = memory::pool(&vec![port.clone(); count], workers);
+            let workers = u32::from(workers);
+            let queues =
+                count as u32 * 2 * u32::from(memory::WIRE_DESCRIPTORS + memory::HOST_DESCRIPTORS) * workers;
+            let between = workers * (workers - 1) * worker::handoff::RING;
+            assert!(
+                pool.mbufs > queues + between + 1024,
+                "{} for {count} ports, {workers} workers",
+                pool.mbufs
+            );
+        }
     }
 }
 
@@ -130,4 +141,16 @@ fn a_worker_that_does_not_come_back_is_reported_once_and_so_is_its_return() {
     assert_eq!(watch.look(11, moved + STALL * 5), None);
     assert_eq!(watch.look(12, moved + STALL * 6), Some(Report::Recovered(STALL * 6)));
     assert_eq!(watch.look(12, moved + STALL * 6), None);
+}
+
+#[test]
+fn each_of_several_workers_has_room_for_twice_its_share_of_the_states() {
+    assert_eq!(memory::states_of_one(1000, 1), 1000);
+    assert_eq!(memory::states_of_one(1000, 2), 1000);
+    assert_eq!(memory::states_of_one(1000, 3), 668);
+    assert_eq!(memory::states_of_one(1000, 4), 500);
+    for workers in 1..=64u16 {
+        let numbers = u64::from(memory::states_of_one(1 << 31, workers)) * u64::from(workers);
+        assert!(numbers < u64::from(u32::MAX), "{workers} workers");
+    }
 }

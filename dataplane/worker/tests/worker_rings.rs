@@ -17,10 +17,11 @@ use wire::Mac;
 use worker::claim;
 use worker::config::Idle;
 use worker::control::journal::Journal;
+use worker::handoff::Handoff;
 use worker::hold::{PATIENCE, PER_NEIGHBOR_MAX};
 use worker::mail::{Office, mail};
 use worker::netlink::service::{Ask, Published};
-use worker::ports::side;
+use worker::ports::sides;
 use worker::random::Random;
 use worker::telemetry::{self, Reader, Sheet, Writer};
 use worker::worker::{Parts, Sides, Worker};
@@ -137,7 +138,7 @@ impl Bed {
             let (tx, out) = spsc(&eal, &format!("{name}o"), tx_ring).unwrap();
             let mut port = Port::from_rings(&eal, &name, vec![rx], vec![tx]).unwrap();
             port.configure(&PortConfig::new(1), std::slice::from_ref(&pool)).unwrap();
-            let side = side(interface, port.start().unwrap(), usize::from(MTU) + 22, full);
+            let side = sides(interface, port.start().unwrap(), usize::from(MTU) + 22, full).remove(0);
             ports.push(port);
             (side, Ends { into, out })
         };
@@ -151,7 +152,7 @@ impl Bed {
         let socket = std::env::temp_dir().join(format!("worker-rings-{}-{number}.sock", std::process::id()));
         let counters = claim::beside(&socket, "counters");
         let segment = telemetry::create(&counters, 1, &["wan0".into(), "lan0".into()]).unwrap();
-        let (mail, office) = mail(fib(1, neighbors));
+        let (mut mails, office) = mail(fib(1, neighbors), 1, 4096);
         let config =
             ShardConfig { worker: WorkerId(0), workers: 1, max_states: 4096, interfaces: 2, key: [7, 9] };
         let worker = Worker::new(Parts {
@@ -161,7 +162,8 @@ impl Bed {
             pool: pool.clone(),
             clock: TscClock::new(&eal),
             random: Random::new().unwrap(),
-            mail,
+            handoff: Handoff::alone(),
+            mail: mails.remove(0),
             telemetry: Writer::new(&segment, 0).unwrap(),
             idle: Idle::Poll,
         });
@@ -300,9 +302,7 @@ fn a_logged_packet_reaches_a_reader_with_its_time_and_names() {
     assert_eq!(bed.get(LAN_WIRE).len(), 1);
     let seen = bed.now;
     let second_later = move || seen + Tick::from_secs(1);
-    let Office { log, .. } = &mut bed.office;
-    let (_, unused) = worker::log::ring();
-    let rings = vec![std::mem::replace(log, unused)];
+    let rings = std::mem::take(&mut bed.office.logs);
     let kernel = Arc::new(Published::new(fib(1, KNOWN)));
     let before = SystemTime::now();
     let journal = Journal::start(rings, kernel, second_later).unwrap();
@@ -338,13 +338,13 @@ fn what_the_log_has_no_room_for_is_counted_and_forwarded() {
         bed.poll();
         forwarded += bed.get(LAN_WIRE).len() as u64;
     }
-    let kept = std::iter::from_fn(|| bed.office.log.next()).count();
+    let kept = std::iter::from_fn(|| bed.office.logs[0].next()).count();
     assert_eq!((forwarded, kept), (PACKETS, worker::log::RING));
     // Each packet met two hooks; the shard keeps what it can of the rest, and the ring is free again.
     let lost = bed.sheet().worker.log_lost;
     assert!((1..=2 * PACKETS - kept as u64).contains(&lost), "{lost} lost");
     bed.poll();
-    assert!(bed.office.log.next().is_some());
+    assert!(bed.office.logs[0].next().is_some());
     bed.end();
 }
 

@@ -320,6 +320,13 @@ impl Mbuf {
         unsafe { *field!(self, DPDK_MBUF_PORT, u16) }
     }
 
+    /// Notes a number in place of the port it was received on, for whoever gets the mbuf next.
+    #[inline]
+    pub fn set_port(&mut self, port: u16) {
+        // SAFETY: a field of a valid mbuf, which is borrowed for change.
+        unsafe { *field!(self, DPDK_MBUF_PORT, u16) = port };
+    }
+
     /// Starts loading the mbuf itself, which must come before [`prefetch_data`](Mbuf::prefetch_data).
     #[inline]
     pub fn prefetch(&self) {

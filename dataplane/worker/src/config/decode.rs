@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::fault::Misfit;
 use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
-use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, NAME_BYTES, PORTS_MAX, Port};
+use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, NAME_BYTES, PORTS_MAX, Port, WORKERS_MAX};
 
 /// Reads the whole text.
 pub(super) fn document(text: &str) -> Result<Config, Misfit> {
@@ -30,8 +30,7 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     if let Some(value) = root.get(CONTROL.name) {
         check_control(&Fields::of(CONTROL, value)?)?;
     }
-    let workers = dataplane.lcores.as_ref().map_or(1, Vec::len);
-    let ports = ports(root.get(PORT.name), workers)?;
+    let ports = ports(root.get(PORT.name), dataplane.workers())?;
     Ok(Config { dataplane, ports })
 }
 
@@ -171,11 +170,19 @@ fn dataplane(fields: &Fields<'_>) -> Result<Dataplane, Misfit> {
 
 fn lcores(fields: &Fields<'_>) -> Result<Option<Vec<u16>>, Misfit> {
     let Some(lcores) = fields.get::<Vec<u16>>("lcores")? else { return Ok(None) };
-    match lcores.get_ref().len() {
-        0 => Err(fields.misfit("lcores", lcores.span(), "empty")),
-        1 => Ok(Some(lcores.into_inner())),
-        _ => Err(not_yet(lcores.span(), "more than one worker", "name one CPU in `lcores`")),
+    let cpus = lcores.get_ref();
+    if cpus.is_empty() {
+        return Err(fields.misfit("lcores", lcores.span(), "empty"));
     }
+    if cpus.len() > WORKERS_MAX {
+        let what = format!("`lcores` names {} CPUs", cpus.len());
+        return Err(Misfit::new(lcores.span(), what, format!("{WORKERS_MAX} workers are possible")));
+    }
+    if let Some(twice) = (1..cpus.len()).find(|at| cpus[..*at].contains(&cpus[*at])) {
+        let what = format!("`lcores` names CPU {} twice", cpus[twice]);
+        return Err(Misfit::new(lcores.span(), what, "name each once: a worker never leaves its CPU"));
+    }
+    Ok(Some(lcores.into_inner()))
 }
 
 fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
@@ -189,7 +196,7 @@ fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: usize) -> Result<Vec<Port>, Misfit> {
+fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: u16) -> Result<Vec<Port>, Misfit> {
     let Some(value) = value else {
         return Err(Misfit {
             span: None,
@@ -214,7 +221,7 @@ fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: usize) -> Result<Vec<Por
     Ok(ports)
 }
 
-fn port(fields: &Fields<'_>, workers: usize) -> Result<Port, Misfit> {
+fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     const MODES: [(&str, bool); 3] = [("routed", true), ("bridge", false), ("span", false)];
 
     let name = fields.require::<String>("name")?;
@@ -233,13 +240,42 @@ fn port(fields: &Fields<'_>, workers: usize) -> Result<Port, Misfit> {
     if let Some(vlans) = fields.value("vlans") {
         return Err(not_yet(vlans.span(), "`vlans`", "leave it out"));
     }
-    let queues = fields.number("queues", 1..=u32::from(u16::MAX), workers as u32)?;
-    if queues as usize != workers {
-        let value = fields.value("queues").expect("the default is the number of workers");
-        return Err(fields.misfit("queues", value.span(), &format!("{queues} with {workers} worker")));
-    }
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
-    Ok(Port { name: name.into_inner(), device: parsed, mtu: mtu as u16 })
+    let mut port = Port { name: name.into_inner(), device: parsed, mtu: mtu as u16, queues: None };
+    port.queues = queues(fields, &port, workers)?;
+    refuse_pairs_without_worker(&port, device.span(), workers)?;
+    Ok(port)
+}
+
+fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>, Misfit> {
+    let Some(value) = fields.value("queues") else { return Ok(None) };
+    let queues = fields.number("queues", 1..=u32::from(u16::MAX), 1)? as u16;
+    let count = |number: u16| format!("{number} worker{}", if number == 1 { "" } else { "s" });
+    if queues > workers {
+        return Err(fields.misfit("queues", value.span(), &format!("{queues} with {}", count(workers))));
+    }
+    if queues < workers && port.has_pairs() {
+        let what = format!("`queues` is {queues} with {}", count(workers));
+        return Err(Misfit::new(value.span(), what, "leave it out: this driver has a queue for each worker"));
+    }
+    Ok(Some(queues))
+}
+
+/// `net_af_packet` makes its queues when it is attached, and spreads frames over all of them, also those that nobody
+/// would look at.
+fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) -> Result<(), Misfit> {
+    if !port.device.name().starts_with("net_af_packet") {
+        return Ok(());
+    }
+    let written = port.argument("qpairs");
+    if written.unwrap_or("1") == workers.to_string() {
+        return Ok(());
+    }
+    let what = match written {
+        Some(pairs) => format!("the device has qpairs={pairs}, and there are {workers} workers"),
+        None => format!("the device has one queue pair, and there are {workers} workers"),
+    };
+    Err(Misfit::new(span, what, format!("write qpairs={workers} among its arguments")))
 }
 
 /// Names that mean something else to pf.conf or to the kernel.

@@ -1,7 +1,7 @@
 //! turnpike.toml: what it may say, and what it said.
 //!
 //! Overview: [`Config::read`] turns a file into a [`Config`] or into the first [`Fault`] found, with its place and what
-//! to do about it. Life cycle: read once at the start. Bounds: [`PORTS_MAX`] ports.
+//! to do about it. Life cycle: read once at the start. Bounds: [`PORTS_MAX`] ports, [`WORKERS_MAX`] workers.
 
 mod decode;
 mod fault;
@@ -14,6 +14,9 @@ pub use schema::{Key, SECTIONS, Section};
 
 /// The most ports: interfaces are numbered with 16 bits, and a poll visits each.
 pub const PORTS_MAX: usize = 256;
+
+/// The most workers.
+pub const WORKERS_MAX: usize = 64;
 
 /// Smallest and largest MTU in bytes: IPv6 needs 1280 (RFC 8200 §5); the rest is what NICs offer.
 pub const MTU_RANGE: (u16, u16) = (1280, 9600);
@@ -74,6 +77,8 @@ pub struct Port {
     pub device: dpdk::Device,
     /// Largest IP datagram, in bytes.
     pub mtu: u16,
+    /// Workers with a receive queue; as many as the device has queues for if `None`.
+    pub queues: Option<u16>,
 }
 
 impl Port {
@@ -84,6 +89,11 @@ impl Port {
         shared.then(|| self.argument("iface")).flatten()
     }
 
+    /// Whether the driver makes queues in pairs and fills every receive queue that there is, so that each needs a worker.
+    fn has_pairs(&self) -> bool {
+        ["net_af_packet", "net_tap"].iter().any(|driver| self.device.name().starts_with(driver))
+    }
+
     /// The value of a driver argument.
     pub fn argument(&self, key: &str) -> Option<&str> {
         self.device
@@ -91,6 +101,13 @@ impl Port {
             .split(',')
             .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
             .map(|(_, value)| value)
+    }
+}
+
+impl Dataplane {
+    /// How many workers there will be.
+    pub fn workers(&self) -> u16 {
+        self.lcores.as_ref().map_or(1, |lcores| lcores.len() as u16)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) const DATAPLANE: Section = Section {
     keys: &[
         Key::new(
             "lcores",
-            "a list of CPU numbers, one for each worker, as [1]",
+            "a list of different CPU numbers, one for each worker, as [1, 2]",
             "the last CPU that the process may use",
         ),
         Key::new("memory_mib", "memory for packets and devices in MiB, 64 to 1048576", "256"),
@@ -55,7 +55,11 @@ pub(super) const PORT: Section = Section {
         ),
         Key::new("mode", "\"routed\"", "\"routed\""),
         Key::new("mtu", "the largest IP datagram in bytes, 1280 to 9600", "1500"),
-        Key::new("queues", "a number of receive queues, one for each worker", "one for each worker"),
+        Key::new(
+            "queues",
+            "a number of receive queues, at most one for each worker",
+            "one for each worker, as far as the device has them",
+        ),
         Key::new("vlans", "a list of VLAN numbers", "none"),
     ],
 };

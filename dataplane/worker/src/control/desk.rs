@@ -37,8 +37,8 @@ pub struct Facts {
     pub start: Instant,
     /// The device of each interface.
     pub devices: Vec<String>,
-    /// The worker's CPU.
-    pub cpu: u16,
+    /// The CPU of each worker.
+    pub cpus: Vec<u16>,
     /// What memory was taken for.
     pub max_states: u32,
     /// The pools.
@@ -125,7 +125,7 @@ impl Desk {
     /// What was dropped.
     pub fn drops(&self) -> ResponseBody {
         let fib = self.kernel.fib();
-        let Some(sheet) = self.sheet() else { return busy() };
+        let Some(sheet) = self.sheets().map(|sheets| sum(&sheets)) else { return busy() };
         let drops = fib.interfaces().iter().zip(&sheet.drops).map(|(interface, drops)| InterfaceDrops {
             interface: interface.name.clone(),
             reasons: Reason::ALL
@@ -143,7 +143,8 @@ impl Desk {
             Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
             None => (0, self.facts.max_states),
         };
-        let Some(sheet) = self.sheet() else { return busy() };
+        let Some(sheets) = self.sheets() else { return busy() };
+        let sheet = sum(&sheets);
         let pool = |pool: &Mempool| PoolStatus {
             name: pool.name().into(),
             size: pool.size(),
@@ -161,26 +162,13 @@ impl Desk {
             log_lost: sheet.worker.log_lost + self.journal.lost(),
             netlink_overruns: self.kernel.overruns(),
             interfaces: self.interfaces(&self.kernel.fib(), &sheet),
-            workers: vec![self.worker(&sheet)],
+            workers: (0..).zip(&self.facts.cpus).zip(&sheets).map(worker_status).collect(),
             pools: self.facts.pools.iter().map(pool).collect(),
         }))
     }
 
-    fn sheet(&self) -> Option<Sheet> {
-        lock(&self.telemetry).sheet(0)
-    }
-
-    fn worker(&self, sheet: &Sheet) -> WorkerStatus {
-        WorkerStatus {
-            worker: 0,
-            cpu: self.facts.cpu,
-            busy_ns: sheet.worker.busy_ns,
-            idle_ns: sheet.worker.idle_ns,
-            polls: sheet.worker.polls,
-            created_rst: sheet.worker.created_rst,
-            created_icmp: sheet.worker.created_icmp,
-            conservation: sheet.conservation(),
-        }
+    fn sheets(&self) -> Option<Vec<Sheet>> {
+        lock(&self.telemetry).sheets(self.facts.cpus.len())
     }
 
     fn interfaces(&self, fib: &Fib, sheet: &Sheet) -> Vec<InterfaceStatus> {
@@ -204,6 +192,23 @@ impl Desk {
             punted_packets: counts.punted_packets,
         });
         status.collect()
+    }
+}
+
+fn sum(sheets: &[Sheet]) -> Sheet {
+    Sheet::sum(sheets).unwrap_or_default()
+}
+
+fn worker_status(((worker, cpu), sheet): ((u16, &u16), &Sheet)) -> WorkerStatus {
+    WorkerStatus {
+        worker,
+        cpu: *cpu,
+        busy_ns: sheet.worker.busy_ns,
+        idle_ns: sheet.worker.idle_ns,
+        polls: sheet.worker.polls,
+        created_rst: sheet.worker.created_rst,
+        created_icmp: sheet.worker.created_icmp,
+        conservation: sheet.conservation(),
     }
 }
 
