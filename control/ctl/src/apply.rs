@@ -1,18 +1,26 @@
-//! `tpctl apply`: make a ruleset the live one.
+//! `tpctl apply`, `confirm`, `rollback`, `diff` and `revisions`: which rules are live, and which were.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use api::control::{
+    Applied, Apply, ControlError, Difference, Finding, Origin, Revision, RuleChange, Severity, Sources,
+    Standing, TableFate,
+};
 use clap::Args;
+use pfconf::Recorder;
 use serde::Serialize;
 
 use crate::check::{compile, definition, explain};
-use crate::live::{self, Format};
+use crate::live::{self, Format, Sockets};
 use crate::machine::{self, Machine};
+use crate::time::ctime;
 
+/// A ruleset, and what reading it needs.
 #[derive(Args)]
-pub struct Arguments {
+pub struct Written {
     /// The ruleset; - for standard input
     file: String,
     /// Define a macro, which the ruleset cannot change
@@ -26,31 +34,251 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The outcome, in JSON.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    written: Written,
+    /// Let the rules before return unless `tpctl confirm` is called within this time: 60s, 5m
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    confirm: Option<u32>,
+    /// A remark to keep with the revision
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    comment: String,
+}
+
+#[derive(Args)]
+pub struct RollbackArguments {
+    /// The revision to go back to
+    number: u64,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct RevisionsArguments {
+    /// Print this revision's text
+    number: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `90`, `60s`, `5m`, `1h`.
+fn seconds(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 3600),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    number.filter(|seconds| *seconds > 0).ok_or_else(|| "expected a time such as 60s or 5m".to_owned())
+}
+
+pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    if sockets.is_direct() {
+        ensure!(
+            arguments.confirm.is_none(),
+            "only turnpike-control takes rules back: leave --dataplane-socket out"
+        );
+        return commit(&arguments.written, sockets);
+    }
+    let written = &arguments.written;
+    let request = Apply {
+        sources: written.sources()?,
+        confirm_s: arguments.confirm,
+        comment: arguments.comment.clone(),
+    };
+    let name = request.sources.name.clone();
+    match sockets.control().apply(&request) {
+        Ok(applied) => report(&name, &applied, written.json),
+        Err(refused) => {
+            let ended = refuse(refused)?;
+            eprintln!("tpctl: {name} was not applied; the live ruleset is as it was");
+            Ok(ended)
+        }
+    }
+}
+
+impl Written {
+    /// The text with the files that it includes and the addresses of its names, for turnpike-control, which opens no file
+    /// and asks no DNS for a client.
+    fn sources(&self) -> anyhow::Result<Sources> {
+        let machine = Machine::new(self.interfaces.as_ref())?;
+        let (name, text) = machine::read_ruleset(&self.file).with_context(|| self.file.clone())?;
+        Ok(record(&machine, name, text, &self.definitions))
+    }
+}
+
+/// Reads a ruleset and keeps everything that reading it needed. What is wrong with it is left for others to find.
+pub fn record(machine: &Machine, name: &str, text: String, definitions: &[(String, String)]) -> Sources {
+    let recorder = Recorder::new(machine);
+    pfconf::read(&recorder, name, &text, definitions);
+    let (files, names) = recorder.into_recorded();
+    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec() }
+}
+
+/// Prints why turnpike-control refused, with the lines at fault; other errors go on.
+pub fn refuse(error: ControlError) -> anyhow::Result<ExitCode> {
+    match error {
+        ControlError::Refused { problem, .. } => {
+            eprint!("{}", problem.rendered);
+            eprintln!("tpctl: {}", problem.error);
+            Ok(ExitCode::FAILURE)
+        }
+        error => Err(error.into()),
+    }
+}
+
+fn report(name: &str, applied: &Applied, json: bool) -> anyhow::Result<ExitCode> {
+    warn(&applied.findings);
+    live::print(Format::of(json), applied, |out, applied| {
+        let Applied { revision, generation, rules, .. } = applied;
+        writeln!(out, "{name}: {rules} rules: live as revision {revision} (generation {generation})")?;
+        match applied.confirm_s {
+            Some(left) => writeln!(out, "`tpctl confirm` within {left} s, or the rules before return"),
+            None => Ok(()),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn(findings: &[Finding]) {
+    for finding in findings {
+        let grave = if finding.severity == Severity::Error { "error" } else { "warning" };
+        eprintln!("{}:{}:{}: {grave}: {}", finding.file, finding.line, finding.column, finding.message);
+    }
+}
+
+/// The outcome of a commit past turnpike-control, in JSON.
 #[derive(Serialize)]
-struct Applied {
+struct Committed {
     generation: u64,
     rules: usize,
     tables: usize,
 }
 
-pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
-    let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
-    let (ruleset, findings) = compile(&machine, name, &text, &arguments.definitions);
+/// Hands a ruleset to the dataplane itself.
+fn commit(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let machine = Machine::new(written.interfaces.as_ref())?;
+    let (name, text) = machine::read_ruleset(&written.file).with_context(|| written.file.clone())?;
+    let (ruleset, findings) = compile(&machine, name, &text, &written.definitions);
     explain(&findings);
     let Some(ruleset) = ruleset else {
         eprintln!("tpctl: {name} was not applied; the live ruleset is as it was");
         return Ok(ExitCode::FAILURE);
     };
-    let generation = live::connect(socket)?.commit(&ruleset)?;
-    let applied = Applied { generation, rules: ruleset.rules.len(), tables: ruleset.tables.len() };
-    live::print(Format::of(arguments.json), &applied, |out, applied| {
-        writeln!(
-            out,
-            "{name}: {} rules, {} tables: live as generation {}",
-            applied.rules, applied.tables, applied.generation
-        )
+    let generation = live::connect(sockets.dataplane())?.commit(&ruleset)?;
+    let committed = Committed { generation, rules: ruleset.rules.len(), tables: ruleset.tables.len() };
+    live::print(Format::of(written.json), &committed, |out, committed| {
+        let Committed { generation, rules, tables } = committed;
+        writeln!(out, "{name}: {rules} rules, {tables} tables: live as generation {generation}")
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `tpctl confirm`.
+pub fn confirm(json: bool, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    match sockets.control().confirm() {
+        Ok(revision) => {
+            live::print(Format::of(json), &revision, |out, revision| {
+                writeln!(out, "revision {} is confirmed", revision.number)
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(refused) => refuse(refused),
+    }
+}
+
+/// `tpctl rollback`.
+pub fn rollback(arguments: &RollbackArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    match sockets.control().rollback(arguments.number) {
+        Ok(applied) => report(&format!("revision {}", arguments.number), &applied, arguments.json),
+        Err(refused) => refuse(refused),
+    }
+}
+
+/// `tpctl diff`.
+pub fn diff(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    match sockets.control().diff(&written.sources()?) {
+        Ok(difference) => {
+            live::print(Format::of(written.json), &difference, write_difference)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(refused) => refuse(refused),
+    }
+}
+
+fn write_difference(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
+    for rule in &difference.removed {
+        writeln!(out, "-@{} {}", rule.number, rule.text)?;
+    }
+    for rule in &difference.added {
+        writeln!(out, "+@{} {}", rule.number, rule.text)?;
+    }
+    for RuleChange { live, candidate } in &difference.changed {
+        writeln!(out, "-@{} {}\n+@{} {}", live.number, live.text, candidate.number, candidate.text)?;
+    }
+    for RuleChange { live, candidate } in &difference.moved {
+        writeln!(out, " @{} -> @{} {}", live.number, candidate.number, candidate.text)?;
+    }
+    for table in &difference.tables {
+        let sign = match table.change {
+            TableFate::Added => '+',
+            TableFate::Removed => '-',
+            TableFate::Changed => ' ',
+        };
+        writeln!(out, "{sign}table <{}>", table.name)?;
+        for (sign, entries) in [('-', &table.removed), ('+', &table.added)] {
+            for entry in entries {
+                writeln!(out, "{sign}  {entry}")?;
+            }
+        }
+    }
+    for option in &difference.options {
+        writeln!(out, "-set {} {}\n+set {} {}", option.name, option.live, option.name, option.candidate)?;
+    }
+    Ok(())
+}
+
+/// `tpctl revisions`: all of them, or the text of one.
+pub fn revisions(arguments: &RevisionsArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let control = sockets.control();
+    let format = Format::of(arguments.json);
+    let outcome = match arguments.number {
+        Some(number) => control.revision(number).map(|revision| {
+            live::print(format, &revision, |out, revision| write!(out, "{}", revision.sources.text))
+        }),
+        None => control.revisions().map(|revisions| {
+            live::print(format, &revisions, |out, revisions| {
+                revisions.iter().try_for_each(|revision| write_revision(out, revision))
+            })
+        }),
+    };
+    match outcome {
+        Ok(printed) => printed.map(|()| ExitCode::SUCCESS),
+        Err(refused) => refuse(refused),
+    }
+}
+
+fn write_revision(out: &mut dyn Write, revision: &Revision) -> io::Result<()> {
+    let origin = match revision.origin {
+        Origin::Apply => "apply".to_owned(),
+        Origin::Reload => "reload".into(),
+        Origin::Rollback { of } => format!("rollback of {of}"),
+    };
+    let standing = match revision.standing {
+        Standing::Confirmed => "confirmed",
+        Standing::Pending { .. } => "awaits confirmation",
+        Standing::Reverted => "reverted",
+    };
+    let comment = if revision.comment.is_empty() { String::new() } else { format!("  {}", revision.comment) };
+    writeln!(
+        out,
+        "{:>5}  {}  {:>6} rules  {origin}, {standing}{comment}",
+        revision.number,
+        ctime(revision.created_unix_s),
+        revision.rules
+    )
 }

@@ -14,20 +14,21 @@ mod nic;
 mod pfctl;
 mod pflog;
 mod show;
+mod time;
 mod tree;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use live::Sockets;
 
 #[derive(Parser)]
 #[command(name = "tpctl", version, about = "Check, load and look at the rules of a Turnpike firewall")]
 struct Cli {
-    /// The dataplane's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = live::SOCKET)]
-    socket: PathBuf,
+    #[command(flatten)]
+    sockets: Sockets,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -38,6 +39,16 @@ enum Verb {
     Check(check::Arguments),
     /// Make a ruleset the live one, as a whole or not at all
     Apply(apply::Arguments),
+    /// Keep the rules that were applied with --confirm
+    Confirm(show::FormatArguments),
+    /// Make the rules of an older revision live again
+    Rollback(apply::RollbackArguments),
+    /// Say what would change if a ruleset became live
+    Diff(apply::Written),
+    /// List the revisions that are kept, or print one
+    Revisions(apply::RevisionsArguments),
+    /// Say which rules are live, and how the dataplane is
+    Status(show::FormatArguments),
     /// Show what the dataplane has and does
     Show(show::Arguments),
     /// List the states, as pfctl -ss does
@@ -61,15 +72,20 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
     let outcome = match &cli.verb {
         Verb::Check(arguments) => check::run(arguments),
-        Verb::Apply(arguments) => apply::run(arguments, &cli.socket),
-        Verb::Show(arguments) => show::run(arguments, &cli.socket),
-        Verb::States(arguments) => show::states(arguments, &cli.socket),
-        Verb::Drops(arguments) => show::drops(arguments, &cli.socket),
-        Verb::Pflog(arguments) => pflog::run(arguments, &cli.socket),
+        Verb::Apply(arguments) => apply::run(arguments, &cli.sockets),
+        Verb::Confirm(form) => apply::confirm(form.json(), &cli.sockets),
+        Verb::Rollback(arguments) => apply::rollback(arguments, &cli.sockets),
+        Verb::Diff(written) => apply::diff(written, &cli.sockets),
+        Verb::Revisions(arguments) => apply::revisions(arguments, &cli.sockets),
+        Verb::Status(form) => show::status(form, &cli.sockets),
+        Verb::Show(arguments) => show::run(arguments, &cli.sockets),
+        Verb::States(arguments) => show::states(arguments, &cli.sockets),
+        Verb::Drops(arguments) => show::drops(arguments, &cli.sockets),
+        Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
         Verb::Doctor(arguments) => host::run(arguments),
         Verb::Generate(arguments) => generate::run(arguments, Cli::command()),
-        Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.socket),
+        Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.sockets),
     };
     outcome.unwrap_or_else(|error| {
         match &cli.verb {

@@ -1,11 +1,13 @@
-//! `tpctl show`, `states` and `drops`: what the dataplane has and does.
+//! `tpctl status`, `show`, `states` and `drops`: what the firewall has and does.
 
-use std::path::Path;
+use std::io;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use api::control::StateFilter;
 use clap::{Args, Subcommand};
 
-use crate::live::{self, Format};
+use crate::live::{self, Answer, Format, Sockets, StatePrinter};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -15,7 +17,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// The ruleset's generation, states, interfaces, workers, packet buffers
+    /// The live revision, states, interfaces, workers, packet buffers
     Status(FormatArguments),
     /// The live rules, in pfctl's normal form
     Rules(FormatArguments),
@@ -30,6 +32,21 @@ pub struct StateArguments {
     /// Also windows, age, expiry, counters, rule and id
     #[arg(short)]
     verbose: bool,
+    /// Only those bound to this interface; floating states are on `all`
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Only those of this protocol, by name or number
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
+    proto: Option<u8>,
+    /// Only those with an end at this address or in this network
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Only those with an end at this port
+    #[arg(long, value_name = "NUMBER")]
+    port: Option<u16>,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,28 +59,57 @@ pub struct FormatArguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
-    match &arguments.what {
-        What::Status(form) => {
-            live::print(Format::of(form.json), &live::connect(socket)?.status()?, live::write_status)?;
-        }
-        What::Rules(form) => {
-            let rules = live::connect(socket)?.rules()?;
-            live::print(Format::of(form.json), &rules, live::write_rules)?;
-        }
-        What::States(form) => return states(form, socket),
-        What::Drops(form) => return drops(form, socket),
+impl FormatArguments {
+    /// True for JSON.
+    pub fn json(&self) -> bool {
+        self.json
     }
+}
+
+fn protocol(word: &str) -> Result<u8, String> {
+    pfconf::protocol_number(word).ok_or_else(|| "neither the name nor the number of a protocol".to_owned())
+}
+
+pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    match &arguments.what {
+        What::Status(form) => status(form, sockets),
+        What::Rules(form) => {
+            let rules = sockets.source()?.ruleset()?;
+            live::print(Format::of(form.json), &rules, live::write_rules)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::States(form) => states(form, sockets),
+        What::Drops(form) => drops(form, sockets),
+    }
+}
+
+pub fn status(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let answer = sockets.source()?.status()?;
+    live::print(Format::of(arguments.json), &answer, |out, answer| match answer {
+        Answer::Control(status) => live::write_control(out, status),
+        Answer::Dataplane(status) => live::write_status(out, status),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn states(arguments: &StateArguments, socket: &Path) -> anyhow::Result<ExitCode> {
-    live::print_states(&mut live::connect(socket)?, Format::of(arguments.json), arguments.verbose)?;
+pub fn states(arguments: &StateArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let filter = StateFilter {
+        interface: arguments.interface.clone(),
+        proto: arguments.proto,
+        host: arguments.host.clone(),
+        port: arguments.port,
+        limit: arguments.limit,
+    };
+    let mut source = sockets.source()?;
+    let out = io::BufWriter::new(io::stdout().lock());
+    let mut printer = StatePrinter::new(out, Format::of(arguments.json), arguments.verbose);
+    source.states(&filter, |state| printer.state(state)).context("cannot list the states")?;
+    printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn drops(arguments: &FormatArguments, socket: &Path) -> anyhow::Result<ExitCode> {
-    let drops = live::connect(socket)?.drops()?;
+pub fn drops(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let drops = sockets.source()?.drops()?;
     live::print(Format::of(arguments.json), &drops, |out, drops| live::write_drops(out, drops))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -37,7 +37,7 @@ use ruleset::Ruleset;
 pub use config::{Config, Member};
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Severity};
 pub use expand::{MemberError, members, read_members};
-pub use host::{Host, Isolated, localhost};
+pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::Interfaces;
 pub use loaded::{
     Counters, Feedback, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange, TableRow,
@@ -59,6 +59,11 @@ pub fn read(
 ) -> (Config, Diagnostics) {
     let (text, findings) = parse::parse(host, name, text, definitions, Diagnostics::default(), 0);
     expand::expand(host, text, findings, definitions)
+}
+
+/// The number of a protocol, by its name or its number.
+pub fn protocol_number(word: &str) -> Option<u8> {
+    names::protocol_number(word).map(|proto| proto.0).or_else(|| word.parse().ok())
 }
 
 /// Compiles a ruleset that stands by itself: no includes, no files, no names but `localhost`.

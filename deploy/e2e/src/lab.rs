@@ -176,7 +176,7 @@ impl Lab {
     /// It cannot be started.
     pub fn tpctl(&self, words: &str) -> Result<Output> {
         let tpctl = program("tpctl")?;
-        self.firewall.try_run(&format!("{} --socket {} {words}", tpctl.display(), self.socket().display()))
+        self.firewall.try_run(&format!("{} --dataplane-socket {} {words}", tpctl.display(), self.socket().display()))
     }
 
     /// Writes a pf.conf and commits it.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Lab, Output, program, run, scratch};
+use e2e::{Lab, Output, program, run, scratch, wait_until};
 
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const BED: &str = "demo";
@@ -41,10 +42,14 @@ fn remains() -> Result<Vec<String>> {
 }
 
 fn ensure_nothing_left(before: &[String], by: &str) -> Result<()> {
-    let after = remains()?;
-    let left: Vec<&String> = after.iter().filter(|what| !before.contains(what)).collect();
-    ensure!(left.is_empty(), "{by} left behind: {left:#?}");
-    Ok(())
+    // Other beds may come and go meanwhile: what goes away was not left.
+    let mut left = Vec::new();
+    let gone = wait_until("what was left to go", Duration::from_secs(10), || {
+        left = remains().unwrap_or_default();
+        left.retain(|what| !before.contains(what));
+        left.is_empty()
+    });
+    gone.with_context(|| format!("{by} left behind: {left:#?}"))
 }
 
 #[test]
@@ -155,12 +160,14 @@ fn exit_codes(folder: &Path) -> Result<()> {
         (1, "absent.conf", &["check", "absent.conf"]),
         (0, "pass out", &["pfctl", "-nvf", &good]),
         (1, "bad.conf:2", &["pfctl", "-nf", &bad]),
-        (1, "start turnpike-dataplane", &["--socket", &nobody_there, "apply", &good]),
-        (1, "bad.conf:2:", &["--socket", &nobody_there, "apply", &bad]),
-        (1, "start turnpike-dataplane", &["--socket", &nobody_there, "show", "status"]),
-        (1, "start turnpike-dataplane", &["--socket", &nobody_there, "states"]),
-        (1, "start turnpike-dataplane", &["--socket", &nobody_there, "drops"]),
-        (1, "start turnpike-dataplane", &["--socket", &nobody_there, "pfctl", "-sr"]),
+        (1, "start turnpike-dataplane", &["--dataplane-socket", &nobody_there, "apply", &good]),
+        (1, "bad.conf:2:", &["--dataplane-socket", &nobody_there, "apply", &bad]),
+        (1, "start turnpike-dataplane", &["--dataplane-socket", &nobody_there, "show", "status"]),
+        (1, "start turnpike-dataplane", &["--dataplane-socket", &nobody_there, "states"]),
+        (1, "start turnpike-dataplane", &["--dataplane-socket", &nobody_there, "drops"]),
+        (1, "start turnpike-dataplane", &["--dataplane-socket", &nobody_there, "pfctl", "-sr"]),
+        (1, "start turnpike-control", &["--socket", &nobody_there, "apply", &good]),
+        (1, "start turnpike-control", &["--socket", &nobody_there, "status"]),
         (2, "Usage", &[]),
         (2, "nonsense", &["nonsense"]),
         (2, "nonsense", &["check", "--nonsense", &good]),

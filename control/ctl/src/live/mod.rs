@@ -1,8 +1,9 @@
-//! Verbs that ask a running dataplane.
+//! Verbs that ask a running firewall: turnpike-control, or the dataplane itself.
 
 mod drops;
 mod info;
 mod rules;
+mod source;
 mod status;
 
 use std::io::{self, Write};
@@ -10,14 +11,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use api::Client;
+use ruleset::StateView;
 use serde::Serialize;
 
 pub use drops::write_drops;
 pub use info::{Info, write_info};
 pub use rules::write_rules;
-pub use status::write_status;
+pub use source::{Answer, Sockets};
+pub use status::{write_control, write_status};
 
-/// Where the dataplane answers unless `--socket` says otherwise.
+/// Where the dataplane answers unless `--dataplane-socket` says otherwise.
 pub const SOCKET: &str = "/run/turnpike/dataplane.sock";
 
 /// Whether a listing is for people or for programs.
@@ -53,28 +56,49 @@ pub fn print<T: Serialize>(
     Ok(())
 }
 
-/// Prints every state: pf's lines, with all that is known of each if `detailed`; or a JSON array.
-pub fn print_states(client: &mut Client, format: Format, detailed: bool) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut failure = None;
-    let mut first = true;
-    let count = client.states(|state| {
-        let written = match format {
-            Format::Text if detailed => writeln!(out, "{state:#}"),
-            Format::Text => writeln!(out, "{state}"),
-            Format::Json => {
-                let before = if std::mem::take(&mut first) { "[\n" } else { ",\n" };
-                write!(out, "{before}").and_then(|()| Ok(serde_json::to_writer(&mut out, &state)?))
+/// Prints states as they come: pf's lines, with all that is known of each if `detailed`; or a JSON array.
+pub struct StatePrinter<W: Write> {
+    out: W,
+    format: Format,
+    detailed: bool,
+    count: u64,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> StatePrinter<W> {
+    pub fn new(out: W, format: Format, detailed: bool) -> Self {
+        Self { out, format, detailed, count: 0, failure: None }
+    }
+
+    /// One more. What cannot be written is told at the end.
+    pub fn state(&mut self, state: &StateView) {
+        let out = &mut self.out;
+        let written = match (self.format, self.detailed) {
+            (Format::Text, true) => writeln!(out, "{state:#}"),
+            (Format::Text, false) => writeln!(out, "{state}"),
+            (Format::Json, _) => {
+                let before = if self.count == 0 { "[\n" } else { ",\n" };
+                write!(out, "{before}").and_then(|()| Ok(serde_json::to_writer(out, state)?))
             }
         };
-        failure = failure.take().or(written.err());
-    })?;
-    if format == Format::Json {
-        writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" })?;
+        self.count += 1;
+        self.failure = self.failure.take().or(written.err());
     }
-    match failure {
-        Some(error) => Err(error).context("cannot write the states"),
-        None => Ok(out.flush()?),
+
+    /// How many there were so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// There are no more.
+    pub fn finish(mut self) -> Result<()> {
+        if self.format == Format::Json {
+            writeln!(self.out, "{}", if self.count == 0 { "[]" } else { "\n]" })?;
+        }
+        match self.failure {
+            Some(error) => Err(error).context("cannot write the states"),
+            None => Ok(self.out.flush()?),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use api::control::{ControlStatus, Live};
 use api::{InterfaceStatus, Status};
 
 /// Writes a summary: ruleset, states, interfaces, workers, buffers.
@@ -54,4 +55,33 @@ fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Resu
         interface.host_in_packets,
         interface.punted_packets,
     )
+}
+
+/// Writes which rules are live and what awaits confirmation, then how the dataplane is.
+pub fn write_control(out: &mut dyn Write, status: &ControlStatus) -> io::Result<()> {
+    writeln!(out, "turnpike-control {}, up {} s", status.version, status.uptime_s)?;
+    let live = match status.live {
+        Live::None => "none known".to_owned(),
+        Live::BuiltIn { .. } => "the built-in policy, which admits management only".into(),
+        Live::Revision { revision, .. } => format!("revision {revision}"),
+        Live::Foreign { .. } => "rules that were loaded past turnpike-control".into(),
+    };
+    writeln!(out, "live      {live}")?;
+    if let Some(pending) = &status.pending {
+        let (revision, left) = (pending.revision, pending.left_s);
+        writeln!(
+            out,
+            "pending   revision {revision}: `tpctl confirm` within {left} s, or the rules before it return"
+        )?;
+    }
+    if status.apply_failures > 0 {
+        writeln!(out, "failures  {} since the start", status.apply_failures)?;
+    }
+    if let Some(problem) = &status.problem {
+        writeln!(out, "dataplane {problem}")?;
+    }
+    match &status.dataplane {
+        Some(dataplane) => write_status(out, dataplane),
+        None => Ok(()),
+    }
 }

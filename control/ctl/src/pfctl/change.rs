@@ -1,41 +1,42 @@
 //! `-e`, `-d`, `-x`, `-z`, `-F`, `-k`, `-K`: what pfctl changes apart from rulesets and tables.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
+use api::control::Sources;
 use pfconf::{Host, Loaded, Scope};
 
-use super::Arguments;
 use super::system::System;
-use super::time::now_unix_s;
 use super::word::{Flush, Level};
-use crate::live;
+use super::{Arguments, load};
+use crate::live::{self, Sockets};
 use crate::machine::Machine;
+use crate::time::now_unix_s;
 
-pub fn enable(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+pub fn enable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(system.scratch("-e")?.enable(true, now_unix_s())?, "pf already enabled");
     arguments.say("pf enabled");
     Ok(())
 }
 
-pub fn disable(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+pub fn disable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(system.scratch("-d")?.enable(false, now_unix_s())?, "pf not enabled");
     arguments.say("pf disabled");
     Ok(())
 }
 
-pub fn set_level(arguments: &Arguments, system: &mut System, level: Level) -> anyhow::Result<()> {
+pub fn set_level(arguments: &Arguments, system: &mut System<'_>, level: Level) -> anyhow::Result<()> {
     system.scratch("-x")?.set_level(level.name())?;
     arguments.say(&format!("debug level set to '{}'", level.name()));
     Ok(())
 }
 
-pub fn zero(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+pub fn zero(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-z")?.change(|loaded| loaded.zero_rules(arguments.anchor()))
 }
 
-pub fn flush(arguments: &Arguments, system: &mut System, what: Flush) -> anyhow::Result<()> {
+pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> anyhow::Result<()> {
     if matches!(what, Flush::Rules | Flush::Tables | Flush::All) {
         announce(arguments, system)?;
     }
@@ -72,7 +73,7 @@ fn affected(arguments: &Arguments, loaded: &Loaded) -> Vec<String> {
 }
 
 /// Lists the anchors that are removed, if there may be several.
-fn announce(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn announce(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     if arguments.scope() != Scope::Here {
         println!("Removing:");
         for anchor in affected(arguments, system.scratch("removing what is in anchors")?.loaded()) {
@@ -82,9 +83,9 @@ fn announce(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rules(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match system {
-        System::Live(socket) if arguments.anchor.is_none() => clear_live(socket)?,
+        System::Live(sockets) if arguments.anchor.is_none() => clear_live(sockets)?,
         _ => {
             let offline = system.scratch("removing the rules of an anchor")?;
             let anchors = affected(arguments, offline.loaded());
@@ -97,19 +98,23 @@ fn rules(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The live ruleset without its rules: as in pf, everything passes then.
-fn clear_live(socket: &Path) -> anyhow::Result<()> {
-    let mut client = live::connect(socket)?;
-    if let Some(rules) = client.rules()? {
-        let mut ruleset = rules.ruleset;
-        ruleset.rules.clear();
-        ruleset.tables.retain(|table| table.persist);
-        client.commit(&ruleset)?;
+/// The live ruleset without its rules: as in pf, everything passes then. Persistent tables stay.
+fn clear_live(sockets: &Sockets) -> anyhow::Result<()> {
+    let Some(live) = sockets.source()?.ruleset()? else { return Ok(()) };
+    let mut ruleset = live.ruleset;
+    ruleset.rules.clear();
+    ruleset.tables.retain(|table| table.persist);
+    if sockets.is_direct() {
+        live::connect(sockets.dataplane())?.commit(&ruleset)?;
+        return Ok(());
     }
+    let text = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n").collect();
+    let sources = Sources { name: "pfctl -F rules".into(), text, ..Sources::default() };
+    ensure!(load::apply_sources(sockets, sources)? == ExitCode::SUCCESS, "the rules are as they were");
     Ok(())
 }
 
-fn tables(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     let offline = system.scratch("-F Tables")?;
     let anchors = affected(arguments, offline.loaded());
     let count =
@@ -121,19 +126,19 @@ fn tables(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
 }
 
 /// A scratch ruleset has no states.
-fn states(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F states")?;
     arguments.say("0 states cleared");
     Ok(())
 }
 
-fn sources(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F Sources")?;
     arguments.say("source tracking entries cleared");
     Ok(())
 }
 
-fn info(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F info")?;
     match &arguments.interface {
         Some(interface) => {
@@ -144,19 +149,19 @@ fn info(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fingerprints(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn fingerprints(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F osfp")?;
     arguments.say("OS fingerprints cleared");
     Ok(())
 }
 
-fn reset(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn reset(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F Reset")?.change(Loaded::reset_options)?;
     arguments.say("pf: interface flags reset");
     Ok(())
 }
 
-pub fn kill(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+pub fn kill(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(arguments.kill.len() <= 2, "can only specify -k twice");
     system.scratch("-k")?;
     match arguments.kill.as_slice() {
@@ -170,7 +175,7 @@ pub fn kill(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn kill_sources(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+pub fn kill_sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(arguments.kill_sources.len() <= 2, "can only specify -K twice");
     system.scratch("-K")?;
     let (sources, destinations) = count(arguments, &arguments.kill_sources)?;

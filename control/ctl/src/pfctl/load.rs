@@ -3,16 +3,18 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
+use api::control::{Apply, Sources};
 use pfconf::{Config, Numbers, Origin};
 
 use super::Arguments;
 use super::system::System;
-use super::time::now_unix_s;
-use crate::live;
+use crate::apply;
+use crate::live::{self, Sockets};
 use crate::machine::{self, Machine};
+use crate::time::now_unix_s;
 
-pub fn run(arguments: &Arguments, system: &mut System, file: &str) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Arguments, system: &mut System<'_>, file: &str) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(file)
         .with_context(|| format!("{}: cannot open the main config file!", file))?;
@@ -36,31 +38,47 @@ pub fn run(arguments: &Arguments, system: &mut System, file: &str) -> anyhow::Re
     if arguments.noaction {
         return Ok(ExitCode::SUCCESS);
     }
-    commit(arguments, system, &config)
+    commit(arguments, system, &config, &machine, (name, text))
 }
 
-fn commit(arguments: &Arguments, system: &mut System, config: &Config) -> anyhow::Result<ExitCode> {
-    match system {
+fn commit(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    config: &Config,
+    machine: &Machine,
+    (name, text): (&str, String),
+) -> anyhow::Result<ExitCode> {
+    let sockets = match system {
         System::Offline(offline) => {
             let uid = rustix::process::getuid().as_raw();
             let origin = Origin { uid, pid: std::process::id(), unix_s: now_unix_s() };
             offline.change(|loaded| loaded.load(config, arguments.anchor(), origin))?;
+            return Ok(ExitCode::SUCCESS);
         }
-        System::Live(socket) => {
-            if arguments.anchor.is_some() {
-                system.scratch("loading an anchor")?;
-                return Ok(ExitCode::FAILURE);
-            }
-            match config.lower() {
-                Ok(ruleset) => {
-                    live::connect(socket)?.commit(&ruleset)?;
-                }
-                Err(refused) => {
-                    eprint!("{refused}");
-                    return Ok(ExitCode::FAILURE);
-                }
-            }
+        System::Live(sockets) => *sockets,
+    };
+    ensure!(arguments.anchor.is_none(), "loading an anchor is not supported yet; nothing was changed");
+    // Before turnpike-control is asked: what the dataplane cannot do is told in pfctl's words.
+    let ruleset = match config.lower() {
+        Ok(ruleset) => ruleset,
+        Err(refused) => {
+            eprint!("{refused}");
+            return Ok(ExitCode::FAILURE);
         }
+    };
+    if sockets.is_direct() {
+        live::connect(sockets.dataplane())?.commit(&ruleset)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    let sources = apply::record(machine, name, text, &arguments.definitions);
+    apply_sources(sockets, sources)
+}
+
+/// Makes a ruleset the live one through turnpike-control.
+pub fn apply_sources(sockets: &Sockets, sources: Sources) -> anyhow::Result<ExitCode> {
+    let request = Apply { sources, confirm_s: None, comment: "pfctl".into() };
+    match sockets.control().apply(&request) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(refused) => apply::refuse(refused),
+    }
 }

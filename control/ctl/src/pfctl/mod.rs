@@ -10,16 +10,16 @@ mod offline;
 mod show;
 mod system;
 mod table;
-mod time;
 mod word;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgAction, ArgGroup, Args};
 use pfconf::{Optimize, Scope};
 
 use crate::check::definition;
+use crate::live::Sockets;
 use system::System;
 use word::{Flush, Level, Show, Verb};
 
@@ -129,7 +129,7 @@ impl Arguments {
     }
 }
 
-pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let private = |anchor: &str| anchor.starts_with('_') || anchor.contains("/_");
     if arguments.verb.is_none() && arguments.changes_anchor() && private(arguments.anchor()) {
         anyhow::bail!("anchor names beginning with '_' cannot be modified from the command line");
@@ -137,7 +137,7 @@ pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
     if arguments.anchor.is_some() && !arguments.changes_anchor() && arguments.show.is_none() {
         anyhow::ensure!(arguments.verb.is_some(), "anchors apply to -f, -F, -s, -z, and -T only");
     }
-    let mut system = System::new(arguments.offline.as_deref(), socket)?;
+    let mut system = System::new(arguments.offline.as_deref(), sockets)?;
     let mut ended = ExitCode::SUCCESS;
     if !arguments.noaction {
         act(arguments, &mut system)?;
@@ -167,7 +167,7 @@ pub fn complain(error: &anyhow::Error) {
 }
 
 /// What pfctl does before it loads anything.
-fn act(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn act(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     if arguments.disable {
         change::disable(arguments, system)?;
     }

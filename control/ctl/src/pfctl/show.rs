@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::system::System;
-use super::time::ctime;
 use super::word::Show;
-use crate::live::{self, Format};
+use crate::live::{self, Format, StatePrinter};
 use crate::machine::Machine;
+use crate::time::ctime;
 
-pub fn run(arguments: &Arguments, system: &mut System, what: Show) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow::Result<()> {
     match what {
         Show::Rules => rules(arguments, &system.loaded()?),
         Show::Labels => labels(arguments, &system.loaded()?),
@@ -79,33 +79,18 @@ fn dotted(error: pfconf::UnknownAnchor) -> anyhow::Error {
 }
 
 /// Prints every state that fits `-i` and `-R`, under a title if there are any.
-fn states(arguments: &Arguments, system: &mut System, titled: bool) -> anyhow::Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut failure = None;
-    let mut count = 0;
+fn states(arguments: &Arguments, system: &mut System<'_>, titled: bool) -> anyhow::Result<()> {
+    let out = io::BufWriter::new(io::stdout().lock());
+    let mut printer = StatePrinter::new(out, Format::of(arguments.json), arguments.verbose > 0);
     system.states(|state| {
-        if !fits(arguments, &state) {
-            return;
-        }
-        let title = if titled && count == 0 { "\nSTATES:\n" } else { "" };
-        let written = match (arguments.json, arguments.verbose) {
-            (true, _) => {
-                let before = if count == 0 { "[\n" } else { ",\n" };
-                write!(out, "{before}").and_then(|()| Ok(serde_json::to_writer(&mut out, &state)?))
+        if fits(arguments, &state) {
+            if titled && printer.count() == 0 {
+                println!("\nSTATES:");
             }
-            (false, 0) => writeln!(out, "{title}{state}"),
-            (false, _) => writeln!(out, "{title}{state:#}"),
-        };
-        count += 1;
-        failure = failure.take().or(written.err());
+            printer.state(&state);
+        }
     })?;
-    if arguments.json {
-        writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" })?;
-    }
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(out.flush()?),
-    }
+    printer.finish()
 }
 
 fn fits(arguments: &Arguments, state: &StateView) -> bool {
@@ -113,7 +98,7 @@ fn fits(arguments: &Arguments, state: &StateView) -> bool {
     rule && arguments.interface.as_ref().is_none_or(|interface| state.interface == *interface)
 }
 
-fn interfaces(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn interfaces(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     let skipped = system.loaded()?.options().skip.clone();
     let mut names = system.interfaces()?;
     if let System::Offline(_) = system {
@@ -177,7 +162,7 @@ fn tables(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 /// Every listing under its title.
-fn all(arguments: &Arguments, system: &mut System) -> anyhow::Result<()> {
+fn all(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     anyhow::ensure!(!arguments.json, "-sa has no JSON: ask for each part");
     let loaded = system.loaded()?;
     println!("FILTER RULES:");

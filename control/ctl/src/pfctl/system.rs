@@ -1,6 +1,6 @@
 //! What pfctl acts on: the running dataplane, or a scratch ruleset.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use api::{Client, RuleUsage};
@@ -8,30 +8,30 @@ use pfconf::{Counters, Loaded};
 use ruleset::StateView;
 
 use super::offline::Offline;
-use super::time::now_unix_s;
-use crate::live::{self, Info};
+use crate::live::{self, Info, Sockets};
+use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
-pub enum System {
-    /// Its socket.
-    Live(PathBuf),
+pub enum System<'a> {
+    /// Where it answers.
+    Live(&'a Sockets),
     /// A folder.
     Offline(Box<Offline>),
 }
 
-impl System {
-    pub fn new(offline: Option<&Path>, socket: &Path) -> anyhow::Result<Self> {
+impl<'a> System<'a> {
+    pub fn new(offline: Option<&Path>, sockets: &'a Sockets) -> anyhow::Result<Self> {
         match offline {
             Some(folder) => Ok(Self::Offline(Box::new(Offline::open(folder)?))),
-            None => Ok(Self::Live(socket.to_owned())),
+            None => Ok(Self::Live(sockets)),
         }
     }
 
     /// What is loaded, with what each rule has done.
     pub fn loaded(&mut self) -> anyhow::Result<Loaded> {
         match self {
-            Self::Live(socket) => {
-                let mut client = live::connect(socket)?;
+            Self::Live(sockets) => {
+                let mut client = live::connect(sockets.dataplane())?;
                 let Some(rules) = client.rules()? else { return Ok(Loaded::default()) };
                 let counters = counters(&mut client, rules.generation)?;
                 Ok(Loaded::of(&rules.ruleset, &counters))
@@ -42,8 +42,8 @@ impl System {
 
     /// Hands every state to `each`. A scratch ruleset has none.
     pub fn states(&mut self, each: impl FnMut(StateView)) -> anyhow::Result<()> {
-        if let Self::Live(socket) = self {
-            live::connect(socket)?.states(each)?;
+        if let Self::Live(sockets) = self {
+            live::connect(sockets.dataplane())?.states(each)?;
         }
         Ok(())
     }
@@ -51,8 +51,8 @@ impl System {
     /// What `-si` shows.
     pub fn info(&mut self) -> anyhow::Result<Info> {
         match self {
-            Self::Live(socket) => {
-                let mut client = live::connect(socket)?;
+            Self::Live(sockets) => {
+                let mut client = live::connect(sockets.dataplane())?;
                 Ok(Info::of(&client.status()?, &client.drops()?))
             }
             Self::Offline(offline) => {
@@ -67,8 +67,8 @@ impl System {
     /// The names of the interfaces that carry packets.
     pub fn interfaces(&mut self) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::Live(socket) => {
-                let status = live::connect(socket)?.status()?;
+            Self::Live(sockets) => {
+                let status = live::connect(sockets.dataplane())?.status()?;
                 Ok(status.interfaces.into_iter().map(|interface| interface.name).collect())
             }
             Self::Offline(_) => Ok(Vec::new()),

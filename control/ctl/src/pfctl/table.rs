@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::system::System;
-use super::time::{ctime, now_unix_s};
 use super::word::Verb;
 use crate::live::{self, Format};
 use crate::machine::Machine;
+use crate::time::{ctime, now_unix_s};
 
 /// The address of the table that decides, for each that was asked for.
 struct Tested {
@@ -26,7 +26,12 @@ impl Tested {
     }
 }
 
-pub fn run(arguments: &Arguments, system: &mut System, name: &str, verb: Verb) -> anyhow::Result<ExitCode> {
+pub fn run(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    name: &str,
+    verb: Verb,
+) -> anyhow::Result<ExitCode> {
     ensure!(name.len() <= ruleset::bounds::NAME_BYTES, "the name of the table is too long");
     match verb {
         Verb::Show => show(arguments, system, name),
@@ -71,7 +76,7 @@ fn bare(error: pfconf::MemberError) -> Bare {
 /// What is missing, in pfctl's words.
 const ABSENT: &str = "Table does not exist.";
 
-fn show(arguments: &Arguments, system: &mut System, name: &str) -> anyhow::Result<ExitCode> {
+fn show(arguments: &Arguments, system: &mut System<'_>, name: &str) -> anyhow::Result<ExitCode> {
     ensure!(arguments.addresses.is_empty() && arguments.file.is_none(), "-T show takes no addresses");
     let loaded = system.loaded()?;
     if arguments.json {
@@ -85,7 +90,7 @@ fn show(arguments: &Arguments, system: &mut System, name: &str) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(arguments: &Arguments, system: &mut System, name: &str) -> anyhow::Result<ExitCode> {
+fn test(arguments: &Arguments, system: &mut System<'_>, name: &str) -> anyhow::Result<ExitCode> {
     let members = given(arguments)?;
     let host = |member: &Member| !member.negated && member.net.prefix_len() == member.net.max_prefix_len();
     ensure!(members.iter().all(host), "illegal test address: a table is tested for hosts");
@@ -128,7 +133,12 @@ enum Done {
     Members(TableChange),
 }
 
-fn change(arguments: &Arguments, system: &mut System, name: &str, verb: Verb) -> anyhow::Result<ExitCode> {
+fn change(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    name: &str,
+    verb: Verb,
+) -> anyhow::Result<ExitCode> {
     let takes_addresses = !matches!(verb, Verb::Kill | Verb::Flush);
     let any = !arguments.addresses.is_empty() || arguments.file.is_some();
     ensure!(takes_addresses || !any, "this verb takes no addresses");

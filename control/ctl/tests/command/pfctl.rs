@@ -302,13 +302,15 @@ fn without_a_dataplane_every_verb_says_what_is_missing() {
     let folder = Folder::new("pfctl-live");
     let socket = folder.0.join("none.sock").to_str().expect("plain characters").to_owned();
     for line in ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -"] {
-        let words: Vec<&str> = ["--socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
+        let words: Vec<&str> =
+            ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "pass all no state\n");
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""), "{line}");
         assert!(outcome.err.contains("none.sock"), "{line}: {}", outcome.err);
     }
     for line in ["-z", "-e", "-d", "-x err", "-k 10.0.0.1", "-F states", "-t t -T flush"] {
-        let words: Vec<&str> = ["--socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
+        let words: Vec<&str> =
+            ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "");
         assert_eq!(outcome.code, Some(1), "{line}");
         assert!(

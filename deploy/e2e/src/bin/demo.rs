@@ -130,8 +130,12 @@ fn leave_running(lab: &mut Lab, web: &mut WebServer) -> Result<()> {
     let tpctl = e2e::program("tpctl")?;
     let socket = lab.socket();
     println!("  ip netns exec {client} curl -sI http://{}/file", Lab::SERVER);
-    println!("  ip netns exec {firewall} {} --socket {} show states -v", tpctl.display(), socket.display());
-    println!("  {} --socket {} apply FILE", tpctl.display(), socket.display());
+    println!(
+        "  ip netns exec {firewall} {} --dataplane-socket {} show states -v",
+        tpctl.display(),
+        socket.display()
+    );
+    println!("  {} --dataplane-socket {} apply FILE", tpctl.display(), socket.display());
     println!("  deploy/run --clean      ends it");
     Ok(())
 }

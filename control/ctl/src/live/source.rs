@@ -1,0 +1,112 @@
+//! Whom to ask: turnpike-control, which keeps revisions, or the dataplane itself, which only knows what is live.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use api::control::{ControlStatus, SOCKET as CONTROL, StateFilter};
+use api::{Client, Control, InterfaceDrops, Status};
+use clap::Args;
+use ruleset::StateView;
+use serde::Serialize;
+
+use super::rules::LiveRuleset;
+
+/// Where the firewall answers.
+#[derive(Args)]
+pub struct Sockets {
+    /// turnpike-control's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = CONTROL)]
+    socket: PathBuf,
+    /// The dataplane's socket; if given, it is asked itself, and what is loaded becomes no revision
+    #[arg(long, global = true, value_name = "PATH")]
+    dataplane_socket: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// The dataplane's socket, given or not.
+    pub fn dataplane(&self) -> &Path {
+        self.dataplane_socket.as_deref().unwrap_or(Path::new(super::SOCKET))
+    }
+
+    /// True if the dataplane is to be asked itself.
+    pub fn is_direct(&self) -> bool {
+        self.dataplane_socket.is_some()
+    }
+
+    /// A client of turnpike-control.
+    pub fn control(&self) -> Control {
+        Control::new(&self.socket)
+    }
+
+    /// Whom to ask.
+    pub fn source(&self) -> Result<Source> {
+        match &self.dataplane_socket {
+            Some(socket) => Ok(Source::Dataplane(Box::new(super::connect(socket)?))),
+            None => Ok(Source::Control(self.control())),
+        }
+    }
+}
+
+/// Who answers.
+pub enum Source {
+    /// turnpike-control.
+    Control(Control),
+    /// The dataplane.
+    Dataplane(Box<Client>),
+}
+
+/// How the firewall is, as far as who answers knows.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// turnpike-control, with what it knows of the dataplane.
+    Control(Box<ControlStatus>),
+    /// The dataplane.
+    Dataplane(Box<Status>),
+}
+
+impl Source {
+    /// How it is.
+    pub fn status(&mut self) -> Result<Answer> {
+        Ok(match self {
+            Self::Control(control) => Answer::Control(Box::new(control.status()?)),
+            Self::Dataplane(client) => Answer::Dataplane(Box::new(client.status()?)),
+        })
+    }
+
+    /// The live ruleset, if there is one.
+    pub fn ruleset(&mut self) -> Result<Option<LiveRuleset>> {
+        let live = match self {
+            Self::Control(control) => {
+                control.rules()?.map(|listing| (listing.live.generation(), listing.ruleset))
+            }
+            Self::Dataplane(client) => client.rules()?.map(|live| (live.generation, live.ruleset)),
+        };
+        Ok(live.map(|(generation, ruleset)| LiveRuleset { generation, ruleset }))
+    }
+
+    /// Hands every state that fits to `each`.
+    pub fn states(&mut self, filter: &StateFilter, mut each: impl FnMut(&StateView)) -> Result<()> {
+        match self {
+            Self::Control(control) => {
+                control.states(filter, |state| each(&state))?;
+            }
+            Self::Dataplane(client) => {
+                ensure!(
+                    *filter == StateFilter::default(),
+                    "only turnpike-control filters states: leave --dataplane-socket out"
+                );
+                client.states(|state| each(&state))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was dropped, by interface and reason.
+    pub fn drops(&mut self) -> Result<Vec<InterfaceDrops>> {
+        Ok(match self {
+            Self::Control(control) => control.drops()?,
+            Self::Dataplane(client) => client.drops()?,
+        })
+    }
+}
