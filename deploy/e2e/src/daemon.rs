@@ -22,7 +22,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     Ok(())
 }
 
-/// A running program, with its output in a file; killed when it is dropped.
+/// A running program, with its output in a file; ended when it is dropped.
 #[derive(Debug)]
 pub struct Daemon {
     child: Option<Child>,
@@ -30,6 +30,9 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// How long a program may take to end when it is asked to.
+    pub const PATIENCE: Duration = Duration::from_secs(5);
+
     /// Starts a program whose output goes to `log`.
     ///
     /// # Errors
@@ -98,6 +101,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.is_running() {
+            // By force only if it does not end by itself: the dataplane then gives back what it took of the system.
+            self.signal("TERM").ok();
+            self.wait(Self::PATIENCE).ok();
+        }
         if let Some(mut child) = self.child.take() {
             // Both fail only if it has ended.
             child.kill().ok();

@@ -16,6 +16,8 @@ use crate::{Daemon, Drops, Namespace, Output, program, scratch, wait_until};
 pub const PREFIX: &str = "turnpike";
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Lines of the log in a report.
+const REPORTED: usize = 100;
 /// Counters that are as expected must still be so after this time.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -147,17 +149,27 @@ impl Lab {
     }
 
     fn wait_for_dataplane(&self) -> Result<()> {
-        wait_until("the dataplane to answer", PATIENCE, || {
-            self.tpctl("show status").is_ok_and(|said| said.ok())
+        let mut answer = String::new();
+        wait_until("the dataplane to answer", PATIENCE, || match self.tpctl("show status") {
+            Ok(said) if said.ok() => true,
+            Ok(Output { text, .. }) => {
+                answer = text;
+                false
+            }
+            Err(error) => {
+                answer = error.to_string();
+                false
+            }
         })
-        .with_context(|| format!("the dataplane said:\n{}", self.dataplane.said()))
+        .with_context(|| format!("tpctl said:\n{answer}\nthe dataplane said:\n{}", self.dataplane.said()))
     }
 
     fn address(&self, network: &Network, station: &Namespace) -> Result<()> {
         let (port, name, n) = (network.port, network.station, network.number);
         station.run(&format!("ip addr replace 10.{n}.0.2/24 dev {name}"))?;
         station.run(&format!("ip -6 addr replace fd00:{n}::2/64 dev {name} nodad"))?;
-        station.run(&format!("ip link set {name} up"))?;
+        // A TAP's queue holds what a dataplane that got no CPU for a second has not fetched: beds count every packet.
+        station.run(&format!("ip link set {name} txqueuelen 10000 up"))?;
         station.run(&format!("ip route replace default via 10.{n}.0.1"))?;
         station.run(&format!("ip -6 route replace default via fd00:{n}::1"))?;
         self.firewall.run(&format!("ip addr replace 10.{n}.0.1/24 dev {port}"))?;
@@ -176,7 +188,11 @@ impl Lab {
     /// It cannot be started.
     pub fn tpctl(&self, words: &str) -> Result<Output> {
         let tpctl = program("tpctl")?;
-        self.firewall.try_run(&format!("{} --dataplane-socket {} {words}", tpctl.display(), self.socket().display()))
+        self.firewall.try_run(&format!(
+            "{} --dataplane-socket {} {words}",
+            tpctl.display(),
+            self.socket().display()
+        ))
     }
 
     /// Writes a pf.conf and commits it.
@@ -263,15 +279,27 @@ impl Lab {
                 self.firewall.try_run(words).map_or_else(|error| error.to_string(), |output| output.text);
             let _ = writeln!(text, "{words}:\n{said}");
         }
-        text + "the dataplane's log:\n" + &self.dataplane.said()
+        let log = self.dataplane.said();
+        let lines: Vec<&str> = log.lines().collect();
+        let skipped = lines.len().saturating_sub(REPORTED);
+        let _ = writeln!(
+            text,
+            "the dataplane's log, without the first {skipped} lines:\n{}",
+            lines[skipped..].join("\n")
+        );
+        text
     }
 
-    /// Ends a bed: if the dataplane was not killed, it must be there and end with everything accounted for.
+    /// Ends a bed: the dataplane must be there and end with everything accounted for. One that was killed is started
+    /// again before, as only a later one clears away what it left.
     ///
     /// # Errors
     /// As [`stop`](Self::stop).
     pub fn end(&mut self) -> Result<()> {
-        if self.killed { Ok(()) } else { self.stop().map(|_| ()) }
+        if self.killed {
+            self.restart_dataplane()?;
+        }
+        self.stop().map(|_| ())
     }
 
     /// What `tpctl show … --json` prints.

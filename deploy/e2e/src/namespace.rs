@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::{Daemon, wait_until};
+
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -61,7 +63,7 @@ impl Namespace {
     /// Root is missing, or the kernel refuses.
     pub fn create(name: &str) -> Result<Self> {
         Self::remove(name);
-        run(&format!("ip netns add {name}"))?;
+        run(&format!("ip netns add {name}")).context("network namespaces need root")?;
         let namespace = Self { name: name.to_owned(), kept: false };
         namespace.run("ip link set lo up")?;
         // Beds do not wait a second for duplicate address detection.
@@ -73,14 +75,20 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Ends every process of a namespace and removes it; no effect if there is none.
+    /// Ends every process of a namespace, by force if it must be, and removes it; no effect if there is none.
     pub fn remove(name: &str) {
-        if let Ok(pids) = run(&format!("ip netns pids {name}")) {
+        let signal = |signal: &str| -> bool {
+            let pids = run(&format!("ip netns pids {name}")).unwrap_or_default();
             for pid in pids.split_whitespace() {
                 // It may be gone already.
-                run(&format!("kill -9 {pid}")).ok();
+                run(&format!("kill -{signal} {pid}")).ok();
             }
-        }
+            pids.trim().is_empty()
+        };
+        // What does not end when it is asked to is ended below.
+        signal("TERM");
+        wait_until("the processes to end", Daemon::PATIENCE, || signal("0")).ok();
+        signal("KILL");
         run(&format!("ip netns del {name}")).ok();
     }
 

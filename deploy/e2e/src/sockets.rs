@@ -235,10 +235,15 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool, counter: &AtomicU64) -> Result<
 /// Sends datagrams at an even pace until it is stopped, and counts the answers.
 #[derive(Debug)]
 pub struct Stream {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    answered: Arc<AtomicU64>,
+    tally: Arc<Tally>,
     thread: JoinHandle<Result<io::Result<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    stop: AtomicBool,
+    sent: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl Stream {
@@ -247,64 +252,69 @@ impl Stream {
     /// # Errors
     /// The namespace cannot be opened.
     pub fn start(from: &Namespace, to: SocketAddr, every: Duration) -> Result<Self> {
-        let (stop, sent, answered) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
-        let shared = (stop.clone(), sent.clone(), Arc::clone(&answered));
-        let thread = from.beside(move || stream(to, every, &shared.0, &shared.1, &shared.2))?;
-        Ok(Self { stop, sent, answered, thread })
-    }
-
-    /// How many went out so far.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        let tally = Arc::<Tally>::default();
+        let shared = tally.clone();
+        let thread = from.beside(move || stream(to, every, &shared))?;
+        Ok(Self { tally, thread })
     }
 
     /// How many were answered so far.
     pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.tally.answered.load(Ordering::Relaxed)
     }
 
-    /// Ends it, waits a moment for the last answers, and returns how many went out and how many came back.
+    /// Ends it, waits some seconds for answers that are still missing, and returns how many went out and came back.
     ///
     /// # Errors
     /// The socket's.
     pub fn stop(self) -> Result<(u64, u64)> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.tally.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow::anyhow!("the sender panicked"))???;
-        Ok((self.sent.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed)))
+        Ok((self.tally.sent.load(Ordering::Relaxed), self.tally.answered.load(Ordering::Relaxed)))
+    }
+
+    /// Ends it where no answer is expected, and returns how many went out.
+    pub fn abandon(self) -> u64 {
+        self.tally.stop.store(true, Ordering::Relaxed);
+        self.tally.sent.load(Ordering::Relaxed)
     }
 }
 
-fn stream(
-    to: SocketAddr,
-    every: Duration,
-    stop: &AtomicBool,
-    sent: &AtomicU64,
-    answered: &AtomicU64,
-) -> io::Result<()> {
+/// How long answers may take on a machine that is busy with other things.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+fn stream(to: SocketAddr, every: Duration, tally: &Tally) -> io::Result<()> {
     let Datagrams(socket) = udp(to, every)?;
-    let mut buffer = [0; 64];
-    let mut drain = |patience: Duration| -> io::Result<()> {
-        let end = Instant::now() + patience;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            socket.set_read_timeout(Some(left))?;
-            match socket.recv(&mut buffer) {
-                Ok(_) => _ = answered.fetch_add(1, Ordering::Relaxed),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // What an ICMP error told: it is not an answer.
-                Err(_) => {}
-            }
-        }
-    };
-    while !stop.load(Ordering::Relaxed) {
+    while !tally.stop.load(Ordering::Relaxed) {
         if socket.send(b"one of many").is_ok() {
-            sent.fetch_add(1, Ordering::Relaxed);
+            tally.sent.fetch_add(1, Ordering::Relaxed);
         }
-        drain(every)?;
+        count_answers(&socket, every, tally, |_| false)?;
     }
-    drain(Duration::from_millis(500))
+    count_answers(&socket, LAST_ANSWERS, tally, |tally| {
+        tally.answered.load(Ordering::Relaxed) >= tally.sent.load(Ordering::Relaxed)
+    })
+}
+
+/// Counts answers for so long, or until there are `enough`.
+fn count_answers(
+    socket: &UdpSocket,
+    patience: Duration,
+    tally: &Tally,
+    enough: impl Fn(&Tally) -> bool,
+) -> io::Result<()> {
+    let end = Instant::now() + patience;
+    let mut buffer = [0; 64];
+    while !enough(tally) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        socket.set_read_timeout(Some(left))?;
+        // An error is what an ICMP error told, or that time is over.
+        if socket.recv(&mut buffer).is_ok() {
+            tally.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }

@@ -36,7 +36,7 @@ fn fifty_applies(lab: &mut Lab) -> Result<()> {
     let _web = WebServer::start(&lab.server, &www)?;
     let _echo = Echo::start(&lab.server, 7)?;
     let before = lab.drops()?;
-    let mut download = Download::start(lab, &www, 32, 8)?;
+    let mut download = Download::start(lab, &www, 16, 4)?;
     let stream = Stream::start(&lab.client, address(Lab::SERVER6, 7), Duration::from_millis(2))?;
     let mut old = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
     sockets::converse(&mut old)?;
@@ -56,7 +56,7 @@ fn fifty_applies(lab: &mut Lab) -> Result<()> {
     );
     download.finish()?;
     let (sent, answered) = stream.stop()?;
-    ensure!(sent > 100 && sent == answered, "{answered} of {sent} datagrams came back");
+    ensure!(sent > 20 && sent == answered, "{answered} of {sent} datagrams came back");
     lab.expect_drops(&before, &[])
 }
 
@@ -132,10 +132,10 @@ fn no_packet_meets_a_mix_of_two_rulesets() {
         }
         let mut sent = 0;
         for stream in streams {
-            sent += stream.stop()?.0;
+            sent += stream.abandon();
         }
         println!("{sent} datagrams under {applies} applies");
-        ensure!(sent > 500, "only {sent} datagrams were sent");
+        ensure!(sent > 100, "only {sent} datagrams were sent");
         ensure!(echo.datagrams() == 0, "{} of {sent} datagrams met a mix of rules", echo.datagrams());
         // Each would have passed if one ruleset tagged and passed alike.
         lab.rules(
