@@ -150,15 +150,15 @@ impl Firewall {
         passed
     }
 
-    /// Lets every state time out, and removes them. Returns how many.
-    pub fn forget(&mut self) -> u64 {
+    /// Lets every state time out.
+    pub fn age(&mut self) {
         self.now = self.now + Tick::from_secs(7 * 86_400);
+    }
+
+    /// Sweeps over `records`, and returns how many states it removed.
+    pub fn sweep(&mut self, records: usize) -> u64 {
         let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
-        let mut removed = 0;
-        while self.shard.states() > 0 {
-            removed += self.shard.expire(&view, BURST);
-        }
-        removed
+        self.shard.expire(&view, records)
     }
 
     /// How many states there are.

@@ -9,6 +9,9 @@ use crate::measure::median;
 use crate::rules::rules;
 use crate::traffic::{Sender, Source, Step, Traffic};
 
+/// Records in one stretch of the sweep: as many as a worker visits in one poll.
+const SWEPT: usize = 512;
+
 /// What a new connection costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -54,29 +57,51 @@ pub fn measure(bed: &mut Bed, rule_count: usize, connections: u64, runs: usize) 
     })
 }
 
-/// Cycles for each connection made and removed. A burst is believed if the machine was as fast as it can be: of all
-/// bursts the median counts, so that an interruption does not.
+/// What one burst, or one stretch of the sweep, took for each connection.
+struct Stretch {
+    cycles: f64,
+    calibration: u64,
+}
+
+impl Stretch {
+    /// Times `work`, which returns how many connections it was about.
+    fn of(work: impl FnOnce() -> anyhow::Result<f64>) -> anyhow::Result<Option<Self>> {
+        let begin = Tsc::now();
+        let connections = work()?;
+        let cycles = Tsc::now().cycles_since(begin) as f64;
+        Ok((connections > 0.0).then(|| Self { cycles: cycles / connections, calibration: calibrate() }))
+    }
+
+    /// The median of those from quiet moments.
+    fn median(all: &[Self]) -> f64 {
+        let quietest = all.iter().map(|stretch| stretch.calibration).min().unwrap_or(0);
+        let quiet = all.iter().filter(|stretch| stretch.calibration * 10 <= quietest * 11);
+        median(quiet.map(|stretch| stretch.cycles))
+    }
+}
+
+/// Cycles for each connection made and removed.
 fn once(bed: &mut Bed, firewall: &mut Firewall, source: &Source) -> anyhow::Result<(f64, f64)> {
-    let mut bursts = Vec::new();
+    let mut opened = Vec::new();
     let mut next = 0;
     while next < source.connections() {
-        let begin = Tsc::now();
-        firewall.open(bed, source, next, Sender::Client, Step::Open)?;
-        let cycles = Tsc::now().cycles_since(begin) as f64 / BURST as f64;
-        bursts.push((calibrate(), cycles));
+        let open = || firewall.open(bed, source, next, Sender::Client, Step::Open).map(|()| BURST as f64);
+        opened.extend(Stretch::of(open)?);
         next += BURST as u64;
     }
-    let quietest = bursts.iter().map(|(calibration, _)| *calibration).min().unwrap_or(0);
-    let quiet = bursts.iter().filter(|(calibration, _)| *calibration * 10 <= quietest * 11);
-    let open = median(quiet.map(|(_, cycles)| *cycles));
-    anyhow::ensure!(
-        u64::from(firewall.states()) == 2 * source.connections(),
-        "{} states of {} connections",
-        firewall.states(),
-        source.connections()
-    );
-    let begin = Tsc::now();
-    firewall.forget();
-    let remove = Tsc::now().cycles_since(begin) as f64 / source.connections() as f64;
-    Ok((open, remove))
+    let wanted = 2 * source.connections();
+    let made = u64::from(firewall.states());
+    anyhow::ensure!(made == wanted, "{made} states of {} connections", source.connections());
+    firewall.age();
+    let mut removed = Vec::new();
+    while firewall.states() > 0 {
+        removed.extend(Stretch::of(|| Ok(firewall.sweep(SWEPT) as f64 / 2.0))?);
+    }
+    // The table has room for as many connections again: a sweep visits an empty record for each full one.
+    let empty = {
+        let begin = Tsc::now();
+        firewall.sweep(SWEPT);
+        Tsc::now().cycles_since(begin) as f64 / SWEPT as f64
+    };
+    Ok((Stretch::median(&opened), Stretch::median(&removed) + empty))
 }

@@ -5,6 +5,7 @@
 //! or a class refers to it, so states survive reloads with what they were made with.
 //! Ownership: one shard. Bounds: [`PAIRS_MAX`] pairs; a state that would need more is refused (reason `memory`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -41,6 +42,15 @@ impl Class {
         self.interface.is_none_or(|own| own == interface)
     }
 
+    /// True if both are the same class: no two slots have the same serial.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rule, &other.rule)
+            && self.interface == other.interface
+            && self.direction == other.direction
+            && self.tag == other.tag
+    }
+
     fn identity(&self) -> ClassIdentity {
         ClassIdentity {
             slot: self.rule.serial,
@@ -67,7 +77,10 @@ type PairIdentity = [Option<ClassIdentity>; 2];
 #[derive(Debug)]
 struct Pair {
     faces: Faces,
+    /// 0: it rests, or its place is free.
     records: u32,
+    /// It is in the list of those that may rest.
+    listed: bool,
     lifetime: Lifetime,
     counted: Counted,
 }
@@ -91,22 +104,43 @@ pub(crate) struct Counted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyClasses;
 
-/// Every pair-class of a shard.
+/// Every pair-class of a shard. A pair that no record has any more rests for a while before its place is free: while
+/// connections are made, the pair of their first face alone comes and goes with each of them.
 #[derive(Debug)]
 pub(crate) struct Pairs {
     pairs: Vec<Pair>,
     free: Vec<u32>,
     numbers: HashMap<PairIdentity, u32>,
+    /// By which faces there are: the pair that was asked for last.
+    recent: [u32; 4],
+    /// Pairs that came to rest, the oldest first; some have records again.
+    resting: VecDeque<u32>,
     /// Live pairs with a face that is bound to an interface.
     bound: u32,
 }
+
+/// The most pairs that rest.
+const RESTING_MAX: usize = 32;
 
 fn is_bound(faces: &Faces) -> bool {
     faces.iter().flatten().any(|class| class.interface.is_some())
 }
 
-fn identity_of(faces: &Faces) -> PairIdentity {
-    [0, 1].map(|side| faces[side].as_ref().map(Class::identity))
+fn identity_of(faces: [Option<&Class>; 2]) -> PairIdentity {
+    faces.map(|face| face.map(Class::identity))
+}
+
+fn are(faces: &Faces, others: [Option<&Class>; 2]) -> bool {
+    faces.iter().zip(others).all(|faces| match faces {
+        (Some(own), Some(other)) => own.is(other),
+        (None, None) => true,
+        _ => false,
+    })
+}
+
+/// Which of the two faces there are, as a number below 4.
+fn shape(faces: [Option<&Class>; 2]) -> usize {
+    usize::from(faces[0].is_some()) | usize::from(faces[1].is_some()) << 1
 }
 
 impl Pairs {
@@ -115,6 +149,8 @@ impl Pairs {
             pairs: Vec::with_capacity(PAIRS_RESERVED),
             free: Vec::with_capacity(PAIRS_RESERVED),
             numbers: HashMap::with_capacity(PAIRS_RESERVED),
+            recent: [0; 4],
+            resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
         }
     }
@@ -130,27 +166,84 @@ impl Pairs {
     /// # Errors
     /// [`TooManyClasses`]; nothing was changed.
     pub fn acquire(&mut self, faces: Faces) -> Result<PairId, TooManyClasses> {
-        let identity = identity_of(&faces);
-        if let Some(&number) = self.numbers.get(&identity) {
-            self.pairs[number as usize].records += 1;
-            return Ok(PairId(number));
+        let number = match self.seek(faces.each_ref().map(Option::as_ref)) {
+            Some(number) => number,
+            None => self.make(faces)?,
+        };
+        Ok(self.join(number))
+    }
+
+    /// The number of the pair that differs from `old` in the face at `side`. One record more has it, and one less the old
+    /// one.
+    ///
+    /// # Errors
+    /// [`TooManyClasses`]; nothing was changed.
+    pub fn exchange(
+        &mut self,
+        old: PairId,
+        side: Side,
+        face: Option<Class>,
+    ) -> Result<PairId, TooManyClasses> {
+        let mut wanted = self.faces(old).each_ref().map(Option::as_ref);
+        wanted[side.index()] = face.as_ref();
+        let number = match self.seek(wanted) {
+            Some(number) => number,
+            None => {
+                let mut faces = self.faces(old).clone();
+                faces[side.index()] = face;
+                self.make(faces)?
+            }
+        };
+        let new = self.join(number);
+        self.release(old);
+        Ok(new)
+    }
+
+    #[inline]
+    fn seek(&self, faces: [Option<&Class>; 2]) -> Option<u32> {
+        let recent = self.recent[shape(faces)];
+        if self.pairs.get(recent as usize).is_some_and(|pair| are(&pair.faces, faces)) {
+            return Some(recent);
         }
-        let bound = is_bound(&faces);
-        let pair = Pair { faces, records: 1, lifetime: Lifetime::default(), counted: Counted::default() };
+        self.numbers.get(&identity_of(faces)).copied()
+    }
+
+    fn make(&mut self, faces: Faces) -> Result<u32, TooManyClasses> {
+        while self.free.is_empty() && self.pairs.len() >= PAIRS_MAX {
+            let Some(number) = self.resting.pop_front() else { return Err(TooManyClasses) };
+            self.end_rest(number);
+        }
+        let identity = identity_of(faces.each_ref().map(Option::as_ref));
+        let pair = Pair {
+            faces,
+            records: 0,
+            listed: false,
+            lifetime: Lifetime::default(),
+            counted: Counted::default(),
+        };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
                 number
             }
-            None if self.pairs.len() < PAIRS_MAX => {
+            None => {
                 self.pairs.push(pair);
                 (self.pairs.len() - 1) as u32
             }
-            None => return Err(TooManyClasses),
         };
         self.numbers.insert(identity, number);
-        self.bound += u32::from(bound);
-        Ok(PairId(number))
+        Ok(number)
+    }
+
+    #[inline]
+    fn join(&mut self, number: u32) -> PairId {
+        let pair = &mut self.pairs[number as usize];
+        if pair.records == 0 {
+            self.bound += u32::from(is_bound(&pair.faces));
+        }
+        pair.records += 1;
+        self.recent[shape(pair.faces.each_ref().map(Option::as_ref))] = number;
+        PairId(number)
     }
 
     /// One record less has this pair.
@@ -160,15 +253,35 @@ impl Pairs {
         if pair.records > 0 {
             return;
         }
-        // Taking the faces lets go of the rules' slots; what was counted is theirs for good.
-        let faces = std::mem::take(&mut pair.faces);
+        self.bound -= u32::from(is_bound(&pair.faces));
+        // What was counted is the rules' for good.
         let counted = std::mem::take(&mut pair.counted);
-        self.numbers.remove(&identity_of(&faces));
-        self.bound -= u32::from(is_bound(&faces));
-        self.free.push(id.0);
-        for class in faces.iter().flatten() {
-            class.rule.retire(counted.packets, counted.bytes);
+        if counted.packets != 0 {
+            for class in pair.faces.iter().flatten() {
+                class.rule.retire(counted.packets, counted.bytes);
+            }
         }
+        if !std::mem::replace(&mut pair.listed, true) {
+            self.resting.push_back(id.0);
+        }
+        if self.resting.len() > RESTING_MAX
+            && let Some(oldest) = self.resting.pop_front()
+        {
+            self.end_rest(oldest);
+        }
+    }
+
+    /// Frees the place of a pair, unless records have it again.
+    fn end_rest(&mut self, number: u32) {
+        let pair = &mut self.pairs[number as usize];
+        pair.listed = false;
+        if pair.records > 0 {
+            return;
+        }
+        // Taking the faces lets go of the rules' slots.
+        let faces = std::mem::take(&mut pair.faces);
+        self.numbers.remove(&identity_of(faces.each_ref().map(Option::as_ref)));
+        self.free.push(number);
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
 use wire::Af;
 
 use super::adjacency::Adjacencies;
-use super::class::{Class, Counted, Faces, Pairs};
+use super::class::{Class, Counted, Faces, Pairs, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
 use super::key::{Hashing, Key, KeyHash, Narrow, Side};
@@ -18,6 +18,9 @@ use crate::Address;
 use crate::eval::{Root, RuleSlot};
 use crate::fib::{Fib, InterfaceId};
 use crate::track::Peer;
+
+/// Expired records whose buckets are fetched together.
+const SWEEP_TOGETHER: usize = 16;
 
 /// Why no connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,22 +306,12 @@ impl Connections {
     /// Why it has none; nothing was changed then.
     pub fn add_face(&mut self, id: RecordId, side: Side, class: Class, limit: u32) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
-        self.with_credit(limit, |table| {
-            table.change_faces(id, |faces| faces[side.index()] = Some(class)).map_err(|_| Full::Classes)
-        })
+        self.with_credit(limit, |table| table.change_face(id, side, Some(class)).map_err(|_| Full::Classes))
     }
 
-    fn change_faces(
-        &mut self,
-        id: RecordId,
-        change: impl FnOnce(&mut Faces),
-    ) -> Result<(), super::class::TooManyClasses> {
-        let old = self.hot[id.0 as usize].pair();
-        let mut faces = self.pairs.faces(old).clone();
-        change(&mut faces);
-        let new = self.pairs.acquire(faces)?;
-        self.pairs.release(old);
-        self.hot[id.0 as usize].set_pair(new);
+    fn change_face(&mut self, id: RecordId, side: Side, face: Option<Class>) -> Result<(), TooManyClasses> {
+        let hot = &mut self.hot[id.0 as usize];
+        hot.set_pair(self.pairs.exchange(hot.pair(), side, face)?);
         Ok(())
     }
 
@@ -334,15 +327,21 @@ impl Connections {
     fn detach(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
         let pair = self.hot[id.0 as usize].pair();
         let alone = self.pairs.face(pair, side.other()).is_none();
-        let shrunk = !alone && self.change_faces(id, |faces| faces[side.index()] = None).is_ok();
+        let shrunk = !alone && self.change_face(id, side, None).is_ok();
         let removed = if shrunk || alone { 1 } else { 2 };
         if !shrunk {
-            self.index.remove(hash, id);
-            self.pairs.release(pair);
-            self.hot[id.0 as usize].retire();
-            self.free.push(id.0);
+            self.retire(id, hash);
         }
         removed
+    }
+
+    /// Removes a record with all its faces.
+    fn retire(&mut self, id: RecordId, hash: KeyHash) {
+        let hot = &mut self.hot[id.0 as usize];
+        self.index.remove(hash, id);
+        self.pairs.release(hot.pair());
+        hot.retire();
+        self.free.push(id.0);
     }
 
     /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not
@@ -409,18 +408,51 @@ impl Connections {
         adjacencies: &mut Adjacencies,
     ) -> u64 {
         let mut removed = 0;
-        for _ in 0..most.min(self.hot.len()) {
-            let id = RecordId(self.sweep_at as u32);
-            self.sweep_at = (self.sweep_at + 1) % self.hot.len();
-            adjacencies.count_swept(1);
-            if !self.hot[id.0 as usize].is_live() {
-                continue;
-            }
-            self.forget_stale(id, adjacencies);
-            for side in Side::BOTH {
-                if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
-                    removed += u64::from(self.remove_face(id, side, hashing.hash(&self.key(id))));
+        let mut left = most.min(self.hot.len());
+        adjacencies.count_swept(left);
+        while left > 0 {
+            // Records with something to remove are collected first: their buckets are on the way when they are needed.
+            let mut due = [(RecordId(0), KeyHash(0)); SWEEP_TOGETHER];
+            let mut count = 0;
+            while left > 0 && count < due.len() {
+                left -= 1;
+                if let Some(id) = self.next_due(expiry, adjacencies) {
+                    let hash = hashing.hash(&self.key(id));
+                    self.prefetch_bucket(hash);
+                    due[count] = (id, hash);
+                    count += 1;
                 }
+            }
+            for (id, hash) in &due[..count] {
+                removed += u64::from(self.expire(*id, *hash, expiry));
+            }
+        }
+        removed
+    }
+
+    /// Visits the next record, and returns it if one of its faces has expired.
+    fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<RecordId> {
+        let id = RecordId(self.sweep_at as u32);
+        self.sweep_at = (self.sweep_at + 1) % self.hot.len();
+        if !self.hot[id.0 as usize].is_live() {
+            return None;
+        }
+        self.forget_stale(id, adjacencies);
+        Side::BOTH.iter().any(|side| self.has_expired(id, *side, expiry)).then_some(id)
+    }
+
+    fn expire(&mut self, id: RecordId, hash: KeyHash, expiry: &Expiry<'_>) -> u32 {
+        let [low, high] = Side::BOTH.map(|side| self.has_expired(id, side, expiry));
+        // Where adaptive scaling is at work, one state less may let the other face live a little longer.
+        if low && high && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
+            self.retire(id, hash);
+            self.credits.give(2);
+            return 2;
+        }
+        let mut removed = 0;
+        for side in Side::BOTH {
+            if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
+                removed += self.remove_face(id, side, hash);
             }
         }
         removed
