@@ -53,7 +53,11 @@ impl<T: Clone> Publisher<T> {
 
     /// Whether every reader has taken the last offer. Frees what they sent back.
     pub fn is_ready(&mut self) -> bool {
-        self.lanes.iter_mut().fold(true, |ready, lane| lane.is_ready() && ready)
+        let mut ready = true;
+        for lane in &mut self.lanes {
+            ready &= lane.is_ready();
+        }
+        ready
     }
 
     /// Offers a value and waits until every reader has it.

@@ -1,4 +1,5 @@
 //! A worker between ports that are rings in this process: what goes in, what comes out, and that every mbuf comes back.
+#![allow(clippy::disallowed_methods, reason = "tests of the shell have clocks")]
 
 use std::net::IpAddr;
 use std::path::PathBuf;
