@@ -3,7 +3,7 @@
 RUST_NEEDED=1.95
 BUILD_PACKAGES="build-essential pkg-config libclang-dev dpdk libdpdk-dev libnuma-dev"
 RUN_PACKAGES="iproute2 iputils-ping curl nginx-light tcpdump procps ethtool bind9-dnsutils"
-TEST_PACKAGES="iperf3 python3 python3-scapy systemd prometheus mandoc strace"
+TEST_PACKAGES="iperf3 python3 systemd prometheus mandoc strace"
 
 say()  { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
