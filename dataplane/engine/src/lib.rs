@@ -1,6 +1,6 @@
 //! pf itself, pure: packets, rules and states in, fates out.
 //!
-//! Overview: a [`Shard`](shard) owns the connections of one worker. For each frame of a burst it parses the packet,
+//! Overview: a [`Shard`] owns the connections of one worker. For each frame of a burst it parses the packet,
 //! looks up its connection, tracks it or walks the rules, routes it, and decides its one [`Fate`]. Time ([`Tick`]), the
 //! ruleset, the forwarding base and [`Entropy`] are arguments: nothing here reads a clock, a socket or a file, so every
 //! run replays.

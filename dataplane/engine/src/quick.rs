@@ -1,7 +1,7 @@
 //! Reading the plainest and most frequent packets: TCP and UDP without options, extension headers, tags or fragments.
 //!
 //! Overview: [`Quick::read`] takes from a frame what the lookup of its connection needs, and what a packet of an established
-//! connection needs besides. It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse)
+//! connection needs besides. It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse())
 //! decides. Where it speaks, it says the same as `parse` (test `quick_reads_what_parse_reads`).
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

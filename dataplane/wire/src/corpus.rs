@@ -22,7 +22,7 @@ pub use malformed::malformed;
 /// A frame, and what is in it.
 pub type Named = (&'static str, Vec<u8>);
 
-/// One well-formed frame of every kind, each under its own name; [`dissect`] accepts them all.
+/// One well-formed frame of every kind, each under its own name; [`dissect()`] accepts them all.
 pub fn packets() -> Vec<Named> {
     [
         link::packets(),

@@ -1,4 +1,4 @@
-//! The common case of [`tcp`](super::tcp) without its branches: a segment of an established connection that fits its
+//! The common case of [`tcp`](super::tcp()) without its branches: a segment of an established connection that fits its
 //! window and opens, closes or resets nothing.
 
 use wire::Seq;
@@ -43,7 +43,7 @@ pub struct Advance {
 }
 
 /// Judges a segment between two ends that are `Established`, seen, and not modulated. `None`: it does not fit strictly,
-/// and [`tcp`](super::tcp) must judge.
+/// and [`tcp`](super::tcp()) must judge.
 ///
 /// The clauses are evaluated all together, because which of them fails is as good as random and none ever does: a chain of
 /// branches cost 20 cycles more (test `track_established`: both give the same on every segment).

@@ -5,8 +5,8 @@
 //! or not at all. So a refused packet cannot change a connection.
 //!
 //! [`sanity`] judges a segment's flags before there is a state. [`open_tcp`] makes a state of its first segment and
-//! [`tcp`] follows it, strictly or `sloppy`; [`established`] does the same, faster, for most of its segments. [`Datagram`]
-//! does both for UDP, ICMP queries and other protocols. [`icmp_error`] judges the TCP segment that an ICMP error quotes.
+//! [`tcp()`] follows it, strictly or `sloppy`; [`established()`] does the same, faster, for most of its segments. [`Datagram`]
+//! does both for UDP, ICMP queries and other protocols. [`icmp_error()`] judges the TCP segment that an ICMP error quotes.
 //!
 //! Ownership: values in, values out. Bounds: constant time, no memory; sequence numbers are modulo 2³² throughout.
 
