@@ -3,7 +3,7 @@
 //! Overview: a thread looks into the workers' rings, gives each packet its time and its names, and offers it to every
 //! reader. Nobody waits for a reader: one that is too slow loses packets, which are counted.
 //! Life cycle: [`Journal::start`] to drop. Ownership: the thread has the rings, each reader its queue.
-//! Bounds: [`READERS_MAX`] readers; a queue has [`QUEUE`] batches of at most [`BATCH`] packets.
+//! Bounds: [`READERS_MAX`] readers; a queue has `QUEUE` batches of at most `BATCH` packets.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
