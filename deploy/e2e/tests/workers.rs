@@ -11,7 +11,7 @@ const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\n";
 #[test]
 fn two_workers_share_tap_links() {
     if let Some(cpus) = two_cpus() {
-        bed("workers-tap", Links::Tap, "", |lab| two_workers(lab, cpus));
+        bed("workers-tap", Links::Tap, "", |lab| two_workers(lab, cpus, &["tx-full", "handoff-full"]));
     }
 }
 
@@ -19,7 +19,9 @@ fn two_workers_share_tap_links() {
 fn two_workers_share_af_packet_links_and_hand_packets_over() {
     let Some(cpus) = two_cpus() else { return };
     bed("workers-afp", Links::AfPacket, "", |lab| {
-        two_workers(lab, cpus)?;
+        // A receive queue that is full rolls over to the other one (PACKET_FANOUT_FLAG_ROLLOVER, which the driver sets), and
+        // with it the order of a flow: what comes late by more than a window no longer fits its state.
+        two_workers(lab, cpus, &["tx-full", "handoff-full", "state-mismatch"])?;
         // The kernel spreads packets by a hash of its own, so about half of the flows arrive where they are not at home.
         for worker in conservation(lab)? {
             let (out, into) = (&worker["handoff_out"], &worker["handoff_in"]);
@@ -45,7 +47,8 @@ fn two_cpus() -> Option<[u32; 2]> {
     None
 }
 
-fn two_workers(lab: &mut Lab, cpus: [u32; 2]) -> Result<()> {
+/// Several connections and some load; packets may be dropped for the reasons in `overload` only.
+fn two_workers(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
     restart_with_two(lab, cpus)?;
     lab.rules(OPEN)?;
     let before = lab.drops()?;
@@ -56,8 +59,8 @@ fn two_workers(lab: &mut Lab, cpus: [u32; 2]) -> Result<()> {
     }
     // A link or a ring may be too slow for what a sender tries. Nothing else may be wrong with packets of one connection.
     let dropped = lab.drops()?.since(&before);
-    let full = dropped.of_reason("tx-full") + dropped.of_reason("handoff-full");
-    ensure!(dropped.total() == full, "dropped: {dropped}");
+    let excused: u64 = overload.iter().map(|reason| dropped.of_reason(reason)).sum();
+    ensure!(dropped.total() == excused, "dropped: {dropped}");
     ensure!(lab.states()?.len() >= 8, "the states of both workers are listed: {:#?}", lab.states()?);
     Ok(())
 }
