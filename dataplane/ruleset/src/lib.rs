@@ -22,6 +22,7 @@ mod set;
 
 mod table;
 mod timeout;
+mod tunable;
 mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
