@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, bail};
 use dpdk::Burst;
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
 use engine::{
     Arrival, Fate, Fib, InterfaceId, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId, Zone,
 };
@@ -309,5 +309,6 @@ fn interface(side: &SideOf) -> Interface {
         ],
         zone: Zone(0),
         up: true,
+        role: Role::Routed,
     }
 }

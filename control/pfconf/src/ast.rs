@@ -186,6 +186,8 @@ pub(crate) enum HostSpec {
     Table(String),
     /// `route "label"`.
     RouteLabel(String),
+    /// `@interface` without an address: the way out alone, for what needs no next hop.
+    Via(String),
 }
 
 /// Everything that may stand behind `from … to …`, in any order.

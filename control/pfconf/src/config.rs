@@ -1,7 +1,7 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, Options, Rule, Table, TableEntry};
+use ruleset::{AddressPattern, DupTo, Options, Rule, Table, TableEntry};
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
@@ -116,6 +116,32 @@ pub(crate) struct Pool {
     pub kind: Option<PoolKind>,
     pub sticky: bool,
     pub static_port: bool,
+}
+
+impl Pool {
+    /// As the dataplane has it, if one interface is named that copies leave by.
+    pub(crate) fn to_dup_to(&self) -> Option<DupTo> {
+        let next_hop = match (&self.address, &self.kind) {
+            (AddressPattern::Any, None) => None,
+            (AddressPattern::Net(net), None) => Some(*net),
+            _ => return None,
+        };
+        let interface = self.via.clone().filter(|_| !self.sticky && !self.static_port)?;
+        Some(DupTo { next_hop, interface })
+    }
+}
+
+impl From<&DupTo> for Pool {
+    fn from(dup_to: &DupTo) -> Self {
+        Self {
+            address: dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net),
+            via: Some(dup_to.interface.clone()),
+            ports: (0, 0),
+            kind: None,
+            sticky: false,
+            static_port: false,
+        }
+    }
 }
 
 impl Config {

@@ -26,11 +26,16 @@ impl Config {
         for entry in &self.entries {
             // Anchors have been refused.
             let Entry::Rule(full) = entry else { continue };
-            let text = print::print_rule(&full.rule);
+            let mut rule = full.rule.clone();
+            rule.dup_to = match &full.route {
+                Some((RouteKind::Dup, pool)) => pool.to_dup_to(),
+                _ => None,
+            };
+            let text = print::print_rule(&rule);
             let occurrence = occurrences.entry(text.clone()).or_default();
             let identity = hash::rule_identity("", &text, *occurrence);
             *occurrence += 1;
-            ruleset.rules.push(ruleset::Rule { identity, ..full.rule.clone() });
+            ruleset.rules.push(ruleset::Rule { identity, ..rule });
         }
         define_tables(&mut ruleset);
         ruleset.validate().map_err(|invalid| self.invalid(&invalid))?;
@@ -146,7 +151,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (rdr.is_some() && af_to.is_none(), "rdr-to"),
         (matches!(route, Some((RouteKind::Route, _))), "route-to"),
         (matches!(route, Some((RouteKind::Reply, _))), "reply-to"),
-        (matches!(route, Some((RouteKind::Dup, _))), "dup-to"),
+        (matches!(route, Some((RouteKind::Dup, pool)) if pool.to_dup_to().is_none()), "dup-to"),
     ];
     used.into_iter().filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
 }

@@ -6,7 +6,7 @@ const REASONS: &[(&str, &str)] = &[
     ("af-to", "addresses cannot be translated"),
     ("anchor", "rules within anchors are not evaluated"),
     ("divert", "packets cannot be handed to programs"),
-    ("dup-to", "packets cannot be copied"),
+    ("dup-to", "copies are not routed; name the span port that takes them, as in dup-to @span0"),
     ("group", "forwarded packets belong to no account"),
     ("load anchor", "rules within anchors are not evaluated"),
     ("log (user)", "forwarded packets belong to no account"),

@@ -50,7 +50,7 @@ pub enum Fate {
     Drop(Reason),
 }
 
-/// A packet that the firewall made itself, out of one that it dropped.
+/// A packet that the firewall made itself, out of one that it dropped or copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Created {
@@ -58,17 +58,20 @@ pub enum Created {
     Rst,
     /// An ICMP error.
     Icmp,
+    /// A copy of a packet that went on (`dup-to`).
+    Copy,
 }
 
 impl Created {
     /// Every kind, in counter order.
-    pub const ALL: [Self; 2] = [Self::Rst, Self::Icmp];
+    pub const ALL: [Self; 3] = [Self::Rst, Self::Icmp, Self::Copy];
 
     /// The name in counters and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rst => "rst",
             Self::Icmp => "icmp",
+            Self::Copy => "copy",
         }
     }
 }

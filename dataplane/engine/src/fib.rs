@@ -14,7 +14,7 @@ use wire::{Af, Mac};
 use crate::{Address, Zone};
 
 /// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterfaceId(pub u16);
 
 /// An address of an interface.
@@ -43,6 +43,18 @@ pub struct Interface {
     pub zone: Zone,
     /// True if frames can be sent on it.
     pub up: bool,
+    /// What it is there for.
+    pub role: Role,
+}
+
+/// What an interface is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// A part of a network: it has addresses, and packets are routed by it.
+    #[default]
+    Routed,
+    /// It takes copies of frames, and nothing comes from it.
+    Span,
 }
 
 impl Interface {

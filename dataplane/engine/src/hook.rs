@@ -12,10 +12,11 @@
 use ruleset::{Action, BlockReply, Direction, PeerState, Reason, StateMode, Timeout};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::eval::{Decision, Question, Root, Tag, is_request};
+use crate::eval::{Decision, Question, Role, Root, Tag, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
+use crate::mirror::Copied;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
@@ -84,6 +85,10 @@ pub(crate) struct Passage {
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
     pub repaired: Option<TcpFlags>,
+    /// The port that the hook which it has just passed wants it copied to.
+    pub copy_to: Option<InterfaceId>,
+    /// The ports that it was copied to.
+    pub copied: Copied,
 }
 
 /// What a checked packet will do to its state.
@@ -256,6 +261,7 @@ impl Shard {
         if class.tag != Tag::default() {
             passage.tag = class.tag;
         }
+        passage.copy_to = class.rule.copy_to;
         if class.rule.log_all {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));
             self.log.record(hook.entry(view, rule, None), &passage.packet, hook.frame);
@@ -350,6 +356,10 @@ impl Shard {
         left: &Passed,
     ) {
         let (Passed::State(pending), Passed::Shared, Some(root)) = (entered, left, view.root) else { return };
+        // The short way knows nothing of copies.
+        if !passage.copied.is_empty() {
+            return;
+        }
         let options = &root.ruleset().options;
         let Self { connections, adjacencies, .. } = self;
         connections.remember(pending.record, &passage.flow, adjacency, adjacencies, options);
@@ -398,6 +408,7 @@ impl Shard {
             interface: hook.interface,
             tag: passage.tag,
             fib: view.fib,
+            role: Role::Original,
         };
         let decision = root.decide(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
@@ -413,6 +424,7 @@ impl Shard {
         if packet.options && !decision.slot.allow_opts {
             return Err(Stop::silent(Reason::IpOption));
         }
+        passage.copy_to = decision.slot.copy_to;
         if decision.state == StateMode::None
             || matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. })
         {

@@ -22,6 +22,7 @@ use crate::fib::{Fib, Interface, InterfaceId, Path};
 use crate::frame::Frame;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
+use crate::mirror::{Copied, Mirror, Unresolved};
 use crate::packet::Packet;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
@@ -84,6 +85,7 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
+    pub(crate) mirror: Mirror,
 }
 
 impl Shard {
@@ -104,6 +106,7 @@ impl Shard {
             counters: Counters::new(config.interfaces),
             rule_totals: RuleTotals::default(),
             log: Log::new(),
+            mirror: Mirror::default(),
         }
     }
 
@@ -183,7 +186,14 @@ impl Shard {
         }
         let (key, sender) = Key::of(&flow_tuple(&packet));
         let hash = self.hashing.hash(&key);
-        Ok(Passage { packet, flow: Flow { key, hash, sender }, tag: Tag::default(), repaired: None })
+        Ok(Passage {
+            packet,
+            flow: Flow { key, hash, sender },
+            tag: Tag::default(),
+            repaired: None,
+            copy_to: None,
+            copied: Copied::default(),
+        })
     }
 
     /// A packet that a port received: IN hook, route, OUT hook.
@@ -204,6 +214,9 @@ impl Shard {
         }
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
+        if passage.copy_to.is_some() {
+            self.mirror(view, passage, None, frame.bytes());
+        }
         match route(view.fib, &packet, passage.flow.hash.0)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
@@ -226,6 +239,9 @@ impl Shard {
         let left = self.hook(view, passage, &hook)?;
         self.commit(view, passage, &left);
         repair(frame, passage);
+        if passage.copy_to.is_some() {
+            self.mirror(view, passage, None, frame.bytes());
+        }
         Ok(Fate::Transmit(interface))
     }
 
@@ -254,16 +270,21 @@ impl Shard {
             return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
         }
         self.commit_both(view, passage, entered, &left);
-        if let Some(destination) = out.mac {
+        if let Some(destination) = out.mac.filter(|_| passage.copy_to.is_none()) {
             let adjacency = Adjacency::new(arrival, out.interface, link.mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
         }
         repair(frame, passage);
         rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
         rewrite::set_link(frame, link.mac, out.mac.unwrap_or_default());
-        Ok(match out.mac {
-            Some(_) => Fate::Transmit(out.interface),
-            None => Fate::Hold { interface: out.interface, next_hop: out.next_hop },
+        let Out { interface, next_hop, mac } = out;
+        if passage.copy_to.is_some() {
+            let unresolved = mac.is_none().then_some(Unresolved { interface, next_hop });
+            self.mirror(view, passage, unresolved, frame.bytes());
+        }
+        Ok(match mac {
+            Some(_) => Fate::Transmit(interface),
+            None => Fate::Hold { interface, next_hop },
         })
     }
 
@@ -339,10 +360,11 @@ impl Shard {
         &mut self.counters
     }
 
-    /// Takes memory for what the rules of `root` count. To be called when a new root arrives, outside of any burst: the
+    /// Takes memory for what the rules of `root` count and copy. To be called when a new root arrives, outside of any burst: the
     /// first burst that finds another root does it otherwise.
     pub fn adopt(&mut self, root: &Root) {
         self.rule_totals.adopt(root);
+        self.mirror.adopt(root);
     }
 
     /// The next packet that a `log` rule recorded.

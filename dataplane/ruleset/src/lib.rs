@@ -33,8 +33,8 @@ pub use lpm::Lpm;
 pub use options::{BlockPolicy, Options, StatePolicy};
 pub use reason::{REASON_COUNT, Reason};
 pub use rule::{
-    Action, BlockReply, Direction, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine, StateMode,
-    StateOptions, TagMatch,
+    Action, BlockReply, Direction, DupTo, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine,
+    StateMode, StateOptions, TagMatch,
 };
 
 pub use set::{Invalid, Ruleset, bounds};

@@ -3,6 +3,7 @@
 //! A rule holds exactly what it was written with, so that it can be printed again; what `set` options make of it
 //! (block policy, state policy) is resolved here too and marked where the printer must know the difference.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
@@ -152,6 +153,15 @@ pub struct StateOptions {
     pub timeouts: Vec<(Timeout, u32)>,
 }
 
+/// `dup-to [address]@interface`: where copies of the packets go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DupTo {
+    /// The next hop; none for a port that takes frames as they are.
+    pub next_hop: Option<IpNet>,
+    /// The interface that the copies leave by.
+    pub interface: String,
+}
+
 /// `tagged [!] name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TagMatch {
@@ -209,6 +219,8 @@ pub struct Rule {
     pub tag: Option<String>,
     /// `tagged`.
     pub tagged: Option<TagMatch>,
+    /// `dup-to`.
+    pub dup_to: Option<DupTo>,
     /// Stable over reloads: a hash of anchor path, canonical text and occurrence among equal texts.
     pub identity: u64,
     /// Where it was written.
@@ -237,6 +249,7 @@ impl Default for Rule {
             label: None,
             tag: None,
             tagged: None,
+            dup_to: None,
             identity: 0,
             source: SourceLine::default(),
         }

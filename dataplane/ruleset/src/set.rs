@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
-use crate::{Action, AddressMatch, AddressPattern, Limit, Options, PortMatch, Rule, StateMode, Table};
+use crate::{Action, AddressMatch, AddressPattern, DupTo, Limit, Options, PortMatch, Rule, StateMode, Table};
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
 pub mod bounds {
@@ -17,6 +17,8 @@ pub mod bounds {
     pub const TAGS: usize = 65_534;
     /// Interfaces named in `set skip`.
     pub const SKIPPED: usize = 1024;
+    /// Bytes in the name of an interface: Linux's limit.
+    pub const INTERFACE_BYTES: usize = 15;
 }
 
 /// A whole ruleset: options, tables, and rules in the order of their evaluation.
@@ -142,6 +144,9 @@ impl Ruleset {
         if rule.action != Action::Pass && rule.state != StateMode::None {
             return Err("only pass rules keep state".into());
         }
+        if let Some(dup_to) = &rule.dup_to {
+            validate_dup_to(rule, dup_to)?;
+        }
         Ok(())
     }
 
@@ -172,6 +177,20 @@ impl Ruleset {
             _ => Err("an address needs the rule to be of its family (inet or inet6)".into()),
         }
     }
+}
+
+fn validate_dup_to(rule: &Rule, dup_to: &DupTo) -> Result<(), String> {
+    if rule.action != Action::Pass {
+        return Err("dup-to only applies to pass rules".into());
+    }
+    if dup_to.interface.is_empty() || dup_to.interface.len() > bounds::INTERFACE_BYTES {
+        return Err(format!(
+            "the interface name '{}' is empty or longer than {} bytes",
+            dup_to.interface,
+            bounds::INTERFACE_BYTES
+        ));
+    }
+    Ok(())
 }
 
 fn validate_protocol(rule: &Rule) -> Result<(), String> {

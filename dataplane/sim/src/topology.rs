@@ -4,7 +4,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
 use engine::{Fib, InterfaceId, Zone};
 use ipnet::IpNet;
 use wire::{Af, Mac};
@@ -130,6 +130,7 @@ fn interface(id: InterfaceId) -> Interface {
         addresses: vec![own(Af::Inet, 24), own(Af::Inet6, 64)],
         zone: Zone(0),
         up: true,
+        role: Role::Routed,
     }
 }
 

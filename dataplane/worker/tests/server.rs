@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use api::codec::{self, Limit as Length};
 use api::pflog::LogEntry;
 use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody, RuleUsage};
-use engine::fib::Interface;
+use engine::fib::{Interface, Role};
 use engine::{
     Arrival, BURST, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick, View, WorkerId, Zone,
 };
@@ -38,6 +38,7 @@ fn interface(name: &str) -> Interface {
         addresses: vec![],
         zone: Zone::default(),
         up: true,
+        role: Role::Routed,
     }
 }
 

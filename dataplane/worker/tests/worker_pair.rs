@@ -11,7 +11,7 @@ use std::time::Duration;
 use dpdk::{
     Burst, Consumer, Eal, EalArgs, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock, spsc,
 };
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
 use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, StatePool, Tick, WorkerId, Zone};
 use ruleset::{Action, Limit, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
@@ -51,6 +51,7 @@ fn fib() -> Arc<Fib> {
         addresses: vec![InterfaceAddress { address: IpAddr::from([10, number as u8 + 1, 0, 1]), prefix: 24 }],
         zone: Zone::default(),
         up: true,
+        role: Role::Routed,
     };
     let route = |number: u16| RouteEntry {
         prefix: IpAddr::from([10, number as u8 + 1, 0, 0]),

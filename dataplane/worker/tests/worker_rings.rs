@@ -11,7 +11,7 @@ use dpdk::{
     Burst, Consumer, Eal, EalArgs, Mbuf, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock,
     spsc,
 };
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
 use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
 use ruleset::{Action, Direction, LogOptions, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
@@ -100,6 +100,7 @@ fn fib(epoch: u32, neighbors: &[(InterfaceId, [u8; 4], Mac)]) -> Arc<Fib> {
         addresses: vec![InterfaceAddress { address: IpAddr::from(address), prefix: 24 }],
         zone: Zone::default(),
         up: true,
+        role: Role::Routed,
     };
     let connected = |number: u16, prefix: [u8; 4]| RouteEntry {
         prefix: IpAddr::from(prefix),

@@ -70,6 +70,9 @@ impl Expander<'_> {
             HostSpec::RouteLabel(label) => {
                 return Ok(vec![Node { route: Some(label.clone()), ..Node::default() }]);
             }
+            HostSpec::Via(interface) => {
+                return Ok(vec![Node { via: Some(interface.clone()), ..Node::default() }]);
+            }
             HostSpec::Range(first, last) => return Ok(vec![self.range(first, last, item.span)?]),
             HostSpec::Name(text) => return self.named(text, item.span),
         };

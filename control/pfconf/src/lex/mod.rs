@@ -189,7 +189,10 @@ impl<'a> Lexer<'a> {
                 b'!' => self.pair(&[(b'=', "!=")], "!"),
                 b'<' => self.pair(&[(b'>', "<>"), (b'=', "<=")], "<"),
                 b'>' => self.pair(&[(b'<', "><"), (b'=', ">=")], ">"),
-                b':' | b'_' | b'a'..=b'z' | b'A'..=b'Z' => self.word(String::from(byte as char), start),
+                // `@interface` without an address before it is ours: pf's words do not begin with it.
+                b'@' | b':' | b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
+                    self.word(String::from(byte as char), start)
+                }
                 _ => symbol(byte),
             };
             return self.token(kind, start, line);

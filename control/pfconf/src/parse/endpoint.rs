@@ -105,6 +105,9 @@ impl Parser<'_> {
             }
             _ => {
                 let name = self.text(HOST)?.value;
+                if let Some(interface) = name.strip_prefix('@').filter(|interface| !interface.is_empty()) {
+                    return Ok(HostSpec::Via(interface.to_owned()));
+                }
                 if self.accept_symbol("-") {
                     return Ok(HostSpec::Range(name, self.text("the last address of the range")?.value));
                 }

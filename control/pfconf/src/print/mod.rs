@@ -13,11 +13,13 @@ use ruleset::{Rule, Table, TableEntry};
 pub(crate) use address::{Sizes, address_match, net};
 pub(crate) use word::{quoted, word};
 
+use crate::ast::RouteKind;
 use crate::config::{Anchor, Config, Entry, FullRule, Member};
 
 /// A rule in pfctl's normal form, without a newline.
 pub fn print_rule(rule: &Rule) -> String {
-    rule::text(&FullRule { rule: rule.clone(), ..FullRule::default() }, None)
+    let route = rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into()));
+    rule::text(&FullRule { rule: rule.clone(), route, ..FullRule::default() }, None)
 }
 
 /// A table's definition in pfctl's normal form, with its entries, without a newline.

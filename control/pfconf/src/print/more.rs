@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ruleset::AddressPattern;
 use wire::Af;
 
 use super::address::{self, Sizes};
@@ -145,7 +146,10 @@ pub(super) fn targets(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
 }
 
 fn pool(pool: &Pool, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
-    let mut out = address::pattern(&pool.address, af, sizes);
+    let mut out = match (&pool.address, &pool.via) {
+        (AddressPattern::Any, Some(_)) => String::new(),
+        (address, _) => address::pattern(address, af, sizes),
+    };
     if let Some(interface) = &pool.via {
         let _ = write!(out, "@{interface}");
     }

@@ -6,15 +6,15 @@ use std::sync::atomic::AtomicU64;
 
 use ipnet::IpNet;
 use ruleset::{
-    AddressPattern, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Lpm, Rule, Ruleset,
-    StateMode, StatePolicy, TIMEOUT_COUNT, Table, Timeout, bounds,
+    AddressPattern, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Lpm, Rule,
+    Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT, Table, Timeout, bounds,
 };
 use wire::Af;
 
 use super::filter::{EndFilter, Filter, Interfaces, Pattern, TrieTable};
 use super::{Root, RuleSlot, Tag};
 use crate::Address;
-use crate::fib::{Interface, InterfaceId};
+use crate::fib::{Interface, InterfaceId, Role};
 
 /// Numbers for the names of one ruleset.
 struct Names<'a> {
@@ -60,7 +60,7 @@ impl Root {
             rules,
             tables: ruleset.tables.iter().map(trie_table).collect(),
             skipped: interfaces.iter().map(skips).collect(),
-            default_slot: Arc::new(slot(&Rule::default(), serial(epoch, u32::MAX as usize))),
+            default_slot: Arc::new(slot(&Rule::default(), None, serial(epoch, u32::MAX as usize))),
             tags,
             ruleset: ruleset.clone(),
         })
@@ -91,7 +91,7 @@ fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<Strin
     Ok(tags)
 }
 
-fn slot(rule: &Rule, serial: u64) -> RuleSlot {
+fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
     let mut timeouts = [None; TIMEOUT_COUNT];
     for (timeout, seconds) in &rule.state_options.timeouts {
         // As in pf, a rule's time-out of 0 is none: the ruleset's holds.
@@ -104,6 +104,7 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         sloppy: rule.state_options.sloppy,
         allow_opts: rule.allow_opts,
         log_all: rule.log.enabled && rule.log.all,
+        copy_to,
         packets: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
     }
@@ -165,8 +166,20 @@ impl Names<'_> {
                 .tagged
                 .as_ref()
                 .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
-            slot: Arc::new(slot(rule, serial)),
+            slot: Arc::new(slot(rule, rule.dup_to.as_ref().map(|to| self.span(to)).transpose()?, serial)),
         })
+    }
+
+    fn span(&self, dup_to: &DupTo) -> Result<InterfaceId, String> {
+        let name = &dup_to.interface;
+        let mut known = self.interfaces.iter().zip(0..);
+        match known.find(|(interface, _)| interface.name == *name) {
+            Some((interface, number)) if interface.role == Role::Span => Ok(InterfaceId(number)),
+            Some(_) => {
+                Err(format!("dup-to @{name}: {name} is not a span port (mode = \"span\" in turnpike.toml)"))
+            }
+            None => Err(format!("dup-to @{name}: the dataplane has no port {name}")),
+        }
     }
 
     fn interfaces(&self, wanted: Option<&InterfaceMatch>) -> Interfaces {

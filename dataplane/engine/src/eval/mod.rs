@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
+use crate::fib::InterfaceId;
+
 pub(crate) use totals::RuleTotals;
 pub use totals::RuleUsage;
-pub(crate) use walk::{Decision, Question, is_request};
+pub(crate) use walk::{Decision, Question, Role, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +41,8 @@ pub(crate) struct RuleSlot {
     pub allow_opts: bool,
     /// `log (all)`.
     pub log_all: bool,
+    /// `dup-to`.
+    pub copy_to: Option<InterfaceId>,
     packets: AtomicU64,
     bytes: AtomicU64,
 }
@@ -90,8 +94,13 @@ impl Root {
 
     /// `set skip on`: the interface is not filtered.
     #[inline]
-    pub(crate) fn skips(&self, interface: crate::fib::InterfaceId) -> bool {
+    pub(crate) fn skips(&self, interface: InterfaceId) -> bool {
         self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
+    }
+
+    /// True if rules make copies.
+    pub(crate) fn copies(&self) -> bool {
+        self.rules.iter().any(|rule| rule.slot.copy_to.is_some())
     }
 
     /// The number of the rule with this identity, if the ruleset still has it.

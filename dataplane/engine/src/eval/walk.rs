@@ -19,6 +19,17 @@ pub(crate) struct Question<'a> {
     /// The tag that the packet carries already.
     pub tag: Tag,
     pub fib: &'a Fib,
+    pub role: Role,
+}
+
+/// What the packet is that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// One that makes a state where a rule keeps one.
+    Original,
+    /// A copy of any packet of a connection: a rule decides on it as if it kept no state, so what `pass` implies for the
+    /// sake of its state (`flags S/SA`, and no replies of ICMP queries) is not asked of it.
+    Copy,
 }
 
 /// What the rules decide.
@@ -93,7 +104,7 @@ impl Root {
             && rule.from.accepts_address(tuple.af, tuple.src, &self.tables, question.fib)
             && rule.to.accepts_address(tuple.af, tuple.dst, &self.tables, question.fib)
             && ports_match(rule, packet)
-            && transport_matches(rule, packet)
+            && transport_matches(rule, packet, question.role)
     }
 }
 
@@ -113,14 +124,15 @@ fn ports_match(rule: &Filter, packet: &Packet) -> bool {
     }
 }
 
-fn transport_matches(rule: &Filter, packet: &Packet) -> bool {
+fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {
     if rule.fragment {
         return packet.transport == Transport::Fragment;
     }
+    let spared = role == Role::Copy && rule.state != StateMode::None;
     match packet.transport {
-        Transport::Tcp(segment) => flags_match(rule, segment.flags),
+        Transport::Tcp(segment) => spared || flags_match(rule, segment.flags),
         Transport::IcmpQuery { kind, code } => {
-            icmp_matches(rule, kind, code) && !is_reply_to_keep(rule, packet, kind)
+            icmp_matches(rule, kind, code) && (spared || !is_reply_to_keep(rule, packet, kind))
         }
         Transport::IcmpError { kind, code, .. } | Transport::IcmpOther { kind, code } => {
             icmp_matches(rule, kind, code)

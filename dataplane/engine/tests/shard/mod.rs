@@ -11,10 +11,10 @@ pub mod rules;
 
 use std::net::IpAddr;
 
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
 use engine::{
-    Arrival, Entropy, Fate, Fib, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick, View,
-    WorkerId, Zone,
+    Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick,
+    Unresolved, View, WorkerId, Zone,
 };
 use ruleset::{Reason, Rule, Ruleset, StateView};
 use wire::{Af, Mac};
@@ -22,6 +22,8 @@ use wire::{Af, Mac};
 pub const EM0: InterfaceId = InterfaceId(0);
 pub const EM1: InterfaceId = InterfaceId(1);
 pub const EM2: InterfaceId = InterfaceId(2);
+/// Span ports of [`Firewall::with_spans`].
+pub const SPANS: [InterfaceId; 3] = [InterfaceId(3), InterfaceId(4), InterfaceId(5)];
 
 /// The MTU of `em2`; the others take 1500.
 pub const SMALL_MTU: u16 = 600;
@@ -47,6 +49,7 @@ pub fn interfaces() -> Vec<Interface> {
             addresses: vec![own(format!("10.{number}.0.1"), 24), own(net6, 64)],
             zone: Zone(0),
             up: true,
+            role: Role::Routed,
         }
     };
     vec![interface(0, "lan", 1500), interface(1, "egress", 1500), interface(2, "egress", SMALL_MTU)]
@@ -130,6 +133,41 @@ impl Firewall {
         let mut firewall = Self::bare();
         firewall.load(rules::ruleset(rules));
         firewall
+    }
+
+    /// One with three span ports more, `span3` to `span5`.
+    pub fn with_spans(rules: Vec<Rule>) -> Self {
+        let spans = SPANS.map(|span| Interface {
+            name: format!("span{}", span.0),
+            groups: Vec::new(),
+            mac: mac(span, 1),
+            mtu: 1500,
+            addresses: Vec::new(),
+            zone: Zone(0),
+            up: true,
+            role: Role::Span,
+        });
+        let all: Vec<Interface> = interfaces().into_iter().chain(spans).collect();
+        let config = ShardConfig {
+            worker: WorkerId(0),
+            workers: 1,
+            max_states: 64,
+            interfaces: all.len(),
+            key: [11, 12],
+        };
+        let fib = Fib::new(1, all, routes(), neighbors());
+        let mut firewall = Self { shard: Shard::new(config), fib, ..Self::bare() };
+        firewall.load(rules::ruleset(rules));
+        firewall
+    }
+
+    /// The copies that the last frame left: where to, what their original waits for, and the frame.
+    pub fn copies(&mut self) -> Vec<(InterfaceId, Option<Unresolved>, Vec<u8>)> {
+        let mut copies = Vec::new();
+        self.shard.take_copies(|FrameCopy { to, unresolved, frame }, _| {
+            copies.push((to, unresolved, frame.to_vec()));
+        });
+        copies
     }
 
     /// One of several workers.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, IcmpReply,
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, DupTo, Endpoint, FlagsMatch, IcmpReply,
     InterfaceMatch, InterfacePattern, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto};
@@ -107,6 +107,11 @@ pub trait Written: Sized {
 
     fn allow_opts(self) -> Self {
         self.change(|rule| rule.allow_opts = true)
+    }
+
+    /// `dup-to @name`.
+    fn dup_to(self, name: &str) -> Self {
+        self.change(|rule| rule.dup_to = Some(DupTo { next_hop: None, interface: name.into() }))
     }
 
     fn tag(self, name: &str) -> Self {

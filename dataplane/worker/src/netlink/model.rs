@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use engine::Zone;
-use engine::fib::{Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Route, RouteEntry};
+use engine::fib::{
+    Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Role, Route, RouteEntry,
+};
 use wire::Mac;
 
 use super::event::{Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target};
@@ -222,6 +224,7 @@ impl Model {
                 .collect(),
             zone: Zone::default(),
             up: link.is_some_and(|link| link.up),
+            role: Role::Routed,
         }
     }
 
