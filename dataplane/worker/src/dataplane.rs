@@ -19,10 +19,11 @@ use engine::{Shard, ShardConfig, StatePool, Tick, WorkerId};
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
+use crate::clock;
 use crate::config::Config;
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
-use crate::control::rules::Rules;
+use crate::control::rules::{PATIENCE, Rules};
 use crate::control::server::Server;
 use crate::handoff;
 use crate::mail::{Mail, mail};
@@ -48,6 +49,7 @@ pub struct Dataplane {
     workers: Vec<LcoreTask<Sheet>>,
     stop: Arc<AtomicBool>,
     counters: Counters,
+    clock: TscClock,
     ports: Vec<OpenPort>,
     pool: Mempool,
     _claim: Claim,
@@ -87,7 +89,8 @@ impl Dataplane {
         let states = States::of(config);
         let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
-        let parts = parts(config, &states, &eal, &pool, sides, mails, &counters)?;
+        let clock = TscClock::new(&eal);
+        let parts = parts(config, &states, (&eal, clock), &pool, sides, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
@@ -98,8 +101,7 @@ impl Dataplane {
             max_states: states.in_all,
             pools: vec![pool.clone()],
         };
-        let rules = Rules::new(office.roots, states.in_all);
-        let clock = TscClock::new(&eal);
+        let rules = Rules::new(office.roots, states.in_all, PATIENCE);
         let now = move || Tick(clock.now_nanos());
         let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
@@ -108,7 +110,7 @@ impl Dataplane {
         })?;
         let took_ms = begin.elapsed().as_millis() as u64;
         tracing::info!(socket = %socket.display(), ?cpus, took_ms, "ready; nothing is forwarded until a ruleset is committed");
-        Ok(Self { server, routes, workers, stop, counters, ports, pool, _claim: claim })
+        Ok(Self { server, routes, workers, stop, counters, clock, ports, pool, _claim: claim })
     }
 
     /// Minds the workers until `ended` says so.
@@ -118,8 +120,12 @@ impl Dataplane {
     pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
         let counters = self.counters.reader()?;
         let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
+        let mut clocks = clock::Watch::new(clock::Reading::take(&self.clock));
         while !ended() {
             std::thread::sleep(LOOK_EVERY);
+            if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
+                tell(report);
+            }
             for (worker, watch) in watches.iter_mut().enumerate() {
                 let Some(sheet) = counters.sheet(worker) else { continue };
                 match watch.look(sheet.worker.polls, Instant::now()) {
@@ -153,6 +159,20 @@ impl Dataplane {
             return End::Unaccounted;
         };
         account(&sheets, &self.pool)
+    }
+}
+
+/// Logs what is wrong with the workers' clock.
+fn tell(report: clock::Report) {
+    match report {
+        clock::Report::Jumped { by_ms } => tracing::error!(
+            by_ms,
+            "the CPU's time-stamp counter jumped against the kernel's clock: states expire earlier or later by as much"
+        ),
+        clock::Report::Drifts { ppm } => tracing::error!(
+            ppm,
+            "the CPU's time-stamp counter runs at another rate than the kernel's clock: time-outs are as much shorter or longer"
+        ),
     }
 }
 
@@ -304,7 +324,7 @@ impl States {
 fn parts(
     config: &Config,
     states: &States,
-    eal: &Eal,
+    (eal, clock): (&Eal, TscClock),
     pool: &Mempool,
     sides: Vec<Vec<Sides>>,
     mails: Vec<Mail>,
@@ -330,7 +350,7 @@ fn parts(
             shard: Shard::sharing(shard, credits.clone()),
             max_states: states.of_one,
             pool: pool.clone(),
-            clock: TscClock::new(eal),
+            clock,
             random: Random::new().context(no_randomness)?,
             handoff,
             mail,

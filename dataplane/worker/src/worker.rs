@@ -12,6 +12,7 @@ use engine::rewrite;
 use engine::{Arrival, BURST, Fate, InterfaceId, Shard, Source, Tick, View};
 use ruleset::Reason;
 
+use crate::clock::Pace;
 use crate::config::Idle;
 use crate::frame::MbufFrame;
 use crate::handoff::{self, Handoff};
@@ -143,9 +144,10 @@ impl Worker {
     /// Polls until `stop` is set, then gives back everything that it holds. Returns what it counted.
     pub fn run(mut self, stop: &AtomicBool) -> Sheet {
         let mut idler = Idler::new(self.parts.idle);
+        let mut pace = Pace::default();
         while !stop.load(Ordering::Relaxed) {
             let begin = self.now;
-            let work = self.poll(Tick(self.parts.clock.now_nanos()));
+            let work = self.poll(pace.time(self.parts.clock.now_nanos()));
             let time = (self.now - begin).0;
             match work {
                 Work::Done => self.sheet.worker.busy_ns += time,

@@ -27,6 +27,9 @@ use worker::random::Random;
 use worker::telemetry::{self, Reader, Sheet, Writer};
 use worker::worker::{Parts, Sides, Worker};
 
+#[path = "worker_rings/exhaustion.rs"]
+mod exhaustion;
+
 const MTU: u16 = 1500;
 const RING: u32 = 256;
 const MBUFS: u32 = 2047;
