@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
-use engine::{Shard, ShardConfig, StatePool, Tick, WorkerId};
+use engine::fib::Bridge;
+use engine::{InterfaceId, Shard, ShardConfig, StatePool, Tick, WorkerId};
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
@@ -30,7 +31,7 @@ use crate::mail::{Mail, mail};
 use crate::memory;
 use crate::netlink::event::Event;
 use crate::netlink::guard::{self, Part};
-use crate::netlink::model::InterfaceSpec;
+use crate::netlink::model::{BridgeSpec, InterfaceSpec};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
 use crate::ports::{self, OpenPort};
@@ -83,7 +84,7 @@ impl Dataplane {
         bring_up(&mut kernel, &ports)?;
 
         let (service, fib) =
-            Service::learn(ports.iter().map(spec).collect()).context("cannot learn the kernel's routes")?;
+            Service::learn(specs(config, &ports)).context("cannot learn the kernel's routes")?;
         let published = service.published();
         let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
         let states = States::of(config);
@@ -227,7 +228,7 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
     let known =
         |name: &str| links.iter().any(|event| matches!(event, Event::Link(link) if link.name == name));
     for port in &config.ports {
-        if known(&port.name) {
+        if port.is_hosted() && known(&port.name) {
             bail!(
                 "the kernel already has an interface {0}; give the port another name, or remove it (ip link del {0})",
                 port.name
@@ -243,7 +244,8 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
 /// Keeps the kernel from forwarding, before there is anything to forward.
 fn seal(kernel: &mut Requester, config: &Config) -> Result<()> {
     let netdevs = config.ports.iter().filter_map(|port| port.kernel_netdev());
-    for link in config.ports.iter().map(|port| port.name.as_str()).chain(netdevs.clone()) {
+    let hosts = config.ports.iter().filter(|port| port.is_hosted()).map(|port| port.name.as_str());
+    for link in hosts.chain(netdevs.clone()) {
         guard::seal(kernel, link).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => anyhow!("the right CAP_NET_ADMIN is missing; run as root"),
             _ => anyhow!("cannot make the rule that keeps the kernel from forwarding from {link}: {error}"),
@@ -289,7 +291,7 @@ fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPor
 /// Sets the host interfaces up.
 fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
-    for port in ports {
+    for port in ports.iter().filter(|port| port.host.is_some()) {
         let index = links.iter().find_map(|event| match event {
             Event::Link(link) if link.name == port.name => Some(link.index),
             _ => None,
@@ -303,8 +305,17 @@ fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
     Ok(())
 }
 
-fn spec(port: &OpenPort) -> InterfaceSpec {
-    InterfaceSpec { name: port.name.clone(), mac: port.mac, mtu: port.mtu }
+fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {
+    let spec = |(number, port): (usize, &OpenPort)| InterfaceSpec {
+        name: port.name.clone(),
+        mac: port.mac,
+        mtu: port.mtu,
+        bridge: config.bridge_of(number).map(|(bridge, peer)| BridgeSpec {
+            name: bridge.name.clone(),
+            bridge: Bridge { peer: InterfaceId(peer as u16), non_ip: bridge.non_ip },
+        }),
+    };
+    ports.iter().enumerate().map(spec).collect()
 }
 
 /// How many states there may be: a forwarded connection counts as two (design: units are faces).

@@ -1,6 +1,7 @@
 //! Ports and their host interfaces.
 //!
-//! Overview: for each `[[port]]` the DPDK device, and a TAP of the operator's name through which the kernel takes part.
+//! Overview: for each `[[port]]` the DPDK device, and for each routed one a TAP of the operator's name through which the
+//! kernel takes part.
 //! Life cycle: opened at the start, closed by dropping, when every queue is back; the TAPs vanish with the process,
 //! however it ends. Ownership: the main thread; only queues go to workers.
 
@@ -15,7 +16,7 @@ use crate::memory::{HOST_DESCRIPTORS, LINK_HEADER_MAX, WIRE_DESCRIPTORS};
 use crate::outlet::{Outlet, Traffic};
 use crate::worker::{Side, Sides};
 
-/// A port and its host interface, open.
+/// A port and its host interface, if it has one, open.
 pub struct OpenPort {
     /// The operator's name for both.
     pub name: String,
@@ -25,11 +26,11 @@ pub struct OpenPort {
     pub mtu: u16,
     /// The device.
     pub wire: Port,
-    /// The TAP.
-    pub host: Port,
+    /// The TAP of a routed port.
+    pub host: Option<Port>,
 }
 
-/// Opens a port and its host interface, and gives their queues out, to each of `workers` its own.
+/// Opens a port and the host interface that it needs, and gives their queues out, to each of `workers` its own.
 ///
 /// # Errors
 /// DPDK's, which say what to do.
@@ -41,15 +42,26 @@ pub fn open(
     workers: u16,
 ) -> dpdk::Result<(OpenPort, Vec<Sides>)> {
     let interface = InterfaceId(number as u16);
-    let wanted = Wanted { mtu: port.mtu, descriptors: WIRE_DESCRIPTORS, workers, receivers: port.queues };
+    let hears = match port.mode {
+        config::Mode::Routed => Hears::Itself,
+        config::Mode::Bridge => Hears::Everything,
+    };
+    let wanted =
+        Wanted { mtu: port.mtu, descriptors: WIRE_DESCRIPTORS, workers, receivers: port.queues, hears };
     let (wire, wire_queues) = start(eal, pool, &port.device, &wanted)?;
     let mac = host_mac(&port.device, Mac(wire.mac()?));
-    let wanted = Wanted { descriptors: HOST_DESCRIPTORS, receivers: None, ..wanted };
-    let (host, host_queues) = start(eal, pool, &host_device(number, &port.name, mac)?, &wanted)?;
     let frame_max = usize::from(port.mtu + LINK_HEADER_MAX);
     let wires = sides(interface, wire_queues, frame_max, Reason::TxFull);
-    let hosts = sides(interface, host_queues, frame_max, Reason::HostFull);
-    let both = wires.into_iter().zip(hosts).map(|(wire, host)| Sides { wire, host }).collect();
+    let (host, hosts) = if port.is_hosted() {
+        let wanted =
+            Wanted { descriptors: HOST_DESCRIPTORS, receivers: None, hears: Hears::Itself, ..wanted };
+        let (host, queues) = start(eal, pool, &host_device(number, &port.name, mac)?, &wanted)?;
+        (Some(host), sides(interface, queues, frame_max, Reason::HostFull))
+    } else {
+        (None, Vec::new())
+    };
+    let mut hosts = hosts.into_iter();
+    let both = wires.into_iter().map(|wire| Sides { wire, host: hosts.next() }).collect();
     Ok((OpenPort { name: port.name.clone(), mac, mtu: port.mtu, wire, host }, both))
 }
 
@@ -63,10 +75,20 @@ struct Wanted {
     workers: u16,
     /// Workers with a receive queue; `None` for as many as the device has queues for.
     receivers: Option<u16>,
+    hears: Hears,
+}
+
+/// What a device must receive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hears {
+    /// What is sent to its own address.
+    Itself,
+    /// What is sent to any.
+    Everything,
 }
 
 fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::Result<(Port, Queues)> {
-    let Wanted { mtu, descriptors, workers, receivers } = *wanted;
+    let Wanted { mtu, descriptors, workers, receivers, hears } = *wanted;
     let mut port = Port::attach(eal, device)?;
     let mut config = PortConfig::new(workers);
     // Where a device has fewer, the first workers receive for all and hand over what is not theirs.
@@ -86,8 +108,13 @@ fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::R
             if port.rss() { "by the device, under a key of its own" } else { "by whatever the driver does" };
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");
     }
-    if let Err(error) = port.set_promiscuous(Promiscuous::On) {
-        tracing::warn!(%device, %error, "not promiscuous: frames for the host interface's own address must arrive anyway");
+    match (port.set_promiscuous(Promiscuous::On), hears) {
+        (Ok(()), _) => {}
+        // A pair that does not hear its stations talk to each other is no pair.
+        (Err(error), Hears::Everything) => return Err(error),
+        (Err(error), Hears::Itself) => {
+            tracing::warn!(%device, %error, "not promiscuous: frames for the host interface's own address must arrive anyway");
+        }
     }
     Ok((port, queues))
 }

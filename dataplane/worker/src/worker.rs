@@ -61,15 +61,15 @@ impl Side {
 pub struct Sides {
     /// The port.
     pub wire: Side,
-    /// The host interface.
-    pub host: Side,
+    /// The host interface, of a routed port.
+    pub host: Option<Side>,
 }
 
 impl Sides {
-    fn of(&mut self, source: Source) -> &mut Side {
+    fn of(&mut self, source: Source) -> Option<&mut Side> {
         match source {
-            Source::Wire => &mut self.wire,
-            Source::Host => &mut self.host,
+            Source::Wire => Some(&mut self.wire),
+            Source::Host => self.host.as_mut(),
         }
     }
 }
@@ -196,7 +196,9 @@ impl Worker {
 
     /// Receives a burst from one side, and forwards it behind what other workers have handed over.
     fn forward(&mut self, arrival: Arrival) -> usize {
-        let side = self.parts.interfaces[usize::from(arrival.interface.0)].of(arrival.source);
+        let Some(side) = self.parts.interfaces[usize::from(arrival.interface.0)].of(arrival.source) else {
+            return 0;
+        };
         let received = side.receive(&mut self.bursts[Origin::Received as usize]);
         let taken = self.take_over();
         if received > 0 {
@@ -274,7 +276,11 @@ impl Worker {
         for (mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
             match *fate {
                 Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, counters),
-                Fate::Host(out) => interfaces[usize::from(out.0)].host.outlet.push(mbuf, counters),
+                Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
+                    Some(host) => host.outlet.push(mbuf, counters),
+                    // Nothing that a bridged port receives is for the host.
+                    None => counters.drop_packet(out, Reason::PortDown),
+                },
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
                     let _ = mail.asks.try_send(Ask { interface, address: next_hop });
@@ -314,7 +320,9 @@ impl Worker {
         handoff.flush(shard.counters_mut());
         for sides in interfaces {
             sides.wire.outlet.flush(shard.counters_mut());
-            sides.host.outlet.flush(shard.counters_mut());
+            if let Some(host) = &mut sides.host {
+                host.outlet.flush(shard.counters_mut());
+            }
         }
     }
 
@@ -349,9 +357,11 @@ impl Worker {
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
             let Sides { wire, host } = sides;
             (counts.rx_packets, counts.rx_bytes) = (wire.received.packets, wire.received.bytes);
-            (counts.host_in_packets, counts.host_in_bytes) = (host.received.packets, host.received.bytes);
-            let (sent, punted) = (wire.outlet.sent(), host.outlet.sent());
+            let sent = wire.outlet.sent();
             (counts.tx_packets, counts.tx_bytes) = (sent.packets, sent.bytes);
+            let Some(host) = host else { continue };
+            (counts.host_in_packets, counts.host_in_bytes) = (host.received.packets, host.received.bytes);
+            let punted = host.outlet.sent();
             (counts.punted_packets, counts.punted_bytes) = (punted.packets, punted.bytes);
         }
     }

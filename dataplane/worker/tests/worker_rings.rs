@@ -151,8 +151,10 @@ impl Bed {
         let (wan_host, end1) = open("h0", InterfaceId(0), Reason::HostFull);
         let (lan_wire, end2) = open("w1", LAN, Reason::TxFull);
         let (lan_host, end3) = open("h1", LAN, Reason::HostFull);
-        let interfaces =
-            vec![Sides { wire: wan_wire, host: wan_host }, Sides { wire: lan_wire, host: lan_host }];
+        let interfaces = vec![
+            Sides { wire: wan_wire, host: Some(wan_host) },
+            Sides { wire: lan_wire, host: Some(lan_host) },
+        ];
 
         let socket = std::env::temp_dir().join(format!("worker-rings-{}-{number}.sock", std::process::id()));
         let counters = claim::beside(&socket, "counters");

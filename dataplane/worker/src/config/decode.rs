@@ -7,9 +7,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::bridge::bridges;
 use super::fault::Misfit;
 use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
-use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, NAME_BYTES, PORTS_MAX, Port, WORKERS_MAX};
+use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port, WORKERS_MAX};
 
 /// Reads the whole text.
 pub(super) fn document(text: &str) -> Result<Config, Misfit> {
@@ -20,9 +21,6 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     })?;
     let root = root.get_ref();
     known_names(root, "a section of turnpike.toml", SECTIONS.iter().map(|section| section.name))?;
-    if let Some(bridges) = root.get(BRIDGE.name) {
-        return Err(not_yet(bridges.span(), "[[bridge]]", "use ports of mode \"routed\""));
-    }
     let dataplane = match root.get(DATAPLANE.name) {
         Some(value) => dataplane(&Fields::of(DATAPLANE, value)?)?,
         None => dataplane(&Fields::absent(DATAPLANE))?,
@@ -30,8 +28,9 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     if let Some(value) = root.get(CONTROL.name) {
         check_control(&Fields::of(CONTROL, value)?)?;
     }
-    let ports = ports(root.get(PORT.name), dataplane.workers())?;
-    Ok(Config { dataplane, ports })
+    let (ports, modes) = ports(root.get(PORT.name), dataplane.workers())?;
+    let bridges = bridges(root.get(BRIDGE.name), &ports, &modes)?;
+    Ok(Config { dataplane, ports, bridges })
 }
 
 /// Refuses keys that are none of `names`, with the nearest one that is.
@@ -60,14 +59,14 @@ fn not_yet(span: Range<usize>, what: &str, fix: &str) -> Misfit {
 }
 
 /// The fields of one section, by their schema.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     section: Section,
     table: Option<&'a DeTable<'a>>,
     span: Range<usize>,
 }
 
 impl<'a> Fields<'a> {
-    fn of(section: Section, value: &'a Spanned<DeValue<'a>>) -> Result<Self, Misfit> {
+    pub(super) fn of(section: Section, value: &'a Spanned<DeValue<'a>>) -> Result<Self, Misfit> {
         let heading = section.heading();
         let Some(table) = value.get_ref().as_table() else {
             let what = format!("`{}` is not a section", section.name);
@@ -96,7 +95,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value that is not what its key's form says.
-    fn misfit(&self, name: &str, span: Range<usize>, found: &str) -> Misfit {
+    pub(super) fn misfit(&self, name: &str, span: Range<usize>, found: &str) -> Misfit {
         Misfit::new(span, format!("`{name}` is {found}"), format!("it must be {}", self.key(name).form))
     }
 
@@ -110,7 +109,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a key that has no default.
-    fn require<T: Deserialize<'a>>(&self, name: &str) -> Result<Spanned<T>, Misfit> {
+    pub(super) fn require<T: Deserialize<'a>>(&self, name: &str) -> Result<Spanned<T>, Misfit> {
         self.get(name)?.ok_or_else(|| {
             let what = format!("{} without `{name}`", self.section.heading());
             Misfit::new(self.span.clone(), what, format!("add it: {}", self.key(name).form))
@@ -130,7 +129,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One of several words.
-    fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> Result<T, Misfit> {
+    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> Result<T, Misfit> {
         match self.get::<String>(name)? {
             None => Ok(default),
             Some(value) => match words.iter().find(|(word, _)| word == value.get_ref()) {
@@ -196,7 +195,22 @@ fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: u16) -> Result<Vec<Port>, Misfit> {
+/// The entries of a section that may appear many times.
+pub(super) fn sections<'a>(
+    section: Section,
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<&'a [Spanned<DeValue<'a>>], Misfit> {
+    value.get_ref().as_array().map(|entries| &entries[..]).ok_or_else(|| {
+        let what = format!("`{}` is not a list of sections", section.name);
+        Misfit::new(value.span(), what, format!("write it as {}", section.heading()))
+    })
+}
+
+/// The ports, and where the mode of each stands.
+fn ports(
+    value: Option<&Spanned<DeValue<'_>>>,
+    workers: u16,
+) -> Result<(Vec<Port>, Vec<Range<usize>>), Misfit> {
     let Some(value) = value else {
         return Err(Misfit {
             span: None,
@@ -204,25 +218,26 @@ fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: u16) -> Result<Vec<Port>
             fix: "add at least one, with `name` and `device`".into(),
         });
     };
-    let Some(entries) = value.get_ref().as_array() else {
-        return Err(Misfit::new(value.span(), "`port` is not a list of sections", "write it as [[port]]"));
-    };
+    let entries = sections(PORT, value)?;
     if entries.is_empty() || entries.len() > PORTS_MAX {
         let what = format!("{} ports", entries.len());
         return Err(Misfit::new(value.span(), what, format!("1 to {PORTS_MAX} are possible")));
     }
     let mut ports: Vec<Port> = Vec::with_capacity(entries.len());
-    for entry in entries.iter() {
+    let mut modes = Vec::with_capacity(entries.len());
+    for entry in entries {
         let fields = Fields::of(PORT, entry)?;
         let port = port(&fields, workers)?;
         refuse_twin(&fields, &ports, &port)?;
         ports.push(port);
+        modes.push(fields.value("mode").map_or(0..0, Spanned::span));
     }
-    Ok(ports)
+    Ok((ports, modes))
 }
 
 fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
-    const MODES: [(&str, bool); 3] = [("routed", true), ("bridge", false), ("span", false)];
+    const MODES: [(&str, Option<Mode>); 3] =
+        [("routed", Some(Mode::Routed)), ("bridge", Some(Mode::Bridge)), ("span", None)];
 
     let name = fields.require::<String>("name")?;
     if !is_interface_name(name.get_ref()) {
@@ -232,16 +247,15 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     let Ok(parsed) = device.get_ref().parse() else {
         return Err(fields.misfit("device", device.span(), &format!("{:?}", device.get_ref())));
     };
-    if !fields.word("mode", &MODES, true)? {
-        let mode = fields.value("mode").expect("only a mode that was written is not routed");
-        let what = format!("mode = {}", describe(mode.get_ref()));
-        return Err(not_yet(mode.span(), &what, "write \"routed\""));
-    }
+    let mode_span = fields.value("mode").map_or(0..0, Spanned::span);
+    let mode = fields
+        .word("mode", &MODES, Some(Mode::Routed))?
+        .ok_or_else(|| not_yet(mode_span, "mode = \"span\"", "write \"routed\""))?;
     if let Some(vlans) = fields.value("vlans") {
         return Err(not_yet(vlans.span(), "`vlans`", "leave it out"));
     }
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
-    let mut port = Port { name: name.into_inner(), device: parsed, mtu: mtu as u16, queues: None };
+    let mut port = Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None };
     port.queues = queues(fields, &port, workers)?;
     refuse_pairs_without_worker(&port, device.span(), workers)?;
     Ok(port)
@@ -281,7 +295,7 @@ fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) ->
 /// Names that mean something else to pf.conf or to the kernel.
 const RESERVED: [&str; 5] = ["all", "any", "default", "lo", "self"];
 
-fn is_interface_name(name: &str) -> bool {
+pub(super) fn is_interface_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.len() <= NAME_BYTES
@@ -304,7 +318,7 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
         );
         return Err(Misfit::new(span("device"), what, "give each its own"));
     }
-    if port.kernel_netdev() == Some(&port.name) {
+    if port.is_hosted() && port.kernel_netdev() == Some(&port.name) {
         let what = format!(
             "the host interface {:?} would have the name of the kernel device behind the port",
             port.name

@@ -3,12 +3,14 @@
 //! Overview: [`Config::read`] turns a file into a [`Config`] or into the first [`Fault`] found, with its place and what
 //! to do about it. Life cycle: read once at the start. Bounds: [`PORTS_MAX`] ports, [`WORKERS_MAX`] workers.
 
+mod bridge;
 mod decode;
 mod fault;
 mod schema;
 
 use std::path::Path;
 
+use engine::fib::NonIpPolicy;
 pub use fault::Fault;
 pub use schema::{Key, SECTIONS, Section};
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// `[[port]]`, in the file's order; never empty.
     pub ports: Vec<Port>,
+    /// `[[bridge]]`: every port of mode bridge is in one.
+    pub bridges: Vec<Bridge>,
 }
 
 /// `[dataplane]`.
@@ -68,13 +72,35 @@ pub enum Idle {
     Adaptive,
 }
 
-/// `[[port]]`, a routed one.
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It has a host interface, and the kernel's addresses and routes.
+    Routed,
+    /// It is one of a transparent pair, and the kernel knows nothing of it.
+    Bridge,
+}
+
+/// `[[bridge]]`: a transparent pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name, and that of the interface group of its ports.
+    pub name: String,
+    /// Its ports, by number.
+    pub ports: [usize; 2],
+    /// What becomes of frames without IP.
+    pub non_ip: NonIpPolicy,
+}
+
+/// `[[port]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// The operator's name for it, and its host interface's.
+    /// The operator's name for it, and its host interface's if it has one.
     pub name: String,
     /// The DPDK device.
     pub device: dpdk::Device,
+    /// What it is for.
+    pub mode: Mode,
     /// Largest IP datagram, in bytes.
     pub mtu: u16,
     /// Workers with a receive queue; as many as the device has queues for if `None`.
@@ -82,6 +108,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// Whether the kernel has an interface of its name, through which it takes part.
+    pub fn is_hosted(&self) -> bool {
+        self.mode == Mode::Routed
+    }
+
     /// The kernel's own network device behind it, which sees the same frames; `None` if the kernel has no part in it.
     pub fn kernel_netdev(&self) -> Option<&str> {
         let shared =
@@ -112,6 +143,14 @@ impl Dataplane {
 }
 
 impl Config {
+    /// The pair that a port belongs to, and the other port of it.
+    pub fn bridge_of(&self, port: usize) -> Option<(&Bridge, usize)> {
+        self.bridges.iter().find_map(|bridge| match bridge.ports {
+            [one, peer] | [peer, one] if one == port => Some((bridge, peer)),
+            _ => None,
+        })
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -186,6 +186,10 @@ impl Desk {
                 .iter()
                 .map(|own| format!("{}/{}", own.address, own.prefix))
                 .collect(),
+            bridged_to: interface
+                .bridge()
+                .and_then(|bridge| fib.interface(bridge.peer))
+                .map(|peer| peer.name.clone()),
             rx_packets: counts.rx_packets,
             rx_bytes: counts.rx_bytes,
             tx_packets: counts.tx_packets,

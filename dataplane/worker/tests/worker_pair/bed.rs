@@ -118,7 +118,7 @@ impl Bed {
             let (host, ends) = open("h", interface, Reason::HostFull);
             hosts.push(ends);
             for (own, (wire, host)) in interfaces.iter_mut().zip(wire.into_iter().zip(host)) {
-                own.push(Sides { wire, host });
+                own.push(Sides { wire, host: Some(host) });
             }
         }
         let socket = std::env::temp_dir().join(format!("worker-pair-{}-{number}.sock", std::process::id()));
