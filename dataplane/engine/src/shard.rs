@@ -141,6 +141,9 @@ impl Shard {
         if let Some(bridge) = own.bridge() {
             return self.decide_bridged(view, arrival, own, bridge, frame);
         }
+        if let Err(reason) = rewrite::untag(frame) {
+            return self.drop(arrival, reason);
+        }
         match parse(frame.bytes(), own.zone, frame.ip_checksum()) {
             Err(reason) => self.drop(arrival, reason),
             Ok(Parsed::NonIp(other)) => match link_fate(arrival, &other, destination(frame.bytes()), own.mac)

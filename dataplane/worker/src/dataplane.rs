@@ -21,7 +21,7 @@ use shm::Segment;
 
 use crate::claim::{Claim, beside};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};
@@ -34,11 +34,11 @@ use crate::netlink::guard::{self, Part};
 use crate::netlink::model::{BridgeSpec, InterfaceSpec};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
-use crate::ports::{self, OpenPort};
+use crate::ports::{OpenInterface, OpenPort, Opener};
 use crate::random::{self, Random};
 use crate::stall::{Report, Watch};
 use crate::telemetry::{self, Sheet};
-use crate::worker::{Parts, Sides, Worker};
+use crate::worker::{Attachment, Parts, Worker};
 
 /// How often the main thread looks at what it minds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -80,7 +80,7 @@ impl Dataplane {
 
         let (cpus, eal) = start_eal(config, socket)?;
         let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
-        let (ports, sides) = open_ports(&eal, &pool, config)?;
+        let (ports, attachments) = open_ports(&eal, &pool, config)?;
         bring_up(&mut kernel, &ports)?;
 
         let (service, fib) =
@@ -91,13 +91,13 @@ impl Dataplane {
         let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
         let clock = TscClock::new(&eal);
-        let parts = parts(config, &states, (&eal, clock), &pool, sides, mails, &counters)?;
+        let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
         let facts = Facts {
             start: begin,
-            devices: config.ports.iter().map(|port| port.device.to_string()).collect(),
+            devices: config.interfaces().map(|interface| interface.port.device.to_string()).collect(),
             cpus: cpus.clone(),
             max_states: states.in_all,
             pools: vec![pool.clone()],
@@ -186,7 +186,7 @@ struct Counters {
 
 impl Counters {
     fn create(path: PathBuf, workers: usize, ports: &[OpenPort]) -> Result<Self> {
-        let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+        let names: Vec<String> = interfaces(ports).map(|interface| interface.name.clone()).collect();
         let segment = telemetry::create(&path, workers, &names)?;
         Ok(Self { path, segment, interfaces: names.len() })
     }
@@ -227,13 +227,15 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
     let known =
         |name: &str| links.iter().any(|event| matches!(event, Event::Link(link) if link.name == name));
-    for port in &config.ports {
-        if port.is_hosted() && known(&port.name) {
+    for interface in config.ports.iter().flat_map(config::Port::host_interfaces) {
+        if known(&interface.name) {
             bail!(
                 "the kernel already has an interface {0}; give the port another name, or remove it (ip link del {0})",
-                port.name
+                interface.name
             );
         }
+    }
+    for port in &config.ports {
         if let Some(netdev) = port.kernel_netdev().filter(|netdev| !known(netdev)) {
             bail!("port {}: the kernel has no interface {netdev}; correct iface= in `device`", port.name);
         }
@@ -244,9 +246,9 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
 /// Keeps the kernel from forwarding, before there is anything to forward.
 fn seal(kernel: &mut Requester, config: &Config) -> Result<()> {
     let netdevs = config.ports.iter().filter_map(|port| port.kernel_netdev());
-    let hosts = config.ports.iter().filter(|port| port.is_hosted()).map(|port| port.name.as_str());
-    for link in hosts.chain(netdevs.clone()) {
-        guard::seal(kernel, link).map_err(|error| match error.kind() {
+    let hosts = config.ports.iter().flat_map(config::Port::host_interfaces).map(|interface| interface.name);
+    for link in hosts.chain(netdevs.clone().map(str::to_owned)) {
+        guard::seal(kernel, &link).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => anyhow!("the right CAP_NET_ADMIN is missing; run as root"),
             _ => anyhow!("cannot make the rule that keeps the kernel from forwarding from {link}: {error}"),
         })?;
@@ -274,48 +276,59 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
 }
 
 /// The ports, and by worker its part of each.
-fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Vec<Sides>>)> {
-    let workers = config.dataplane.workers();
+fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Attachment>)> {
+    let mut opener = Opener::new(eal, pool, config.dataplane.workers());
     let mut ports = Vec::new();
-    let mut sides: Vec<Vec<Sides>> = (0..workers).map(|_| Vec::new()).collect();
-    for (number, port) in config.ports.iter().enumerate() {
-        let (open, parts) = ports::open(eal, pool, port, number, workers)
-            .with_context(|| format!("cannot open port {}", port.name))?;
-        tracing::info!(port = port.name, device = %port.device, mac = colons(open.mac), mtu = open.mtu, "port open");
+    for port in &config.ports {
+        let open = opener.open(port).with_context(|| format!("cannot open port {}", port.name))?;
+        for OpenInterface { name, mac, mtu, .. } in &open.interfaces {
+            tracing::info!(interface = name, device = %port.device, mac = colons(*mac), mtu, "interface open");
+        }
         ports.push(open);
-        sides.iter_mut().zip(parts).for_each(|(sides, part)| sides.push(part));
     }
-    Ok((ports, sides))
+    Ok((ports, opener.attachments()))
+}
+
+/// Every interface, by number.
+fn interfaces(ports: &[OpenPort]) -> impl Iterator<Item = &OpenInterface> {
+    ports.iter().flat_map(|port| &port.interfaces)
 }
 
 /// Sets the host interfaces up.
 fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
-    for port in ports.iter().filter(|port| port.host.is_some()) {
+    for interface in interfaces(ports).filter(|interface| interface.host.is_some()) {
         let index = links.iter().find_map(|event| match event {
-            Event::Link(link) if link.name == port.name => Some(link.index),
+            Event::Link(link) if link.name == interface.name => Some(link.index),
             _ => None,
         });
-        let index = index.ok_or_else(|| anyhow!("the host interface {} did not appear", port.name))?;
-        guard::settle(Part::HostInterface, &port.name);
+        let index = index.ok_or_else(|| anyhow!("the host interface {} did not appear", interface.name))?;
+        guard::settle(Part::HostInterface, &interface.name);
         kernel
-            .set_up(index, port.mtu)
-            .with_context(|| format!("cannot set the host interface {} up", port.name))?;
+            .set_up(index, interface.mtu)
+            .with_context(|| format!("cannot set the host interface {} up", interface.name))?;
     }
     Ok(())
 }
 
 fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {
-    let spec = |(number, port): (usize, &OpenPort)| InterfaceSpec {
-        name: port.name.clone(),
-        mac: port.mac,
-        mtu: port.mtu,
-        bridge: config.bridge_of(number).map(|(bridge, peer)| BridgeSpec {
+    let first = |port: usize| InterfaceId(interfaces(&ports[..port]).count() as u16);
+    let bridge = |port: usize| {
+        config.bridge_of(port).map(|(bridge, peer)| BridgeSpec {
             name: bridge.name.clone(),
-            bridge: Bridge { peer: InterfaceId(peer as u16), non_ip: bridge.non_ip },
-        }),
+            bridge: Bridge { peer: first(peer), non_ip: bridge.non_ip },
+        })
     };
-    ports.iter().enumerate().map(spec).collect()
+    let spec = |port: usize, interface: &OpenInterface| InterfaceSpec {
+        name: interface.name.clone(),
+        mac: interface.mac,
+        mtu: interface.mtu,
+        bridge: bridge(port),
+    };
+    let each = |(number, port): (usize, &OpenPort)| {
+        port.interfaces.iter().map(|interface| spec(number, interface)).collect::<Vec<_>>()
+    };
+    ports.iter().enumerate().flat_map(each).collect()
 }
 
 /// How many states there may be: a forwarded connection counts as two (design: units are faces).
@@ -337,7 +350,7 @@ fn parts(
     states: &States,
     (eal, clock): (&Eal, TscClock),
     pool: &Mempool,
-    sides: Vec<Vec<Sides>>,
+    attachments: Vec<Attachment>,
     mails: Vec<Mail>,
     counters: &Counters,
 ) -> Result<Vec<Parts>> {
@@ -348,16 +361,16 @@ fn parts(
     let credits = StatePool::new(states.in_all, workers);
     let rings = handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
     let mut parts = Vec::new();
-    for (worker, ((interfaces, mail), handoff)) in (0..).zip(sides.into_iter().zip(mails).zip(rings)) {
+    for (worker, ((attachment, mail), handoff)) in (0..).zip(attachments.into_iter().zip(mails).zip(rings)) {
         let shard = ShardConfig {
             worker: WorkerId(worker),
             workers,
             max_states: states.of_one,
-            interfaces: interfaces.len(),
+            interfaces: attachment.interfaces.len(),
             key,
         };
         parts.push(Parts {
-            interfaces,
+            attachment,
             shard: Shard::sharing(shard, credits.clone()),
             max_states: states.of_one,
             pool: pool.clone(),

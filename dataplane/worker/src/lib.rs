@@ -22,4 +22,5 @@ pub mod random;
 pub mod snapshot;
 pub mod stall;
 pub mod telemetry;
+pub mod vlan;
 pub mod worker;

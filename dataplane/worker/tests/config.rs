@@ -41,6 +41,7 @@ fn everything_can_be_said() {
         mode = "routed"
         mtu = 9000
         queues = 1
+        vlans = [10, 4094]
 
         [[port]]
         name = "lan0"
@@ -59,6 +60,9 @@ fn everything_can_be_said() {
     assert_eq!(config.dataplane.max_connections, 2_000_000);
     assert_eq!(config.ports[0].mtu, 9000);
     assert_eq!(config.ports[0].kernel_netdev(), None);
+    let interfaces: Vec<_> = config.interfaces().map(|interface| (interface.name, interface.vlan)).collect();
+    let expected = [("wan0", None), ("wan0.10", Some(10)), ("wan0.4094", Some(4094)), ("lan0", None)];
+    assert_eq!(interfaces, expected.map(|(name, vlan)| (name.to_owned(), vlan)));
     assert_eq!(config.ports[1].kernel_netdev(), Some("eth1"));
     assert_eq!(config.ports[1].argument("qpairs"), Some("1"));
     assert_eq!(config.ports[1].argument("none"), None);
@@ -229,7 +233,43 @@ fn faults_say_where_what_and_how() {
         ),
         (port("mode = \"span\""), "t.toml:4:8: mode = \"span\" is not supported yet; write \"routed\""),
         (port("mode = \"nat\""), "t.toml:4:8: `mode` is \"nat\"; it must be \"routed\" or \"bridge\""),
-        (port("vlans = [1]"), "t.toml:4:9: `vlans` is not supported yet; leave it out"),
+        (
+            port("mode = \"bridge\"\nvlans = [10]"),
+            "t.toml:5:9: `vlans` of a port that is not routed; leave it out: tags stay in the frames of such a port",
+        ),
+        (
+            port("vlans = [10, 4095]"),
+            "t.toml:4:9: `vlans` is a list with 4095; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (
+            port("vlans = [0]"),
+            "t.toml:4:9: `vlans` is a list with 0; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (
+            port("vlans = 10"),
+            "t.toml:4:9: `vlans` is 10; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (port("vlans = [10, 20, 10]"), "t.toml:4:9: `vlans` names 10 twice; name each once"),
+        (
+            "[[port]]\nname = \"long-name-0\"\ndevice = \"net_null0\"\nvlans = [100, 1000]".into(),
+            "t.toml:4:9: the interface \"long-name-0.1000\" would have a name of 16 bytes; give the port a shorter name: 15 are possible",
+        ),
+        (
+            format!("{PORT}vlans = [10]\n[[port]]\nname = \"wan0.10\"\ndevice = \"net_null0\""),
+            "t.toml:6:8: a port and a VLAN both have the name \"wan0.10\"; give the port another name",
+        ),
+        (
+            format!("[[port]]\nname = \"wan0.10\"\ndevice = \"net_null0\"\n{PORT}vlans = [10]"),
+            "t.toml:5:8: a port and a VLAN both have the name \"wan0.10\"; give the port another name",
+        ),
+        (
+            "[[port]]\nname = \"eth1\"\ndevice = \"net_af_packet0,iface=eth1.10\"\nvlans = [10]".into(),
+            "t.toml:2:8: the host interface \"eth1.10\" would have the name of the kernel device behind the port; give the port another name",
+        ),
+        (
+            port(&format!("vlans = {:?}", (1..=31).collect::<Vec<_>>())),
+            "t.toml:1:1: the ports and the host interfaces of ports and VLANs are 33 DPDK devices; 32 are possible: leave some out",
+        ),
         (
             port("queues = 2"),
             "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, at most one for each worker",

@@ -27,6 +27,9 @@ use crate::mempool::Mempool;
 use crate::ring::{Consumer, Producer, RingInner};
 use event::Watch;
 
+/// The most ports of a process, those of virtual devices included: a build constant of DPDK.
+pub const PORTS_MAX: usize = dpdk_sys::RTE_MAX_ETHPORTS as usize;
+
 /// IEEE 802.1Q, tag protocol identifier and control information.
 const VLAN_TAG_BYTES: u32 = 4;
 

@@ -10,7 +10,10 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::bridge::bridges;
 use super::fault::Misfit;
 use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
-use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port, WORKERS_MAX};
+use super::{
+    Config, DEVICES_MAX, Dataplane, Hugepages, Idle, Interface, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port,
+    VLAN_RANGE, WORKERS_MAX,
+};
 
 /// Reads the whole text.
 pub(super) fn document(text: &str) -> Result<Config, Misfit> {
@@ -232,6 +235,7 @@ fn ports(
         ports.push(port);
         modes.push(fields.value("mode").map_or(0..0, Spanned::span));
     }
+    refuse_too_many_devices(value.span(), &ports)?;
     Ok((ports, modes))
 }
 
@@ -251,14 +255,36 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     let mode = fields
         .word("mode", &MODES, Some(Mode::Routed))?
         .ok_or_else(|| not_yet(mode_span, "mode = \"span\"", "write \"routed\""))?;
-    if let Some(vlans) = fields.value("vlans") {
-        return Err(not_yet(vlans.span(), "`vlans`", "leave it out"));
-    }
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
-    let mut port = Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None };
+    let vlans = vlans(fields, name.get_ref(), mode)?;
+    let mut port =
+        Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None, vlans };
     port.queues = queues(fields, &port, workers)?;
     refuse_pairs_without_worker(&port, device.span(), workers)?;
     Ok(port)
+}
+
+fn vlans(fields: &Fields<'_>, port: &str, mode: Mode) -> Result<Vec<u16>, Misfit> {
+    let Some(vlans) = fields.get::<Vec<u16>>("vlans")? else { return Ok(Vec::new()) };
+    let numbers = vlans.get_ref();
+    if mode != Mode::Routed && !numbers.is_empty() {
+        let what = "`vlans` of a port that is not routed";
+        return Err(Misfit::new(vlans.span(), what, "leave it out: tags stay in the frames of such a port"));
+    }
+    if let Some(wrong) = numbers.iter().find(|vlan| !(VLAN_RANGE.0..=VLAN_RANGE.1).contains(vlan)) {
+        return Err(fields.misfit("vlans", vlans.span(), &format!("a list with {wrong}")));
+    }
+    if let Some(twice) = (1..numbers.len()).find(|at| numbers[..*at].contains(&numbers[*at])) {
+        let what = format!("`vlans` names {} twice", numbers[twice]);
+        return Err(Misfit::new(vlans.span(), what, "name each once"));
+    }
+    let name = |vlan: &u16| format!("{port}.{vlan}");
+    if let Some(long) = numbers.iter().map(name).find(|name| name.len() > NAME_BYTES) {
+        let what = format!("the interface {long:?} would have a name of {} bytes", long.len());
+        let fix = format!("give the port a shorter name: {NAME_BYTES} are possible");
+        return Err(Misfit::new(vlans.span(), what, fix));
+    }
+    Ok(vlans.into_inner())
 }
 
 fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>, Misfit> {
@@ -309,6 +335,11 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
         let what = format!("two ports have the name {:?}", port.name);
         return Err(Misfit::new(span("name"), what, "give each its own"));
     }
+    let taken = |name: &String| ports.iter().flat_map(Port::interfaces).any(|other| other.name == *name);
+    if let Some(name) = port.interfaces().map(|interface| interface.name).find(taken) {
+        let what = format!("a port and a VLAN both have the name {name:?}");
+        return Err(Misfit::new(span("name"), what, "give the port another name"));
+    }
     if let Some(other) = ports.iter().find(|other| other.device.name() == port.device.name()) {
         let what = format!(
             "the ports {:?} and {:?} have the same device {}",
@@ -318,12 +349,24 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
         );
         return Err(Misfit::new(span("device"), what, "give each its own"));
     }
-    if port.is_hosted() && port.kernel_netdev() == Some(&port.name) {
+    let own_netdev = |own: &Interface<'_>| port.kernel_netdev() == Some(own.name.as_str());
+    if port.is_hosted()
+        && let Some(same) = port.interfaces().find(own_netdev)
+    {
         let what = format!(
             "the host interface {:?} would have the name of the kernel device behind the port",
-            port.name
+            same.name
         );
         return Err(Misfit::new(span("name"), what, "give the port another name"));
     }
     Ok(())
+}
+
+fn refuse_too_many_devices(span: Range<usize>, ports: &[Port]) -> Result<(), Misfit> {
+    let devices = ports.iter().map(|port| 1 + port.host_interfaces().count()).sum::<usize>();
+    if devices <= DEVICES_MAX {
+        return Ok(());
+    }
+    let what = format!("the ports and the host interfaces of ports and VLANs are {devices} DPDK devices");
+    Err(Misfit::new(span, what, format!("{DEVICES_MAX} are possible: leave some out")))
 }

@@ -60,7 +60,7 @@ pub(super) const PORT: Section = Section {
             "a number of receive queues, at most one for each worker",
             "one for each worker, as far as the device has them",
         ),
-        Key::new("vlans", "a list of VLAN numbers", "none"),
+        Key::new("vlans", "a list of different VLAN numbers, 1 to 4094, as [10, 20]", "none"),
     ],
 };
 

@@ -24,7 +24,7 @@ use worker::ports::sides;
 use worker::random::Random;
 use worker::snapshot::snapshots;
 use worker::telemetry::{self, Sheet, Writer};
-use worker::worker::{Parts, Sides, Worker};
+use worker::worker::{Attachment, Parts, Sides, Worker};
 
 pub const WORKERS: usize = 2;
 pub const STATES: u32 = 4096;
@@ -98,7 +98,8 @@ impl Bed {
         let eal = eal();
         let pool = Mempool::new(&eal, &PoolConfig::new(&format!("pair{number}"), 4095)).unwrap();
         let mut ports = Vec::new();
-        let mut open = |kind: &str, interface: InterfaceId, full| {
+        let mut attachments: Vec<Attachment> = (0..WORKERS).map(|_| Attachment::default()).collect();
+        let mut open = |kind: &str, interface: InterfaceId, full, attachments: &mut [Attachment]| {
             let name = format!("p{number}{kind}{}", interface.0);
             let rings = |way: &str| -> (Vec<_>, Vec<_>) {
                 (0..WORKERS).map(|at| spsc(&eal, &format!("{name}{way}{at}"), 1024).unwrap()).unzip()
@@ -106,19 +107,18 @@ impl Bed {
             let ((into, rx), (tx, out)) = (rings("i"), rings("o"));
             let mut port = Port::from_rings(&eal, &name, rx, tx).unwrap();
             port.configure(&PortConfig::new(WORKERS as u16), std::slice::from_ref(&pool)).unwrap();
-            let sides = sides(interface, port.start().unwrap(), 1522, full);
+            let sides = sides(interface, port.start().unwrap(), 1522, full, attachments);
             ports.push(port);
             (sides, Ends { into, out })
         };
-        let mut interfaces: Vec<Vec<Sides>> = (0..WORKERS).map(|_| Vec::new()).collect();
         let (mut wires, mut hosts) = (Vec::new(), Vec::new());
         for interface in [WAN, LAN] {
-            let (wire, ends) = open("w", interface, Reason::TxFull);
+            let (wire, ends) = open("w", interface, Reason::TxFull, &mut attachments);
             wires.push(ends);
-            let (host, ends) = open("h", interface, Reason::HostFull);
+            let (host, ends) = open("h", interface, Reason::HostFull, &mut attachments);
             hosts.push(ends);
-            for (own, (wire, host)) in interfaces.iter_mut().zip(wire.into_iter().zip(host)) {
-                own.push(Sides { wire, host: Some(host) });
+            for (own, (wire, host)) in attachments.iter_mut().zip(wire.into_iter().zip(host)) {
+                own.interfaces.push(Sides { wire, host: Some(host), trunk: None });
             }
         }
         let socket = std::env::temp_dir().join(format!("worker-pair-{}-{number}.sock", std::process::id()));
@@ -127,8 +127,8 @@ impl Bed {
         let (mails, office) = mail(fib(), WORKERS, STATES);
         let rings = handoff::mesh(&eal, &format!("h{number}"), WORKERS as u16).unwrap();
         let credits = StatePool::new(STATES, WORKERS as u16);
-        let ends = interfaces.into_iter().zip(mails.into_iter().zip(rings)).enumerate();
-        let workers = ends.map(|(worker, (interfaces, (mail, handoff)))| {
+        let ends = attachments.into_iter().zip(mails.into_iter().zip(rings)).enumerate();
+        let workers = ends.map(|(worker, (attachment, (mail, handoff)))| {
             let config = ShardConfig {
                 worker: WorkerId(worker as u16),
                 workers: WORKERS as u16,
@@ -137,7 +137,7 @@ impl Bed {
                 key: [7, 9],
             };
             Worker::new(Parts {
-                interfaces,
+                attachment,
                 shard: Shard::sharing(config, credits.clone()),
                 max_states: STATES,
                 pool: pool.clone(),

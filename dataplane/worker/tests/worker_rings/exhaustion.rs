@@ -66,7 +66,7 @@ fn g02_a_packet_in_pieces_that_finds_no_buffer_is_dropped() {
             let pieces = whole.copy(&small).expect("the small pool has enough");
             assert!(!pieces.is_contiguous());
             drop(whole);
-            bed.ends[WAN_WIRE].into.push(pieces).expect("the ring has room");
+            bed.put_mbuf(WAN_WIRE, pieces);
             let fails = number % k == 0;
             let kept: Vec<Mbuf> = if fails { iter::from_fn(|| bed.pool.alloc()).collect() } else { vec![] };
             bed.poll();
