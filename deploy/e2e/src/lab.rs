@@ -3,6 +3,12 @@
 //! ```text
 //! client 10.1.0.2/24, fd00:1::2/64 ── lan0 .1 ─ turnpike-dataplane ─ wan0 .1 ── server 10.2.0.2/24, fd00:2::2/64
 //! ```
+//!
+//! Or with a transparent pair, and both stations in one network:
+//!
+//! ```text
+//! client 10.3.0.2/24, fd00:3::2/64 ── lan0 ─ turnpike-dataplane ─ wan0 ── server 10.3.0.3/24, fd00:3::3/64
+//! ```
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +34,15 @@ pub enum Links {
     Tap,
     /// veth pairs, with `net_af_packet` on the firewall's ends.
     AfPacket,
+}
+
+/// What the ports of the dataplane are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// Interfaces of a router.
+    Routed,
+    /// A transparent pair.
+    Bridged,
 }
 
 /// One of the two networks of the bed.
@@ -56,6 +71,7 @@ pub struct Lab {
     /// For files of the bed.
     pub folder: PathBuf,
     links: Links,
+    ports: Ports,
     /// The dataplane was killed on purpose, and has not been started again.
     killed: bool,
     kept: bool,
@@ -78,6 +94,10 @@ impl Lab {
     pub const OUTSIDE: &str = "10.2.0.1";
     /// The firewall's IPv6 address on the server's side.
     pub const OUTSIDE6: &str = "fd00:2::1";
+    /// The addresses of the client in front of a transparent pair.
+    pub const BRIDGED_CLIENT: [&str; 2] = ["10.3.0.2", "fd00:3::2"];
+    /// The addresses of the server behind it.
+    pub const BRIDGED_SERVER: [&str; 2] = ["10.3.0.3", "fd00:3::3"];
 
     /// Rules for what IPv6 stations say by themselves (neighbours, routers, multicast groups), so that nothing but the
     /// traffic of a test moves a counter or makes a state.
@@ -96,11 +116,19 @@ impl Lab {
         std::fs::remove_dir_all(std::env::temp_dir().join(folder_name(bed))).ok();
     }
 
-    /// Builds a bed and starts its dataplane.
+    /// Builds a bed with a router and starts its dataplane.
     ///
     /// # Errors
     /// What could not be built; whatever was built is gone then.
     pub fn start(bed: &str, links: Links) -> Result<Self> {
+        Self::start_with(bed, links, Ports::Routed)
+    }
+
+    /// Builds a bed with such ports and starts its dataplane.
+    ///
+    /// # Errors
+    /// What could not be built; whatever was built is gone then.
+    pub fn start_with(bed: &str, links: Links, ports: Ports) -> Result<Self> {
         let folder = scratch(&folder_name(bed))?;
         let [client, firewall, server] = Self::namespaces(bed);
         let (client, firewall, server) =
@@ -109,9 +137,10 @@ impl Lab {
             link_by_veth(&LAN, &client, &firewall)?;
             link_by_veth(&WAN, &server, &firewall)?;
         }
-        std::fs::write(folder.join("turnpike.toml"), configuration(links))?;
+        std::fs::write(folder.join("turnpike.toml"), configuration(links, ports))?;
         let dataplane = start_dataplane(&firewall, &folder)?;
-        let lab = Self { client, server, firewall, dataplane, folder, links, killed: false, kept: false };
+        let lab =
+            Self { client, server, firewall, dataplane, folder, links, ports, killed: false, kept: false };
         lab.connect()?;
         Ok(lab)
     }
@@ -165,11 +194,18 @@ impl Lab {
     }
 
     fn address(&self, network: &Network, station: &Namespace) -> Result<()> {
-        let (port, name, n) = (network.port, network.station, network.number);
-        station.run(&format!("ip addr replace 10.{n}.0.2/24 dev {name}"))?;
-        station.run(&format!("ip -6 addr replace fd00:{n}::2/64 dev {name} nodad"))?;
+        let (port, name) = (network.port, network.station);
+        let (n, host) = match self.ports {
+            Ports::Routed => (network.number, 2),
+            Ports::Bridged => (3, network.number + 1),
+        };
+        station.run(&format!("ip addr replace 10.{n}.0.{host}/24 dev {name}"))?;
+        station.run(&format!("ip -6 addr replace fd00:{n}::{host}/64 dev {name} nodad"))?;
         // A TAP's queue holds what a dataplane that got no CPU for a second has not fetched: beds count every packet.
         station.run(&format!("ip link set {name} txqueuelen 10000 up"))?;
+        if self.ports == Ports::Bridged {
+            return Ok(());
+        }
         station.run(&format!("ip route replace default via 10.{n}.0.1"))?;
         station.run(&format!("ip -6 route replace default via fd00:{n}::1"))?;
         self.firewall.run(&format!("ip addr replace 10.{n}.0.1/24 dev {port}"))?;
@@ -363,8 +399,12 @@ fn start_dataplane(firewall: &Namespace, folder: &Path) -> Result<Daemon> {
     Daemon::start(&mut command, &folder.join("dataplane.log"))
 }
 
-fn configuration(links: Links) -> String {
+fn configuration(links: Links, ports: Ports) -> String {
     let mut text = String::from("[dataplane]\nidle = \"adaptive\"\nhugepages = \"off\"\nmemory_mib = 256\n");
+    let mode = match ports {
+        Ports::Routed => "routed",
+        Ports::Bridged => "bridge",
+    };
     for (number, network) in [LAN, WAN].iter().enumerate() {
         let device = match links {
             Links::Tap => format!("net_tap{number},iface={}", network.station),
@@ -376,9 +416,12 @@ fn configuration(links: Links) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"routed\"\n",
+            "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"{mode}\"\n",
             network.port
         );
+    }
+    if ports == Ports::Bridged {
+        text.push_str("\n[[bridge]]\nname = \"br0\"\nports = [\"lan0\", \"wan0\"]\nnon_ip = \"block\"\n");
     }
     text
 }

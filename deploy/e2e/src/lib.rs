@@ -19,10 +19,10 @@ mod server;
 pub mod sockets;
 pub mod transfer;
 
-pub use bed::bed;
+pub use bed::{bed, bridged_bed};
 pub use daemon::{Daemon, wait_until};
 pub use drops::Drops;
-pub use lab::{Lab, Links, PREFIX};
+pub use lab::{Lab, Links, PREFIX, Ports};
 pub use namespace::{Namespace, Output, run};
 pub use programs::{installed, program, scratch};
 pub use server::WebServer;
