@@ -9,10 +9,11 @@ mod event;
 mod queue;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ring};
 
@@ -27,8 +28,8 @@ use crate::mempool::Mempool;
 use crate::ring::{Consumer, Producer, RingInner};
 use event::Watch;
 
-/// The most ports of a process, those of virtual devices included: a build constant of DPDK.
-pub const PORTS_MAX: usize = dpdk_sys::RTE_MAX_ETHPORTS as usize;
+/// The numbers of the ports that a [`Port`] stands for: each device has one.
+static HELD: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// IEEE 802.1Q, tag protocol identifier and control information.
 const VLAN_TAG_BYTES: u32 = 4;
@@ -65,12 +66,18 @@ struct PortInner {
 }
 
 impl Port {
-    /// Creates the device, or takes it over from the bus. It is given back on drop.
+    /// Creates the device, or takes over what EAL found on the bus at its start ([`crate::EalArgs::allow_pci`]). It is
+    /// given back on drop.
     pub fn attach(eal: &Eal, device: &Device) -> Result<Port> {
         let refused = |errno| Error::Refused { call: Call::Attach, subject: device.to_string(), errno };
         let (name, args) = (c_string(device.name())?, c_string(device.args())?);
-        if port_by_name(&name).is_some() {
-            return Err(refused(Errno::new(libc::EEXIST)));
+        if let Some(id) = port_by_name(&name) {
+            let taken = held().contains(&id);
+            return if taken {
+                Err(refused(Errno::new(libc::EEXIST)))
+            } else {
+                Ok(Port::new(eal, id, device.name(), Vec::new()))
+            };
         }
         let bus = c_string(device.bus().name())?;
         // SAFETY: three C strings; EAL is initialised.
@@ -119,6 +126,7 @@ impl Port {
     }
 
     fn new(eal: &Eal, id: u16, name: &str, rings: Vec<Arc<RingInner>>) -> Port {
+        held().insert(id);
         let inner = PortInner {
             id,
             name: name.to_owned(),
@@ -419,6 +427,8 @@ impl PortInner {
 
 impl Drop for PortInner {
     fn drop(&mut self) {
+        // Until the end: the number may be another device's as soon as this one is gone.
+        let mut held = held();
         let device = self.raw_info().map(|info| info.device);
         // SAFETY: no queue handle and no control handle is left, so nobody else uses the port. What fails here has
         // nobody to tell: the driver logs it.
@@ -433,7 +443,12 @@ impl Drop for PortInner {
                 dpdk_sys::rte_dev_remove(device);
             }
         }
+        held.remove(&self.id);
     }
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<u16>> {
+    HELD.lock().expect("no holder of this lock panics")
 }
 
 /// The hash functions to ask for: addresses and, where there are any, ports.

@@ -181,6 +181,17 @@ pub fn detached_names_are_free_again(bed: &Bed) {
     }
 }
 
+pub fn what_eal_found_at_its_start_is_taken_over_once(bed: &Bed) {
+    let found = device(crate::FOUND);
+    for _ in 0..2 {
+        // The first time it is EAL's, as a NIC on the PCI bus would be; the second time it is made.
+        let port = Port::attach(&bed.eal, &found).expect("nobody has it");
+        assert!(port.info().is_ok());
+        let refused = refusal(Port::attach(&bed.eal, &found));
+        assert!(refused.starts_with("cannot attach device net_null9: EEXIST"), "{refused}");
+    }
+}
+
 pub fn spreading_where_supported(bed: &Bed) {
     let mut null = Port::attach(&bed.eal, &device("net_null2")).expect("a null device");
     let info = null.info().expect("answers");
