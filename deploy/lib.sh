@@ -4,6 +4,8 @@ RUST_NEEDED=1.95
 BUILD_PACKAGES="build-essential pkg-config libclang-dev dpdk libdpdk-dev libnuma-dev"
 RUN_PACKAGES="iproute2 iputils-ping curl nginx-light tcpdump procps ethtool bind9-dnsutils"
 TEST_PACKAGES="iperf3 python3 systemd prometheus mandoc strace"
+# For deploy/test --long alone: a virtual machine with emulated network cards.
+VM_PACKAGES="qemu-system-x86 busybox-static cpio kmod udev driverctl dpkg-dev"
 
 say()  { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -10,7 +10,6 @@
 #![deny(unsafe_code)]
 
 mod address;
-mod bridge;
 mod burst;
 mod counters;
 mod entropy;

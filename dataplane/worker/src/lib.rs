@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
 pub mod claim;
-pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dataplane;
@@ -22,5 +21,4 @@ pub mod random;
 pub mod snapshot;
 pub mod stall;
 pub mod telemetry;
-pub mod vlan;
 pub mod worker;

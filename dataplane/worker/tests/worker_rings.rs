@@ -1,24 +1,257 @@
 //! A worker between ports that are rings in this process: what goes in, what comes out, and that every mbuf comes back.
 #![allow(clippy::disallowed_methods, reason = "tests of the shell have clocks")]
 
-mod bed;
-mod exhaustion;
-mod links;
-
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bed::{
-    Bed, CLIENT, CLIENT_MAC, KNOWN, LAN, LAN_HOST, LAN_MAC, LAN_WIRE, SERVER, SERVER_MAC, WAN, WAN_HOST,
-    WAN_MAC, WAN_WIRE, arp, eal, fib, request, udp,
+use dpdk::{
+    Burst, Consumer, Eal, EalArgs, Mbuf, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock,
+    spsc,
 };
-use dpdk::Burst;
-use engine::{InterfaceId, Tick};
-use ruleset::{Action, Direction, LogOptions, Reason, Rule, StateMode};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
+use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
+use ruleset::{Action, Direction, LogOptions, Reason, Rule, Ruleset, StateMode};
+use wire::Mac;
+use worker::claim;
+use worker::config::Idle;
 use worker::control::journal::Journal;
+use worker::handoff::Handoff;
 use worker::hold::{PATIENCE, PER_NEIGHBOR_MAX};
+use worker::mail::{Office, mail};
 use worker::netlink::service::{Ask, Published};
+use worker::ports::sides;
+use worker::random::Random;
+use worker::telemetry::{self, Reader, Sheet, Writer};
+use worker::worker::{Parts, Sides, Worker};
+
+const MTU: u16 = 1500;
+const RING: u32 = 256;
+const MBUFS: u32 = 2047;
+
+/// The firewall's own addresses, and its neighbours'.
+const WAN_MAC: Mac = Mac([2, 0, 0, 0, 1, 1]);
+const LAN_MAC: Mac = Mac([2, 0, 0, 0, 2, 1]);
+const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 1, 2]);
+const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 2, 2]);
+const CLIENT: [u8; 4] = [10, 1, 0, 2];
+const SERVER: [u8; 4] = [10, 2, 0, 2];
+const WAN: [u8; 4] = [10, 1, 0, 1];
+const LAN: InterfaceId = InterfaceId(1);
+
+fn eal() -> Eal {
+    static EAL: OnceLock<Eal> = OnceLock::new();
+    EAL.get_or_init(|| {
+        let prefix = format!("worker-rings-{}", std::process::id());
+        let args = EalArgs::new("worker-rings", Memory::NoHuge { mib: 128 }).file_prefix(&prefix);
+        Eal::init(&args).unwrap()
+    })
+    .clone()
+}
+
+/// Both ends of one side of an interface: what the test puts in, and what it gets.
+struct Ends {
+    into: Producer,
+    out: Consumer,
+}
+
+impl Ends {
+    fn put(&mut self, pool: &Mempool, frame: &[u8]) {
+        let mut mbuf = pool.alloc().expect("the pool has enough");
+        mbuf.extend_from_slice(frame).unwrap();
+        self.into.push(mbuf).expect("the ring has room");
+    }
+
+    fn get(&mut self) -> Vec<Vec<u8>> {
+        let mut burst = Burst::new();
+        let mut frames = Vec::new();
+        while self.out.dequeue(&mut burst) > 0 {
+            frames.extend(burst.drain().map(|mbuf: Mbuf| mbuf.data().to_vec()));
+        }
+        frames
+    }
+}
+
+struct Bed {
+    worker: Worker,
+    pool: Mempool,
+    /// wan0's wire and host sides, then lan0's.
+    ends: [Ends; 4],
+    ports: Vec<Port>,
+    office: Office,
+    reader: Reader,
+    counters: PathBuf,
+    now: Tick,
+}
+
+const WAN_WIRE: usize = 0;
+const WAN_HOST: usize = 1;
+const LAN_WIRE: usize = 2;
+const LAN_HOST: usize = 3;
+
+fn fib(epoch: u32, neighbors: &[(InterfaceId, [u8; 4], Mac)]) -> Arc<Fib> {
+    let interface = |name: &str, mac, address: [u8; 4]| Interface {
+        name: name.into(),
+        groups: vec![],
+        mac,
+        mtu: MTU,
+        addresses: vec![InterfaceAddress { address: IpAddr::from(address), prefix: 24 }],
+        zone: Zone::default(),
+        up: true,
+        role: Role::Routed,
+    };
+    let connected = |number: u16, prefix: [u8; 4]| RouteEntry {
+        prefix: IpAddr::from(prefix),
+        length: 24,
+        route: Route::Forward(vec![NextHop { interface: InterfaceId(number), gateway: None }]),
+    };
+    let neighbors = neighbors.iter().map(|(interface, address, mac)| Neighbor {
+        interface: *interface,
+        address: IpAddr::from(*address),
+        mac: *mac,
+    });
+    Arc::new(Fib::new(
+        epoch,
+        vec![interface("wan0", WAN_MAC, WAN), interface("lan0", LAN_MAC, [10, 2, 0, 1])],
+        [connected(0, [10, 1, 0, 0]), connected(1, [10, 2, 0, 0])],
+        neighbors,
+    ))
+}
+
+const KNOWN: &[(InterfaceId, [u8; 4], Mac)] =
+    &[(InterfaceId(0), CLIENT, CLIENT_MAC), (LAN, SERVER, SERVER_MAC)];
+
+impl Bed {
+    fn new(neighbors: &[(InterfaceId, [u8; 4], Mac)]) -> Self {
+        Self::with_tx_ring(neighbors, RING)
+    }
+
+    fn with_tx_ring(neighbors: &[(InterfaceId, [u8; 4], Mac)], tx_ring: u32) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let eal = eal();
+        let pool = Mempool::new(&eal, &PoolConfig::new(&format!("bed{number}"), MBUFS)).unwrap();
+        let mut ports = Vec::new();
+        let mut open = |name: &str, interface, full| {
+            let name = format!("b{number}{name}");
+            let (into, rx) = spsc(&eal, &format!("{name}i"), RING).unwrap();
+            let (tx, out) = spsc(&eal, &format!("{name}o"), tx_ring).unwrap();
+            let mut port = Port::from_rings(&eal, &name, vec![rx], vec![tx]).unwrap();
+            port.configure(&PortConfig::new(1), std::slice::from_ref(&pool)).unwrap();
+            let side = sides(interface, port.start().unwrap(), usize::from(MTU) + 22, full).remove(0);
+            ports.push(port);
+            (side, Ends { into, out })
+        };
+        let (wan_wire, end0) = open("w0", InterfaceId(0), Reason::TxFull);
+        let (wan_host, end1) = open("h0", InterfaceId(0), Reason::HostFull);
+        let (lan_wire, end2) = open("w1", LAN, Reason::TxFull);
+        let (lan_host, end3) = open("h1", LAN, Reason::HostFull);
+        let interfaces =
+            vec![Sides { wire: wan_wire, host: wan_host }, Sides { wire: lan_wire, host: lan_host }];
+
+        let socket = std::env::temp_dir().join(format!("worker-rings-{}-{number}.sock", std::process::id()));
+        let counters = claim::beside(&socket, "counters");
+        let segment = telemetry::create(&counters, 1, &["wan0".into(), "lan0".into()]).unwrap();
+        let (mut mails, office) = mail(fib(1, neighbors), 1, 4096);
+        let config =
+            ShardConfig { worker: WorkerId(0), workers: 1, max_states: 4096, interfaces: 2, key: [7, 9] };
+        let worker = Worker::new(Parts {
+            interfaces,
+            shard: Shard::new(config),
+            max_states: 4096,
+            pool: pool.clone(),
+            clock: TscClock::new(&eal),
+            random: Random::new().unwrap(),
+            handoff: Handoff::alone(),
+            mail: mails.remove(0),
+            telemetry: Writer::new(&segment, 0).unwrap(),
+            idle: Idle::Poll,
+        });
+        let reader = Reader::open(&counters, 2).unwrap();
+        let now = Tick::from_secs(1000);
+        Self { worker, pool, ends: [end0, end1, end2, end3], ports, office, reader, counters, now }
+    }
+
+    /// A bed with one rule that passes everything.
+    fn passing(neighbors: &[(InterfaceId, [u8; 4], Mac)]) -> Self {
+        let mut bed = Self::new(neighbors);
+        bed.pass();
+        bed
+    }
+
+    fn pass(&mut self) {
+        self.commit(Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() });
+    }
+
+    fn commit(&mut self, rule: Rule) {
+        let ruleset = Ruleset { rules: vec![rule], ..Ruleset::default() };
+        let root = Root::compile(&ruleset, fib(1, &[]).interfaces(), None).unwrap();
+        assert!(self.office.roots.offer(Some(Arc::new(root))));
+    }
+
+    fn put(&mut self, side: usize, frame: &[u8]) {
+        self.ends[side].put(&self.pool, frame);
+    }
+
+    fn get(&mut self, side: usize) -> Vec<Vec<u8>> {
+        self.ends[side].get()
+    }
+
+    fn poll(&mut self) {
+        self.now = self.now + Tick::from_millis(10);
+        self.worker.poll(self.now);
+    }
+
+    fn sheet(&self) -> Sheet {
+        self.reader.sheet(0).unwrap()
+    }
+
+    fn dropped(&self, interface: InterfaceId, reason: Reason) -> u64 {
+        self.sheet().drops[usize::from(interface.0)][reason as usize]
+    }
+
+    /// The counters balance now; then the worker ends, and every mbuf is back.
+    fn end(self) -> Sheet {
+        let running = self.sheet().conservation();
+        assert!(running.holds(), "while it runs: {running:?}");
+        let sheet = self.worker.run(&AtomicBool::new(true));
+        let sum = sheet.conservation();
+        assert!(sum.holds() && sum.held == 0, "at the end: {sum:?}");
+        drop((self.ends, self.ports));
+        assert_eq!(self.pool.in_use(), 0, "mbufs that did not come back");
+        let _ = std::fs::remove_file(self.counters);
+        sheet
+    }
+}
+
+/// An IPv4 UDP datagram with `payload` bytes, in a frame.
+fn udp(macs: (Mac, Mac), from: [u8; 4], to: [u8; 4], payload: usize) -> Vec<u8> {
+    let total = 28 + payload as u16;
+    let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 17, 0, 0];
+    ip[2..4].copy_from_slice(&total.to_be_bytes());
+    ip.extend(from.iter().chain(&to));
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    ip[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+    let mut frame: Vec<u8> = [&macs.1.0[..], &macs.0.0[..], &[8, 0], &ip].concat();
+    frame.extend([0x30, 0x39, 0, 53]);
+    frame.extend((8 + payload as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.resize(frame.len() + payload, 0xaa);
+    frame
+}
+
+fn request() -> Vec<u8> {
+    udp((CLIENT_MAC, WAN_MAC), CLIENT, SERVER, 20)
+}
+
+fn arp() -> Vec<u8> {
+    let mut frame = [&[0xff; 6][..], &CLIENT_MAC.0, &[8, 6]].concat();
+    frame.resize(60, 0);
+    frame
+}
 
 #[test]
 fn f08_nothing_is_forwarded_before_there_are_rules() {
