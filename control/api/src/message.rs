@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::pflog::LogEntry;
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -174,6 +174,8 @@ pub struct InterfaceStatus {
     pub up: bool,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<String>,
+    /// The other port of the transparent pair that it belongs to; it has no addresses and no host side then.
+    pub bridged_to: Option<String>,
     /// Frames received from the wire.
     pub rx_packets: u64,
     /// Their bytes, Ethernet headers included.

@@ -32,6 +32,10 @@ impl Default for Stages {
     }
 }
 
+/// Whether what is followed the short way gets another Ethernet header and has a hop less to live.
+const ROUTED: bool = true;
+const BRIDGED: bool = !ROUTED;
+
 impl Shard {
     /// Decides a burst that a port received. `own` is its interface, where `root` filters.
     pub(crate) fn process_plain<F: Frame>(
@@ -47,13 +51,16 @@ impl Shard {
         let mut stages = self.stages.take().unwrap_or_default();
         self.look_ahead(own, frames, &mut stages);
         let moment = Moment::new(&view.expiry(root), arrival.interface, self.connections.states_at_most());
-        self.decide_each(view, arrival, &moment, &stages, frames, fates);
+        match own.bridge() {
+            None => self.decide_each::<F, ROUTED>(view, arrival, &moment, &stages, frames, fates),
+            Some(_) => self.decide_each::<F, BRIDGED>(view, arrival, &moment, &stages, frames, fates),
+        }
         self.stages = Some(stages);
     }
 
     #[inline(never)]
     fn look_ahead<F: Frame>(&self, own: &Interface, frames: &[F], stages: &mut Stages) {
-        let door = Door { own: own.mac, zone: own.zone };
+        let door = Door::of(own);
         for (frame, quick) in frames.iter().zip(&mut stages.packets) {
             quick.read(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
         }
@@ -76,7 +83,7 @@ impl Shard {
     }
 
     #[inline(never)]
-    fn decide_each<F: Frame>(
+    fn decide_each<F: Frame, const REWRITES: bool>(
         &mut self,
         view: &View<'_>,
         arrival: Arrival,
@@ -88,7 +95,7 @@ impl Shard {
         let mut followed = 0;
         let packets = stages.packets.iter().zip(&stages.hints);
         for ((frame, fate), (quick, hint)) in frames.iter_mut().zip(fates).zip(packets) {
-            match self.follow(frame, quick, *hint, moment) {
+            match self.follow::<F, REWRITES>(frame, quick, *hint, moment) {
                 Some(out) => {
                     *fate = Fate::Transmit(out);
                     followed += 1;
@@ -101,7 +108,7 @@ impl Shard {
 
     /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.
     #[inline(always)]
-    fn follow<F: Frame>(
+    fn follow<F: Frame, const REWRITES: bool>(
         &mut self,
         frame: &mut F,
         quick: &Quick,
@@ -117,7 +124,9 @@ impl Shard {
             return None;
         }
         let adjacency = connections.follow(id, quick, moment, adjacencies)?;
-        rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
+        if REWRITES {
+            rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
+        }
         Some(adjacency.out)
     }
 }

@@ -55,9 +55,38 @@ pub enum Role {
     Routed,
     /// It takes copies of frames, and nothing comes from it.
     Span,
+    /// One of a transparent pair: what it receives leaves by the other one, routed by nobody.
+    Bridged(Bridge),
+}
+
+/// An interface's part in a transparent pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// The other interface.
+    pub peer: InterfaceId,
+    /// What becomes of frames without IP.
+    pub non_ip: NonIpPolicy,
+}
+
+/// What a pair does with frames that no rule judges. ARP and reverse ARP pass in any case: without them no IPv4 would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonIpPolicy {
+    /// They pass.
+    #[default]
+    Pass,
+    /// They are dropped (`blocknonip` of OpenBSD's ifconfig(8)).
+    Block,
 }
 
 impl Interface {
+    /// Its part in a transparent pair, if it is in one.
+    pub const fn bridge(&self) -> Option<&Bridge> {
+        match &self.role {
+            Role::Bridged(bridge) => Some(bridge),
+            Role::Routed | Role::Span => None,
+        }
+    }
+
     /// Its first address of a family that is not link-local, else any: what its own ICMP errors are sent from.
     pub fn source_address(&self, af: Af) -> Option<Address> {
         let of_family =

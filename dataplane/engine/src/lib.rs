@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod bridge;
 mod burst;
 mod counters;
 mod entropy;

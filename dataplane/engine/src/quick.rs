@@ -7,6 +7,7 @@
 
 use wire::{Af, EtherType, Mac, Port, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
 
+use crate::fib::Interface;
 use crate::state::{Hashing, Key, KeyHash, Narrow, Side};
 use crate::track::Plain;
 use crate::{Address, RxChecksum, Tuple, Zone};
@@ -38,13 +39,43 @@ pub(crate) struct Quick {
     pub segment: Plain,
 }
 
-/// What holds for every packet of a burst.
+/// What holds for every packet of a burst: whom frames must be for, and in which routing domain they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Door {
-    /// The Ethernet address of the interface.
-    pub own: Mac,
-    /// The routing domain of the interface.
-    pub zone: Zone,
+    /// What must be equal to the destination, as far as `mask` looks at it.
+    destination: u64,
+    mask: u64,
+    zone: Zone,
+}
+
+impl Door {
+    /// The door of an interface: a routed one hears its own address, a bridged one that of every station.
+    pub fn of(own: &Interface) -> Self {
+        match own.bridge() {
+            None => Self::routed(own.mac, own.zone),
+            Some(_) => Self { destination: 0, mask: GROUP_BIT, zone: own.zone },
+        }
+    }
+
+    const fn routed(own: Mac, zone: Zone) -> Self {
+        // A group frame is never to one station: nothing has 64 bits of destination.
+        let destination = if own.is_group() { u64::MAX } else { word(own) };
+        Self { destination, mask: u64::MAX, zone }
+    }
+
+    #[inline(always)]
+    const fn admits(&self, destination: Mac) -> bool {
+        word(destination) & self.mask == self.destination
+    }
+}
+
+/// The bit of group addresses in a [`word`].
+const GROUP_BIT: u64 = 1;
+
+#[inline(always)]
+const fn word(mac: Mac) -> u64 {
+    let Mac([a, b, c, d, e, f]) = mac;
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 impl Quick {
@@ -58,8 +89,7 @@ impl Quick {
     #[inline(always)]
     fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Option<Kind> {
         let link = ethernet::Header::at(frame, 0).ok()?;
-        // A group frame is never to this address.
-        if link.dst() != door.own || door.own.is_group() {
+        if !door.admits(link.dst()) {
             return None;
         }
         let bytes = frame.get(ethernet::HEADER_LEN..)?;
@@ -204,7 +234,7 @@ mod tests {
 
     fn read_alone(frame: &[u8], own: Mac, checksum: RxChecksum, hashing: &Hashing) -> Quick {
         let mut quick = Quick::default();
-        quick.read(frame, checksum, &Door { own, zone: Zone(3) }, hashing);
+        quick.read(frame, checksum, &Door::routed(own, Zone(3)), hashing);
         let mut all = [quick];
         hashing.hash_each(
             &mut all,

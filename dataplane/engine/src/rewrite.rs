@@ -3,6 +3,7 @@
 
 use ruleset::Reason;
 use wire::checksum::Delta;
+use wire::ethernet::Tags;
 use wire::{Af, Mac, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
 use crate::parse::reason;
@@ -16,6 +17,24 @@ pub fn set_link(frame: &mut impl Frame, source: Mac, destination: Mac) {
     if let Ok(mut header) = ethernet::Header::at_mut(frame.bytes_mut(), 0) {
         header.set_src(source);
         header.set_dst(destination);
+    }
+}
+
+/// Takes the tag out of a frame that has only a priority tag, which names no VLAN (IEEE 802.1Q). A frame that ends inside
+/// its tags stays as it is.
+///
+/// # Errors
+/// `vlan` if the frame is of a VLAN: frames of known VLANs come to the engine without their tag.
+#[inline]
+pub(crate) fn untag(frame: &mut impl Frame) -> Result<(), Reason> {
+    match ethernet::Frame::parse(frame.bytes()).map(|parsed| parsed.tags()) {
+        Err(_) | Ok(Tags::None) => Ok(()),
+        Ok(Tags::One(tag)) if tag.vid() == 0 => {
+            frame.bytes_mut().copy_within(..ethernet::TAGS_AT, ethernet::TAG_LEN);
+            frame.trim_front(ethernet::TAG_LEN);
+            Ok(())
+        }
+        Ok(Tags::One(_) | Tags::Two { .. }) => Err(Reason::Vlan),
     }
 }
 

@@ -1,7 +1,8 @@
 //! One worker's share of the firewall: its connections, and the path of a packet.
 //!
 //! Overview: [`Shard::process`] decides every frame of a burst. A frame from the wire goes through the IN hook, is routed,
-//! and goes through the OUT hook; what is for the host meets the IN hook only, what the host sends the OUT hook only. The
+//! and goes through the OUT hook; what is for the host meets the IN hook only, what the host sends the OUT hook only; what
+//! crosses a transparent pair meets both ([`bridge`](crate::bridge)). The
 //! state is checked at the hooks and committed once, when nothing can refuse the packet any more; the frame is rewritten
 //! last, so that a refused packet is still as its sender sent it and can be turned into its answer.
 //! Life cycle: made at the start with all its memory. Ownership: one worker.
@@ -137,6 +138,12 @@ impl Shard {
         let Some(own) = view.fib.interface(arrival.interface) else {
             return self.drop(arrival, Reason::PortDown);
         };
+        if let Some(bridge) = own.bridge() {
+            return self.decide_bridged(view, arrival, own, bridge, frame);
+        }
+        if let Err(reason) = rewrite::untag(frame) {
+            return self.drop(arrival, reason);
+        }
         match parse(frame.bytes(), own.zone, frame.ip_checksum()) {
             Err(reason) => self.drop(arrival, reason),
             Ok(Parsed::NonIp(other)) => match link_fate(arrival, &other, destination(frame.bytes()), own.mac)
@@ -148,7 +155,7 @@ impl Shard {
         }
     }
 
-    fn decide_ip<F: Frame>(
+    pub(crate) fn decide_ip<F: Frame>(
         &mut self,
         view: &View<'_>,
         arrival: Arrival,
@@ -160,9 +167,10 @@ impl Shard {
             Ok(passage) => passage,
             Err(reason) => return self.drop(arrival, reason),
         };
-        let decided = match arrival.source {
-            Source::Wire => self.take_in(view, arrival.interface, own, frame, &mut passage),
-            Source::Host => self.let_out(view, arrival.interface, frame, &mut passage),
+        let decided = match (arrival.source, own.bridge()) {
+            (_, Some(bridge)) => self.carry(view, arrival.interface, bridge, frame, &mut passage),
+            (Source::Wire, None) => self.take_in(view, arrival.interface, own, frame, &mut passage),
+            (Source::Host, None) => self.let_out(view, arrival.interface, frame, &mut passage),
         };
         match decided {
             Ok(fate) => fate,
@@ -255,21 +263,7 @@ impl Shard {
         out: Out,
     ) -> Result<Fate, Stop> {
         gate_forwarding(&passage.packet)?;
-        let Some(link) = view.fib.interface(out.interface).filter(|link| link.up) else {
-            return Err(Stop::silent(Reason::PortDown));
-        };
-        let hook = Hook {
-            direction: Direction::Out,
-            interface: out.interface,
-            frame: frame.bytes(),
-            first: Some(entered),
-        };
-        let left = self.hook(view, passage, &hook)?;
-        if passage.packet.length() > u32::from(link.mtu) {
-            let mtu = u32::from(link.mtu);
-            return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
-        }
-        self.commit_both(view, passage, entered, &left);
+        let (link, left) = self.leave(view, out.interface, frame.bytes(), passage, entered)?;
         if let Some(destination) = out.mac.filter(|_| passage.copy_to.is_none()) {
             let adjacency = Adjacency::new(arrival, out.interface, link.mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
@@ -286,6 +280,28 @@ impl Shard {
             Some(_) => Fate::Transmit(interface),
             None => Fate::Hold { interface, next_hop },
         })
+    }
+
+    /// The way out of a packet that the IN hook let in: the link, the OUT hook, and behind the last gate the commit.
+    pub(crate) fn leave<'v>(
+        &mut self,
+        view: &View<'v>,
+        interface: InterfaceId,
+        frame: &[u8],
+        passage: &mut Passage,
+        entered: &Passed,
+    ) -> Result<(&'v Interface, Passed), Stop> {
+        let Some(link) = view.fib.interface(interface).filter(|link| link.up) else {
+            return Err(Stop::silent(Reason::PortDown));
+        };
+        let hook = Hook { direction: Direction::Out, interface, frame, first: Some(entered) };
+        let left = self.hook(view, passage, &hook)?;
+        let mtu = u32::from(link.mtu);
+        if passage.packet.length() > mtu {
+            return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
+        }
+        self.commit_both(view, passage, entered, &left);
+        Ok((link, left))
     }
 
     /// Drops a packet for a reason, and turns it into its answer where one is due.
@@ -336,7 +352,7 @@ impl Shard {
         }
     }
 
-    fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
+    pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
         self.counters.drop_packet(arrival.interface, reason);
         Fate::Drop(reason)
     }
@@ -420,7 +436,7 @@ impl Shard {
 }
 
 /// Writes into the frame what the hooks repaired of it.
-fn repair<F: Frame>(frame: &mut F, passage: &Passage) {
+pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage) {
     if let Some(flags) = passage.repaired {
         rewrite::set_tcp_flags(frame, &passage.packet, flags);
     }
@@ -483,7 +499,7 @@ const fn is_group(af: Af, address: Address) -> bool {
 }
 
 /// Addresses that may not appear on a wire: loopback (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3) and sources that are groups.
-const fn is_martian(packet: &Packet) -> bool {
+pub(crate) const fn is_martian(packet: &Packet) -> bool {
     let tuple = &packet.tuple;
     let loopback = match tuple.af {
         Af::Inet => tuple.src.v4() >> 24 == 127 || tuple.dst.v4() >> 24 == 127,
@@ -492,7 +508,7 @@ const fn is_martian(packet: &Packet) -> bool {
     loopback || is_group(tuple.af, tuple.src)
 }
 
-fn destination(frame: &[u8]) -> Mac {
+pub(crate) fn destination(frame: &[u8]) -> Mac {
     frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets))
 }
 
@@ -508,10 +524,12 @@ fn link_fate(arrival: Arrival, other: &NonIp, destination: Mac, own: Mac) -> Res
     }
 }
 
-/// What the forwarding base knows of the two addresses, as far as it forbids an answer.
+/// What the forwarding base knows of the two addresses, as far as it forbids an answer. Of the network on both sides of a
+/// pair it knows nothing, and its own stations may be in it.
 fn endpoints(fib: &Fib, arrival: Arrival, packet: &Packet) -> Endpoints {
     let tuple = &packet.tuple;
-    if arrival.source == Source::Host {
+    let is_bridged = fib.interface(arrival.interface).is_some_and(|own| own.bridge().is_some());
+    if arrival.source == Source::Host || is_bridged {
         return Endpoints::Stations;
     }
     if fib.is_own(tuple.af, tuple.src) {

@@ -2,6 +2,7 @@
 
 mod shard;
 
+use engine::Tick;
 use ruleset::{Limit, PeerState, Reason, Timeout};
 use shard::rules::{Written, block, pass, ruleset};
 use shard::{Firewall, rerouted};
@@ -294,6 +295,66 @@ fn states_expire_when_their_time_is_over_and_not_before() {
     assert_eq!(firewall.shard.counters().removals, 2);
     firewall.tell(open);
     assert_eq!(firewall.shard.states(), 2);
+}
+
+/// A firewall that passes everything, with a connection and a flow of datagrams that the server has answered.
+fn busy_at(now: Tick) -> Firewall {
+    let mut firewall = Firewall::with(vec![block(), pass().any_flags()]);
+    firewall.now = now;
+    firewall.tell(HANDSHAKE);
+    firewall.tell(DATAGRAMS);
+    firewall
+}
+
+const DATAGRAMS: &str = "
+    em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+    em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> out em0
+";
+const SEGMENTS: &str = "
+    em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001 -> out em1
+    em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 5001 ack 1001 -> out em0
+";
+
+/// The times of states are kept in 32 bits, which begin anew after 8 years.
+#[test]
+fn f10_states_live_and_expire_as_ever_when_their_clock_wraps() {
+    const WRAP_S: u64 = (1 << 32) / 16;
+    let mut firewall = busy_at(Tick::from_secs(WRAP_S - 300));
+    firewall.wait(29).tell(DATAGRAMS);
+    firewall.tell("em0: 10.0.0.2.2 > 10.1.0.2.53 udp -> out em1");
+    // udp.first is 60 s, udp.multiple as well.
+    assert_eq!(firewall.wait(59).sweep(), 0);
+    assert_eq!(firewall.wait(1).sweep(), 4);
+    assert_eq!(firewall.wait(206).sweep(), 0, "five seconds before the wrap");
+    firewall.tell(SEGMENTS).tell(DATAGRAMS);
+    assert_eq!(firewall.wait(10).sweep(), 0, "five seconds behind it");
+    assert!(firewall.states().iter().all(|state| state.age_s <= 306 && state.expires_in_s > 0));
+    firewall.tell(SEGMENTS).tell(DATAGRAMS);
+    assert_eq!(firewall.shard.states(), 4);
+    assert_eq!(firewall.wait(59).sweep(), 0);
+    assert_eq!(firewall.wait(1).sweep(), 2);
+    // tcp.established: a day.
+    assert_eq!(firewall.wait(86_400 - 61).sweep(), 0);
+    assert_eq!(firewall.wait(1).sweep(), 2);
+}
+
+#[test]
+fn f10_a_clock_that_jumps_or_runs_at_a_wrong_rate_ends_no_connection() {
+    let mut firewall = busy_at(Tick::from_secs(5000));
+    for jump_s in [-10, 10, -10, -10, 10, 10] {
+        let nanos = firewall.now.0.checked_add_signed(jump_s * 1_000_000_000).expect("after the start");
+        firewall.now = Tick(nanos);
+        assert_eq!(firewall.sweep(), 0, "a jump by {jump_s} s");
+        firewall.tell(SEGMENTS).tell(DATAGRAMS);
+        assert_eq!(firewall.shard.states(), 4, "a jump by {jump_s} s");
+    }
+    // 1000 ppm too fast, over an hour: what is seen every 59 s lives.
+    for _ in 0..61 {
+        firewall.now = firewall.now + Tick::from_millis(59_059);
+        assert_eq!(firewall.sweep(), 0);
+        firewall.tell(DATAGRAMS);
+    }
+    assert_eq!(firewall.shard.states(), 4);
 }
 
 #[test]

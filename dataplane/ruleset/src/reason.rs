@@ -57,7 +57,8 @@ reasons! {
     // Ours.
     NoRules "no-rules" "No ruleset has been committed yet: nothing is forwarded."
     NotOurs "not-ours" "The frame was addressed to another station's Ethernet address."
-    EtherType "ether-type" "Neither IP nor anything that the host needs."
+    EtherType "ether-type" "Neither IP nor anything that the host needs, or that a transparent pair lets pass."
+    Vlan "vlan" "Tagged for a VLAN that the port does not have, or tagged twice."
     Martian "martian" "A source or destination that may not appear here: multicast source, loopback, source equal to destination."
     Ttl "ttl" "The time to live or hop limit ran out."
     TooBig "too-big" "Larger than the next link's MTU, and may not be fragmented."

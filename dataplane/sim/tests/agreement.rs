@@ -2,6 +2,7 @@
 //!
 //! `TURNPIKE_SIM_FACTOR` multiplies the packets, `TURNPIKE_SEED` replays one seed.
 
+use engine::Tick;
 use ruleset::{REASON_COUNT, Reason};
 use sim::duel::{Duel, explain};
 use sim::oracle::Deviations;
@@ -13,6 +14,9 @@ use sim::traffic::{Generator, Step};
 /// Steps of one seed, all under rulesets and states of its own.
 const STEPS: usize = 1000;
 
+/// When the 32 bits begin anew in which states keep their times.
+const WRAP: Tick = Tick::from_secs((1 << 32) / 16);
+
 /// What a test has seen.
 struct Seen {
     packets: u64,
@@ -21,14 +25,19 @@ struct Seen {
 }
 
 fn agree(test: &str, first: u64, count: u64, variety: Variety, workers: u16) -> Seen {
+    agree_after(Tick::default(), test, first, count, variety, workers)
+}
+
+/// As [`agree`], in stories that begin later.
+fn agree_after(wait: Tick, test: &str, first: u64, count: u64, variety: Variety, workers: u16) -> Seen {
     let mut seen = Seen { packets: 0, passed: 0, dropped: [0; REASON_COUNT] };
     for seed in seeds(first, count) {
         let mut generator = Generator::new(Rng::new(seed), variety);
         let rules = generator.ruleset();
         let mut duel = Duel::new(&rules, workers);
-        let mut steps = Vec::with_capacity(STEPS);
-        for _ in 0..STEPS {
-            let step = generator.draw();
+        let mut steps = Vec::with_capacity(STEPS + 1);
+        for number in 0..=STEPS {
+            let step = if number == 0 { Step::Wait(wait.0) } else { generator.draw() };
             steps.push(step.clone());
             seen.packets += u64::from(matches!(step, Step::Packet { .. }));
             match duel.step(&step) {
@@ -82,6 +91,13 @@ fn agrees_on_all_rules() {
 #[test]
 fn agrees_on_all_rules_with_three_workers() {
     agree("agrees_on_all_rules_with_three_workers", 2 << 32, 420, Variety::Sharded, 3);
+}
+
+/// The oracle's clock does not wrap.
+#[test]
+fn f10_agrees_across_the_wrap_of_the_clock() {
+    let wait = WRAP - Tick::from_secs(1300);
+    agree_after(wait, "f10_agrees_across_the_wrap_of_the_clock", 3 << 32, 100, Variety::Plain, 1);
 }
 
 /// The seed of the first run that ends in a difference, if one of so many does.

@@ -9,6 +9,9 @@ use crate::{Error, EtherType, Mac};
 /// Octets of an untagged header.
 pub const HEADER_LEN: usize = 14;
 
+/// Where tags stand: behind both addresses.
+pub const TAGS_AT: usize = 12;
+
 /// Octets of one tag.
 pub const TAG_LEN: usize = 4;
 

@@ -200,6 +200,8 @@ impl EtherType {
     pub const IPV4: Self = Self(0x0800);
     /// ARP.
     pub const ARP: Self = Self(0x0806);
+    /// Reverse ARP.
+    pub const REVERSE_ARP: Self = Self(0x8035);
     /// 802.1Q customer tag.
     pub const VLAN: Self = Self(0x8100);
     /// 802.1ad service tag (QinQ).

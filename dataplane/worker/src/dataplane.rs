@@ -15,28 +15,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
-use engine::{Shard, ShardConfig, StatePool, Tick, WorkerId};
+use engine::fib::Bridge;
+use engine::{InterfaceId, Shard, ShardConfig, StatePool, Tick, WorkerId};
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
-use crate::config::Config;
+use crate::clock;
+use crate::config::{self, Config};
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
-use crate::control::rules::Rules;
+use crate::control::rules::{PATIENCE, Rules};
 use crate::control::server::Server;
 use crate::handoff;
 use crate::mail::{Mail, mail};
 use crate::memory;
 use crate::netlink::event::Event;
 use crate::netlink::guard::{self, Part};
-use crate::netlink::model::InterfaceSpec;
+use crate::netlink::model::{BridgeSpec, InterfaceSpec};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
-use crate::ports::{self, OpenPort};
+use crate::ports::{OpenInterface, OpenPort, Opener};
 use crate::random::{self, Random};
 use crate::stall::{Report, Watch};
 use crate::telemetry::{self, Sheet};
-use crate::worker::{Parts, Sides, Worker};
+use crate::worker::{Attachment, Parts, Worker};
 
 /// How often the main thread looks at what it minds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -48,6 +50,7 @@ pub struct Dataplane {
     workers: Vec<LcoreTask<Sheet>>,
     stop: Arc<AtomicBool>,
     counters: Counters,
+    clock: TscClock,
     ports: Vec<OpenPort>,
     pool: Mempool,
     _claim: Claim,
@@ -77,29 +80,29 @@ impl Dataplane {
 
         let (cpus, eal) = start_eal(config, socket)?;
         let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
-        let (ports, sides) = open_ports(&eal, &pool, config)?;
+        let (ports, attachments) = open_ports(&eal, &pool, config)?;
         bring_up(&mut kernel, &ports)?;
 
         let (service, fib) =
-            Service::learn(ports.iter().map(spec).collect()).context("cannot learn the kernel's routes")?;
+            Service::learn(specs(config, &ports)).context("cannot learn the kernel's routes")?;
         let published = service.published();
         let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
         let states = States::of(config);
         let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
-        let parts = parts(config, &states, &eal, &pool, sides, mails, &counters)?;
+        let clock = TscClock::new(&eal);
+        let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
 
         let facts = Facts {
             start: begin,
-            devices: config.ports.iter().map(|port| port.device.to_string()).collect(),
+            devices: config.interfaces().map(|interface| interface.port.device.to_string()).collect(),
             cpus: cpus.clone(),
             max_states: states.in_all,
             pools: vec![pool.clone()],
         };
-        let rules = Rules::new(office.roots, states.in_all);
-        let clock = TscClock::new(&eal);
+        let rules = Rules::new(office.roots, states.in_all, PATIENCE);
         let now = move || Tick(clock.now_nanos());
         let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
@@ -108,7 +111,7 @@ impl Dataplane {
         })?;
         let took_ms = begin.elapsed().as_millis() as u64;
         tracing::info!(socket = %socket.display(), ?cpus, took_ms, "ready; nothing is forwarded until a ruleset is committed");
-        Ok(Self { server, routes, workers, stop, counters, ports, pool, _claim: claim })
+        Ok(Self { server, routes, workers, stop, counters, clock, ports, pool, _claim: claim })
     }
 
     /// Minds the workers until `ended` says so.
@@ -118,8 +121,12 @@ impl Dataplane {
     pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
         let counters = self.counters.reader()?;
         let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
+        let mut clocks = clock::Watch::new(clock::Reading::take(&self.clock));
         while !ended() {
             std::thread::sleep(LOOK_EVERY);
+            if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
+                tell(report);
+            }
             for (worker, watch) in watches.iter_mut().enumerate() {
                 let Some(sheet) = counters.sheet(worker) else { continue };
                 match watch.look(sheet.worker.polls, Instant::now()) {
@@ -156,6 +163,20 @@ impl Dataplane {
     }
 }
 
+/// Logs what is wrong with the workers' clock.
+fn tell(report: clock::Report) {
+    match report {
+        clock::Report::Jumped { by_ms } => tracing::error!(
+            by_ms,
+            "the CPU's time-stamp counter jumped against the kernel's clock: states expire earlier or later by as much"
+        ),
+        clock::Report::Drifts { ppm } => tracing::error!(
+            ppm,
+            "the CPU's time-stamp counter runs at another rate than the kernel's clock: time-outs are as much shorter or longer"
+        ),
+    }
+}
+
 /// The segment of the counters.
 struct Counters {
     path: PathBuf,
@@ -165,7 +186,7 @@ struct Counters {
 
 impl Counters {
     fn create(path: PathBuf, workers: usize, ports: &[OpenPort]) -> Result<Self> {
-        let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+        let names: Vec<String> = interfaces(ports).map(|interface| interface.name.clone()).collect();
         let segment = telemetry::create(&path, workers, &names)?;
         Ok(Self { path, segment, interfaces: names.len() })
     }
@@ -206,13 +227,15 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
     let known =
         |name: &str| links.iter().any(|event| matches!(event, Event::Link(link) if link.name == name));
-    for port in &config.ports {
-        if known(&port.name) {
+    for interface in config.ports.iter().flat_map(config::Port::host_interfaces) {
+        if known(&interface.name) {
             bail!(
                 "the kernel already has an interface {0}; give the port another name, or remove it (ip link del {0})",
-                port.name
+                interface.name
             );
         }
+    }
+    for port in &config.ports {
         if let Some(netdev) = port.kernel_netdev().filter(|netdev| !known(netdev)) {
             bail!("port {}: the kernel has no interface {netdev}; correct iface= in `device`", port.name);
         }
@@ -223,8 +246,9 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
 /// Keeps the kernel from forwarding, before there is anything to forward.
 fn seal(kernel: &mut Requester, config: &Config) -> Result<()> {
     let netdevs = config.ports.iter().filter_map(|port| port.kernel_netdev());
-    for link in config.ports.iter().map(|port| port.name.as_str()).chain(netdevs.clone()) {
-        guard::seal(kernel, link).map_err(|error| match error.kind() {
+    let hosts = config.ports.iter().flat_map(config::Port::host_interfaces).map(|interface| interface.name);
+    for link in hosts.chain(netdevs.clone().map(str::to_owned)) {
+        guard::seal(kernel, &link).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => anyhow!("the right CAP_NET_ADMIN is missing; run as root"),
             _ => anyhow!("cannot make the rule that keeps the kernel from forwarding from {link}: {error}"),
         })?;
@@ -252,39 +276,59 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
 }
 
 /// The ports, and by worker its part of each.
-fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Vec<Sides>>)> {
-    let workers = config.dataplane.workers();
+fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Attachment>)> {
+    let mut opener = Opener::new(eal, pool, config.dataplane.workers());
     let mut ports = Vec::new();
-    let mut sides: Vec<Vec<Sides>> = (0..workers).map(|_| Vec::new()).collect();
-    for (number, port) in config.ports.iter().enumerate() {
-        let (open, parts) = ports::open(eal, pool, port, number, workers)
-            .with_context(|| format!("cannot open port {}", port.name))?;
-        tracing::info!(port = port.name, device = %port.device, mac = colons(open.mac), mtu = open.mtu, "port open");
+    for port in &config.ports {
+        let open = opener.open(port).with_context(|| format!("cannot open port {}", port.name))?;
+        for OpenInterface { name, mac, mtu, .. } in &open.interfaces {
+            tracing::info!(interface = name, device = %port.device, mac = colons(*mac), mtu, "interface open");
+        }
         ports.push(open);
-        sides.iter_mut().zip(parts).for_each(|(sides, part)| sides.push(part));
     }
-    Ok((ports, sides))
+    Ok((ports, opener.attachments()))
+}
+
+/// Every interface, by number.
+fn interfaces(ports: &[OpenPort]) -> impl Iterator<Item = &OpenInterface> {
+    ports.iter().flat_map(|port| &port.interfaces)
 }
 
 /// Sets the host interfaces up.
 fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
-    for port in ports {
+    for interface in interfaces(ports).filter(|interface| interface.host.is_some()) {
         let index = links.iter().find_map(|event| match event {
-            Event::Link(link) if link.name == port.name => Some(link.index),
+            Event::Link(link) if link.name == interface.name => Some(link.index),
             _ => None,
         });
-        let index = index.ok_or_else(|| anyhow!("the host interface {} did not appear", port.name))?;
-        guard::settle(Part::HostInterface, &port.name);
+        let index = index.ok_or_else(|| anyhow!("the host interface {} did not appear", interface.name))?;
+        guard::settle(Part::HostInterface, &interface.name);
         kernel
-            .set_up(index, port.mtu)
-            .with_context(|| format!("cannot set the host interface {} up", port.name))?;
+            .set_up(index, interface.mtu)
+            .with_context(|| format!("cannot set the host interface {} up", interface.name))?;
     }
     Ok(())
 }
 
-fn spec(port: &OpenPort) -> InterfaceSpec {
-    InterfaceSpec { name: port.name.clone(), mac: port.mac, mtu: port.mtu }
+fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {
+    let first = |port: usize| InterfaceId(interfaces(&ports[..port]).count() as u16);
+    let bridge = |port: usize| {
+        config.bridge_of(port).map(|(bridge, peer)| BridgeSpec {
+            name: bridge.name.clone(),
+            bridge: Bridge { peer: first(peer), non_ip: bridge.non_ip },
+        })
+    };
+    let spec = |port: usize, interface: &OpenInterface| InterfaceSpec {
+        name: interface.name.clone(),
+        mac: interface.mac,
+        mtu: interface.mtu,
+        bridge: bridge(port),
+    };
+    let each = |(number, port): (usize, &OpenPort)| {
+        port.interfaces.iter().map(|interface| spec(number, interface)).collect::<Vec<_>>()
+    };
+    ports.iter().enumerate().flat_map(each).collect()
 }
 
 /// How many states there may be: a forwarded connection counts as two (design: units are faces).
@@ -304,9 +348,9 @@ impl States {
 fn parts(
     config: &Config,
     states: &States,
-    eal: &Eal,
+    (eal, clock): (&Eal, TscClock),
     pool: &Mempool,
-    sides: Vec<Vec<Sides>>,
+    attachments: Vec<Attachment>,
     mails: Vec<Mail>,
     counters: &Counters,
 ) -> Result<Vec<Parts>> {
@@ -317,20 +361,20 @@ fn parts(
     let credits = StatePool::new(states.in_all, workers);
     let rings = handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
     let mut parts = Vec::new();
-    for (worker, ((interfaces, mail), handoff)) in (0..).zip(sides.into_iter().zip(mails).zip(rings)) {
+    for (worker, ((attachment, mail), handoff)) in (0..).zip(attachments.into_iter().zip(mails).zip(rings)) {
         let shard = ShardConfig {
             worker: WorkerId(worker),
             workers,
             max_states: states.of_one,
-            interfaces: interfaces.len(),
+            interfaces: attachment.interfaces.len(),
             key,
         };
         parts.push(Parts {
-            interfaces,
+            attachment,
             shard: Shard::sharing(shard, credits.clone()),
             max_states: states.of_one,
             pool: pool.clone(),
-            clock: TscClock::new(eal),
+            clock,
             random: Random::new().context(no_randomness)?,
             handoff,
             mail,

@@ -3,7 +3,7 @@
 //! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
 //! shared. Bounds: one order is under way at each worker; a slice is of 256 records.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -24,8 +24,8 @@ enum Order {
         end: u32,
         states: Vec<StateView>,
     },
-    /// What the rules of a ruleset have done.
-    Usage { root: Arc<Root>, rules: Vec<RuleUsage> },
+    /// What the rules of a ruleset have done. An order that nobody waits for any more keeps no ruleset alive.
+    Usage { root: Weak<Root>, rules: Vec<RuleUsage> },
 }
 
 /// Both ends, for so many workers with `records` records each.
@@ -117,8 +117,9 @@ impl Desk {
     }
 
     fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
-        self.ask(Order::Usage { root: root.clone(), rules: Vec::new() }, patience, |answer| match answer {
-            Order::Usage { root: answered, rules } if Arc::ptr_eq(&answered, root) => Some(rules),
+        let order = Order::Usage { root: Arc::downgrade(root), rules: Vec::new() };
+        self.ask(order, patience, |answer| match answer {
+            Order::Usage { root: answered, rules } if answered.as_ptr() == Arc::as_ptr(root) => Some(rules),
             _ => None,
         })
     }
@@ -168,9 +169,11 @@ impl Scribe {
                 shard.dump(view, end, SLICE, &mut |state| states.push(state))
             }
             Order::Usage { root, rules } => {
+                // Who asked holds it while it waits.
+                let Some(root) = root.upgrade() else { return };
                 *rules = match self.role {
-                    Role::Speaker => shard.rule_usage(root),
-                    Role::Helper => shard.live_usage(root),
+                    Role::Speaker => shard.rule_usage(&root),
+                    Role::Helper => shard.live_usage(&root),
                 }
             }
         }

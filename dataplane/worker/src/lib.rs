@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
 pub mod claim;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dataplane;
@@ -21,4 +22,5 @@ pub mod random;
 pub mod snapshot;
 pub mod stall;
 pub mod telemetry;
+pub mod vlan;
 pub mod worker;

@@ -126,10 +126,13 @@ pub fn eal_args(config: &Config, memory: Memory, workers: &[u16], others: &[usiz
 /// The pool of packet buffers: enough for every descriptor, for what is held, for what is on its way between workers and
 /// for what they have in hand.
 pub fn pool(ports: &[Port], workers: u16) -> PoolConfig {
-    let per_port =
-        2 * (u32::from(WIRE_DESCRIPTORS) + u32::from(HOST_DESCRIPTORS)) + 4 * dpdk::BURST_MAX as u32;
+    // In each direction the descriptors, and a burst in hand.
+    let side = |descriptors: u16| 2 * (u32::from(descriptors) + dpdk::BURST_MAX as u32);
+    let interfaces = ports.iter().map(|port| port.interfaces().count()).sum::<usize>() as u32;
+    // The wire side of a VLAN has its bursts, and its port's descriptors.
+    let sides = ports.len() as u32 * side(WIRE_DESCRIPTORS) + interfaces * (side(HOST_DESCRIPTORS) + side(0));
     let workers = u32::from(workers);
-    let per_worker = ports.len() as u32 * per_port + HELD_MAX as u32 + 512 + (workers - 1) * handoff::RING;
+    let per_worker = sides + HELD_MAX as u32 + 512 + (workers - 1) * handoff::RING;
     let wanted = workers * per_worker;
     // One less than a power of two wastes the least memory.
     let mut pool = PoolConfig::new("packets", wanted.next_power_of_two() - 1);

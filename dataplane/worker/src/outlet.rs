@@ -1,8 +1,12 @@
-//! Where packets leave: a transmit queue with the burst that is being gathered for it.
+//! Where packets leave: an interface's outlet with the burst that is being gathered for it, and the queues that outlets
+//! send by. Ownership: a worker's.
 
 use dpdk::{Burst, Mbuf, TxQueue};
 use engine::{Counters, InterfaceId};
 use ruleset::Reason;
+use wire::ethernet::TAG_LEN;
+
+use crate::vlan;
 
 /// Frames and their bytes, Ethernet headers included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +24,38 @@ impl Traffic {
         self.packets += mbufs.len() as u64;
         self.bytes += mbufs.iter().map(|mbuf| u64::from(mbuf.packet_len())).sum::<u64>();
     }
+
+    /// Takes back frames that were counted, each with `more` bytes.
+    pub fn remove(&mut self, mbufs: &[Mbuf], more: usize) {
+        let mut counted = Self::default();
+        counted.add(mbufs);
+        self.packets -= counted.packets;
+        self.bytes -= counted.bytes + counted.packets * more as u64;
+    }
 }
 
-/// A transmit queue of a port or of a host interface.
+/// The transmit queues of a worker. Outlets share them: what leaves by a VLAN leaves by its port's queue.
+#[derive(Default)]
+pub struct Lines(Vec<TxQueue>);
+
+/// A queue among a worker's [`Lines`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineId(usize);
+
+impl Lines {
+    /// Adds a queue.
+    pub fn add(&mut self, queue: TxQueue) -> LineId {
+        self.0.push(queue);
+        LineId(self.0.len() - 1)
+    }
+}
+
+/// The way out of an interface, onto the wire or to the host.
 pub struct Outlet {
     interface: InterfaceId,
-    queue: TxQueue,
+    line: LineId,
+    /// The VLAN whose tag is put into what leaves.
+    vlan: Option<u16>,
     gathered: Burst,
     /// The longest frame that the device sends whole; drivers of virtual devices cut or lose longer ones in silence.
     frame_max: usize,
@@ -35,25 +65,32 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// The outlet of a queue of `interface`; `full` is the reason of what it does not take.
-    pub fn new(interface: InterfaceId, queue: TxQueue, frame_max: usize, full: Reason) -> Self {
-        Self { interface, queue, gathered: Burst::new(), frame_max, full, sent: Traffic::default() }
+    /// The outlet of `interface` by a queue; `full` is the reason of what it does not take.
+    pub fn new(interface: InterfaceId, line: LineId, frame_max: usize, full: Reason) -> Self {
+        let (gathered, sent) = (Burst::new(), Traffic::default());
+        Self { interface, line, vlan: None, gathered, frame_max, full, sent }
     }
 
-    /// What the device took.
+    /// The outlet of `interface`, which is this VLAN of the port whose outlet this is.
+    pub fn of_vlan(&self, interface: InterfaceId, vlan: u16) -> Self {
+        let port = Self::new(interface, self.line, self.frame_max, self.full);
+        Self { vlan: Some(vlan), ..port }
+    }
+
+    /// What the device took, without tags.
     pub const fn sent(&self) -> Traffic {
         self.sent
     }
 
     /// Gathers a frame. It is sent at the next [`flush`](Self::flush), or before if the burst is full.
     #[inline]
-    pub fn push(&mut self, mbuf: Mbuf, counters: &mut Counters) {
+    pub fn push(&mut self, mbuf: Mbuf, lines: &mut Lines, counters: &mut Counters) {
         if mbuf.len() > self.frame_max {
             counters.drop_packet(self.interface, Reason::TooBig);
             return;
         }
         if self.gathered.is_full() {
-            self.flush(counters);
+            self.flush(lines, counters);
         }
         // A flush leaves the burst empty.
         if self.gathered.push(mbuf).is_err() {
@@ -63,20 +100,40 @@ impl Outlet {
 
     /// Sends what was gathered. What the device does not take at once is dropped: waiting would stall every other port.
     #[inline]
-    pub fn flush(&mut self, counters: &mut Counters) {
+    pub fn flush(&mut self, lines: &mut Lines, counters: &mut Counters) {
         if self.gathered.is_empty() {
             return;
         }
+        let tag_len = match self.vlan {
+            Some(vlan) => self.tag(vlan, counters),
+            None => 0,
+        };
         let mut sent = Traffic::default();
         sent.add(&self.gathered);
-        self.queue.tx_burst(&mut self.gathered);
+        lines.0[self.line.0].tx_burst(&mut self.gathered);
         let mut left = Traffic::default();
         left.add(&self.gathered);
         for _ in 0..self.gathered.len() {
             counters.drop_packet(self.interface, self.full);
         }
         self.gathered.clear();
-        self.sent.packets += sent.packets - left.packets;
-        self.sent.bytes += sent.bytes - left.bytes;
+        let packets = sent.packets - left.packets;
+        self.sent.packets += packets;
+        self.sent.bytes += sent.bytes - left.bytes - packets * tag_len;
+    }
+
+    /// Puts the tag into what was gathered, and returns its length. What has no room for it is dropped.
+    #[inline(never)]
+    fn tag(&mut self, vlan: u16, counters: &mut Counters) -> u64 {
+        let mut tagged = Burst::new();
+        for mut mbuf in self.gathered.drain() {
+            if vlan::insert(&mut mbuf, vlan).is_err() {
+                counters.drop_packet(self.interface, Reason::NoBuffer);
+            } else if tagged.push(mbuf).is_err() {
+                unreachable!("as many as came out of a burst fit in one");
+            }
+        }
+        self.gathered = tagged;
+        TAG_LEN as u64
     }
 }

@@ -1,6 +1,7 @@
 //! Ports and their host interfaces.
 //!
-//! Overview: for each `[[port]]` the DPDK device, and a TAP of the operator's name through which the kernel takes part.
+//! Overview: for each `[[port]]` the DPDK device, and for each routed one and each VLAN of it a TAP of the operator's name
+//! through which the kernel takes part.
 //! Life cycle: opened at the start, closed by dropping, when every queue is back; the TAPs vanish with the process,
 //! however it ends. Ownership: the main thread; only queues go to workers.
 
@@ -13,44 +14,128 @@ use wire::Mac;
 use crate::config;
 use crate::memory::{HOST_DESCRIPTORS, LINK_HEADER_MAX, WIRE_DESCRIPTORS};
 use crate::outlet::{Outlet, Traffic};
-use crate::worker::{Side, Sides};
+use crate::vlan::Trunk;
+use crate::worker::{Attachment, Side, Sides};
 
-/// A port and its host interface, open.
+/// A port, open.
 pub struct OpenPort {
+    /// The device.
+    pub wire: Port,
+    /// Its own interface, and those of its VLANs.
+    pub interfaces: Vec<OpenInterface>,
+}
+
+/// An interface, and its side towards the host if it has one, open.
+pub struct OpenInterface {
     /// The operator's name for both.
     pub name: String,
     /// The Ethernet address that the firewall answers to there.
     pub mac: Mac,
     /// Largest IP datagram, in bytes.
     pub mtu: u16,
-    /// The device.
-    pub wire: Port,
-    /// The TAP.
-    pub host: Port,
+    /// The TAP of a routed one.
+    pub host: Option<Port>,
 }
 
-/// Opens a port and its host interface, and gives their queues out, to each of `workers` its own.
-///
-/// # Errors
-/// DPDK's, which say what to do.
-pub fn open(
-    eal: &Eal,
-    pool: &Mempool,
-    port: &config::Port,
-    number: usize,
-    workers: u16,
-) -> dpdk::Result<(OpenPort, Vec<Sides>)> {
-    let interface = InterfaceId(number as u16);
-    let wanted = Wanted { mtu: port.mtu, descriptors: WIRE_DESCRIPTORS, workers, receivers: port.queues };
-    let (wire, wire_queues) = start(eal, pool, &port.device, &wanted)?;
-    let mac = host_mac(&port.device, Mac(wire.mac()?));
-    let wanted = Wanted { descriptors: HOST_DESCRIPTORS, receivers: None, ..wanted };
-    let (host, host_queues) = start(eal, pool, &host_device(number, &port.name, mac)?, &wanted)?;
-    let frame_max = usize::from(port.mtu + LINK_HEADER_MAX);
-    let wires = sides(interface, wire_queues, frame_max, Reason::TxFull);
-    let hosts = sides(interface, host_queues, frame_max, Reason::HostFull);
-    let both = wires.into_iter().zip(hosts).map(|(wire, host)| Sides { wire, host }).collect();
-    Ok((OpenPort { name: port.name.clone(), mac, mtu: port.mtu, wire, host }, both))
+/// Opens ports, and gives their queues out: to each worker its own.
+pub struct Opener<'a> {
+    eal: &'a Eal,
+    pool: &'a Mempool,
+    /// By worker.
+    attachments: Vec<Attachment>,
+}
+
+impl<'a> Opener<'a> {
+    /// No port is open yet.
+    pub fn new(eal: &'a Eal, pool: &'a Mempool, workers: u16) -> Self {
+        Self { eal, pool, attachments: (0..workers).map(|_| Attachment::default()).collect() }
+    }
+
+    /// Each worker's part of all ports.
+    pub fn attachments(self) -> Vec<Attachment> {
+        self.attachments
+    }
+
+    /// Opens a port and the host interfaces of itself and of its VLANs. Its interfaces get the next numbers.
+    ///
+    /// # Errors
+    /// DPDK's, which say what to do.
+    pub fn open(&mut self, port: &config::Port) -> dpdk::Result<OpenPort> {
+        let first = self.attachments.first().map_or(0, |attachment| attachment.interfaces.len());
+        let wanted = Wanted {
+            mtu: port.mtu,
+            descriptors: WIRE_DESCRIPTORS,
+            workers: self.attachments.len() as u16,
+            receivers: port.queues,
+            hears: match port.mode {
+                config::Mode::Routed => Hears::Itself,
+                config::Mode::Bridge => Hears::Everything,
+            },
+        };
+        let (wire, queues) = start(self.eal, self.pool, &port.device, &wanted)?;
+        let mac = host_mac(&port.device, Mac(wire.mac()?));
+        let number = |at: usize| InterfaceId((first + at) as u16);
+        let mut own = Some(sides(number(0), queues, frame_max(port), Reason::TxFull, &mut self.attachments));
+        let mut interfaces = Vec::new();
+        for (at, interface) in port.interfaces().enumerate() {
+            let wires = match interface.vlan {
+                None => own.take().unwrap_or_default(),
+                Some(vlan) => self.vlan_sides(first, number(at), vlan),
+            };
+            interfaces.push(self.add(&interface, number(at), mac, wires)?);
+        }
+        let vlans = || port.vlans.iter().zip(1..).map(|(vlan, at)| (*vlan, number(at)));
+        if !port.vlans.is_empty() {
+            for attachment in &mut self.attachments {
+                attachment.interfaces[first].trunk = Some(Box::new(Trunk::new(vlans())));
+            }
+        }
+        Ok(OpenPort { wire, interfaces })
+    }
+
+    /// Opens the host interface that an interface needs, and gives every worker both of its sides.
+    fn add(
+        &mut self,
+        interface: &config::Interface<'_>,
+        number: InterfaceId,
+        mac: Mac,
+        wires: Vec<Side>,
+    ) -> dpdk::Result<OpenInterface> {
+        let config::Interface { name, port, .. } = interface;
+        let wanted = Wanted {
+            mtu: port.mtu,
+            descriptors: HOST_DESCRIPTORS,
+            workers: self.attachments.len() as u16,
+            receivers: None,
+            hears: Hears::Itself,
+        };
+        let (host, hosts) = if port.is_hosted() {
+            let (host, queues) = start(self.eal, self.pool, &host_device(number, name, mac)?, &wanted)?;
+            (Some(host), sides(number, queues, frame_max(port), Reason::HostFull, &mut self.attachments))
+        } else {
+            (None, Vec::new())
+        };
+        let mut hosts = hosts.into_iter();
+        for (attachment, wire) in self.attachments.iter_mut().zip(wires) {
+            attachment.interfaces.push(Sides { wire, host: hosts.next(), trunk: None });
+        }
+        Ok(OpenInterface { name: name.clone(), mac, mtu: port.mtu, host })
+    }
+
+    /// Each worker's part of the wire side of a VLAN, whose port's interface has the number `port`.
+    fn vlan_sides(&self, port: usize, number: InterfaceId, vlan: u16) -> Vec<Side> {
+        let side = |attachment: &Attachment| Side {
+            rx: None,
+            received: Traffic::default(),
+            outlet: attachment.interfaces[port].wire.outlet.of_vlan(number, vlan),
+        };
+        self.attachments.iter().map(side).collect()
+    }
+}
+
+/// The longest frame of a port.
+fn frame_max(port: &config::Port) -> usize {
+    usize::from(port.mtu + LINK_HEADER_MAX)
 }
 
 /// What a device is to be set up with.
@@ -63,10 +148,20 @@ struct Wanted {
     workers: u16,
     /// Workers with a receive queue; `None` for as many as the device has queues for.
     receivers: Option<u16>,
+    hears: Hears,
+}
+
+/// What a device must receive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hears {
+    /// What is sent to its own address.
+    Itself,
+    /// What is sent to any.
+    Everything,
 }
 
 fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::Result<(Port, Queues)> {
-    let Wanted { mtu, descriptors, workers, receivers } = *wanted;
+    let Wanted { mtu, descriptors, workers, receivers, hears } = *wanted;
     let mut port = Port::attach(eal, device)?;
     let mut config = PortConfig::new(workers);
     // Where a device has fewer, the first workers receive for all and hand over what is not theirs.
@@ -86,27 +181,38 @@ fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::R
             if port.rss() { "by the device, under a key of its own" } else { "by whatever the driver does" };
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");
     }
-    if let Err(error) = port.set_promiscuous(Promiscuous::On) {
-        tracing::warn!(%device, %error, "not promiscuous: frames for the host interface's own address must arrive anyway");
+    match (port.set_promiscuous(Promiscuous::On), hears) {
+        (Ok(()), _) => {}
+        // A pair that does not hear its stations talk to each other is no pair.
+        (Err(error), Hears::Everything) => return Err(error),
+        (Err(error), Hears::Itself) => {
+            tracing::warn!(%device, %error, "not promiscuous: frames for the host interface's own address must arrive anyway");
+        }
     }
     Ok((port, queues))
 }
 
 /// Each worker's part of one side of an interface, out of the queues of a device that sends frames of up to `frame_max`
 /// bytes whole: a transmit queue for each, a receive queue as long as there are some.
-pub fn sides(interface: InterfaceId, queues: Queues, frame_max: usize, full: Reason) -> Vec<Side> {
+pub fn sides(
+    interface: InterfaceId,
+    queues: Queues,
+    frame_max: usize,
+    full: Reason,
+    attachments: &mut [Attachment],
+) -> Vec<Side> {
     let mut receivers = queues.rx.into_iter();
-    let side = |tx| Side {
+    let side = |(tx, attachment): (_, &mut Attachment)| Side {
         rx: receivers.next(),
         received: Traffic::default(),
-        outlet: Outlet::new(interface, tx, frame_max, full),
+        outlet: Outlet::new(interface, attachment.lines.add(tx), frame_max, full),
     };
-    queues.tx.into_iter().map(side).collect()
+    queues.tx.into_iter().zip(attachments).map(side).collect()
 }
 
 /// The device of a host interface. The driver is chosen by the beginning of the name.
-fn host_device(number: usize, name: &str, mac: Mac) -> dpdk::Result<Device> {
-    let [a, b, c, d, e, f] = mac.0;
+fn host_device(number: InterfaceId, name: &str, mac: Mac) -> dpdk::Result<Device> {
+    let ([a, b, c, d, e, f], number) = (mac.0, number.0);
     format!("net_tap_host_{number},iface={name},mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}").parse()
 }
 

@@ -11,7 +11,9 @@ use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
 use engine::{Arrival, BURST, Fate, InterfaceId, Shard, Source, Tick, View};
 use ruleset::Reason;
+use wire::ethernet::TAG_LEN;
 
+use crate::clock::Pace;
 use crate::config::Idle;
 use crate::frame::MbufFrame;
 use crate::handoff::{self, Handoff};
@@ -19,10 +21,11 @@ use crate::hold::{Hold, Key};
 use crate::idle::{Idler, Work};
 use crate::mail::Mail;
 use crate::netlink::service::Ask;
-use crate::outlet::{Outlet, Traffic};
+use crate::outlet::{Lines, Outlet, Traffic};
 use crate::random::Random;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
+use crate::vlan::Trunk;
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
 
@@ -58,25 +61,36 @@ impl Side {
 
 /// An interface of this worker.
 pub struct Sides {
-    /// The port.
+    /// The port, or a VLAN of it.
     pub wire: Side,
-    /// The host interface.
-    pub host: Side,
+    /// The host interface, of a routed port.
+    pub host: Option<Side>,
+    /// The VLANs of the port, if it has some: their frames come by its queue.
+    pub trunk: Option<Box<Trunk>>,
+}
+
+/// A worker's part of all ports.
+#[derive(Default)]
+pub struct Attachment {
+    /// Its interfaces, by number.
+    pub interfaces: Vec<Sides>,
+    /// Its transmit queues.
+    pub lines: Lines,
 }
 
 impl Sides {
-    fn of(&mut self, source: Source) -> &mut Side {
+    fn of(&mut self, source: Source) -> Option<&mut Side> {
         match source {
-            Source::Wire => &mut self.wire,
-            Source::Host => &mut self.host,
+            Source::Wire => Some(&mut self.wire),
+            Source::Host => self.host.as_mut(),
         }
     }
 }
 
 /// What a worker is made of.
 pub struct Parts {
-    /// Its interfaces, by number.
-    pub interfaces: Vec<Sides>,
+    /// Its part of the ports.
+    pub attachment: Attachment,
     /// Its connections.
     pub shard: Shard,
     /// The most states that its own shard holds.
@@ -126,7 +140,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not polled yet.
     pub fn new(parts: Parts) -> Self {
-        let sheet = Sheet::new(parts.interfaces.len());
+        let sheet = Sheet::new(parts.attachment.interfaces.len());
         let now = Tick(parts.clock.now_nanos());
         Self {
             parts,
@@ -143,9 +157,10 @@ impl Worker {
     /// Polls until `stop` is set, then gives back everything that it holds. Returns what it counted.
     pub fn run(mut self, stop: &AtomicBool) -> Sheet {
         let mut idler = Idler::new(self.parts.idle);
+        let mut pace = Pace::default();
         while !stop.load(Ordering::Relaxed) {
             let begin = self.now;
-            let work = self.poll(Tick(self.parts.clock.now_nanos()));
+            let work = self.poll(pace.time(self.parts.clock.now_nanos()));
             let time = (self.now - begin).0;
             match work {
                 Work::Done => self.sheet.worker.busy_ns += time,
@@ -164,7 +179,7 @@ impl Worker {
         self.now = now;
         self.take_news();
         let mut received = 0;
-        for interface in 0..self.parts.interfaces.len() {
+        for interface in 0..self.parts.attachment.interfaces.len() {
             let interface = InterfaceId(interface as u16);
             for source in [Source::Wire, Source::Host] {
                 received += self.forward(Arrival { interface, source });
@@ -194,13 +209,37 @@ impl Worker {
 
     /// Receives a burst from one side, and forwards it behind what other workers have handed over.
     fn forward(&mut self, arrival: Arrival) -> usize {
-        let side = self.parts.interfaces[usize::from(arrival.interface.0)].of(arrival.source);
+        let sides = &mut self.parts.attachment.interfaces[usize::from(arrival.interface.0)];
+        let Some(side) = sides.of(arrival.source) else { return 0 };
         let received = side.receive(&mut self.bursts[Origin::Received as usize]);
         let taken = self.take_over();
         if received > 0 {
-            self.process(Origin::Received, arrival);
+            match arrival.source {
+                Source::Wire if self.sides(arrival.interface).trunk.is_some() => self.forward_sorted(arrival),
+                _ => self.process(Origin::Received, arrival),
+            }
         }
         received + taken
+    }
+
+    fn sides(&mut self, interface: InterfaceId) -> &mut Sides {
+        &mut self.parts.attachment.interfaces[usize::from(interface.0)]
+    }
+
+    /// Forwards what was received by a port with VLANs: what is its own, then each VLAN's.
+    fn forward_sorted(&mut self, arrival: Arrival) {
+        self.make_contiguous(Origin::Received, arrival);
+        let Some(mut trunk) = self.sides(arrival.interface).trunk.take() else { return };
+        trunk.sort(&mut self.bursts[Origin::Received as usize]);
+        self.process(Origin::Received, arrival);
+        while let Some((interface, burst)) = trunk.take() {
+            // The port has counted them with their tags.
+            self.sides(arrival.interface).wire.received.remove(&burst, TAG_LEN);
+            self.sides(interface).wire.received.add(&burst);
+            self.bursts[Origin::Received as usize] = burst;
+            self.process(Origin::Received, Arrival { interface, source: Source::Wire });
+        }
+        self.sides(arrival.interface).trunk = Some(trunk);
     }
 
     /// Forwards what other workers have handed over. Returns how many packets.
@@ -240,15 +279,20 @@ impl Worker {
 
     /// Has the shard decide a burst that arrived at one place, and scatters it by fate.
     fn process(&mut self, origin: Origin, arrival: Arrival) {
-        if !self.bursts[origin as usize].iter().all(Mbuf::is_contiguous) {
-            self.linearise(origin, arrival);
-        }
+        self.make_contiguous(origin, arrival);
         let Parts { shard, mail, random, .. } = &mut self.parts;
         let view = view(mail, self.now);
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fates = &mut self.fates[..frames.len()];
         shard.process(&view, random, arrival, frames, fates);
         self.scatter(origin, arrival);
+    }
+
+    #[inline]
+    fn make_contiguous(&mut self, origin: Origin, arrival: Arrival) {
+        if !self.bursts[origin as usize].iter().all(Mbuf::is_contiguous) {
+            self.linearise(origin, arrival);
+        }
     }
 
     /// Makes every packet of the burst contiguous; what has no room for it is dropped.
@@ -267,12 +311,17 @@ impl Worker {
     }
 
     fn scatter(&mut self, origin: Origin, arrival: Arrival) {
-        let Parts { interfaces, shard, mail, handoff, .. } = &mut self.parts;
+        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, handoff, .. } =
+            &mut self.parts;
         let counters = shard.counters_mut();
         for (mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
             match *fate {
-                Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, counters),
-                Fate::Host(out) => interfaces[usize::from(out.0)].host.outlet.push(mbuf, counters),
+                Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters),
+                Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
+                    Some(host) => host.outlet.push(mbuf, lines, counters),
+                    // Nothing that a bridged port receives is for the host.
+                    None => counters.drop_packet(out, Reason::PortDown),
+                },
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
                     let _ = mail.asks.try_send(Ask { interface, address: next_hop });
@@ -290,14 +339,14 @@ impl Worker {
     /// Sends what waited for neighbours that the new forwarding base knows.
     #[cold]
     fn release(&mut self) {
-        let Parts { interfaces, shard, mail, .. } = &mut self.parts;
+        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, .. } = &mut self.parts;
         let fib = mail.fibs.get();
         let resolve = |key: &Key| {
             Some((fib.interface(key.interface)?.mac, fib.neighbor(key.interface, &key.next_hop)?))
         };
         self.hold.release(resolve, |key, (source, destination), mut mbuf| {
             rewrite::set_link(MbufFrame::of_one(&mut mbuf), source, destination);
-            interfaces[usize::from(key.interface.0)].wire.outlet.push(mbuf, shard.counters_mut());
+            interfaces[usize::from(key.interface.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
         });
     }
 
@@ -308,11 +357,13 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        let Parts { interfaces, shard, handoff, .. } = &mut self.parts;
+        let Parts { attachment: Attachment { interfaces, lines }, shard, handoff, .. } = &mut self.parts;
         handoff.flush(shard.counters_mut());
         for sides in interfaces {
-            sides.wire.outlet.flush(shard.counters_mut());
-            sides.host.outlet.flush(shard.counters_mut());
+            sides.wire.outlet.flush(lines, shard.counters_mut());
+            if let Some(host) = &mut sides.host {
+                host.outlet.flush(lines, shard.counters_mut());
+            }
         }
     }
 
@@ -339,17 +390,19 @@ impl Worker {
 
     /// Brings the sheet up to date.
     fn account(&mut self) {
-        let Parts { interfaces, shard, .. } = &self.parts;
+        let Parts { attachment: Attachment { interfaces, .. }, shard, .. } = &self.parts;
         self.sheet.take_shard(shard.counters(), shard.states());
         self.sheet.worker.log_lost = shard.log_lost();
         self.sheet.worker.held = self.hold.len() as u64;
         self.sheet.worker.handoff_in = self.parts.handoff.taken();
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
-            let Sides { wire, host } = sides;
+            let Sides { wire, host, .. } = sides;
             (counts.rx_packets, counts.rx_bytes) = (wire.received.packets, wire.received.bytes);
-            (counts.host_in_packets, counts.host_in_bytes) = (host.received.packets, host.received.bytes);
-            let (sent, punted) = (wire.outlet.sent(), host.outlet.sent());
+            let sent = wire.outlet.sent();
             (counts.tx_packets, counts.tx_bytes) = (sent.packets, sent.bytes);
+            let Some(host) = host else { continue };
+            (counts.host_in_packets, counts.host_in_bytes) = (host.received.packets, host.received.bytes);
+            let punted = host.outlet.sent();
             (counts.punted_packets, counts.punted_bytes) = (punted.packets, punted.bytes);
         }
     }

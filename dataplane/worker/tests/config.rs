@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use worker::config::{Config, Hugepages, Idle, SECTIONS};
+use engine::fib::NonIpPolicy;
+use worker::config::{self, Bridge, Config, Hugepages, Idle, SECTIONS};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(Path::new("t.toml"), text).map_err(|fault| fault.to_string())
@@ -40,6 +41,7 @@ fn everything_can_be_said() {
         mode = "routed"
         mtu = 9000
         queues = 1
+        vlans = [10, 4094]
 
         [[port]]
         name = "lan0"
@@ -58,9 +60,128 @@ fn everything_can_be_said() {
     assert_eq!(config.dataplane.max_connections, 2_000_000);
     assert_eq!(config.ports[0].mtu, 9000);
     assert_eq!(config.ports[0].kernel_netdev(), None);
+    let interfaces: Vec<_> = config.interfaces().map(|interface| (interface.name, interface.vlan)).collect();
+    let expected = [("wan0", None), ("wan0.10", Some(10)), ("wan0.4094", Some(4094)), ("lan0", None)];
+    assert_eq!(interfaces, expected.map(|(name, vlan)| (name.to_owned(), vlan)));
     assert_eq!(config.ports[1].kernel_netdev(), Some("eth1"));
     assert_eq!(config.ports[1].argument("qpairs"), Some("1"));
     assert_eq!(config.ports[1].argument("none"), None);
+}
+
+/// Four ports of mode bridge, a to d, and a routed one; what is appended starts at line 21.
+fn bridge_ports() -> String {
+    let port = |name: &str, mode: &str| {
+        format!("[[port]]\nname = {name:?}\ndevice = \"net_null_{name}\"\nmode = {mode:?}\n")
+    };
+    ["a", "b", "c", "d"].map(|name| port(name, "bridge")).concat() + &port("wan0", "routed")
+}
+
+#[test]
+fn pairs_of_ports_are_bridges() {
+    let text = bridge_ports()
+        + "[[bridge]]\nname = \"br0\"\nports = [\"d\", \"a\"]\nnon_ip = \"block\"\n\
+           [[bridge]]\nname = \"br1\"\nports = [\"b\", \"c\"]\n";
+    let config = parse(&text).unwrap();
+    let bridge = |name: &str, ports, non_ip| Bridge { name: name.into(), ports, non_ip };
+    assert_eq!(
+        config.bridges,
+        [bridge("br0", [3, 0], NonIpPolicy::Block), bridge("br1", [1, 2], NonIpPolicy::Pass)]
+    );
+    let peers: Vec<_> =
+        (0..5).map(|port| config.bridge_of(port).map(|(bridge, peer)| (&bridge.name[..], peer))).collect();
+    assert_eq!(peers, [Some(("br0", 3)), Some(("br1", 2)), Some(("br1", 1)), Some(("br0", 0)), None]);
+    let hosted: Vec<bool> = config.ports.iter().map(config::Port::is_hosted).collect();
+    assert_eq!(hosted, [false, false, false, false, true]);
+}
+
+/// A port of a pair has no host interface whose name could be taken.
+#[test]
+fn a_port_of_a_pair_may_be_called_as_its_kernel_device() {
+    let port = |name: &str, number: u8| {
+        format!(
+            "[[port]]\nname = {name:?}\ndevice = \"net_af_packet{number},iface={name}\"\nmode = \"bridge\"\n"
+        )
+    };
+    let text =
+        port("eth1", 0) + &port("eth2", 1) + "[[bridge]]\nname = \"br0\"\nports = [\"eth1\", \"eth2\"]\n";
+    assert!(parse(&text).is_ok());
+}
+
+#[test]
+fn faults_of_bridges_say_where_what_and_how() {
+    let with = |lines: &str| {
+        let rest = "\n[[bridge]]\nname = \"rest\"\nports = [\"c\", \"d\"]\n";
+        format!("{}[[bridge]]\n{lines}{rest}", bridge_ports())
+    };
+    let cases = [
+        (
+            bridge_ports(),
+            "t.toml:4:8: the port \"a\" is of mode \"bridge\" and in no [[bridge]]; add one with ports = [\"a\", …], or make the port routed",
+        ),
+        (
+            bridge_ports() + "[bridge]\nname = \"br0\"",
+            "t.toml:21:1: `bridge` is not a list of sections; write it as [[bridge]]",
+        ),
+        (
+            with("ports = [\"a\", \"b\"]"),
+            "t.toml:21:1: [[bridge]] without `name`; add it: a name of 1 to 15 letters, digits, '-', '_' and '.', starting with a letter",
+        ),
+        (
+            with("name = \"br0\""),
+            "t.toml:21:1: [[bridge]] without `ports`; add it: a list of two different ports of mode \"bridge\"",
+        ),
+        (
+            with("name = \"all\"\nports = [\"a\", \"b\"]"),
+            "t.toml:22:8: `name` is \"all\"; it must be a name of 1 to 15 letters, digits, '-', '_' and '.', starting with a letter",
+        ),
+        (
+            with("name = \"wan0\"\nports = [\"a\", \"b\"]"),
+            "t.toml:22:8: another port or bridge has the name \"wan0\"; give each its own",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\"]"),
+            "t.toml:23:9: `ports` is a list of 1; it must be a list of two different ports of mode \"bridge\"",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\", \"b\", \"c\"]"),
+            "t.toml:23:9: `ports` is a list of 3; it must be a list of two different ports of mode \"bridge\"",
+        ),
+        (
+            with("name = \"br0\"\nports = \"a\""),
+            "t.toml:23:9: `ports` is \"a\"; it must be a list of two different ports of mode \"bridge\"",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\", \"a\"]"),
+            "t.toml:23:9: `ports` names \"a\" twice; a pair is two different ports",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\", \"x\"]"),
+            "t.toml:23:9: there is no port \"x\"; name two of the [[port]] sections",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\", \"wan0\"]"),
+            "t.toml:23:9: the port \"wan0\" is not of mode \"bridge\"; write mode = \"bridge\" there",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"c\", \"b\"]"),
+            "t.toml:26:9: the port \"c\" is in \"br0\" already; a port is in one pair",
+        ),
+        (
+            with("name = \"rest\"\nports = [\"a\", \"b\"]"),
+            "t.toml:25:8: another port or bridge has the name \"rest\"; give each its own",
+        ),
+        (
+            with("name = \"br0\"\nports = [\"a\", \"b\"]\nnon_ip = \"drop\""),
+            "t.toml:24:10: `non_ip` is \"drop\"; it must be \"pass\" or \"block\"",
+        ),
+        (
+            with("name = \"br0\"\nport = [\"a\", \"b\"]"),
+            "t.toml:23:1: `port` is not a key of [[bridge]]; did you mean `ports`?",
+        ),
+    ];
+    for (text, message) in cases {
+        assert_eq!(parse(&text).unwrap_err(), message, "of:\n{text}");
+    }
 }
 
 /// Each broken file with the whole message.
@@ -82,7 +203,6 @@ fn faults_say_where_what_and_how() {
             "t.toml:1:3: `zzz` is not a section of turnpike.toml; write one of `dataplane`, `port`, `control`, `bridge`",
         ),
         (port("deivce = \"x\""), "t.toml:4:1: `deivce` is not a key of [[port]]; did you mean `device`?"),
-        (port("[[bridge]]"), "t.toml:4:1: [[bridge]] is not supported yet; use ports of mode \"routed\""),
         (
             "[[port]]\nname = \"wan0\"".into(),
             "t.toml:1:1: [[port]] without `device`; add it: a PCI address (\"0000:01:00.0\") or a virtual device (\"net_tap0,iface=tp0\")",
@@ -112,9 +232,44 @@ fn faults_say_where_what_and_how() {
             "t.toml:4:7: `mtu` is \"big\"; it must be the largest IP datagram in bytes, 1280 to 9600",
         ),
         (port("mode = \"span\""), "t.toml:4:8: mode = \"span\" is not supported yet; write \"routed\""),
-        (port("mode = \"bridge\""), "t.toml:4:8: mode = \"bridge\" is not supported yet; write \"routed\""),
-        (port("mode = \"nat\""), "t.toml:4:8: `mode` is \"nat\"; it must be \"routed\""),
-        (port("vlans = [1]"), "t.toml:4:9: `vlans` is not supported yet; leave it out"),
+        (port("mode = \"nat\""), "t.toml:4:8: `mode` is \"nat\"; it must be \"routed\" or \"bridge\""),
+        (
+            port("mode = \"bridge\"\nvlans = [10]"),
+            "t.toml:5:9: `vlans` of a port that is not routed; leave it out: tags stay in the frames of such a port",
+        ),
+        (
+            port("vlans = [10, 4095]"),
+            "t.toml:4:9: `vlans` is a list with 4095; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (
+            port("vlans = [0]"),
+            "t.toml:4:9: `vlans` is a list with 0; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (
+            port("vlans = 10"),
+            "t.toml:4:9: `vlans` is 10; it must be a list of different VLAN numbers, 1 to 4094, as [10, 20]",
+        ),
+        (port("vlans = [10, 20, 10]"), "t.toml:4:9: `vlans` names 10 twice; name each once"),
+        (
+            "[[port]]\nname = \"long-name-0\"\ndevice = \"net_null0\"\nvlans = [100, 1000]".into(),
+            "t.toml:4:9: the interface \"long-name-0.1000\" would have a name of 16 bytes; give the port a shorter name: 15 are possible",
+        ),
+        (
+            format!("{PORT}vlans = [10]\n[[port]]\nname = \"wan0.10\"\ndevice = \"net_null0\""),
+            "t.toml:6:8: a port and a VLAN both have the name \"wan0.10\"; give the port another name",
+        ),
+        (
+            format!("[[port]]\nname = \"wan0.10\"\ndevice = \"net_null0\"\n{PORT}vlans = [10]"),
+            "t.toml:5:8: a port and a VLAN both have the name \"wan0.10\"; give the port another name",
+        ),
+        (
+            "[[port]]\nname = \"eth1\"\ndevice = \"net_af_packet0,iface=eth1.10\"\nvlans = [10]".into(),
+            "t.toml:2:8: the host interface \"eth1.10\" would have the name of the kernel device behind the port; give the port another name",
+        ),
+        (
+            port(&format!("vlans = {:?}", (1..=31).collect::<Vec<_>>())),
+            "t.toml:1:1: the ports and the host interfaces of ports and VLANs are 33 DPDK devices; 32 are possible: leave some out",
+        ),
         (
             port("queues = 2"),
             "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, at most one for each worker",

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use engine::fib::{InterfaceAddress, InterfaceId, Path};
+use engine::fib::{Bridge, InterfaceAddress, InterfaceId, NonIpPolicy, Path};
 use engine::{Address, Fib};
 use wire::{Af, Mac};
 use worker::netlink::event::{
     Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target,
 };
-use worker::netlink::model::{Effect, InterfaceSpec, Model};
+use worker::netlink::model::{BridgeSpec, Effect, InterfaceSpec, Model};
 
 const WAN: InterfaceId = InterfaceId(0);
 const LAN: InterfaceId = InterfaceId(1);
@@ -52,7 +52,7 @@ fn add(model: &mut Model, route: KernelRoute) -> Effect {
 
 /// wan0 and lan0 with addresses, and eth0 that is not ours.
 fn model() -> Model {
-    let spec = |name: &str, mtu| InterfaceSpec { name: name.into(), mac: mac(0xff), mtu };
+    let spec = |name: &str, mtu| InterfaceSpec { name: name.into(), mac: mac(0xff), mtu, bridge: None };
     let mut model = Model::new(vec![spec("wan0", 1500), spec("lan0", 1500)]);
     for event in [
         Event::Link(link(WAN_LINK, "wan0")),
@@ -100,9 +100,31 @@ fn interfaces_are_as_the_kernel_has_them() {
     assert_eq!(lan.addresses, [own("10.0.0.1", 24), own("2001:db8::1", 64)]);
 }
 
+/// The kernel's links, whatever their names, are nothing to a transparent pair.
+#[test]
+fn an_interface_of_a_pair_is_up_without_the_kernel() {
+    let spec = |name: &str, peer| InterfaceSpec {
+        name: name.into(),
+        mac: mac(9),
+        mtu: 1400,
+        bridge: Some(BridgeSpec {
+            name: "br0".into(),
+            bridge: Bridge { peer: InterfaceId(peer), non_ip: NonIpPolicy::Block },
+        }),
+    };
+    let mut model = Model::new(vec![spec("wan0", 1), spec("lan0", 0)]);
+    let _ = model.apply(Event::Link(Link { up: false, ..link(WAN_LINK, "wan0") }));
+    let fib = model.fib(1);
+    let [wan, lan] = fib.interfaces() else { panic!("two interfaces") };
+    assert_eq!((wan.mac, wan.mtu, wan.up), (mac(9), 1400, true));
+    assert_eq!(wan.groups, ["wan", "br0"]);
+    assert_eq!(lan.bridge(), Some(&Bridge { peer: InterfaceId(0), non_ip: NonIpPolicy::Block }));
+    assert_eq!((model.link_of(InterfaceId(0)), model.interface_of(WAN_LINK)), (None, None));
+}
+
 #[test]
 fn an_interface_that_the_kernel_lacks_is_down() {
-    let spec = InterfaceSpec { name: "x".into(), mac: mac(9), mtu: 1400 };
+    let spec = InterfaceSpec { name: "x".into(), mac: mac(9), mtu: 1400, bridge: None };
     let fib = Model::new(vec![spec]).fib(1);
     let absent = &fib.interfaces()[0];
     assert_eq!((absent.mac, absent.mtu, absent.up), (mac(9), 1400, false));

@@ -21,7 +21,7 @@ use wire::Mac;
 use worker::claim;
 use worker::control::desk::{Desk, Facts};
 use worker::control::journal::{Journal, READERS_MAX};
-use worker::control::rules::Rules;
+use worker::control::rules::{PATIENCE, Rules};
 use worker::control::server::{CLIENTS_MAX, Server};
 use worker::mail::{Mail, mail};
 use worker::netlink::service::Published;
@@ -116,8 +116,14 @@ impl Bench {
         let reader = Reader::open(&counters, 2).unwrap();
         let published = Arc::new(Published::new(fib));
         let journal = Journal::start(office.logs, published.clone(), || Tick(1)).unwrap();
-        let desk =
-            Desk::new(Rules::new(office.roots, MAX_STATES), office.lister, reader, published, journal, facts);
+        let desk = Desk::new(
+            Rules::new(office.roots, MAX_STATES, PATIENCE),
+            office.lister,
+            reader,
+            published,
+            journal,
+            facts,
+        );
         let server = Server::start(&socket, desk).unwrap();
         Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch, bursts }
     }
@@ -270,7 +276,7 @@ fn a_worker_that_does_not_come_back_keeps_its_rules() {
     client.commit(&rules(1)).unwrap();
     bench.freeze_worker();
     let refused = client.commit(&rules(2)).unwrap_err().to_string();
-    assert!(refused.contains("the worker did not take the ruleset within 5 s"), "{refused}");
+    assert!(refused.contains("worker 0 did not come for the ruleset within 5s"), "{refused}");
     assert_eq!(client.rules().unwrap().unwrap().generation, 1);
     let refused = client.states(|_| panic!("nobody lists them")).unwrap_err().to_string();
     assert!(refused.contains("the worker does not answer"), "{refused}");

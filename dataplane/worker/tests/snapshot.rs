@@ -47,7 +47,7 @@ fn the_old_value_is_freed_by_the_publisher() {
 #[test]
 fn a_reader_that_does_not_look_keeps_what_it_has() {
     let (mut publisher, mut reader) = snapshot(1);
-    assert_eq!(publisher.publish(2, SOON), Err(Stalled));
+    assert_eq!(publisher.publish(2, SOON), Err(Stalled { reader: 0 }));
     // The value was withdrawn: the reader never sees it, and the next one can be offered.
     assert_eq!((reader.refresh(), *reader.get()), (Refreshed::Same, 1));
     assert!(publisher.offer(3));

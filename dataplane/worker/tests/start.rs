@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dpdk::Memory;
 use wire::Mac;
 use worker::claim::{self, Claim};
+use worker::clock::{self, Pace, Reading};
 use worker::config::{Config, Hugepages, Idle};
 use worker::idle::{Idler, Work};
 use worker::memory;
@@ -141,6 +142,36 @@ fn a_worker_that_does_not_come_back_is_reported_once_and_so_is_its_return() {
     assert_eq!(watch.look(11, moved + STALL * 5), None);
     assert_eq!(watch.look(12, moved + STALL * 6), Some(Report::Recovered(STALL * 6)));
     assert_eq!(watch.look(12, moved + STALL * 6), None);
+}
+
+#[test]
+fn f10_a_workers_time_goes_on_where_its_clock_is_set_back() {
+    let mut pace = Pace::default();
+    let readings = [5, 5, 9, 4, 6, 0, 1];
+    let times = readings.map(|nanos| pace.time(nanos).0);
+    assert_eq!(times, [5, 5, 9, 9, 11, 11, 12]);
+}
+
+#[test]
+fn f10_a_counter_that_jumps_or_runs_at_a_wrong_rate_is_reported() {
+    let begin = Instant::now();
+    // Both clocks, after so many milliseconds of the kernel's.
+    let reading = |kernel_ms: u64, counter_ms: u64| Reading {
+        counter: 1_000_000_000 + counter_ms * 1_000_000,
+        kernel: begin + Duration::from_millis(kernel_ms),
+    };
+    let mut watch = clock::Watch::new(reading(0, 0));
+    assert_eq!(watch.look(reading(50, 50)), None);
+    assert_eq!(watch.look(reading(100, 10_100)), Some(clock::Report::Jumped { by_ms: 10_000 }));
+    assert_eq!(watch.look(reading(150, 10_150)), None, "once");
+    assert_eq!(watch.look(reading(200, 200)), Some(clock::Report::Jumped { by_ms: -10_000 }));
+    // Rates are compared from the last jump on, once a minute.
+    assert_eq!(watch.look(reading(30_200, 30_215)), None);
+    assert_eq!(watch.look(reading(60_200, 60_230)), None, "500 ppm may be the kernel's own doing");
+    assert_eq!(watch.look(reading(120_200, 120_290)), Some(clock::Report::Drifts { ppm: 1000 }));
+    assert_eq!(watch.look(reading(180_200, 180_350)), None, "once");
+    assert_eq!(watch.look(reading(240_200, 240_350)), None, "right again");
+    assert_eq!(watch.look(reading(300_200, 300_290)), Some(clock::Report::Drifts { ppm: -1000 }));
 }
 
 #[test]

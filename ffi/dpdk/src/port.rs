@@ -28,6 +28,9 @@ use crate::mempool::Mempool;
 use crate::ring::{Consumer, Producer, RingInner};
 use event::Watch;
 
+/// The most ports of a process, those of virtual devices included: a build constant of DPDK.
+pub const PORTS_MAX: usize = dpdk_sys::RTE_MAX_ETHPORTS as usize;
+
 /// The numbers of the ports that a [`Port`] stands for: each device has one.
 static HELD: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 

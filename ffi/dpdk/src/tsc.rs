@@ -2,8 +2,9 @@
 
 use crate::eal::Eal;
 
-/// A reading of the counter, in cycles of a constant frequency. Wraps after centuries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A reading of the counter, in cycles of a constant frequency. Wraps after centuries, or whenever firmware or a hypervisor
+/// began it close to its end: it has no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tsc(u64);
 
 impl Tsc {
@@ -17,7 +18,8 @@ impl Tsc {
     /// Cycles from `earlier` to `self`; 0 if `earlier` is later, as CPUs may differ by a few cycles.
     #[inline]
     pub fn cycles_since(self, earlier: Tsc) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        let cycles = self.0.wrapping_sub(earlier.0);
+        if cycles > i64::MAX as u64 { 0 } else { cycles }
     }
 }
 
@@ -56,5 +58,30 @@ impl TscClock {
     pub fn nanos(&self, cycles: u64) -> u64 {
         // The product of two u64 shifted by 32 exceeds u64 only after centuries.
         ((u128::from(cycles) * u128::from(self.nanos_per_cycle_q32)) >> 32) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tsc, TscClock};
+
+    #[test]
+    fn f10_a_counter_that_wraps_counts_on() {
+        const HZ: u64 = 3_000_000_000;
+        let minutes = |count: u64| count * 60 * HZ;
+        let start = Tsc(u64::MAX - minutes(5));
+        let clock = TscClock { start, hz: HZ, nanos_per_cycle_q32: (1_000_000_000 << 32) / HZ };
+        let mut last = 0;
+        for minute in 1..=10 {
+            let now = Tsc(start.0.wrapping_add(minutes(minute)));
+            let nanos = clock.nanos(now.cycles_since(start));
+            assert!(
+                nanos > last && nanos.abs_diff(minute * 60_000_000_000) < 1000,
+                "minute {minute}: {nanos}"
+            );
+            last = nanos;
+        }
+        assert_eq!(Tsc(5).cycles_since(Tsc(9)), 0, "CPUs may differ by a few cycles");
+        assert_eq!(Tsc(u64::MAX - 2).cycles_since(Tsc(1)), 0, "also about the wrap");
     }
 }

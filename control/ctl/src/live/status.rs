@@ -41,19 +41,26 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
 
 fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
     let state = if interface.up { "up" } else { "down" };
-    let addresses =
-        if interface.addresses.is_empty() { "no address".to_owned() } else { interface.addresses.join(" ") };
+    let place = match &interface.bridged_to {
+        Some(peer) => format!("bridged to {peer}"),
+        None if interface.addresses.is_empty() => "no address".to_owned(),
+        None => interface.addresses.join(" "),
+    };
+    let host = match &interface.bridged_to {
+        Some(_) => String::new(),
+        None => {
+            format!(", {} from and {} to the host", interface.host_in_packets, interface.punted_packets)
+        }
+    };
     writeln!(
         out,
-        "{:<9} {state}, {}, mtu {}, {addresses} ({}); rx {} tx {} packets, {} from and {} to the host",
+        "{:<9} {state}, {}, mtu {}, {place} ({}); rx {} tx {} packets{host}",
         interface.name,
         interface.mac,
         interface.mtu,
         interface.device,
         interface.rx_packets,
         interface.tx_packets,
-        interface.host_in_packets,
-        interface.punted_packets,
     )
 }
 

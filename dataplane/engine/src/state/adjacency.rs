@@ -29,7 +29,7 @@ pub(crate) struct Adjacency {
     pub out: InterfaceId,
     /// The largest IP datagram that the link takes, in bytes.
     pub mtu: u16,
-    /// Destination and source of the Ethernet header.
+    /// Destination and source of the Ethernet header, where they change.
     pub link: [u8; 12],
 }
 
@@ -41,6 +41,11 @@ impl Adjacency {
         to.copy_from_slice(&destination.0);
         from.copy_from_slice(&source.0);
         Self { arrival, out, mtu, link }
+    }
+
+    /// From one port of a pair to the other; the Ethernet header stays as it is.
+    pub const fn bridged(arrival: InterfaceId, out: InterfaceId, mtu: u16) -> Self {
+        Self { arrival, out, mtu, link: [0; 12] }
     }
 }
 

@@ -186,6 +186,44 @@ mod tests {
         }
     }
 
+    /// As in the life of workers: each on a CPU of its own, near the limit all the time.
+    #[test]
+    fn threads_never_take_more_than_the_limit_between_them() {
+        const LIMIT: u32 = 1000;
+        let (pool, credits) = shards(4, 20_000);
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1_u64..)
+                .zip(credits)
+                .map(|(mut random, mut credits)| {
+                    let pool = pool.clone();
+                    scope.spawn(move || {
+                        for _ in 0..100_000 {
+                            random = random
+                                .wrapping_mul(6_364_136_223_846_793_005)
+                                .wrapping_add(1_442_695_040_888_963_407);
+                            match (random >> 33) % 8 {
+                                0..4 => drop(credits.take(LIMIT)),
+                                4..7 if credits.used() > 0 => credits.give(1),
+                                _ => credits.look(LIMIT),
+                            }
+                            assert!(pool.taken() <= LIMIT);
+                        }
+                        while credits.take(LIMIT) {
+                            credits.look(LIMIT);
+                        }
+                        credits
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("it never took too many"))
+                .collect::<Vec<_>>()
+        });
+        assert!(used(&made) <= LIMIT && pool.taken() <= LIMIT);
+        assert_eq!(pool.taken(), made.iter().map(|credits| credits.used + credits.stock).sum());
+    }
+
     #[test]
     fn a_lower_limit_holds_at_the_next_look() {
         let (pool, mut credits) = shards(2, 10_000);

@@ -33,18 +33,16 @@ pub(crate) struct Moment {
 impl Moment {
     /// The moment of a burst that arrives at `arrival`, while there are at most `states`.
     pub fn new(expiry: &Expiry<'_>, arrival: InterfaceId, states: u32) -> Self {
-        // At the very end of time nothing is certain.
-        let scale = if expiry.now.0 == u32::MAX { 0 } else { scale(states, expiry.options) };
-        Self { now: expiry.now, arrival, scale }
+        Self { now: expiry.now, arrival, scale: scale(states, expiry.options) }
     }
 
     /// True if a state that was seen at `last_seen` certainly lives, with this time-out in seconds.
     #[inline(always)]
     const fn lives(&self, last_seen: Sixteenths, seconds: u32) -> bool {
-        // No overflow: 32 bits, 17 and 4.
+        // No overflow: 32 bits, 17 and 4. Where the clock was set back, the hooks know better.
         let seconds = (seconds as u64).wrapping_mul(self.scale) >> 16;
         let lifetime = seconds.wrapping_mul(Sixteenths::PER_SECOND as u64);
-        (self.now.0 as u64) < lifetime.wrapping_add(last_seen.0 as u64)
+        (self.now.0.wrapping_sub(last_seen.0) as u64) < lifetime
     }
 }
 

@@ -12,8 +12,9 @@ use super::key::{Family, Key, Narrow, Side};
 use crate::track::{self, Advance, End, Peer, Plain};
 use crate::{Address, Tick, Zone};
 
-/// Time in sixteenths of a second since the start: fine enough for time-outs in seconds, and 8 years in 32 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// Time in sixteenths of a second since the start: fine enough for time-outs in seconds. It wraps after 8 years, so it has
+/// no order: what counts is how much has passed, exact up to half of that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sixteenths(pub u32);
 
 impl Sixteenths {
@@ -24,9 +25,11 @@ impl Sixteenths {
         Self((now.0 / (1_000_000_000 / Self::PER_SECOND as u64)) as u32)
     }
 
+    /// The sixteenths from `earlier` on; none if that is later, as a clock that was set back has it.
     #[inline]
-    pub const fn seconds_since(self, earlier: Self) -> u32 {
-        self.0.saturating_sub(earlier.0) / Self::PER_SECOND
+    pub const fn since(self, earlier: Self) -> u32 {
+        let passed = self.0.wrapping_sub(earlier.0);
+        if passed > i32::MAX as u32 { 0 } else { passed }
     }
 }
 

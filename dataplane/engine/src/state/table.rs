@@ -385,18 +385,19 @@ impl Connections {
         Some(RecordId(number))
     }
 
-    /// When a face expires if nothing more is seen: pf's `pf_state_expires`.
-    fn expires(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> Sixteenths {
+    /// How many sixteenths of a second a face has left if nothing more is seen; none if its time is over. pf's
+    /// `pf_state_expires`.
+    fn time_left(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
         let hot = &self.hot[id.0 as usize];
         let seconds =
             rule.timeout(hot.timeout()).unwrap_or_else(|| expiry.options.timeouts.get(hot.timeout()));
         let scaled = adapt(seconds, self.credits.sum(), expiry.options);
-        Sixteenths(hot.last_seen().0.saturating_add(scaled.saturating_mul(Sixteenths::PER_SECOND)))
+        scaled.saturating_mul(Sixteenths::PER_SECOND).saturating_sub(expiry.now.since(hot.last_seen()))
     }
 
     /// True if the face's time is over.
     pub fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
-        self.face(id, side).is_some_and(|class| self.expires(id, &class.rule, expiry) <= expiry.now)
+        self.face(id, side).is_some_and(|class| self.time_left(id, &class.rule, expiry) == 0)
     }
 
     /// Visits the next `most` records and removes the faces that have expired. Returns how many it removed.
@@ -496,8 +497,8 @@ impl Connections {
                 direction: class.direction,
                 source: self.peer_view(id, &key, source),
                 destination: self.peer_view(id, &key, source.other()),
-                age_s: expiry.now.seconds_since(self.cold[number as usize].created),
-                expires_in_s: self.expires(id, &class.rule, expiry).seconds_since(expiry.now),
+                age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
+                expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
                 rule: root.number_of(&class.rule),
                 sloppy: class.rule.sloppy,
                 id: self.cold[number as usize].id + side as u64,

@@ -11,7 +11,9 @@ pub mod rules;
 
 use std::net::IpAddr;
 
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
+use engine::fib::{
+    Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
+};
 use engine::{
     Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick,
     Unresolved, View, WorkerId, Zone,
@@ -105,6 +107,18 @@ pub fn rerouted() -> Fib {
     Fib::new(2, interfaces(), routes, neighbors())
 }
 
+/// `em0` and `em1` are a transparent pair without addresses, in front of which `em2` is as before.
+pub fn bridged(non_ip: NonIpPolicy) -> Fib {
+    let mut interfaces = interfaces();
+    for (number, peer) in [(0, EM1), (1, EM0)] {
+        let interface: &mut Interface = &mut interfaces[number];
+        interface.addresses.clear();
+        interface.groups.push("br0".into());
+        interface.role = Role::Bridged(Bridge { peer, non_ip });
+    }
+    Fib::new(1, interfaces, routes(), neighbors())
+}
+
 /// No randomness: nothing in these stories may depend on any.
 struct Constant;
 
@@ -161,6 +175,14 @@ impl Firewall {
         firewall
     }
 
+    /// One with a pair, [`bridged`], and these rules.
+    pub fn bridging(rules: Vec<Rule>) -> Self {
+        let mut firewall = Self::bare();
+        firewall.fib = bridged(NonIpPolicy::Pass);
+        firewall.load(rules::ruleset(rules));
+        firewall
+    }
+
     /// The copies that the last frame left: where to, what their original waits for, and the frame.
     pub fn copies(&mut self) -> Vec<(InterfaceId, Option<Unresolved>, Vec<u8>)> {
         let mut copies = Vec::new();
@@ -193,22 +215,31 @@ impl Firewall {
 
     /// Decides a frame; it is rewritten for its fate.
     pub fn decide(&mut self, arrival: Arrival, frame: &mut Vec<u8>) -> Fate {
-        let mut fate = [Fate::Drop(Reason::NoRules)];
+        self.decide_burst(arrival, core::slice::from_mut(frame))[0]
+    }
+
+    /// Decides frames that arrived together.
+    pub fn decide_burst(&mut self, arrival: Arrival, frames: &mut [Vec<u8>]) -> Vec<Fate> {
+        let mut fates = vec![Fate::Drop(Reason::NoRules); frames.len()];
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
-        self.shard.process(&view, &mut Constant, arrival, core::slice::from_mut(frame), &mut fate);
-        fate[0]
+        self.shard.process(&view, &mut Constant, arrival, frames, &mut fates);
+        fates
     }
 
     /// Sends a packet, written as `packet` says, and tells what became of it:
     ///
     /// - `out em1`: forwarded, with nothing changed but Ethernet addresses and time to live, which is one less;
+    /// - `over to em1`: carried across a pair, with nothing changed;
     /// - `host em0`: handed to the host, with nothing changed; `sent em0`: the host's own, sent on as it is;
     /// - `held em1 for 10.1.0.77`: as `out`, but the neighbour is not known;
     /// - `match`: dropped, for that reason; `match: 10.1.0.2.80 > …`: the same, and answered with that packet.
     pub fn send(&mut self, interface: &str, text: &str) -> String {
         let arrival = arrival(interface);
         let packet = packet::Packet::parse(text);
-        let before = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let bridge = self.fib.interface(arrival.interface).and_then(|own| own.bridge().copied());
+        // Across a pair stations speak to each other, elsewhere to the firewall.
+        let to = bridge.map_or(mac(arrival.interface, 1), |bridge| mac(bridge.peer, 2));
+        let before = packet.frame(mac(arrival.interface, 2), to);
         let mut frame = before.clone();
         let drops = Reason::ALL.map(|reason| self.dropped(reason));
         let fate = self.decide(arrival, &mut frame);
@@ -233,6 +264,10 @@ impl Firewall {
             Fate::Transmit(out) if arrival.source == Source::Host => {
                 assert_eq!(frame, before, "what the host sends is sent as it is: {text}");
                 format!("sent em{}", out.0)
+            }
+            Fate::Transmit(out) if bridge.is_some() => {
+                assert_eq!(frame, before, "a pair changes nothing: {text}");
+                format!("over to em{}", out.0)
             }
             Fate::Transmit(out) => {
                 self.check_forwarded(&packet, out, &frame);

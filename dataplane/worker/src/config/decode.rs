@@ -7,9 +7,13 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::bridge::bridges;
 use super::fault::Misfit;
 use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
-use super::{Config, Dataplane, Hugepages, Idle, MTU_RANGE, NAME_BYTES, PORTS_MAX, Port, WORKERS_MAX};
+use super::{
+    Config, DEVICES_MAX, Dataplane, Hugepages, Idle, Interface, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port,
+    VLAN_RANGE, WORKERS_MAX,
+};
 
 /// Reads the whole text.
 pub(super) fn document(text: &str) -> Result<Config, Misfit> {
@@ -20,9 +24,6 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     })?;
     let root = root.get_ref();
     known_names(root, "a section of turnpike.toml", SECTIONS.iter().map(|section| section.name))?;
-    if let Some(bridges) = root.get(BRIDGE.name) {
-        return Err(not_yet(bridges.span(), "[[bridge]]", "use ports of mode \"routed\""));
-    }
     let dataplane = match root.get(DATAPLANE.name) {
         Some(value) => dataplane(&Fields::of(DATAPLANE, value)?)?,
         None => dataplane(&Fields::absent(DATAPLANE))?,
@@ -30,8 +31,9 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     if let Some(value) = root.get(CONTROL.name) {
         check_control(&Fields::of(CONTROL, value)?)?;
     }
-    let ports = ports(root.get(PORT.name), dataplane.workers())?;
-    Ok(Config { dataplane, ports })
+    let (ports, modes) = ports(root.get(PORT.name), dataplane.workers())?;
+    let bridges = bridges(root.get(BRIDGE.name), &ports, &modes)?;
+    Ok(Config { dataplane, ports, bridges })
 }
 
 /// Refuses keys that are none of `names`, with the nearest one that is.
@@ -60,14 +62,14 @@ fn not_yet(span: Range<usize>, what: &str, fix: &str) -> Misfit {
 }
 
 /// The fields of one section, by their schema.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     section: Section,
     table: Option<&'a DeTable<'a>>,
     span: Range<usize>,
 }
 
 impl<'a> Fields<'a> {
-    fn of(section: Section, value: &'a Spanned<DeValue<'a>>) -> Result<Self, Misfit> {
+    pub(super) fn of(section: Section, value: &'a Spanned<DeValue<'a>>) -> Result<Self, Misfit> {
         let heading = section.heading();
         let Some(table) = value.get_ref().as_table() else {
             let what = format!("`{}` is not a section", section.name);
@@ -96,7 +98,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value that is not what its key's form says.
-    fn misfit(&self, name: &str, span: Range<usize>, found: &str) -> Misfit {
+    pub(super) fn misfit(&self, name: &str, span: Range<usize>, found: &str) -> Misfit {
         Misfit::new(span, format!("`{name}` is {found}"), format!("it must be {}", self.key(name).form))
     }
 
@@ -110,7 +112,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a key that has no default.
-    fn require<T: Deserialize<'a>>(&self, name: &str) -> Result<Spanned<T>, Misfit> {
+    pub(super) fn require<T: Deserialize<'a>>(&self, name: &str) -> Result<Spanned<T>, Misfit> {
         self.get(name)?.ok_or_else(|| {
             let what = format!("{} without `{name}`", self.section.heading());
             Misfit::new(self.span.clone(), what, format!("add it: {}", self.key(name).form))
@@ -130,7 +132,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One of several words.
-    fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> Result<T, Misfit> {
+    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> Result<T, Misfit> {
         match self.get::<String>(name)? {
             None => Ok(default),
             Some(value) => match words.iter().find(|(word, _)| word == value.get_ref()) {
@@ -196,7 +198,22 @@ fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: u16) -> Result<Vec<Port>, Misfit> {
+/// The entries of a section that may appear many times.
+pub(super) fn sections<'a>(
+    section: Section,
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<&'a [Spanned<DeValue<'a>>], Misfit> {
+    value.get_ref().as_array().map(|entries| &entries[..]).ok_or_else(|| {
+        let what = format!("`{}` is not a list of sections", section.name);
+        Misfit::new(value.span(), what, format!("write it as {}", section.heading()))
+    })
+}
+
+/// The ports, and where the mode of each stands.
+fn ports(
+    value: Option<&Spanned<DeValue<'_>>>,
+    workers: u16,
+) -> Result<(Vec<Port>, Vec<Range<usize>>), Misfit> {
     let Some(value) = value else {
         return Err(Misfit {
             span: None,
@@ -204,25 +221,27 @@ fn ports(value: Option<&Spanned<DeValue<'_>>>, workers: u16) -> Result<Vec<Port>
             fix: "add at least one, with `name` and `device`".into(),
         });
     };
-    let Some(entries) = value.get_ref().as_array() else {
-        return Err(Misfit::new(value.span(), "`port` is not a list of sections", "write it as [[port]]"));
-    };
+    let entries = sections(PORT, value)?;
     if entries.is_empty() || entries.len() > PORTS_MAX {
         let what = format!("{} ports", entries.len());
         return Err(Misfit::new(value.span(), what, format!("1 to {PORTS_MAX} are possible")));
     }
     let mut ports: Vec<Port> = Vec::with_capacity(entries.len());
-    for entry in entries.iter() {
+    let mut modes = Vec::with_capacity(entries.len());
+    for entry in entries {
         let fields = Fields::of(PORT, entry)?;
         let port = port(&fields, workers)?;
         refuse_twin(&fields, &ports, &port)?;
         ports.push(port);
+        modes.push(fields.value("mode").map_or(0..0, Spanned::span));
     }
-    Ok(ports)
+    refuse_too_many_devices(value.span(), &ports)?;
+    Ok((ports, modes))
 }
 
 fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
-    const MODES: [(&str, bool); 3] = [("routed", true), ("bridge", false), ("span", false)];
+    const MODES: [(&str, Option<Mode>); 3] =
+        [("routed", Some(Mode::Routed)), ("bridge", Some(Mode::Bridge)), ("span", None)];
 
     let name = fields.require::<String>("name")?;
     if !is_interface_name(name.get_ref()) {
@@ -232,19 +251,40 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     let Ok(parsed) = device.get_ref().parse() else {
         return Err(fields.misfit("device", device.span(), &format!("{:?}", device.get_ref())));
     };
-    if !fields.word("mode", &MODES, true)? {
-        let mode = fields.value("mode").expect("only a mode that was written is not routed");
-        let what = format!("mode = {}", describe(mode.get_ref()));
-        return Err(not_yet(mode.span(), &what, "write \"routed\""));
-    }
-    if let Some(vlans) = fields.value("vlans") {
-        return Err(not_yet(vlans.span(), "`vlans`", "leave it out"));
-    }
+    let mode_span = fields.value("mode").map_or(0..0, Spanned::span);
+    let mode = fields
+        .word("mode", &MODES, Some(Mode::Routed))?
+        .ok_or_else(|| not_yet(mode_span, "mode = \"span\"", "write \"routed\""))?;
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
-    let mut port = Port { name: name.into_inner(), device: parsed, mtu: mtu as u16, queues: None };
+    let vlans = vlans(fields, name.get_ref(), mode)?;
+    let mut port =
+        Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None, vlans };
     port.queues = queues(fields, &port, workers)?;
     refuse_pairs_without_worker(&port, device.span(), workers)?;
     Ok(port)
+}
+
+fn vlans(fields: &Fields<'_>, port: &str, mode: Mode) -> Result<Vec<u16>, Misfit> {
+    let Some(vlans) = fields.get::<Vec<u16>>("vlans")? else { return Ok(Vec::new()) };
+    let numbers = vlans.get_ref();
+    if mode != Mode::Routed && !numbers.is_empty() {
+        let what = "`vlans` of a port that is not routed";
+        return Err(Misfit::new(vlans.span(), what, "leave it out: tags stay in the frames of such a port"));
+    }
+    if let Some(wrong) = numbers.iter().find(|vlan| !(VLAN_RANGE.0..=VLAN_RANGE.1).contains(vlan)) {
+        return Err(fields.misfit("vlans", vlans.span(), &format!("a list with {wrong}")));
+    }
+    if let Some(twice) = (1..numbers.len()).find(|at| numbers[..*at].contains(&numbers[*at])) {
+        let what = format!("`vlans` names {} twice", numbers[twice]);
+        return Err(Misfit::new(vlans.span(), what, "name each once"));
+    }
+    let name = |vlan: &u16| format!("{port}.{vlan}");
+    if let Some(long) = numbers.iter().map(name).find(|name| name.len() > NAME_BYTES) {
+        let what = format!("the interface {long:?} would have a name of {} bytes", long.len());
+        let fix = format!("give the port a shorter name: {NAME_BYTES} are possible");
+        return Err(Misfit::new(vlans.span(), what, fix));
+    }
+    Ok(vlans.into_inner())
 }
 
 fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>, Misfit> {
@@ -281,7 +321,7 @@ fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) ->
 /// Names that mean something else to pf.conf or to the kernel.
 const RESERVED: [&str; 5] = ["all", "any", "default", "lo", "self"];
 
-fn is_interface_name(name: &str) -> bool {
+pub(super) fn is_interface_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.len() <= NAME_BYTES
@@ -295,6 +335,11 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
         let what = format!("two ports have the name {:?}", port.name);
         return Err(Misfit::new(span("name"), what, "give each its own"));
     }
+    let taken = |name: &String| ports.iter().flat_map(Port::interfaces).any(|other| other.name == *name);
+    if let Some(name) = port.interfaces().map(|interface| interface.name).find(taken) {
+        let what = format!("a port and a VLAN both have the name {name:?}");
+        return Err(Misfit::new(span("name"), what, "give the port another name"));
+    }
     if let Some(other) = ports.iter().find(|other| other.device.name() == port.device.name()) {
         let what = format!(
             "the ports {:?} and {:?} have the same device {}",
@@ -304,12 +349,24 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
         );
         return Err(Misfit::new(span("device"), what, "give each its own"));
     }
-    if port.kernel_netdev() == Some(&port.name) {
+    let own_netdev = |own: &Interface<'_>| port.kernel_netdev() == Some(own.name.as_str());
+    if port.is_hosted()
+        && let Some(same) = port.interfaces().find(own_netdev)
+    {
         let what = format!(
             "the host interface {:?} would have the name of the kernel device behind the port",
-            port.name
+            same.name
         );
         return Err(Misfit::new(span("name"), what, "give the port another name"));
     }
     Ok(())
+}
+
+fn refuse_too_many_devices(span: Range<usize>, ports: &[Port]) -> Result<(), Misfit> {
+    let devices = ports.iter().map(|port| 1 + port.host_interfaces().count()).sum::<usize>();
+    if devices <= DEVICES_MAX {
+        return Ok(());
+    }
+    let what = format!("the ports and the host interfaces of ports and VLANs are {devices} DPDK devices");
+    Err(Misfit::new(span, what, format!("{DEVICES_MAX} are possible: leave some out")))
 }

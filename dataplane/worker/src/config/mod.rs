@@ -1,25 +1,34 @@
 //! turnpike.toml: what it may say, and what it said.
 //!
 //! Overview: [`Config::read`] turns a file into a [`Config`] or into the first [`Fault`] found, with its place and what
-//! to do about it. Life cycle: read once at the start. Bounds: [`PORTS_MAX`] ports, [`WORKERS_MAX`] workers.
+//! to do about it. Life cycle: read once at the start. Bounds: [`PORTS_MAX`] ports, [`DEVICES_MAX`] devices for them and
+//! for the host interfaces of all ports and VLANs, [`WORKERS_MAX`] workers.
 
+mod bridge;
 mod decode;
 mod fault;
 mod schema;
 
 use std::path::Path;
 
+use engine::fib::NonIpPolicy;
 pub use fault::Fault;
 pub use schema::{Key, SECTIONS, Section};
 
 /// The most ports: interfaces are numbered with 16 bits, and a poll visits each.
 pub const PORTS_MAX: usize = 256;
 
+/// The most DPDK devices: each port is one, and each interface has one towards the host.
+pub const DEVICES_MAX: usize = dpdk::port::PORTS_MAX;
+
 /// The most workers.
 pub const WORKERS_MAX: usize = 64;
 
 /// Smallest and largest MTU in bytes: IPv6 needs 1280 (RFC 8200 §5); the rest is what NICs offer.
 pub const MTU_RANGE: (u16, u16) = (1280, 9600);
+
+/// VLAN numbers: 0 marks a priority, 4095 is reserved (IEEE 802.1Q).
+pub const VLAN_RANGE: (u16, u16) = (1, 4094);
 
 /// Longest interface name in bytes: the kernel's IFNAMSIZ without its NUL.
 pub const NAME_BYTES: usize = 15;
@@ -31,6 +40,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// `[[port]]`, in the file's order; never empty.
     pub ports: Vec<Port>,
+    /// `[[bridge]]`: every port of mode bridge is in one.
+    pub bridges: Vec<Bridge>,
 }
 
 /// `[dataplane]`.
@@ -68,25 +79,82 @@ pub enum Idle {
     Adaptive,
 }
 
-/// `[[port]]`, a routed one.
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It has a host interface, and the kernel's addresses and routes.
+    Routed,
+    /// It is one of a transparent pair, and the kernel knows nothing of it.
+    Bridge,
+}
+
+/// `[[bridge]]`: a transparent pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name, and that of the interface group of its ports.
+    pub name: String,
+    /// Its ports, by number.
+    pub ports: [usize; 2],
+    /// What becomes of frames without IP.
+    pub non_ip: NonIpPolicy,
+}
+
+/// `[[port]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// The operator's name for it, and its host interface's.
+    /// The operator's name for it, and its host interface's if it has one.
     pub name: String,
     /// The DPDK device.
     pub device: dpdk::Device,
+    /// What it is for.
+    pub mode: Mode,
     /// Largest IP datagram, in bytes.
     pub mtu: u16,
     /// Workers with a receive queue; as many as the device has queues for if `None`.
     pub queues: Option<u16>,
+    /// Its VLANs, each an interface of its own.
+    pub vlans: Vec<u16>,
+}
+
+/// An interface of the firewall: a port, or a VLAN of one. Interfaces have numbers in the order of
+/// [`Config::interfaces`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface<'a> {
+    /// Its name, as rules use it, and its host interface's: the port's, or `port.vlan`.
+    pub name: String,
+    /// Its port.
+    pub port: &'a Port,
+    /// Its VLAN; `None` for the port itself, whose frames have no tag.
+    pub vlan: Option<u16>,
 }
 
 impl Port {
+    /// Whether the kernel has an interface of its name, through which it takes part.
+    pub fn is_hosted(&self) -> bool {
+        self.mode == Mode::Routed
+    }
+
     /// The kernel's own network device behind it, which sees the same frames; `None` if the kernel has no part in it.
     pub fn kernel_netdev(&self) -> Option<&str> {
         let shared =
             ["net_af_packet", "net_af_xdp"].iter().any(|driver| self.device.name().starts_with(driver));
         shared.then(|| self.argument("iface")).flatten()
+    }
+
+    /// Its interfaces: itself, then its VLANs in the file's order.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface<'_>> {
+        let own = Interface { name: self.name.clone(), port: self, vlan: None };
+        let vlans = self.vlans.iter().map(|vlan| Interface {
+            name: format!("{}.{vlan}", self.name),
+            port: self,
+            vlan: Some(*vlan),
+        });
+        std::iter::once(own).chain(vlans)
+    }
+
+    /// Those of them that the kernel has too.
+    pub fn host_interfaces(&self) -> impl Iterator<Item = Interface<'_>> {
+        self.interfaces().filter(|interface| interface.port.is_hosted())
     }
 
     /// Whether the driver makes queues in pairs and fills every receive queue that there is, so that each needs a worker.
@@ -112,6 +180,19 @@ impl Dataplane {
 }
 
 impl Config {
+    /// The pair that a port belongs to, and the other port of it.
+    pub fn bridge_of(&self, port: usize) -> Option<(&Bridge, usize)> {
+        self.bridges.iter().find_map(|bridge| match bridge.ports {
+            [one, peer] | [peer, one] if one == port => Some((bridge, peer)),
+            _ => None,
+        })
+    }
+
+    /// Every interface, by number: each port's own, then its VLANs'.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface<'_>> {
+        self.ports.iter().flat_map(Port::interfaces)
+    }
+
     /// Reads a file.
     ///
     /// # Errors

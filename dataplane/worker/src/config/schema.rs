@@ -53,14 +53,14 @@ pub(super) const PORT: Section = Section {
             "a PCI address (\"0000:01:00.0\") or a virtual device (\"net_tap0,iface=tp0\")",
             "none",
         ),
-        Key::new("mode", "\"routed\"", "\"routed\""),
+        Key::new("mode", "\"routed\" or \"bridge\"", "\"routed\""),
         Key::new("mtu", "the largest IP datagram in bytes, 1280 to 9600", "1500"),
         Key::new(
             "queues",
             "a number of receive queues, at most one for each worker",
             "one for each worker, as far as the device has them",
         ),
-        Key::new("vlans", "a list of VLAN numbers", "none"),
+        Key::new("vlans", "a list of different VLAN numbers, 1 to 4094, as [10, 20]", "none"),
     ],
 };
 
@@ -68,7 +68,19 @@ pub(super) const PORT: Section = Section {
 pub(super) const CONTROL: Section = Section { name: "control", repeated: false, keys: &CONTROL_KEYS };
 
 /// `[[bridge]]`.
-pub(super) const BRIDGE: Section = Section { name: "bridge", repeated: true, keys: &[] };
+pub(super) const BRIDGE: Section = Section {
+    name: "bridge",
+    repeated: true,
+    keys: &[
+        Key::new(
+            "name",
+            "a name of 1 to 15 letters, digits, '-', '_' and '.', starting with a letter",
+            "none",
+        ),
+        Key::new("ports", "a list of two different ports of mode \"bridge\"", "none"),
+        Key::new("non_ip", "\"pass\" or \"block\"", "\"pass\""),
+    ],
+};
 
 /// Every section.
 pub const SECTIONS: [Section; 4] = [DATAPLANE, PORT, CONTROL, BRIDGE];

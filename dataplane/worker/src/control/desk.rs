@@ -13,7 +13,7 @@ use ruleset::{Limit, Reason, Ruleset, StateView};
 use wire::Mac;
 
 use super::journal::{self, Journal};
-use super::rules::Rules;
+use super::rules::{Live, Rules, Showcase};
 use crate::dump::{Lister, Stalled};
 use crate::netlink::service::Published;
 use crate::telemetry::{Reader, Sheet};
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is known of the dataplane, for all clients.
 pub struct Desk {
     rules: Mutex<Rules>,
+    /// What is live: to be seen also while a commit waits for workers.
+    showcase: Showcase,
     lister: Mutex<Lister>,
     telemetry: Mutex<Reader>,
     kernel: Arc<Published>,
@@ -60,6 +62,7 @@ impl Desk {
         facts: Facts,
     ) -> Self {
         Self {
+            showcase: rules.showcase(),
             rules: Mutex::new(rules),
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),
@@ -86,9 +89,8 @@ impl Desk {
 
     /// The live ruleset.
     pub fn rules(&self) -> ResponseBody {
-        let rules = lock(&self.rules);
-        ResponseBody::Rules(rules.live().map(|live| {
-            Box::new(LiveRules { generation: live.generation, ruleset: live.root.ruleset().clone() })
+        ResponseBody::Rules(self.showcase.live().map(|Live { generation, root }| {
+            Box::new(LiveRules { generation, ruleset: root.ruleset().clone() })
         }))
     }
 
@@ -105,7 +107,7 @@ impl Desk {
     /// # Errors
     /// [`Stalled`].
     pub fn usage(&self) -> Result<ResponseBody, Stalled> {
-        let Some(live) = lock(&self.rules).live().cloned() else { return Ok(ResponseBody::Usage(None)) };
+        let Some(live) = self.showcase.live() else { return Ok(ResponseBody::Usage(None)) };
         let counted = lock(&self.lister).usage(&live.root, PATIENCE)?;
         let shown = |usage: engine::RuleUsage| RuleUsage {
             evaluations: usage.evaluations,
@@ -139,7 +141,7 @@ impl Desk {
 
     /// How the dataplane is.
     pub fn status(&self) -> ResponseBody {
-        let (generation, states_limit) = match lock(&self.rules).live() {
+        let (generation, states_limit) = match self.showcase.live() {
             Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
             None => (0, self.facts.max_states),
         };
@@ -184,6 +186,10 @@ impl Desk {
                 .iter()
                 .map(|own| format!("{}/{}", own.address, own.prefix))
                 .collect(),
+            bridged_to: interface
+                .bridge()
+                .and_then(|bridge| fib.interface(bridge.peer))
+                .map(|peer| peer.name.clone()),
             rx_packets: counts.rx_packets,
             rx_bytes: counts.rx_bytes,
             tx_packets: counts.tx_packets,

@@ -1,7 +1,12 @@
-//! How a ruleset becomes the live one: validated, compiled, published, and taken by the worker; or not at all.
+//! How a ruleset becomes the live one: validated, compiled, published, and taken by the workers; or not at all.
+//!
+//! Ownership: one thread at a time commits; others look at what is live without waiting for it. Bounds: two rulesets
+//! exist, the live one and the one that is about to replace it or that it has replaced; a commit waits until there is no
+//! third.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use engine::Root;
 use engine::fib::Interface;
@@ -9,8 +14,10 @@ use ruleset::{Limit, Ruleset};
 
 use crate::snapshot::Publisher;
 
-/// How long a worker may take: it looks for new rules at every poll.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long workers may take: they look for new rules at every poll.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a commit looks whether an earlier ruleset is still in use.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Why a ruleset was refused. The one before is live.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +36,23 @@ pub enum Refusal {
         /// What is possible.
         possible: u32,
     },
-    /// The worker did not take it.
-    #[error("the worker did not take the ruleset within {} s and keeps the one before; see the dataplane's log", PATIENCE.as_secs())]
-    Stalled,
+    /// A worker does not come for it.
+    #[error(
+        "worker {worker} did not come for the ruleset within {patience:?}, so that no worker has it and the one before \
+         stays live; see the dataplane's log for why it does not come back, then apply again"
+    )]
+    Stalled {
+        /// The first that did not.
+        worker: usize,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The one before the live one is still read.
+    #[error(
+        "an earlier ruleset was still in use after {0:?}, and there may be only two; the live one stays; apply again when \
+         nobody lists rules any more"
+    )]
+    InUse(Duration),
 }
 
 /// A ruleset that was committed.
@@ -39,27 +60,58 @@ pub enum Refusal {
 pub struct Live {
     /// Its number.
     pub generation: u64,
-    /// What the worker has.
+    /// What the workers have.
     pub root: Arc<Root>,
+}
+
+/// Where the live ruleset is looked at, also while another is being committed. A clone is the same place.
+#[derive(Clone, Debug, Default)]
+pub struct Showcase(Arc<Mutex<Option<Live>>>);
+
+impl Showcase {
+    /// The live ruleset.
+    pub fn live(&self) -> Option<Live> {
+        self.0.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Puts another there, and returns the one before.
+    fn replace(&self, live: Live) -> Option<Live> {
+        self.0.lock().expect("no holder of this lock panics").replace(live)
+    }
 }
 
 /// Keeps the live ruleset.
 #[derive(Debug)]
 pub struct Rules {
     publisher: Publisher<Option<Arc<Root>>>,
-    live: Option<Live>,
+    showcase: Showcase,
+    /// Those that are not live, as long as somebody uses them.
+    others: Vec<Weak<Root>>,
+    most_alive: usize,
     max_states: u32,
+    patience: Duration,
 }
 
 impl Rules {
-    /// No ruleset is live. `max_states` is what memory was taken for.
-    pub fn new(publisher: Publisher<Option<Arc<Root>>>, max_states: u32) -> Self {
-        Self { publisher, live: None, max_states }
+    /// No ruleset is live. `max_states` is what memory was taken for; workers are given `patience` to come for a ruleset.
+    pub fn new(publisher: Publisher<Option<Arc<Root>>>, max_states: u32, patience: Duration) -> Self {
+        let showcase = Showcase::default();
+        Self { publisher, showcase, others: Vec::new(), most_alive: 0, max_states, patience }
     }
 
-    /// The live one.
-    pub fn live(&self) -> Option<&Live> {
-        self.live.as_ref()
+    /// Where the live one is to be seen.
+    pub fn showcase(&self) -> Showcase {
+        self.showcase.clone()
+    }
+
+    /// Gives workers another time to come for a ruleset from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// The most rulesets that there were at once.
+    pub fn most_alive(&self) -> usize {
+        self.most_alive
     }
 
     /// Makes a ruleset the live one and returns its number.
@@ -71,11 +123,42 @@ impl Rules {
         if wanted > self.max_states {
             return Err(Refusal::Limit { wanted, possible: self.max_states });
         }
-        let previous = self.live.as_ref().map(|live| live.root.as_ref());
-        let root = Arc::new(Root::compile(ruleset, interfaces, previous)?);
-        self.publisher.publish(Some(root.clone()), PATIENCE).map_err(|_| Refusal::Stalled)?;
-        let generation = self.live.as_ref().map_or(0, |live| live.generation) + 1;
-        self.live = Some(Live { generation, root });
+        self.wait_for_others()?;
+        let previous = self.showcase.live();
+        let root = Root::compile(ruleset, interfaces, previous.as_ref().map(|live| live.root.as_ref()))?;
+        let root = Arc::new(root);
+        self.others.push(Arc::downgrade(&root));
+        self.most_alive = self.most_alive.max(self.alive() + usize::from(previous.is_some()));
+        let patience = self.patience;
+        self.publisher
+            .publish(Some(root.clone()), patience)
+            .map_err(|stalled| Refusal::Stalled { worker: stalled.reader, patience })?;
+        self.others.clear();
+        self.others.extend(previous.as_ref().map(|live| Arc::downgrade(&live.root)));
+        let generation = previous.map_or(0, |live| live.generation) + 1;
+        self.showcase.replace(Live { generation, root });
         Ok(generation)
+    }
+
+    /// Waits until nobody uses a ruleset but the live one.
+    fn wait_for_others(&mut self) -> Result<(), Refusal> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            // Takes back what workers have returned.
+            self.publisher.is_ready();
+            if self.alive() == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Refusal::InUse(self.patience));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// How many rulesets are not live and still in use.
+    fn alive(&mut self) -> usize {
+        self.others.retain(|root| root.strong_count() > 0);
+        self.others.len()
     }
 }

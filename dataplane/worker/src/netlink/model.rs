@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use engine::Zone;
 use engine::fib::{
-    Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Role, Route, RouteEntry,
+    Bridge, Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Role, Route, RouteEntry,
 };
 use wire::Mac;
 
@@ -17,12 +17,23 @@ const HOPS_MAX: usize = 64;
 /// An interface of the dataplane, by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceSpec {
-    /// Its name, and its host interface's.
+    /// Its name, and its host interface's if it has one.
     pub name: String,
     /// The Ethernet address that the host interface was made with.
     pub mac: Mac,
     /// The largest IP datagram that the port takes, in bytes.
     pub mtu: u16,
+    /// The transparent pair that it belongs to; the kernel knows nothing of it then.
+    pub bridge: Option<BridgeSpec>,
+}
+
+/// An interface's part in a transparent pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeSpec {
+    /// The pair's name, which is a group of its interfaces.
+    pub name: String,
+    /// What the engine knows of it.
+    pub bridge: Bridge,
 }
 
 /// Whether a change can have changed routes without the kernel's telling so.
@@ -74,13 +85,15 @@ impl Model {
     /// The number of the interface whose host interface is this link.
     pub fn interface_of(&self, link: u32) -> Option<InterfaceId> {
         let name = &self.links.get(&link)?.name;
-        let index = self.interfaces.iter().position(|interface| interface.name == *name)?;
+        let is_host = |spec: &InterfaceSpec| spec.bridge.is_none() && spec.name == *name;
+        let index = self.interfaces.iter().position(is_host)?;
         Some(InterfaceId(index as u16))
     }
 
     /// The index of an interface's link, if the kernel has it.
     pub fn link_of(&self, interface: InterfaceId) -> Option<u32> {
-        let name = &self.interfaces.get(usize::from(interface.0))?.name;
+        let spec = self.interfaces.get(usize::from(interface.0)).filter(|spec| spec.bridge.is_none())?;
+        let name = &spec.name;
         self.links.values().find(|link| link.name == *name).map(|link| link.index)
     }
 
@@ -215,7 +228,7 @@ impl Model {
         addresses.sort_by_key(|address| address.secondary);
         Interface {
             name: spec.name.clone(),
-            groups: family(&spec.name).into_iter().map(str::to_owned).collect(),
+            groups: groups(spec),
             mac: link.and_then(|link| link.mac).unwrap_or(spec.mac),
             mtu: link.map_or(spec.mtu, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX).min(spec.mtu)),
             addresses: addresses
@@ -223,8 +236,9 @@ impl Model {
                 .map(|own| InterfaceAddress { address: own.address, prefix: own.prefix })
                 .collect(),
             zone: Zone::default(),
-            up: link.is_some_and(|link| link.up),
-            role: Role::Routed,
+            // Of a pair the kernel knows no link; what its device cannot send is counted where it is sent.
+            up: spec.bridge.is_some() || link.is_some_and(|link| link.up),
+            role: spec.bridge.as_ref().map_or(Role::Routed, |spec| Role::Bridged(spec.bridge)),
         }
     }
 
@@ -263,6 +277,13 @@ impl Model {
                 RouteEntry { prefix: known.address, length, route: Route::Host }
             })
     }
+}
+
+/// The groups of an interface: the one of its name, and that of its pair.
+fn groups(spec: &InterfaceSpec) -> Vec<String> {
+    let family = family(&spec.name);
+    let pair = spec.bridge.as_ref().map(|pair| pair.name.as_str()).filter(|pair| Some(*pair) != family);
+    family.into_iter().chain(pair).map(str::to_owned).collect()
 }
 
 /// The group that pf puts an interface in by its name: `wan0` is in `wan`.

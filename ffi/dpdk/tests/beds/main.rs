@@ -132,6 +132,7 @@ const TESTS: &[Test] = tests![
     port::two_lcores_poll_two_queues,
     pcap::frames_from_a_file_to_a_file,
     pcap::long_frames_come_in_segments,
+    pcap::g02_a_device_counts_what_it_has_no_buffer_for,
     error::absent_devices,
     error::names_taken_and_bad_sizes,
     error::second_init,

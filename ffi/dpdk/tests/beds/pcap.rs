@@ -116,3 +116,28 @@ pub fn long_frames_come_in_segments(bed: &Bed) {
     burst.clear();
     assert_eq!(short.in_use(), 0);
 }
+
+/// A pool of 256 buffers, all but one of which are in use: what finds none is counted by the device, and it goes on as soon
+/// as there are some.
+pub fn g02_a_device_counts_what_it_has_no_buffer_for(bed: &Bed) {
+    let folder = Folder::new("exhausted");
+    let frames: Vec<_> = (0..32).map(|i| frame(60 + i)).collect();
+    fs::write(folder.file("in.pcap"), pcap_file(&frames)).expect("writable");
+    let pool = Mempool::new(&bed.eal, &PoolConfig::new("exhausted", 256)).expect("a small pool");
+    let device = format!("net_pcap2,rx_pcap={}", folder.file("in.pcap"));
+    let mut port = Port::attach(&bed.eal, &device.parse().expect("a device")).expect("a readable file");
+    port.configure(&PortConfig::new(1), std::slice::from_ref(&pool)).expect("one queue");
+    let mut queues = port.start().expect("is configured");
+    let mut kept: Vec<_> = (0..255).map_while(|_| pool.alloc()).collect();
+    assert_eq!((kept.len(), pool.available()), (255, 1));
+    let mut burst = Burst::new();
+    assert_eq!(queues.rx[0].rx_burst(&mut burst), 1, "one buffer, one packet");
+    assert_eq!(burst[0].data(), frames[0]);
+    assert!(port.stats().expect("a port").rx_no_mbuf > 0);
+    kept.clear();
+    let before = burst.len();
+    assert!(queues.rx[0].rx_burst(&mut burst) > 20, "it goes on");
+    assert!(burst[before..].iter().all(|mbuf| frames.iter().any(|frame| mbuf.data() == &frame[..])));
+    burst.clear();
+    assert_eq!(pool.in_use(), 0);
+}

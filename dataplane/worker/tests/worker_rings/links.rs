@@ -1,0 +1,282 @@
+//! Links: the VLANs of a port.
+
+use std::net::IpAddr;
+
+use engine::{InterfaceId, Tick};
+use ruleset::{
+    Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode,
+};
+use wire::Mac;
+use worker::hold::PATIENCE;
+use worker::netlink::service::Ask;
+
+use crate::bed::{
+    Bed, CLIENT, CLIENT_MAC, KNOWN, LAN, LAN_HOST, LAN_MAC, LAN_WIRE, Plan, SERVER, SERVER_MAC, WAN,
+    WAN_HOST, WAN_MAC, WAN_WIRE, arp, udp,
+};
+
+const TEN: InterfaceId = InterfaceId(2);
+const TWENTY: InterfaceId = InterfaceId(3);
+const TEN_HOST: usize = 4;
+/// A station of each VLAN.
+const IN_TEN: [u8; 4] = [10, 2, 10, 2];
+const IN_TWENTY: [u8; 4] = [10, 2, 20, 2];
+const TEN_MAC: Mac = Mac([2, 0, 0, 0, 10, 2]);
+const TWENTY_MAC: Mac = Mac([2, 0, 0, 0, 20, 2]);
+
+/// lan0 with the VLANs 10 and 20.
+fn vlans() -> Plan {
+    let neighbors = [KNOWN, &[(TEN, IN_TEN, TEN_MAC), (TWENTY, IN_TWENTY, TWENTY_MAC)]].concat();
+    Plan { vlans: vec![10, 20], neighbors, ..Plan::default() }
+}
+
+/// The frame with a tag of these identifiers (TPID) and control information (TCI), the first one outermost.
+fn tagged(tags: &[(u16, u16)], frame: &[u8]) -> Vec<u8> {
+    let tags = tags.iter().flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat());
+    let mut all = frame[..12].to_vec();
+    all.extend(tags);
+    all.extend(&frame[12..]);
+    all
+}
+
+fn of_vlan(vlan: u16, frame: &[u8]) -> Vec<u8> {
+    tagged(&[(0x8100, vlan)], frame)
+}
+
+/// From VLAN 10 to VLAN 20.
+fn across(payload: usize) -> Vec<u8> {
+    udp((TEN_MAC, LAN_MAC), IN_TEN, IN_TWENTY, payload)
+}
+
+/// The datagram of a frame, if it left by the tag of this VLAN with these addresses.
+fn left_by(vlan: u16, to: Mac, frame: &[u8]) -> &[u8] {
+    assert_eq!((&frame[..6], &frame[6..12]), (&to.0[..], &LAN_MAC.0[..]));
+    let [0x81, 0, high, low, rest @ ..] = &frame[12..] else { panic!("no tag: {frame:02x?}") };
+    assert_eq!(u16::from_be_bytes([*high, *low]), vlan);
+    &rest[2..]
+}
+
+#[test]
+fn a_frame_of_a_vlan_belongs_to_its_interface_and_leaves_by_another_with_that_ones_tag() {
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    bed.put(LAN_WIRE, &of_vlan(10, &across(100)));
+    bed.poll();
+    let [frame] = &bed.get(LAN_WIRE)[..] else { panic!("one frame") };
+    let datagram = left_by(20, TWENTY_MAC, frame);
+    assert_eq!(datagram[8], 63, "TTL");
+    assert_eq!(datagram[20..], across(100)[34..]);
+    // Back, and out of the port without tags.
+    bed.put(LAN_WIRE, &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, IN_TEN, 60)));
+    bed.put(LAN_WIRE, &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, CLIENT, 60)));
+    bed.put(WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, IN_TEN, 60));
+    bed.poll();
+    let frames = bed.get(LAN_WIRE);
+    assert_eq!(frames.len(), 2);
+    for frame in &frames {
+        left_by(10, TEN_MAC, frame);
+    }
+    let [untagged] = &bed.get(WAN_WIRE)[..] else { panic!("one frame") };
+    assert_eq!(untagged[12..14], [8, 0]);
+    let sheet = bed.end();
+    let counted = |at: usize| {
+        let counts = &sheet.interfaces[at];
+        (counts.rx_packets, counts.rx_bytes, counts.tx_packets, counts.tx_bytes)
+    };
+    assert_eq!([counted(0), counted(1)], [(1, 102, 1, 102), (0, 0, 0, 0)]);
+    assert_eq!([counted(2), counted(3)], [(1, 142, 2, 204), (2, 204, 1, 142)]);
+}
+
+#[test]
+fn rules_tell_a_vlan_from_its_port_and_from_another() {
+    let on = |name: &str, direction| Rule {
+        action: Action::Pass,
+        direction: Some(direction),
+        interface: Some(InterfaceMatch { negated: false, pattern: InterfacePattern::Name(name.into()) }),
+        state: StateMode::Keep,
+        ..Rule::default()
+    };
+    let block = Rule { action: Action::Block(BlockReply::Drop), ..Rule::default() };
+    let mut bed = Bed::of(&vlans());
+    bed.commit_all(vec![block, on("lan0.10", Direction::In), on("lan0.20", Direction::Out)]);
+    bed.put(LAN_WIRE, &of_vlan(10, &across(20)));
+    // Neither in on the other VLAN, nor on the port, nor out by it.
+    bed.put(LAN_WIRE, &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, SERVER, 20)));
+    bed.put(LAN_WIRE, &udp((SERVER_MAC, LAN_MAC), SERVER, IN_TWENTY, 20));
+    bed.put(LAN_WIRE, &of_vlan(10, &udp((TEN_MAC, LAN_MAC), IN_TEN, SERVER, 20)));
+    bed.poll();
+    let [frame] = &bed.get(LAN_WIRE)[..] else { panic!("one frame") };
+    left_by(20, TWENTY_MAC, frame);
+    let blocked = |interface| bed.dropped(interface, Reason::Match);
+    assert_eq!([blocked(LAN), blocked(TEN), blocked(TWENTY)], [1, 1, 1]);
+    bed.end();
+}
+
+/// C10: what a tag may say, and what becomes of it.
+#[test]
+fn c10_tags_are_judged_and_never_misread() {
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    let plain = udp((SERVER_MAC, LAN_MAC), SERVER, CLIENT, 20);
+    let vlan = |bed: &Bed| [InterfaceId(0), LAN, TEN].map(|at| bed.dropped(at, Reason::Vlan));
+    // A priority without a VLAN is the port's own traffic.
+    for tci in [0, 0x2000, 0xe000, 0x1000] {
+        bed.put(LAN_WIRE, &tagged(&[(0x8100, tci)], &plain));
+        bed.poll();
+        let [frame] = &bed.get(WAN_WIRE)[..] else { panic!("tag {tci:04x}") };
+        assert_eq!((frame.len(), &frame[12..14]), (plain.len(), &[8, 0][..]));
+    }
+    // A VLAN keeps its frames whatever their priority.
+    bed.put(LAN_WIRE, &tagged(&[(0x8100, 0xa00a)], &across(20)));
+    bed.poll();
+    left_by(20, TWENTY_MAC, &bed.get(LAN_WIRE)[0]);
+    assert_eq!(vlan(&bed), [0, 0, 0]);
+
+    let unknown = [&[(0x8100, 30)][..], &[(0x8100, 4095)], &[(0x88a8, 10)], &[(0x88a8, 10), (0x8100, 20)]];
+    for tags in unknown {
+        bed.put(LAN_WIRE, &tagged(tags, &plain));
+    }
+    let nested = [(0x8100, 10), (0x8100, 20)];
+    bed.put(LAN_WIRE, &tagged(&nested, &across(20)));
+    bed.put(LAN_WIRE, &tagged(&[(0x8100, 10), (0x88a8, 20)], &across(20)));
+    bed.put(WAN_WIRE, &of_vlan(10, &udp((CLIENT_MAC, WAN_MAC), CLIENT, WAN, 20)));
+    bed.put(WAN_HOST, &of_vlan(10, &arp()));
+    bed.poll();
+    assert_eq!(vlan(&bed), [2, 4, 2]);
+
+    // Neither IP nor a tag, a third tag, and frames that end inside their tags.
+    let other =
+        |ether_type: u16| [&LAN_MAC.0[..], &SERVER_MAC.0, &ether_type.to_be_bytes(), &[0; 46]].concat();
+    bed.put(LAN_WIRE, &other(0xaaaa));
+    bed.put(LAN_WIRE, &of_vlan(10, &other(0xaaaa)));
+    bed.put(LAN_WIRE, &tagged(&[(0x8100, 0)], &other(0xaaaa)));
+    for length in 12..18 {
+        bed.put(LAN_WIRE, &of_vlan(10, &across(20))[..length]);
+    }
+    bed.poll();
+    let dropped = |interface, reason| bed.dropped(interface, reason);
+    assert_eq!([dropped(LAN, Reason::EtherType), dropped(TEN, Reason::EtherType)], [2, 1]);
+    assert_eq!([dropped(LAN, Reason::Short), dropped(TEN, Reason::Short)], [4, 2]);
+    assert!(bed.get(LAN_WIRE).is_empty() && bed.get(WAN_WIRE).is_empty());
+    assert!(bed.get(LAN_HOST).is_empty() && bed.get(TEN_HOST).is_empty());
+    bed.end();
+}
+
+#[test]
+fn the_host_takes_part_in_a_vlan_by_the_interface_of_that() {
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    let to_host = udp((TEN_MAC, LAN_MAC), IN_TEN, [10, 2, 10, 1], 20);
+    bed.put(LAN_WIRE, &of_vlan(10, &arp()));
+    bed.put(LAN_WIRE, &of_vlan(10, &to_host));
+    let answer = udp((LAN_MAC, TEN_MAC), [10, 2, 10, 1], IN_TEN, 20);
+    bed.put(TEN_HOST, &answer);
+    bed.poll();
+    assert_eq!(bed.get(TEN_HOST), [arp(), to_host]);
+    assert!(bed.get(LAN_HOST).is_empty());
+    assert_eq!(bed.get(LAN_WIRE), [of_vlan(10, &answer)]);
+    let sheet = bed.end();
+    assert_eq!((sheet.interfaces[2].punted_packets, sheet.interfaces[2].host_in_packets), (2, 1));
+}
+
+#[test]
+fn what_waits_for_a_neighbour_in_a_vlan_leaves_with_its_tag() {
+    let mut bed = Bed::of(&Plan { neighbors: vec![], ..vlans() });
+    bed.pass();
+    bed.put(LAN_WIRE, &of_vlan(10, &across(20)));
+    bed.poll();
+    assert_eq!(bed.office.asks.try_recv(), Ok(Ask { interface: TWENTY, address: IpAddr::from(IN_TWENTY) }));
+    assert!(bed.office.fibs.offer(vlans().fib(2)));
+    bed.poll();
+    let [frame] = &bed.get(LAN_WIRE)[..] else { panic!("one frame") };
+    left_by(20, TWENTY_MAC, frame);
+    bed.put(LAN_WIRE, &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, [10, 2, 10, 99], 20)));
+    bed.poll();
+    bed.now = bed.now + PATIENCE + Tick::from_secs(1);
+    bed.poll();
+    assert_eq!(bed.dropped(TEN, Reason::NoNeighbor), 1);
+    bed.end();
+}
+
+#[test]
+fn an_answer_to_a_refused_packet_goes_back_into_its_vlan() {
+    let mut bed = Bed::of(&vlans());
+    let refusal = BlockReply::Return(IcmpReply { code: 3, code6: 4 });
+    bed.commit(Rule { action: Action::Block(refusal), ..Rule::default() });
+    bed.put(LAN_WIRE, &of_vlan(10, &across(20)));
+    bed.poll();
+    let [frame] = &bed.get(LAN_WIRE)[..] else { panic!("one frame") };
+    let datagram = left_by(10, TEN_MAC, frame);
+    assert_eq!((datagram[9], datagram[20], datagram[21]), (1, 3, 3), "ICMP, port unreachable");
+    assert_eq!(bed.dropped(TEN, Reason::Match), 1);
+    let sheet = bed.end();
+    assert_eq!((sheet.worker.created_icmp, sheet.interfaces[2].tx_packets), (1, 1));
+}
+
+#[test]
+fn interleaved_frames_of_vlans_keep_their_order() {
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    for round in 0..40 {
+        bed.put(LAN_WIRE, &of_vlan(10, &across(round)));
+        bed.put(LAN_WIRE, &udp((SERVER_MAC, LAN_MAC), SERVER, CLIENT, round));
+        bed.put(LAN_WIRE, &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, IN_TEN, round)));
+    }
+    bed.poll();
+    bed.poll();
+    let lengths: Vec<usize> = bed.get(WAN_WIRE).iter().map(|frame| frame.len() - 42).collect();
+    assert_eq!(lengths, (0..40).collect::<Vec<_>>());
+    let frames = bed.get(LAN_WIRE);
+    for vlan in [10, 20] {
+        let its = frames.iter().filter(|frame| frame[15] == vlan).map(|frame| frame.len() - 46);
+        assert_eq!(its.collect::<Vec<_>>(), (0..40).collect::<Vec<_>>(), "VLAN {vlan}");
+    }
+    bed.end();
+}
+
+/// A frame in a buffer that has no room in front of it.
+fn put_without_headroom(bed: &mut Bed, side: usize, frame: &[u8]) {
+    let mut mbuf = bed.pool.alloc().expect("the pool has enough");
+    let headroom = mbuf.headroom();
+    assert!(headroom >= frame.len(), "the frame fits into the headroom");
+    mbuf.prepend(headroom).unwrap()[..frame.len()].copy_from_slice(frame);
+    mbuf.truncate(frame.len()).unwrap();
+    bed.put_mbuf(side, mbuf);
+}
+
+#[test]
+fn g12_a_tag_without_headroom_is_a_counted_drop() {
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    let request = udp((CLIENT_MAC, WAN_MAC), CLIENT, IN_TEN, 20);
+    put_without_headroom(&mut bed, WAN_WIRE, &request);
+    bed.put(WAN_WIRE, &request);
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 1, "the other packet of the burst passes");
+    assert_eq!(bed.dropped(TEN, Reason::NoBuffer), 1);
+    // Out of the port itself, or with the room that its own tag left, nothing is missing.
+    put_without_headroom(&mut bed, WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, SERVER, 20));
+    put_without_headroom(
+        &mut bed,
+        LAN_WIRE,
+        &of_vlan(20, &udp((TWENTY_MAC, LAN_MAC), IN_TWENTY, IN_TEN, 20)),
+    );
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 2);
+    let sheet = bed.end();
+    assert_eq!((sheet.interfaces[2].tx_packets, sheet.drops[2].iter().sum::<u64>()), (2, 1));
+}
+
+#[test]
+fn g03_what_a_full_queue_does_not_take_is_counted_where_it_was_to_leave() {
+    let mut bed = Bed::of(&Plan { tx_ring: 16, ..vlans() });
+    bed.pass();
+    for _ in 0..30 {
+        bed.put(WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, IN_TEN, 20));
+    }
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 16);
+    assert_eq!([bed.dropped(TEN, Reason::TxFull), bed.dropped(LAN, Reason::TxFull)], [14, 0]);
+    let sheet = bed.end();
+    assert_eq!((sheet.interfaces[2].tx_packets, sheet.interfaces[2].tx_bytes), (16, 16 * 62));
+}
