@@ -16,7 +16,7 @@ const HEADER: &str = "shims.h";
 const FUNCTIONS: &[&str] = &[
     "dpdk_.*",
     "rte_dev_remove",
-    "rte_eal_(init|cleanup|get_runtime_dir|hotplug_add|hotplug_remove|remote_launch|wait_lcore|get_lcore_state)",
+    "rte_eal_(alarm_set|cleanup|get_lcore_state|get_runtime_dir|hotplug_add|hotplug_remove|init|remote_launch|wait_lcore)",
     "rte_eth_(rx|tx)_burst",
     "rte_eth_(rx|tx)_queue_setup",
     "rte_eth_allmulticast_enable",

@@ -18,6 +18,7 @@ pub mod difference;
 pub mod digest;
 pub mod metrics;
 pub mod policy;
+pub mod privileges;
 pub mod revisions;
 pub mod run;
 pub mod server;

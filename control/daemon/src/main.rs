@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use turnpike_control::privileges;
 use turnpike_control::run::run;
 use turnpike_control::settings::{Overrides, Settings};
 
@@ -37,5 +38,6 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         .with_ansi(terminal)
         .with_target(false)
         .init();
+    privileges::give_up(&settings).map_err(|error| format!("{error:#}"))?;
     run(&settings).map_err(|error| format!("{error:#}"))
 }

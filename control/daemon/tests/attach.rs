@@ -300,3 +300,34 @@ fn one_process_alone_listens_at_a_socket() {
     assert!(said.contains("another turnpike-control listens here"), "{said}");
     daemon.status();
 }
+
+#[test]
+fn h01_the_process_keeps_no_privilege_whoever_starts_it() {
+    let folder = Folder::new();
+    let _fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let status = |name: &str, text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("no {name}")).to_owned()
+    };
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
+    let threads: Vec<String> =
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect();
+    assert!(threads.len() >= 2, "{threads:?}");
+    for thread in threads {
+        let users = status("Uid", &thread);
+        if status("Uid", &own).starts_with('0') {
+            assert!(!users.split('\t').any(|user| user == "0"), "{thread}");
+            assert_eq!(status("CapBnd", &thread), "0000000000000000");
+        }
+        for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+            assert_eq!(status(set, &thread), "0000000000000000", "{thread}");
+        }
+        assert_eq!(
+            (status("NoNewPrivs", &thread).as_str(), status("Seccomp", &thread).as_str()),
+            ("1", "2"),
+            "{thread}"
+        );
+    }
+}

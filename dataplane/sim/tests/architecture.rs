@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every crate of the workspace with the workspace crates that it may depend on, tests included.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("wire", &[]),
     ("ruleset", &["wire"]),
     ("engine", &["wire", "ruleset"]),
     ("sim", &["wire", "ruleset", "engine", "pfconf"]),
-    ("turnpike-dataplane", &["wire", "ruleset", "engine", "api", "dpdk", "shm"]),
+    ("turnpike-dataplane", &["wire", "ruleset", "engine", "api", "dpdk", "shm", "confine"]),
     ("pfconf", &["wire", "ruleset"]),
     ("api", &["ruleset"]),
     ("tpctl", &["wire", "ruleset", "pfconf", "api"]),
-    ("turnpike-control", &["wire", "ruleset", "pfconf", "api", "shm"]),
+    ("turnpike-control", &["wire", "ruleset", "pfconf", "api", "shm", "confine"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys"]),
     ("shm", &[]),
+    ("confine", &[]),
     ("e2e", &["wire", "api"]),
     ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk"]),
 ];

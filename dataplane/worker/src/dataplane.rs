@@ -1,12 +1,11 @@
 //! The dataplane as a whole: how it starts, what it minds while it runs, and how it ends.
 //!
 //! Overview: [`Dataplane::start`] goes from what can be refused cheaply to what cannot be undone: claim, kernel rules that
-//! keep it from forwarding, DPDK, ports, routes, worker, and the socket last: who can connect finds everything up.
+//! keep it from forwarding, DPDK, ports; then privileges go, and routes, workers and control follow. Who connects to the
+//! socket is answered when everything is up.
 //! [`Dataplane::mind`] waits for the end, and [`Dataplane::stop`] gives everything back and accounts for it.
 //! Ownership: the main thread.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use dpdk::{Eal, LcoreTask, Mempool, TscClock};
 use engine::fib::Bridge;
 use engine::{InterfaceId, Shard, ShardConfig, StatePool, Tick, WorkerId};
+use sd_notify::NotifyState;
 use shm::Segment;
 
 use crate::claim::{Claim, beside};
@@ -25,7 +25,7 @@ use crate::config::{self, Config};
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};
-use crate::control::server::Server;
+use crate::control::server::{Bound, Server};
 use crate::handoff;
 use crate::mail::{Mail, mail};
 use crate::memory;
@@ -34,7 +34,9 @@ use crate::netlink::guard::{self, Part};
 use crate::netlink::model::{BridgeSpec, InterfaceSpec};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
+use crate::notify::{self, Watchdog};
 use crate::ports::{OpenInterface, OpenPort, Opener};
+use crate::privileges;
 use crate::random::{self, Random};
 use crate::stall::{Report, Watch};
 use crate::telemetry::{self, Sheet};
@@ -73,6 +75,7 @@ impl Dataplane {
     /// from forwarding.
     pub fn start(config: &Config, socket: &Path) -> Result<Self> {
         let begin = Instant::now();
+        privileges::leave_root(config)?;
         let claim = Claim::take(socket)?;
         let mut kernel = Requester::open().context("cannot talk to the kernel's routing by netlink")?;
         refuse_taken_names(&mut kernel, config)?;
@@ -82,11 +85,15 @@ impl Dataplane {
         let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
         let (ports, attachments) = open_ports(&eal, &pool, config)?;
         bring_up(&mut kernel, &ports)?;
+        let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
+        let bound = Bound::bind(socket).with_context(|| {
+            format!("cannot serve {}; run as root, or give another --socket", socket.display())
+        })?;
+        privileges::confine(config, &eal)?;
 
         let (service, fib) =
             Service::learn(specs(config, &ports)).context("cannot learn the kernel's routes")?;
         let published = service.published();
-        let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
         let states = States::of(config);
         let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
@@ -106,15 +113,13 @@ impl Dataplane {
         let now = move || Tick(clock.now_nanos());
         let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
-        let server = Server::start(socket, desk).with_context(|| {
-            format!("cannot serve {}; run as root, or give another --socket", socket.display())
-        })?;
+        let server = Server::start(bound, desk).context("no thread for control")?;
         let took_ms = begin.elapsed().as_millis() as u64;
         tracing::info!(socket = %socket.display(), ?cpus, took_ms, "ready; nothing is forwarded until a ruleset is committed");
         Ok(Self { server, routes, workers, stop, counters, clock, ports, pool, _claim: claim })
     }
 
-    /// Minds the workers until `ended` says so.
+    /// Minds the workers until `ended` says so, and tells systemd how they do.
     ///
     /// # Errors
     /// If the counters cannot be read.
@@ -122,28 +127,45 @@ impl Dataplane {
         let counters = self.counters.reader()?;
         let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
         let mut clocks = clock::Watch::new(clock::Reading::take(&self.clock));
+        let mut watchdog = Watchdog::asked(Instant::now());
+        notify::tell(&[NotifyState::Ready, NotifyState::Status(&self.summary(0))]);
         while !ended() {
             std::thread::sleep(LOOK_EVERY);
             if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
                 tell(report);
             }
+            let mut reports = 0;
             for (worker, watch) in watches.iter_mut().enumerate() {
                 let Some(sheet) = counters.sheet(worker) else { continue };
-                match watch.look(sheet.worker.polls, Instant::now()) {
-                    Some(Report::Stalled) => {
-                        tracing::error!(
-                            worker,
-                            "the worker does not come back: nothing of its flows is forwarded"
-                        )
-                    }
-                    Some(Report::Recovered(after)) => {
-                        tracing::warn!(worker, ?after, "the worker has come back")
-                    }
-                    None => {}
+                let Some(report) = watch.look(sheet.worker.polls, Instant::now()) else { continue };
+                reports += 1;
+                match report {
+                    Report::Stalled => tracing::error!(
+                        worker,
+                        "the worker does not come back: nothing of its flows is forwarded"
+                    ),
+                    Report::Recovered(after) => tracing::warn!(worker, ?after, "the worker has come back"),
                 }
             }
+            let stalled = watches.iter().filter(|watch| watch.is_stalled()).count();
+            if reports > 0 {
+                notify::tell(&[NotifyState::Status(&self.summary(stalled))]);
+            }
+            if watchdog.is_due(stalled, Instant::now()) {
+                notify::tell(&[NotifyState::Watchdog]);
+            }
         }
+        notify::tell(&[NotifyState::Stopping]);
         Ok(())
+    }
+
+    /// One line for `systemctl status`.
+    fn summary(&self, stalled: usize) -> String {
+        let (ports, workers) = (self.ports.len(), self.workers.len());
+        match stalled {
+            0 => format!("{workers} workers on {ports} ports"),
+            _ => format!("{stalled} of {workers} workers do not come back"),
+        }
     }
 
     /// Stops everything, in the reverse order, and accounts for every packet and buffer.
@@ -266,12 +288,8 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
         config.dataplane.memory_mib,
         memory::free_hugepages_mib(),
     )?;
-    // The same at each start, so that leftovers are found and used again, and different for each socket.
-    let mut hasher = DefaultHasher::new();
-    socket.hash(&mut hasher);
-    let prefix = format!("turnpike-{:016x}", hasher.finish());
     tracing::info!(version = dpdk::version(), ?source, ?cpus, "starting DPDK");
-    let eal = Eal::init(&memory::eal_args(config, source, &cpus, &others, &prefix))?;
+    let eal = Eal::init(&memory::eal_args(config, source, &cpus, &others, socket))?;
     Ok((cpus, eal))
 }
 
@@ -388,13 +406,17 @@ fn parts(
 /// Starts the workers; if one cannot be started, none runs.
 fn launch(eal: &Eal, parts: Vec<Parts>, stop: &Arc<AtomicBool>) -> Result<Vec<LcoreTask<Sheet>>> {
     let mut lcores = eal.take_lcores().into_iter();
+    let filter = privileges::worker_filter()?;
     let mut launched = Vec::new();
     for parts in parts {
-        let flag = stop.clone();
-        let task = lcores
-            .next()
-            .ok_or_else(|| anyhow!("EAL has too few worker lcores"))
-            .and_then(|lcore| Ok(lcore.launch(move || Worker::new(parts).run(&flag))?));
+        let (flag, filter) = (stop.clone(), filter.clone());
+        let task = lcores.next().ok_or_else(|| anyhow!("EAL has too few worker lcores")).and_then(|lcore| {
+            Ok(lcore.launch(move || {
+                privileges::confine_worker(&filter)
+                    .expect("what is refused to the process was refused already");
+                Worker::new(parts).run(&flag)
+            })?)
+        });
         // Dropping the others' tasks waits for their end.
         launched.push(task.inspect_err(|_| stop.store(true, Ordering::Relaxed))?);
     }

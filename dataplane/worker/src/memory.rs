@@ -1,6 +1,8 @@
 //! Where packet memory comes from, how much is needed, and on which CPUs to work.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use dpdk::{EalArgs, Memory, PoolConfig};
@@ -106,14 +108,26 @@ pub fn states_of_one(most: u32, workers: u16) -> u32 {
     most.min(share.saturating_mul(2)).min((u32::MAX - 1) / u32::from(workers.max(1)))
 }
 
-/// EAL's arguments, with the lcores 1 and up for `workers`. `prefix` tells this process's run-time files from others'.
-pub fn eal_args(config: &Config, memory: Memory, workers: &[u16], others: &[usize], prefix: &str) -> EalArgs {
+/// EAL's arguments, with the lcores 1 and up for `workers`, and with a folder for run-time files below that of `socket`.
+pub fn eal_args(
+    config: &Config,
+    memory: Memory,
+    workers: &[u16],
+    others: &[usize],
+    socket: &Path,
+) -> EalArgs {
+    // The same at each start, so that leftovers are found and used again, and different for each socket.
+    let mut hasher = DefaultHasher::new();
+    socket.hash(&mut hasher);
     let mut args = EalArgs::new("turnpike-dataplane", memory)
         .lcore(0, others)
         .log_level(dpdk::LogLevel::Warning)
         // Complains aloud of what it does not need: traffic classes, secondary processes.
         .arg("--log-level=pmd.net.tap:critical")
-        .file_prefix(prefix);
+        .file_prefix(&format!("turnpike-{:016x}", hasher.finish()));
+    if let Some(folder) = socket.parent() {
+        args = args.runtime_folder(folder);
+    }
     for (lcore, cpu) in (1..).zip(workers) {
         args = args.lcore(lcore, &[usize::from(*cpu)]);
     }

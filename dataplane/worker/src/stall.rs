@@ -28,6 +28,11 @@ impl Watch {
         Self { polls: 0, since: now, reported: false }
     }
 
+    /// Whether it is known not to come back.
+    pub const fn is_stalled(&self) -> bool {
+        self.reported
+    }
+
     /// Looks at how many polls the worker has finished. Each stall and each recovery is reported once.
     pub fn look(&mut self, polls: u64, now: Instant) -> Option<Report> {
         let still = now - self.since;

@@ -22,7 +22,7 @@ use worker::claim;
 use worker::control::desk::{Desk, Facts};
 use worker::control::journal::{Journal, READERS_MAX};
 use worker::control::rules::{PATIENCE, Rules};
-use worker::control::server::{CLIENTS_MAX, Server};
+use worker::control::server::{Bound, CLIENTS_MAX, Server};
 use worker::mail::{Mail, mail};
 use worker::netlink::service::Published;
 use worker::telemetry::{self, Reader, Sheet, Writer};
@@ -124,7 +124,7 @@ impl Bench {
             journal,
             facts,
         );
-        let server = Server::start(&socket, desk).unwrap();
+        let server = Server::start(Bound::bind(&socket).unwrap(), desk).unwrap();
         Self { socket, server: Some(server), worker: Some(worker), stop, frozen, epoch, bursts }
     }
 

@@ -11,6 +11,7 @@ use worker::clock::{self, Pace, Reading};
 use worker::config::{Config, Hugepages, Idle};
 use worker::idle::{Idler, Work};
 use worker::memory;
+use worker::notify::Watchdog;
 use worker::ports::host_mac;
 use worker::stall::{Report, STALL, Watch};
 
@@ -138,10 +139,29 @@ fn a_worker_that_does_not_come_back_is_reported_once_and_so_is_its_return() {
     assert_eq!(watch.look(11, start + STALL * 2), None, "it moved, however long ago it was looked at");
     let moved = start + STALL * 2;
     assert_eq!(watch.look(11, moved + STALL - Duration::from_nanos(1)), None);
+    assert!(!watch.is_stalled());
     assert_eq!(watch.look(11, moved + STALL), Some(Report::Stalled));
+    assert!(watch.is_stalled());
     assert_eq!(watch.look(11, moved + STALL * 5), None);
     assert_eq!(watch.look(12, moved + STALL * 6), Some(Report::Recovered(STALL * 6)));
     assert_eq!(watch.look(12, moved + STALL * 6), None);
+    assert!(!watch.is_stalled());
+}
+
+#[test]
+fn g08_the_watchdog_is_fed_only_while_every_worker_advances() {
+    let start = Instant::now();
+    let within = Duration::from_secs(30);
+    let mut watchdog = Watchdog::new(Some(within), start);
+    assert!(watchdog.is_due(0, start));
+    assert!(!watchdog.is_due(0, start + within / 4));
+    assert!(watchdog.is_due(0, start + within / 3), "in good time before it bites");
+    for stalled in 1..=4 {
+        assert!(!watchdog.is_due(stalled, start + within), "{stalled} do not come back");
+    }
+    assert!(watchdog.is_due(0, start + within), "at once when they have come back");
+    let mut nobodys = Watchdog::new(None, start);
+    assert!((0..9).all(|n| !nobodys.is_due(0, start + within * n)));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Where the built programs and the beds' files are.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +34,8 @@ pub fn scratch(name: &str) -> Result<PathBuf> {
         _ => (),
     }
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    // Programs that give root up must be able to remove their sockets.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o777))?;
     Ok(path)
 }
 

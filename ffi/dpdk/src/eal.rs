@@ -1,6 +1,7 @@
 //! The environment: memory, lcores, devices. One per process.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,8 @@ pub struct Eal(pub(crate) Arc<EalInner>);
 pub(crate) struct EalInner {
     /// EAL keeps pointers into its arguments.
     _arguments: Vec<CString>,
+    /// EAL's folder for run-time files is in one that the caller chose.
+    chosen_folder: bool,
     lcores: Mutex<Vec<u32>>,
 }
 
@@ -29,6 +32,11 @@ impl Eal {
         let arguments = args.to_c_strings()?;
         if TAKEN.swap(true, Ordering::AcqRel) {
             return Err(Error::EalTaken);
+        }
+        if let Some(folder) = &args.runtime_folder {
+            // SAFETY: other threads that read the environment through Rust take its lock, and EAL, which does not, starts
+            // below.
+            unsafe { std::env::set_var("RUNTIME_DIRECTORY", folder) };
         }
         let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let argc = c_int::try_from(argv.len()).expect("a command line has few words");
@@ -42,7 +50,11 @@ impl Eal {
                 errno: Errno::last(),
             });
         }
-        Ok(Eal(Arc::new(EalInner { _arguments: arguments, lcores: Mutex::new(worker_lcores()) })))
+        Ok(Eal(Arc::new(EalInner {
+            _arguments: arguments,
+            chosen_folder: args.runtime_folder.is_some(),
+            lcores: Mutex::new(worker_lcores()),
+        })))
     }
 
     /// The worker lcores, all of them on the first call and none after: each has one owner.
@@ -61,7 +73,10 @@ impl Drop for EalInner {
         // SAFETY: initialised, and nothing of this crate that points into EAL's memory is left.
         unsafe { dpdk_sys::rte_eal_cleanup() };
         // EAL empties the folder of its run-time files, and leaves it. What is not empty is somebody else's as well.
-        let _ = folder.map(std::fs::remove_dir);
+        let Some(folder) = folder else { return };
+        if std::fs::remove_dir(&folder).is_ok() && self.chosen_folder {
+            let _ = Path::new(&folder).parent().map(std::fs::remove_dir);
+        }
     }
 }
 
@@ -128,6 +143,7 @@ pub struct EalArgs {
     lcores: Vec<(u32, Vec<usize>)>,
     memory: Memory,
     file_prefix: Option<String>,
+    runtime_folder: Option<PathBuf>,
     pci: Vec<String>,
     log_level: LogLevel,
     extra: Vec<String>,
@@ -141,6 +157,7 @@ impl EalArgs {
             lcores: Vec::new(),
             memory,
             file_prefix: None,
+            runtime_folder: None,
             pci: Vec::new(),
             log_level: LogLevel::Notice,
             extra: Vec::new(),
@@ -157,6 +174,12 @@ impl EalArgs {
     /// Sets the name that keeps the run-time files of processes apart.
     pub fn file_prefix(mut self, prefix: &str) -> EalArgs {
         self.file_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// Sets the folder in which EAL makes one for its run-time files, in place of one that depends on the user.
+    pub fn runtime_folder(mut self, folder: &Path) -> EalArgs {
+        self.runtime_folder = Some(folder.to_owned());
         self
     }
 

@@ -106,6 +106,8 @@ pub enum Call {
     Watch,
     /// `rte_eal_remote_launch`
     Launch,
+    /// `rte_eal_alarm_set`
+    Interrupt,
 }
 
 impl Call {
@@ -164,6 +166,7 @@ impl Call {
             (Call::Watch, _) => "the driver does not report events; poll the link instead",
             (Call::Launch, libc::EBUSY) => "the lcore is running something else; join it first",
             (Call::Launch, _) => "choose a worker lcore given to EAL",
+            (Call::Interrupt, _) => "the kernel must have timerfd",
         }
     }
 }
@@ -185,6 +188,7 @@ impl fmt::Display for Call {
             Call::SetFilter => "set the receive filter of",
             Call::Watch => "watch events of",
             Call::Launch => "launch on lcore",
+            Call::Interrupt => "interrupt",
         })
     }
 }

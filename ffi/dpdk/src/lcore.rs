@@ -71,6 +71,35 @@ unsafe extern "C" fn run<T, F: FnOnce() -> T>(job: *mut c_void) -> c_int {
     0
 }
 
+impl Eal {
+    /// Runs `work` on the thread that EAL keeps for interrupts and alarms, and waits for its result, or for the payload
+    /// of its panic. Drivers are not told of anything meanwhile, so that it should be short.
+    ///
+    /// # Errors
+    /// EAL's.
+    pub fn run_on_interrupt_thread<T, F>(&self, work: F) -> Result<thread::Result<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        unsafe extern "C" fn on_alarm<T, F: FnOnce() -> T>(job: *mut c_void) {
+            // SAFETY: the alarm goes off once.
+            unsafe { run::<T, F>(job) };
+        }
+        let (done, result) = sync_channel(1);
+        let job = Box::into_raw(Box::new(Job { work, done }));
+        // SAFETY: `on_alarm` takes back the box exactly once; if the alarm is refused it never goes off.
+        let ret = unsafe { dpdk_sys::rte_eal_alarm_set(1, Some(on_alarm::<T, F>), job.cast()) };
+        if ret < 0 {
+            // SAFETY: refused, so that nobody will take it.
+            drop(unsafe { Box::from_raw(job) });
+            let (call, subject) = (Call::Interrupt, "EAL".to_owned());
+            return Err(Error::Refused { call, subject, errno: Errno::new(ret) });
+        }
+        Ok(result.recv().expect("the alarm goes off once"))
+    }
+}
+
 /// What runs on an lcore. Dropping it waits for its end.
 #[derive(Debug)]
 pub struct LcoreTask<T> {

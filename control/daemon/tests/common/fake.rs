@@ -67,6 +67,7 @@ impl Fake {
     pub fn start_as(path: &Path, state: State) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).unwrap();
+        super::open_to_all(path);
         listener.set_nonblocking(true).unwrap();
         let shared = Arc::new(Shared {
             state: Mutex::new(state),

@@ -7,6 +7,7 @@ pub mod fake;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,8 @@ impl Folder {
         let path = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
+        // Root's turnpike-control becomes another user.
+        open_to_all(&path);
         Self(path)
     }
 
@@ -47,6 +50,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Lets every user in.
+pub fn open_to_all(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 /// A running turnpike-control.
@@ -98,6 +106,10 @@ impl Daemon {
         let rest = &log[log.find(marker).unwrap() + marker.len()..];
         daemon.metrics = rest[..rest.find('/').unwrap()].to_owned();
         daemon
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log(&self) -> String {

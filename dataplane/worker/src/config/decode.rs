@@ -167,7 +167,16 @@ fn dataplane(fields: &Fields<'_>) -> Result<Dataplane, Misfit> {
         hugepages: fields.word("hugepages", &HUGEPAGES, Hugepages::Auto)?,
         idle: idle.ok_or_else(|| not_yet(idle_span, "idle = \"interrupt\"", "write \"adaptive\""))?,
         max_connections: fields.number("max_connections", 1024..=1 << 30, 1 << 17)?,
+        user: user(fields)?,
     })
+}
+
+fn user(fields: &Fields<'_>) -> Result<Option<String>, Misfit> {
+    let Some(user) = fields.get::<String>("user")? else { return Ok(None) };
+    if matches!(user.get_ref().as_str(), "" | "root") {
+        return Err(fields.misfit("user", user.span(), &format!("{:?}", user.get_ref())));
+    }
+    Ok(Some(user.into_inner()))
 }
 
 fn lcores(fields: &Fields<'_>) -> Result<Option<Vec<u16>>, Misfit> {

@@ -57,6 +57,8 @@ pub struct Dataplane {
     pub idle: Idle,
     /// Connections that memory is taken for at the start; each counts as two states.
     pub max_connections: u32,
+    /// Whom the process becomes when root starts it; the package's user, or nobody, if `None`.
+    pub user: Option<String>,
 }
 
 /// `hugepages`.

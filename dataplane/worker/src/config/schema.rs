@@ -34,6 +34,11 @@ pub(super) const DATAPLANE: Section = Section {
         Key::new("memory_mib", "memory for packets and devices in MiB, 64 to 1048576", "256"),
         Key::new("hugepages", "\"auto\", \"require\" or \"off\"", "\"auto\""),
         Key::new("idle", "\"poll\" or \"adaptive\"", "\"poll\""),
+        Key::new(
+            "user",
+            "a user of this system other than root",
+            "turnpike-dataplane, or nobody where there is no such user",
+        ),
         Key::new("max_connections", "a number of connections, 1024 to 1073741824", "131072"),
     ],
 };

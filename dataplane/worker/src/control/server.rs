@@ -39,38 +39,61 @@ struct Shared {
 
 /// The running server.
 pub struct Server {
-    path: PathBuf,
     shared: Arc<Shared>,
     acceptor: JoinHandle<()>,
 }
 
-impl Server {
-    /// Binds the socket, in place of one that nobody serves any more, and serves it. The caller holds the claim on the
-    /// path.
+/// The socket, there for clients to connect to, who wait until it is served. Removed when it is dropped.
+pub struct Bound {
+    path: PathBuf,
+    listener: UnixListener,
+    access: Access,
+}
+
+impl Bound {
+    /// Binds the socket, in place of one that nobody serves any more. The caller holds the claim on the path.
     ///
     /// # Errors
-    /// Those of the socket, its file and the thread.
-    pub fn start(path: &Path, desk: Desk) -> io::Result<Self> {
+    /// Those of the socket and its file.
+    pub fn bind(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
-        listener.set_nonblocking(true)?;
-        let access = Access::load();
-        access.protect(path)?;
+        let bound = Self { path: path.to_owned(), listener, access: Access::load() };
+        bound.listener.set_nonblocking(true)?;
+        bound.access.protect(path)?;
+        Ok(bound)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket stays behind");
+        }
+    }
+}
+
+impl Server {
+    /// Serves a socket.
+    ///
+    /// # Errors
+    /// Those of the thread.
+    pub fn start(bound: Bound, desk: Desk) -> io::Result<Self> {
+        let access = bound.access.clone();
         let shared = Arc::new(Shared { desk, access, stop: AtomicBool::new(false), large: Mutex::new(()) });
         let acceptor = {
             let shared = shared.clone();
-            thread::Builder::new().name("control".into()).spawn(move || accept(&listener, &shared))?
+            thread::Builder::new().name("control".into()).spawn(move || accept(&bound.listener, &shared))?
         };
-        Ok(Self { path: path.to_owned(), shared, acceptor })
+        Ok(Self { shared, acceptor })
     }
 
     /// Hangs up on every client, and waits for the end.
     pub fn stop(self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let _ = fs::remove_file(&self.path);
         if self.acceptor.join().is_err() {
             tracing::error!("the control thread panicked");
         }

@@ -9,7 +9,7 @@
 //! the dataplane sees, with the firewall's Ethernet address. It must not answer in the firewall's place, so it gets no
 //! part in ARP, IPv6 or IPv4 at all. It must have no addresses.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use netlink_packet_route::AddressFamily;
@@ -64,7 +64,9 @@ const SETTINGS: &[(Part, &str, &str, &str)] = &[
 pub fn settle(part: Part, link: &str) {
     for (_, family, setting, value) in SETTINGS.iter().filter(|(of, ..)| *of == part) {
         let path = format!("/proc/sys/net/{family}/conf/{link}/{setting}");
-        match std::fs::write(&path, value) {
+        // Without making a file: that is not this process's to do once it runs.
+        let opened = std::fs::OpenOptions::new().write(true).open(&path);
+        match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && *family == "ipv6" => {}
             Err(error) => tracing::warn!(path, value, %error, "cannot write this setting"),
