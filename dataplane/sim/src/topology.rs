@@ -4,7 +4,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
+use engine::fib::{
+    Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
+};
 use engine::{Fib, InterfaceId, Zone};
 use ipnet::IpNet;
 use wire::{Af, Mac};
@@ -33,14 +35,36 @@ pub enum Routes {
     Usual,
     /// By the third one, where a router stands as well.
     Detour,
+    /// By the third one: the others are a transparent pair without addresses, and the stations that were behind them are
+    /// behind the third one, too.
+    Bridged,
 }
 
 impl Routes {
     const fn to_remote(self) -> InterfaceId {
         match self {
             Self::Usual => InterfaceId(1),
-            Self::Detour => InterfaceId(2),
+            Self::Detour | Self::Bridged => InterfaceId(2),
         }
+    }
+
+    /// The transparent pair, if there is one.
+    const fn pair(self) -> Option<[InterfaceId; 2]> {
+        match self {
+            Self::Usual | Self::Detour => None,
+            Self::Bridged => Some([InterfaceId(0), InterfaceId(1)]),
+        }
+    }
+
+    /// The interface that leads to the network of this number.
+    fn to_network(self, id: InterfaceId) -> InterfaceId {
+        if self.peer(id).is_some() { InterfaceId(2) } else { id }
+    }
+
+    /// The other interface of a pair.
+    fn peer(self, id: InterfaceId) -> Option<InterfaceId> {
+        let pair = self.pair().filter(|pair| pair.contains(&id))?;
+        pair.into_iter().find(|other| *other != id)
     }
 }
 
@@ -102,7 +126,8 @@ pub fn fib() -> Fib {
 
 /// The forwarding base with these routes; `epoch` tells it from others.
 pub fn fib_of(routes: Routes, epoch: u32) -> Fib {
-    Fib::new(epoch, interfaces().map(interface).collect(), entries(routes), neighbors())
+    let interfaces = interfaces().map(|id| interface(id, routes)).collect();
+    Fib::new(epoch, interfaces, entries(routes), neighbors(routes))
 }
 
 /// The forwarding base with these networks behind the first interface, too.
@@ -116,21 +141,29 @@ pub fn fib_with(more: &[&str]) -> Fib {
         RouteEntry { prefix: net.addr(), length: net.prefix_len(), route }
     };
     let routes = entries(Routes::Usual).into_iter().chain(more.iter().map(on_link));
-    Fib::new(1, interfaces().map(interface).collect(), routes, neighbors())
+    let interfaces = interfaces().map(|id| interface(id, Routes::Usual)).collect();
+    Fib::new(1, interfaces, routes, neighbors(Routes::Usual))
 }
 
-fn interface(id: InterfaceId) -> Interface {
+/// The addresses of an interface: in a pair it has none.
+fn addresses(id: InterfaceId, routes: Routes) -> Vec<IpNet> {
+    let families = if routes.peer(id).is_some() { &[][..] } else { &[Af::Inet, Af::Inet6] };
+    families.iter().map(|af| IpNet::new_assert(address(*af, id, 1), prefix_len(*af))).collect()
+}
+
+fn interface(id: InterfaceId, routes: Routes) -> Interface {
     let (name, group) = NAMES[usize::from(id.0)];
-    let own = |af, prefix| InterfaceAddress { address: address(af, id, 1), prefix };
+    let own = |net: IpNet| InterfaceAddress { address: net.addr(), prefix: net.prefix_len() };
+    let bridged = |peer| Role::Bridged(Bridge { peer, non_ip: NonIpPolicy::Pass });
     Interface {
         name: name.into(),
         groups: vec![group.into()],
         mac: mac(id, 1),
         mtu: MTU,
-        addresses: vec![own(Af::Inet, 24), own(Af::Inet6, 64)],
+        addresses: addresses(id, routes).into_iter().map(own).collect(),
         zone: Zone(0),
         up: true,
-        role: Role::Routed,
+        role: routes.peer(id).map_or(Role::Routed, bridged),
     }
 }
 
@@ -146,7 +179,7 @@ fn paths(routes: Routes) -> Vec<(IpNet, InterfaceId, Option<IpAddr>)> {
     let net = |address, af| IpNet::new_assert(address, prefix_len(af)).trunc();
     let mut paths = Vec::new();
     for af in [Af::Inet, Af::Inet6] {
-        paths.extend(interfaces().map(|id| (net(address(af, id, 0), af), id, None)));
+        paths.extend(interfaces().map(|id| (net(address(af, id, 0), af), routes.to_network(id), None)));
         let out = routes.to_remote();
         paths.push((net(remote(af, 0), af), out, Some(address(af, out, ROUTER))));
     }
@@ -165,12 +198,15 @@ fn entries(routes: Routes) -> Vec<RouteEntry> {
         .collect()
 }
 
-fn neighbors() -> Vec<Neighbor> {
+fn neighbors(routes: Routes) -> Vec<Neighbor> {
     let mut neighbors = Vec::new();
-    for interface in interfaces() {
+    for network in interfaces() {
+        let interface = routes.to_network(network);
+        // Where the firewall has no address, a station may have that one.
+        let first = (interface != network).then_some(1);
         for af in [Af::Inet, Af::Inet6] {
-            for station in STATIONS.chain([ROUTER]) {
-                let (address, mac) = (address(af, interface, station), mac(interface, station));
+            for station in STATIONS.chain([ROUTER]).chain(first) {
+                let (address, mac) = (address(af, network, station), mac(interface, station));
                 neighbors.push(Neighbor { interface, address, mac });
             }
         }
@@ -182,19 +218,17 @@ fn neighbors() -> Vec<Neighbor> {
 pub fn world(routes: Routes) -> oracle::World {
     let interface = |id: InterfaceId| {
         let (name, group) = NAMES[usize::from(id.0)];
-        let own = |af| IpNet::new_assert(address(af, id, 1), prefix_len(af));
         oracle::Interface {
             name: name.into(),
             groups: vec![group.into()],
             kind: oracle::InterfaceKind::Port,
-            addresses: vec![own(Af::Inet), own(Af::Inet6)],
+            addresses: addresses(id, routes),
         }
     };
+    let theirs = |id: InterfaceId| oracle::InterfaceId(id.0.into());
     oracle::World {
         interfaces: interfaces().map(interface).collect(),
-        routes: paths(routes)
-            .into_iter()
-            .map(|(net, id, _)| (net, oracle::InterfaceId(id.0.into())))
-            .collect(),
+        routes: paths(routes).into_iter().map(|(net, id, _)| (net, theirs(id))).collect(),
+        pairs: routes.pair().map(|pair| pair.map(theirs)).into_iter().collect(),
     }
 }

@@ -8,6 +8,7 @@ use sim::duel::{Duel, explain};
 use sim::oracle::Deviations;
 use sim::replay::{is_replay, report, seeds};
 use sim::rng::Rng;
+use sim::topology::Routes;
 use sim::traffic::rules::Variety;
 use sim::traffic::{Generator, Step};
 
@@ -25,11 +26,12 @@ struct Seen {
 }
 
 fn agree(test: &str, first: u64, count: u64, variety: Variety, workers: u16) -> Seen {
-    agree_after(Tick::default(), test, first, count, variety, workers)
+    agree_after(&Step::Wait(0), test, first, count, variety, workers)
 }
 
-/// As [`agree`], in stories that begin later.
-fn agree_after(wait: Tick, test: &str, first: u64, count: u64, variety: Variety, workers: u16) -> Seen {
+/// As [`agree`], in stories that begin with this step. One that changes the network holds for all of the story.
+fn agree_after(begin: &Step, test: &str, first: u64, count: u64, variety: Variety, workers: u16) -> Seen {
+    let settled = matches!(begin, Step::Reroute(_));
     let mut seen = Seen { packets: 0, passed: 0, dropped: [0; REASON_COUNT] };
     for seed in seeds(first, count) {
         let mut generator = Generator::new(Rng::new(seed), variety);
@@ -37,7 +39,10 @@ fn agree_after(wait: Tick, test: &str, first: u64, count: u64, variety: Variety,
         let mut duel = Duel::new(&rules, workers);
         let mut steps = Vec::with_capacity(STEPS + 1);
         for number in 0..=STEPS {
-            let step = if number == 0 { Step::Wait(wait.0) } else { generator.draw() };
+            let step = if number == 0 { begin.clone() } else { generator.draw() };
+            if number > 0 && settled && matches!(step, Step::Reroute(_)) {
+                continue;
+            }
             steps.push(step.clone());
             seen.packets += u64::from(matches!(step, Step::Packet { .. }));
             match duel.step(&step) {
@@ -93,11 +98,33 @@ fn agrees_on_all_rules_with_three_workers() {
     agree("agrees_on_all_rules_with_three_workers", 2 << 32, 420, Variety::Sharded, 3);
 }
 
+/// The first two interfaces are a transparent pair: what arrives at one of them leaves by the other, as it was.
+#[test]
+fn agrees_across_a_transparent_pair() {
+    let bridged = Step::Reroute(Routes::Bridged);
+    let seen = agree_after(&bridged, "agrees_across_a_transparent_pair", 4 << 32, 100, Variety::Sharded, 3);
+    if is_replay() {
+        return;
+    }
+    assert!(seen.passed > seen.packets / 4, "{} of {} packets passed", seen.passed, seen.packets);
+    for reason in [Reason::Match, Reason::StateMismatch, Reason::Challenge, Reason::IcmpMismatch] {
+        let count = seen.dropped[reason as usize];
+        assert!(count > 25, "{reason} was met {count} times only");
+    }
+}
+
 /// The oracle's clock does not wrap.
 #[test]
 fn f10_agrees_across_the_wrap_of_the_clock() {
     let wait = WRAP - Tick::from_secs(1300);
-    agree_after(wait, "f10_agrees_across_the_wrap_of_the_clock", 3 << 32, 100, Variety::Plain, 1);
+    agree_after(
+        &Step::Wait(wait.0),
+        "f10_agrees_across_the_wrap_of_the_clock",
+        3 << 32,
+        100,
+        Variety::Plain,
+        1,
+    );
 }
 
 /// The seed of the first run that ends in a difference, if one of so many does.

@@ -136,7 +136,7 @@ fn faults_of_bridges_say_where_what_and_how() {
         ),
         (
             with("name = \"wan0\"\nports = [\"a\", \"b\"]"),
-            "t.toml:22:8: another port or bridge has the name \"wan0\"; give each its own",
+            "t.toml:22:8: another interface or bridge has the name \"wan0\"; give each its own",
         ),
         (
             with("name = \"br0\"\nports = [\"a\"]"),
@@ -168,7 +168,7 @@ fn faults_of_bridges_say_where_what_and_how() {
         ),
         (
             with("name = \"rest\"\nports = [\"a\", \"b\"]"),
-            "t.toml:25:8: another port or bridge has the name \"rest\"; give each its own",
+            "t.toml:25:8: another interface or bridge has the name \"rest\"; give each its own",
         ),
         (
             with("name = \"br0\"\nports = [\"a\", \"b\"]\nnon_ip = \"drop\""),

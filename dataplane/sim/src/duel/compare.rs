@@ -140,6 +140,9 @@ fn passed_alike(
             let sent = Sketch { ttl: sketch.ttl - 1, ..sketch.clone() };
             (Fate::Transmit(out), frame_on(&sent, out, 1, station(sketch.dst)))
         }
+        (Source::Wire, Onward::Across(out)) => {
+            (Fate::Transmit(InterfaceId(out.0 as u16)), frame_on(sketch, arrival.interface, 2, 1))
+        }
         (Source::Wire, Onward::Nowhere) => return Err("the oracle passes it to nowhere".into()),
     };
     if fate != expected {

@@ -74,6 +74,7 @@ impl Duel {
     /// What they do not agree on.
     pub fn step(&mut self, step: &Step) -> Result<bool, Difference> {
         match step {
+            Step::Packet { arrival, .. } if self.is_impossible(*arrival) => {}
             Step::Packet { arrival, sketch } => return self.packet(*arrival, sketch),
             Step::Wait(time) => self.now = self.now + Tick(*time),
             Step::Sweep => self.sweep()?,
@@ -159,16 +160,27 @@ impl Duel {
             },
             Ok(packet) => {
                 let (from, onward) = match arrival.source {
-                    Source::Wire => (From::Interface(interface), self.oracle.onward(&packet)),
+                    Source::Wire => (From::Interface(interface), self.onward(interface, &packet)),
                     Source::Host => (From::Host, Onward::Interface(interface)),
                 };
                 let verdict = self.oracle.forward(&packet, from, onward, self.now.0);
-                let filtered =
-                    !self.skips(interface) || matches!(onward, Onward::Interface(out) if !self.skips(out));
+                let filtered = !self.skips(interface)
+                    || matches!(onward, Onward::Interface(out) | Onward::Across(out) if !self.skips(out));
                 let sketch = if filtered { compare::repaired(sketch) } else { sketch.clone() };
                 Expected { verdict, onward, sketch }
             }
         }
+    }
+
+    fn onward(&self, interface: oracle::InterfaceId, packet: &oracle::Packet) -> Onward {
+        let peer = self.oracle.world().peer(interface);
+        peer.map_or_else(|| self.oracle.onward(packet), Onward::Across)
+    }
+
+    /// The host has no part in a transparent pair.
+    fn is_impossible(&self, arrival: Arrival) -> bool {
+        let interface = oracle::InterfaceId(arrival.interface.0.into());
+        arrival.source == Source::Host && self.oracle.world().peer(interface).is_some()
     }
 
     fn skips(&self, interface: oracle::InterfaceId) -> bool {

@@ -24,6 +24,8 @@ pub enum Onward {
     Interface(InterfaceId),
     /// It is for the firewall itself.
     Host,
+    /// It crosses a transparent pair and leaves by this interface, routed by nobody.
+    Across(InterfaceId),
     /// There is no route.
     Nowhere,
 }
@@ -35,7 +37,7 @@ const fn routed(packet: &Packet, from: From, to: Onward) -> Result<Option<Interf
         // What the firewall sends itself is not forwarded: its time to live is not spent here.
         (From::Interface(_), Onward::Interface(_) | Onward::Nowhere) if packet.ttl <= 1 => Err(Reason::Ttl),
         (_, Onward::Nowhere) => Err(Reason::NoRoute),
-        (_, Onward::Interface(out)) => Ok(Some(out)),
+        (_, Onward::Interface(out) | Onward::Across(out)) => Ok(Some(out)),
     }
 }
 

@@ -123,9 +123,18 @@ impl Oracle {
         };
         transport
             && is_host(packet.source)
-            && (self.speaker == From::Host || !self.world.is_own(packet.source))
             && !packet.destination.is_multicast()
             && packet.destination != IpAddr::V4(Ipv4Addr::BROADCAST)
+            && (self.crosses() || self.is_of_stations(packet))
+    }
+
+    /// True if the packet crosses a transparent pair, of whose network we know nothing, and may be in it ourselves.
+    fn crosses(&self) -> bool {
+        matches!(self.speaker, From::Interface(id) if self.world.peer(id).is_some())
+    }
+
+    fn is_of_stations(&self, packet: &Packet) -> bool {
+        (self.speaker == From::Host || !self.world.is_own(packet.source))
             && !self.is_subnet_broadcast(packet.destination)
     }
 

@@ -47,6 +47,8 @@ pub struct World {
     pub interfaces: Vec<Interface>,
     /// Its routes: prefix, and the interface that leads there.
     pub routes: Vec<(IpNet, InterfaceId)>,
+    /// Its transparent pairs: what arrives at one leaves by the other.
+    pub pairs: Vec<[InterfaceId; 2]>,
 }
 
 impl World {
@@ -67,6 +69,12 @@ impl World {
     pub fn route(&self, to: IpAddr) -> Option<InterfaceId> {
         let matching = self.routes.iter().filter(|(net, _)| net.contains(&to));
         matching.max_by_key(|(net, _)| net.prefix_len()).map(|(_, interface)| *interface)
+    }
+
+    /// The other interface of the transparent pair that this one belongs to.
+    pub fn peer(&self, id: InterfaceId) -> Option<InterfaceId> {
+        let pair = self.pairs.iter().find(|pair| pair.contains(&id))?;
+        pair.iter().copied().find(|other| *other != id)
     }
 
     /// pf.conf(5) `on`.

@@ -41,6 +41,7 @@ pub fn world() -> World {
     };
     let net = |text: &str| text.parse().expect("a network");
     World {
+        pairs: Vec::new(),
         interfaces: vec![
             interface(
                 "em0",

@@ -42,9 +42,9 @@ fn bridge(fields: &Fields<'_>, ports: &[Port], others: &[Bridge]) -> Result<Brid
     if !is_interface_name(name.get_ref()) {
         return Err(fields.misfit("name", name.span(), &format!("{:?}", name.get_ref())));
     }
-    let is_taken = |other: &String| other == name.get_ref();
-    if ports.iter().map(|port| &port.name).chain(others.iter().map(|other| &other.name)).any(is_taken) {
-        let what = format!("another port or bridge has the name {:?}", name.get_ref());
+    let is_interface = ports.iter().flat_map(Port::interfaces).any(|other| other.name == *name.get_ref());
+    if is_interface || others.iter().any(|other| other.name == *name.get_ref()) {
+        let what = format!("another interface or bridge has the name {:?}", name.get_ref());
         return Err(Misfit::new(name.span(), what, "give each its own"));
     }
     let ports = pair(fields, ports, others)?;
