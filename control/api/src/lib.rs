@@ -22,7 +22,8 @@ pub use access::{Access, GROUP};
 pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use message::{
-    Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, MAGIC, PoolStatus,
-    ReasonCount, Request, RequestBody, Response, ResponseBody, RuleUsage, Status, VERSION, WorkerStatus,
+    Conservation, Hello, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage, MAGIC,
+    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, RuleUsage, Status, VERSION,
+    WorkerStatus,
 };
 pub use settings::{CONTROL_KEYS, Key};

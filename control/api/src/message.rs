@@ -159,6 +159,19 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
 }
 
+/// What an interface is there for. Only a routed one has addresses and a host side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterfacePlace {
+    /// Packets are routed by it.
+    #[default]
+    Routed,
+    /// It is a transparent pair with this one.
+    BridgedTo(String),
+    /// It takes copies of frames.
+    Span,
+}
+
 /// An interface and what it carried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
@@ -174,8 +187,8 @@ pub struct InterfaceStatus {
     pub up: bool,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<String>,
-    /// The other port of the transparent pair that it belongs to; it has no addresses and no host side then.
-    pub bridged_to: Option<String>,
+    /// What it is there for.
+    pub place: InterfacePlace,
     /// Frames received from the wire.
     pub rx_packets: u64,
     /// Their bytes, Ethernet headers included.
@@ -197,7 +210,7 @@ pub struct Conservation {
     pub rx: u64,
     /// Received from the host.
     pub host_in: u64,
-    /// Made here: RSTs and ICMP errors.
+    /// Made here: RSTs, ICMP errors and copies.
     pub created: u64,
     /// Handed over by other workers.
     pub handoff_in: u64,
@@ -248,6 +261,8 @@ pub struct WorkerStatus {
     pub created_rst: u64,
     /// ICMP errors made.
     pub created_icmp: u64,
+    /// Copies made.
+    pub created_copy: u64,
     /// Its packets.
     pub conservation: Conservation,
 }

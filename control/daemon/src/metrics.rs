@@ -191,6 +191,7 @@ fn workers(out: &mut Families, status: &Status) {
     let mut created = out.begin(Kind::Counter, "created_packets_total", "Packets that were made here.");
     created.count(&[("kind", "rst")], sum(|worker| worker.created_rst));
     created.count(&[("kind", "icmp")], sum(|worker| worker.created_icmp));
+    created.count(&[("kind", "copy")], sum(|worker| worker.created_copy));
 }
 
 fn seconds(ns: u64) -> f64 {

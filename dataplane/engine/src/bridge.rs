@@ -21,6 +21,7 @@ use crate::fate::{Arrival, Fate};
 use crate::fib::{Bridge, Interface, InterfaceId, NonIpPolicy};
 use crate::frame::Frame;
 use crate::hook::{Hook, Passage, Stop};
+use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::shard::{Shard, View, destination, is_martian, repair};
 use crate::state::Adjacency;
@@ -63,12 +64,12 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, None, frame.bytes());
+            self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
         let (link, left) = self.leave(view, bridge.peer, frame.bytes(), passage, &entered)?;
         repair(frame, passage);
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, None, frame.bytes());
+            self.mirror(view, passage, Origin::on(bridge.peer), frame.bytes());
         } else {
             let adjacency = Adjacency::bridged(interface, bridge.peer, link.mtu);
             self.remember(view, passage, adjacency, &entered, &left);

@@ -60,11 +60,27 @@ pub struct Unresolved {
     pub next_hop: IpAddr,
 }
 
+/// Where a packet is copied: on the wire of which interface, and whether it waits for its Ethernet header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub of: InterfaceId,
+    pub unresolved: Option<Unresolved>,
+}
+
+impl Origin {
+    /// On this interface, complete.
+    pub const fn on(of: InterfaceId) -> Self {
+        Self { of, unresolved: None }
+    }
+}
+
 /// A copy that waits for the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameCopy<'a> {
     /// The port that it is for.
     pub to: InterfaceId,
+    /// The interface that the packet was copied on.
+    pub of: InterfaceId,
     /// What its original waits for before it has its Ethernet header; the copy is to have the same.
     pub unresolved: Option<Unresolved>,
     /// The frame.
@@ -74,6 +90,7 @@ pub struct FrameCopy<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Gathered {
     to: InterfaceId,
+    of: InterfaceId,
     unresolved: Option<Unresolved>,
     /// Where its bytes end; they begin where those of the copy before end.
     end: usize,
@@ -101,21 +118,22 @@ impl Mirror {
     }
 
     /// Copies a frame; false if there is no room.
-    fn add(&mut self, to: InterfaceId, unresolved: Option<Unresolved>, frame: &[u8]) -> bool {
+    fn add(&mut self, to: InterfaceId, origin: &Origin, frame: &[u8]) -> bool {
         let end = self.bytes.len() + frame.len();
         if self.gathered.len() == COPIES_MAX || end > BYTES_MAX {
             return false;
         }
         self.bytes.extend_from_slice(frame);
-        self.gathered.push(Gathered { to, unresolved, end });
+        let Origin { of, unresolved } = *origin;
+        self.gathered.push(Gathered { to, of, unresolved, end });
         true
     }
 
     /// Gives out all copies in their order.
     pub fn drain(&mut self, mut each: impl FnMut(FrameCopy<'_>)) {
         let mut start = 0;
-        for Gathered { to, unresolved, end } in self.gathered.drain(..) {
-            each(FrameCopy { to, unresolved, frame: &self.bytes[start..end] });
+        for Gathered { to, of, unresolved, end } in self.gathered.drain(..) {
+            each(FrameCopy { to, of, unresolved, frame: &self.bytes[start..end] });
             start = end;
         }
         self.bytes.clear();
@@ -124,16 +142,10 @@ impl Mirror {
 
 impl Shard {
     /// Copies a packet to the port that the hook which it has just passed wants it copied to, and on from there. `frame` is
-    /// the packet as it is on that hook's wire, but for the Ethernet header where the next hop is `unresolved`.
+    /// the packet as it is on that hook's wire, but for the Ethernet header where the next hop is not known.
     #[cold]
     #[inline(never)]
-    pub(crate) fn mirror(
-        &mut self,
-        view: &View<'_>,
-        passage: &mut Passage,
-        unresolved: Option<Unresolved>,
-        frame: &[u8],
-    ) {
+    pub(crate) fn mirror(&mut self, view: &View<'_>, passage: &mut Passage, origin: Origin, frame: &[u8]) {
         let Some(root) = view.root else { return };
         let mut wanted = passage.copy_to.take();
         while let Some(target) = wanted {
@@ -142,7 +154,7 @@ impl Shard {
             }
             self.counters.create(Created::Copy);
             wanted = match self.judge_copy(view, root, passage, target, frame) {
-                Ok(next) if self.mirror.add(target, unresolved, frame) => next,
+                Ok(next) if self.mirror.add(target, &origin, frame) => next,
                 Ok(_) => return self.counters.drop_packet(target, Reason::NoBuffer),
                 Err(reason) => return self.counters.drop_packet(target, reason),
             };

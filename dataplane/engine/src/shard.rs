@@ -23,7 +23,7 @@ use crate::fib::{Fib, Interface, InterfaceId, Path};
 use crate::frame::Frame;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
-use crate::mirror::{Copied, Mirror, Unresolved};
+use crate::mirror::{Copied, Mirror, Origin, Unresolved};
 use crate::packet::Packet;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
@@ -223,7 +223,7 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, None, frame.bytes());
+            self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
         match route(view.fib, &packet, passage.flow.hash.0)? {
             Route::Host => {
@@ -248,7 +248,7 @@ impl Shard {
         self.commit(view, passage, &left);
         repair(frame, passage);
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, None, frame.bytes());
+            self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
         Ok(Fate::Transmit(interface))
     }
@@ -274,7 +274,7 @@ impl Shard {
         let Out { interface, next_hop, mac } = out;
         if passage.copy_to.is_some() {
             let unresolved = mac.is_none().then_some(Unresolved { interface, next_hop });
-            self.mirror(view, passage, unresolved, frame.bytes());
+            self.mirror(view, passage, Origin { of: interface, unresolved }, frame.bytes());
         }
         Ok(match mac {
             Some(_) => Fate::Transmit(interface),

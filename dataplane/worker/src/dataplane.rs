@@ -21,7 +21,7 @@ use shm::Segment;
 
 use crate::claim::{Claim, beside};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Mode};
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};
@@ -31,7 +31,7 @@ use crate::mail::{Mail, mail};
 use crate::memory;
 use crate::netlink::event::Event;
 use crate::netlink::guard::{self, Part};
-use crate::netlink::model::{BridgeSpec, InterfaceSpec};
+use crate::netlink::model::{BridgeSpec, InterfaceSpec, Place};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
 use crate::notify::{self, Watchdog};
@@ -331,17 +331,19 @@ fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
 
 fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {
     let first = |port: usize| InterfaceId(interfaces(&ports[..port]).count() as u16);
-    let bridge = |port: usize| {
-        config.bridge_of(port).map(|(bridge, peer)| BridgeSpec {
+    let place = |port: usize| match (config.bridge_of(port), config.ports[port].mode) {
+        (Some((bridge, peer)), _) => Place::Bridged(BridgeSpec {
             name: bridge.name.clone(),
             bridge: Bridge { peer: first(peer), non_ip: bridge.non_ip },
-        })
+        }),
+        (None, Mode::Span) => Place::Span,
+        (None, Mode::Routed | Mode::Bridge) => Place::Routed,
     };
     let spec = |port: usize, interface: &OpenInterface| InterfaceSpec {
         name: interface.name.clone(),
         mac: interface.mac,
         mtu: interface.mtu,
-        bridge: bridge(port),
+        place: place(port),
     };
     let each = |(number, port): (usize, &OpenPort)| {
         port.interfaces.iter().map(|interface| spec(number, interface)).collect::<Vec<_>>()

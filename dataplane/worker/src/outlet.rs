@@ -77,6 +77,11 @@ impl Outlet {
         Self { vlan: Some(vlan), ..port }
     }
 
+    /// The VLAN that it is the outlet of.
+    pub const fn vlan(&self) -> Option<u16> {
+        self.vlan
+    }
+
     /// What the device took, without tags.
     pub const fn sent(&self) -> Traffic {
         self.sent

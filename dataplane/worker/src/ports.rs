@@ -70,6 +70,7 @@ impl<'a> Opener<'a> {
             hears: match port.mode {
                 config::Mode::Routed => Hears::Itself,
                 config::Mode::Bridge => Hears::Everything,
+                config::Mode::Span => Hears::Nothing,
             },
         };
         let (wire, queues) = start(self.eal, self.pool, &port.device, &wanted)?;
@@ -158,6 +159,8 @@ enum Hears {
     Itself,
     /// What is sent to any.
     Everything,
+    /// Nothing: whatever its device receives is never fetched.
+    Nothing,
 }
 
 fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::Result<(Port, Queues)> {
@@ -181,13 +184,16 @@ fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::R
             if port.rss() { "by the device, under a key of its own" } else { "by whatever the driver does" };
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");
     }
+    if hears == Hears::Nothing {
+        return Ok((port, Queues { rx: Vec::new(), ..queues }));
+    }
     match (port.set_promiscuous(Promiscuous::On), hears) {
-        (Ok(()), _) => {}
         // A pair that does not hear its stations talk to each other is no pair.
         (Err(error), Hears::Everything) => return Err(error),
-        (Err(error), Hears::Itself) => {
+        (Err(error), _) => {
             tracing::warn!(%device, %error, "not promiscuous: frames for the host interface's own address must arrive anyway");
         }
+        (Ok(()), _) => {}
     }
     Ok((port, queues))
 }

@@ -64,6 +64,8 @@ counters! {
         created_rst
         /// ICMP errors made.
         created_icmp
+        /// Copies made.
+        created_copy
         /// Packets that `log` rules recorded in vain.
         log_lost
         /// Packets waiting for a neighbour now.
@@ -126,6 +128,7 @@ impl Sheet {
         self.worker.removals = counters.removals;
         self.worker.created_rst = counters.created(Created::Rst);
         self.worker.created_icmp = counters.created(Created::Icmp);
+        self.worker.created_copy = counters.created(Created::Copy);
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
     }
@@ -136,7 +139,7 @@ impl Sheet {
         Conservation {
             rx: sum(|counts| counts.rx_packets),
             host_in: sum(|counts| counts.host_in_packets),
-            created: self.worker.created_rst + self.worker.created_icmp,
+            created: self.worker.created_rst + self.worker.created_icmp + self.worker.created_copy,
             handoff_in: self.worker.handoff_in,
             tx: sum(|counts| counts.tx_packets),
             punted: sum(|counts| counts.punted_packets),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
-use engine::{Arrival, BURST, Fate, InterfaceId, Shard, Source, Tick, View};
+use engine::{Arrival, BURST, Fate, FrameCopy, InterfaceId, Shard, Source, Tick, Unresolved, View};
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
 
@@ -25,7 +25,7 @@ use crate::outlet::{Lines, Outlet, Traffic};
 use crate::random::Random;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
-use crate::vlan::Trunk;
+use crate::vlan::{self, Trunk};
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
 
@@ -111,6 +111,13 @@ pub struct Parts {
     pub idle: Idle,
 }
 
+/// What waits for a neighbour: a packet that will be sent to it, or a copy of one, which is given the same Ethernet header.
+struct Held {
+    mbuf: Mbuf,
+    /// The interface that it leaves by.
+    out: InterfaceId,
+}
+
 /// How a burst came to this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
@@ -126,7 +133,7 @@ const TAKE_OVER_MAX: u32 = handoff::RING.div_ceil(BURST_MAX as u32);
 /// A worker.
 pub struct Worker {
     parts: Parts,
-    hold: Hold<Mbuf>,
+    hold: Hold<Held>,
     /// By [`Origin`].
     bursts: [Burst; 2],
     fates: [Fate; BURST],
@@ -286,6 +293,29 @@ impl Worker {
         let fates = &mut self.fates[..frames.len()];
         shard.process(&view, random, arrival, frames, fates);
         self.scatter(origin, arrival);
+        if self.parts.shard.has_copies() {
+            self.mirror();
+        }
+    }
+
+    /// Sends the copies that the burst has left to their span ports.
+    #[cold]
+    fn mirror(&mut self) {
+        let Parts { attachment: Attachment { interfaces, lines }, shard, pool, .. } = &mut self.parts;
+        let (hold, now) = (&mut self.hold, self.now);
+        shard.take_copies(|copy, counters| {
+            let FrameCopy { to, of, unresolved, frame } = copy;
+            let vlan = interfaces[usize::from(of.0)].wire.outlet.vlan();
+            let Some(mbuf) = duplicate(pool, frame, vlan) else {
+                return counters.drop_packet(to, Reason::NoBuffer);
+            };
+            let Some(Unresolved { interface, next_hop }) = unresolved else {
+                return interfaces[usize::from(to.0)].wire.outlet.push(mbuf, lines, counters);
+            };
+            if hold.keep(Key { interface, next_hop }, now, Held { mbuf, out: to }).is_err() {
+                counters.drop_packet(to, Reason::NoNeighbor);
+            }
+        });
     }
 
     #[inline]
@@ -325,7 +355,8 @@ impl Worker {
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
                     let _ = mail.asks.try_send(Ask { interface, address: next_hop });
-                    if self.hold.keep(Key { interface, next_hop }, self.now, mbuf).is_err() {
+                    let held = Held { mbuf, out: interface };
+                    if self.hold.keep(Key { interface, next_hop }, self.now, held).is_err() {
                         counters.drop_packet(interface, Reason::NoNeighbor);
                     }
                 }
@@ -344,16 +375,16 @@ impl Worker {
         let resolve = |key: &Key| {
             Some((fib.interface(key.interface)?.mac, fib.neighbor(key.interface, &key.next_hop)?))
         };
-        self.hold.release(resolve, |key, (source, destination), mut mbuf| {
+        self.hold.release(resolve, |_, (source, destination), Held { mut mbuf, out }| {
             rewrite::set_link(MbufFrame::of_one(&mut mbuf), source, destination);
-            interfaces[usize::from(key.interface.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
+            interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
         });
     }
 
     /// Drops what waited for a neighbour too long.
     fn give_up(&mut self) {
         let counters = self.parts.shard.counters_mut();
-        self.hold.give_up(self.now, |key, _| counters.drop_packet(key.interface, Reason::NoNeighbor));
+        self.hold.give_up(self.now, |_, held| counters.drop_packet(held.out, Reason::NoNeighbor));
     }
 
     fn flush(&mut self) {
@@ -410,11 +441,21 @@ impl Worker {
     /// Ends: what waits is dropped and counted, and every mbuf goes back.
     fn finish(mut self) -> Sheet {
         let counters = self.parts.shard.counters_mut();
-        self.hold.clear(|key, _| counters.drop_packet(key.interface, Reason::NoNeighbor));
+        self.hold.clear(|_, held| counters.drop_packet(held.out, Reason::NoNeighbor));
         self.flush();
         self.account();
         self.parts.telemetry.copy(&self.sheet);
         self.sheet
+    }
+}
+
+/// A frame in a buffer of its own, with the tag of the VLAN that it is on; `None` if there is no buffer.
+fn duplicate(pool: &Mempool, frame: &[u8], vlan: Option<u16>) -> Option<Mbuf> {
+    let mut mbuf = pool.alloc()?;
+    mbuf.extend_from_slice(frame).ok()?;
+    match vlan {
+        Some(vlan) => vlan::insert(&mut mbuf, vlan).ok().map(|()| mbuf),
+        None => Some(mbuf),
     }
 }
 

@@ -8,7 +8,7 @@ use wire::{Af, Mac};
 use worker::netlink::event::{
     Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target,
 };
-use worker::netlink::model::{BridgeSpec, Effect, InterfaceSpec, Model};
+use worker::netlink::model::{BridgeSpec, Effect, InterfaceSpec, Model, Place};
 
 const WAN: InterfaceId = InterfaceId(0);
 const LAN: InterfaceId = InterfaceId(1);
@@ -52,7 +52,8 @@ fn add(model: &mut Model, route: KernelRoute) -> Effect {
 
 /// wan0 and lan0 with addresses, and eth0 that is not ours.
 fn model() -> Model {
-    let spec = |name: &str, mtu| InterfaceSpec { name: name.into(), mac: mac(0xff), mtu, bridge: None };
+    let spec =
+        |name: &str, mtu| InterfaceSpec { name: name.into(), mac: mac(0xff), mtu, place: Place::Routed };
     let mut model = Model::new(vec![spec("wan0", 1500), spec("lan0", 1500)]);
     for event in [
         Event::Link(link(WAN_LINK, "wan0")),
@@ -107,7 +108,7 @@ fn an_interface_of_a_pair_is_up_without_the_kernel() {
         name: name.into(),
         mac: mac(9),
         mtu: 1400,
-        bridge: Some(BridgeSpec {
+        place: Place::Bridged(BridgeSpec {
             name: "br0".into(),
             bridge: Bridge { peer: InterfaceId(peer), non_ip: NonIpPolicy::Block },
         }),
@@ -124,7 +125,7 @@ fn an_interface_of_a_pair_is_up_without_the_kernel() {
 
 #[test]
 fn an_interface_that_the_kernel_lacks_is_down() {
-    let spec = InterfaceSpec { name: "x".into(), mac: mac(9), mtu: 1400, bridge: None };
+    let spec = InterfaceSpec { name: "x".into(), mac: mac(9), mtu: 1400, place: Place::Routed };
     let fib = Model::new(vec![spec]).fib(1);
     let absent = &fib.interfaces()[0];
     assert_eq!((absent.mac, absent.mtu, absent.up), (mac(9), 1400, false));

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use api::control::{ControlStatus, Live};
-use api::{InterfaceStatus, Status};
+use api::{InterfacePlace, InterfaceStatus, Status};
 
 /// Writes a summary: ruleset, states, interfaces, workers, buffers.
 pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -41,14 +41,15 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
 
 fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
     let state = if interface.up { "up" } else { "down" };
-    let place = match &interface.bridged_to {
-        Some(peer) => format!("bridged to {peer}"),
-        None if interface.addresses.is_empty() => "no address".to_owned(),
-        None => interface.addresses.join(" "),
+    let place = match &interface.place {
+        InterfacePlace::BridgedTo(peer) => format!("bridged to {peer}"),
+        InterfacePlace::Span => "span".to_owned(),
+        InterfacePlace::Routed if interface.addresses.is_empty() => "no address".to_owned(),
+        InterfacePlace::Routed => interface.addresses.join(" "),
     };
-    let host = match &interface.bridged_to {
-        Some(_) => String::new(),
-        None => {
+    let host = match &interface.place {
+        InterfacePlace::BridgedTo(_) | InterfacePlace::Span => String::new(),
+        InterfacePlace::Routed => {
             format!(", {} from and {} to the host", interface.host_in_packets, interface.punted_packets)
         }
     };

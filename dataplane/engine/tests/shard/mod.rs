@@ -186,7 +186,7 @@ impl Firewall {
     /// The copies that the last frame left: where to, what their original waits for, and the frame.
     pub fn copies(&mut self) -> Vec<(InterfaceId, Option<Unresolved>, Vec<u8>)> {
         let mut copies = Vec::new();
-        self.shard.take_copies(|FrameCopy { to, unresolved, frame }, _| {
+        self.shard.take_copies(|FrameCopy { to, unresolved, frame, .. }, _| {
             copies.push((to, unresolved, frame.to_vec()));
         });
         copies

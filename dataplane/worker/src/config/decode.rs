@@ -249,8 +249,8 @@ fn ports(
 }
 
 fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
-    const MODES: [(&str, Option<Mode>); 3] =
-        [("routed", Some(Mode::Routed)), ("bridge", Some(Mode::Bridge)), ("span", None)];
+    const MODES: [(&str, Mode); 3] =
+        [("routed", Mode::Routed), ("bridge", Mode::Bridge), ("span", Mode::Span)];
 
     let name = fields.require::<String>("name")?;
     if !is_interface_name(name.get_ref()) {
@@ -260,10 +260,7 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     let Ok(parsed) = device.get_ref().parse() else {
         return Err(fields.misfit("device", device.span(), &format!("{:?}", device.get_ref())));
     };
-    let mode_span = fields.value("mode").map_or(0..0, Spanned::span);
-    let mode = fields
-        .word("mode", &MODES, Some(Mode::Routed))?
-        .ok_or_else(|| not_yet(mode_span, "mode = \"span\"", "write \"routed\""))?;
+    let mode = fields.word("mode", &MODES, Mode::Routed)?;
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
     let vlans = vlans(fields, name.get_ref(), mode)?;
     let mut port =

@@ -88,6 +88,8 @@ pub enum Mode {
     Routed,
     /// It is one of a transparent pair, and the kernel knows nothing of it.
     Bridge,
+    /// It takes copies of frames (`dup-to`); nothing is received from it, and the kernel knows nothing of it.
+    Span,
 }
 
 /// `[[bridge]]`: a transparent pair.

@@ -58,7 +58,7 @@ pub(super) const PORT: Section = Section {
             "a PCI address (\"0000:01:00.0\") or a virtual device (\"net_tap0,iface=tp0\")",
             "none",
         ),
-        Key::new("mode", "\"routed\" or \"bridge\"", "\"routed\""),
+        Key::new("mode", "\"routed\", \"bridge\" or \"span\"", "\"routed\""),
         Key::new("mtu", "the largest IP datagram in bytes, 1280 to 9600", "1500"),
         Key::new(
             "queues",

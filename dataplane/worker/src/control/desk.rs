@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::{
-    InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount, ResponseBody, RuleUsage,
-    Status, WorkerStatus,
+    InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount,
+    ResponseBody, RuleUsage, Status, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::Fib;
+use engine::fib::Role;
 use ruleset::{Limit, Reason, Ruleset, StateView};
 use wire::Mac;
 
@@ -186,10 +187,13 @@ impl Desk {
                 .iter()
                 .map(|own| format!("{}/{}", own.address, own.prefix))
                 .collect(),
-            bridged_to: interface
-                .bridge()
-                .and_then(|bridge| fib.interface(bridge.peer))
-                .map(|peer| peer.name.clone()),
+            place: match interface.role {
+                Role::Routed => InterfacePlace::Routed,
+                Role::Bridged(bridge) => InterfacePlace::BridgedTo(
+                    fib.interface(bridge.peer).map(|peer| peer.name.clone()).unwrap_or_default(),
+                ),
+                Role::Span => InterfacePlace::Span,
+            },
             rx_packets: counts.rx_packets,
             rx_bytes: counts.rx_bytes,
             tx_packets: counts.tx_packets,
@@ -214,6 +218,7 @@ fn worker_status(((worker, cpu), sheet): ((u16, &u16), &Sheet)) -> WorkerStatus 
         polls: sheet.worker.polls,
         created_rst: sheet.worker.created_rst,
         created_icmp: sheet.worker.created_icmp,
+        created_copy: sheet.worker.created_copy,
         conservation: sheet.conservation(),
     }
 }

@@ -23,8 +23,20 @@ pub struct InterfaceSpec {
     pub mac: Mac,
     /// The largest IP datagram that the port takes, in bytes.
     pub mtu: u16,
-    /// The transparent pair that it belongs to; the kernel knows nothing of it then.
-    pub bridge: Option<BridgeSpec>,
+    /// What it is there for; of one that is not routed the kernel knows nothing.
+    pub place: Place,
+}
+
+/// What an interface is there for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Addresses and routes.
+    #[default]
+    Routed,
+    /// A transparent pair.
+    Bridged(BridgeSpec),
+    /// Copies of frames.
+    Span,
 }
 
 /// An interface's part in a transparent pair.
@@ -85,14 +97,15 @@ impl Model {
     /// The number of the interface whose host interface is this link.
     pub fn interface_of(&self, link: u32) -> Option<InterfaceId> {
         let name = &self.links.get(&link)?.name;
-        let is_host = |spec: &InterfaceSpec| spec.bridge.is_none() && spec.name == *name;
+        let is_host = |spec: &InterfaceSpec| spec.place == Place::Routed && spec.name == *name;
         let index = self.interfaces.iter().position(is_host)?;
         Some(InterfaceId(index as u16))
     }
 
     /// The index of an interface's link, if the kernel has it.
     pub fn link_of(&self, interface: InterfaceId) -> Option<u32> {
-        let spec = self.interfaces.get(usize::from(interface.0)).filter(|spec| spec.bridge.is_none())?;
+        let spec =
+            self.interfaces.get(usize::from(interface.0)).filter(|spec| spec.place == Place::Routed)?;
         let name = &spec.name;
         self.links.values().find(|link| link.name == *name).map(|link| link.index)
     }
@@ -236,9 +249,13 @@ impl Model {
                 .map(|own| InterfaceAddress { address: own.address, prefix: own.prefix })
                 .collect(),
             zone: Zone::default(),
-            // Of a pair the kernel knows no link; what its device cannot send is counted where it is sent.
-            up: spec.bridge.is_some() || link.is_some_and(|link| link.up),
-            role: spec.bridge.as_ref().map_or(Role::Routed, |spec| Role::Bridged(spec.bridge)),
+            // Where the kernel knows no link, what the device cannot send is counted where it is sent.
+            up: spec.place != Place::Routed || link.is_some_and(|link| link.up),
+            role: match &spec.place {
+                Place::Routed => Role::Routed,
+                Place::Bridged(spec) => Role::Bridged(spec.bridge),
+                Place::Span => Role::Span,
+            },
         }
     }
 
@@ -282,7 +299,10 @@ impl Model {
 /// The groups of an interface: the one of its name, and that of its pair.
 fn groups(spec: &InterfaceSpec) -> Vec<String> {
     let family = family(&spec.name);
-    let pair = spec.bridge.as_ref().map(|pair| pair.name.as_str()).filter(|pair| Some(*pair) != family);
+    let pair = match &spec.place {
+        Place::Bridged(pair) => Some(pair.name.as_str()).filter(|pair| Some(*pair) != family),
+        Place::Routed | Place::Span => None,
+    };
     family.into_iter().chain(pair).map(str::to_owned).collect()
 }
 
