@@ -231,8 +231,14 @@ fn faults_say_where_what_and_how() {
             port("mtu = \"big\""),
             "t.toml:4:7: `mtu` is \"big\"; it must be the largest IP datagram in bytes, 1280 to 9600",
         ),
-        (port("mode = \"span\""), "t.toml:4:8: mode = \"span\" is not supported yet; write \"routed\""),
-        (port("mode = \"nat\""), "t.toml:4:8: `mode` is \"nat\"; it must be \"routed\" or \"bridge\""),
+        (
+            port("mode = \"span\"\nvlans = [10]"),
+            "t.toml:5:9: `vlans` of a port that is not routed; leave it out: tags stay in the frames of such a port",
+        ),
+        (
+            port("mode = \"nat\""),
+            "t.toml:4:8: `mode` is \"nat\"; it must be \"routed\", \"bridge\" or \"span\"",
+        ),
         (
             port("mode = \"bridge\"\nvlans = [10]"),
             "t.toml:5:9: `vlans` of a port that is not routed; leave it out: tags stay in the frames of such a port",

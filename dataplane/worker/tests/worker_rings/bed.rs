@@ -74,13 +74,13 @@ impl Ends {
 pub struct Bed {
     worker: Worker,
     pub pool: Mempool,
-    /// wan0's wire and host sides, then lan0's, then the host sides of its VLANs.
+    /// wan0's wire and host sides, then lan0's, then the host sides of its VLANs, then the wire side of span0.
     ends: Vec<Ends>,
     ports: Vec<Port>,
     pub office: Office,
     reader: Reader,
     counters: PathBuf,
-    vlans: Vec<u16>,
+    plan: Plan,
     pub now: Tick,
 }
 
@@ -97,12 +97,14 @@ pub struct Plan {
     pub mtu: [u16; 2],
     /// The VLANs of lan0, which are the interfaces from 2 on; the firewall is 10.2.VLAN.1/24 there.
     pub vlans: Vec<u16>,
+    /// Packets that the transmit ring of span0 holds, the last interface; without it there is none.
+    pub span: Option<u32>,
     pub neighbors: Vec<(InterfaceId, [u8; 4], Mac)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { tx_ring: RING, mtu: [MTU; 2], vlans: Vec::new(), neighbors: KNOWN.to_vec() }
+        Self { tx_ring: RING, mtu: [MTU; 2], vlans: Vec::new(), span: None, neighbors: KNOWN.to_vec() }
     }
 }
 
@@ -136,6 +138,10 @@ impl Plan {
         for (vlan, number) in self.vlans.iter().zip(2..) {
             interfaces.push(interface(format!("lan0.{vlan}"), LAN_MAC, self.mtu[1], [10, 2, *vlan as u8, 1]));
             networks.push((number, [10, 2, *vlan as u8, 0]));
+        }
+        if self.span.is_some() {
+            let span = interface("span0".into(), Mac::default(), MTU, [0; 4]);
+            interfaces.push(Interface { addresses: vec![], role: Role::Span, ..span });
         }
         let routes = networks.into_iter().map(connected);
         Arc::new(Fib::new(epoch, interfaces, routes, self.neighbors.iter().map(neighbor)))
@@ -183,6 +189,13 @@ impl Opener {
         self.add(interface, mtu, Side { rx: None, received: Traffic::default(), outlet });
     }
 
+    fn span(&mut self, interface: InterfaceId, tx_ring: u32) {
+        self.tx_ring = tx_ring;
+        let wire = self.open(interface, MTU, Reason::TxFull);
+        let wire = Side { rx: None, ..wire };
+        self.attachment[0].interfaces.push(Sides { wire, host: None, trunk: None });
+    }
+
     fn add(&mut self, interface: InterfaceId, mtu: u16, wire: Side) {
         let host = self.open(interface, mtu, Reason::HostFull);
         self.attachment[0].interfaces.push(Sides { wire, host: Some(host), trunk: None });
@@ -213,6 +226,9 @@ impl Bed {
         for (vlan, number) in plan.vlans.iter().zip(2..) {
             opener.vlan(InterfaceId(number), plan.mtu[1], *vlan);
         }
+        if let Some(tx_ring) = plan.span {
+            opener.span(InterfaceId(2 + plan.vlans.len() as u16), tx_ring);
+        }
         let Opener { attachment: [mut attachment], ends, ports, .. } = opener;
         if !plan.vlans.is_empty() {
             let numbers = (2..).map(InterfaceId);
@@ -242,8 +258,8 @@ impl Bed {
             idle: Idle::Poll,
         });
         let reader = Reader::open(&counters, interfaces).unwrap();
-        let (vlans, now) = (plan.vlans.clone(), Tick::from_secs(1000));
-        Self { worker, pool, ends, ports, office, reader, counters, vlans, now }
+        let (plan, now) = (plan.clone(), Tick::from_secs(1000));
+        Self { worker, pool, ends, ports, office, reader, counters, plan, now }
     }
 
     /// A bed with one rule that passes everything.
@@ -263,8 +279,7 @@ impl Bed {
 
     pub fn commit_all(&mut self, rules: Vec<Rule>) {
         let ruleset = Ruleset { rules, ..Ruleset::default() };
-        let fib = Plan { vlans: self.vlans.clone(), ..Plan::default() }.fib(1);
-        let root = Root::compile(&ruleset, fib.interfaces(), None).unwrap();
+        let root = Root::compile(&ruleset, self.plan.fib(1).interfaces(), None).unwrap();
         assert!(self.office.roots.offer(Some(Arc::new(root))));
     }
 
@@ -278,6 +293,11 @@ impl Bed {
 
     pub fn get(&mut self, side: usize) -> Vec<Vec<u8>> {
         self.ends[side].get()
+    }
+
+    /// What span0 sends.
+    pub fn get_span(&mut self) -> Vec<Vec<u8>> {
+        self.ends.last_mut().map(Ends::get).unwrap_or_default()
     }
 
     pub fn poll(&mut self) {

@@ -1,0 +1,137 @@
+//! Copies on a span port: of the bytes on the wire, once each, and at nobody's cost.
+
+use std::iter;
+
+use dpdk::Mbuf;
+use engine::InterfaceId;
+use ruleset::{Action, Direction, DupTo, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode};
+
+use crate::bed::{Plan, RING};
+use crate::{
+    Bed, CLIENT, CLIENT_MAC, KNOWN, LAN, LAN_MAC, LAN_WIRE, SERVER, SERVER_MAC, WAN_MAC, WAN_WIRE, request,
+    udp,
+};
+
+const SPAN: InterfaceId = InterfaceId(2);
+
+/// `pass; pass out on NAME dup-to @span0`.
+fn copying(name: &str) -> Vec<Rule> {
+    let pass = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
+    let pattern = InterfacePattern::Name(name.into());
+    let out = Rule {
+        direction: Some(Direction::Out),
+        interface: Some(InterfaceMatch { negated: false, pattern }),
+        dup_to: Some(DupTo { next_hop: None, interface: "span0".into() }),
+        ..pass.clone()
+    };
+    vec![pass, out]
+}
+
+fn bed(plan: Plan, copied: &str) -> Bed {
+    let mut bed = Bed::of(&plan);
+    bed.commit_all(copying(copied));
+    bed
+}
+
+fn plan(span_ring: u32) -> Plan {
+    Plan { span: Some(span_ring), ..Plan::default() }
+}
+
+fn answer(payload: usize) -> Vec<u8> {
+    let mut frame = udp((SERVER_MAC, LAN_MAC), SERVER, CLIENT, payload);
+    // The ports of a request, the other way round.
+    frame[34..38].rotate_left(2);
+    frame
+}
+
+/// Both directions of a state, frames of all sizes: each copy is the frame that lan0 sent or received, byte for byte.
+#[test]
+fn g04_copies_are_what_was_on_the_wire_and_every_mbuf_comes_back() {
+    let frames: u64 = if std::env::var_os("TURNPIKE_LONG").is_some() { 1_000_000 } else { 20_000 };
+    let mut bed = bed(plan(RING), "lan0");
+    let mut mirrored = 0;
+    for round in 0..frames / 40 {
+        let payload = |n: u64| ((round * 20 + n) * 7 % 1400) as usize;
+        let answers: Vec<Vec<u8>> = (0..20).map(|n| answer(payload(n))).collect();
+        for n in 0..20 {
+            bed.put(WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, SERVER, payload(n)));
+        }
+        bed.poll();
+        let sent = bed.get(LAN_WIRE);
+        let copies = bed.get_span();
+        assert!(sent.len() == 20 && copies == sent, "round {round}: what lan0 sends");
+        answers.iter().for_each(|frame| bed.put(LAN_WIRE, frame));
+        bed.poll();
+        assert_eq!(bed.get(WAN_WIRE).len(), 20, "round {round}: the originals");
+        assert!(bed.get_span() == answers, "round {round}: what lan0 receives");
+        mirrored += 40;
+    }
+    let sheet = bed.end();
+    assert_eq!(sheet.worker.created_copy, mirrored);
+    assert_eq!(sheet.interfaces[usize::from(SPAN.0)].tx_packets, mirrored);
+    assert_eq!(sheet.drops.iter().flatten().sum::<u64>(), 0);
+}
+
+#[test]
+fn g04_a_span_port_that_takes_nothing_costs_the_original_nothing() {
+    // Nobody takes out what the ring holds.
+    let mut bed = bed(plan(8), "lan0");
+    for _ in 0..100 {
+        bed.put(WAN_WIRE, &request());
+        bed.put(WAN_WIRE, &request());
+        bed.poll();
+        assert_eq!(bed.get(LAN_WIRE).len(), 2);
+    }
+    assert_eq!(bed.dropped(SPAN, Reason::TxFull), 200 - 8);
+    assert_eq!(bed.get_span().len(), 8);
+    bed.end();
+}
+
+#[test]
+fn g04_a_copy_that_finds_no_buffer_is_dropped_and_the_original_goes_on() {
+    let mut bed = bed(plan(RING), "lan0");
+    bed.put(WAN_WIRE, &request());
+    let kept: Vec<Mbuf> = iter::from_fn(|| bed.pool.alloc()).collect();
+    bed.poll();
+    assert_eq!((bed.get(LAN_WIRE).len(), bed.get_span().len()), (1, 0));
+    assert_eq!(bed.dropped(SPAN, Reason::NoBuffer), 1);
+    drop(kept);
+    bed.put(WAN_WIRE, &request());
+    bed.poll();
+    assert_eq!((bed.get(LAN_WIRE).len(), bed.get_span().len()), (1, 1), "with buffers it is copied");
+    bed.end();
+}
+
+#[test]
+fn g04_a_copy_of_a_packet_that_waits_for_its_neighbour_waits_with_it() {
+    let without = Plan { neighbors: KNOWN[..1].to_vec(), ..plan(RING) };
+    let mut bed = bed(without, "lan0");
+    bed.put(WAN_WIRE, &request());
+    bed.poll();
+    assert_eq!((bed.get(LAN_WIRE).len(), bed.get_span().len(), bed.sheet().worker.held), (0, 0, 2));
+    assert!(bed.office.fibs.offer(plan(RING).fib(2)));
+    bed.poll();
+    let (sent, copies) = (bed.get(LAN_WIRE), bed.get_span());
+    assert!(sent.len() == 1 && sent == copies, "with the neighbour's address: {copies:02x?}");
+
+    bed.put(WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, [10, 2, 0, 99], 20));
+    bed.poll();
+    assert_eq!(bed.sheet().worker.held, 2);
+    let sheet = bed.end();
+    assert_eq!(sheet.drops[usize::from(LAN.0)][Reason::NoNeighbor as usize], 1, "one nobody answers for");
+    assert_eq!(sheet.drops[usize::from(SPAN.0)][Reason::NoNeighbor as usize], 1, "and its copy");
+}
+
+#[test]
+fn g04_a_copy_of_a_vlans_frame_has_its_tag() {
+    let mut neighbors = KNOWN.to_vec();
+    neighbors.push((InterfaceId(2), [10, 2, 7, 2], SERVER_MAC));
+    let mut bed = bed(Plan { vlans: vec![7], neighbors, ..plan(RING) }, "lan0.7");
+    bed.put(WAN_WIRE, &udp((CLIENT_MAC, WAN_MAC), CLIENT, [10, 2, 7, 2], 20));
+    bed.poll();
+    let (sent, copies) = (bed.get(LAN_WIRE), bed.get_span());
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0][12..16], [0x81, 0, 0, 7]);
+    assert_eq!(copies, sent);
+    bed.end();
+}
