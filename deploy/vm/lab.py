@@ -6,7 +6,7 @@
 
 QEMU makes the TAPs, the bed moves their kernel ends: nothing of the host's own network is touched.
 """
-import hashlib, os, subprocess
+import hashlib, json, os, socket, struct, subprocess, time
 
 from machine import Failed, run
 
@@ -82,3 +82,22 @@ class Lab:
         if digests[0] != digests[1]:
             raise Failed(f"the file from {host} changed on its way: {digests[0]} became {digests[1]}")
         return digests[0]
+
+    def ask_in_vlan(self, vlan, own, other):
+        """The client asks for an address by ARP, with a tag (802.1Q), and hears an answer with the same.
+
+        Frames are made by hand: the host's kernel may know nothing of VLANs."""
+        link = json.loads(self.client.run("ip", "-j", "link", "show", "lan").stdout)[0]
+        mac = bytes.fromhex(link["address"].replace(":", ""))
+        request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + socket.inet_aton(own) + bytes(6) + socket.inet_aton(other)
+        frame = b"\xff" * 6 + mac + struct.pack("!HHH", 0x8100, vlan, 0x0806) + request
+        listener = self.client.start(
+            "timeout", "60", "tcpdump", "-nnel", "-i", "lan", "-c", "1", f"vlan {vlan} and arp[6:2] = 2",
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        send = f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('lan', 0)); s.send(bytes.fromhex('{frame.hex()}'))"
+        while listener.poll() is None:
+            self.client.run("python3", "-c", send)
+            time.sleep(1)
+        heard = listener.stdout.read()
+        if f"vlan {vlan}" not in heard or f"{other} is-at" not in heard:
+            raise Failed(f"no answer in VLAN {vlan}: {heard}")

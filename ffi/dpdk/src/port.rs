@@ -155,10 +155,10 @@ impl Port {
     /// What the driver offers.
     pub fn info(&self) -> Result<PortInfo> {
         let raw = self.inner.raw_info()?;
-        // SAFETY: the driver's name and flags are static data of the driver.
-        let (driver, flags) = unsafe { (CStr::from_ptr(raw.driver_name), raw.dev_flags.as_ref().copied()) };
+        // SAFETY: static data of the driver.
+        let flags = unsafe { raw.dev_flags.as_ref() }.copied();
         Ok(PortInfo {
-            driver: driver.to_string_lossy().into_owned(),
+            driver: driver_name(&raw).to_string_lossy().into_owned(),
             max_rx_queues: raw.max_rx_queues,
             max_tx_queues: raw.max_tx_queues,
             mtu_range: (raw.min_mtu, raw.max_mtu),
@@ -454,6 +454,11 @@ fn held() -> MutexGuard<'static, BTreeSet<u16>> {
     HELD.lock().expect("no holder of this lock panics")
 }
 
+fn driver_name(info: &rte_eth_dev_info) -> &CStr {
+    // SAFETY: static data of the driver.
+    unsafe { CStr::from_ptr(info.driver_name) }
+}
+
 /// The hash functions to ask for: addresses and, where there are any, ports.
 fn rss_types() -> u64 {
     dpdk_sys::DPDK_RSS_IP | dpdk_sys::DPDK_RSS_TCP | dpdk_sys::DPDK_RSS_UDP
@@ -478,7 +483,7 @@ fn device_config(
         conf.rxmode.mtu = mtu.into();
     }
     let mut offloads = 0;
-    if config.rx_checksum == RxChecksum::IfSupported {
+    if config.rx_checksum == RxChecksum::IfSupported && config::fills_checksums_in(driver_name(info)) {
         offloads |= dpdk_sys::DPDK_RX_OFFLOAD_CHECKSUM;
     }
     if let Some(key) = rss_key {

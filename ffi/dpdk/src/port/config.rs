@@ -1,5 +1,6 @@
 //! What a port is asked for, and what its driver says of it.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -122,6 +123,13 @@ pub enum Duplex {
     Half,
 }
 
+/// Whether a driver that is asked to verify checksums delivers packets whose checksums are filled in. To a paravirtual device
+/// the question means that its owner has no need of them: what the host or another guest sends arrives with the sum of the
+/// pseudo-header alone ([`crate::ChecksumStatus::NotNeeded`]), and would go out on a wire like that.
+pub(super) fn fills_checksums_in(driver: &CStr) -> bool {
+    !driver.to_bytes().starts_with(b"net_virtio") && driver != c"net_vhost"
+}
+
 /// A key of `len` bytes whose Toeplitz hash is the same for both directions of a flow: the same 16 bits over and over,
 /// since addresses and ports then meet the same part of the key whichever comes first. The 16 bits are random, so that the
 /// queue of a flow cannot be computed from outside.
@@ -139,7 +147,7 @@ pub(super) fn symmetric_key(len: usize) -> io::Result<Vec<u8>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::symmetric_key;
+    use super::{fills_checksums_in, symmetric_key};
 
     /// The Toeplitz hash: for each bit of the input that is set, the 32 bits of the key that start there.
     fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
@@ -169,5 +177,14 @@ mod tests {
         assert_eq!(there, back);
         let distinct: BTreeSet<_> = there.into_iter().collect();
         assert!(distinct.len() > 64, "{} hashes of 256 flows", distinct.len());
+    }
+    #[test]
+    fn paravirtual_devices_are_not_asked_to_verify_checksums() {
+        for driver in [c"net_virtio", c"net_virtio_user", c"net_vhost"] {
+            assert!(!fills_checksums_in(driver), "{driver:?}");
+        }
+        for driver in [c"net_e1000_em", c"net_ixgbe", c"net_vmxnet3", c"net_tap"] {
+            assert!(fills_checksums_in(driver), "{driver:?}");
+        }
     }
 }
