@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -174,7 +175,18 @@ fn g09_a_start_that_cannot_be_says_why() {
             "[dataplane]\nmemory_mib = 128\nhugepages = \"off\"\n[[port]]\nname = \"{name}\"\ndevice = \"{device}\"\n"
         )
     };
+    let packets = "net_af_packet0,iface=lo";
     let cases = [
+        (
+            "queues",
+            port("wan0", packets).replacen("[dataplane]", "[dataplane]\nlcores = [0, 1]", 1),
+            "the device has one queue pair, and there are 2 workers; write qpairs=2 among its arguments",
+        ),
+        (
+            "more-queues",
+            format!("{}queues = 2\n", port("wan0", "0000:7f:1f.7")),
+            "`queues` is 2 with 1 worker; it must be",
+        ),
         (
             "no-driver",
             port("wan0", "net_nonsense0"),
@@ -198,8 +210,14 @@ fn g09_a_start_that_cannot_be_says_why() {
         ),
     ];
     for (name, config, expected) in cases {
-        let said = Folder::new(name, &config).refused();
+        let folder = Folder::new(name, &config);
+        let said = folder.refused();
         assert!(said.contains(expected), "{name}: {said}");
+        let left =
+            fs::read_dir(&folder.0).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let known = ["turnpike.toml", "dataplane.lock"];
+        let left: Vec<String> = left.filter(|name| !known.contains(&name.as_str())).collect();
+        assert!(left.is_empty(), "{name} leaves {left:?}");
     }
 }
 
@@ -449,4 +467,108 @@ fn h01_another_user_is_named_by_the_configuration() {
     let output = command.arg("--socket").arg(folder.socket()).output().unwrap();
     let said = last_line(&stderr(&output));
     assert!(said.contains("started as the user 65534, it cannot become daemon"), "{said}");
+}
+
+/// Stops one thread of a process, as a driver that never returns would, until its standard input ends.
+const FREEZER: &str = r#"
+import ctypes, os, sys
+thread = int(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+def ptrace(request):
+    if libc.ptrace(request, thread, None, None) < 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+SEIZE, INTERRUPT, DETACH, ALL_CHILDREN = 0x4206, 0x4207, 17, 0x40000000
+ptrace(SEIZE)
+ptrace(INTERRUPT)
+os.waitpid(thread, ALL_CHILDREN)
+print("frozen", flush=True)
+sys.stdin.read()
+ptrace(DETACH)
+"#;
+
+/// The socket at which systemd would be told.
+struct Notified(UnixDatagram);
+
+impl Notified {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        Self(socket)
+    }
+
+    /// The next thing that is told within `patience`, line by line.
+    fn next(&self, patience: Duration) -> Option<String> {
+        self.0.set_read_timeout(Some(patience)).unwrap();
+        let mut bytes = [0; 4096];
+        let length = self.0.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    fn wait_for(&self, line: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.next(SOON).is_some_and(|told| told.lines().any(|told| told == line)) {
+            assert!(Instant::now() < deadline, "nobody said {line}");
+        }
+    }
+}
+
+#[test]
+fn g08_a_worker_that_does_not_come_back_is_reported_and_starves_the_watchdog_until_it_does() {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    if !is_root() || cpus < 2 {
+        return eprintln!("SKIPPED: two workers need root and two CPUs");
+    }
+    let folder = Folder::new("g08", &PORTS.replace("[dataplane]", "[dataplane]\nlcores = [0, 1]"));
+    let notified = Notified::at(&folder.0.join("notify"));
+    let log = folder.0.join("log");
+    let mut command = folder.command();
+    command.env("NOTIFY_SOCKET", folder.0.join("notify")).env("WATCHDOG_USEC", "3000000");
+    let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let running = Running(child);
+    let said = || fs::read_to_string(&log).unwrap();
+    notified.wait_for("READY=1");
+    assert!(api::Client::connect(&folder.socket()).is_ok(), "ready, and not served: {}", said());
+    notified.wait_for("WATCHDOG=1");
+
+    let task = |name: &str| {
+        let tasks =
+            fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap().flatten().map(|task| task.path());
+        let named =
+            |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+        let path = tasks.into_iter().find(named).expect("a worker");
+        path.file_name().unwrap().to_str().unwrap().to_owned()
+    };
+    let mut python = Command::new("python3");
+    python.args(["-c", FREEZER, &task("rte-worker-2")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut freezer = python.spawn().unwrap();
+    let mut answer = [0; 7];
+    freezer.stdout.take().unwrap().read_exact(&mut answer).unwrap();
+    notified.wait_for("STATUS=1 of 2 workers do not come back");
+    assert!(said().contains("the worker does not come back"), "{}", said());
+    let polls = || {
+        let status = api::Client::connect(&folder.socket()).unwrap().status().unwrap();
+        [status.workers[0].polls, status.workers[1].polls]
+    };
+    let before = polls();
+    // For longer than the watchdog waits there is no sign of life, while the other worker goes on.
+    let end = Instant::now() + Duration::from_secs(3);
+    while let Some(told) =
+        notified.next(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+    {
+        assert!(!told.contains("WATCHDOG=1"), "{told}");
+        assert!(Instant::now() < end);
+    }
+    let after = polls();
+    assert!(after[0] > before[0] && after[1] == before[1], "{before:?}, then {after:?}");
+
+    drop(freezer.stdin.take());
+    assert!(freezer.wait().unwrap().success());
+    notified.wait_for("STATUS=2 workers on 2 ports");
+    assert!(said().contains("the worker has come back"), "{}", said());
+    notified.wait_for("WATCHDOG=1");
+    running.signal("TERM");
+    notified.wait_for("STOPPING=1");
+    let mut running = running;
+    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{}", said());
 }

@@ -325,6 +325,71 @@ fn garbage_is_refused_with_a_reason_and_harms_nobody_else() {
     honest.status().unwrap();
 }
 
+/// Memory of this process, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A few changes of a frame, each a byte of any kind, a bit, a cut or a piece twice.
+fn change(frame: &mut Vec<u8>, mut random: impl FnMut() -> usize) {
+    for _ in 0..=random() % 4 {
+        let at = random() % frame.len().max(1);
+        match random() % 4 {
+            0 => frame[at] = random() as u8,
+            1 => frame[at] ^= 1 << (random() % 8),
+            2 => frame.truncate(at.max(5)),
+            _ => frame.extend_from_within(at..(at + 16).min(frame.len())),
+        }
+    }
+}
+
+#[test]
+fn h02_changed_requests_are_answered_or_hung_up_on_in_bounded_memory() {
+    let bench = Bench::new("changed");
+    let bodies = [
+        RequestBody::Commit(Box::new(rules(20))),
+        RequestBody::Commit(Box::new(block_log())),
+        RequestBody::Status,
+        RequestBody::States,
+        RequestBody::Rules,
+        RequestBody::Logs,
+    ];
+    let framed = |(id, body)| {
+        let mut bytes = Vec::new();
+        codec::write(&mut bytes, &Request { id, body }, Length::REQUEST).unwrap();
+        bytes
+    };
+    let honest: Vec<Vec<u8>> = (1..).zip(bodies).map(framed).collect();
+    let rounds = if std::env::var_os("TURNPIKE_LONG").is_some() { 200_000 } else { 1_000 };
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    let mut before = 0;
+    for round in 0..rounds {
+        let mut frame = honest[random() % honest.len()].clone();
+        change(&mut frame, &mut random);
+        // Half of them with a length that fits, so that the change is in the message.
+        if random() % 2 == 0 {
+            let length = frame.len() as u32 - 4;
+            frame[..4].copy_from_slice(&length.to_le_bytes());
+        }
+        let mut stream = bench.raw();
+        // It may have hung up on what came first.
+        let _ = stream.write_all(&frame).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+        let mut answer = Vec::new();
+        let _ = Read::by_ref(&mut stream).take(1 << 20).read_to_end(&mut answer);
+        if round == rounds / 10 {
+            before = resident_kib();
+        }
+    }
+    assert!(resident_kib() < before + 64 * 1024, "{before} KiB, then {} KiB", resident_kib());
+    bench.client().status().unwrap();
+}
+
 /// A frame that is cut off anywhere ends its connection and nothing else.
 #[test]
 fn cut_off_commits_change_nothing() {

@@ -1,7 +1,7 @@
 //! What devices need: an IOMMU, the driver vfio-pci, and TAP interfaces for the host path.
 
 use super::{Finding, wanted::Wanted};
-use crate::tree::Tree;
+use crate::tree::{Tree, write_cpu_list};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 /// Drivers that DPDK works with: vfio-pci, and those that it shares a device with.
@@ -75,11 +75,15 @@ fn alone(tree: &Tree, device: &str) -> Option<Finding> {
 /// Packets that cross to another NUMA node cost more.
 fn near(tree: &Tree, wanted: &Wanted, device: &str) -> Option<Finding> {
     let node: u32 = tree.text(&format!("{DEVICES}/{device}/numa_node"))?.parse().ok()?;
-    let lcore = *wanted.lcores.first()?;
-    let other = super::cpu::node(tree, lcore).filter(|other| *other != node)?;
+    let is_far = |lcore: &&u32| super::cpu::node(tree, **lcore).is_some_and(|other| other != node);
+    let far: Vec<u32> = wanted.lcores.iter().filter(is_far).copied().collect();
+    if far.is_empty() {
+        return None;
+    }
     let cpus = tree.text(&format!("/sys/devices/system/node/node{node}/cpulist")).unwrap_or_default();
     let what = format!(
-        "{device} is on NUMA node {node}, the worker's CPU {lcore} on node {other}; choose `lcores` of {cpus}"
+        "{device} is on NUMA node {node}, CPU {} of `lcores` on another; choose them of {cpus}",
+        write_cpu_list(&far)
     );
     Some(Finding::new("numa", what))
 }

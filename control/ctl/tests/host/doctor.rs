@@ -168,13 +168,20 @@ fn devices_must_be_there_and_bound_and_alone_in_their_group() {
 }
 
 #[test]
-fn a_worker_on_another_node_than_its_card_is_told() {
+fn g09_every_worker_on_another_node_than_its_card_is_told() {
     let machine = ready("far");
     machine.write(&format!("{CPUS}/isolated"), "2,6-7\n");
     machine.write(&format!("{CPUS}/nohz_full"), "2,6-7\n");
     configure(&machine, "lcores = [2]\nmemory_mib = 2048", SPARE);
     let finding = only(&machine, "numa");
-    says(&finding, "0000:41:00.0 is on NUMA node 1, the worker's CPU 2 on node 0; choose `lcores` of 4-7");
+    says(&finding, "0000:41:00.0 is on NUMA node 1, CPU 2 of `lcores` on another; choose them of 4-7");
+    // Also if the first ones are near.
+    machine.write(&format!("sys/bus/pci/devices/{SPARE}/numa_node"), "0\n");
+    configure(&machine, "lcores = [2, 6, 7]\nmemory_mib = 512", SPARE);
+    machine.write("sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages", "1024\n");
+    machine.write("sys/devices/system/node/node0/cpulist", "0-3\n");
+    let finding = only(&machine, "numa");
+    says(&finding, "0000:41:00.0 is on NUMA node 0, CPU 6-7 of `lcores` on another; choose them of 0-3");
 }
 
 #[test]
