@@ -28,7 +28,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_get_tsc_(cycles|hz)",
     "rte_hash_(add_key|crc|create|free|lookup_bulk)",
     "rte_mempool_(avail_count|free|in_use_count)",
-    "rte_pktmbuf_(alloc|alloc_bulk|copy|free|free_bulk|pool_create)",
+    "rte_pktmbuf_(alloc|alloc_bulk|chain|copy|free|free_bulk|pool_create)",
     "rte_ring_(count|create|free|get_capacity)",
     "rte_ring_(mc_dequeue|mp_enqueue|sc_dequeue|sp_enqueue)_burst",
     "rte_strerror",

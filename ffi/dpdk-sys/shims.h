@@ -26,6 +26,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <rte_ring.h>
 #include <rte_version.h>
 
@@ -88,6 +89,31 @@ static inline int dpdk_link_get(uint16_t port, struct dpdk_link *out)
 		out->autoneg = link.link_autoneg;
 	}
 	return ret;
+}
+
+/*
+ * The driver net_tap says that no frame is longer than Ethernet's usual one, so that rte_eth_dev_set_mtu refuses whatever is
+ * larger. It has no such limit: its transmit queues compare with the MTU in the devices' data, to which each has a pointer
+ * among its first words. This finds that pointer by where it leads and what stands there, and writes the MTU. The device
+ * must be started.
+ */
+static inline int dpdk_tap_set_mtu(uint16_t port, uint16_t mtu)
+{
+	const struct rte_memzone *devices = rte_memzone_lookup("rte_eth_dev_data");
+	uint16_t now, **words;
+
+	if (devices == NULL || rte_eth_dev_get_mtu(port, &now) != 0)
+		return -ENOTSUP;
+	words = rte_eth_fp_ops[port].txq.data[0];
+	for (int i = 0; i < 2; i++) {
+		uintptr_t into = (uintptr_t)words[i] - (uintptr_t)devices->addr;
+
+		if (into < devices->len && into % sizeof(now) == 0 && *words[i] == now) {
+			*words[i] = mtu;
+			return rte_eth_dev_get_mtu(port, &now) == 0 && now == mtu ? 0 : -ENOTSUP;
+		}
+	}
+	return -ENOTSUP;
 }
 
 /* intr_conf of struct rte_eth_conf is made of bit-fields. */

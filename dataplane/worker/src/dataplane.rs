@@ -84,7 +84,7 @@ impl Dataplane {
         let (cpus, eal) = start_eal(config, socket)?;
         let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
         let (ports, attachments) = open_ports(&eal, &pool, config)?;
-        bring_up(&mut kernel, &ports)?;
+        bring_up(&mut kernel, config, &ports)?;
         let counters = Counters::create(beside(socket, "counters"), cpus.len(), &ports)?;
         let bound = Bound::bind(socket).with_context(|| {
             format!("cannot serve {}; run as root, or give another --socket", socket.display())
@@ -312,15 +312,26 @@ fn interfaces(ports: &[OpenPort]) -> impl Iterator<Item = &OpenInterface> {
     ports.iter().flat_map(|port| &port.interfaces)
 }
 
-/// Sets the host interfaces up.
-fn bring_up(kernel: &mut Requester, ports: &[OpenPort]) -> Result<()> {
+/// Sets the host interfaces up, and the MTU of the kernel's devices that ports are made of.
+fn bring_up(kernel: &mut Requester, config: &Config, ports: &[OpenPort]) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
-    for interface in interfaces(ports).filter(|interface| interface.host.is_some()) {
-        let index = links.iter().find_map(|event| match event {
-            Event::Link(link) if link.name == interface.name => Some(link.index),
+    let find = |name: &str| {
+        links.iter().find_map(|event| match event {
+            Event::Link(link) if link.name == name => Some(link),
             _ => None,
-        });
-        let index = index.ok_or_else(|| anyhow!("the host interface {} did not appear", interface.name))?;
+        })
+    };
+    for port in &config.ports {
+        if let Some(link) = port.kernel_link().and_then(find).filter(|link| link.mtu != u32::from(port.mtu)) {
+            kernel
+                .set_mtu(link.index, port.mtu)
+                .with_context(|| format!("cannot give {} an MTU of {} bytes", link.name, port.mtu))?;
+        }
+    }
+    for interface in interfaces(ports).filter(|interface| interface.host.is_some()) {
+        let index = find(&interface.name)
+            .ok_or_else(|| anyhow!("the host interface {} did not appear", interface.name))?
+            .index;
         guard::settle(Part::HostInterface, &interface.name);
         kernel
             .set_up(index, interface.mtu)

@@ -277,6 +277,22 @@ fn faults_say_where_what_and_how() {
             "t.toml:1:1: the ports and the host interfaces of ports and VLANs are 33 DPDK devices; 32 are possible: leave some out",
         ),
         (
+            "[[port]]\nname = \"wan0\"\ndevice = \"net_af_packet0,iface=e\"\nmtu = 9000".into(),
+            "t.toml:3:10: the device has a ring for frames of 2048 bytes, and `mtu` is 9000; write framesz=16384,blocksz=65536 among its arguments",
+        ),
+        (
+            "[[port]]\nname = \"wan0\"\ndevice = \"net_af_packet0,iface=e,framesz=1600\"".into(),
+            "t.toml:3:10: the device has a ring for frames of 1600 bytes, and `mtu` is 1500; write framesz=2048,blocksz=8192 among its arguments",
+        ),
+        (
+            "[[port]]\nname = \"wan0\"\ndevice = \"net_af_packet0,iface=e,framesz=65536\"".into(),
+            "t.toml:3:10: the device has framesz=65536; it must be a number of bytes, at most 32768",
+        ),
+        (
+            "[[port]]\nname = \"wan0\"\ndevice = \"net_af_packet0,iface=e,framesz=4k\"".into(),
+            "t.toml:3:10: the device has framesz=4k; it must be a number of bytes, at most 32768",
+        ),
+        (
             port("queues = 2"),
             "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, at most one for each worker",
         ),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{Daemon, Drops, Namespace, Output, program, scratch, wait_until};
+use crate::{Daemon, Drops, Namespace, Output, Shape, program, scratch, wait_until};
 
 /// What the names of all beds begin with.
 pub const PREFIX: &str = "turnpike";
@@ -70,8 +70,7 @@ pub struct Lab {
     pub dataplane: Daemon,
     /// For files of the bed.
     pub folder: PathBuf,
-    links: Links,
-    ports: Ports,
+    shape: Shape,
     /// The dataplane was killed on purpose, and has not been started again.
     killed: bool,
     kept: bool,
@@ -116,31 +115,24 @@ impl Lab {
         std::fs::remove_dir_all(std::env::temp_dir().join(folder_name(bed))).ok();
     }
 
-    /// Builds a bed with a router and starts its dataplane.
+    /// Builds a bed and starts its dataplane.
     ///
     /// # Errors
     /// What could not be built; whatever was built is gone then.
-    pub fn start(bed: &str, links: Links) -> Result<Self> {
-        Self::start_with(bed, links, Ports::Routed)
-    }
-
-    /// Builds a bed with such ports and starts its dataplane.
-    ///
-    /// # Errors
-    /// What could not be built; whatever was built is gone then.
-    pub fn start_with(bed: &str, links: Links, ports: Ports) -> Result<Self> {
+    pub fn start(bed: &str, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
         let folder = scratch(&folder_name(bed))?;
         let [client, firewall, server] = Self::namespaces(bed);
         let (client, firewall, server) =
             (Namespace::create(&client)?, Namespace::create(&firewall)?, Namespace::create(&server)?);
-        if links == Links::AfPacket {
-            link_by_veth(&LAN, &client, &firewall)?;
-            link_by_veth(&WAN, &server, &firewall)?;
+        if shape.links == Links::AfPacket {
+            link_by_veth(&LAN, &client, &firewall, shape.mtu[0])?;
+            link_by_veth(&WAN, &server, &firewall, shape.mtu[1])?;
         }
-        std::fs::write(folder.join("turnpike.toml"), configuration(links, ports))?;
+        let ports = [&LAN, &WAN].map(|network| (network.port, network.station));
+        std::fs::write(folder.join("turnpike.toml"), shape.configuration(ports))?;
         let dataplane = start_dataplane(&firewall, &folder)?;
-        let lab =
-            Self { client, server, firewall, dataplane, folder, links, ports, killed: false, kept: false };
+        let lab = Self { client, server, firewall, dataplane, folder, shape, killed: false, kept: false };
         lab.connect()?;
         Ok(lab)
     }
@@ -169,7 +161,7 @@ impl Lab {
     fn connect(&self) -> Result<()> {
         self.wait_for_dataplane()?;
         for (network, station) in [(&LAN, &self.client), (&WAN, &self.server)] {
-            if self.links == Links::Tap {
+            if self.shape.links == Links::Tap {
                 self.firewall.run(&format!("ip link set {} netns {}", network.station, station.name()))?;
             }
             self.address(network, station)?;
@@ -195,7 +187,7 @@ impl Lab {
 
     fn address(&self, network: &Network, station: &Namespace) -> Result<()> {
         let (port, name) = (network.port, network.station);
-        let (n, host) = match self.ports {
+        let (n, host) = match self.shape.ports {
             Ports::Routed => (network.number, 2),
             Ports::Bridged => (3, network.number + 1),
         };
@@ -203,7 +195,7 @@ impl Lab {
         station.run(&format!("ip -6 addr replace fd00:{n}::{host}/64 dev {name} nodad"))?;
         // A TAP's queue holds what a dataplane that got no CPU for a second has not fetched: beds count every packet.
         station.run(&format!("ip link set {name} txqueuelen 10000 up"))?;
-        if self.ports == Ports::Bridged {
+        if self.shape.ports == Ports::Bridged {
             return Ok(());
         }
         station.run(&format!("ip route replace default via 10.{n}.0.1"))?;
@@ -399,36 +391,9 @@ fn start_dataplane(firewall: &Namespace, folder: &Path) -> Result<Daemon> {
     Daemon::start(&mut command, &folder.join("dataplane.log"))
 }
 
-fn configuration(links: Links, ports: Ports) -> String {
-    let mut text = String::from("[dataplane]\nidle = \"adaptive\"\nhugepages = \"off\"\nmemory_mib = 256\n");
-    let mode = match ports {
-        Ports::Routed => "routed",
-        Ports::Bridged => "bridge",
-    };
-    for (number, network) in [LAN, WAN].iter().enumerate() {
-        let device = match links {
-            Links::Tap => format!("net_tap{number},iface={}", network.station),
-            Links::AfPacket => format!(
-                "net_af_packet{number},iface=p-{},qdisc_bypass=1,blocksz=65536,framecnt=2048",
-                network.port
-            ),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n[[port]]\nname = \"{}\"\ndevice = \"{device}\"\nmode = \"{mode}\"\n",
-            network.port
-        );
-    }
-    if ports == Ports::Bridged {
-        text.push_str("\n[[bridge]]\nname = \"br0\"\nports = [\"lan0\", \"wan0\"]\nnon_ip = \"block\"\n");
-    }
-    text
-}
-
 /// A veth pair between a station and the firewall. Segmentation and checksum offloads are off on both ends: frames must be
 /// on the wire as they would be on a real one.
-fn link_by_veth(network: &Network, station: &Namespace, firewall: &Namespace) -> Result<()> {
+fn link_by_veth(network: &Network, station: &Namespace, firewall: &Namespace, mtu: u16) -> Result<()> {
     let (port, name) = (format!("p-{}", network.port), network.station);
     let (station_name, firewall_name) = (station.name(), firewall.name());
     crate::run(&format!(
@@ -438,5 +403,7 @@ fn link_by_veth(network: &Network, station: &Namespace, firewall: &Namespace) ->
         namespace.run(&format!("ethtool -K {link} tx off rx off tso off gso off gro off"))?;
         namespace.run(&format!("ip link set {link} up"))?;
     }
+    // The firewall sets its end itself.
+    station.run(&format!("ip link set {name} mtu {mtu}"))?;
     Ok(())
 }

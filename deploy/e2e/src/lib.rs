@@ -16,8 +16,10 @@ mod lab;
 mod namespace;
 mod programs;
 mod server;
+mod shape;
 pub mod sockets;
 pub mod transfer;
+mod vlans;
 
 pub use bed::{bed, bridged_bed};
 pub use daemon::{Daemon, wait_until};
@@ -26,3 +28,5 @@ pub use lab::{Lab, Links, PREFIX, Ports};
 pub use namespace::{Namespace, Output, run};
 pub use programs::{installed, program, scratch};
 pub use server::WebServer;
+pub use shape::Shape;
+pub use vlans::Vlans;

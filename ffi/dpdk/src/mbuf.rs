@@ -233,6 +233,15 @@ impl Mbuf {
         Ok(())
     }
 
+    /// Adds the segments of `tail` behind those of this packet, or gives it back if they would be too many.
+    pub fn chain(&mut self, tail: Mbuf) -> Result<(), Mbuf> {
+        let raw = tail.into_raw();
+        // SAFETY: two valid mbufs, the second given up by its owner.
+        let ret = unsafe { dpdk_sys::rte_pktmbuf_chain(self.0.as_ptr(), raw.as_ptr()) };
+        // SAFETY: refused, it is still nobody else's.
+        if ret == 0 { Ok(()) } else { Err(unsafe { Mbuf::from_raw(raw) }) }
+    }
+
     /// Puts the packet into one segment, in a buffer from `pool` unless it is contiguous already. Refused, and nothing
     /// changed, if the pool is exhausted or its buffers are too small.
     pub fn linearise(&mut self, pool: &Mempool) -> Result<(), NoRoom> {
@@ -280,6 +289,20 @@ impl Mbuf {
             ChecksumStatus::NotNeeded => dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_MASK,
         };
         let others = self.ol_flags() & !dpdk_sys::DPDK_MBUF_RX_IP_CKSUM_MASK;
+        // SAFETY: a field of a valid mbuf, which this value owns.
+        unsafe { *field!(self, DPDK_MBUF_OL_FLAGS, u64) = others | flags };
+    }
+
+    /// Says of the TCP or UDP checksum what a device would, for packets that are made here and not received.
+    #[inline]
+    pub fn set_l4_checksum(&mut self, status: ChecksumStatus) {
+        let flags = match status {
+            ChecksumStatus::Unknown => 0,
+            ChecksumStatus::Good => dpdk_sys::DPDK_MBUF_RX_L4_CKSUM_GOOD,
+            ChecksumStatus::Bad => dpdk_sys::DPDK_MBUF_RX_L4_CKSUM_BAD,
+            ChecksumStatus::NotNeeded => dpdk_sys::DPDK_MBUF_RX_L4_CKSUM_MASK,
+        };
+        let others = self.ol_flags() & !dpdk_sys::DPDK_MBUF_RX_L4_CKSUM_MASK;
         // SAFETY: a field of a valid mbuf, which this value owns.
         unsafe { *field!(self, DPDK_MBUF_OL_FLAGS, u64) = others | flags };
     }

@@ -53,6 +53,8 @@ struct Configured {
     rx_queues: u16,
     tx_queues: u16,
     rss: bool,
+    /// An MTU that `net_tap` takes once it is started.
+    tap_mtu: Option<u16>,
 }
 
 /// The device itself, shared with its queues.
@@ -258,6 +260,9 @@ impl Port {
         self.configured = None;
         let mut key = self.rss_key(config, &info)?;
         let rss = key.is_some();
+        // Whose driver wrongly says that it takes no such frame gets the MTU later, or has no use for it.
+        let late = config.mtu.filter(|mtu| has_hidden_room(&info, *mtu));
+        let config = &PortConfig { mtu: config.mtu.filter(|_| late.is_none()), ..config.clone() };
         let mut conf = device_config(config, &info, key.as_deref_mut(), self.watch.is_some());
         if self.needs_segments(config, pools)? {
             conf.rxmode.offloads |= dpdk_sys::DPDK_RX_OFFLOAD_SCATTER & info.rx_offload_capa;
@@ -276,7 +281,9 @@ impl Port {
         self.check(ret, Call::Configure)?;
         self.set_mtu(config.mtu)?;
         self.set_up_queues(config, pools)?;
-        self.configured = Some(Configured { rx_queues: config.rx_queues, tx_queues: config.tx_queues, rss });
+        let tap_mtu = late.filter(|_| driver_name(&info) == c"net_tap");
+        self.configured =
+            Some(Configured { rx_queues: config.rx_queues, tx_queues: config.tx_queues, rss, tap_mtu });
         Ok(())
     }
 
@@ -369,6 +376,11 @@ impl Port {
         let ret = unsafe { dpdk_sys::rte_eth_dev_start(self.inner.id) };
         self.check(ret, Call::Start)?;
         self.inner.started.store(true, Ordering::Release);
+        if let Some(mtu) = configured.tap_mtu {
+            // SAFETY: a started port of this driver, whose queues nobody uses yet.
+            let ret = unsafe { dpdk_sys::dpdk_tap_set_mtu(self.inner.id, mtu) };
+            self.check(ret, Call::SetMtu)?;
+        }
         Ok(Queues {
             rx: (0..configured.rx_queues).map(|queue| RxQueue::new(&self.inner, queue)).collect(),
             tx: (0..configured.tx_queues).map(|queue| TxQueue::new(&self.inner, queue)).collect(),
@@ -452,6 +464,13 @@ impl Drop for PortInner {
 
 fn held() -> MutexGuard<'static, BTreeSet<u16>> {
     HELD.lock().expect("no holder of this lock panics")
+}
+
+/// Whether a driver takes frames of this MTU although it says that it does not: `net_tap` and `net_af_packet` report
+/// Ethernet's usual length, whatever the kernel's side has. It is the kernel's that counts.
+fn has_hidden_room(info: &rte_eth_dev_info, mtu: u16) -> bool {
+    let frame = u32::from(mtu) + dpdk_sys::RTE_ETHER_HDR_LEN + dpdk_sys::RTE_ETHER_CRC_LEN;
+    frame > info.max_rx_pktlen && [c"net_tap", c"net_af_packet"].contains(&driver_name(info))
 }
 
 fn driver_name(info: &rte_eth_dev_info) -> &CStr {

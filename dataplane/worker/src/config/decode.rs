@@ -14,6 +14,7 @@ use super::{
     Config, DEVICES_MAX, Dataplane, Hugepages, Idle, Interface, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port,
     VLAN_RANGE, WORKERS_MAX,
 };
+use crate::memory::LINK_HEADER_MAX;
 
 /// Reads the whole text.
 pub(super) fn document(text: &str) -> Result<Config, Misfit> {
@@ -267,6 +268,7 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
         Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None, vlans };
     port.queues = queues(fields, &port, workers)?;
     refuse_pairs_without_worker(&port, device.span(), workers)?;
+    refuse_short_ring(&port, device.span())?;
     Ok(port)
 }
 
@@ -322,6 +324,38 @@ fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) ->
         None => format!("the device has one queue pair, and there are {workers} workers"),
     };
     Err(Misfit::new(span, what, format!("write qpairs={workers} among its arguments")))
+}
+
+/// The longest frame of a ring of `net_af_packet`: a buffer of packets must hold one.
+const RING_FRAME_MAX: u32 = 1 << 15;
+/// The driver's own.
+const RING_FRAME_DEFAULT: u32 = 1 << 11;
+/// What the kernel puts in front of a frame in such a ring, alignment included (packet(7), TPACKET_V2).
+const RING_FRAME_HEADER: u32 = 80;
+
+/// `net_af_packet` copies through a ring, and cuts or loses in silence what does not fit there.
+fn refuse_short_ring(port: &Port, span: Range<usize>) -> Result<(), Misfit> {
+    if !port.device.name().starts_with("net_af_packet") {
+        return Ok(());
+    }
+    let written = port.argument("framesz");
+    let frame = written.map_or(Some(RING_FRAME_DEFAULT), |bytes| bytes.parse().ok());
+    let needed = u32::from(port.mtu + LINK_HEADER_MAX) + RING_FRAME_HEADER;
+    let Some(frame) = frame.filter(|frame| *frame <= RING_FRAME_MAX) else {
+        let what = format!("the device has framesz={}", written.unwrap_or_default());
+        return Err(Misfit::new(
+            span,
+            what,
+            format!("it must be a number of bytes, at most {RING_FRAME_MAX}"),
+        ));
+    };
+    if frame >= needed {
+        return Ok(());
+    }
+    let what = format!("the device has a ring for frames of {frame} bytes, and `mtu` is {}", port.mtu);
+    let wide = needed.next_power_of_two();
+    let fix = format!("write framesz={wide},blocksz={} among its arguments", wide * 4);
+    Err(Misfit::new(span, what, fix))
 }
 
 /// Names that mean something else to pf.conf or to the kernel.

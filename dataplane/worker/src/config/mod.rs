@@ -161,6 +161,12 @@ impl Port {
         self.interfaces().filter(|interface| interface.port.is_hosted())
     }
 
+    /// The kernel's network device whose MTU is the port's: the one behind it, or the other end of a TAP.
+    pub fn kernel_link(&self) -> Option<&str> {
+        let tap = || self.device.name().starts_with("net_tap").then(|| self.argument("iface")).flatten();
+        self.kernel_netdev().or_else(tap)
+    }
+
     /// Whether the driver makes queues in pairs and fills every receive queue that there is, so that each needs a worker.
     fn has_pairs(&self) -> bool {
         ["net_af_packet", "net_tap"].iter().any(|driver| self.device.name().starts_with(driver))

@@ -236,9 +236,21 @@ impl Requester {
     /// Those of the socket and of the kernel.
     pub fn set_up(&mut self, link: u32, mtu: u16) -> io::Result<()> {
         let mut message = LinkMessage::default();
-        message.header.index = link;
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
+        self.change(message, link, mtu)
+    }
+
+    /// Sets a link's MTU in bytes.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn set_mtu(&mut self, link: u32, mtu: u16) -> io::Result<()> {
+        self.change(LinkMessage::default(), link, mtu)
+    }
+
+    fn change(&mut self, mut message: LinkMessage, link: u32, mtu: u16) -> io::Result<()> {
+        message.header.index = link;
         message.attributes.push(LinkAttribute::Mtu(mtu.into()));
         self.command(Message::SetLink(message), 0)
     }

@@ -15,7 +15,8 @@ pub struct PortConfig {
     pub rx_descriptors: u16,
     /// Descriptors of each transmit queue, rounded to what the driver offers.
     pub tx_descriptors: u16,
-    /// Payload of the longest frame in bytes; the device's own if `None`.
+    /// Payload of the longest frame in bytes; the device's own if `None`. That of the kernel's device behind `net_tap` or
+    /// `net_af_packet` is the kernel's to set, if it is above 1500.
     pub mtu: Option<u16>,
     /// How the device spreads packets over the receive queues.
     pub rss: Rss,
