@@ -14,6 +14,7 @@ mod access;
 mod client;
 pub mod codec;
 pub mod control;
+mod distribution;
 mod message;
 pub mod pflog;
 mod settings;
@@ -21,9 +22,10 @@ mod settings;
 pub use access::{Access, GROUP};
 pub use client::{Client, Error};
 pub use control::{Control, ControlError};
+pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use message::{
-    Conservation, Hello, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage, MAGIC,
-    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, RuleUsage, Status, VERSION,
-    WorkerStatus,
+    Conservation, CreatedCount, DeviceStatus, Hello, InterfaceDrops, InterfacePlace, InterfaceStatus,
+    LiveRules, LiveUsage, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody,
+    RuleUsage, Status, VERSION, WorkerStatus,
 };
 pub use settings::{CONTROL_KEYS, Key};

@@ -6,6 +6,7 @@
 use ruleset::{Reason, Ruleset, StateView};
 use serde::{Deserialize, Serialize};
 
+use crate::distribution::Distribution;
 use crate::pflog::LogEntry;
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
@@ -199,8 +200,31 @@ pub struct InterfaceStatus {
     pub tx_bytes: u64,
     /// Frames that the host sent on it.
     pub host_in_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub host_in_bytes: u64,
     /// Frames handed to the host.
     pub punted_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub punted_bytes: u64,
+    /// What its device says.
+    pub hardware: DeviceStatus,
+}
+
+/// What only the device behind an interface knows. Its counters never go back, whatever the driver does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// True if it has a link.
+    pub link_up: bool,
+    /// The link's speed in Mbit/s; 0 if it is not known.
+    pub link_mbps: u32,
+    /// Frames that it had to drop because its receive queues were full.
+    pub rx_missed: u64,
+    /// Frames that it received damaged.
+    pub rx_errors: u64,
+    /// Frames that it could not receive because there was no buffer.
+    pub rx_no_buffer: u64,
+    /// Frames that it failed to send.
+    pub tx_errors: u64,
 }
 
 /// What became of every packet of a worker.
@@ -245,7 +269,7 @@ impl Conservation {
 }
 
 /// A worker and what it did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its number.
     pub worker: u16,
@@ -257,14 +281,28 @@ pub struct WorkerStatus {
     pub idle_ns: u64,
     /// Polls.
     pub polls: u64,
-    /// RSTs made.
-    pub created_rst: u64,
-    /// ICMP errors made.
-    pub created_icmp: u64,
-    /// Copies made.
-    pub created_copy: u64,
+    /// Times that it did not come back from a poll in time.
+    pub stalls: u64,
+    /// True while it does not.
+    pub stalled: bool,
+    /// Packets made here, every kind with its count.
+    pub created: Vec<CreatedCount>,
     /// Its packets.
     pub conservation: Conservation,
+    /// Packets received at once, by [`BURST_BOUNDS`](crate::BURST_BOUNDS).
+    pub bursts: Distribution,
+    /// A sample of the time from the reception of a burst to its end, by
+    /// [`LATENCY_BOUNDS_NS`](crate::LATENCY_BOUNDS_NS).
+    pub latency_ns: Distribution,
+}
+
+/// How many packets of a kind were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedCount {
+    /// The kind: `rst`, `icmp` or `copy`.
+    pub kind: String,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// A pool of packet buffers.

@@ -12,47 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::fake::{Fake, State};
 use common::{Daemon, Folder};
-
-/// Every metric of the dataplane and of control, with its type.
-const METRICS: [(&str, &str); 37] = [
-    ("build_info", "gauge"),
-    ("created_packets_total", "counter"),
-    ("dataplane_up", "gauge"),
-    ("dataplane_uptime_seconds", "gauge"),
-    ("drops_total", "counter"),
-    ("handoff_packets_total", "counter"),
-    ("held_packets", "gauge"),
-    ("host_in_packets_total", "counter"),
-    ("interface_up", "gauge"),
-    ("log_lost_packets_total", "counter"),
-    ("mbufs_in_use", "gauge"),
-    ("mbufs_size", "gauge"),
-    ("netlink_overruns_total", "counter"),
-    ("punted_packets_total", "counter"),
-    ("rule_bytes_total", "counter"),
-    ("rule_evaluations_total", "counter"),
-    ("rule_packets_total", "counter"),
-    ("rule_series_truncated", "gauge"),
-    ("rule_states", "gauge"),
-    ("ruleset_apply_failures_total", "counter"),
-    ("ruleset_confirmation_pending", "gauge"),
-    ("ruleset_generation", "gauge"),
-    ("ruleset_last_apply_timestamp_seconds", "gauge"),
-    ("ruleset_revision", "gauge"),
-    ("rx_bytes_total", "counter"),
-    ("rx_packets_total", "counter"),
-    ("state_inserts_total", "counter"),
-    ("state_removals_total", "counter"),
-    ("state_searches_total", "counter"),
-    ("states", "gauge"),
-    ("states_limit", "gauge"),
-    ("table_addresses", "gauge"),
-    ("tx_bytes_total", "counter"),
-    ("tx_packets_total", "counter"),
-    ("worker_busy_seconds_total", "counter"),
-    ("worker_idle_seconds_total", "counter"),
-    ("worker_polls_total", "counter"),
-];
+use turnpike_control::metrics::catalogue::{self, Kind, Metric};
 
 const RULES: &str = "\
 table <friends> { 192.0.2.1, 192.0.2.2, 198.51.100.0/24 }
@@ -96,15 +56,27 @@ fn every_metric_is_there_with_its_type_and_help() {
     let text = metrics(&daemon);
     let types: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE turnpike_")?.split_once(' ')).collect();
-    assert_eq!(types, METRICS.into_iter().collect());
-    let helped: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("# HELP turnpike_")?.split_once(' ')?.0))
-        .collect();
-    assert_eq!(helped, METRICS.iter().map(|(name, _)| *name).collect());
-    for (name, kind) in METRICS {
-        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+    assert_eq!(types, Metric::ALL.iter().map(|metric| (metric.name(), metric.kind().name())).collect());
+    let helped: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.strip_prefix("# HELP turnpike_")?.split_once(' ')).collect();
+    assert_eq!(helped, Metric::ALL.iter().map(|metric| (metric.name(), metric.help())).collect());
+    for metric in Metric::ALL {
+        assert_eq!(metric.name().ends_with("_total"), metric.kind() == Kind::Counter, "{metric:?}");
+        assert!(metric.help().ends_with('.'), "{metric:?}");
     }
+}
+
+#[test]
+fn the_page_of_the_metrics_is_the_catalogue() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/packaging/man/turnpike-metrics.7");
+    let text = std::fs::read_to_string(page).unwrap();
+    let (before, rest) = text.split_once(".Bl -tag").expect("a list");
+    let (_, behind) = rest.split_once(".El\n").expect("the list's end");
+    let wanted = format!("{before}{}{behind}", catalogue::manual());
+    if std::env::var_os("UPDATE_MANUAL").is_some() {
+        std::fs::write(page, &wanted).unwrap();
+    }
+    assert_eq!(text, wanted, "run the test with UPDATE_MANUAL=1 to write the page, then again without");
 }
 
 #[test]
@@ -120,6 +92,14 @@ fn values_are_the_dataplanes() {
     assert_eq!(of("states"), 12.0);
     assert_eq!(of("worker_busy_seconds_total{worker=\"0\"}"), 1.5);
     assert_eq!(of("mbufs_in_use{pool=\"rx\"}"), 512.0);
+    assert_eq!(of("created_packets_total{kind=\"icmp\"}"), 9.0);
+    assert_eq!(of("device_rx_missed_packets_total{interface=\"lan0\"}"), 4.0);
+    assert_eq!(of("link_speed_bytes_per_second{interface=\"wan0\"}"), 1.25e9);
+    assert_eq!(of("worker_stalls_total{worker=\"0\"}"), 2.0);
+    assert_eq!(of("rx_burst_size_bucket{le=\"4\"}"), 3.0, "one under each of 1, 2 and 4");
+    assert_eq!(of("rx_burst_size_bucket{le=\"+Inf\"}"), 9.0);
+    assert_eq!((of("rx_burst_size_count"), of("rx_burst_size_sum")), (9.0, 300.0));
+    assert_eq!((of("latency_seconds_bucket{le=\"0.001\"}"), of("latency_seconds_sum")), (10.0, 2.0));
     assert_eq!(of("table_addresses{table=\"friends\"}"), 3.0);
     assert_eq!(of("ruleset_generation"), 2.0);
     assert_eq!(of("dataplane_up"), 1.0);
@@ -203,6 +183,37 @@ fn without_a_dataplane_its_metrics_are_missing_and_the_rest_is_there() {
         (daemon.scrape("/healthz").0, daemon.scrape("/readyz").0, daemon.scrape("/").0),
         (200, 503, 404)
     );
+}
+
+#[test]
+fn readiness_names_what_is_missing_in_text_and_json() {
+    let (_folder, fake, daemon) = bed();
+    let ready = |accept: &str| daemon.scrape_as("/readyz", accept);
+    let text = common::wait("readiness", || match ready("*/*") {
+        (200, text) => Ok(text),
+        (_, text) => Err(text),
+    });
+    assert_eq!(text, "ok: dataplane: it answers\nok: rules: generation 1 is live\nok: workers: 1 advance\n");
+
+    fake.state().stalled = true;
+    let text = common::wait("a stalled worker to show", || match ready("application/json") {
+        (503, text) => Ok(text),
+        (_, text) => Err(text),
+    });
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["ready"], false, "{text}");
+    let workers = &told["conditions"][2];
+    assert_eq!((&workers["name"], &workers["ok"]), (&"workers".into(), &false.into()));
+    assert_eq!(workers["reason"], "of 1, these do not come back: 0");
+    assert_eq!((&told["conditions"][0]["ok"], &told["conditions"][1]["ok"]), (&true.into(), &true.into()));
+
+    drop(fake);
+    let text = common::wait("the dataplane to be missed", || match ready("*/*") {
+        (503, text) if text.contains("not ready: dataplane: ") => Ok(text),
+        (_, text) => Err(text),
+    });
+    assert!(text.contains("not ready: workers: nothing is known of them"), "{text}");
+    assert_eq!(daemon.scrape("/healthz"), (200, "ok\n".into()), "the process lives all the same");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};
 use crate::control::server::{Bound, Server};
+use crate::devices::{Devices, Reading};
 use crate::handoff;
 use crate::mail::{Mail, mail};
 use crate::memory;
@@ -122,14 +123,18 @@ impl Dataplane {
     /// Minds the workers until `ended` says so, and tells systemd how they do.
     ///
     /// # Errors
-    /// If the counters cannot be read.
+    /// If the counters cannot be read, or it was called before.
     pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
         let counters = self.counters.reader()?;
         let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
         let mut clocks = clock::Watch::new(clock::Reading::take(&self.clock));
         let mut watchdog = Watchdog::asked(Instant::now());
         notify::tell(&[NotifyState::Ready, NotifyState::Status(&self.summary(0))]);
+        let mut devices = self.counters.devices(self.workers.len())?;
         while !ended() {
+            if devices.is_due(Instant::now()) {
+                devices.look(self.ports.iter().map(reading), Instant::now());
+            }
             std::thread::sleep(LOOK_EVERY);
             if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
                 tell(report);
@@ -139,6 +144,7 @@ impl Dataplane {
                 let Some(sheet) = counters.sheet(worker) else { continue };
                 let Some(report) = watch.look(sheet.worker.polls, Instant::now()) else { continue };
                 reports += 1;
+                devices.note(worker, report);
                 match report {
                     Report::Stalled => tracing::error!(
                         worker,
@@ -217,6 +223,11 @@ impl Counters {
         Ok(telemetry::Writer::new(&self.segment, worker)?)
     }
 
+    fn devices(&self, workers: usize) -> Result<Devices> {
+        let writer = telemetry::Writer::of_minutes(&self.segment)?;
+        Ok(Devices::new(writer, self.interfaces, workers, Instant::now()))
+    }
+
     fn reader(&self) -> Result<telemetry::Reader> {
         Ok(telemetry::Reader::open(&self.path, self.interfaces)?)
     }
@@ -224,7 +235,7 @@ impl Counters {
 
 /// Says what became of every packet and buffer.
 fn account(sheets: &[Sheet], pool: &Mempool) -> End {
-    let sum = Sheet::sum(sheets).unwrap_or_default().conservation();
+    let sum = Sheet::sum(sheets).conservation();
     let holds = sheets.iter().all(|sheet| sheet.conservation().holds()) && sum.handoff_in <= sum.handoff_out;
     let leaked = pool.in_use();
     eprintln!(
@@ -338,6 +349,11 @@ fn bring_up(kernel: &mut Requester, config: &Config, ports: &[OpenPort]) -> Resu
             .with_context(|| format!("cannot set the host interface {} up", interface.name))?;
     }
     Ok(())
+}
+
+/// What the device of a port says now.
+fn reading(port: &OpenPort) -> Reading {
+    Reading { link: port.wire.link().ok(), stats: port.wire.stats().ok() }
 }
 
 fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {

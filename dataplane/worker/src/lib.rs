@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod devices;
 pub mod dump;
 pub mod frame;
 pub mod handoff;

@@ -3,107 +3,38 @@
 //! Overview: the worker keeps plain numbers and copies them into its block of the shared segment now and then, between two
 //! polls, so that a copy is consistent: every packet received has its fate in it. Two sequence counters around the values
 //! let a reader see whether it read through a copy, and read again.
-//! Ownership: one block for each worker, written by it alone. Bounds: a copy costs one store per counter.
+//! Ownership: one block for each worker and one for the thread that minds them and the devices, each written by its owner
+//! alone. Bounds: a copy costs one store per counter.
+
+mod counts;
+mod histogram;
 
 use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
 
-use api::Conservation;
+use api::{BURST_BOUNDS, Conservation, LATENCY_BOUNDS_NS};
 use engine::{Counters, Created};
 use ruleset::{REASON_COUNT, Reason};
 use shm::{Block, Layout, Segment};
 
+use counts::Counts;
+pub use counts::{DeviceCounts, InterfaceCounts, ProgressCounts, WorkerCounts};
+pub use histogram::Histogram;
+
 /// Attempts of a reader that a writer keeps interrupting.
 const READ_ATTEMPTS: usize = 1000;
 
-macro_rules! counters {
-    ($(#[$meta:meta])* $type:ident { $( $(#[$doc:meta])* $name:ident )* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $type {
-            $( $(#[$doc])* pub $name: u64, )*
-        }
-
-        impl $type {
-            /// The names, in order.
-            const NAMES: &[&str] = &[ $( stringify!($name), )* ];
-
-            fn values(&self) -> impl Iterator<Item = u64> {
-                [ $( self.$name, )* ].into_iter()
-            }
-
-            fn take(values: &mut impl Iterator<Item = u64>) -> Option<Self> {
-                Some(Self { $( $name: values.next()?, )* })
-            }
-
-            fn add(&mut self, other: &Self) {
-                $( self.$name += other.$name; )*
-            }
-        }
-    };
-}
-
-counters! {
-    /// What a worker did.
-    WorkerCounts {
-        /// Polls.
-        polls
-        /// Nanoseconds in polls that found work.
-        busy_ns
-        /// Nanoseconds in polls that found none, and asleep.
-        idle_ns
-        /// States now, as pf counts them.
-        states
-        /// Lookups of states.
-        searches
-        /// States made.
-        inserts
-        /// States removed.
-        removals
-        /// RSTs made.
-        created_rst
-        /// ICMP errors made.
-        created_icmp
-        /// Copies made.
-        created_copy
-        /// Packets that `log` rules recorded in vain.
-        log_lost
-        /// Packets waiting for a neighbour now.
-        held
-        /// Packets from other workers.
-        handoff_in
-        /// Packets to other workers.
-        handoff_out
-    }
-}
-
-counters! {
-    /// What one interface carried.
-    InterfaceCounts {
-        /// Frames from the wire.
-        rx_packets
-        /// Their bytes.
-        rx_bytes
-        /// Frames onto the wire.
-        tx_packets
-        /// Their bytes.
-        tx_bytes
-        /// Frames from the host.
-        host_in_packets
-        /// Their bytes.
-        host_in_bytes
-        /// Frames to the host.
-        punted_packets
-        /// Their bytes.
-        punted_bytes
-    }
-}
-
 /// Everything that a worker counts, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sheet {
     /// Its own numbers.
     pub worker: WorkerCounts,
+    /// Packets made, by kind.
+    pub created: [u64; Created::ALL.len()],
+    /// Packets received at once.
+    pub bursts: Histogram<{ BURST_BOUNDS.len() }>,
+    /// Nanoseconds from the reception of a burst to its end, of some.
+    pub latency: Histogram<{ LATENCY_BOUNDS_NS.len() }>,
     /// Each interface's, by number.
     pub interfaces: Vec<InterfaceCounts>,
     /// Each interface's drops by reason.
@@ -115,6 +46,9 @@ impl Sheet {
     pub fn new(interfaces: usize) -> Self {
         Self {
             worker: WorkerCounts::default(),
+            created: [0; Created::ALL.len()],
+            bursts: Histogram::new(&BURST_BOUNDS),
+            latency: Histogram::new(&LATENCY_BOUNDS_NS),
             interfaces: vec![InterfaceCounts::default(); interfaces],
             drops: vec![[0; REASON_COUNT]; interfaces],
         }
@@ -126,9 +60,7 @@ impl Sheet {
         self.worker.searches = counters.searches;
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;
-        self.worker.created_rst = counters.created(Created::Rst);
-        self.worker.created_icmp = counters.created(Created::Icmp);
-        self.worker.created_copy = counters.created(Created::Copy);
+        self.created = Created::ALL.map(|kind| counters.created(kind));
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
     }
@@ -139,7 +71,7 @@ impl Sheet {
         Conservation {
             rx: sum(|counts| counts.rx_packets),
             host_in: sum(|counts| counts.host_in_packets),
-            created: self.worker.created_rst + self.worker.created_icmp + self.worker.created_copy,
+            created: self.created.iter().sum(),
             handoff_in: self.worker.handoff_in,
             tx: sum(|counts| counts.tx_packets),
             punted: sum(|counts| counts.punted_packets),
@@ -149,16 +81,18 @@ impl Sheet {
         }
     }
 
-    /// What all workers counted together; `None` without workers.
-    pub fn sum(sheets: &[Self]) -> Option<Self> {
-        let (first, others) = sheets.split_first()?;
-        let mut sum = first.clone();
-        others.iter().for_each(|other| sum.add(other));
-        Some(sum)
+    /// What all workers counted together; nothing without workers.
+    pub fn sum(sheets: &[Self]) -> Self {
+        let mut sum = Self::new(sheets.first().map_or(0, |first| first.interfaces.len()));
+        sheets.iter().for_each(|sheet| sum.add(sheet));
+        sum
     }
 
     fn add(&mut self, other: &Self) {
         self.worker.add(&other.worker);
+        self.created.iter_mut().zip(other.created).for_each(|(own, other)| *own += other);
+        self.bursts.add(&other.bursts);
+        self.latency.add(&other.latency);
         for (own, other) in self.interfaces.iter_mut().zip(&other.interfaces) {
             own.add(other);
         }
@@ -168,36 +102,92 @@ impl Sheet {
     }
 
     fn names(interfaces: &[String]) -> Vec<String> {
+        let blank = Self::new(0);
         let own = WorkerCounts::NAMES.iter().map(|name| (*name).to_owned());
-        let carried = interfaces.iter().flat_map(|interface| {
-            InterfaceCounts::NAMES.iter().map(move |name| format!("{interface}.{name}"))
-        });
+        let created = Created::ALL.iter().map(|kind| format!("created.{}", kind.name()));
+        let carried = interfaces.iter().flat_map(|interface| InterfaceCounts::names_of(interface));
         let dropped = interfaces.iter().flat_map(|interface| {
             Reason::ALL.iter().map(move |reason| format!("{interface}.drops.{}", reason.name()))
         });
-        own.chain(carried).chain(dropped).collect()
-    }
-
-    fn values(&self) -> impl Iterator<Item = u64> + '_ {
-        let carried = self.interfaces.iter().flat_map(InterfaceCounts::values);
-        self.worker.values().chain(carried).chain(self.drops.iter().flatten().copied())
+        own.chain(created)
+            .chain(blank.bursts.names_of("bursts"))
+            .chain(blank.latency.names_of("latency_ns"))
+            .chain(carried)
+            .chain(dropped)
+            .collect()
     }
 
     fn from_values(values: &[u64], interfaces: usize) -> Option<Self> {
         let mut values = values.iter().copied();
         let worker = WorkerCounts::take(&mut values)?;
+        let created = array_of(&mut values)?;
+        let bursts = Histogram::take(&BURST_BOUNDS, &mut values)?;
+        let latency = Histogram::take(&LATENCY_BOUNDS_NS, &mut values)?;
         let carried = (0..interfaces).map(|_| InterfaceCounts::take(&mut values)).collect::<Option<_>>()?;
-        let drops = (0..interfaces).map(|_| drops_of(&mut values)).collect::<Option<_>>()?;
-        Some(Self { worker, interfaces: carried, drops })
+        let drops = (0..interfaces).map(|_| array_of(&mut values)).collect::<Option<_>>()?;
+        Some(Self { worker, created, bursts, latency, interfaces: carried, drops })
     }
 }
 
-fn drops_of(values: &mut impl Iterator<Item = u64>) -> Option<[u64; REASON_COUNT]> {
-    let mut drops = [0; REASON_COUNT];
-    for drop in &mut drops {
-        *drop = values.next()?;
+impl Values for Sheet {
+    fn values(&self) -> impl Iterator<Item = u64> {
+        let own = self.worker.values().chain(self.created).chain(self.bursts.values());
+        let carried = self.interfaces.iter().flat_map(InterfaceCounts::values);
+        own.chain(self.latency.values()).chain(carried).chain(self.drops.iter().flatten().copied())
     }
-    Some(drops)
+}
+
+/// What the thread that minds workers and devices counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Minutes {
+    /// Each interface's device's, by number.
+    pub devices: Vec<DeviceCounts>,
+    /// How each worker progresses.
+    pub workers: Vec<ProgressCounts>,
+}
+
+impl Minutes {
+    /// Minutes of nothing yet.
+    pub fn new(interfaces: usize, workers: usize) -> Self {
+        Self {
+            devices: vec![DeviceCounts::default(); interfaces],
+            workers: vec![ProgressCounts::default(); workers],
+        }
+    }
+
+    fn names(interfaces: &[String], workers: usize) -> Vec<String> {
+        let devices = interfaces.iter().flat_map(|interface| DeviceCounts::names_of(interface));
+        let owners = (0..workers).map(block_name);
+        devices.chain(owners.flat_map(|owner| ProgressCounts::names_of(&owner).collect::<Vec<_>>())).collect()
+    }
+
+    fn from_values(values: &[u64], interfaces: usize) -> Option<Self> {
+        let mut values = values.iter().copied();
+        let devices = (0..interfaces).map(|_| DeviceCounts::take(&mut values)).collect::<Option<_>>()?;
+        let workers = std::iter::from_fn(|| ProgressCounts::take(&mut values)).collect();
+        Some(Self { devices, workers })
+    }
+}
+
+impl Values for Minutes {
+    fn values(&self) -> impl Iterator<Item = u64> {
+        let devices = self.devices.iter().flat_map(DeviceCounts::values);
+        devices.chain(self.workers.iter().flat_map(ProgressCounts::values))
+    }
+}
+
+/// What is copied into a block.
+pub trait Values {
+    /// The values, in the block's order.
+    fn values(&self) -> impl Iterator<Item = u64>;
+}
+
+fn array_of<const COUNT: usize>(values: &mut impl Iterator<Item = u64>) -> Option<[u64; COUNT]> {
+    let mut array = [0; COUNT];
+    for place in &mut array {
+        *place = values.next()?;
+    }
+    Some(array)
 }
 
 /// In front of the values and behind them: a copy has begun, and it has ended.
@@ -208,20 +198,23 @@ fn block_name(worker: usize) -> String {
     format!("worker{worker}")
 }
 
-/// Makes the segment, with a block for each worker.
+/// The block of [`Minutes`].
+const MINUTES: &str = "minutes";
+
+/// Makes the segment, with a block for each worker and one for the [`Minutes`].
 ///
 /// # Errors
 /// Those of the segment; a second process at the same path is one.
 pub fn create(path: &Path, workers: usize, interfaces: &[String]) -> shm::Result<Segment> {
+    let copied = |names: Vec<String>| [BEGUN.to_owned()].into_iter().chain(names).chain([ENDED.to_owned()]);
     let mut layout = Layout::new();
     for worker in 0..workers {
-        let names = [BEGUN.to_owned()].into_iter().chain(Sheet::names(interfaces)).chain([ENDED.to_owned()]);
-        layout = layout.block(&block_name(worker), names)?;
+        layout = layout.block(&block_name(worker), copied(Sheet::names(interfaces)))?;
     }
-    Segment::create(path, layout)
+    Segment::create(path, layout.block(MINUTES, copied(Minutes::names(interfaces, workers)))?)
 }
 
-/// A worker's end.
+/// The end of the one who counts.
 #[derive(Debug)]
 pub struct Writer {
     block: Block,
@@ -236,8 +229,16 @@ impl Writer {
         Ok(Self { block: segment.take(&block_name(worker))? })
     }
 
-    /// Copies the sheet.
-    pub fn copy(&mut self, sheet: &Sheet) {
+    /// Takes the block of the [`Minutes`].
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn of_minutes(segment: &Segment) -> shm::Result<Self> {
+        Ok(Self { block: segment.take(MINUTES)? })
+    }
+
+    /// Copies the counters of the block's owner.
+    pub fn copy(&mut self, sheet: &impl Values) {
         let [begun, values @ .., ended] = &self.block[..] else { return };
         let copy = begun.get().wrapping_add(1);
         begun.set(copy);
@@ -274,14 +275,25 @@ impl Reader {
     /// A consistent copy of a worker's sheet; `None` if there is no such worker, or if its copies never left the time to
     /// read one.
     pub fn sheet(&self, worker: usize) -> Option<Sheet> {
-        let name = block_name(worker);
+        Sheet::from_values(&self.values(&block_name(worker))?, self.interfaces)
+    }
+
+    /// A consistent copy of the minutes; `None` as for [`sheet`](Self::sheet).
+    pub fn minutes(&self) -> Option<Minutes> {
+        Minutes::from_values(&self.values(MINUTES)?, self.interfaces)
+    }
+
+    /// What lies between the two sequence counters, read while nobody wrote.
+    fn values(&self, block: &str) -> Option<Vec<u64>> {
         for _ in 0..READ_ATTEMPTS {
-            let ended = self.reader.value(&name, ENDED)?;
+            let ended = self.reader.value(block, ENDED)?;
             fence(Ordering::Acquire);
-            let values = self.reader.block(&name)?;
+            let mut values = self.reader.block(block)?;
             fence(Ordering::Acquire);
-            if self.reader.value(&name, BEGUN)? == ended {
-                return Sheet::from_values(values.get(1..)?, self.interfaces);
+            if self.reader.value(block, BEGUN)? == ended {
+                values.pop()?;
+                values.drain(..1);
+                return Some(values);
             }
             std::thread::yield_now();
         }

@@ -35,6 +35,8 @@ const SWEEP_PER_POLL_MAX: u64 = 512;
 const SWEEP_PERIOD: Tick = Tick::from_secs(2);
 /// Counters are copied at most this often.
 const COPY_EVERY: Tick = Tick::from_millis(1);
+/// The time that packets spend here is measured of a burst at most this often.
+const MEASURE_EVERY: Tick = Tick::from_millis(1);
 
 /// One side of an interface: what comes from there, and what goes there.
 pub struct Side {
@@ -142,6 +144,9 @@ pub struct Worker {
     now: Tick,
     copied: Tick,
     swept: Tick,
+    measured: Tick,
+    /// When the burst was received whose time is being measured.
+    stopwatch: Option<Tick>,
 }
 
 impl Worker {
@@ -158,6 +163,8 @@ impl Worker {
             now,
             copied: now,
             swept: now,
+            measured: now,
+            stopwatch: None,
         }
     }
 
@@ -194,6 +201,7 @@ impl Worker {
         }
         self.give_up();
         self.flush();
+        self.end_bursts();
         self.sweep();
         self.parts.mail.log.carry(&mut self.parts.shard);
         self.report();
@@ -219,6 +227,9 @@ impl Worker {
         let sides = &mut self.parts.attachment.interfaces[usize::from(arrival.interface.0)];
         let Some(side) = sides.of(arrival.source) else { return 0 };
         let received = side.receive(&mut self.bursts[Origin::Received as usize]);
+        if received > 0 {
+            self.begin_burst(received);
+        }
         let taken = self.take_over();
         if received > 0 {
             match arrival.source {
@@ -247,6 +258,24 @@ impl Worker {
             self.process(Origin::Received, Arrival { interface, source: Source::Wire });
         }
         self.sides(arrival.interface).trunk = Some(trunk);
+    }
+
+    /// Counts a burst, and now and then begins to measure its time.
+    #[inline]
+    fn begin_burst(&mut self, received: usize) {
+        self.sheet.bursts.observe(received as u64);
+        if self.now - self.measured >= MEASURE_EVERY && self.stopwatch.is_none() {
+            self.stopwatch = Some(Tick(self.parts.clock.now_nanos()));
+        }
+    }
+
+    /// Every packet received in this poll is with a driver, or dropped, or waits by design.
+    #[inline]
+    fn end_bursts(&mut self) {
+        if let Some(begin) = self.stopwatch.take() {
+            self.measured = self.now;
+            self.sheet.latency.observe((Tick(self.parts.clock.now_nanos()) - begin).0);
+        }
     }
 
     /// Forwards what other workers have handed over. Returns how many packets.

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use dpdk::port::{Duplex, Link, PortStats};
 use ruleset::Reason;
+use worker::devices::{Devices, LOOK_EVERY, Lasting, Reading};
+use worker::stall::Report;
 use worker::telemetry::{Reader, Sheet, Writer, create};
 
 fn path(name: &str) -> PathBuf {
@@ -24,8 +28,9 @@ fn sheet(seed: u64) -> Sheet {
     let mut sheet = Sheet::new(2);
     sheet.worker.polls = seed;
     sheet.worker.held = seed;
-    sheet.worker.created_rst = 2 * seed;
-    sheet.worker.created_icmp = seed;
+    sheet.created = [2 * seed, seed];
+    sheet.bursts.observe(seed % 70);
+    sheet.latency.observe(seed);
     sheet.interfaces[0].rx_packets = 10 * seed;
     sheet.interfaces[1].host_in_packets = 5 * seed;
     sheet.interfaces[1].tx_packets = 12 * seed;
@@ -95,5 +100,69 @@ fn copies_are_seen_whole() {
     stop.store(true, Ordering::Relaxed);
     writing.join().unwrap();
     assert!(last > 0, "no copy was ever read");
+    std::fs::remove_file(path).unwrap();
+}
+
+/// What a device says that has counted `n` of everything.
+fn reading(n: u64) -> Reading {
+    let stats = PortStats { rx_missed: n, rx_errors: n, rx_no_mbuf: n, tx_errors: n, ..PortStats::default() };
+    let link = Link::Up { speed_mbps: Some(10_000), duplex: Duplex::Full };
+    Reading { link: Some(link), stats: Some(stats) }
+}
+
+#[test]
+fn g10_counters_of_devices_go_on_when_drivers_begin_anew() {
+    let path = path("devices");
+    let segment = create(&path, 2, &names()).unwrap();
+    let reader = Reader::open(&path, 2).unwrap();
+    let begin = Instant::now();
+    let mut devices = Devices::new(Writer::of_minutes(&segment).unwrap(), 2, 2, begin);
+    assert!(Writer::of_minutes(&segment).is_err(), "one thread reads devices");
+    let told = |reader: &Reader| {
+        let counts = reader.minutes().unwrap().devices[0];
+        (counts.rx_missed, counts.rx_errors, counts.rx_no_buffer, counts.tx_errors)
+    };
+    assert!(devices.is_due(begin));
+    devices.look([reading(5), reading(0)], begin);
+    assert!(!devices.is_due(begin) && devices.is_due(begin + LOOK_EVERY));
+    assert_eq!(told(&reader), (5, 5, 5, 5));
+    // The port was started anew, and has counted 2 since; then a driver that says nothing, then one that goes on.
+    devices.look([reading(2), reading(0)], begin);
+    assert_eq!(told(&reader), (7, 7, 7, 7));
+    devices.look([Reading { link: None, stats: None }, reading(0)], begin);
+    assert_eq!(told(&reader), (7, 7, 7, 7));
+    devices.look([reading(3), Reading { link: Some(Link::Down), stats: None }], begin);
+    assert_eq!(told(&reader), (8, 8, 8, 8));
+    let links =
+        reader.minutes().unwrap().devices.iter().map(|of| (of.link_up, of.link_mbps)).collect::<Vec<_>>();
+    assert_eq!(links, [(1, 10_000), (0, 0)]);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn g10_a_lasting_counter_has_64_bits_and_never_goes_back() {
+    let mut lasting = Lasting::default();
+    let mut last = 0;
+    for now in [0, 10, 10, 3, 3, 0, u64::from(u32::MAX) + 5, 1] {
+        let total = lasting.advance(now);
+        assert!(total >= last, "{now}: {total} after {last}");
+        last = total;
+    }
+    assert_eq!(last, 10 + 3 + u64::from(u32::MAX) + 5 + 1);
+}
+
+#[test]
+fn stalls_are_counted_for_their_worker() {
+    let path = path("stalls");
+    let segment = create(&path, 2, &names()).unwrap();
+    let reader = Reader::open(&path, 2).unwrap();
+    let mut devices = Devices::new(Writer::of_minutes(&segment).unwrap(), 2, 2, Instant::now());
+    let told =
+        || reader.minutes().unwrap().workers.iter().map(|of| (of.stalls, of.stalled)).collect::<Vec<_>>();
+    devices.note(1, Report::Stalled);
+    assert_eq!(told(), [(0, 0), (1, 1)]);
+    devices.note(1, Report::Recovered(Duration::from_millis(300)));
+    devices.note(7, Report::Stalled);
+    assert_eq!(told(), [(0, 0), (1, 0)]);
     std::fs::remove_file(path).unwrap();
 }

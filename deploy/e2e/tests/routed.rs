@@ -159,12 +159,15 @@ fn refusals_are_answered_and_counted_over_af_packet_links() {
 
 fn refusals(lab: &mut Lab) -> Result<()> {
     let patience = Duration::from_secs(3);
-    let count = |lab: &Lab, field: &str| -> Result<u64> {
-        lab.show("status")?["workers"][0][field].as_u64().with_context(|| format!("status has no {field}"))
+    let count = |lab: &Lab, kind: &str| -> Result<u64> {
+        let status = lab.show("status")?;
+        let created = status["workers"][0]["created"].as_array().context("status has no created packets")?;
+        let of_kind = created.iter().find(|count| count["kind"] == kind);
+        of_kind.and_then(|count| count["packets"].as_u64()).with_context(|| format!("no {kind} in {status}"))
     };
     for server in SERVERS {
         let before = lab.drops()?;
-        let (rst, icmp) = (count(lab, "created_rst")?, count(lab, "created_icmp")?);
+        let (rst, icmp) = (count(lab, "rst")?, count(lab, "icmp")?);
         for port in [81, 83] {
             let attempt = sockets::connect(&lab.client, address(server, port), patience)?;
             attempt.failed_at_once(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
@@ -174,8 +177,8 @@ fn refusals(lab: &mut Lab) -> Result<()> {
             attempt.failed_at_once(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
         }
         lab.expect_drops(&before, &[("lan0", "match", 4)])?;
-        ensure!(count(lab, "created_rst")? == rst + 2, "two RSTs were to be made");
-        ensure!(count(lab, "created_icmp")? == icmp + 2, "two ICMP errors were to be made");
+        ensure!(count(lab, "rst")? == rst + 2, "two RSTs were to be made");
+        ensure!(count(lab, "icmp")? == icmp + 2, "two ICMP errors were to be made");
 
         let before = lab.drops()?;
         sockets::ask(&lab.client, address(server, 84), Duration::from_secs(1))?.timed_out("UDP, silently")?;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use api::{LiveUsage, RuleUsage};
 use ruleset::{Action, Rule};
 
-use super::families::{Families, Kind};
+use super::catalogue::Metric;
+use super::families::Families;
 use crate::View;
 
 /// What tells one series from another.
@@ -21,26 +22,19 @@ pub fn add(out: &mut Families, view: &View, usage: &LiveUsage, most: usize) {
     };
     let (series, truncated) = sum_by_key(rules, &usage.rules, most);
     type Of = fn(&RuleUsage) -> u64;
-    const FAMILIES: [(Kind, &str, &str, Of); 4] = [
-        (Kind::Counter, "rule_evaluations_total", "Packets compared with the rule.", |usage| {
-            usage.evaluations
-        }),
-        (Kind::Counter, "rule_packets_total", "Packets that the rule decided, and of its states.", |usage| {
-            usage.packets
-        }),
-        (Kind::Counter, "rule_bytes_total", "Bytes of those packets, IP headers included.", |usage| {
-            usage.bytes
-        }),
-        (Kind::Gauge, "rule_states", "States that the rule made and that live.", |usage| usage.states),
+    const FAMILIES: [(Metric, Of); 4] = [
+        (Metric::RuleEvaluations, |usage| usage.evaluations),
+        (Metric::RulePackets, |usage| usage.packets),
+        (Metric::RuleBytes, |usage| usage.bytes),
+        (Metric::RuleStates, |usage| usage.states),
     ];
-    for (kind, name, help, value) in FAMILIES {
-        let mut family = out.begin(kind, name, help);
+    for (metric, value) in FAMILIES {
+        let mut family = out.begin(metric);
         for ((rule, action), usage) in &series {
-            family.count(&[("rule", rule), ("anchor", ""), ("action", action)], value(usage));
+            family.count(&[rule, "", action], value(usage));
         }
     }
-    let help = "Series of rules left out because there are more than [control] metrics_rules.";
-    out.single(Kind::Gauge, "rule_series_truncated", help, truncated as f64);
+    out.single(Metric::RulesTruncated, truncated as f64);
 }
 
 /// Rules of one label and action are one series: a series that appears twice would void the whole scrape.

@@ -36,7 +36,8 @@ pub fn json(value: &impl Serialize) -> Response<AnswerBody> {
     json_with(StatusCode::OK, value)
 }
 
-fn json_with(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
+/// A value, as JSON, with another status than 200.
+pub fn json_with(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
     match serde_json::to_vec_pretty(value) {
         Ok(mut text) => {
             text.push(b'\n');

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use api::codec::{self, Limit};
 use api::{
-    Conservation, Hello, InterfaceDrops, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount,
-    Request, RequestBody, Response, ResponseBody, RuleUsage, Status, WorkerStatus,
+    BURST_BOUNDS, Conservation, CreatedCount, DeviceStatus, Distribution, Hello, InterfaceDrops,
+    InterfaceStatus, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, PoolStatus, ReasonCount, Request, RequestBody,
+    Response, ResponseBody, RuleUsage, Status, WorkerStatus,
 };
 use ruleset::{Direction, PeerState, PeerView, Reason, Ruleset, StateView, TupleEnd};
 use wire::{Port, Proto};
@@ -41,6 +42,8 @@ pub struct State {
     pub manner: Manner,
     pub hello: Option<Hello>,
     pub states: u32,
+    /// Its worker does not come back.
+    pub stalled: bool,
     /// Listings break off after so many.
     pub break_after: Option<u32>,
 }
@@ -239,8 +242,13 @@ fn status(state: &State) -> Status {
         addresses: vec![address.into(), "fe80::1/64".into()],
         rx_packets: 1000,
         rx_bytes: 64_000,
+        hardware: DeviceStatus { link_up: true, link_mbps: 10_000, rx_missed: 4, ..DeviceStatus::default() },
         ..InterfaceStatus::default()
     };
+    // One value under each bound, and two above all.
+    let distribution =
+        |bounds: &[u64], sum| Distribution { counts: bounds.iter().map(|_| 1).chain([2]).collect(), sum };
+    let created = |kind: &str, packets| CreatedCount { kind: kind.into(), packets };
     let conservation = Conservation { rx: 1000, drops: 1000, ..Conservation::default() };
     Status {
         version: "0.0.0".into(),
@@ -254,7 +262,16 @@ fn status(state: &State) -> Status {
         log_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],
-        workers: vec![WorkerStatus { busy_ns: 1_500_000_000, conservation, ..WorkerStatus::default() }],
+        workers: vec![WorkerStatus {
+            busy_ns: 1_500_000_000,
+            stalls: 2,
+            stalled: state.stalled,
+            created: vec![created("rst", 8), created("icmp", 9)],
+            conservation,
+            bursts: distribution(&BURST_BOUNDS, 300),
+            latency_ns: distribution(&LATENCY_BOUNDS_NS, 2_000_000_000),
+            ..WorkerStatus::default()
+        }],
         pools: vec![PoolStatus { name: "rx".into(), size: 8192, in_use: 512 }],
     }
 }

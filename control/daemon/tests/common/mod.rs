@@ -184,9 +184,15 @@ impl Daemon {
 
     /// Status and body of a path of the metrics' port.
     pub fn scrape(&self, path: &str) -> (u16, String) {
+        self.scrape_as(path, "*/*")
+    }
+
+    /// As [`Self::scrape`], with the kinds of content that are accepted.
+    pub fn scrape_as(&self, path: &str, accept: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.metrics).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::{
-    InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage, PoolStatus, ReasonCount,
-    ResponseBody, RuleUsage, Status, WorkerStatus,
+    CreatedCount, DeviceStatus, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage,
+    PoolStatus, ReasonCount, ResponseBody, RuleUsage, Status, WorkerStatus,
 };
 use dpdk::Mempool;
-use engine::Fib;
 use engine::fib::Role;
+use engine::{Created, Fib};
 use ruleset::{Limit, Reason, Ruleset, StateView};
 use wire::Mac;
 
@@ -17,7 +17,7 @@ use super::journal::{self, Journal};
 use super::rules::{Live, Rules, Showcase};
 use crate::dump::{Lister, Stalled};
 use crate::netlink::service::Published;
-use crate::telemetry::{Reader, Sheet};
+use crate::telemetry::{DeviceCounts, Minutes, ProgressCounts, Reader, Sheet};
 
 /// How long a worker may take for a slice of the states.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -128,7 +128,7 @@ impl Desk {
     /// What was dropped.
     pub fn drops(&self) -> ResponseBody {
         let fib = self.kernel.fib();
-        let Some(sheet) = self.sheets().map(|sheets| sum(&sheets)) else { return busy() };
+        let Some(sheet) = self.sheets().map(|sheets| Sheet::sum(&sheets)) else { return busy() };
         let drops = fib.interfaces().iter().zip(&sheet.drops).map(|(interface, drops)| InterfaceDrops {
             interface: interface.name.clone(),
             reasons: Reason::ALL
@@ -146,8 +146,10 @@ impl Desk {
             Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
             None => (0, self.facts.max_states),
         };
-        let Some(sheets) = self.sheets() else { return busy() };
-        let sheet = sum(&sheets);
+        let (Some(sheets), Some(minutes)) = (self.sheets(), lock(&self.telemetry).minutes()) else {
+            return busy();
+        };
+        let sheet = Sheet::sum(&sheets);
         let pool = |pool: &Mempool| PoolStatus {
             name: pool.name().into(),
             size: pool.size(),
@@ -164,8 +166,8 @@ impl Desk {
             removals: sheet.worker.removals,
             log_lost: sheet.worker.log_lost + self.journal.lost(),
             netlink_overruns: self.kernel.overruns(),
-            interfaces: self.interfaces(&self.kernel.fib(), &sheet),
-            workers: (0..).zip(&self.facts.cpus).zip(&sheets).map(worker_status).collect(),
+            interfaces: self.interfaces(&self.kernel.fib(), &sheet, &minutes),
+            workers: self.workers(&sheets, &minutes),
             pools: self.facts.pools.iter().map(pool).collect(),
         }))
     }
@@ -174,9 +176,15 @@ impl Desk {
         lock(&self.telemetry).sheets(self.facts.cpus.len())
     }
 
-    fn interfaces(&self, fib: &Fib, sheet: &Sheet) -> Vec<InterfaceStatus> {
-        let known = fib.interfaces().iter().zip(&self.facts.devices).zip(&sheet.interfaces);
-        let status = known.map(|((interface, device), counts)| InterfaceStatus {
+    fn workers(&self, sheets: &[Sheet], minutes: &Minutes) -> Vec<WorkerStatus> {
+        let known = (0..).zip(&self.facts.cpus).zip(sheets).zip(&minutes.workers);
+        known.map(|(((worker, cpu), sheet), progress)| worker_status(worker, *cpu, sheet, progress)).collect()
+    }
+
+    fn interfaces(&self, fib: &Fib, sheet: &Sheet, minutes: &Minutes) -> Vec<InterfaceStatus> {
+        let carried = sheet.interfaces.iter().zip(&minutes.devices);
+        let known = fib.interfaces().iter().zip(&self.facts.devices).zip(carried);
+        let status = known.map(|((interface, device), (counts, hardware))| InterfaceStatus {
             name: interface.name.clone(),
             device: device.clone(),
             mac: colons(interface.mac),
@@ -199,27 +207,40 @@ impl Desk {
             tx_packets: counts.tx_packets,
             tx_bytes: counts.tx_bytes,
             host_in_packets: counts.host_in_packets,
+            host_in_bytes: counts.host_in_bytes,
             punted_packets: counts.punted_packets,
+            punted_bytes: counts.punted_bytes,
+            hardware: device_status(hardware),
         });
         status.collect()
     }
 }
 
-fn sum(sheets: &[Sheet]) -> Sheet {
-    Sheet::sum(sheets).unwrap_or_default()
+fn device_status(counts: &DeviceCounts) -> DeviceStatus {
+    DeviceStatus {
+        link_up: counts.link_up != 0,
+        link_mbps: counts.link_mbps.try_into().unwrap_or(u32::MAX),
+        rx_missed: counts.rx_missed,
+        rx_errors: counts.rx_errors,
+        rx_no_buffer: counts.rx_no_buffer,
+        tx_errors: counts.tx_errors,
+    }
 }
 
-fn worker_status(((worker, cpu), sheet): ((u16, &u16), &Sheet)) -> WorkerStatus {
+fn worker_status(worker: u16, cpu: u16, sheet: &Sheet, progress: &ProgressCounts) -> WorkerStatus {
+    let created = Created::ALL.iter().zip(sheet.created);
     WorkerStatus {
         worker,
-        cpu: *cpu,
+        cpu,
         busy_ns: sheet.worker.busy_ns,
         idle_ns: sheet.worker.idle_ns,
         polls: sheet.worker.polls,
-        created_rst: sheet.worker.created_rst,
-        created_icmp: sheet.worker.created_icmp,
-        created_copy: sheet.worker.created_copy,
+        stalls: progress.stalls,
+        stalled: progress.stalled != 0,
+        created: created.map(|(kind, packets)| CreatedCount { kind: kind.name().into(), packets }).collect(),
         conservation: sheet.conservation(),
+        bursts: sheet.bursts.told(),
+        latency_ns: sheet.latency.told(),
     }
 }
 

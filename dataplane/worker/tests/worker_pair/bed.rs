@@ -230,7 +230,7 @@ impl Bed {
     }
 
     pub fn sum(&self) -> Sheet {
-        Sheet::sum(&self.reader.sheets(WORKERS).unwrap()).unwrap()
+        Sheet::sum(&self.reader.sheets(WORKERS).unwrap())
     }
 
     /// Conservation holds while they run and when they have ended, and every mbuf is back. Returns what was left between
@@ -246,7 +246,7 @@ impl Bed {
         drop((self.wires, self.hosts, self.ports));
         assert_eq!(self.pool.in_use(), 0, "mbufs that did not come back");
         let _ = std::fs::remove_file(self.counters);
-        let sum = Sheet::sum(&sheets).unwrap().worker;
+        let sum = Sheet::sum(&sheets).worker;
         sum.handoff_out - sum.handoff_in
     }
 }

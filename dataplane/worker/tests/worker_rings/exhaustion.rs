@@ -3,7 +3,7 @@
 use std::iter;
 
 use dpdk::{Mbuf, Mempool, PoolConfig};
-use engine::InterfaceId;
+use engine::{Created, InterfaceId};
 use ruleset::{Action, BlockReply, IcmpReply, Reason, Rule};
 
 use crate::{Bed, CLIENT, CLIENT_MAC, KNOWN, LAN, LAN_WIRE, SERVER, WAN_MAC, WAN_WIRE, eal, request, udp};
@@ -46,7 +46,7 @@ fn g02_answers_need_no_buffer() {
     let protocols: Vec<u8> = answers.iter().map(|frame| frame[23]).collect();
     assert_eq!(protocols, [1, 6], "an ICMP error and a RST");
     let sheet = bed.sheet();
-    assert_eq!((sheet.worker.created_icmp, sheet.worker.created_rst), (1, 1));
+    assert_eq!((sheet.created[Created::Icmp as usize], sheet.created[Created::Rst as usize]), (1, 1));
     drop(kept);
     bed.end();
 }

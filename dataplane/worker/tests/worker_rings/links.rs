@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use engine::{InterfaceId, Tick};
+use engine::{Created, InterfaceId, Tick};
 use ruleset::{
     Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode,
 };
@@ -210,7 +210,7 @@ fn an_answer_to_a_refused_packet_goes_back_into_its_vlan() {
     assert_eq!((datagram[9], datagram[20], datagram[21]), (1, 3, 3), "ICMP, port unreachable");
     assert_eq!(bed.dropped(TEN, Reason::Match), 1);
     let sheet = bed.end();
-    assert_eq!((sheet.worker.created_icmp, sheet.interfaces[2].tx_packets), (1, 1));
+    assert_eq!((sheet.created[Created::Icmp as usize], sheet.interfaces[2].tx_packets), (1, 1));
 }
 
 #[test]

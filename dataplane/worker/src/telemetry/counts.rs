@@ -1,0 +1,125 @@
+//! The tables of what is counted: each line is a counter, by the name that it has in the segment.
+
+/// A set of counters: their names and their values, in the same order.
+pub(super) trait Counts: Sized {
+    /// The names.
+    const NAMES: &[&str];
+
+    /// The values.
+    fn values(&self) -> impl Iterator<Item = u64>;
+
+    /// As many values as there are names; `None` if there are fewer.
+    fn take(values: &mut impl Iterator<Item = u64>) -> Option<Self>;
+
+    /// Adds another set's.
+    fn add(&mut self, other: &Self);
+
+    /// The names of the set of `owner`.
+    fn names_of(owner: &str) -> impl Iterator<Item = String> {
+        Self::NAMES.iter().map(move |name| format!("{owner}.{name}"))
+    }
+}
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $type:ident { $( $(#[$doc:meta])* $name:ident )* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $type {
+            $( $(#[$doc])* pub $name: u64, )*
+        }
+
+        impl Counts for $type {
+            const NAMES: &[&str] = &[ $( stringify!($name), )* ];
+
+            fn values(&self) -> impl Iterator<Item = u64> {
+                [ $( self.$name, )* ].into_iter()
+            }
+
+            fn take(values: &mut impl Iterator<Item = u64>) -> Option<Self> {
+                Some(Self { $( $name: values.next()?, )* })
+            }
+
+            fn add(&mut self, other: &Self) {
+                $( self.$name += other.$name; )*
+            }
+        }
+    };
+}
+
+counters! {
+    /// What a worker did.
+    WorkerCounts {
+        /// Polls.
+        polls
+        /// Nanoseconds in polls that found work.
+        busy_ns
+        /// Nanoseconds in polls that found none, and asleep.
+        idle_ns
+        /// States now, as pf counts them.
+        states
+        /// Lookups of states.
+        searches
+        /// States made.
+        inserts
+        /// States removed.
+        removals
+        /// Packets that `log` rules recorded in vain.
+        log_lost
+        /// Packets waiting for a neighbour now.
+        held
+        /// Packets from other workers.
+        handoff_in
+        /// Packets to other workers.
+        handoff_out
+    }
+}
+
+counters! {
+    /// What one interface carried.
+    InterfaceCounts {
+        /// Frames from the wire.
+        rx_packets
+        /// Their bytes.
+        rx_bytes
+        /// Frames onto the wire.
+        tx_packets
+        /// Their bytes.
+        tx_bytes
+        /// Frames from the host.
+        host_in_packets
+        /// Their bytes.
+        host_in_bytes
+        /// Frames to the host.
+        punted_packets
+        /// Their bytes.
+        punted_bytes
+    }
+}
+
+counters! {
+    /// What the device behind an interface says.
+    DeviceCounts {
+        /// 1 if it has a link.
+        link_up
+        /// The link's speed in Mbit/s; 0 if it is not known.
+        link_mbps
+        /// Frames that found its receive queues full.
+        rx_missed
+        /// Frames that it received damaged.
+        rx_errors
+        /// Frames that found no buffer.
+        rx_no_buffer
+        /// Frames that it failed to send.
+        tx_errors
+    }
+}
+
+counters! {
+    /// How a worker progresses.
+    ProgressCounts {
+        /// Times that it did not come back from a poll in time.
+        stalls
+        /// 1 while it does not.
+        stalled
+    }
+}
