@@ -14,7 +14,13 @@ pub const LINK_TYPE: u32 = 117;
 pub const HEADER_BYTES: usize = 100;
 
 /// The most bytes of a record: header and packet.
-const SNAP_BYTES: u32 = 65_535;
+pub const SNAP_BYTES: u32 = 65_535;
+
+/// The length of what a pcap file begins with.
+pub const FILE_HEADER_BYTES: usize = 24;
+
+/// The length of what pcap puts before a record.
+pub const RECORD_HEADER_BYTES: usize = 16;
 
 /// A packet that a `log` rule recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +54,8 @@ pub struct LogEntry {
 }
 
 /// What a pcap file begins with.
-pub fn file_header() -> [u8; 24] {
-    let mut header = [0; 24];
+pub fn file_header() -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
     header[0..4].copy_from_slice(&0xa1b2_c3d4_u32.to_le_bytes());
     header[4..6].copy_from_slice(&2_u16.to_le_bytes());
     header[6..8].copy_from_slice(&4_u16.to_le_bytes());
@@ -62,7 +68,7 @@ pub fn file_header() -> [u8; 24] {
 pub fn record(entry: &LogEntry) -> Vec<u8> {
     let captured = (HEADER_BYTES + entry.bytes.len()) as u32;
     let original = HEADER_BYTES as u32 + entry.length;
-    let mut out = Vec::with_capacity(16 + captured as usize);
+    let mut out = Vec::with_capacity(RECORD_HEADER_BYTES + captured as usize);
     for field in [entry.seconds as u32, entry.nanoseconds / 1000, captured, original] {
         out.extend(field.to_le_bytes());
     }

@@ -14,8 +14,8 @@ use api::{
 };
 use prometheus::TextEncoder;
 
-use crate::View;
 use crate::collector::Reading;
+use crate::{View, pflog};
 use catalogue::Metric;
 use families::Families;
 
@@ -27,9 +27,18 @@ pub const FORMAT: &str = prometheus::TEXT_FORMAT;
 ///
 /// # Errors
 /// Those of the text encoder.
-pub fn render(view: &View, reading: Option<&Reading>, rules_max: usize) -> prometheus::Result<String> {
+pub fn render(
+    view: &View,
+    reading: Option<&Reading>,
+    pflog: Option<&pflog::Counts>,
+    rules_max: usize,
+) -> prometheus::Result<String> {
     let mut out = Families::default();
     control(&mut out, view, reading.is_some());
+    if let Some(pflog) = pflog {
+        out.begin(Metric::PflogWritten).count(&[], pflog.written());
+        out.begin(Metric::PflogFailed).count(&[], pflog.failed());
+    }
     if let Some(reading) = reading {
         let status = &reading.status;
         traffic(&mut out, status);

@@ -20,7 +20,7 @@ use crate::compile::read_file;
 use crate::revisions::Store;
 use crate::server::{self, App};
 use crate::settings::Settings;
-use crate::{Watch, committer};
+use crate::{Watch, committer, pflog};
 
 /// How often it is looked whether the committer lives, unless systemd wants to know more often.
 const CHECK: Duration = Duration::from_secs(5);
@@ -53,7 +53,8 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     let watch = Arc::new(Watch::default());
     let (handle, thread) = committer::start(settings.dataplane_socket.clone(), store, Arc::clone(&watch))
         .context("cannot start a thread")?;
-    let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules);
+    let pflog = start_pflog(settings).context("cannot start a thread")?;
+    let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules, pflog);
     let app = Arc::new(app);
     info!(
         "turnpike-control {}: API at {}, metrics at http://{}/metrics",
@@ -72,8 +73,19 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     done
 }
 
+/// Starts the writer of the packet log, if there is to be one.
+fn start_pflog(settings: &Settings) -> io::Result<Option<Arc<pflog::Counts>>> {
+    if settings.pflog.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let bounds =
+        pflog::Bounds { file_bytes: (settings.pflog_max_mib as u64) << 20, kept: settings.pflog_kept as u32 };
+    pflog::start(settings.dataplane_socket.clone(), settings.pflog.clone(), bounds).map(Some)
+}
+
 struct Signals {
     reload: Signal,
+    reopen: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -82,6 +94,7 @@ impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -97,7 +110,9 @@ async fn until_stopped(
     let mut check = watchdog();
     loop {
         tokio::select! {
+            _ = signals.reopen.recv() => app.reopen_pflog(),
             _ = signals.reload.recv() => {
+                app.reopen_pflog();
                 tokio::spawn(reload(settings.pf_conf.clone(), Arc::clone(app)));
             }
             _ = signals.terminate.recv() => break,

@@ -27,9 +27,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::Watch;
 use crate::collector::Collector;
 use crate::committer::Handle;
+use crate::{Watch, pflog};
 use answer::{AnswerBody, problem};
 
 /// The most connections to the control socket that are served at once.
@@ -75,6 +75,8 @@ pub struct App {
     pub dataplane_socket: PathBuf,
     /// How many rules have series of their own.
     pub metrics_rules: usize,
+    /// What became of logged packets, if they are kept in a file.
+    pub pflog: Option<Arc<pflog::Counts>>,
     /// When the process was started.
     pub started: Instant,
     heavy: Arc<Semaphore>,
@@ -88,6 +90,7 @@ impl App {
         watch: Arc<Watch>,
         dataplane_socket: PathBuf,
         metrics_rules: usize,
+        pflog: Option<Arc<pflog::Counts>>,
     ) -> Self {
         Self {
             committer,
@@ -95,9 +98,17 @@ impl App {
             collector: Collector::new(dataplane_socket.clone()),
             dataplane_socket,
             metrics_rules,
+            pflog,
             started: Instant::now(),
             heavy: Arc::new(Semaphore::new(HEAVY)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
+        }
+    }
+
+    /// Has the packet log closed and opened anew, after somebody moved it.
+    pub fn reopen_pflog(&self) {
+        if let Some(pflog) = &self.pflog {
+            pflog.reopen();
         }
     }
 }

@@ -50,6 +50,12 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The ruleset that SIGHUP loads.
     pub pf_conf: PathBuf,
+    /// The packet log; none if it is empty.
+    pub pflog: PathBuf,
+    /// The size in MiB at which a packet log is full.
+    pub pflog_max_mib: usize,
+    /// How many full packet logs are kept.
+    pub pflog_kept: usize,
 }
 
 impl Default for Settings {
@@ -63,6 +69,9 @@ impl Default for Settings {
             dataplane_socket: "/run/turnpike/dataplane.sock".into(),
             state_dir: "/var/lib/turnpike".into(),
             pf_conf: "/etc/turnpike/pf.conf".into(),
+            pflog: "/var/log/turnpike/pflog".into(),
+            pflog_max_mib: 64,
+            pflog_kept: 4,
         }
     }
 }
@@ -110,6 +119,8 @@ impl Settings {
         let bounds = [
             ("revisions_kept", settings.revisions_kept, 1..=10_000),
             ("metrics_rules", settings.metrics_rules, 0..=100_000),
+            ("pflog_max_mib", settings.pflog_max_mib, 1..=1_048_576),
+            ("pflog_kept", settings.pflog_kept, 0..=1000),
         ];
         for (name, value, range) in bounds {
             if !range.contains(&value) {

@@ -22,7 +22,8 @@ fn without_a_section_the_defaults_hold() {
 fn every_key_is_read() {
     let settings = parse(
         "[control]\nmetrics_listen = \"[::1]:9999\"\nmetrics_rules = 7\nlog = \"debug\"\nrevisions_kept = 3\n\
-         socket = \"/a\"\ndataplane_socket = \"/b\"\nstate_dir = \"/c\"\npf_conf = \"/d\"\n",
+         socket = \"/a\"\ndataplane_socket = \"/b\"\nstate_dir = \"/c\"\npf_conf = \"/d\"\n\
+         pflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
     )
     .unwrap();
     let expected = Settings {
@@ -34,6 +35,9 @@ fn every_key_is_read() {
         dataplane_socket: "/b".into(),
         state_dir: "/c".into(),
         pf_conf: "/d".into(),
+        pflog: "/e".into(),
+        pflog_max_mib: 9,
+        pflog_kept: 0,
     };
     assert_eq!(settings, expected);
 }

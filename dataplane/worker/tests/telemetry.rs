@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dpdk::port::{Duplex, Link, PortStats};
+use engine::Created;
 use ruleset::Reason;
 use worker::devices::{Devices, LOOK_EVERY, Lasting, Reading};
 use worker::stall::Report;
@@ -28,7 +29,8 @@ fn sheet(seed: u64) -> Sheet {
     let mut sheet = Sheet::new(2);
     sheet.worker.polls = seed;
     sheet.worker.held = seed;
-    sheet.created = [2 * seed, seed];
+    sheet.created[Created::Rst as usize] = 2 * seed;
+    sheet.created[Created::Icmp as usize] = seed;
     sheet.bursts.observe(seed % 70);
     sheet.latency.observe(seed);
     sheet.interfaces[0].rx_packets = 10 * seed;

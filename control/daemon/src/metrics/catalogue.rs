@@ -73,6 +73,9 @@ metrics! {
     LastApply: Gauge "ruleset_last_apply_timestamp_seconds" [] "When rules were last made live by this process, in seconds since 1970.";
     ApplyFailures: Counter "ruleset_apply_failures_total" [] "Applies, rollbacks, reloads and reverts that failed.";
 
+    PflogWritten: Counter "pflog_written_packets_total" [] "Logged packets that were written to the packet log by this process.";
+    PflogFailed: Counter "pflog_failed_packets_total" [] "Logged packets that could not be written to the packet log.";
+
     RxPackets: Counter "rx_packets_total" ["interface"] "Frames received from the wire.";
     RxBytes: Counter "rx_bytes_total" ["interface"] "Bytes received from the wire, Ethernet headers included.";
     TxPackets: Counter "tx_packets_total" ["interface"] "Frames put on the wire.";

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use api::codec::{self, Limit};
+use api::pflog::LogEntry;
 use api::{
     BURST_BOUNDS, Conservation, CreatedCount, DeviceStatus, Distribution, Hello, InterfaceDrops,
     InterfaceStatus, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, PoolStatus, ReasonCount, Request, RequestBody,
@@ -44,6 +45,8 @@ pub struct State {
     pub states: u32,
     /// Its worker does not come back.
     pub stalled: bool,
+    /// What is logged, until a reader has it.
+    pub logs: Vec<LogEntry>,
     /// Listings break off after so many.
     pub break_after: Option<u32>,
 }
@@ -190,7 +193,10 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
                 .map(|live| LiveUsage { generation, rules: (0..live.rules.len()).map(usage).collect() });
             send(ResponseBody::Usage(usage))
         }
-        RequestBody::Logs => send(ResponseBody::Logs(Vec::new())),
+        RequestBody::Logs => {
+            drop(state);
+            stream_logs(shared, |entries| send(ResponseBody::Logs(entries)))
+        }
         RequestBody::States => {
             let (count, break_after) = (state.states, state.break_after);
             drop(state);
@@ -204,6 +210,16 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             send(ResponseBody::Done)
         }
     }
+}
+
+/// What is logged, as it comes, and often nothing, as a sign of life.
+fn stream_logs(shared: &Shared, mut send: impl FnMut(Vec<LogEntry>) -> Option<()>) -> Option<()> {
+    while !shared.stop.load(Ordering::SeqCst) {
+        let entries = std::mem::take(&mut shared.state.lock().unwrap().logs);
+        send(entries)?;
+        thread::sleep(Duration::from_millis(20));
+    }
+    None
 }
 
 /// State number `n`: from 10.0.x.y to 192.0.2.1:443.

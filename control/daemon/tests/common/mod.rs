@@ -75,7 +75,12 @@ impl Daemon {
     /// With more lines in `[control]`.
     pub fn start_with(folder: &Folder, lines: &str) -> Self {
         let config = folder.path("turnpike.toml");
-        fs::write(&config, format!("[control]\n{lines}\n")).unwrap();
+        // Never the machine's own.
+        let pflog = match lines.contains("pflog =") {
+            true => String::new(),
+            false => format!("pflog = {:?}\n", folder.path("pflog")),
+        };
+        fs::write(&config, format!("[control]\n{pflog}{lines}\n")).unwrap();
         let socket = folder.path("control.sock");
         let mut child = Command::new(env!("CARGO_BIN_EXE_turnpike-control"))
             .arg("--config")
