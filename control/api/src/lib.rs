@@ -15,6 +15,8 @@ mod client;
 pub mod codec;
 pub mod control;
 mod distribution;
+#[cfg(feature = "logging")]
+pub mod logging;
 mod message;
 pub mod pflog;
 mod settings;

@@ -1,10 +1,9 @@
 //! `turnpike-control`: see the library.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use api::logging::{self, EnvFilter, Format};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use turnpike_control::privileges;
 use turnpike_control::run::run;
 use turnpike_control::settings::{Overrides, Settings};
@@ -15,6 +14,9 @@ use turnpike_control::settings::{Overrides, Settings};
 struct Arguments {
     #[command(flatten)]
     overrides: Overrides,
+    /// How to log: auto (to the journal under systemd, else text), journal, text, json
+    #[arg(long, value_name = "FORMAT", default_value_t, env = "TURNPIKE_LOG_FORMAT")]
+    log_format: Format,
 }
 
 fn main() -> ExitCode {
@@ -31,13 +33,7 @@ fn start(arguments: &Arguments) -> Result<(), String> {
     let settings = Settings::read(&arguments.overrides)?;
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|error| format!("[control] log = {:?} is not a log filter: {error}", settings.log))?;
-    let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_target(false)
-        .init();
+    logging::start(filter, arguments.log_format)?;
     privileges::give_up(&settings).map_err(|error| format!("{error:#}"))?;
     run(&settings).map_err(|error| format!("{error:#}"))
 }

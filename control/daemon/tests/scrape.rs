@@ -278,3 +278,16 @@ fn f12_a_long_request_is_refused() {
     assert_eq!(&answer, b"HTTP/1.1 405");
     assert_eq!(daemon.scrape("/healthz").0, 200);
 }
+
+#[test]
+fn the_log_is_json_a_line_if_asked_for() {
+    let folder = Folder::new();
+    let daemon = Daemon::start_logging(&folder, "", "json");
+    daemon.wait_for_log("the dataplane is away");
+    for line in daemon.log().lines() {
+        let told: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(told["timestamp"].is_string() && told["message"].is_string(), "{line}");
+        assert!(["INFO", "WARN"].contains(&told["level"].as_str().unwrap()), "{line}");
+    }
+}

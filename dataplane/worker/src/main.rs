@@ -2,15 +2,14 @@
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use api::logging::{self, EnvFilter, Format};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::EnvFilter;
 use worker::config::Config;
 use worker::dataplane::{Dataplane, End};
 
@@ -35,22 +34,18 @@ struct Options {
     /// Check the configuration, and do nothing else.
     #[arg(long)]
     check: bool,
-    /// What to log to standard error: error, warn, info, debug, or a filter by module.
+    /// What to log: error, warn, info, debug, or a filter by module.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "TURNPIKE_LOG")]
     log: EnvFilter,
+    /// How to log: auto (to the journal under systemd, else text), journal, text, json.
+    #[arg(long, value_name = "FORMAT", default_value_t, env = "TURNPIKE_LOG_FORMAT")]
+    log_format: Format,
 }
 
 fn main() -> ExitCode {
-    let Options { config, socket, check, log } = Options::parse();
-    let stderr = std::io::stderr;
-    let coloured = stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(log)
-        .with_writer(stderr)
-        .with_ansi(coloured)
-        .with_target(false)
-        .init();
-    match run(&config, &socket, check) {
+    let Options { config, socket, check, log, log_format } = Options::parse();
+    let logging = logging::start(log, log_format).map_err(|why| anyhow!(why));
+    match logging.and_then(|()| run(&config, &socket, check)) {
         Ok(End::Clean) => ExitCode::SUCCESS,
         Ok(End::Unaccounted) => ExitCode::from(UNACCOUNTED),
         Err(error) => {

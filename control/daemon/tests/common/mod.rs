@@ -74,6 +74,11 @@ impl Daemon {
 
     /// With more lines in `[control]`.
     pub fn start_with(folder: &Folder, lines: &str) -> Self {
+        Self::start_logging(folder, lines, "text")
+    }
+
+    /// With more lines in `[control]`, and a format of its log.
+    pub fn start_logging(folder: &Folder, lines: &str, format: &str) -> Self {
         let config = folder.path("turnpike.toml");
         // Never the machine's own.
         let pflog = match lines.contains("pflog =") {
@@ -93,7 +98,7 @@ impl Daemon {
             .arg(folder.path("state"))
             .arg("--pf-conf")
             .arg(folder.path("pf.conf"))
-            .args(["--metrics", "127.0.0.1:0"])
+            .args(["--metrics", "127.0.0.1:0", "--log-format", format])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
