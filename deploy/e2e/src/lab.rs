@@ -130,7 +130,8 @@ impl Lab {
             link_by_veth(&WAN, &server, &firewall, shape.mtu[1])?;
         }
         let ports = [&LAN, &WAN].map(|network| (network.port, network.station));
-        std::fs::write(folder.join("turnpike.toml"), shape.configuration(ports))?;
+        let control = format!("\n[control]\npflog = {:?}\n", folder.join("control/pflog"));
+        std::fs::write(folder.join("turnpike.toml"), shape.configuration(ports) + &control)?;
         let dataplane = start_dataplane(&firewall, &folder)?;
         let lab = Self { client, server, firewall, dataplane, folder, shape, killed: false, kept: false };
         lab.connect()?;

@@ -9,12 +9,14 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bed;
+mod control;
 mod daemon;
 mod drops;
 pub mod frames;
 mod lab;
 mod namespace;
 mod programs;
+mod prometheus;
 mod server;
 mod shape;
 pub mod sockets;
@@ -22,11 +24,13 @@ pub mod transfer;
 mod vlans;
 
 pub use bed::{bed, bridged_bed};
+pub use control::{Control, Metrics};
 pub use daemon::{Daemon, wait_until};
 pub use drops::Drops;
 pub use lab::{Lab, Links, PREFIX, Ports};
 pub use namespace::{Namespace, Output, run};
 pub use programs::{installed, program, scratch};
+pub use prometheus::Prometheus;
 pub use server::WebServer;
 pub use shape::Shape;
 pub use vlans::Vlans;
