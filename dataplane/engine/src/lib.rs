@@ -43,6 +43,6 @@ pub use log::LogRecord;
 pub use mirror::{FrameCopy, Unresolved};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
-pub use shard::{BURST, Shard, ShardConfig, View};
+pub use shard::{BURST, Shard, ShardConfig, UsageCursor, View};
 pub use state::StatePool;
 pub use tick::Tick;

@@ -411,19 +411,35 @@ impl Shard {
         *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
     }
 
-    /// What each rule of the live ruleset has done, by number: with one worker. With several, it is the sum of one
-    /// shard's `rule_usage` and of the others' [`live_usage`](Self::live_usage).
+    /// What each rule of the live ruleset has done, by number, if this is the only shard.
     pub fn rule_usage(&self, root: &Root) -> Vec<RuleUsage> {
-        let mut usage = self.live_usage(root);
+        let mut usage = vec![RuleUsage::default(); root.ruleset().rules.len()];
         root.add_retired(&mut usage);
+        let mut cursor = UsageCursor::default();
+        while !self.add_usage(root, &mut cursor, usize::MAX, &mut usage) {}
         usage
     }
 
-    /// What each rule of the live ruleset has done here, by number, without what states of the past counted: that is
-    /// kept with the ruleset, for all shards together.
-    pub fn live_usage(&self, root: &Root) -> Vec<RuleUsage> {
-        let mut usage = self.rule_totals.usage(root);
-        for (slot, states, counted) in self.connections.usage() {
+    /// Adds what each rule of the live ruleset has done here, by number, but for what states of the past counted: that is
+    /// kept with the ruleset ([`Root::add_retired`]). At most `most` rules and pairs of faces are visited; true if those
+    /// were the last. `cursor` begins as its default and `usage` has a place for each rule.
+    pub fn add_usage(
+        &self,
+        root: &Root,
+        cursor: &mut UsageCursor,
+        most: usize,
+        usage: &mut [RuleUsage],
+    ) -> bool {
+        if cursor.rules < usage.len() {
+            let end = usage.len() - cursor.rules;
+            let begin = end.saturating_sub(most);
+            self.rule_totals.add_usage(root, begin..end, &mut cursor.reached, usage);
+            cursor.rules += end - begin;
+            return false;
+        }
+        // Pairs may become more meanwhile, never fewer.
+        let end = cursor.pairs.saturating_add(most).min(self.connections.pairs());
+        for (slot, states, counted) in self.connections.usage(cursor.pairs..end) {
             let Some(rule) = root.number_of(slot).and_then(|number| usage.get_mut(number as usize)) else {
                 continue;
             };
@@ -431,8 +447,20 @@ impl Shard {
             rule.packets += counted.packets;
             rule.bytes += counted.bytes;
         }
-        usage
+        cursor.pairs = end;
+        end == self.connections.pairs()
     }
+}
+
+/// How far [`Shard::add_usage`] has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageCursor {
+    /// Rules that were visited, from the last one on.
+    rules: usize,
+    /// Walks that ended at them, or at no rule.
+    reached: u64,
+    /// Pairs of faces that were visited.
+    pairs: usize,
 }
 
 /// Writes into the frame what the hooks repaired of it.

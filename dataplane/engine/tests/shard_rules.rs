@@ -2,6 +2,7 @@
 
 mod shard;
 
+use engine::{RuleUsage, UsageCursor};
 use ruleset::{Action, AddressMatch, AddressPattern, BlockReply, InterfacePart, Reason};
 use shard::Firewall;
 use shard::rules::{Written, block, block_return, pass, ruleset};
@@ -241,6 +242,14 @@ fn every_rule_knows_what_it_has_done() {
         ",
     );
     let usage = firewall.usage();
+    let root = firewall.root.as_ref().unwrap();
+    for most in [1, 2, 3, usize::MAX] {
+        let mut sliced = vec![RuleUsage::default(); usage.len()];
+        root.add_retired(&mut sliced);
+        let mut cursor = UsageCursor::default();
+        while !firewall.shard.add_usage(root, &mut cursor, most, &mut sliced) {}
+        assert_eq!(sliced, usage, "{most} at a time");
+    }
     let evaluations: Vec<u64> = usage.iter().map(|rule| rule.evaluations).collect();
     // Walks: udp in (ended by the second), udp out twice (by the third), gre in and out, icmp reply in.
     assert_eq!(evaluations, [6, 6, 5, 3]);

@@ -133,7 +133,7 @@ impl Dataplane {
         let mut devices = self.counters.devices(self.workers.len())?;
         while !ended() {
             if devices.is_due(Instant::now()) {
-                devices.look(self.ports.iter().map(reading), Instant::now());
+                devices.look(readings(&self.ports), Instant::now());
             }
             std::thread::sleep(LOOK_EVERY);
             if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
@@ -351,9 +351,12 @@ fn bring_up(kernel: &mut Requester, config: &Config, ports: &[OpenPort]) -> Resu
     Ok(())
 }
 
-/// What the device of a port says now.
-fn reading(port: &OpenPort) -> Reading {
-    Reading { link: port.wire.link().ok(), stats: port.wire.stats().ok() }
+/// What the device of each interface says now: its counters are told of the port, not of its VLANs.
+fn readings(ports: &[OpenPort]) -> impl Iterator<Item = Reading> {
+    ports.iter().flat_map(|port| {
+        let (link, stats) = (port.wire.link().ok(), port.wire.stats().ok());
+        (0..port.interfaces.len()).map(move |number| Reading { link, stats: stats.filter(|_| number == 0) })
+    })
 }
 
 fn specs(config: &Config, ports: &[OpenPort]) -> Vec<InterfaceSpec> {

@@ -1,17 +1,18 @@
-//! Lists that only a worker can make: its states, a bounded slice per poll, and what its rules have done.
+//! Lists that only a worker can make: its states, and what its rules have done; a bounded slice per poll.
 //!
 //! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
-//! shared. Bounds: one order is under way at each worker; a slice is of 256 records.
+//! shared. Bounds: one order is under way at each worker; a poll looks at [`SLICE`] records or rules for it, which takes
+//! some ten microseconds.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use engine::{Root, RuleUsage, Shard, View};
+use engine::{Root, RuleUsage, Shard, UsageCursor, View};
 use ruleset::StateView;
 
-/// Records that a worker looks at in one poll.
-const SLICE: usize = 256;
+/// Records, or rules and pairs of faces, that a worker looks at in one poll.
+pub const SLICE: usize = 256;
 
 /// What is wanted, and later what was found.
 #[derive(Debug)]
@@ -24,29 +25,20 @@ enum Order {
         end: u32,
         states: Vec<StateView>,
     },
-    /// What the rules of a ruleset have done. An order that nobody waits for any more keeps no ruleset alive.
-    Usage { root: Weak<Root>, rules: Vec<RuleUsage> },
+    /// What the rules of a ruleset have done; `rules` has a place for each. An order that nobody waits for any more keeps
+    /// no ruleset alive.
+    Usage { root: Weak<Root>, cursor: UsageCursor, rules: Vec<RuleUsage> },
 }
 
 /// Both ends, for so many workers with `records` records each.
 pub fn channels(workers: usize, records: u32) -> (Lister, Vec<Scribe>) {
-    let ends = |worker| {
+    let ends = |_| {
         let (order, orders) = bounded(1);
         let (deliver, deliveries) = bounded(1);
-        let role = if worker == 0 { Role::Speaker } else { Role::Helper };
-        (Desk { order, deliveries }, Scribe { orders, deliver, role })
+        (Desk { order, deliveries }, Scribe { orders, deliver, begun: None })
     };
     let (desks, scribes) = (0..workers).map(ends).unzip();
-    (Lister { desks, records: records.max(1) }, scribes)
-}
-
-/// What a worker's answers include.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// What is kept for all workers together, besides its own. The first worker is the only one.
-    Speaker,
-    /// Its own.
-    Helper,
+    (Lister { desks, records: records.max(1), told: None }, scribes)
 }
 
 /// The worker did not answer in time.
@@ -59,6 +51,8 @@ pub struct Lister {
     desks: Vec<Desk>,
     /// Of each worker.
     records: u32,
+    /// What was told last of the rules, and of which ruleset.
+    told: Option<(u32, Vec<RuleUsage>)>,
 }
 
 impl Lister {
@@ -81,12 +75,15 @@ impl Lister {
         Ok((states, end))
     }
 
-    /// What the rules of `root` have done.
+    /// What the rules of `root` have done. Counters never go back: what states counted that end while the workers are asked
+    /// is in the next answer.
     ///
     /// # Errors
     /// As [`states`](Self::states).
     pub fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
         let mut sum = vec![RuleUsage::default(); root.ruleset().rules.len()];
+        // First, so that no state is counted twice that ends meanwhile.
+        root.add_retired(&mut sum);
         for desk in &mut self.desks {
             for (sum, own) in sum.iter_mut().zip(desk.usage(root, patience)?) {
                 sum.evaluations += own.evaluations;
@@ -95,8 +92,19 @@ impl Lister {
                 sum.states += own.states;
             }
         }
+        if let Some((_, told)) = self.told.take_if(|(epoch, _)| *epoch == root.epoch()) {
+            sum.iter_mut().zip(told).for_each(|(sum, told)| keep_up(sum, &told));
+        }
+        self.told = Some((root.epoch(), sum.clone()));
         Ok(sum)
     }
+}
+
+/// Keeps the counters of a rule from going back behind what was told of them.
+fn keep_up(now: &mut RuleUsage, told: &RuleUsage) {
+    now.evaluations = now.evaluations.max(told.evaluations);
+    now.packets = now.packets.max(told.packets);
+    now.bytes = now.bytes.max(told.bytes);
 }
 
 /// The way to one worker.
@@ -117,9 +125,12 @@ impl Desk {
     }
 
     fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
-        let order = Order::Usage { root: Arc::downgrade(root), rules: Vec::new() };
+        let rules = vec![RuleUsage::default(); root.ruleset().rules.len()];
+        let order = Order::Usage { root: Arc::downgrade(root), cursor: UsageCursor::default(), rules };
         self.ask(order, patience, |answer| match answer {
-            Order::Usage { root: answered, rules } if answered.as_ptr() == Arc::as_ptr(root) => Some(rules),
+            Order::Usage { root: answered, rules, .. } if answered.as_ptr() == Arc::as_ptr(root) => {
+                Some(rules)
+            }
             _ => None,
         })
     }
@@ -147,37 +158,43 @@ impl Desk {
 pub struct Scribe {
     orders: Receiver<Order>,
     deliver: Sender<Order>,
-    role: Role,
+    /// An order that takes more polls.
+    begun: Option<Order>,
 }
 
 impl Scribe {
-    /// Fills an order if there is one and the answer before was fetched.
+    /// Gives an order a slice of time, if there is one and the answer before was fetched. True if it is to be continued.
     #[inline]
-    pub fn write(&self, shard: &Shard, view: &View<'_>) {
-        if !self.deliver.is_full()
-            && let Ok(order) = self.orders.try_recv()
-        {
-            self.fill(order, shard, view);
+    pub fn write(&mut self, shard: &Shard, view: &View<'_>) -> bool {
+        if self.begun.is_none() && !self.deliver.is_full() {
+            self.begun = self.orders.try_recv().ok();
+        }
+        match self.begun.take() {
+            None => false,
+            Some(order) => self.fill(order, shard, view),
         }
     }
 
     /// Names are copied here, for the few states of one slice; nobody waits for it but who asked.
     #[cold]
-    fn fill(&self, mut order: Order, shard: &Shard, view: &View<'_>) {
-        match &mut order {
+    fn fill(&mut self, mut order: Order, shard: &Shard, view: &View<'_>) -> bool {
+        let done = match &mut order {
             Order::States { end, states, .. } => {
-                shard.dump(view, end, SLICE, &mut |state| states.push(state))
+                shard.dump(view, end, SLICE, &mut |state| states.push(state));
+                true
             }
-            Order::Usage { root, rules } => {
+            Order::Usage { root, cursor, rules } => {
                 // Who asked holds it while it waits.
-                let Some(root) = root.upgrade() else { return };
-                *rules = match self.role {
-                    Role::Speaker => shard.rule_usage(&root),
-                    Role::Helper => shard.live_usage(&root),
-                }
+                let Some(root) = root.upgrade() else { return false };
+                shard.add_usage(&root, cursor, SLICE, rules)
             }
+        };
+        if done {
+            // There is room, and this is the only sender.
+            let _ = self.deliver.try_send(order);
+        } else {
+            self.begun = Some(order);
         }
-        // There is room, and this is the only sender.
-        let _ = self.deliver.try_send(order);
+        !done
     }
 }

@@ -191,7 +191,7 @@ impl Worker {
     /// waiting packets a bounded slice of time.
     pub fn poll(&mut self, now: Tick) -> Work {
         self.now = now;
-        self.take_news();
+        let listing = self.take_news();
         let mut received = 0;
         for interface in 0..self.parts.attachment.interfaces.len() {
             let interface = InterfaceId(interface as u16);
@@ -205,11 +205,12 @@ impl Worker {
         self.sweep();
         self.parts.mail.log.carry(&mut self.parts.shard);
         self.report();
-        if received == 0 { Work::None } else { Work::Done }
+        if received > 0 || listing { Work::Done } else { Work::None }
     }
 
-    /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way.
-    fn take_news(&mut self) {
+    /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way. True if a list is to be
+    /// continued.
+    fn take_news(&mut self) -> bool {
         if self.parts.mail.roots.refresh() == Refreshed::New
             && let Some(root) = self.parts.mail.roots.get()
         {
@@ -218,8 +219,9 @@ impl Worker {
         if self.parts.mail.fibs.refresh() == Refreshed::New {
             self.release();
         }
-        let Parts { mail, shard, .. } = &self.parts;
-        mail.scribe.write(shard, &view(mail, self.now));
+        let Parts { mail: Mail { scribe, roots, fibs, .. }, shard, .. } = &mut self.parts;
+        let view = View { now: self.now, root: roots.get().as_deref(), fib: fibs.get() };
+        scribe.write(shard, &view)
     }
 
     /// Receives a burst from one side, and forwards it behind what other workers have handed over.

@@ -64,7 +64,7 @@ impl Bench {
         let mut writer = Writer::new(&segment, 0).unwrap();
         let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
         let (mut mails, office) = mail(fib.clone(), 1, 1024);
-        let Mail { roots: mut rules, scribe, log, .. } = mails.remove(0);
+        let Mail { roots: mut rules, mut scribe, log, .. } = mails.remove(0);
         let stop = Arc::new(AtomicBool::new(false));
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));

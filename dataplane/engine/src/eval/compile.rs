@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use ruleset::{
     AddressPattern, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Lpm, Rule,
@@ -55,9 +56,14 @@ impl Root {
         }
         let skips =
             |interface: &Interface| ruleset.options.skip.iter().any(|name| is_called(interface, name));
+        let mut numbers = HashMap::with_capacity(rules.len());
+        for (number, rule) in (0..).zip(&rules) {
+            numbers.entry(rule.slot.identity).or_insert(number);
+        }
         Ok(Self {
             epoch,
             rules,
+            numbers,
             tables: ruleset.tables.iter().map(trie_table).collect(),
             skipped: interfaces.iter().map(skips).collect(),
             default_slot: Arc::new(slot(&Rule::default(), None, serial(epoch, u32::MAX as usize))),

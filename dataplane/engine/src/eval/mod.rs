@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashMap;
 use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
 use crate::fib::InterfaceId;
@@ -72,6 +73,8 @@ pub struct Root {
     epoch: u32,
     ruleset: Ruleset,
     rules: Vec<filter::Filter>,
+    /// The first rule of each identity.
+    numbers: HashMap<u64, u32>,
     tables: Vec<filter::TrieTable>,
     /// Every tag that a ruleset has named since the process started.
     tags: BTreeMap<String, Tag>,
@@ -112,11 +115,11 @@ impl Root {
         if self.rules.get(guess).is_some_and(same) {
             return Some(guess as u32);
         }
-        self.rules.iter().position(same).map(|number| number as u32)
+        self.numbers.get(&slot.identity).copied()
     }
 
-    /// Adds what states of the past counted for their rules.
-    pub(crate) fn add_retired(&self, usage: &mut [RuleUsage]) {
+    /// Adds what states of the past counted for their rules, those of all shards together.
+    pub fn add_retired(&self, usage: &mut [RuleUsage]) {
         for (rule, usage) in self.rules.iter().zip(usage) {
             let (packets, bytes) = rule.slot.retired();
             usage.packets += packets;

@@ -3,6 +3,8 @@
 //! Deviation: pf counts an evaluation where its skip steps land; here every rule up to the one that ended the walk counts
 //! (design: a histogram of where walks end, so that a walk costs one increment).
 
+use std::ops::Range;
+
 use super::{Decision, Root};
 
 /// What `pfctl -vsr` shows of a rule.
@@ -62,19 +64,23 @@ impl RuleTotals {
         };
     }
 
-    /// Usage of each rule of `root` but for its states.
-    pub fn usage(&self, root: &Root) -> Vec<RuleUsage> {
+    /// Adds to each rule of `root` in `rules`, a part of them, what was counted without a state. `reached` is how many
+    /// walks ended behind that part, and then how many ended in it or behind it: so parts come from the end on.
+    pub fn add_usage(&self, root: &Root, rules: Range<usize>, reached: &mut u64, usage: &mut [RuleUsage]) {
         if self.epoch != root.epoch {
-            return vec![RuleUsage::default(); root.rules.len()];
+            return;
         }
-        // A rule was evaluated by every walk that ended at it or behind it.
-        let mut reached: u64 = self.ends.iter().sum();
-        let by_rule = self.ends.iter().zip(&self.decided);
-        let mut usage = Vec::with_capacity(root.rules.len());
-        for (ended, &(packets, bytes)) in by_rule {
-            usage.push(RuleUsage { evaluations: reached, packets, bytes, states: 0 });
-            reached -= ended;
+        if rules.end == self.decided.len() {
+            *reached = self.ends.last().copied().unwrap_or(0);
         }
-        usage
+        let counted = rules.clone().zip(&mut usage[rules]).rev();
+        for (number, usage) in counted {
+            // A rule was evaluated by every walk that ended at it or behind it.
+            *reached += self.ends[number];
+            let (packets, bytes) = self.decided[number];
+            usage.evaluations += *reached;
+            usage.packets += packets;
+            usage.bytes += bytes;
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! Ownership: one shard. Bounds: [`PAIRS_MAX`] pairs; a state that would need more is refused (reason `memory`).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -311,9 +312,15 @@ impl Pairs {
         self.pairs[id.0 as usize].lifetime = lifetime;
     }
 
-    /// For each face of each live pair: its rule's slot, the records that have it, and what they counted.
-    pub fn usage(&self) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
-        self.pairs.iter().filter(|pair| pair.records > 0).flat_map(|pair| {
+    /// How many numbers pairs have.
+    pub const fn numbers(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// For each face of each live pair with one of these numbers: its rule's slot, the records that have it, and what
+    /// they counted.
+    pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
+        self.pairs[numbers].iter().filter(|pair| pair.records > 0).flat_map(|pair| {
             pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, pair.counted))
         })
     }

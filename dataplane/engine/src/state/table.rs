@@ -5,6 +5,8 @@
 //! Ownership: the worker of the shard. Bounds: records are allocated at the start, as many as there may be faces; lookups
 //! probe two buckets; the sweep visits as many records as it is told to.
 
+use core::ops::Range;
+
 use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
 use wire::Af;
 
@@ -463,9 +465,14 @@ impl Connections {
         self.hot[id.0 as usize].key(&self.wide[id.0 as usize])
     }
 
-    /// What rules' states amount to: slot, live states, what their packets add up to.
-    pub fn usage(&self) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
-        self.pairs.usage()
+    /// How many numbers the pairs of faces have that records share.
+    pub const fn pairs(&self) -> usize {
+        self.pairs.numbers()
+    }
+
+    /// What rules' states amount to, for some of the pairs: slot, live states, what their packets add up to.
+    pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
+        self.pairs.usage(pairs)
     }
 
     /// The states of one record, as pf prints them.

@@ -26,6 +26,8 @@ use worker::worker::{Attachment, Parts, Side, Sides, Worker};
 
 pub const MTU: u16 = 1500;
 pub const RING: u32 = 256;
+/// Places for states.
+pub const RECORDS: u32 = 4096;
 pub const MBUFS: u32 = 2047;
 
 /// The firewall's own addresses, and its neighbours'.
@@ -72,7 +74,7 @@ impl Ends {
 }
 
 pub struct Bed {
-    worker: Worker,
+    pub worker: Worker,
     pub pool: Mempool,
     /// wan0's wire and host sides, then lan0's, then the host sides of its VLANs, then the wire side of span0.
     ends: Vec<Ends>,
@@ -241,14 +243,14 @@ impl Bed {
         let socket = std::env::temp_dir().join(format!("worker-rings-{}-{number}.sock", std::process::id()));
         let counters = claim::beside(&socket, "counters");
         let segment = telemetry::create(&counters, 1, &names).unwrap();
-        let (mut mails, office) = mail(fib, 1, 4096);
+        let (mut mails, office) = mail(fib, 1, RECORDS);
         let interfaces = names.len();
         let config =
-            ShardConfig { worker: WorkerId(0), workers: 1, max_states: 4096, interfaces, key: [7, 9] };
+            ShardConfig { worker: WorkerId(0), workers: 1, max_states: RECORDS, interfaces, key: [7, 9] };
         let worker = Worker::new(Parts {
             attachment,
             shard: Shard::new(config),
-            max_states: 4096,
+            max_states: RECORDS,
             pool: pool.clone(),
             clock: TscClock::new(&eal),
             random: Random::new().unwrap(),

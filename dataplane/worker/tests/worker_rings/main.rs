@@ -4,6 +4,7 @@
 mod bed;
 mod exhaustion;
 mod links;
+mod listings;
 mod mirror;
 
 use std::net::IpAddr;

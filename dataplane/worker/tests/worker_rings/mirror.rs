@@ -3,7 +3,7 @@
 use std::iter;
 
 use dpdk::Mbuf;
-use engine::InterfaceId;
+use engine::{Created, InterfaceId};
 use ruleset::{Action, Direction, DupTo, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode};
 
 use crate::bed::{Plan, RING};
@@ -67,7 +67,7 @@ fn g04_copies_are_what_was_on_the_wire_and_every_mbuf_comes_back() {
         mirrored += 40;
     }
     let sheet = bed.end();
-    assert_eq!(sheet.worker.created_copy, mirrored);
+    assert_eq!(sheet.created[Created::Copy as usize], mirrored);
     assert_eq!(sheet.interfaces[usize::from(SPAN.0)].tx_packets, mirrored);
     assert_eq!(sheet.drops.iter().flatten().sum::<u64>(), 0);
 }
