@@ -10,7 +10,7 @@ use crate::distribution::Distribution;
 use crate::pflog::LogEntry;
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";

@@ -48,7 +48,8 @@ pub fn filter() -> Result<Filter, confine::Error> {
 pub fn give_up(settings: &Settings) -> anyhow::Result<()> {
     if Account::is_root() {
         let account = Account::load(PACKAGE_USER).unwrap_or_else(Account::nobody);
-        for folder in [Some(settings.state_dir.as_path()), settings.socket.parent()].into_iter().flatten() {
+        let own = [Some(settings.state_dir.as_path()), settings.socket.parent(), settings.pflog.parent()];
+        for folder in own.into_iter().flatten() {
             make_folder(folder, &account).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         account.assume().context("cannot give root up; start it as another user, as its unit does")?;

@@ -28,13 +28,13 @@ impl Control {
     /// # Errors
     /// It does not start, or does not find the dataplane.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let socket = lab.folder.join("control.sock");
+        let socket = lab.folder.join("control/sock");
         let mut command = lab.firewall.command(&program("turnpike-control")?.to_string_lossy());
         for (flag, value) in [
             ("--config", lab.folder.join("turnpike.toml")),
             ("--socket", socket.clone()),
             ("--dataplane-socket", lab.socket()),
-            ("--state-dir", lab.folder.join("state")),
+            ("--state-dir", lab.folder.join("control/state")),
         ] {
             command.arg(flag).arg(value);
         }

@@ -335,7 +335,7 @@ fn logged_packets_of_both_families_are_in_the_file_and_in_the_live_stream() {
         let found = |text: &str, words: &[String; 3]| {
             text.lines().any(|line| words.iter().all(|word| line.contains(word.as_str())))
         };
-        let file = lab.folder.join("pflog");
+        let file = lab.folder.join("control/pflog");
         let mut missing = Vec::new();
         wait_until("every kind of packet in the file and in the stream", PATIENCE, || {
             // Again and again, as the stream may have begun late.
