@@ -1,12 +1,14 @@
-//! Links: the VLANs of a port.
+//! Links: the VLANs of a port, frames in pieces, and checksums.
 
 use std::net::IpAddr;
 
+use dpdk::{ChecksumStatus, Mbuf};
 use engine::{Created, InterfaceId, Tick};
 use ruleset::{
     Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode,
 };
-use wire::Mac;
+use wire::checksum::{Pseudo, verify_tcp};
+use wire::{Mac, Proto, corpus, ipv4};
 use worker::hold::PATIENCE;
 use worker::netlink::service::Ask;
 
@@ -279,4 +281,184 @@ fn g03_what_a_full_queue_does_not_take_is_counted_where_it_was_to_leave() {
     assert_eq!([bed.dropped(TEN, Reason::TxFull), bed.dropped(LAN, Reason::TxFull)], [14, 0]);
     let sheet = bed.end();
     assert_eq!((sheet.interfaces[2].tx_packets, sheet.interfaces[2].tx_bytes), (16, 16 * 62));
+}
+
+/// The frame in buffers that end at these places.
+fn in_pieces(bed: &Bed, frame: &[u8], ends: &[usize]) -> Mbuf {
+    let mut pieces = Vec::new();
+    let mut begin = 0;
+    for end in ends.iter().copied().chain([frame.len()]) {
+        let mut piece = bed.pool.alloc().expect("the pool has enough");
+        piece.extend_from_slice(&frame[begin..end]).unwrap();
+        pieces.push(piece);
+        begin = end;
+    }
+    let mut pieces = pieces.into_iter();
+    let mut whole = pieces.next().expect("at least one");
+    pieces.for_each(|piece| whole.chain(piece).expect("few are chained"));
+    whole
+}
+
+/// Every drop, and everything that left, after a frame came in.
+fn verdict(bed: &mut Bed, side: usize, mbuf: Mbuf) -> (Vec<Vec<Vec<u8>>>, Vec<u64>) {
+    let drops = |bed: &Bed| -> Vec<u64> { bed.sheet().drops.iter().flatten().copied().collect() };
+    let before = drops(bed);
+    bed.put_mbuf(side, mbuf);
+    bed.poll();
+    let out = [WAN_WIRE, WAN_HOST, LAN_WIRE, LAN_HOST, TEN_HOST].map(|side| bed.get(side)).to_vec();
+    let added = drops(bed).iter().zip(&before).map(|(now, before)| now - before).collect();
+    (out, added)
+}
+
+/// A TCP segment in IPv4 or IPv6 with its own options, an ICMP error that quotes, and a tagged datagram: each in two and
+/// three pieces, cut at every octet of the headers.
+#[test]
+fn g06_headers_in_pieces_have_the_verdict_of_whole_ones() {
+    let mut bed = Bed::of(&vlans());
+    bed.commit(Rule { action: Action::Pass, state: StateMode::None, allow_opts: true, ..Rule::default() });
+    let corpus = corpus::packets().into_iter().map(|(_, mut frame)| {
+        frame[..6].copy_from_slice(&LAN_MAC.0);
+        frame
+    });
+    let own = [of_vlan(10, &across(30)), udp((SERVER_MAC, LAN_MAC), SERVER, CLIENT, 30)];
+    let mut cut = 0;
+    for frame in corpus.chain(own) {
+        let whole = in_pieces(&bed, &frame, &[]);
+        let expected = verdict(&mut bed, LAN_WIRE, whole);
+        // Behind 14 octets of Ethernet, 8 of tags, 60 of IP and 60 of TCP there is no header.
+        let last = frame.len().min(142);
+        for first in 1..last {
+            let more = [&[first][..], &[first, (first + last) / 2], &[first, last - 1]];
+            for ends in more
+                .iter()
+                .filter(|ends| ends.is_sorted_by(|a, b| a < b) && ends[ends.len() - 1] < frame.len())
+            {
+                let pieces = in_pieces(&bed, &frame, ends);
+                assert_eq!(verdict(&mut bed, LAN_WIRE, pieces), expected, "cut at {ends:?}: {frame:02x?}");
+                cut += 1;
+            }
+        }
+    }
+    assert!(cut > 1000, "{cut} ways");
+    bed.end();
+}
+
+#[test]
+fn g06_a_jumbo_frame_in_pieces_leaves_whole() {
+    let mut bed = Bed::of(&Plan { mtu: [9000; 2], ..vlans() });
+    bed.pass();
+    let frame = of_vlan(10, &across(9000 - 28));
+    for ends in [&[][..], &[2048, 4096, 6144, 8192], &[1, 9000], &[13, 17], &[64]] {
+        let pieces = in_pieces(&bed, &frame, ends);
+        bed.put_mbuf(LAN_WIRE, pieces);
+        bed.poll();
+        let [out] = &bed.get(LAN_WIRE)[..] else { panic!("one frame of {ends:?}") };
+        let datagram = left_by(20, TWENTY_MAC, out);
+        assert_eq!((out.len(), &datagram[20..]), (9018, &frame[38..]), "{ends:?}");
+    }
+    assert_eq!(bed.end().drops.iter().flatten().sum::<u64>(), 0);
+}
+
+/// A SYN from the client to the server, with a right checksum or a wrong one.
+fn syn(right: bool) -> Vec<u8> {
+    const TCP: usize = 34;
+    let mut frame = udp((CLIENT_MAC, WAN_MAC), CLIENT, SERVER, 12);
+    frame[23] = 6;
+    frame[24..26].fill(0);
+    frame[TCP..].copy_from_slice(&[0x30, 0x39, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x50, 2, 16, 0, 0, 0, 0, 0]);
+    ipv4::fill_checksum(&mut frame, 14).unwrap();
+    let pseudo = Pseudo::V4(CLIENT.into(), SERVER.into());
+    let sum = pseudo.sum(Proto::TCP, 20).plus(&frame[TCP..]).checksum();
+    frame[TCP + 16..TCP + 18].copy_from_slice(&sum.0);
+    if !right {
+        frame[TCP + 16] ^= 0x55;
+    }
+    frame
+}
+
+const SAID: [ChecksumStatus; 4] =
+    [ChecksumStatus::Unknown, ChecksumStatus::Good, ChecksumStatus::Bad, ChecksumStatus::NotNeeded];
+
+fn put_with(bed: &mut Bed, frame: &[u8], say: impl FnOnce(&mut Mbuf)) {
+    let mut mbuf = in_pieces(bed, frame, &[]);
+    say(&mut mbuf);
+    bed.put_mbuf(WAN_WIRE, mbuf);
+    bed.poll();
+}
+
+/// What the card says of the IPv4 header's checksum decides; where it says nothing, the sum itself does.
+#[test]
+fn g07_checksums_of_ip_by_the_cards_word() {
+    let mut bed = Bed::passing(KNOWN);
+    for said in SAID {
+        for right in [true, false] {
+            let mut frame = udp((CLIENT_MAC, WAN_MAC), CLIENT, SERVER, 20);
+            frame[24] ^= if right { 0 } else { 0x55 };
+            let before = bed.dropped(InterfaceId(0), Reason::ProtoCksum);
+            put_with(&mut bed, &frame, |mbuf| mbuf.set_ip_checksum(said));
+            let passes = match said {
+                ChecksumStatus::Good => true,
+                ChecksumStatus::Bad => false,
+                ChecksumStatus::Unknown | ChecksumStatus::NotNeeded => right,
+            };
+            let dropped = bed.dropped(InterfaceId(0), Reason::ProtoCksum) - before;
+            assert_eq!(
+                (bed.get(LAN_WIRE).len() as u64, dropped),
+                (passes.into(), (!passes).into()),
+                "{said:?} {right}"
+            );
+        }
+    }
+    bed.end();
+}
+
+/// Transport checksums are the receiver's to judge: whatever they are, a packet that may pass does, as it came.
+#[test]
+fn g07_checksums_of_tcp_pass_as_they_are() {
+    let mut bed = Bed::passing(KNOWN);
+    for said in SAID {
+        for right in [true, false] {
+            put_with(&mut bed, &syn(right), |mbuf| mbuf.set_l4_checksum(said));
+            let [out] = &bed.get(LAN_WIRE)[..] else { panic!("{said:?} {right}") };
+            assert_eq!(out[34..], syn(right)[34..], "{said:?} {right}");
+        }
+    }
+    bed.end();
+}
+
+/// Only what its sender sent is answered: the card's word, or the sum where it says nothing. What a veth pair hands over with
+/// checksum offload on has the sum of its pseudo header there, which nobody vouches for.
+#[test]
+fn g07_a_refusal_is_answered_only_if_the_checksum_is_right() {
+    let mut bed = Bed::new(KNOWN);
+    bed.commit(Rule { action: Action::Block(BlockReply::Rst { ttl: 0 }), ..Rule::default() });
+    let mut check = |frame: &[u8], said: ChecksumStatus, answered: bool| {
+        let reasons = [Reason::Match, Reason::ProtoCksum];
+        let before = reasons.map(|reason| bed.dropped(InterfaceId(0), reason));
+        put_with(&mut bed, frame, |mbuf| mbuf.set_l4_checksum(said));
+        let after = reasons.map(|reason| bed.dropped(InterfaceId(0), reason));
+        let added = [after[0] - before[0], after[1] - before[1]];
+        assert_eq!(added, [u64::from(answered), u64::from(!answered)], "{said:?}: {frame:02x?}");
+        let answers = bed.get(WAN_WIRE);
+        assert_eq!(answers.len(), usize::from(answered), "{said:?}: {frame:02x?}");
+        for rst in answers {
+            assert_eq!(verify_tcp(&Pseudo::V4(SERVER.into(), CLIENT.into()), &rst[34..54]), Ok(()));
+        }
+    };
+    for said in SAID {
+        for right in [true, false] {
+            let answered = match said {
+                ChecksumStatus::Good => true,
+                ChecksumStatus::Bad => false,
+                ChecksumStatus::Unknown | ChecksumStatus::NotNeeded => right,
+            };
+            check(&syn(right), said, answered);
+        }
+    }
+    let mut partial = syn(true);
+    let sum = Pseudo::V4(CLIENT.into(), SERVER.into()).sum(Proto::TCP, 20).checksum();
+    partial[50..52].copy_from_slice(&sum.0.map(|octet| !octet));
+    check(&partial, ChecksumStatus::Unknown, false);
+    check(&partial, ChecksumStatus::NotNeeded, false);
+    bed.end();
 }
