@@ -39,7 +39,8 @@ impl Shard {
         if is_reserved(destination(frame.bytes())) {
             return self.drop(arrival, Reason::LinkScope);
         }
-        match parse(frame.bytes(), zone_of(own.zone, frame.bytes()), frame.ip_checksum()) {
+        let tags = ethernet::Frame::parse(frame.bytes()).map_or(Tags::None, |link| link.tags());
+        match parse(frame.bytes(), zone_of(own.zone, tags), frame.ip_checksum()) {
             Err(reason) => self.drop(arrival, reason),
             Ok(Parsed::NonIp(other)) => match carry_non_ip(view, bridge, frame.bytes(), &other) {
                 Ok(fate) => fate,
@@ -130,11 +131,10 @@ fn conceals_ip(ether_type: EtherType, payload: &[u8]) -> bool {
 
 /// The zone of a frame that a bridged port received: those of different VLANs are told apart, since the same addresses may
 /// be in each. Two tags have more bits than a zone, so that some pairs of them share one.
-fn zone_of(own: Zone, frame: &[u8]) -> Zone {
+pub(crate) const fn zone_of(own: Zone, tags: Tags) -> Zone {
     const ONE_TAG: u16 = 0x1000;
     const TWO_TAGS: u16 = 0x8000;
-    let Ok(ethernet) = ethernet::Frame::parse(frame) else { return own };
-    match ethernet.tags() {
+    match tags {
         Tags::None => own,
         Tags::One(tag) if tag.vid() == 0 => own,
         Tags::One(tag) => Zone(ONE_TAG | tag.vid()),
@@ -145,6 +145,8 @@ fn zone_of(own: Zone, frame: &[u8]) -> Zone {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 mod tests {
+    use wire::ethernet::Tag;
+
     use super::*;
 
     #[test]
@@ -185,16 +187,17 @@ mod tests {
 
     #[test]
     fn vlans_have_zones_of_their_own() {
-        let frame = |tags: &[u16]| {
-            let mut frame = vec![2; 12];
-            tags.iter().for_each(|tci| {
-                frame.extend([0x81, 0x00]);
-                frame.extend(tci.to_be_bytes());
-            });
-            frame.extend([0x08, 0x00, 0x45]);
-            frame
+        let tag = |tci: u16| Tag { tpid: EtherType::VLAN, tci };
+        let zone = |tags: &[u16]| {
+            zone_of(
+                Zone(7),
+                match *tags {
+                    [outer, inner] => Tags::Two { outer: tag(outer), inner: tag(inner) },
+                    [only] => Tags::One(tag(only)),
+                    _ => Tags::None,
+                },
+            )
         };
-        let zone = |tags: &[u16]| zone_of(Zone(7), &frame(tags));
         assert_eq!(zone(&[]), Zone(7));
         assert_eq!(zone(&[0x6000]), Zone(7), "a priority tag names no VLAN");
         assert_eq!(zone(&[5]), zone(&[0x6005]), "the priority is not the VLAN");

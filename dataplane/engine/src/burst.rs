@@ -10,6 +10,8 @@
 //! ([`Connections::follow`]); every other goes through [`Shard::decide`] as if there were no stages.
 //! Bounds: [`BURST`] packets; what is known of them stands on the stack.
 
+use wire::ethernet::{Frame as Ethernet, HEADER_LEN};
+
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate};
 use crate::fib::{Interface, InterfaceId};
@@ -63,6 +65,13 @@ impl Shard {
         let door = Door::of(own);
         for (frame, quick) in frames.iter().zip(&mut stages.packets) {
             quick.read(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
+        }
+        if door.carries_tags() {
+            for (frame, quick) in
+                frames.iter().zip(&mut stages.packets).filter(|(_, quick)| quick.kind == Kind::Other)
+            {
+                quick.read_behind_tags(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
+            }
         }
         let count = frames.len().min(BURST);
         let (packets, hints) = (&mut stages.packets[..count], &mut stages.hints[..count]);
@@ -118,10 +127,11 @@ impl Shard {
         let id = hint.filter(|_| quick.kind == Kind::Plain)?;
         let family = quick.key.family;
         let Self { connections, adjacencies, .. } = self;
-        if family == Family::Inet6
-            && !connections.has_addresses(id, &wide_addresses(frame.bytes(), quick.sender)?)
-        {
-            return None;
+        if family == Family::Inet6 {
+            let l3 = if REWRITES { HEADER_LEN } else { Ethernet::parse(frame.bytes()).ok()?.l2_len() };
+            if !connections.has_addresses(id, &wide_addresses(frame.bytes(), l3, quick.sender)?) {
+                return None;
+            }
         }
         let adjacency = connections.follow(id, quick, moment, adjacencies)?;
         if REWRITES {

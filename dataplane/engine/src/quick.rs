@@ -1,4 +1,5 @@
-//! Reading the plainest and most frequent packets: TCP and UDP without options, extension headers, tags or fragments.
+//! Reading the plainest and most frequent packets: TCP and UDP without options, extension headers or fragments, and without
+//! tags but where tags cross a transparent pair.
 //!
 //! Overview: [`Quick::read`] takes from a frame what the lookup of its connection needs, and what a packet of an established
 //! connection needs besides. It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse())
@@ -7,6 +8,7 @@
 
 use wire::{Af, EtherType, Mac, Port, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
 
+use crate::bridge::zone_of;
 use crate::fib::Interface;
 use crate::state::{Hashing, Key, KeyHash, Narrow, Side};
 use crate::track::Plain;
@@ -46,6 +48,17 @@ pub(crate) struct Door {
     destination: u64,
     mask: u64,
     zone: Zone,
+    /// What a tag means.
+    tags: TagsAre,
+}
+
+/// What tags are to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TagsAre {
+    /// Of VLANs that are not its own.
+    Foreign,
+    /// Carried along: its frames may be of any VLAN.
+    Carried,
 }
 
 impl Door {
@@ -53,14 +66,23 @@ impl Door {
     pub fn of(own: &Interface) -> Self {
         match own.bridge() {
             None => Self::routed(own.mac, own.zone),
-            Some(_) => Self { destination: 0, mask: GROUP_BIT, zone: own.zone },
+            Some(_) => Self::bridged(own.zone),
         }
     }
 
     const fn routed(own: Mac, zone: Zone) -> Self {
         // A group frame is never to one station: nothing has 64 bits of destination.
         let destination = if own.is_group() { u64::MAX } else { word(own) };
-        Self { destination, mask: u64::MAX, zone }
+        Self { destination, mask: u64::MAX, zone, tags: TagsAre::Foreign }
+    }
+
+    /// Whether frames may come with tags that stay.
+    pub fn carries_tags(&self) -> bool {
+        self.tags == TagsAre::Carried
+    }
+
+    const fn bridged(zone: Zone) -> Self {
+        Self { destination: 0, mask: GROUP_BIT, zone, tags: TagsAre::Carried }
     }
 
     #[inline(always)]
@@ -86,6 +108,12 @@ impl Quick {
         self.kind = self.look(frame, checksum, door, hashing).unwrap_or(Kind::Other);
     }
 
+    /// As [`Self::read`], for a frame that crosses a pair with its tags.
+    #[inline(never)]
+    pub fn read_behind_tags(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) {
+        self.kind = self.look_behind_tags(frame, checksum, door, hashing).unwrap_or(Kind::Other);
+    }
+
     #[inline(always)]
     fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Option<Kind> {
         let link = ethernet::Header::at(frame, 0).ok()?;
@@ -94,15 +122,37 @@ impl Quick {
         }
         let bytes = frame.get(ethernet::HEADER_LEN..)?;
         match link.ether_type() {
-            EtherType::IPV4 => {
-                let (ip, ends) = read_ipv4(bytes, checksum)?;
-                let (ports, plain) = self.look_at_transport(&ip)?;
-                (self.key, self.sender) = Narrow::inet(ip.proto, door.zone, ends, ports);
-                Some(self.finish(&ip, plain))
-            }
+            EtherType::IPV4 => self.look_at_ipv4(bytes, door.zone, checksum),
             EtherType::IPV6 => self.look_at_ipv6(bytes, door.zone, hashing),
             _ => None,
         }
+    }
+
+    fn look_behind_tags(
+        &mut self,
+        frame: &[u8],
+        checksum: RxChecksum,
+        door: &Door,
+        hashing: &Hashing,
+    ) -> Option<Kind> {
+        let link = ethernet::Frame::parse(frame).ok()?;
+        if !door.admits(link.header().dst()) {
+            return None;
+        }
+        let zone = zone_of(door.zone, link.tags());
+        match link.ether_type() {
+            EtherType::IPV4 => self.look_at_ipv4(link.payload(), zone, checksum),
+            EtherType::IPV6 => self.look_at_ipv6(link.payload(), zone, hashing),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn look_at_ipv4(&mut self, bytes: &[u8], zone: Zone, checksum: RxChecksum) -> Option<Kind> {
+        let (ip, ends) = read_ipv4(bytes, checksum)?;
+        let (ports, plain) = self.look_at_transport(&ip)?;
+        (self.key, self.sender) = Narrow::inet(ip.proto, zone, ends, ports);
+        Some(self.finish(&ip, plain))
     }
 
     #[inline(never)]
@@ -148,10 +198,10 @@ impl Quick {
     }
 }
 
-/// The addresses of an IPv6 frame that was read as such, by side.
+/// The addresses of an IPv6 frame that was read as such, by side; its IP header starts at `l3`.
 #[inline]
-pub(crate) fn wide_addresses(frame: &[u8], sender: Side) -> Option<[Address; 2]> {
-    let header = ipv6::Header::at(frame, ethernet::HEADER_LEN).ok()?;
+pub(crate) fn wide_addresses(frame: &[u8], l3: usize, sender: Side) -> Option<[Address; 2]> {
+    let header = ipv6::Header::at(frame, l3).ok()?;
     let (src, dst) = (header.src().into(), header.dst().into());
     Some(match sender {
         Side::Low => [src, dst],
@@ -232,9 +282,12 @@ mod tests {
         })
     }
 
-    fn read_alone(frame: &[u8], own: Mac, checksum: RxChecksum, hashing: &Hashing) -> Quick {
+    fn read_alone(frame: &[u8], door: &Door, checksum: RxChecksum, hashing: &Hashing) -> Quick {
         let mut quick = Quick::default();
-        quick.read(frame, checksum, &Door::routed(own, Zone(3)), hashing);
+        quick.read(frame, checksum, door, hashing);
+        if quick.kind == Kind::Other && door.carries_tags() {
+            quick.read_behind_tags(frame, checksum, door, hashing);
+        }
         let mut all = [quick];
         hashing.hash_each(
             &mut all,
@@ -253,7 +306,7 @@ mod tests {
         assert_eq!((quick.key, quick.sender), (Narrow::of(&key), sender));
         assert_eq!(quick.hash, hashing.hash(&key));
         assert_eq!(u32::from(quick.length), packet.length());
-        assert!(!packet.options && !packet.group_frame && packet.l3 == 14);
+        assert!(!packet.options && !packet.group_frame);
         let plain = match packet.transport {
             Transport::Tcp(segment) => {
                 let Plain { seq, ack, window, len } = quick.segment;
@@ -275,25 +328,55 @@ mod tests {
         for frame in frames() {
             for checksum in [RxChecksum::Unknown, RxChecksum::Good, RxChecksum::Bad] {
                 let own = frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets));
-                let quick = read_alone(&frame, own, checksum, &hashing);
+                let quick = read_alone(&frame, &Door::routed(own, ZONE), checksum, &hashing);
                 if quick.kind == Kind::Other {
                     continue;
                 }
                 read += 1;
-                let Ok(Parsed::Ip(packet)) = parse(&frame, Zone(3), checksum) else {
+                let Ok(Parsed::Ip(packet)) = parse(&frame, ZONE, checksum) else {
                     panic!("read but refused: {frame:02x?}");
                 };
+                assert_eq!(packet.l3, 14);
                 compare(&quick, &packet, &hashing);
             }
         }
         assert!(read > 1000, "{read} frames were read quickly");
     }
 
+    /// Frames as they cross a pair: to any station, with tags or without.
+    #[test]
+    fn quick_reads_what_parse_reads_behind_tags() {
+        let hashing = Hashing::new([1, 2], 1);
+        let door = Door::bridged(ZONE);
+        let mut read = [0; 3];
+        let tags: [&[u8]; 3] = [&[], &[0x81, 0, 0x60, 5], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 5]];
+        for (frame, (number, tags)) in
+            frames().flat_map(|frame| tags.iter().enumerate().map(move |tags| (frame.clone(), tags)))
+        {
+            let Some(at) = frame.get(12..).map(|_| 12) else { continue };
+            let tagged = [&frame[..at], tags, &frame[at..]].concat();
+            let quick = read_alone(&tagged, &door, RxChecksum::Unknown, &hashing);
+            if quick.kind == Kind::Other {
+                continue;
+            }
+            read[number] += 1;
+            let zone = zone_of(ZONE, ethernet::Frame::parse(&tagged).unwrap().tags());
+            let Ok(Parsed::Ip(packet)) = parse(&tagged, zone, RxChecksum::Unknown) else {
+                panic!("read but refused: {tagged:02x?}");
+            };
+            compare(&quick, &packet, &hashing);
+        }
+        assert!(read.iter().all(|count| *count > 300), "{read:?} frames were read quickly");
+    }
+
+    const ZONE: Zone = Zone(3);
+
     #[test]
     fn a_frame_to_somebody_else_is_not_read() {
         let hashing = Hashing::new([1, 2], 1);
         for frame in frames().filter(|frame| frame.len() > 6) {
-            let quick = read_alone(&frame, Mac([2, 9, 9, 9, 9, 9]), RxChecksum::Good, &hashing);
+            let door = Door::routed(Mac([2, 9, 9, 9, 9, 9]), ZONE);
+            let quick = read_alone(&frame, &door, RxChecksum::Good, &hashing);
             assert_eq!(quick.kind, Kind::Other);
         }
     }
@@ -307,8 +390,8 @@ mod tests {
         link[6..].copy_from_slice(&from.0);
         for frame in frames() {
             let own = frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets));
-            let quick = read_alone(&frame, own, RxChecksum::Unknown, &hashing);
-            let Ok(Parsed::Ip(packet)) = parse(&frame, Zone(3), RxChecksum::Unknown) else { continue };
+            let quick = read_alone(&frame, &Door::routed(own, ZONE), RxChecksum::Unknown, &hashing);
+            let Ok(Parsed::Ip(packet)) = parse(&frame, ZONE, RxChecksum::Unknown) else { continue };
             if quick.kind != Kind::Plain {
                 continue;
             }

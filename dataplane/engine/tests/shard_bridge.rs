@@ -274,6 +274,38 @@ fn the_short_way_across_a_pair_ends_where_the_long_one_does() {
     assert_eq!(run("ttl 64"), run("ttl 1"));
 }
 
+/// As the story above, in a VLAN; every packet is told by what became of it.
+#[test]
+fn the_short_way_across_a_pair_is_open_to_tagged_frames() {
+    let run = |ttl: u8, vid: u16| {
+        let mut firewall =
+            Firewall::bridging(vec![block(), pass().incoming().on("em0"), pass().outgoing().on("em1")]);
+        let mut fates = Vec::new();
+        let packets = |text: &str, from: &str| {
+            let [out, back] =
+                [tagged(&format!("{text} ttl {ttl}"), vid), tagged(&format!("{from} ttl {ttl}"), vid)];
+            [(EM0, out), (EM1, back)]
+        };
+        let udp6 =
+            packets("2001:db8::2.7 > 2001:db8::9.53 udp len 9", "2001:db8::9.53 > 2001:db8::2.7 udp len 9");
+        let udp4 = packets("10.0.0.2.7 > 10.0.0.9.53 udp len 9", "10.0.0.9.53 > 10.0.0.2.7 udp len 9");
+        let strange =
+            packets("2001:db8::3.7 > 2001:db8::9.53 udp len 9", "2001:db8::9.53 > 2001:db8::4.7 udp len 9");
+        for (interface, frame) in [&udp6, &udp4].into_iter().cycle().take(10).flatten().chain(&strange) {
+            let mut decided = frame.clone();
+            fates
+                .push(firewall.decide(Arrival { interface: *interface, source: Source::Wire }, &mut decided));
+            assert_eq!(decided, *frame, "a pair changes nothing");
+        }
+        (fates, firewall.dump())
+    };
+    for vid in [0, 5, 0x6005] {
+        assert_eq!(run(64, vid), run(1, vid), "VLAN {vid:#x}");
+    }
+    let passed = run(64, 5).0.iter().filter(|fate| matches!(fate, Fate::Transmit(_))).count();
+    assert_eq!(passed, 21, "all but the answer that nobody asked for");
+}
+
 /// A burst is decided as its frames one by one are: to whichever station, routed and bridged ports alike.
 #[test]
 fn a_burst_across_a_pair_is_its_frames_one_by_one() {
