@@ -3,6 +3,7 @@
 mod shard;
 
 use engine::{Arrival, Fate, Source, WorkerId};
+use ruleset::Reason;
 use shard::rules::{block, pass, ruleset};
 use shard::{EM0, EM1, Firewall, mac, packet::Packet};
 
@@ -59,6 +60,32 @@ fn every_worker_knows_the_one_that_owns_a_flow_in_both_directions() {
         assert_eq!(one.shard.counters().handed_off, 2 * u64::from(400 - count));
         assert_eq!(one.shard.counters().dropped_in_all(), 0);
     }
+}
+
+/// Plain Toeplitz hashes that are symmetric send flows whose 16-bit words have one XOR to one queue, whatever the key. Who
+/// owns a flow does not follow from that.
+#[test]
+fn e04_flows_that_a_symmetric_toeplitz_hash_cannot_tell_apart_are_spread_evenly() {
+    const FLOWS: u16 = 4000;
+    const FOLD: u16 = 0x5a5a;
+    let mut firewall = Firewall::of(WorkerId(0), WORKERS, 4096);
+    firewall.load(ruleset(vec![block(), pass()]));
+    let mut flows = [0_u32; WORKERS as usize];
+    for number in 0..FLOWS {
+        let [c, d] = (number + 256).to_be_bytes();
+        let port = FOLD ^ u16::from_be_bytes([c, d]);
+        let text = format!("10.0.{c}.{d}.{port} > 10.1.0.2.80 tcp S seq 1");
+        let mut frame = Packet::parse(&text).frame(mac(EM0, 2), mac(EM0, 1));
+        match firewall.decide(FROM_INSIDE, &mut frame) {
+            Fate::HandOff(worker) => flows[usize::from(worker.0)] += 1,
+            fate => {
+                assert_ne!(fate, Fate::Drop(Reason::Match));
+                flows[0] += 1;
+            }
+        }
+    }
+    let mean = u32::from(FLOWS / WORKERS);
+    assert!(flows.iter().all(|count| count * 4 <= mean * 5), "more than 1.25 times the mean: {flows:?}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::devices::{Devices, Reading};
 use crate::handoff;
 use crate::mail::{Mail, mail};
 use crate::memory;
-use crate::netlink::event::Event;
+use crate::netlink::event::{Event, Link};
 use crate::netlink::guard::{self, Part};
 use crate::netlink::model::{BridgeSpec, InterfaceSpec, Place};
 use crate::netlink::service::{self, Service};
@@ -56,6 +56,8 @@ pub struct Dataplane {
     clock: TscClock,
     ports: Vec<OpenPort>,
     pool: Mempool,
+    /// At most so many buffers are with drivers for good.
+    kept_by_drivers: u32,
     _claim: Claim,
 }
 
@@ -81,6 +83,7 @@ impl Dataplane {
         let mut kernel = Requester::open().context("cannot talk to the kernel's routing by netlink")?;
         refuse_taken_names(&mut kernel, config)?;
         seal(&mut kernel, config)?;
+        detach_leftovers(&mut kernel, config)?;
 
         let (cpus, eal) = start_eal(config, socket)?;
         let pool = Mempool::new(&eal, &memory::pool(&config.ports, config.dataplane.workers()))?;
@@ -117,7 +120,20 @@ impl Dataplane {
         let server = Server::start(bound, desk).context("no thread for control")?;
         let took_ms = begin.elapsed().as_millis() as u64;
         tracing::info!(socket = %socket.display(), ?cpus, took_ms, "ready; nothing is forwarded until a ruleset is committed");
-        Ok(Self { server, routes, workers, stop, counters, clock, ports, pool, _claim: claim })
+        let kept_by_drivers = config.ports.iter().map(memory::kept_by_driver).sum::<u32>()
+            * u32::from(config.dataplane.workers());
+        Ok(Self {
+            server,
+            routes,
+            workers,
+            stop,
+            counters,
+            clock,
+            ports,
+            pool,
+            kept_by_drivers,
+            _claim: claim,
+        })
     }
 
     /// Minds the workers until `ended` says so, and tells systemd how they do.
@@ -187,7 +203,7 @@ impl Dataplane {
             tracing::error!("a worker panicked");
             return End::Unaccounted;
         };
-        account(&sheets, &self.pool)
+        account(&sheets, &self.pool, self.kept_by_drivers)
     }
 }
 
@@ -198,7 +214,7 @@ fn tell(report: clock::Report) {
             by_ms,
             "the CPU's time-stamp counter jumped against the kernel's clock: states expire earlier or later by as much"
         ),
-        clock::Report::Drifts { ppm } => tracing::error!(
+        clock::Report::Drifts { ppm } => tracing::warn!(
             ppm,
             "the CPU's time-stamp counter runs at another rate than the kernel's clock: time-outs are as much shorter or longer"
         ),
@@ -234,13 +250,14 @@ impl Counters {
 }
 
 /// Says what became of every packet and buffer.
-fn account(sheets: &[Sheet], pool: &Mempool) -> End {
+fn account(sheets: &[Sheet], pool: &Mempool, kept_by_drivers: u32) -> End {
     let sum = Sheet::sum(sheets).conservation();
     let holds = sheets.iter().all(|sheet| sheet.conservation().holds()) && sum.handoff_in <= sum.handoff_out;
-    let leaked = pool.in_use();
+    let kept = pool.in_use().min(kept_by_drivers);
+    let leaked = pool.in_use() - kept;
     eprintln!(
         "conservation: rx {} + host_in {} + created {} + handoff_in {} = tx {} + punted {} + held {} + drops {} + \
-         handoff_out {}: {}; buffers in use: {leaked}",
+         handoff_out {}: {}; buffers in use: {leaked}{}",
         sum.rx,
         sum.host_in,
         sum.created,
@@ -251,6 +268,7 @@ fn account(sheets: &[Sheet], pool: &Mempool) -> End {
         sum.drops,
         sum.handoff_out,
         if holds { "holds" } else { "VIOLATED" },
+        if kept > 0 { format!(", besides {kept} that drivers keep") } else { String::new() },
     );
     if holds && leaked == 0 { End::Clean } else { End::Unaccounted }
 }
@@ -269,11 +287,34 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
         }
     }
     for port in &config.ports {
-        if let Some(netdev) = port.kernel_netdev().filter(|netdev| !known(netdev)) {
-            bail!("port {}: the kernel has no interface {netdev}; correct iface= in `device`", port.name);
+        if let Some(netdev) = port.kernel_netdev() {
+            if !known(netdev) {
+                bail!("port {}: the kernel has no interface {netdev}; correct iface= in `device`", port.name);
+            }
+            refuse_other_queues(port, netdev)?;
         }
     }
     Ok(())
+}
+
+/// `net_af_xdp` takes what arrives at the one queue that it has; another would lead past the firewall, into the kernel.
+fn refuse_other_queues(port: &config::Port, netdev: &str) -> Result<()> {
+    // Without sysfs nobody knows.
+    let Some(queues) = kernel_queues(netdev).filter(|_| port.is_af_xdp()) else { return Ok(()) };
+    if queues != 1 {
+        bail!(
+            "port {}: {netdev} has {queues} receive queues and net_af_xdp takes one; run ethtool -L {netdev} combined 1 (a \
+             veth pair: rx 1 tx 1)",
+            port.name
+        );
+    }
+    Ok(())
+}
+
+/// How many receive queues a device of the kernel's has.
+fn kernel_queues(netdev: &str) -> Option<usize> {
+    let queues = std::fs::read_dir(format!("/sys/class/net/{netdev}/queues")).ok()?.flatten();
+    Some(queues.filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-")).count())
 }
 
 /// Keeps the kernel from forwarding, before there is anything to forward.
@@ -287,6 +328,21 @@ fn seal(kernel: &mut Requester, config: &Config) -> Result<()> {
         })?;
     }
     netdevs.for_each(|link| guard::settle(Part::PortDevice, link));
+    Ok(())
+}
+
+/// The driver of `net_af_xdp` attaches a program to the kernel's device, which stays there when the process is killed and
+/// leads packets to queues that nobody reads any more: the next process would use it as it is.
+fn detach_leftovers(kernel: &mut Requester, config: &Config) -> Result<()> {
+    for netdev in config.ports.iter().filter(|port| port.is_af_xdp()).filter_map(|port| port.kernel_netdev())
+    {
+        let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
+        if let Some(link) = link_of(&links, netdev) {
+            kernel
+                .detach_xdp(link.index)
+                .with_context(|| format!("cannot take the XDP program off {netdev}"))?;
+        }
+    }
     Ok(())
 }
 
@@ -326,12 +382,7 @@ fn interfaces(ports: &[OpenPort]) -> impl Iterator<Item = &OpenInterface> {
 /// Sets the host interfaces up, and the MTU of the kernel's devices that ports are made of.
 fn bring_up(kernel: &mut Requester, config: &Config, ports: &[OpenPort]) -> Result<()> {
     let links = kernel.dump(Table::Links).context("cannot list the kernel's links")?;
-    let find = |name: &str| {
-        links.iter().find_map(|event| match event {
-            Event::Link(link) if link.name == name => Some(link),
-            _ => None,
-        })
-    };
+    let find = |name: &str| link_of(&links, name);
     for port in &config.ports {
         if let Some(link) = port.kernel_link().and_then(find).filter(|link| link.mtu != u32::from(port.mtu)) {
             kernel
@@ -356,6 +407,14 @@ fn readings(ports: &[OpenPort]) -> impl Iterator<Item = Reading> {
     ports.iter().flat_map(|port| {
         let (link, stats) = (port.wire.link().ok(), port.wire.stats().ok());
         (0..port.interfaces.len()).map(move |number| Reading { link, stats: stats.filter(|_| number == 0) })
+    })
+}
+
+/// What the kernel says of a link.
+fn link_of<'a>(links: &'a [Event], name: &str) -> Option<&'a Link> {
+    links.iter().find_map(|event| match event {
+        Event::Link(link) if link.name == name => Some(link),
+        _ => None,
     })
 }
 

@@ -16,6 +16,9 @@ pub const WIRE_DESCRIPTORS: u16 = 1024;
 /// Descriptors of each queue of a host interface, in each direction.
 pub const HOST_DESCRIPTORS: u16 = 256;
 
+/// Descriptors of each ring that `net_af_xdp` shares with the kernel, whatever it is asked for.
+const XDP_DESCRIPTORS: u32 = 2048;
+
 /// An Ethernet header with two tags.
 pub const LINK_HEADER_MAX: u16 = 14 + 2 * 4;
 
@@ -146,12 +149,19 @@ pub fn pool(ports: &[Port], workers: u16) -> PoolConfig {
     // The wire side of a VLAN has its bursts, and its port's descriptors.
     let sides = ports.len() as u32 * side(WIRE_DESCRIPTORS) + interfaces * (side(HOST_DESCRIPTORS) + side(0));
     let workers = u32::from(workers);
-    let per_worker = sides + HELD_MAX as u32 + 512 + (workers - 1) * handoff::RING;
+    let kept: u32 = ports.iter().map(kept_by_driver).sum();
+    let per_worker = sides + kept + HELD_MAX as u32 + 512 + (workers - 1) * handoff::RING;
     let wanted = workers * per_worker;
     // One less than a power of two wastes the least memory.
     let mut pool = PoolConfig::new("packets", wanted.next_power_of_two() - 1);
     pool.frame_bytes = ports.iter().map(frame_bytes).max().unwrap_or(FRAME_BYTES_MIN);
     pool
+}
+
+/// Buffers that a port's driver may keep for each worker for good, also when its device is closed: `net_af_xdp` leaves those
+/// where they are that the kernel was to fill or to send.
+pub fn kept_by_driver(port: &Port) -> u32 {
+    if port.is_af_xdp() { 2 * XDP_DESCRIPTORS } else { 0 }
 }
 
 /// The longest frame that a port's driver may write into a buffer: `net_af_packet` copies what its ring holds, unchecked.

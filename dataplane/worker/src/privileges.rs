@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use confine::{Account, Capabilities, Capability, Filter, Standing, list};
 use dpdk::Eal;
 
-use crate::config::Config;
+use crate::config::{Config, Port};
 
 /// The user that the package makes for it.
 pub const PACKAGE_USER: &str = "turnpike-dataplane";
@@ -57,6 +57,7 @@ pub fn kept(config: &Config) -> Capabilities {
 /// # Errors
 /// If this machine's kind is unknown.
 pub fn process_filter(config: &Config) -> Result<Filter, confine::Error> {
+    let has_programs = config.ports.iter().any(Port::is_af_xdp);
     let sends_frames = kept(config) != Capabilities::NONE.with(Capability::NetAdmin);
     Filter::new(&[
         list::STREAMS,
@@ -73,6 +74,9 @@ pub fn process_filter(config: &Config) -> Result<Filter, confine::Error> {
         list::NETLINK,
         list::DEVICES,
         if sends_frames { list::PACKETS } else { &[] },
+        // When it closes a device the driver looks for the program that leads to its socket.
+        if has_programs { list::PROGRAMS } else { &[] },
+        if has_programs { list::PROGRAMS_OLDER } else { &[] },
     ])
 }
 

@@ -25,6 +25,18 @@ fn one_port_is_enough() {
 }
 
 #[test]
+fn af_xdp_is_for_one_worker() {
+    let of = |lcores: &str| {
+        parse(&format!(
+            "[dataplane]\nlcores = {lcores}\n[[port]]\nname = \"wan0\"\ndevice = \"net_af_xdp0,iface=eth1\"\n"
+        ))
+    };
+    assert_eq!(of("[1]").unwrap().ports[0].kernel_netdev(), Some("eth1"));
+    let refused = of("[0, 1]").unwrap_err();
+    assert!(refused.contains("net_af_xdp has one queue, and there are 2 workers"), "{refused}");
+}
+
+#[test]
 fn everything_can_be_said() {
     let config = parse(
         r#"

@@ -34,6 +34,8 @@ pub enum Links {
     Tap,
     /// veth pairs, with `net_af_packet` on the firewall's ends.
     AfPacket,
+    /// veth pairs, with `net_af_xdp` on the firewall's ends.
+    AfXdp,
 }
 
 /// What the ports of the dataplane are.
@@ -125,7 +127,7 @@ impl Lab {
         let [client, firewall, server] = Self::namespaces(bed);
         let (client, firewall, server) =
             (Namespace::create(&client)?, Namespace::create(&firewall)?, Namespace::create(&server)?);
-        if shape.links == Links::AfPacket {
+        if shape.links != Links::Tap {
             link_by_veth(&LAN, &client, &firewall, shape.mtu[0])?;
             link_by_veth(&WAN, &server, &firewall, shape.mtu[1])?;
         }

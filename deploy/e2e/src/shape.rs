@@ -43,6 +43,7 @@ impl Shape {
                     };
                     format!("net_af_packet{number},iface=p-{name},qdisc_bypass=1,{ring}")
                 }
+                Links::AfXdp => format!("net_af_xdp{number},iface=p-{name}"),
             };
             let vlans: &[u16] = if number == 0 { &self.vlans } else { &[] };
             // Writing to a String cannot fail.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::transfer::{ensure_same, random_file};
-use e2e::{Daemon, Lab, Links, WebServer, bed, installed, wait_until};
+use e2e::transfer::{ensure_same, random_file, url_host};
+use e2e::{Daemon, Drops, Lab, Links, WebServer, bed, installed, wait_until};
 
 const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\n";
 
@@ -31,6 +31,33 @@ fn two_workers_share_af_packet_links_and_hand_packets_over() {
     });
 }
 
+/// A killed process leaves a program on its devices that leads packets astray: the next one must not mind.
+#[test]
+fn one_worker_has_af_xdp_links() {
+    bed("worker-xdp", Links::AfXdp, "", |lab| {
+        refuses_other_queues(lab)?;
+        lab.restart_dataplane()?;
+        load(lab, &["tx-full", "state-mismatch"])
+    });
+}
+
+/// A queue of the kernel's device that no worker looks at is refused at the start, with what to do.
+fn refuses_other_queues(lab: &mut Lab) -> Result<()> {
+    lab.kill_dataplane()?;
+    let channels = |count: u32| lab.firewall.run(&format!("ethtool -L p-lan0 rx {count} tx 1"));
+    channels(2)?;
+    let program = e2e::program("turnpike-dataplane")?;
+    let refused = lab.firewall.try_run(&format!(
+        "{} --config {} --socket {}",
+        program.display(),
+        lab.folder.join("turnpike.toml").display(),
+        lab.socket().display()
+    ))?;
+    let advice = "p-lan0 has 2 receive queues and net_af_xdp takes one";
+    ensure!(refused.code == Some(1) && refused.text.contains(advice), "{}", refused.text);
+    channels(1).map(|_| ())
+}
+
 /// Two CPUs that this process may use; `None`, said aloud, if there is one only.
 fn two_cpus() -> Option<[u32; 2]> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -47,9 +74,21 @@ fn two_cpus() -> Option<[u32; 2]> {
     None
 }
 
-/// Several connections and some load; packets may be dropped for the reasons in `overload` only.
 fn two_workers(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
-    restart_with_two(lab, cpus)?;
+    lab.kill_dataplane()?;
+    start_two(lab, cpus, overload)
+}
+
+/// Starts the dataplane again with a worker on each of these CPUs, and puts it under load.
+fn start_two(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
+    let path = lab.folder.join("turnpike.toml");
+    std::fs::write(&path, with_lcores(&std::fs::read_to_string(&path)?, cpus))?;
+    lab.restart_dataplane()?;
+    load(lab, overload)
+}
+
+/// Several connections and some load; packets may be dropped for the reasons in `overload` only.
+fn load(lab: &Lab, overload: &[&str]) -> Result<()> {
     lab.rules(OPEN)?;
     let before = lab.drops()?;
     lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 2 {}", Lab::GATEWAY))?;
@@ -57,36 +96,39 @@ fn two_workers(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
     if installed("iperf3", "throughput of two workers") {
         throughput(lab)?;
     }
-    // A link or a ring may be too slow for what a sender tries. Nothing else may be wrong with packets of one connection.
-    let dropped = lab.drops()?.since(&before);
-    let excused: u64 = overload.iter().map(|reason| dropped.of_reason(reason)).sum();
-    ensure!(dropped.total() == excused, "dropped: {dropped}");
+    within_limits(lab, &before, overload)?;
     ensure!(lab.states()?.len() >= 8, "the states of both workers are listed: {:#?}", lab.states()?);
     Ok(())
 }
 
-/// Starts the dataplane again with a worker on each of these CPUs.
-fn restart_with_two(lab: &mut Lab, [first, second]: [u32; 2]) -> Result<()> {
-    lab.kill_dataplane()?;
-    let path = lab.folder.join("turnpike.toml");
-    let text = std::fs::read_to_string(&path)?
-        .replace("[dataplane]", &format!("[dataplane]\nlcores = [{first}, {second}]"))
-        .replace(",qdisc_bypass=1", ",qdisc_bypass=1,qpairs=2");
-    std::fs::write(&path, text)?;
-    lab.restart_dataplane()
+/// A link or a ring may be too slow for what a sender tries. Nothing else may be wrong with packets of one connection.
+fn within_limits(lab: &Lab, before: &Drops, overload: &[&str]) -> Result<()> {
+    let dropped = lab.drops()?.since(before);
+    let excused: u64 = overload.iter().map(|reason| dropped.of_reason(reason)).sum();
+    ensure!(dropped.total() == excused, "dropped: {dropped}");
+    Ok(())
 }
 
-/// Several connections, so that both workers own some.
+/// A configuration for two workers, out of one for one.
+fn with_lcores(text: &str, [first, second]: [u32; 2]) -> String {
+    text.replace("[dataplane]", &format!("[dataplane]\nlcores = [{first}, {second}]"))
+        .replace(",qdisc_bypass=1", ",qdisc_bypass=1,qpairs=2")
+}
+
+/// Several connections, so that both workers own some, and a long one.
 fn transfer(lab: &Lab) -> Result<()> {
     let www = lab.folder.join("www");
     std::fs::create_dir(&www)?;
     let _web = WebServer::start(&lab.server, &www)?;
-    let (sent, received) = (www.join("file"), lab.folder.join("received"));
-    random_file(&sent, 4)?;
-    for _ in 0..6 {
-        let url = format!("http://{}/file", Lab::SERVER);
-        lab.client.run(&format!("curl -sSf --max-time 60 -o {} {url}", received.display()))?;
-        ensure_same(&sent, &received)?;
+    let received = lab.folder.join("received");
+    for (name, mib, host, times) in [("short", 4, Lab::SERVER, 6), ("long", 100, Lab::SERVER6, 1)] {
+        let sent = www.join(name);
+        random_file(&sent, mib)?;
+        for _ in 0..times {
+            let url = format!("http://{}/{name}", url_host(host));
+            lab.client.run(&format!("curl -gsSf --max-time 120 -o {} {url}", received.display()))?;
+            ensure_same(&sent, &received)?;
+        }
     }
     Ok(())
 }
@@ -97,12 +139,13 @@ fn throughput(lab: &Lab) -> Result<()> {
     wait_until("iperf3 to listen", Duration::from_secs(5), || {
         lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
     })?;
-    for direction in ["", " -R"] {
-        let line = format!("iperf3 -c {} -p 5201 -t 2 -P 4 -J{direction}", Lab::SERVER);
+    let hosts = [Lab::SERVER, Lab::SERVER6];
+    for (host, direction) in hosts.iter().flat_map(|host| [(host, ""), (host, " -R")]) {
+        let line = format!("timeout 30 iperf3 -c {host} -p 5201 -t 1 -P 4 -J{direction}");
         let report: serde_json::Value = serde_json::from_str(&lab.client.run(&line)?)?;
         let bytes = report["end"]["sum_received"]["bytes"].as_f64();
         let bytes = bytes.with_context(|| format!("iperf3 reports no bytes: {report:#}"))?;
-        ensure!(bytes > 1e6, "only {bytes} bytes in two seconds");
+        ensure!(bytes > 1e6, "only {bytes} bytes in a second");
     }
     Ok(())
 }

@@ -221,5 +221,11 @@ pub const NETLINK: &[Call] = &[Call::with(libc::SYS_socket, 0, libc::AF_NETLINK 
 /// Uses packet sockets.
 pub const PACKETS: &[Call] = &[Call::with(libc::SYS_socket, 0, libc::AF_PACKET as u64)];
 
+/// Asks for programs and maps of the kernel and takes them off, and looks after the folders where they are kept; without
+/// capabilities there is hardly anything to be had.
+pub const PROGRAMS: &[Call] = calls![SYS_bpf, SYS_mkdirat];
+/// The same, as older programs do it.
+pub const PROGRAMS_OLDER: &[Call] = older_calls![SYS_mkdir];
+
 /// Controls devices.
 pub const DEVICES: &[Call] = calls![SYS_ioctl];

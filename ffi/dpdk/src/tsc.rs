@@ -1,5 +1,9 @@
 //! The time-stamp counter: the only clock a poll reads.
 
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use crate::eal::Eal;
 
 /// A reading of the counter, in cycles of a constant frequency. Wraps after centuries, or whenever firmware or a hypervisor
@@ -33,10 +37,13 @@ pub struct TscClock {
 }
 
 impl TscClock {
-    /// A clock that starts now. EAL measured the frequency at its start.
+    /// A clock that starts now. The first one takes [`MEASURE_OVER`] to measure the frequency.
     pub fn new(_eal: &Eal) -> TscClock {
-        // SAFETY: reads what EAL measured.
-        let hz = unsafe { dpdk_sys::rte_get_tsc_hz() };
+        static HZ: OnceLock<u64> = OnceLock::new();
+        let hz = *HZ.get_or_init(|| {
+            // SAFETY: reads what EAL measured.
+            measure(unsafe { dpdk_sys::rte_get_tsc_hz() })
+        });
         let ratio = (1_000_000_000_u128 << 32) / u128::from(hz.max(1));
         let nanos_per_cycle_q32 = u64::try_from(ratio).unwrap_or(u64::MAX);
         TscClock { start: Tsc::now(), hz, nanos_per_cycle_q32 }
@@ -59,6 +66,31 @@ impl TscClock {
         // The product of two u64 shifted by 32 exceeds u64 only after centuries.
         ((u128::from(cycles) * u128::from(self.nanos_per_cycle_q32)) >> 32) as u64
     }
+}
+
+/// How long the frequency is measured: exact to some millionths.
+const MEASURE_OVER: Duration = Duration::from_millis(50);
+
+/// The frequency by the kernel's clock, if it is within 1 % of what EAL found: that rounds to 10 MHz where the CPU does not
+/// tell, which may be wrong by some thousandths.
+fn measure(eal_hz: u64) -> u64 {
+    let (begin, before) = moment();
+    sleep(MEASURE_OVER);
+    let (end, after) = moment();
+    let nanos = (after - before).as_nanos().max(1);
+    let hz = (u128::from(end.cycles_since(begin)) * 1_000_000_000 / nanos) as u64;
+    if hz.abs_diff(eal_hz) <= eal_hz / 100 { hz } else { eal_hz }
+}
+
+/// Both clocks at one moment: the best of some attempts, as the thread may lose its CPU between two readings.
+#[allow(clippy::disallowed_methods, reason = "this is where the clock of the others comes from")]
+fn moment() -> (Tsc, Instant) {
+    let attempts = (0..16).map(|_| {
+        let (begin, kernel) = (Tsc::now(), Instant::now());
+        (Tsc::now().cycles_since(begin), begin, kernel)
+    });
+    let (_, counter, kernel) = attempts.min_by_key(|attempt| attempt.0).expect("there were some");
+    (counter, kernel)
 }
 
 #[cfg(test)]

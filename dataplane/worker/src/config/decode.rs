@@ -312,6 +312,10 @@ fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>,
 /// `net_af_packet` makes its queues when it is attached, and spreads frames over all of them, also those that nobody
 /// would look at.
 fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) -> Result<(), Misfit> {
+    if port.is_af_xdp() && workers > 1 {
+        let what = format!("net_af_xdp has one queue, and there are {workers} workers");
+        return Err(not_yet(span, &what, "name one CPU in `lcores`, or use net_af_packet with qpairs"));
+    }
     if !port.device.name().starts_with("net_af_packet") {
         return Ok(());
     }

@@ -172,6 +172,11 @@ impl Port {
         ["net_af_packet", "net_tap"].iter().any(|driver| self.device.name().starts_with(driver))
     }
 
+    /// Whether it is `net_af_xdp`, which takes from a queue of the kernel's device what arrives there.
+    pub fn is_af_xdp(&self) -> bool {
+        self.device.name().starts_with("net_af_xdp")
+    }
+
     /// The value of a driver argument.
     pub fn argument(&self, key: &str) -> Option<&str> {
         self.device

@@ -8,7 +8,7 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
@@ -252,6 +252,17 @@ impl Requester {
     fn change(&mut self, mut message: LinkMessage, link: u32, mtu: u16) -> io::Result<()> {
         message.header.index = link;
         message.attributes.push(LinkAttribute::Mtu(mtu.into()));
+        self.command(Message::SetLink(message), 0)
+    }
+
+    /// Takes away the XDP program of a link, if it has one.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn detach_xdp(&mut self, link: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(-1)]));
         self.command(Message::SetLink(message), 0)
     }
 
