@@ -513,6 +513,19 @@ impl Notified {
     }
 }
 
+/// Waits until the second worker is counted to have stalled, and to be stalled still or not.
+fn wait_for_stall(folder: &Folder, still: bool) {
+    let counted = || {
+        let worker = api::Client::connect(&folder.socket()).unwrap().status().unwrap().workers.remove(1);
+        (worker.stalls > 0, worker.stalled)
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while counted() != (true, still) {
+        assert!(Instant::now() < deadline, "{:?} in place of {still}", counted());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn g08_a_worker_that_does_not_come_back_is_reported_and_starves_the_watchdog_until_it_does() {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
@@ -562,11 +575,14 @@ fn g08_a_worker_that_does_not_come_back_is_reported_and_starves_the_watchdog_unt
     let after = polls();
     assert!(after[0] > before[0] && after[1] == before[1], "{before:?}, then {after:?}");
 
+    wait_for_stall(&folder, true);
+
     drop(freezer.stdin.take());
     assert!(freezer.wait().unwrap().success());
     notified.wait_for("STATUS=2 workers on 2 ports");
     assert!(said().contains("the worker has come back"), "{}", said());
     notified.wait_for("WATCHDOG=1");
+    wait_for_stall(&folder, false);
     running.signal("TERM");
     notified.wait_for("STOPPING=1");
     let mut running = running;
