@@ -57,7 +57,7 @@ pub enum Rss {
 pub enum RxChecksum {
     /// Nobody: every [`crate::ChecksumStatus`] is `Unknown`.
     Off,
-    /// The device, if it can.
+    /// The device, if it can. A paravirtual one is not asked: it would leave checksums unfilled.
     IfSupported,
 }
 
