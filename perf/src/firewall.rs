@@ -268,7 +268,11 @@ fn fib() -> Fib {
         networks(side.interface).into_iter().map(|(prefix, length, gateway)| RouteEntry {
             prefix,
             length,
-            route: Route::Forward(vec![NextHop { interface: side.interface, gateway: Some(gateway) }]),
+            route: Route::Forward(vec![NextHop {
+                interface: side.interface,
+                gateway: Some(gateway),
+                mtu: None,
+            }]),
         })
     });
     let neighbors = routers.iter().flat_map(|side| {

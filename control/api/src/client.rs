@@ -1,6 +1,7 @@
 //! The blocking client.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,10 @@ use ruleset::{Ruleset, StateView};
 use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
-use crate::{InterfaceDrops, LiveRules, LiveUsage, Request, RequestBody, Response, ResponseBody, Status};
+use crate::{
+    InterfaceDrops, LiveRules, LiveUsage, NeighborView, Request, RequestBody, Response, ResponseBody,
+    RouteTo, RouteView, Status,
+};
 
 /// How long an answer may take: compiling the largest ruleset included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -202,6 +206,55 @@ impl Client {
         match self.ask(RequestBody::Usage)? {
             ResponseBody::Usage(usage) => Ok(usage),
             _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Every route that packets are forwarded by, in the order of the prefixes.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn routes(&mut self) -> Result<Vec<RouteView>, Error> {
+        self.gather(RequestBody::Routes, |body| match body {
+            ResponseBody::Routes(routes) => Some(routes),
+            _ => None,
+        })
+    }
+
+    /// Every neighbour whose Ethernet address is known.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn neighbors(&mut self) -> Result<Vec<NeighborView>, Error> {
+        self.gather(RequestBody::Neighbors, |body| match body {
+            ResponseBody::Neighbors(neighbors) => Some(neighbors),
+            _ => None,
+        })
+    }
+
+    /// The route to an address.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn route_to(&mut self, address: IpAddr) -> Result<RouteTo, Error> {
+        match self.ask(RequestBody::RouteTo(address))? {
+            ResponseBody::RouteTo(route) => Ok(*route),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Everything of a listing that comes in slices.
+    fn gather<T>(
+        &mut self,
+        body: RequestBody,
+        slice: impl Fn(ResponseBody) -> Option<Vec<T>>,
+    ) -> Result<Vec<T>, Error> {
+        let id = self.send(body)?;
+        let mut all = Vec::new();
+        loop {
+            match self.receive(id)? {
+                ResponseBody::Done => return Ok(all),
+                body => all.extend(slice(body).ok_or(Error::OutOfStep)?),
+            }
         }
     }
 

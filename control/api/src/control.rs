@@ -9,6 +9,7 @@ mod message;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub use message::{
     TableChange, TableFate,
 };
 
-use crate::{InterfaceDrops, LiveUsage};
+use crate::{InterfaceDrops, LiveUsage, NeighborView, RouteTo, RouteView};
 use http::Answer;
 
 /// Where turnpike-control listens unless it is told otherwise.
@@ -135,6 +136,30 @@ impl Control {
     /// [`ControlError`].
     pub fn usage(&self) -> Result<Option<LiveUsage>> {
         self.get("/usage")
+    }
+
+    /// Every route that packets are forwarded by, in the order of the prefixes.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn routes(&self) -> Result<Vec<RouteView>> {
+        self.get("/routes")
+    }
+
+    /// The route to an address.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn route_to(&self, address: IpAddr) -> Result<RouteTo> {
+        self.get(&format!("/routes/{address}"))
+    }
+
+    /// Every neighbour whose Ethernet address is known.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn neighbors(&self) -> Result<Vec<NeighborView>> {
+        self.get("/neighbors")
     }
 
     /// Compiles a ruleset without making it live. An invalid one is an answer, not an error.

@@ -19,6 +19,7 @@ mod distribution;
 pub mod logging;
 mod message;
 pub mod pflog;
+mod route;
 mod settings;
 
 pub use access::{Access, GROUP};
@@ -27,7 +28,8 @@ pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use message::{
     Conservation, CreatedCount, DeviceStatus, Hello, InterfaceDrops, InterfacePlace, InterfaceStatus,
-    LiveRules, LiveUsage, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody,
-    RuleUsage, Status, VERSION, WorkerStatus,
+    LinkStatus, LiveRules, LiveUsage, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response,
+    ResponseBody, RuleUsage, Status, VERSION, WorkerStatus,
 };
+pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

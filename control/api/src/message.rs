@@ -3,14 +3,17 @@
 //! Postcard names neither fields nor variants: whoever changes a type here raises [`VERSION`]. [`Hello`] alone keeps
 //! its form for ever, so that two versions can tell each other apart.
 
+use std::net::IpAddr;
+
 use ruleset::{Reason, Ruleset, StateView};
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
 use crate::pflog::LogEntry;
+use crate::route::{NeighborView, RouteTo, RouteView};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -56,6 +59,13 @@ pub enum RequestBody {
     /// The packets that `log` rules record from now on. Answered by [`ResponseBody::Logs`] until the client closes the
     /// connection or sends anything.
     Logs,
+    /// Every route that packets are forwarded by. Answered by any number of [`ResponseBody::Routes`], then
+    /// [`ResponseBody::Done`].
+    Routes,
+    /// The route to an address. Answered by [`ResponseBody::RouteTo`].
+    RouteTo(IpAddr),
+    /// Every neighbour. Answered by any number of [`ResponseBody::Neighbors`], then [`ResponseBody::Done`].
+    Neighbors,
 }
 
 /// What the dataplane answers.
@@ -96,6 +106,12 @@ pub enum ResponseBody {
     Usage(Option<LiveUsage>),
     /// Logged packets. Without any: the first says that logging has begun, later ones that the dataplane is there.
     Logs(Vec<LogEntry>),
+    /// Some of the routes.
+    Routes(Vec<RouteView>),
+    /// The route to an address.
+    RouteTo(Box<RouteTo>),
+    /// Some of the neighbours.
+    Neighbors(Vec<NeighborView>),
 }
 
 /// The live ruleset.
@@ -186,6 +202,8 @@ pub struct InterfaceStatus {
     pub mtu: u16,
     /// True if frames can be sent on it.
     pub up: bool,
+    /// Its device's link.
+    pub link: LinkStatus,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<String>,
     /// What it is there for.
@@ -225,6 +243,20 @@ pub struct DeviceStatus {
     pub rx_no_buffer: u64,
     /// Frames that it failed to send.
     pub tx_errors: u64,
+}
+
+/// The link of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// `up`, `down`, `recovering` while the driver mends an error, `leaving` while queues are given back, `absent`; empty if
+    /// it is not watched.
+    pub state: String,
+    /// Why it is not up.
+    pub cause: Option<String>,
+    /// Its speed in Mb/s, if it is up and the driver knows.
+    pub speed_mbps: Option<u32>,
+    /// How often its state has changed.
+    pub changes: u64,
 }
 
 /// What became of every packet of a worker.

@@ -1,6 +1,8 @@
-//! `tpctl status`, `show`, `states` and `drops`: what the firewall has and does.
+//! `tpctl status`, `show`, `states` and `drops`: what the firewall has and does. To
+//! ask for the route to an address that has none is a failure.
 
 use std::io;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -25,6 +27,22 @@ enum What {
     States(StateArguments),
     /// Why packets were dropped, by reason and interface
     Drops(FormatArguments),
+    /// The routes that packets are forwarded by, learnt from the kernel
+    Routes(FormatArguments),
+    /// The route to one address, with its next hops and their Ethernet addresses
+    Route(RouteArguments),
+    /// The neighbours whose Ethernet addresses are known
+    Neighbors(FormatArguments),
+}
+
+#[derive(Args)]
+pub struct RouteArguments {
+    /// The address
+    #[arg(value_name = "ADDRESS")]
+    address: IpAddr,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -80,7 +98,24 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
         }
         What::States(form) => states(form, sockets),
         What::Drops(form) => drops(form, sockets),
+        What::Routes(form) => {
+            let routes = sockets.source()?.routes()?;
+            live::print(Format::of(form.json), &routes, |out, routes| live::write_routes(out, routes))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Route(arguments) => route(arguments, sockets),
+        What::Neighbors(form) => {
+            let known = sockets.source()?.neighbors()?;
+            live::print(Format::of(form.json), &known, |out, known| live::write_neighbors(out, known))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn route(arguments: &RouteArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let found = sockets.source()?.route_to(arguments.address)?;
+    live::print(Format::of(arguments.json), &found, live::write_route_to)?;
+    Ok(if found.route.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub fn status(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {

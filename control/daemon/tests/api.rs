@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use api::ControlError;
 use api::control::{Problem, StateFilter};
-use common::fake::{Fake, State, state_view};
+use common::fake::{Fake, State, routes, state_view};
 use common::{Daemon, Folder, refusal};
 use proptest::prelude::*;
 
@@ -47,6 +47,21 @@ fn h02_the_socket_is_for_its_owner_and_group() {
     let metadata = std::fs::metadata(daemon.socket()).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+}
+
+#[test]
+fn routes_and_neighbours_are_the_dataplanes() {
+    let (_folder, _fake, daemon) = bed();
+    assert_eq!(daemon.control.routes().unwrap(), routes());
+    assert_eq!(daemon.control.neighbors().unwrap(), []);
+    let address = "192.0.2.77".parse().unwrap();
+    let found = daemon.control.route_to(address).unwrap();
+    assert_eq!((found.address, found.route), (address, Some(routes().remove(0))));
+    assert_eq!(daemon.control.route_to("2001:db8::1".parse().unwrap()).unwrap().route, None);
+    let answer = daemon.raw(&post("/v1/routes/192.0.2.77", ""));
+    assert_eq!(status_of(&answer).0, 405);
+    let answer = daemon.raw(b"GET /v1/routes/everywhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(status_of(&answer).0, 404);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
-        let (link, left) = self.leave(view, bridge.peer, frame.bytes(), passage, &entered)?;
+        let (link, left) = self.leave(view, (bridge.peer, None), frame.bytes(), passage, &entered)?;
         repair(frame, passage);
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::on(bridge.peer), frame.bytes());

@@ -37,7 +37,8 @@ pub enum Fate {
     /// To the host, through this interface's host side.
     Host(InterfaceId),
     /// Kept until the next hop's Ethernet address is known, then onto the wire with
-    /// [`rewrite::set_link`](crate::rewrite).
+    /// [`rewrite::set_link`](crate::rewrite); until then it has the Ethernet addresses that it came with. If it waits in
+    /// vain, [`Shard::give_up`](crate::Shard::give_up) says what becomes of it.
     Hold {
         /// The interface that it will leave by.
         interface: InterfaceId,

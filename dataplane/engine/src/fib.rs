@@ -109,6 +109,8 @@ pub struct NextHop {
     pub interface: InterfaceId,
     /// The gateway; `None` if the destination is on the link.
     pub gateway: Option<IpAddr>,
+    /// The largest IP datagram that the route takes, in bytes, if it says so; the interface's MTU bounds it.
+    pub mtu: Option<u16>,
 }
 
 /// What a route says of its prefix.
@@ -118,7 +120,7 @@ pub enum Route {
     Host,
     /// Every station of a link, the host among them.
     Broadcast,
-    /// One of these next hops, chosen by the flow's hash. Never empty.
+    /// One of these next hops, chosen by the flow's hash; one that takes a larger share is repeated. Never empty.
     Forward(Vec<NextHop>),
     /// Nowhere, silently.
     Blackhole,
@@ -163,6 +165,8 @@ pub enum Path {
         next_hop: IpAddr,
         /// The next hop's Ethernet address, if it is known.
         mac: Option<Mac>,
+        /// The route's own MTU.
+        mtu: Option<u16>,
     },
     /// Dropped silently.
     Blackhole,
@@ -179,6 +183,44 @@ pub struct Fib {
     interfaces: Vec<Interface>,
     routes: [Lpm<Route>; 2],
     neighbors: HashMap<(InterfaceId, IpAddr), Mac>,
+}
+
+/// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
+/// (rendezvous hashing, RFC 2991 §4 "highest random weight"). A hop that is gone takes only its own flows with it.
+#[inline]
+fn choose(hops: &[NextHop], hash: u64) -> &NextHop {
+    match hops {
+        [only] => only,
+        _ => choose_among(hops, hash),
+    }
+}
+
+fn choose_among(hops: &[NextHop], hash: u64) -> &NextHop {
+    let mut best = (0, &hops[0]);
+    let mut share = 0;
+    for (index, hop) in hops.iter().enumerate() {
+        // The shares of one hop are next to each other, and each takes flows of its own.
+        share = if index > 0 && hops[index - 1] == *hop { share + 1 } else { 0 };
+        let weight = mix(hash ^ identity(hop, share));
+        if index == 0 || weight > best.0 {
+            best = (weight, hop);
+        }
+    }
+    best.1
+}
+
+/// What tells a share of a next hop from all others, wherever it stands in its route.
+fn identity(hop: &NextHop, share: u64) -> u64 {
+    let address = hop.gateway.map_or(0, |gateway| Address::from(gateway).0);
+    let place = u64::from(hop.interface.0) << 32 | share;
+    mix(mix(address as u64) ^ (address >> 64) as u64) ^ mix(place)
+}
+
+/// The finalizer of SplitMix64: each bit of the result depends on each bit of the value.
+const fn mix(value: u64) -> u64 {
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
 }
 
 const fn family_index(af: Af) -> usize {
@@ -259,21 +301,46 @@ impl Fib {
         self.interfaces.get(usize::from(id.0))
     }
 
-    /// The path to a destination; `hash` chooses among equal next hops, so that a flow keeps to one.
+    /// The path to a destination; `hash` chooses among equal next hops, so that a flow keeps to one, also when others
+    /// come or go.
     #[inline]
     pub fn lookup(&self, af: Af, destination: Address, hash: u64) -> Path {
         match self.routes[family_index(af)].lookup(destination.0) {
             Some(Route::Host | Route::Broadcast) => Path::Host,
             Some(Route::Forward(hops)) => {
-                let hop = &hops[(hash % hops.len() as u64) as usize];
+                let hop = choose(hops, hash);
                 let next_hop = hop.gateway.unwrap_or_else(|| destination.to_ip(af));
                 let mac = self.neighbor(hop.interface, &next_hop);
-                Path::Forward { interface: hop.interface, next_hop, mac }
+                Path::Forward { interface: hop.interface, next_hop, mac, mtu: hop.mtu }
             }
             Some(Route::Blackhole) => Path::Blackhole,
             Some(Route::Prohibit) => Path::Prohibit,
             Some(Route::Unreachable) | None => Path::Unreachable,
         }
+    }
+
+    /// The most specific route to a destination, with its prefix and length.
+    pub fn route_to(&self, af: Af, destination: Address) -> Option<(IpAddr, u8, &Route)> {
+        let (prefix, length, route) = self.routes[family_index(af)].lookup_prefix(destination.0)?;
+        Some((Address(prefix).to_ip(af), length, route))
+    }
+
+    /// Every route with its prefix and length, IPv4 first, in the order of the prefixes.
+    pub fn routes(&self) -> impl Iterator<Item = (IpAddr, u8, &Route)> {
+        [Af::Inet, Af::Inet6].into_iter().flat_map(|af| {
+            let entries = self.routes[family_index(af)].entries();
+            entries.into_iter().map(move |(prefix, length, route)| (Address(prefix).to_ip(af), length, route))
+        })
+    }
+
+    /// Every neighbour, in the order of interfaces and addresses.
+    pub fn neighbors(&self) -> Vec<Neighbor> {
+        let mut neighbors: Vec<Neighbor> = (&self.neighbors)
+            .into_iter()
+            .map(|(&(interface, address), &mac)| Neighbor { interface, address, mac })
+            .collect();
+        neighbors.sort_by_key(|neighbor| (neighbor.interface, neighbor.address));
+        neighbors
     }
 
     /// The Ethernet address of a neighbour, if it is known.

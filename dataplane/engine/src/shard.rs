@@ -263,15 +263,19 @@ impl Shard {
         out: Out,
     ) -> Result<Fate, Stop> {
         gate_forwarding(&passage.packet)?;
-        let (link, left) = self.leave(view, out.interface, frame.bytes(), passage, entered)?;
+        let (link, left) = self.leave(view, (out.interface, out.mtu), frame.bytes(), passage, entered)?;
+        let mtu = out.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
         if let Some(destination) = out.mac.filter(|_| passage.copy_to.is_none()) {
-            let adjacency = Adjacency::new(arrival, out.interface, link.mtu, link.mac, destination);
+            let adjacency = Adjacency::new(arrival, out.interface, mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
         }
         repair(frame, passage);
         rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
-        rewrite::set_link(frame, link.mac, out.mac.unwrap_or_default());
-        let Out { interface, next_hop, mac } = out;
+        let Out { interface, next_hop, mac, .. } = out;
+        // What waits keeps the Ethernet addresses that it came with: the way back to its sender, if it waits in vain.
+        if let Some(destination) = mac {
+            rewrite::set_link(frame, link.mac, destination);
+        }
         if passage.copy_to.is_some() {
             let unresolved = mac.is_none().then_some(Unresolved { interface, next_hop });
             self.mirror(view, passage, Origin { of: interface, unresolved }, frame.bytes());
@@ -282,11 +286,12 @@ impl Shard {
         })
     }
 
-    /// The way out of a packet that the IN hook let in: the link, the OUT hook, and behind the last gate the commit.
+    /// The way out of a packet that the IN hook let in: the link, the OUT hook, and behind the last gate, the MTU of the
+    /// link and of the route, the commit.
     pub(crate) fn leave<'v>(
         &mut self,
         view: &View<'v>,
-        interface: InterfaceId,
+        (interface, mtu): (InterfaceId, Option<u16>),
         frame: &[u8],
         passage: &mut Passage,
         entered: &Passed,
@@ -296,12 +301,32 @@ impl Shard {
         };
         let hook = Hook { direction: Direction::Out, interface, frame, first: Some(entered) };
         let left = self.hook(view, passage, &hook)?;
-        let mtu = u32::from(link.mtu);
+        let mtu = u32::from(mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)));
         if passage.packet.length() > mtu {
             return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
         }
         self.commit_both(view, passage, entered, &left);
         Ok((link, left))
+    }
+
+    /// Drops a packet that waited in vain for the next hop's Ethernet address on `leaving` ([`Fate::Hold`]), and turns it
+    /// into its sender's answer: the host is unreachable (RFC 1812 §5.2.7.1), or the address is (RFC 4861 §7.2.2).
+    pub fn give_up<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        leaving: InterfaceId,
+        frame: &mut F,
+    ) -> Fate {
+        self.counters.drop_packet(leaving, Reason::NoNeighbor);
+        let silence = Fate::Drop(Reason::NoNeighbor);
+        let Some(own) = view.fib.interface(arrival.interface) else { return silence };
+        let Ok(Parsed::Ip(packet)) = parse(frame.bytes(), own.zone, frame.ip_checksum()) else {
+            return silence;
+        };
+        let code = if packet.tuple.af == Af::Inet { 1 } else { 3 };
+        let answer = Answer::Router(Problem::Unreachable { code });
+        self.answer(view, arrival, frame, &packet, answer).unwrap_or(silence)
     }
 
     /// Drops a packet for a reason, and turns it into its answer where one is due.
@@ -315,11 +340,33 @@ impl Shard {
         reason: Reason,
         answer: Answer,
     ) -> Fate {
+        match self.answer(view, arrival, frame, packet, answer) {
+            Ok(fate) => {
+                self.counters.drop_packet(arrival.interface, reason);
+                fate
+            }
+            // As pf counts it where `block return` finds a damaged packet.
+            Err(Unanswered::Refused(NoReply::Checksum)) if reason == Reason::Match => {
+                self.drop(arrival, Reason::ProtoCksum)
+            }
+            Err(_) => self.drop(arrival, reason),
+        }
+    }
+
+    /// Turns a packet that is dropped into its answer, and sends that back where the packet came from.
+    fn answer<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        packet: &Packet,
+        answer: Answer,
+    ) -> Result<Fate, Unanswered> {
         let endpoints = endpoints(view.fib, arrival, packet);
         let own =
             || view.fib.interface(arrival.interface).and_then(|own| own.source_address(packet.tuple.af));
         let (kind, answered) = match answer {
-            Answer::Silence => return self.drop(arrival, reason),
+            Answer::Silence => return Err(Unanswered::Silence),
             Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
             Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
             Answer::Challenge { seq, ack } => {
@@ -334,22 +381,15 @@ impl Shard {
                 Some(source) => {
                     (Created::Icmp, reply::icmp_error(frame, packet, endpoints, Some(source), problem))
                 }
-                None => return self.drop(arrival, reason),
+                None => return Err(Unanswered::Silence),
             },
         };
-        match answered {
-            Ok(()) => {
-                self.counters.drop_packet(arrival.interface, reason);
-                self.counters.create(kind);
-                match arrival.source {
-                    Source::Wire => Fate::Transmit(arrival.interface),
-                    Source::Host => Fate::Host(arrival.interface),
-                }
-            }
-            // As pf counts it where `block return` finds a damaged packet.
-            Err(NoReply::Checksum) if reason == Reason::Match => self.drop(arrival, Reason::ProtoCksum),
-            Err(_) => self.drop(arrival, reason),
-        }
+        answered.map_err(Unanswered::Refused)?;
+        self.counters.create(kind);
+        Ok(match arrival.source {
+            Source::Wire => Fate::Transmit(arrival.interface),
+            Source::Host => Fate::Host(arrival.interface),
+        })
     }
 
     pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
@@ -463,6 +503,15 @@ pub struct UsageCursor {
     pairs: usize,
 }
 
+/// Why a dropped packet's sender is told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// Nothing is to be said, or there is no address to say it from.
+    Silence,
+    /// The packet may not be answered.
+    Refused(NoReply),
+}
+
 /// Writes into the frame what the hooks repaired of it.
 pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage) {
     if let Some(flags) = passage.repaired {
@@ -476,6 +525,8 @@ struct Out {
     interface: InterfaceId,
     next_hop: IpAddr,
     mac: Option<Mac>,
+    /// The route's own.
+    mtu: Option<u16>,
 }
 
 enum Route {
@@ -496,7 +547,9 @@ fn route(fib: &Fib, packet: &Packet, hash: u64) -> Result<Route, Stop> {
     };
     match fib.lookup(tuple.af, tuple.dst, hash) {
         Path::Host => Ok(Route::Host),
-        Path::Forward { interface, next_hop, mac } => Ok(Route::Out(Out { interface, next_hop, mac })),
+        Path::Forward { interface, next_hop, mac, mtu } => {
+            Ok(Route::Out(Out { interface, next_hop, mac, mtu }))
+        }
         Path::Blackhole => Err(Stop::silent(Reason::NoRoute)),
         Path::Unreachable => unreachable(0, 0),
         Path::Prohibit => unreachable(13, 1),

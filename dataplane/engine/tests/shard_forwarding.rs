@@ -2,11 +2,13 @@
 
 mod shard;
 
-use engine::fib::Interface;
-use engine::{Arrival, Created, Fate, Fib, Source};
+use std::net::IpAddr;
+
+use engine::fib::{Interface, NextHop, Path, Route, RouteEntry};
+use engine::{Arrival, Created, Fate, Fib, InterfaceId, Source};
 use ruleset::Reason;
 use shard::rules::{Written, block, pass};
-use shard::{EM0, EM1, Firewall, interfaces, mac, packet::Packet};
+use shard::{EM0, EM1, Firewall, fib, interfaces, mac, packet::Packet};
 use wire::{Mac, ethernet};
 
 const PASS_ANY: fn() -> Firewall = || Firewall::with(vec![pass().any_flags()]);
@@ -178,6 +180,119 @@ fn an_unknown_neighbour_is_waited_for() {
 }
 
 #[test]
+fn who_waits_in_vain_for_a_neighbour_is_told_that_the_host_is_unreachable() {
+    let mut firewall = PASS_ANY();
+    let told = firewall.wait_in_vain("em0", "10.0.0.2.1 > 10.1.0.77.53 udp");
+    let expected = "10.0.0.1 > 10.0.0.2 icmp 3/1 about (10.0.0.2 > 10.1.0.77 proto 17) ttl 64";
+    assert_eq!(told.as_deref(), Some(expected));
+    let told = firewall.wait_in_vain("em0", "2001:db8::2.1 > 2001:db8:1::77.53 udp");
+    let expected = "2001:db8::1 > 2001:db8::2 icmp 1/3 about (2001:db8::2 > 2001:db8:1::77 proto 17) ttl 64";
+    assert_eq!(told.as_deref(), Some(expected));
+    // One drop and one packet made for each, and no answer to many stations.
+    let made = firewall.shard.counters().created(Created::Icmp);
+    assert_eq!((firewall.dropped(Reason::NoNeighbor), made), (2, 2));
+    assert_eq!(firewall.shard.counters().drops()[1][Reason::NoNeighbor as usize], 2);
+    let told = firewall.wait_in_vain("em0", "10.0.0.255.1 > 10.1.0.77.53 udp");
+    assert_eq!((told, firewall.dropped(Reason::NoNeighbor)), (None, 3));
+}
+
+/// 10.1.0.0/24 behind one interface.
+fn routes_over(interface: InterfaceId, gateway: Option<IpAddr>, mtu: Option<u16>) -> [RouteEntry; 1] {
+    let route = Route::Forward(vec![NextHop { interface, gateway, mtu }]);
+    [RouteEntry { prefix: "10.1.0.0".parse().expect("an address"), length: 24, route }]
+}
+
+#[test]
+fn a_routes_own_mtu_is_told_and_the_links_bounds_it() {
+    let mut firewall = PASS_ANY();
+    let neighbors = firewall.fib.neighbors();
+    firewall.fib = Fib::new(7, interfaces(), routes_over(EM1, None, Some(1000)), neighbors.clone());
+    let story = "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 972 -> out em1
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 973 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
+        ";
+    // The second time by what the connection remembers.
+    firewall.tell(story).tell(story);
+    firewall.fib = Fib::new(8, interfaces(), routes_over(EM1, None, Some(9000)), neighbors);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 1472 -> out em1
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 1473 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
+        ",
+    );
+}
+
+fn next_hops(gateways: &[u8]) -> Fib {
+    let hop =
+        |last: &u8| NextHop { interface: EM1, gateway: Some(IpAddr::from([10, 1, 0, *last])), mtu: None };
+    let route = Route::Forward(gateways.iter().map(hop).collect());
+    let entry = RouteEntry { prefix: IpAddr::from([198, 51, 100, 0]), length: 24, route };
+    Fib::new(1, interfaces(), [entry], [])
+}
+
+fn chosen(fib: &Fib, hash: u64) -> u8 {
+    match fib.lookup(wire::Af::Inet, engine::Address::from(IpAddr::from([198, 51, 100, 9])), hash) {
+        Path::Forward { next_hop: IpAddr::V4(gateway), .. } => gateway.octets()[3],
+        other => panic!("not forwarded: {other:?}"),
+    }
+}
+
+#[test]
+fn flows_spread_by_weight_and_a_lost_next_hop_moves_only_its_own() {
+    let flows = 0..8000_u64;
+    // One that takes two shares of four.
+    let all = next_hops(&[2, 2, 3, 4]);
+    let count = |gateway| flows.clone().filter(|flow| chosen(&all, *flow) == gateway).count();
+    let counts = [count(2), count(3), count(4)];
+    for (found, expected) in counts.into_iter().zip([4000, 2000, 2000]) {
+        assert!(found.abs_diff(expected) < 250, "{counts:?}");
+    }
+    let fewer = next_hops(&[2, 2, 4]);
+    for flow in flows {
+        let (before, after) = (chosen(&all, flow), chosen(&fewer, flow));
+        assert!(before == 3 || before == after, "flow {flow} moved from {before} to {after}");
+        assert_ne!(after, 3);
+    }
+}
+
+#[test]
+fn what_a_forwarding_base_knows_can_be_listed() {
+    let base = fib();
+    let all: Vec<String> = base.routes().map(|(prefix, length, _)| format!("{prefix}/{length}")).collect();
+    let expected = [
+        "10.0.0.0/24",
+        "10.0.0.1/32",
+        "10.0.0.255/32",
+        "10.1.0.0/24",
+        "10.1.0.1/32",
+        "10.1.0.255/32",
+        "10.2.0.0/24",
+        "10.2.0.1/32",
+        "10.2.0.255/32",
+        "10.9.0.0/16",
+        "192.0.2.0/24",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "2001:db8::/64",
+        "2001:db8::1/128",
+        "2001:db8:1::/64",
+        "2001:db8:1::1/128",
+        "2001:db8:2::1/128",
+    ];
+    assert_eq!(all, expected);
+    assert_eq!(base.neighbors().len(), 7);
+    let find = |text: &str| {
+        let address: IpAddr = text.parse().expect("an address");
+        base.route_to(wire::Af::of(&address), engine::Address::from(address))
+            .map(|(prefix, length, route)| (format!("{prefix}/{length}"), route.clone()))
+    };
+    assert_eq!(find("10.9.1.1"), Some(("10.9.0.0/16".into(), Route::Unreachable)));
+    assert_eq!(find("10.1.0.255"), Some(("10.1.0.255/32".into(), Route::Broadcast)));
+    assert_eq!(find("2001:db8:1::1"), Some(("2001:db8:1::1/128".into(), Route::Host)));
+    assert_eq!(find("8.8.8.8"), None);
+}
+
+#[test]
 fn what_is_larger_than_the_next_link_is_answered_with_its_size() {
     let mut firewall = PASS_ANY();
     firewall.tell(
@@ -195,12 +310,8 @@ fn a_link_that_is_down_takes_nothing() {
     let mut firewall = PASS_ANY();
     firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1");
     let dump = firewall.dump();
-    let routes = [engine::fib::RouteEntry {
-        prefix: "10.1.0.0".parse().expect("an address"),
-        length: 24,
-        route: engine::fib::Route::Forward(vec![engine::fib::NextHop { interface: EM1, gateway: None }]),
-    }];
-    firewall.fib = Fib::new(2, interfaces().into_iter().map(down).collect(), routes, []);
+    let interfaces = interfaces().into_iter().map(down).collect();
+    firewall.fib = Fib::new(2, interfaces, routes_over(EM1, None, None), []);
     firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> port-down");
     assert_eq!(firewall.dump(), dump);
 }

@@ -78,6 +78,32 @@ impl<T> Lpm<T> {
     /// The value of the longest prefix that holds `address` (host order, right-aligned).
     #[inline]
     pub fn lookup(&self, address: u128) -> Option<&T> {
+        self.longest(address)?.value.as_ref()
+    }
+
+    /// As [`lookup`](Self::lookup), with the prefix (as [`insert`](Self::insert) takes it) and its length.
+    pub fn lookup_prefix(&self, address: u128) -> Option<(u128, u8, &T)> {
+        self.longest(address).and_then(|node| self.entry(node))
+    }
+
+    /// Every prefix with its length and value, in order, shorter ones before the longer ones that they hold.
+    pub fn entries(&self) -> Vec<(u128, u8, &T)> {
+        let mut entries: Vec<_> = self.nodes.iter().filter_map(|node| self.entry(node)).collect();
+        entries.sort_by_key(|(prefix, length, _)| (*prefix, *length));
+        entries
+    }
+
+    fn entry<'a>(&self, node: &'a Node<T>) -> Option<(u128, u8, &'a T)> {
+        let value = node.value.as_ref()?;
+        let prefix = match self.af {
+            Af::Inet => node.bits >> 96,
+            Af::Inet6 => node.bits,
+        };
+        Some((prefix, node.length, value))
+    }
+
+    #[inline]
+    fn longest(&self, address: u128) -> Option<&Node<T>> {
         let bits = self.left(address);
         let mut best = None;
         let mut at = self.root;
@@ -86,7 +112,7 @@ impl<T> Lpm<T> {
                 break;
             }
             if node.value.is_some() {
-                best = node.value.as_ref();
+                best = Some(node);
             }
             if node.length >= self.af.bits() {
                 break;

@@ -137,7 +137,7 @@ pub fn fib_of(routes: Routes, epoch: u32) -> Fib {
 pub fn fib_with(more: &[&str]) -> Fib {
     let on_link = |text: &&str| {
         let net: IpNet = text.parse().expect("a network");
-        let route = Route::Forward(vec![NextHop { interface: InterfaceId(0), gateway: None }]);
+        let route = Route::Forward(vec![NextHop { interface: InterfaceId(0), gateway: None, mtu: None }]);
         RouteEntry { prefix: net.addr(), length: net.prefix_len(), route }
     };
     let routes = entries(Routes::Usual).into_iter().chain(more.iter().map(on_link));
@@ -187,7 +187,7 @@ fn paths(routes: Routes) -> Vec<(IpNet, InterfaceId, Option<IpAddr>)> {
 }
 
 fn entries(routes: Routes) -> Vec<RouteEntry> {
-    let route = |interface, gateway| Route::Forward(vec![NextHop { interface, gateway }]);
+    let route = |interface, gateway| Route::Forward(vec![NextHop { interface, gateway, mtu: None }]);
     paths(routes)
         .into_iter()
         .map(|(net, interface, gateway)| RouteEntry {

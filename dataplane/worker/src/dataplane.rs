@@ -26,8 +26,9 @@ use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};
 use crate::control::server::{Bound, Server};
-use crate::devices::{Devices, Reading};
+use crate::devices::Devices;
 use crate::handoff;
+use crate::keeper::Keeper;
 use crate::mail::{Mail, mail};
 use crate::memory;
 use crate::netlink::event::{Event, Link};
@@ -54,7 +55,7 @@ pub struct Dataplane {
     stop: Arc<AtomicBool>,
     counters: Counters,
     clock: TscClock,
-    ports: Vec<OpenPort>,
+    keeper: Keeper,
     pool: Mempool,
     /// At most so many buffers are with drivers for good.
     kept_by_drivers: u32,
@@ -105,6 +106,8 @@ impl Dataplane {
         let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
+        let keeper = Keeper::new(&eal, &pool, &config.ports, ports, office.orders, kernel)
+            .context("cannot ask the kernel about the ports' devices")?;
 
         let facts = Facts {
             start: begin,
@@ -112,6 +115,7 @@ impl Dataplane {
             cpus: cpus.clone(),
             max_states: states.in_all,
             pools: vec![pool.clone()],
+            links: keeper.board(),
         };
         let rules = Rules::new(office.roots, states.in_all, PATIENCE);
         let now = move || Tick(clock.now_nanos());
@@ -129,18 +133,18 @@ impl Dataplane {
             stop,
             counters,
             clock,
-            ports,
+            keeper,
             pool,
             kept_by_drivers,
             _claim: claim,
         })
     }
 
-    /// Minds the workers until `ended` says so, and tells systemd how they do.
+    /// Minds the ports and the workers until `ended` says so, and tells systemd how they do.
     ///
     /// # Errors
     /// If the counters cannot be read, or it was called before.
-    pub fn mind(&self, mut ended: impl FnMut() -> bool) -> Result<()> {
+    pub fn mind(&mut self, mut ended: impl FnMut() -> bool) -> Result<()> {
         let counters = self.counters.reader()?;
         let mut watches = vec![Watch::new(Instant::now()); self.workers.len()];
         let mut clocks = clock::Watch::new(clock::Reading::take(&self.clock));
@@ -149,12 +153,13 @@ impl Dataplane {
         let mut devices = self.counters.devices(self.workers.len())?;
         while !ended() {
             if devices.is_due(Instant::now()) {
-                devices.look(readings(&self.ports), Instant::now());
+                devices.look(self.keeper.readings(), Instant::now());
             }
             std::thread::sleep(LOOK_EVERY);
             if let Some(report) = clocks.look(clock::Reading::take(&self.clock)) {
                 tell(report);
             }
+            self.keeper.look(Instant::now());
             let mut reports = 0;
             for (worker, watch) in watches.iter_mut().enumerate() {
                 let Some(sheet) = counters.sheet(worker) else { continue };
@@ -183,7 +188,7 @@ impl Dataplane {
 
     /// One line for `systemctl status`.
     fn summary(&self, stalled: usize) -> String {
-        let (ports, workers) = (self.ports.len(), self.workers.len());
+        let (ports, workers) = (self.keeper.ports(), self.workers.len());
         match stalled {
             0 => format!("{workers} workers on {ports} ports"),
             _ => format!("{stalled} of {workers} workers do not come back"),
@@ -197,7 +202,7 @@ impl Dataplane {
         let ended: Result<Vec<Sheet>, _> = self.workers.into_iter().map(|worker| worker.join().1).collect();
         self.routes.stop();
         // Drivers hold buffers until they are closed.
-        drop(self.ports);
+        drop(self.keeper);
         let _ = std::fs::remove_file(&self.counters.path);
         let Ok(sheets) = ended else {
             tracing::error!("a worker panicked");
@@ -400,14 +405,6 @@ fn bring_up(kernel: &mut Requester, config: &Config, ports: &[OpenPort]) -> Resu
             .with_context(|| format!("cannot set the host interface {} up", interface.name))?;
     }
     Ok(())
-}
-
-/// What the device of each interface says now: its counters are told of the port, not of its VLANs.
-fn readings(ports: &[OpenPort]) -> impl Iterator<Item = Reading> {
-    ports.iter().flat_map(|port| {
-        let (link, stats) = (port.wire.link().ok(), port.wire.stats().ok());
-        (0..port.interfaces.len()).map(move |number| Reading { link, stats: stats.filter(|_| number == 0) })
-    })
 }
 
 /// What the kernel says of a link.

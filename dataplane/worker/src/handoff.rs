@@ -123,12 +123,13 @@ fn refuse(mbuf: &Mbuf, counters: &mut Counters) {
 
 /// Notes in the mbuf where the packet arrived. The field is DPDK's for the same purpose, but tells neither every
 /// driver's ports nor, of a copy, anything.
-fn note(mbuf: &mut Mbuf, arrival: Arrival) {
+#[inline]
+pub fn note(mbuf: &mut Mbuf, arrival: Arrival) {
     debug_assert!(arrival.interface.0 <= u16::MAX >> 1, "interfaces are few");
     mbuf.set_port(arrival.interface.0 << 1 | u16::from(arrival.source == Source::Host));
 }
 
-/// Where a packet arrived that was handed over.
+/// Where a packet arrived, as it was noted.
 #[inline]
 pub fn arrival(mbuf: &Mbuf) -> Arrival {
     let noted = mbuf.port();

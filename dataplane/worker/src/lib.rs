@@ -13,6 +13,8 @@ pub mod frame;
 pub mod handoff;
 pub mod hold;
 pub mod idle;
+pub mod keeper;
+pub mod link;
 pub mod log;
 pub mod mail;
 pub mod memory;

@@ -8,6 +8,7 @@ use engine::{Fib, Root};
 use crate::dump::{self, Lister, Scribe};
 use crate::log::{self, Carrier, Collector};
 use crate::netlink::service::{ASKS_MAX, Ask};
+use crate::ports::{Order, orders_max};
 use crate::snapshot::{Publisher, Reader, snapshots};
 
 /// A worker's ends.
@@ -22,6 +23,8 @@ pub struct Mail {
     pub scribe: Scribe,
     /// Where logged packets go.
     pub log: Carrier,
+    /// What it is to do about queues.
+    pub orders: Receiver<Order>,
 }
 
 /// The other threads' ends.
@@ -36,18 +39,28 @@ pub struct Office {
     pub lister: Lister,
     /// Where logged packets arrive, by worker.
     pub logs: Vec<Collector>,
+    /// Where workers are told about queues, by worker.
+    pub orders: Vec<Sender<Order>>,
 }
 
 /// Both ends, for so many workers with `records` records each. The workers begin without rules and with `fib`.
 pub fn mail(fib: Arc<Fib>, workers: usize, records: u32) -> (Vec<Mail>, Office) {
+    let most = orders_max(fib.interfaces().len());
+    let (orders, ordered): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(most)).unzip();
     let (roots, root_readers) = snapshots(None, workers);
     let (fibs, fib_readers) = snapshots(fib, workers);
     let (ask, asks) = bounded(ASKS_MAX);
     let (lister, scribes) = dump::channels(workers, records);
     let (carriers, logs): (Vec<Carrier>, _) = (0..workers).map(|_| log::ring()).unzip();
     let readers = root_readers.into_iter().zip(fib_readers);
-    let ends = readers.zip(scribes.into_iter().zip(carriers));
-    let mails =
-        ends.map(|((roots, fibs), (scribe, log))| Mail { roots, fibs, asks: ask.clone(), scribe, log });
-    (mails.collect(), Office { roots, fibs, asks, lister, logs })
+    let ends = readers.zip(scribes.into_iter().zip(carriers)).zip(ordered);
+    let mails = ends.map(|(((roots, fibs), (scribe, log)), orders)| Mail {
+        roots,
+        fibs,
+        asks: ask.clone(),
+        scribe,
+        log,
+        orders,
+    });
+    (mails.collect(), Office { roots, fibs, asks, lister, logs, orders })
 }

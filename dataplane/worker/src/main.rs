@@ -62,7 +62,7 @@ fn run(config: &std::path::Path, socket: &std::path::Path, check: bool) -> Resul
     }
     // Caught from here on, so that a start that is interrupted is undone as well.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let dataplane = Dataplane::start(&config, socket)?;
+    let mut dataplane = Dataplane::start(&config, socket)?;
     dataplane.mind(|| signals.pending().next().is_some())?;
     tracing::info!("stopping");
     Ok(dataplane.stop())

@@ -34,9 +34,10 @@ impl Traffic {
     }
 }
 
-/// The transmit queues of a worker. Outlets share them: what leaves by a VLAN leaves by its port's queue.
+/// The transmit queues of a worker. Outlets share them: what leaves by a VLAN leaves by its port's queue. There is none
+/// while a device is gone.
 #[derive(Default)]
-pub struct Lines(Vec<TxQueue>);
+pub struct Lines(Vec<Option<TxQueue>>);
 
 /// A queue among a worker's [`Lines`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,13 @@ pub struct LineId(usize);
 impl Lines {
     /// Adds a queue.
     pub fn add(&mut self, queue: TxQueue) -> LineId {
-        self.0.push(queue);
+        self.0.push(Some(queue));
         LineId(self.0.len() - 1)
+    }
+
+    /// Uses this queue in place of the one before, which is given back. Without one, everything is dropped.
+    pub fn replace(&mut self, line: LineId, queue: Option<TxQueue>) {
+        self.0[line.0] = queue;
     }
 }
 
@@ -56,6 +62,8 @@ pub struct Outlet {
     line: LineId,
     /// The VLAN whose tag is put into what leaves.
     vlan: Option<u16>,
+    /// False while there is no link: nothing is sent.
+    open: bool,
     gathered: Burst,
     /// The longest frame that the device sends whole; drivers of virtual devices cut or lose longer ones in silence.
     frame_max: usize,
@@ -68,7 +76,7 @@ impl Outlet {
     /// The outlet of `interface` by a queue; `full` is the reason of what it does not take.
     pub fn new(interface: InterfaceId, line: LineId, frame_max: usize, full: Reason) -> Self {
         let (gathered, sent) = (Burst::new(), Traffic::default());
-        Self { interface, line, vlan: None, gathered, frame_max, full, sent }
+        Self { interface, line, vlan: None, open: true, gathered, frame_max, full, sent }
     }
 
     /// The outlet of `interface`, which is this VLAN of the port whose outlet this is.
@@ -85,6 +93,16 @@ impl Outlet {
     /// What the device took, without tags.
     pub const fn sent(&self) -> Traffic {
         self.sent
+    }
+
+    /// The queue that it sends by.
+    pub const fn line(&self) -> LineId {
+        self.line
+    }
+
+    /// Sends from now on, or drops everything: the link has come up, or gone down.
+    pub const fn set_open(&mut self, open: bool) {
+        self.open = open;
     }
 
     /// Gathers a frame. It is sent at the next [`flush`](Self::flush), or before if the burst is full.
@@ -109,22 +127,29 @@ impl Outlet {
         if self.gathered.is_empty() {
             return;
         }
+        let Some(queue) = lines.0[self.line.0].as_mut().filter(|_| self.open) else {
+            return self.drop_gathered(Reason::PortDown, counters);
+        };
         let tag_len = match self.vlan {
             Some(vlan) => self.tag(vlan, counters),
             None => 0,
         };
         let mut sent = Traffic::default();
         sent.add(&self.gathered);
-        lines.0[self.line.0].tx_burst(&mut self.gathered);
+        queue.tx_burst(&mut self.gathered);
         let mut left = Traffic::default();
         left.add(&self.gathered);
-        for _ in 0..self.gathered.len() {
-            counters.drop_packet(self.interface, self.full);
-        }
-        self.gathered.clear();
+        self.drop_gathered(self.full, counters);
         let packets = sent.packets - left.packets;
         self.sent.packets += packets;
         self.sent.bytes += sent.bytes - left.bytes - packets * tag_len;
+    }
+
+    fn drop_gathered(&mut self, reason: Reason, counters: &mut Counters) {
+        for _ in 0..self.gathered.len() {
+            counters.drop_packet(self.interface, reason);
+        }
+        self.gathered.clear();
     }
 
     /// Puts the tag into what was gathered, and returns its length. What has no room for it is dropped.

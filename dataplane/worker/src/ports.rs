@@ -2,11 +2,12 @@
 //!
 //! Overview: for each `[[port]]` the DPDK device, and for each routed one and each VLAN of it a TAP of the operator's name
 //! through which the kernel takes part.
-//! Life cycle: opened at the start, closed by dropping, when every queue is back; the TAPs vanish with the process,
-//! however it ends. Ownership: the main thread; only queues go to workers.
+//! Life cycle: opened at the start, closed by dropping, when every queue is back; a device that goes away is closed and
+//! opened again by the keeper; the TAPs vanish with the process, however it ends. Ownership: the main thread; only queues
+//! go to workers.
 
-use dpdk::port::{Promiscuous, Rss};
-use dpdk::{Device, Eal, Mempool, Port, PortConfig, Queues};
+use dpdk::port::{PortEvents, Promiscuous, Rss};
+use dpdk::{Device, Eal, Mempool, Port, PortConfig, Queues, RxQueue, TxQueue};
 use engine::InterfaceId;
 use ruleset::Reason;
 use wire::Mac;
@@ -19,11 +20,55 @@ use crate::worker::{Attachment, Side, Sides};
 
 /// A port, open.
 pub struct OpenPort {
-    /// The device.
-    pub wire: Port,
+    /// The device; none while it is gone.
+    pub wire: Option<Wire>,
+    /// How it spreads packets over workers: by the same key each time that it is opened.
+    pub rss: Rss,
+    /// The number of its own interface; those of its VLANs follow.
+    pub first: InterfaceId,
     /// Its own interface, and those of its VLANs.
     pub interfaces: Vec<OpenInterface>,
 }
+
+/// The device of a port.
+pub struct Wire {
+    /// Its control side.
+    pub port: Port,
+    /// What its driver tells, if it is the one to ask.
+    pub events: Option<PortEvents>,
+}
+
+/// What a worker is to do about a port, between two bursts.
+#[derive(Debug)]
+pub enum Order {
+    /// Give its queues back: the device is leaving.
+    GiveBack(InterfaceId),
+    /// Use these queues: the device is there.
+    Use {
+        /// The port's own.
+        interface: InterfaceId,
+        /// To receive from, unless other workers do.
+        rx: Option<RxQueue>,
+        /// To send to.
+        tx: TxQueue,
+    },
+    /// The link of a port without host interfaces is up, or down; of others the forwarding base tells.
+    Carrier {
+        /// The port's own.
+        interface: InterfaceId,
+        /// Whether it is up.
+        up: bool,
+    },
+}
+
+/// Orders of one worker that wait, with so many interfaces: to give queues back and to use others, and a link that flaps
+/// while the worker is away.
+pub const fn orders_max(interfaces: usize) -> usize {
+    64 * interfaces + 1
+}
+
+/// Events of a driver that wait.
+const EVENTS_MAX: usize = 64;
 
 /// An interface, and its side towards the host if it has one, open.
 pub struct OpenInterface {
@@ -62,19 +107,11 @@ impl<'a> Opener<'a> {
     /// DPDK's, which say what to do.
     pub fn open(&mut self, port: &config::Port) -> dpdk::Result<OpenPort> {
         let first = self.attachments.first().map_or(0, |attachment| attachment.interfaces.len());
-        let wanted = Wanted {
-            mtu: port.mtu,
-            descriptors: WIRE_DESCRIPTORS,
-            workers: self.attachments.len() as u16,
-            receivers: port.queues,
-            hears: match port.mode {
-                config::Mode::Routed => Hears::Itself,
-                config::Mode::Bridge => Hears::Everything,
-                config::Mode::Span => Hears::Nothing,
-            },
-        };
-        let (wire, queues) = start(self.eal, self.pool, &port.device, &wanted)?;
-        let mac = host_mac(&port.device, Mac(wire.mac()?));
+        let workers = self.attachments.len() as u16;
+        let (wire, queues) = open_wire(self.eal, self.pool, port, workers, Rss::Symmetric)?;
+        let mac = host_mac(&port.device, Mac(wire.port.mac()?));
+        let rss = wire.port.rss_key().filter(|key| !key.is_empty());
+        let rss = rss.map_or(Rss::Symmetric, |key| Rss::Key(key.to_vec()));
         let number = |at: usize| InterfaceId((first + at) as u16);
         let mut own = Some(sides(number(0), queues, frame_max(port), Reason::TxFull, &mut self.attachments));
         let mut interfaces = Vec::new();
@@ -91,7 +128,7 @@ impl<'a> Opener<'a> {
                 attachment.interfaces[first].trunk = Some(Box::new(Trunk::new(vlans())));
             }
         }
-        Ok(OpenPort { wire, interfaces })
+        Ok(OpenPort { wire: Some(wire), rss, first: number(0), interfaces })
     }
 
     /// Opens the host interface that an interface needs, and gives every worker both of its sides.
@@ -109,9 +146,12 @@ impl<'a> Opener<'a> {
             workers: self.attachments.len() as u16,
             receivers: None,
             hears: Hears::Itself,
+            rss: Rss::Symmetric,
         };
         let (host, hosts) = if port.is_hosted() {
-            let (host, queues) = start(self.eal, self.pool, &host_device(number, name, mac)?, &wanted)?;
+            let device = host_device(number, name, mac)?;
+            let mut host = Port::attach(self.eal, &device)?;
+            let queues = start(&mut host, self.pool, &device, wanted)?;
             (Some(host), sides(number, queues, frame_max(port), Reason::HostFull, &mut self.attachments))
         } else {
             (None, Vec::new())
@@ -139,8 +179,38 @@ fn frame_max(port: &config::Port) -> usize {
     usize::from(port.mtu + LINK_HEADER_MAX)
 }
 
+/// Opens the device of a port, for the first time or again.
+///
+/// # Errors
+/// DPDK's.
+pub fn open_wire(
+    eal: &Eal,
+    pool: &Mempool,
+    config: &config::Port,
+    workers: u16,
+    rss: Rss,
+) -> dpdk::Result<(Wire, Queues)> {
+    let mut port = Port::attach(eal, &config.device)?;
+    // Of a kernel's device the kernel tells more.
+    let own = config.kernel_netdev().is_none() && !config.device.name().starts_with("net_tap");
+    let events = if own { Some(port.events(EVENTS_MAX)?) } else { None };
+    let wanted = Wanted {
+        mtu: config.mtu,
+        descriptors: WIRE_DESCRIPTORS,
+        workers,
+        receivers: config.queues,
+        hears: match config.mode {
+            config::Mode::Routed => Hears::Itself,
+            config::Mode::Bridge => Hears::Everything,
+            config::Mode::Span => Hears::Nothing,
+        },
+        rss,
+    };
+    let queues = start(&mut port, pool, &config.device, wanted)?;
+    Ok((Wire { port, events }, queues))
+}
+
 /// What a device is to be set up with.
-#[derive(Clone, Copy)]
 struct Wanted {
     mtu: u16,
     /// Of each queue.
@@ -150,6 +220,8 @@ struct Wanted {
     /// Workers with a receive queue; `None` for as many as the device has queues for.
     receivers: Option<u16>,
     hears: Hears,
+    /// If several workers receive.
+    rss: Rss,
 }
 
 /// What a device must receive.
@@ -163,16 +235,15 @@ enum Hears {
     Nothing,
 }
 
-fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::Result<(Port, Queues)> {
-    let Wanted { mtu, descriptors, workers, receivers, hears } = *wanted;
-    let mut port = Port::attach(eal, device)?;
+fn start(port: &mut Port, pool: &Mempool, device: &Device, wanted: Wanted) -> dpdk::Result<Queues> {
+    let Wanted { mtu, descriptors, workers, receivers, hears, rss } = wanted;
     let mut config = PortConfig::new(workers);
     // Where a device has fewer, the first workers receive for all and hand over what is not theirs.
     config.rx_queues = match receivers {
         Some(receivers) => receivers,
         None => workers.min(port.info()?.max_rx_queues),
     };
-    config.rss = if config.rx_queues > 1 { Rss::Symmetric } else { Rss::Off };
+    config.rss = if config.rx_queues > 1 { rss } else { Rss::Off };
     config.rx_descriptors = descriptors;
     config.tx_descriptors = descriptors;
     // Drivers that cannot change it may have the right one.
@@ -185,7 +256,7 @@ fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::R
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");
     }
     if hears == Hears::Nothing {
-        return Ok((port, Queues { rx: Vec::new(), ..queues }));
+        return Ok(Queues { rx: Vec::new(), ..queues });
     }
     match (port.set_promiscuous(Promiscuous::On), hears) {
         // A pair that does not hear its stations talk to each other is no pair.
@@ -195,7 +266,7 @@ fn start(eal: &Eal, pool: &Mempool, device: &Device, wanted: &Wanted) -> dpdk::R
         }
         (Ok(()), _) => {}
     }
-    Ok((port, queues))
+    Ok(queues)
 }
 
 /// Each worker's part of one side of an interface, out of the queues of a device that sends frames of up to `frame_max`

@@ -22,6 +22,7 @@ use crate::idle::{Idler, Work};
 use crate::mail::Mail;
 use crate::netlink::service::Ask;
 use crate::outlet::{Lines, Outlet, Traffic};
+use crate::ports::Order;
 use crate::random::Random;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
@@ -154,7 +155,7 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let sheet = Sheet::new(parts.attachment.interfaces.len());
         let now = Tick(parts.clock.now_nanos());
-        Self {
+        let mut worker = Self {
             parts,
             hold: Hold::new(),
             bursts: [Burst::new(), Burst::new()],
@@ -165,7 +166,9 @@ impl Worker {
             swept: now,
             measured: now,
             stopwatch: None,
-        }
+        };
+        worker.follow_links();
+        worker
     }
 
     /// Polls until `stop` is set, then gives back everything that it holds. Returns what it counted.
@@ -208,8 +211,8 @@ impl Worker {
         if received > 0 || listing { Work::Done } else { Work::None }
     }
 
-    /// New rules, a new forwarding base, and whoever wants a list of states. No burst is under way. True if a list is to be
-    /// continued.
+    /// New rules, a new forwarding base, orders about ports, and whoever wants a list of states. No burst is under way. True
+    /// if a list is to be continued.
     fn take_news(&mut self) -> bool {
         if self.parts.mail.roots.refresh() == Refreshed::New
             && let Some(root) = self.parts.mail.roots.get()
@@ -217,11 +220,41 @@ impl Worker {
             self.parts.shard.adopt(root);
         }
         if self.parts.mail.fibs.refresh() == Refreshed::New {
+            self.follow_links();
             self.release();
+        }
+        while let Ok(order) = self.parts.mail.orders.try_recv() {
+            self.obey(order);
         }
         let Parts { mail: Mail { scribe, roots, fibs, .. }, shard, .. } = &mut self.parts;
         let view = View { now: self.now, root: roots.get().as_deref(), fib: fibs.get() };
         scribe.write(shard, &view)
+    }
+
+    /// Nothing leaves by a link that is down.
+    #[cold]
+    fn follow_links(&mut self) {
+        let fib = self.parts.mail.fibs.get();
+        let known = self.parts.attachment.interfaces.iter_mut().zip(fib.interfaces());
+        for (sides, interface) in known.filter(|(sides, _)| sides.host.is_some()) {
+            sides.wire.outlet.set_open(interface.up);
+        }
+    }
+
+    /// Gives the queues of a port back, takes new ones, or hears of its link.
+    #[cold]
+    fn obey(&mut self, order: Order) {
+        let Attachment { interfaces, lines } = &mut self.parts.attachment;
+        let (interface, rx, tx) = match order {
+            Order::Carrier { interface, up } => {
+                return interfaces[usize::from(interface.0)].wire.outlet.set_open(up);
+            }
+            Order::GiveBack(interface) => (interface, None, None),
+            Order::Use { interface, rx, tx } => (interface, rx, Some(tx)),
+        };
+        let wire = &mut interfaces[usize::from(interface.0)].wire;
+        wire.rx = rx;
+        lines.replace(wire.outlet.line(), tx);
     }
 
     /// Receives a burst from one side, and forwards it behind what other workers have handed over.
@@ -375,7 +408,7 @@ impl Worker {
         let Parts { attachment: Attachment { interfaces, lines }, shard, mail, handoff, .. } =
             &mut self.parts;
         let counters = shard.counters_mut();
-        for (mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
+        for (mut mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
             match *fate {
                 Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters),
                 Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
@@ -386,6 +419,7 @@ impl Worker {
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
                     let _ = mail.asks.try_send(Ask { interface, address: next_hop });
+                    handoff::note(&mut mbuf, arrival);
                     let held = Held { mbuf, out: interface };
                     if self.hold.keep(Key { interface, next_hop }, self.now, held).is_err() {
                         counters.drop_packet(interface, Reason::NoNeighbor);
@@ -412,10 +446,21 @@ impl Worker {
         });
     }
 
-    /// Drops what waited for a neighbour too long.
+    /// Drops what waited for a neighbour too long, and tells those who sent it.
     fn give_up(&mut self) {
-        let counters = self.parts.shard.counters_mut();
-        self.hold.give_up(self.now, |_, held| counters.drop_packet(held.out, Reason::NoNeighbor));
+        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, .. } = &mut self.parts;
+        let view = view(mail, self.now);
+        self.hold.give_up(self.now, |key, Held { mut mbuf, out }| {
+            // Nobody sent a copy.
+            if out != key.interface {
+                return shard.counters_mut().drop_packet(out, Reason::NoNeighbor);
+            }
+            let arrival = handoff::arrival(&mbuf);
+            let frame = MbufFrame::of_one(&mut mbuf);
+            if let Fate::Transmit(back) = shard.give_up(&view, arrival, out, frame) {
+                interfaces[usize::from(back.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
+            }
+        });
     }
 
     fn flush(&mut self) {

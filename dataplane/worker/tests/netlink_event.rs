@@ -9,7 +9,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteLwEnCapType, RouteMessage, RouteNextHop,
+    RouteAddress, RouteAttribute, RouteFlags, RouteLwEnCapType, RouteMessage, RouteMetric, RouteNextHop,
     RouteNextHopFlags, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
@@ -100,7 +100,7 @@ fn target(message: RouteMessage) -> Option<Target> {
 }
 
 fn hop(link: u32, gateway: Option<&str>) -> Hop {
-    Hop { link, gateway: gateway.map(ip), weight: 1, usable: true }
+    Hop { link, gateway: gateway.map(ip), weight: 1, usable: true, carrier: true, mtu: None }
 }
 
 #[test]
@@ -164,13 +164,25 @@ fn several_next_hops_have_shares_and_some_are_down() {
         next_hop(5, 0, RouteNextHopFlags::empty(), "10.0.0.1"),
         next_hop(6, 9, RouteNextHopFlags::Onlink, "10.0.0.2"),
         next_hop(7, 0, RouteNextHopFlags::Dead, "10.0.0.3"),
+        next_hop(8, 0, RouteNextHopFlags::Linkdown, "10.0.0.4"),
     ]);
     let expected = Target::Hops(vec![
         hop(5, Some("10.0.0.1")),
         Hop { weight: 10, ..hop(6, Some("10.0.0.2")) },
         Hop { usable: false, ..hop(7, Some("10.0.0.3")) },
+        Hop { carrier: false, ..hop(8, Some("10.0.0.4")) },
     ]);
     assert_eq!(target(route(RouteType::Unicast, vec![several])), Some(expected));
+}
+
+#[test]
+fn a_routes_mtu_is_that_of_its_next_hops() {
+    for (told, expected) in [(1400, Some(1400)), (20, Some(68)), (70_000, Some(u16::MAX)), (0, None)] {
+        let metrics = RouteAttribute::Metrics(vec![RouteMetric::Hoplimit(3), RouteMetric::Mtu(told)]);
+        let attributes = vec![RouteAttribute::Oif(5), metrics];
+        let expected = Target::Hops(vec![Hop { mtu: expected, ..hop(5, None) }]);
+        assert_eq!(target(route(RouteType::Unicast, attributes)), Some(expected), "{told}");
+    }
 }
 
 #[test]
@@ -218,8 +230,13 @@ fn a_neighbour_has_an_address_only_while_that_may_be_used() {
         ];
         message
     };
-    let known =
-        KernelNeighbor { link: 4, address: ip("10.0.0.2"), mac: Some(Mac([2, 0, 0, 0, 0, 9])), stale: false };
+    let known = KernelNeighbor {
+        link: 4,
+        address: ip("10.0.0.2"),
+        mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+        stale: false,
+        silent: false,
+    };
     let unknown = KernelNeighbor { mac: None, ..known };
     for (state, expected) in [
         (NeighbourState::Reachable, known),
@@ -229,7 +246,7 @@ fn a_neighbour_has_an_address_only_while_that_may_be_used() {
         (NeighbourState::Noarp, known),
         (NeighbourState::Stale, KernelNeighbor { stale: true, ..known }),
         (NeighbourState::Incomplete, unknown),
-        (NeighbourState::Failed, unknown),
+        (NeighbourState::Failed, KernelNeighbor { silent: true, ..unknown }),
         (NeighbourState::None, unknown),
     ] {
         assert_eq!(

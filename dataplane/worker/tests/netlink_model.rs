@@ -35,7 +35,7 @@ fn address(link: u32, text: &str, prefix: u8) -> OwnAddress {
 
 fn hop(link: u32, gateway: &str) -> Hop {
     let gateway = if gateway.is_empty() { None } else { Some(ip(gateway)) };
-    Hop { link, gateway, weight: 1, usable: true }
+    Hop { link, gateway, weight: 1, usable: true, carrier: true, mtu: None }
 }
 
 fn route(prefix: &str, length: u8, metric: u32, target: Target) -> KernelRoute {
@@ -87,7 +87,7 @@ fn lookup_hashed(fib: &Fib, destination: &str, hash: u64) -> Path {
 }
 
 fn to(interface: InterfaceId, next_hop: &str) -> Path {
-    Path::Forward { interface, next_hop: ip(next_hop), mac: None }
+    Path::Forward { interface, next_hop: ip(next_hop), mac: None, mtu: None }
 }
 
 #[test]
@@ -280,18 +280,111 @@ fn next_hops_share_by_weight_and_dead_ones_have_none() {
     let foreign = hop(ETH0, "172.16.0.7");
     let _ = add(&mut model, hops("10.7.0.0", 16, 0, &[a, dead, b, foreign]));
     let fib = model.fib(1);
-    let to_a = (0..400).filter(|hash| lookup_hashed(&fib, "10.7.0.1", *hash) == to(LAN, "10.0.0.2")).count();
-    let to_b = (0..400).filter(|hash| lookup_hashed(&fib, "10.7.0.1", *hash) == to(WAN, "192.0.2.2")).count();
-    assert_eq!((to_a, to_b), (300, 100));
+    let to_a = (0..4000).filter(|hash| lookup_hashed(&fib, "10.7.0.1", *hash) == to(LAN, "10.0.0.2")).count();
+    let to_b =
+        (0..4000).filter(|hash| lookup_hashed(&fib, "10.7.0.1", *hash) == to(WAN, "192.0.2.2")).count();
+    assert!(to_a.abs_diff(3000) < 150 && to_a + to_b == 4000, "{to_a}, {to_b}");
     let _ = add(&mut model, hops("10.7.1.0", 24, 0, &[dead]));
     assert_eq!(lookup(&model.fib(1), "10.7.1.1"), Path::Unreachable);
+    // A link without carrier is left as well, unless there is no other: what is sent there finds the port down.
+    let quiet = Hop { carrier: false, ..a };
+    let _ = add(&mut model, hops("10.7.2.0", 24, 0, &[quiet, b]));
+    let _ = add(&mut model, hops("10.7.3.0", 24, 0, &[quiet, dead]));
+    let fib = model.fib(1);
+    assert!((0..64).all(|hash| lookup_hashed(&fib, "10.7.2.1", hash) == to(WAN, "192.0.2.2")));
+    assert_eq!(lookup(&fib, "10.7.3.1"), to(LAN, "10.0.0.2"));
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_left_while_another_is_there() {
+    let mut model = model();
+    let _ = add(&mut model, hops("10.7.0.0", 16, 0, &[hop(LAN_LINK, "10.0.0.2"), hop(LAN_LINK, "10.0.0.3")]));
+    let _ = add(&mut model, hops("10.8.0.0", 16, 0, &[hop(LAN_LINK, "10.0.0.4")]));
+    let taken = |model: &mut Model, destination: &str| -> Vec<String> {
+        model.find_alternatives();
+        let fib = model.fib(1);
+        let mut hops: Vec<String> =
+            (0..64).map(|hash| format!("{:?}", lookup_hashed(&fib, destination, hash))).collect();
+        hops.sort();
+        hops.dedup();
+        hops
+    };
+    assert_eq!(taken(&mut model, "10.7.0.1").len(), 2);
+    let neighbor = |last: &str, mac, silent| {
+        Event::Neighbor(KernelNeighbor { link: LAN_LINK, address: ip(last), mac, stale: false, silent })
+    };
+    // It is looked for, then given up; a gateway without an alternative stays.
+    assert_eq!(model.apply(neighbor("10.0.0.2", None, false)), Effect::Nothing);
+    assert_eq!(model.apply(neighbor("10.0.0.2", None, true)), Effect::Changed);
+    assert_eq!(model.apply(neighbor("10.0.0.4", None, true)), Effect::Nothing);
+    assert_eq!(taken(&mut model, "10.7.0.1"), [format!("{:?}", to(LAN, "10.0.0.3"))]);
+    assert_eq!(taken(&mut model, "10.8.0.1").len(), 1);
+    assert_eq!(model.silent().collect::<Vec<_>>(), [(LAN_LINK, ip("10.0.0.2"))]);
+    // Also while it is looked for again, or forgotten by the kernel.
+    assert_eq!(model.apply(neighbor("10.0.0.2", None, false)), Effect::Nothing);
+    let _ = model.apply(Event::NeighborGone { link: LAN_LINK, address: ip("10.0.0.2") });
+    assert_eq!(taken(&mut model, "10.7.0.1").len(), 1);
+    // With none left, both are tried; one that answers gets packets again.
+    assert_eq!(model.apply(neighbor("10.0.0.3", None, true)), Effect::Changed);
+    assert_eq!(taken(&mut model, "10.7.0.1").len(), 2);
+    assert_eq!(model.apply(neighbor("10.0.0.2", Some(mac(7)), false)), Effect::Changed);
+    assert_eq!(taken(&mut model, "10.7.0.1").len(), 1);
+    // With the route goes what was known of its gateways.
+    let _ = model.apply(Event::RouteGone(hops(
+        "10.7.0.0",
+        16,
+        0,
+        &[hop(LAN_LINK, "10.0.0.2"), hop(LAN_LINK, "10.0.0.3")],
+    )));
+    assert!(taken(&mut model, "10.7.0.1").len() == 1 && model.silent().count() == 0);
+}
+
+#[test]
+fn an_audit_finds_every_difference_and_no_other() {
+    let neighbor = KernelNeighbor {
+        link: LAN_LINK,
+        address: ip("10.0.0.9"),
+        mac: Some(mac(1)),
+        stale: false,
+        silent: false,
+    };
+    let more = hops("10.7.0.0", 16, 0, &[hop(LAN_LINK, "10.0.0.2")]);
+    let events = [
+        Event::Route { manner: Manner::First, route: more },
+        Event::RouteGone(hops("0.0.0.0", 0, 0, &[hop(WAN_LINK, "192.0.2.254")])),
+        Event::AddressGone(address(LAN_LINK, "2001:db8::1", 64)),
+        Event::Link(Link { up: false, ..link(LAN_LINK, "lan0") }),
+        Event::Neighbor(neighbor),
+    ];
+    assert!(!model().differs(&model()));
+    for event in events {
+        let mut changed = model();
+        let _ = changed.apply(event);
+        assert!(changed.differs(&model()) && model().differs(&changed));
+    }
+    // A neighbour that is only less certain, or unknown, forwards as before.
+    let (mut a, mut b) = (model(), model());
+    let known =
+        KernelNeighbor { link: LAN_LINK, address: ip("10.0.0.9"), mac: None, stale: true, silent: true };
+    let _ = a.apply(Event::Neighbor(known));
+    assert!(!a.differs(&b));
+    // Addresses and next hops in another order are the same.
+    let (one, two) = (hop(LAN_LINK, "10.0.0.2"), hop(LAN_LINK, "10.0.0.3"));
+    let _ = add(&mut a, hops("10.7.0.0", 16, 0, &[one, two]));
+    let _ = add(&mut b, hops("10.7.0.0", 16, 0, &[two, one]));
+    assert!(!a.differs(&b));
 }
 
 #[test]
 fn neighbours_give_their_address_while_it_may_be_used() {
     let mut model = model();
-    let known =
-        KernelNeighbor { link: LAN_LINK, address: ip("10.0.0.9"), mac: Some(mac(0x99)), stale: false };
+    let known = KernelNeighbor {
+        link: LAN_LINK,
+        address: ip("10.0.0.9"),
+        mac: Some(mac(0x99)),
+        stale: false,
+        silent: false,
+    };
     let found = |model: &Model| model.fib(1).neighbor(LAN, &ip("10.0.0.9"));
     assert_eq!(model.apply(Event::Neighbor(known)), Effect::Changed);
     assert_eq!(found(&model), Some(mac(0x99)));
@@ -308,7 +401,13 @@ fn neighbours_give_their_address_while_it_may_be_used() {
 #[test]
 fn neighbours_on_other_links_are_left_alone() {
     let mut model = model();
-    let other = KernelNeighbor { link: ETH0, address: ip("172.16.0.9"), mac: Some(mac(1)), stale: true };
+    let other = KernelNeighbor {
+        link: ETH0,
+        address: ip("172.16.0.9"),
+        mac: Some(mac(1)),
+        stale: true,
+        silent: false,
+    };
     let _ = model.apply(Event::Neighbor(other));
     assert_eq!(model.stale().count(), 0);
 }
@@ -321,8 +420,13 @@ fn links_that_go_down_come_up_or_vanish_make_routes_doubtful() {
     assert!(!model.fib(1).interface(LAN).unwrap().up);
     assert_eq!(model.apply(Event::Link(down)), Effect::Nothing);
     assert_eq!(model.apply(Event::Link(link(LAN_LINK, "lan0"))), Effect::RoutesDoubtful);
-    let neighbor =
-        KernelNeighbor { link: LAN_LINK, address: ip("10.0.0.9"), mac: Some(mac(1)), stale: false };
+    let neighbor = KernelNeighbor {
+        link: LAN_LINK,
+        address: ip("10.0.0.9"),
+        mac: Some(mac(1)),
+        stale: false,
+        silent: false,
+    };
     let _ = model.apply(Event::Neighbor(neighbor));
     assert_eq!(model.apply(Event::LinkGone { index: LAN_LINK }), Effect::RoutesDoubtful);
     let fib = model.fib(1);

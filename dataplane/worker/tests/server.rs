@@ -23,6 +23,7 @@ use worker::control::desk::{Desk, Facts};
 use worker::control::journal::{Journal, READERS_MAX};
 use worker::control::rules::{PATIENCE, Rules};
 use worker::control::server::{Bound, CLIENTS_MAX, Server};
+use worker::keeper::Board;
 use worker::mail::{Mail, mail};
 use worker::netlink::service::Published;
 use worker::telemetry::{self, Reader, Sheet, Writer};
@@ -112,6 +113,7 @@ impl Bench {
             cpus: vec![0],
             max_states: MAX_STATES,
             pools: vec![],
+            links: Board::default(),
         };
         let reader = Reader::open(&counters, 2).unwrap();
         let published = Arc::new(Published::new(fib));

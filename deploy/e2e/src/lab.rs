@@ -172,6 +172,24 @@ impl Lab {
         Ok(())
     }
 
+    /// Sets the server's interface up again after it was down, with what it lost by that.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn reconnect_server(&self) -> Result<()> {
+        self.address(&WAN, &self.server)
+    }
+
+    /// Makes the veth pair to the server anew after it was removed, with Ethernet's MTU. The dataplane's host interface is as
+    /// it was.
+    ///
+    /// # Errors
+    /// It is there.
+    pub fn replug_server(&self) -> Result<()> {
+        link_by_veth(&WAN, &self.server, &self.firewall, 1500)?;
+        self.address(&WAN, &self.server)
+    }
+
     fn wait_for_dataplane(&self) -> Result<()> {
         let mut answer = String::new();
         wait_until("the dataplane to answer", PATIENCE, || match self.tpctl("show status") {

@@ -48,11 +48,11 @@ pub struct Port {
 }
 
 /// What `configure` set up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Configured {
     rx_queues: u16,
     tx_queues: u16,
-    rss: bool,
+    rss_key: Option<Vec<u8>>,
     /// An MTU that `net_tap` takes once it is started.
     tap_mtu: Option<u16>,
 }
@@ -172,7 +172,12 @@ impl Port {
 
     /// Whether the device spreads packets over the receive queues as asked in [`Port::configure`].
     pub fn rss(&self) -> bool {
-        self.configured.is_some_and(|c| c.rss)
+        self.rss_key().is_some()
+    }
+
+    /// The key by which it does so; empty if the device has one of its own.
+    pub fn rss_key(&self) -> Option<&[u8]> {
+        self.configured.as_ref()?.rss_key.as_deref()
     }
 
     /// The hardware address.
@@ -258,8 +263,7 @@ impl Port {
         let info = self.inner.raw_info()?;
         self.check_queues(config, &info)?;
         self.configured = None;
-        let mut key = self.rss_key(config, &info)?;
-        let rss = key.is_some();
+        let mut key = self.choose_rss_key(config, &info)?;
         // Whose driver wrongly says that it takes no such frame gets the MTU later, or has no use for it.
         let late = config.mtu.filter(|mtu| has_hidden_room(&info, *mtu));
         let config = &PortConfig { mtu: config.mtu.filter(|_| late.is_none()), ..config.clone() };
@@ -282,8 +286,8 @@ impl Port {
         self.set_mtu(config.mtu)?;
         self.set_up_queues(config, pools)?;
         let tap_mtu = late.filter(|_| driver_name(&info) == c"net_tap");
-        self.configured =
-            Some(Configured { rx_queues: config.rx_queues, tx_queues: config.tx_queues, rss, tap_mtu });
+        let (rx_queues, tx_queues) = (config.rx_queues, config.tx_queues);
+        self.configured = Some(Configured { rx_queues, tx_queues, rss_key: key, tap_mtu });
         Ok(())
     }
 
@@ -307,7 +311,7 @@ impl Port {
     }
 
     /// The hash key to use, none if there will be no spreading.
-    fn rss_key(&self, config: &PortConfig, info: &rte_eth_dev_info) -> Result<Option<Vec<u8>>> {
+    fn choose_rss_key(&self, config: &PortConfig, info: &rte_eth_dev_info) -> Result<Option<Vec<u8>>> {
         let supported = info.flow_type_rss_offloads & rss_types() != 0;
         match &config.rss {
             Rss::Off => Ok(None),
@@ -364,7 +368,7 @@ impl Port {
 
     /// Starts the device and hands out its queues.
     pub fn start(&mut self) -> Result<Queues> {
-        let Some(configured) = self.configured else {
+        let Some(configured) = &self.configured else {
             let advice = "configure it before starting it";
             return Err(Error::PortState { port: self.name().to_owned(), is: "not configured", advice });
         };

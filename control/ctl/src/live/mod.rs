@@ -2,6 +2,7 @@
 
 mod drops;
 mod info;
+mod routes;
 mod rules;
 mod source;
 mod status;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub use drops::write_drops;
 pub use info::{Info, write_info};
+pub use routes::{write_neighbors, write_route_to, write_routes};
 pub use rules::write_rules;
 pub use source::{Answer, Sockets};
 pub use status::{write_control, write_status};

@@ -1,10 +1,11 @@
 //! Whom to ask: turnpike-control, which keeps revisions, or the dataplane itself, which only knows what is live.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use api::control::{ControlStatus, SOCKET as CONTROL, StateFilter};
-use api::{Client, Control, InterfaceDrops, Status};
+use api::{Client, Control, InterfaceDrops, NeighborView, RouteTo, RouteView, Status};
 use clap::Args;
 use ruleset::StateView;
 use serde::Serialize;
@@ -100,6 +101,30 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Every route.
+    pub fn routes(&mut self) -> Result<Vec<RouteView>> {
+        Ok(match self {
+            Self::Control(control) => control.routes()?,
+            Self::Dataplane(client) => client.routes()?,
+        })
+    }
+
+    /// The route to an address.
+    pub fn route_to(&mut self, address: IpAddr) -> Result<RouteTo> {
+        Ok(match self {
+            Self::Control(control) => control.route_to(address)?,
+            Self::Dataplane(client) => client.route_to(address)?,
+        })
+    }
+
+    /// Every neighbour.
+    pub fn neighbors(&mut self) -> Result<Vec<NeighborView>> {
+        Ok(match self {
+            Self::Control(control) => control.neighbors()?,
+            Self::Dataplane(client) => client.neighbors()?,
+        })
     }
 
     /// What was dropped, by interface and reason.

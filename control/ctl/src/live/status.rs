@@ -40,7 +40,12 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
 }
 
 fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
-    let state = if interface.up { "up" } else { "down" };
+    let state = match (interface.up, &interface.link.cause, interface.link.speed_mbps) {
+        (true, _, Some(speed)) => format!("up at {speed} Mb/s"),
+        (true, _, None) => "up".to_owned(),
+        (false, Some(cause), _) => format!("down ({cause})"),
+        (false, None, _) => "down".to_owned(),
+    };
     let place = match &interface.place {
         InterfacePlace::BridgedTo(peer) => format!("bridged to {peer}"),
         InterfacePlace::Span => "span".to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::api::Client;
 use ::api::control::{Apply, ControlStatus, Origin, PREFIX, RevisionText, Rollback, RuleListing, Sources};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -29,6 +30,9 @@ use crate::difference::difference;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the dataplane may take for an answer, or for a part of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a request waits for a place among the heavy ones.
 const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,22 +47,35 @@ pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let getting = matches!(*request.method(), Method::GET | Method::HEAD);
     let posting = request.method() == Method::POST;
     match path {
-        "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" if !getting => only("GET"),
+        "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes" | "/neighbors"
+            if !getting =>
+        {
+            only("GET")
+        }
         "/check" | "/apply" | "/confirm" | "/rollback" | "/diff" if !posting => only("POST"),
         "/status" => json(&status(app).await),
         "/states" => states(app, request.uri().query().unwrap_or_default()),
         "/drops" => read(app, |reading| json(&reading.drops)).await,
         "/usage" => read(app, |reading| json(&reading.usage)).await,
         "/rules" => rules(app).await,
+        "/routes" => listed(app, Client::routes).await,
+        "/neighbors" => listed(app, Client::neighbors).await,
         "/revisions" => json(&*app.watch.get().revisions),
         "/check" | "/apply" | "/rollback" | "/diff" => with_body(app, path, request).await,
         "/confirm" => reply(app.committer.confirm().await),
-        _ => match path.strip_prefix("/revisions/").map(str::parse) {
-            Some(Ok(number)) if getting => revision(app, number).await,
-            Some(Ok(_)) => only("GET"),
-            _ => problem(404, "no such path"),
-        },
+        _ => one(app, path, getting).await,
     }
+}
+
+/// Answers the paths that name one of many.
+async fn one(app: &App, path: &str, getting: bool) -> Answer {
+    if let Some(number) = path.strip_prefix("/revisions/").and_then(|number| number.parse().ok()) {
+        return if getting { revision(app, number).await } else { only("GET") };
+    }
+    if let Some(address) = path.strip_prefix("/routes/").and_then(|address| address.parse().ok()) {
+        return if getting { listed(app, move |client| client.route_to(address)).await } else { only("GET") };
+    }
+    problem(404, "no such path")
 }
 
 fn reply<T: Serialize>(done: Result<T, Failure>) -> Answer {
@@ -73,6 +90,23 @@ async fn read(app: &App, show: impl FnOnce(&Reading) -> Answer) -> Answer {
         Ok(reading) => show(&reading),
         Err(why) => problem(503, &why),
     }
+}
+
+/// What the dataplane answers now, on a connection of its own.
+async fn listed<T: Serialize + Send + 'static>(
+    app: &App,
+    ask: impl FnOnce(&mut Client) -> Result<T, ::api::Error> + Send + 'static,
+) -> Answer {
+    let _place = match place(&app.heavy).await {
+        Ok(place) => place,
+        Err(refusal) => return refusal,
+    };
+    let socket = app.dataplane_socket.clone();
+    let asked = spawn_blocking(move || {
+        let listed = Client::connect_within(&socket, PATIENCE).and_then(|mut client| ask(&mut client));
+        listed.map_or_else(|error| problem(503, &error.to_string()), |listed| json(&listed))
+    });
+    asked.await.unwrap_or_else(|error| problem(500, &error.to_string()))
 }
 
 async fn status(app: &App) -> ControlStatus {

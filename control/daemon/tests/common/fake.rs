@@ -12,8 +12,8 @@ use api::codec::{self, Limit};
 use api::pflog::LogEntry;
 use api::{
     BURST_BOUNDS, Conservation, CreatedCount, DeviceStatus, Distribution, Hello, InterfaceDrops,
-    InterfaceStatus, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, PoolStatus, ReasonCount, Request, RequestBody,
-    Response, ResponseBody, RuleUsage, Status, WorkerStatus,
+    InterfaceStatus, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView, PoolStatus, ReasonCount, Request,
+    RequestBody, Response, ResponseBody, RouteKind, RouteTo, RouteView, RuleUsage, Status, WorkerStatus,
 };
 use ruleset::{Direction, PeerState, PeerView, Reason, Ruleset, StateView, TupleEnd};
 use wire::{Port, Proto};
@@ -197,6 +197,16 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             drop(state);
             stream_logs(shared, |entries| send(ResponseBody::Logs(entries)))
         }
+        RequestBody::Routes => {
+            // In slices, as the dataplane does.
+            routes().into_iter().try_for_each(|route| send(ResponseBody::Routes(vec![route])))?;
+            send(ResponseBody::Done)
+        }
+        RequestBody::Neighbors => send(ResponseBody::Done),
+        RequestBody::RouteTo(address) => {
+            let route = address.is_ipv4().then(|| routes().remove(0));
+            send(ResponseBody::RouteTo(Box::new(RouteTo { address, route })))
+        }
         RequestBody::States => {
             let (count, break_after) = (state.states, state.break_after);
             drop(state);
@@ -290,6 +300,24 @@ fn status(state: &State) -> Status {
         }],
         pools: vec![PoolStatus { name: "rx".into(), size: 8192, in_use: 512 }],
     }
+}
+
+pub fn routes() -> Vec<RouteView> {
+    let route = |destination: &str, gateway| RouteView {
+        destination: destination.into(),
+        kind: RouteKind::Forward,
+        next_hops: vec![NextHopView {
+            interface: "wan0".into(),
+            via: Some(IpAddr::V4(gateway)),
+            mac: None,
+            weight: 1,
+            mtu: None,
+        }],
+    };
+    vec![
+        route("0.0.0.0/0", Ipv4Addr::new(192, 0, 2, 1)),
+        route("198.51.100.0/24", Ipv4Addr::new(192, 0, 2, 2)),
+    ]
 }
 
 fn drops() -> Vec<InterfaceDrops> {

@@ -63,7 +63,7 @@ fn routes() -> Vec<RouteEntry> {
         RouteEntry { prefix: ip(prefix), length: length.parse().expect("a length"), route }
     };
     let through = |interface, gateway: Option<&str>| {
-        Route::Forward(vec![NextHop { interface, gateway: gateway.map(ip) }])
+        Route::Forward(vec![NextHop { interface, gateway: gateway.map(ip), mtu: None }])
     };
     vec![
         route("10.0.0.0/24", through(EM0, None)),
@@ -103,7 +103,8 @@ pub fn fib() -> Fib {
 /// Where 10.1.0.0/24 is behind `em2` instead of `em1`.
 pub fn rerouted() -> Fib {
     let mut routes = routes();
-    routes[1].route = Route::Forward(vec![NextHop { interface: EM2, gateway: Some(ip("10.2.0.2")) }]);
+    routes[1].route =
+        Route::Forward(vec![NextHop { interface: EM2, gateway: Some(ip("10.2.0.2")), mtu: None }]);
     Fib::new(2, interfaces(), routes, neighbors())
 }
 
@@ -224,6 +225,24 @@ impl Firewall {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         self.shard.process(&view, &mut Constant, arrival, frames, &mut fates);
         fates
+    }
+
+    /// Sends a packet whose neighbour is unknown, and gives it up; what its sender is told, if anything.
+    pub fn wait_in_vain(&mut self, interface: &str, text: &str) -> Option<String> {
+        let arrival = arrival(interface);
+        let mut frame =
+            packet::Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let held = self.decide(arrival, &mut frame);
+        let Fate::Hold { interface: leaving, .. } = held else { panic!("{text} is not held: {held:?}") };
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        let before = frame.clone();
+        match self.shard.give_up(&view, arrival, leaving, &mut frame) {
+            Fate::Drop(Reason::NoNeighbor) => None,
+            fate => {
+                self.check_answer(arrival, fate, &before, &frame);
+                Some(packet::render(&frame))
+            }
+        }
     }
 
     /// Sends a packet, written as `packet` says, and tells what became of it:

@@ -16,6 +16,7 @@ use wire::Mac;
 use super::journal::{self, Journal};
 use super::rules::{Live, Rules, Showcase};
 use crate::dump::{Lister, Stalled};
+use crate::keeper::Board;
 use crate::netlink::service::Published;
 use crate::telemetry::{DeviceCounts, Minutes, ProgressCounts, Reader, Sheet};
 
@@ -46,6 +47,8 @@ pub struct Facts {
     pub max_states: u32,
     /// The pools.
     pub pools: Vec<Mempool>,
+    /// Where the links are told of.
+    pub links: Board,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,6 +143,11 @@ impl Desk {
         ResponseBody::Drops(drops.collect())
     }
 
+    /// The forwarding base.
+    pub fn fib(&self) -> Arc<Fib> {
+        self.kernel.fib()
+    }
+
     /// How the dataplane is.
     pub fn status(&self) -> ResponseBody {
         let (generation, states_limit) = match self.showcase.live() {
@@ -182,9 +190,11 @@ impl Desk {
     }
 
     fn interfaces(&self, fib: &Fib, sheet: &Sheet, minutes: &Minutes) -> Vec<InterfaceStatus> {
+        let mut links = self.facts.links.links().into_iter();
         let carried = sheet.interfaces.iter().zip(&minutes.devices);
         let known = fib.interfaces().iter().zip(&self.facts.devices).zip(carried);
         let status = known.map(|((interface, device), (counts, hardware))| InterfaceStatus {
+            link: links.next().unwrap_or_default(),
             name: interface.name.clone(),
             device: device.clone(),
             mac: colons(interface.mac),

@@ -6,5 +6,6 @@
 
 pub mod desk;
 pub mod journal;
+mod routes;
 pub mod rules;
 pub mod server;

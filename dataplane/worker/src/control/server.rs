@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::desk::Desk;
 use super::journal::READERS_MAX;
+use super::routes;
 use crate::dump::Stalled;
 
 /// Clients at once; more are hung up on.
@@ -25,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const FRAME: Duration = Duration::from_secs(20);
 /// The reader of a log in which nothing appears hears this often that the dataplane is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// Routes or neighbours in one message.
+const SLICE: usize = 1024;
 /// How soon every thread notices the end.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -238,6 +241,11 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> R
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,
         RequestBody::Logs => stream_logs(line, id, desk)?,
+        RequestBody::Routes => list(line, id, routes::routes(&desk.fib()), ResponseBody::Routes)?,
+        RequestBody::Neighbors => list(line, id, routes::neighbors(&desk.fib()), ResponseBody::Neighbors)?,
+        RequestBody::RouteTo(address) => {
+            ResponseBody::RouteTo(Box::new(routes::route_to(&desk.fib(), address)))
+        }
     };
     send(line, id, body)
 }
@@ -255,6 +263,22 @@ fn list_states(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
         }
     }
     Ok(ResponseBody::Done)
+}
+
+/// Sends a listing a slice at a time. Returns what to say at the end.
+fn list<T>(
+    line: &mut Line<'_>,
+    id: u32,
+    mut all: impl Iterator<Item = T>,
+    body: fn(Vec<T>) -> ResponseBody,
+) -> Result<ResponseBody, ReadError> {
+    loop {
+        let slice: Vec<T> = all.by_ref().take(SLICE).collect();
+        if slice.is_empty() {
+            return Ok(ResponseBody::Done);
+        }
+        send(line, id, body(slice))?;
+    }
 }
 
 /// Sends what is logged, until the client hangs up or asks for something else. Returns what to say if it may not begin.

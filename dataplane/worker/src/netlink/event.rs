@@ -10,8 +10,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteNextHopFlags, RouteType, RouteVia,
 };
 use wire::Mac;
 
@@ -47,6 +47,8 @@ pub enum Event {
         /// Its address.
         address: IpAddr,
     },
+    /// A next hop that routes share by its number (`ip nexthop`) changed or is gone.
+    NextHopChanged,
 }
 
 /// How a new route stands to those of the same key.
@@ -121,6 +123,17 @@ pub enum Target {
     Prohibit,
 }
 
+impl Target {
+    /// The same, with its next hops in one order.
+    pub fn sorted(&self) -> Self {
+        let mut target = self.clone();
+        if let Self::Hops(hops) = &mut target {
+            hops.sort_by_key(|hop| (hop.link, hop.gateway));
+        }
+        target
+    }
+}
+
 /// A next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
@@ -130,8 +143,12 @@ pub struct Hop {
     pub gateway: Option<IpAddr>,
     /// Its share, from 1.
     pub weight: u16,
-    /// False if its link is down, or if it wants an encapsulation, which the dataplane does not do.
+    /// False if it is dead, or if it wants an encapsulation, which the dataplane does not do.
     pub usable: bool,
+    /// False if its link has no carrier.
+    pub carrier: bool,
+    /// The route's MTU in bytes, if it has one (`ip route … mtu`).
+    pub mtu: Option<u16>,
 }
 
 impl Hop {
@@ -152,6 +169,8 @@ pub struct KernelNeighbor {
     pub mac: Option<Mac>,
     /// Its Ethernet address was not confirmed for a while.
     pub stale: bool,
+    /// It did not answer when the kernel looked for it.
+    pub silent: bool,
 }
 
 /// What a message means, if it means anything to forwarding.
@@ -243,7 +262,8 @@ fn route(message: RouteMessage) -> Option<KernelRoute> {
     let mut key =
         RouteKey { prefix: unspecified(header)?, length: header.destination_prefix_length, metric: 0 };
     let mut single = HopParts { flags: header.flags.bits() as u8, ..HopParts::default() };
-    let mut several = None;
+    let mut several: Option<Vec<Hop>> = None;
+    let mut mtu = None;
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Table(found) => table = found,
@@ -252,6 +272,7 @@ fn route(message: RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::MultiPath(hops) => {
                 several = Some(hops.into_iter().filter_map(multipath_hop).collect())
             }
+            RouteAttribute::Metrics(metrics) => mtu = route_mtu(&metrics, &key.prefix),
             attribute => single.take(&attribute),
         }
     }
@@ -259,7 +280,11 @@ fn route(message: RouteMessage) -> Option<KernelRoute> {
         return None;
     }
     let target = match header.kind {
-        RouteType::Unicast => Target::Hops(several.unwrap_or_else(|| single.hop(1).into_iter().collect())),
+        RouteType::Unicast => {
+            let mut hops = several.unwrap_or_else(|| single.hop(1).into_iter().collect());
+            hops.iter_mut().for_each(|hop| hop.mtu = mtu);
+            Target::Hops(hops)
+        }
         RouteType::BlackHole => Target::Blackhole,
         RouteType::Unreachable => Target::Unreachable,
         RouteType::Prohibit => Target::Prohibit,
@@ -308,9 +333,19 @@ impl HopParts {
 
     fn hop(self, weight: u16) -> Option<Hop> {
         let flags = RouteNextHopFlags::from_bits_retain(self.flags);
-        let down = flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
-        Some(Hop { link: self.link?, gateway: self.gateway, weight, usable: !down && !self.encapsulated })
+        let usable = !flags.contains(RouteNextHopFlags::Dead) && !self.encapsulated;
+        let carrier = !flags.contains(RouteNextHopFlags::Linkdown);
+        Some(Hop { link: self.link?, gateway: self.gateway, weight, usable, carrier, mtu: None })
     }
+}
+
+/// The MTU among a route's metrics; no less than what every link of the family takes (RFC 791 §3.2, RFC 8200 §5).
+fn route_mtu(metrics: &[RouteMetric], prefix: &IpAddr) -> Option<u16> {
+    let least = if prefix.is_ipv4() { 68 } else { 1280 };
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu @ 1..) => Some(u16::try_from(*mtu).unwrap_or(u16::MAX).max(least)),
+        _ => None,
+    })
 }
 
 fn multipath_hop(message: RouteNextHop) -> Option<Hop> {
@@ -353,5 +388,6 @@ fn neighbor(message: NeighbourMessage) -> Option<KernelNeighbor> {
         address: address?,
         mac: mac.filter(|_| usable),
         stale: message.header.state == NeighbourState::Stale,
+        silent: message.header.state == NeighbourState::Failed,
     })
 }

@@ -1,6 +1,6 @@
 //! The kernel's tables as the events tell them, and the forwarding base that follows from them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use engine::Zone;
@@ -70,6 +70,10 @@ pub struct Model {
     /// Routes of one key in the order of their preference.
     routes: BTreeMap<RouteKey, Vec<Target>>,
     neighbors: BTreeMap<(u32, IpAddr), KernelNeighbor>,
+    /// Gateways of routes that have others as well.
+    alternatives: BTreeSet<(u32, IpAddr)>,
+    /// Those of them that did not answer the kernel, until they do: they get nothing while another one is left.
+    silent: BTreeSet<(u32, IpAddr)>,
 }
 
 impl Model {
@@ -81,7 +85,14 @@ impl Model {
             addresses: Vec::new(),
             routes: BTreeMap::new(),
             neighbors: BTreeMap::new(),
+            alternatives: BTreeSet::new(),
+            silent: BTreeSet::new(),
         }
+    }
+
+    /// A model of the same interfaces in which nothing is known.
+    pub fn unlearnt(&self) -> Self {
+        Self::new(self.interfaces.clone())
     }
 
     /// Forgets everything that was learnt, before everything is dumped again.
@@ -116,6 +127,47 @@ impl Model {
         self.neighbors.values().filter(ours).map(|known| (known.link, known.address))
     }
 
+    /// Gateways that do not answer, and would get packets if they did.
+    pub fn silent(&self) -> impl Iterator<Item = (u32, IpAddr)> + '_ {
+        self.silent.iter().copied()
+    }
+
+    /// Finds the gateways of which others could take over the packets, before the forwarding base is built.
+    pub fn find_alternatives(&mut self) {
+        let several = |target: &'_ &Target| matches!(target, Target::Hops(hops) if hops.len() > 1);
+        let places = |target: &Target| match target {
+            Target::Hops(hops) => {
+                hops.iter().filter_map(|hop| Some((hop.link, hop.gateway?))).collect::<Vec<_>>()
+            }
+            _ => Vec::new(),
+        };
+        let best = self.routes.values().filter_map(|targets| targets.first());
+        self.alternatives = best.filter(several).flat_map(places).collect();
+        self.silent.retain(|place| self.alternatives.contains(place));
+    }
+
+    /// True if forwarding by `other` would not be the same.
+    pub fn differs(&self, other: &Self) -> bool {
+        let known = |model: &Self| -> Vec<_> {
+            let known = model.neighbors.iter().filter_map(|(place, neighbor)| Some((*place, neighbor.mac?)));
+            known.collect()
+        };
+        let sorted = |model: &Self| {
+            let mut addresses = model.addresses.clone();
+            addresses.sort_by_key(|own| (own.link, own.address));
+            addresses
+        };
+        let best = |model: &Self| -> Vec<_> {
+            let best =
+                model.routes.iter().filter_map(|(key, targets)| Some((*key, targets.first()?.sorted())));
+            best.collect()
+        };
+        self.links != other.links
+            || known(self) != known(other)
+            || sorted(self) != sorted(other)
+            || best(self) != best(other)
+    }
+
     /// Applies one event.
     pub fn apply(&mut self, event: Event) -> Effect {
         match event {
@@ -127,6 +179,8 @@ impl Model {
             Event::RouteGone(route) => self.remove_route(&route),
             Event::Neighbor(neighbor) => self.set_neighbor(neighbor),
             Event::NeighborGone { link, address } => self.remove_neighbor(link, address),
+            // The kernel removes and changes routes over it in silence.
+            Event::NextHopChanged => Effect::RoutesDoubtful,
         }
     }
 
@@ -205,8 +259,15 @@ impl Model {
     }
 
     fn set_neighbor(&mut self, neighbor: KernelNeighbor) -> Effect {
-        let before = self.neighbors.insert((neighbor.link, neighbor.address), neighbor);
-        if before.and_then(|known| known.mac) == neighbor.mac { Effect::Nothing } else { Effect::Changed }
+        let place = (neighbor.link, neighbor.address);
+        let before = self.neighbors.insert(place, neighbor);
+        let moved = match (neighbor.mac, neighbor.silent) {
+            (Some(_), _) => self.silent.remove(&place),
+            (None, true) => self.alternatives.contains(&place) && self.silent.insert(place),
+            (None, false) => false,
+        };
+        let same = before.and_then(|known| known.mac) == neighbor.mac;
+        if same && !moved { Effect::Nothing } else { Effect::Changed }
     }
 
     fn remove_neighbor(&mut self, link: u32, address: IpAddr) -> Effect {
@@ -274,7 +335,7 @@ impl Model {
                 Target::Blackhole => Route::Blackhole,
                 Target::Unreachable => Route::Unreachable,
                 Target::Prohibit => Route::Prohibit,
-                Target::Hops(hops) => forward(hops, number),
+                Target::Hops(hops) => forward(hops, number, &self.silent),
             };
             Some(RouteEntry { prefix: key.prefix, length: key.length, route })
         })
@@ -351,12 +412,21 @@ fn same_target(a: &Target, b: &Target) -> bool {
 
 /// A route over next hops of which some may be down or lead out of links that are not the dataplane's: it forwards over
 /// the others, and says unreachable if there is none. A less specific route must not catch what the kernel sends elsewhere.
-fn forward(hops: &[Hop], number: &dyn Fn(u32) -> Option<InterfaceId>) -> Route {
+/// Of several, those that do not answer and those on links without carrier are left out while there are others.
+fn forward(
+    hops: &[Hop],
+    number: &dyn Fn(u32) -> Option<InterfaceId>,
+    silent: &BTreeSet<(u32, IpAddr)>,
+) -> Route {
+    let good =
+        |hop: &Hop| hop.carrier && hop.gateway.is_none_or(|gateway| !silent.contains(&(hop.link, gateway)));
+    let any_good = hops.iter().any(|hop| hop.usable && number(hop.link).is_some() && good(hop));
     let usable: Vec<(NextHop, usize)> = hops
         .iter()
-        .filter(|hop| hop.usable)
+        .filter(|hop| hop.usable && (good(hop) || !any_good))
         .filter_map(|hop| {
-            Some((NextHop { interface: number(hop.link)?, gateway: hop.gateway }, usize::from(hop.weight)))
+            let Hop { gateway, mtu, .. } = *hop;
+            Some((NextHop { interface: number(hop.link)?, gateway, mtu }, usize::from(hop.weight)))
         })
         .collect();
     let even = usable.iter().map(|(_, weight)| weight).sum::<usize>() > HOPS_MAX;

@@ -39,6 +39,15 @@ const SETTLE: Duration = Duration::from_millis(2);
 /// Neighbours that were not confirmed for a while are looked for this often.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
+/// What is known is compared with what the kernel knows this often, in case it told something that was not understood.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
+
+/// An audit takes at most this part of the time.
+const AUDIT_SHARE: u32 = 100;
+
+/// What differs once may be a change that is on its way: it is looked at again after so long.
+const AUDIT_AGAIN: Duration = Duration::from_secs(2);
+
 /// A neighbour whose Ethernet address a worker wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ask {
@@ -130,9 +139,9 @@ impl Service {
     /// Those of making a thread.
     pub fn run(self, fibs: Publisher<Arc<Fib>>, asks: Receiver<Ask>) -> io::Result<Running> {
         let (stop, stopped) = bounded(0);
-        let thread = std::thread::Builder::new()
-            .name("netlink".into())
-            .spawn(move || Loop { service: self, fibs, asks, stopped, change: Change::None }.run())?;
+        let thread = std::thread::Builder::new().name("netlink".into()).spawn(move || {
+            Loop { service: self, fibs, asks, stopped, change: Change::None, suspicious: false }.run()
+        })?;
         Ok(Running { thread, stop })
     }
 
@@ -152,7 +161,20 @@ impl Service {
         }
     }
 
+    /// True if the kernel's tables are not what is known of them.
+    fn is_astray(&mut self) -> bool {
+        let mut fresh = self.model.unlearnt();
+        match learn_all(&mut fresh, &mut self.requester) {
+            Ok(()) => self.model.differs(&fresh),
+            Err(error) => {
+                tracing::warn!(%error, "cannot compare with the kernel's tables");
+                false
+            }
+        }
+    }
+
     fn snapshot(&mut self) -> Arc<Fib> {
+        self.model.find_alternatives();
         self.epoch = self.epoch.wrapping_add(1);
         let fib = Arc::new(self.model.fib(self.epoch));
         *self.published.latest.lock().expect("no holder of this lock panics") = fib.clone();
@@ -174,11 +196,12 @@ impl Service {
     }
 
     /// The kernel sees no forwarded packet, so every neighbour looks unused to it and is forgotten in the end. Each that
-    /// is not confirmed any more is confirmed again, as the kernel itself does with managed neighbours.
+    /// is not confirmed any more is confirmed again, as the kernel itself does with managed neighbours. Gateways that do not
+    /// answer are asked until they do.
     fn refresh_neighbors(&mut self) {
         let now = Instant::now();
-        let stale: Vec<_> = self.model.stale().take(ASKED_MAX).collect();
-        for (link, address) in stale {
+        let doubtful: Vec<_> = self.model.silent().chain(self.model.stale()).take(ASKED_MAX).collect();
+        for (link, address) in doubtful {
             self.resolve(link, address, now);
         }
     }
@@ -229,10 +252,13 @@ struct Loop {
     asks: Receiver<Ask>,
     stopped: Receiver<()>,
     change: Change,
+    /// The last audit found a difference.
+    suspicious: bool,
 }
 
 impl Loop {
     fn run(mut self) {
+        let mut next_audit = Instant::now() + AUDIT_EVERY;
         let mut next_refresh = Instant::now() + REFRESH_EVERY;
         let mut not_before = Instant::now();
         loop {
@@ -240,6 +266,9 @@ impl Loop {
             if now >= next_refresh {
                 self.service.refresh_neighbors();
                 next_refresh = now + REFRESH_EVERY;
+            }
+            if self.change == Change::None && now >= next_audit {
+                next_audit = self.audit();
             }
             if self.change != Change::None && now >= not_before {
                 not_before = self.publish();
@@ -296,6 +325,22 @@ impl Loop {
             }
         };
         self.change = self.change.max(change);
+    }
+
+    /// Compares what is known with the kernel's tables, and learns everything again if it differs twice. Returns when to
+    /// do so again.
+    fn audit(&mut self) -> Instant {
+        let begin = Instant::now();
+        let astray = self.service.is_astray();
+        if astray && self.suspicious {
+            tracing::error!("the kernel's tables are not what it told; learning everything again");
+            self.change = Change::Overrun;
+        }
+        let end = Instant::now();
+        let again = astray && !self.suspicious;
+        self.suspicious = again;
+        let pause = if again { AUDIT_AGAIN } else { AUDIT_EVERY };
+        end + pause.max((end - begin) * AUDIT_SHARE)
     }
 
     fn ask(&mut self, ask: Ask) {

@@ -19,7 +19,7 @@ use netlink_sys::constants::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
 
-use super::event::{Event, event};
+use super::event::{Event, Link, event};
 
 /// Room for what the kernel tells before it is read, in bytes: some 50,000 route changes.
 const RECEIVE_BUFFER: usize = 16 << 20;
@@ -33,6 +33,12 @@ const DUMP_ATTEMPTS: u32 = 5;
 
 /// Multicast groups of rtnetlink(7): links, neighbours, IPv4 addresses and routes, IPv6 addresses and routes.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+
+/// The group of shared next hops (`ip nexthop`), which kernels before 5.3 do not have.
+const NEXT_HOPS: u32 = 32;
+
+/// Message types RTM_NEWNEXTHOP and RTM_DELNEXTHOP.
+const NEXT_HOP_TYPES: [u16; 2] = [104, 105];
 
 /// What the kernel tells.
 #[derive(Debug)]
@@ -64,6 +70,9 @@ impl Monitor {
         for group in GROUPS {
             socket.add_membership(group)?;
         }
+        if let Err(error) = socket.add_membership(NEXT_HOPS) {
+            tracing::debug!(%error, "this kernel has no shared next hops");
+        }
         Ok(Self { socket, buffer: Vec::with_capacity(MESSAGE_BYTES) })
     }
 
@@ -74,6 +83,9 @@ impl Monitor {
     pub fn wait(&mut self, take: &mut dyn FnMut(Told)) -> io::Result<()> {
         match receive(&self.socket, &mut self.buffer) {
             Ok(()) => {
+                if tells_of_next_hops(&self.buffer) {
+                    take(Told::Event(Event::NextHopChanged));
+                }
                 each_message(&self.buffer, &mut |header, payload| {
                     if let NetlinkPayload::InnerMessage(message) = payload
                         && let Some(event) = event(&header, message)
@@ -120,10 +132,24 @@ fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
+/// Length and type of the message at the beginning of a datagram.
+fn head(bytes: &[u8]) -> Option<(usize, u16)> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (kind, _) = rest.split_first_chunk::<2>()?;
+    Some((u32::from_ne_bytes(*length) as usize, u16::from_ne_bytes(*kind)))
+}
+
+/// A datagram of these has nothing else in it.
+fn tells_of_next_hops(bytes: &[u8]) -> bool {
+    head(bytes).is_some_and(|(_, kind)| NEXT_HOP_TYPES.contains(&kind))
+}
+
 /// Gives each message of a datagram to `take`; what cannot be decoded is logged and left out.
 fn each_message(mut bytes: &[u8], take: &mut dyn FnMut(NetlinkHeader, NetlinkPayload<Message>)) {
-    while bytes.len() >= 16 {
-        let length = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+    while let Some((length, kind)) = head(bytes).filter(|_| bytes.len() >= 16) {
+        if NEXT_HOP_TYPES.contains(&kind) {
+            return;
+        }
         if length < 16 || length > bytes.len() {
             tracing::warn!(length, "a netlink datagram with a message that does not fit in it");
             return;
@@ -228,6 +254,37 @@ impl Requester {
             events.extend(event(header, message));
         })?;
         Ok(whole)
+    }
+
+    /// A link by its name, if there is one.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        let mut found = None;
+        let asked = self.converse(Message::GetLink(message), NLM_F_ACK, &mut |header, message| {
+            if let Some(Event::Link(link)) = event(header, message) {
+                found = Some(link);
+            }
+        });
+        match asked {
+            Ok(()) => Ok(found),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a TAP carrier, or takes it away.
+    ///
+    /// # Errors
+    /// Those of the socket and of the kernel.
+    pub fn set_carrier(&mut self, name: &str, carrier: bool) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message.attributes.push(LinkAttribute::Carrier(carrier.into()));
+        self.command(Message::SetLink(message), 0)
     }
 
     /// Sets a link's MTU in bytes, and sets it up.

@@ -57,7 +57,7 @@ pub fn fib() -> Arc<Fib> {
     let route = |number: u16| RouteEntry {
         prefix: IpAddr::from([10, number as u8 + 1, 0, 0]),
         length: 24,
-        route: Route::Forward(vec![NextHop { interface: InterfaceId(number), gateway: None }]),
+        route: Route::Forward(vec![NextHop { interface: InterfaceId(number), gateway: None, mtu: None }]),
     };
     let neighbor = |number: u16| Neighbor {
         interface: InterfaceId(number),

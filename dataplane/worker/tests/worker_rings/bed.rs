@@ -125,7 +125,7 @@ impl Plan {
         let connected = |(number, prefix): (u16, [u8; 4])| RouteEntry {
             prefix: IpAddr::from(prefix),
             length: 24,
-            route: Route::Forward(vec![NextHop { interface: InterfaceId(number), gateway: None }]),
+            route: Route::Forward(vec![NextHop { interface: InterfaceId(number), gateway: None, mtu: None }]),
         };
         let neighbor = |(interface, address, mac): &(InterfaceId, [u8; 4], Mac)| Neighbor {
             interface: *interface,

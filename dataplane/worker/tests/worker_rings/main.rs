@@ -153,7 +153,7 @@ fn a_packet_for_an_unknown_neighbour_waits_until_it_is_known() {
 }
 
 #[test]
-fn a_packet_for_a_neighbour_that_never_answers_is_dropped() {
+fn a_packet_for_a_neighbour_that_never_answers_is_dropped_and_answered() {
     let mut bed = Bed::passing(&[]);
     bed.put(WAN_WIRE, &request());
     bed.poll();
@@ -161,6 +161,12 @@ fn a_packet_for_a_neighbour_that_never_answers_is_dropped() {
     bed.poll();
     assert_eq!((bed.dropped(LAN, Reason::NoNeighbor), bed.sheet().worker.held), (1, 0));
     assert!(bed.get(LAN_WIRE).is_empty());
+    // Its sender is told, where the packet came from: host unreachable, from the address there.
+    bed.poll();
+    let told = bed.get(WAN_WIRE);
+    assert_eq!((told.len(), bed.sheet().created[engine::Created::Icmp as usize]), (1, 1));
+    assert_eq!((&told[0][..6], &told[0][6..12]), (&CLIENT_MAC.0[..], &WAN_MAC.0[..]));
+    assert_eq!((&told[0][26..30], &told[0][30..34], &told[0][34..36]), (&WAN[..], &CLIENT[..], &[3, 1][..]));
     bed.end();
 }
 

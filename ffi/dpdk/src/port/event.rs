@@ -19,6 +19,13 @@ pub enum PortEvent {
     Removed,
     /// The device wants to be stopped, configured and started again.
     ResetWanted,
+    /// The driver mends an error. Until it says how that ended, no function of the control path may be called; bursts
+    /// find nothing.
+    Recovering,
+    /// It has mended the error: the port works as before.
+    Recovered,
+    /// It could not: drop the port.
+    RecoveryFailed,
 }
 
 /// Events of one port, kept in a bounded queue; see [`super::Port::events`]. Some drivers follow the link and tell nobody
@@ -61,8 +68,14 @@ unsafe impl Send for Watch {}
 unsafe impl Sync for Watch {}
 
 /// The events watched.
-const WATCHED: [rte_eth_event_type; 3] =
-    [dpdk_sys::RTE_ETH_EVENT_INTR_LSC, dpdk_sys::RTE_ETH_EVENT_INTR_RMV, dpdk_sys::RTE_ETH_EVENT_INTR_RESET];
+const WATCHED: [rte_eth_event_type; 6] = [
+    dpdk_sys::RTE_ETH_EVENT_INTR_LSC,
+    dpdk_sys::RTE_ETH_EVENT_INTR_RMV,
+    dpdk_sys::RTE_ETH_EVENT_INTR_RESET,
+    dpdk_sys::RTE_ETH_EVENT_ERR_RECOVERING,
+    dpdk_sys::RTE_ETH_EVENT_RECOVERY_SUCCESS,
+    dpdk_sys::RTE_ETH_EVENT_RECOVERY_FAILED,
+];
 
 impl Watch {
     /// Registers with `port`, with a queue of `capacity` events.
@@ -111,6 +124,9 @@ unsafe extern "C" fn on_event(
     let event = match event {
         dpdk_sys::RTE_ETH_EVENT_INTR_LSC => PortEvent::Link(link(port).unwrap_or(Link::Down)),
         dpdk_sys::RTE_ETH_EVENT_INTR_RMV => PortEvent::Removed,
+        dpdk_sys::RTE_ETH_EVENT_ERR_RECOVERING => PortEvent::Recovering,
+        dpdk_sys::RTE_ETH_EVENT_RECOVERY_SUCCESS => PortEvent::Recovered,
+        dpdk_sys::RTE_ETH_EVENT_RECOVERY_FAILED => PortEvent::RecoveryFailed,
         _ => PortEvent::ResetWanted,
     };
     if sink.queue.try_send(event).is_err() {
