@@ -331,6 +331,7 @@ fn returned(kernel: &mut Requester, config: &config::Port) -> io::Result<Option<
         let Some(link) = kernel.link(netdev)? else { return Ok(None) };
         // The kernel's settings of a device went with it.
         guard::settle(Part::PortDevice, netdev);
+        kernel.set_mtu(link.index, config.mtu)?;
         return Ok(Some(Witness::Kernel { index: link.index }));
     }
     let there = match config.device.bus() {
