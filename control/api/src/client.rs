@@ -6,14 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ruleset::{Ruleset, StateView};
+use ruleset::{Flow, Ruleset, StateSelector, StateView, TableContents, TableEdit, TableEntry};
 
 use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
-    InterfaceDrops, LiveRules, LiveUsage, NeighborView, Request, RequestBody, Response, ResponseBody,
-    RouteTo, RouteView, Status,
+    Candidate, Counts, Filtering, Info, InterfaceDrops, Judged, LiveRules, LiveUsage, LogLevel, NeighborView,
+    Request, RequestBody, Response, ResponseBody, Reviewed, RouteTo, RouteView, Status,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -121,7 +121,16 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`]: the live ruleset is still the one before.
     pub fn commit(&mut self, ruleset: &Ruleset) -> Result<u64, Error> {
-        match self.ask(RequestBody::Commit(Box::new(ruleset.clone())))? {
+        self.commit_with(ruleset, Vec::new())
+    }
+
+    /// As [`Client::commit`], with what tables hold in place of their lists.
+    ///
+    /// # Errors
+    /// As [`Client::commit`].
+    pub fn commit_with(&mut self, ruleset: &Ruleset, contents: Vec<TableContents>) -> Result<u64, Error> {
+        let candidate = Candidate { ruleset: ruleset.clone(), contents };
+        match self.ask(RequestBody::Commit(Box::new(candidate)))? {
             ResponseBody::Committed { generation } => Ok(generation),
             _ => Err(Error::OutOfStep),
         }
@@ -271,6 +280,107 @@ impl Client {
                 ResponseBody::Logs(_) => return Ok(()),
                 _ => return Err(Error::OutOfStep),
             }
+        }
+    }
+
+    /// Changes tables of the live ruleset, all or none, and waits until every worker has them.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: nothing changed.
+    pub fn edit_tables(&mut self, edits: Vec<TableEdit>) -> Result<(), Error> {
+        self.order(RequestBody::Tables(edits))
+    }
+
+    /// Calls `each` with every entry of a table of the live ruleset, in no particular order.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there is no such table.
+    pub fn entries(&mut self, table: &str, mut each: impl FnMut(TableEntry)) -> Result<(), Error> {
+        let id = self.send(RequestBody::Entries(table.to_owned()))?;
+        loop {
+            match self.receive(id)? {
+                ResponseBody::Entries(entries) => entries.into_iter().for_each(&mut each),
+                ResponseBody::Done => return Ok(()),
+                _ => return Err(Error::OutOfStep),
+            }
+        }
+    }
+
+    /// Removes the states that fit, and returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn kill(&mut self, selector: &StateSelector) -> Result<u64, Error> {
+        match self.ask(RequestBody::Kill(Box::new(selector.clone())))? {
+            ResponseBody::Killed(count) => Ok(count),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Switches filtering on or off; false if it was so.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if no rules are live.
+    pub fn switch(&mut self, filtering: Filtering) -> Result<bool, Error> {
+        match self.ask(RequestBody::Switch(filtering))? {
+            ResponseBody::Switched { changed } => Ok(changed),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Logs what is as grave as `level`, and graver.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the log cannot be changed.
+    pub fn set_log_level(&mut self, level: LogLevel) -> Result<(), Error> {
+        self.order(RequestBody::LogLevel(level))
+    }
+
+    /// Counts from zero.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn clear(&mut self, counts: Counts) -> Result<(), Error> {
+        self.order(RequestBody::Clear(counts))
+    }
+
+    /// What is counted since it was set to zero.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn info(&mut self) -> Result<Info, Error> {
+        match self.ask(RequestBody::Info)? {
+            ResponseBody::Info(info) => Ok(*info),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// What the live rules and a candidate say to packets.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the candidate would be refused.
+    pub fn judge(&mut self, candidate: Candidate, flows: Vec<Flow>) -> Result<Vec<Judged>, Error> {
+        match self.ask(RequestBody::Judge(Box::new(candidate), flows))? {
+            ResponseBody::Judged(judged) => Ok(judged),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Which live states a candidate would not make again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the candidate would be refused.
+    pub fn review(&mut self, candidate: Candidate) -> Result<Reviewed, Error> {
+        match self.ask(RequestBody::Review(Box::new(candidate)))? {
+            ResponseBody::Reviewed(reviewed) => Ok(*reviewed),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    fn order(&mut self, body: RequestBody) -> Result<(), Error> {
+        match self.ask(body)? {
+            ResponseBody::Done => Ok(()),
+            _ => Err(Error::OutOfStep),
         }
     }
 

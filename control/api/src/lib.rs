@@ -27,9 +27,10 @@ pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use message::{
-    Conservation, CreatedCount, DeviceStatus, Hello, InterfaceDrops, InterfacePlace, InterfaceStatus,
-    LinkStatus, LiveRules, LiveUsage, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response,
-    ResponseBody, RuleUsage, Status, VERSION, WorkerStatus,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
+    InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LiveUsage, LogLevel, MAGIC, PoolStatus,
+    ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RuleUsage, Status, VERSION,
+    WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

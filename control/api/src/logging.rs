@@ -17,6 +17,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use tracing_subscriber::EnvFilter;
@@ -67,6 +68,17 @@ impl fmt::Display for Format {
 /// # Errors
 /// A journal that is not there.
 pub fn start(filter: EnvFilter, format: Format) -> Result<(), String> {
+    start_adjustable(filter, format).map(drop)
+}
+
+/// As [`start`], with a filter that can be replaced while the process runs.
+///
+/// # Errors
+/// A journal that is not there.
+pub fn start_adjustable(
+    filter: EnvFilter,
+    format: Format,
+) -> Result<reload::Handle<EnvFilter, Registry>, String> {
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Journal => journal().map_err(|error| {
             format!("cannot reach the journal: {error}; choose another format with --log-format")
@@ -79,8 +91,9 @@ pub fn start(filter: EnvFilter, format: Format) -> Result<(), String> {
             Limited::boxed(lines.with_writer(io::stderr))
         }
     };
+    let (filter, handle) = reload::Layer::new(filter);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(handle)
 }
 
 fn journal() -> io::Result<Box<dyn Layer<Registry> + Send + Sync>> {

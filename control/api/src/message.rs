@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use ruleset::{Reason, Ruleset, StateView};
+use ruleset::{
+    Flow, Reason, Ruleset, Ruling, StateSelector, StateView, TableContents, TableEdit, TableEntry,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
@@ -13,7 +15,7 @@ use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -45,7 +47,7 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequestBody {
     /// Make this the live ruleset, wholly or not at all. Answered by [`ResponseBody::Committed`].
-    Commit(Box<Ruleset>),
+    Commit(Box<Candidate>),
     /// How the dataplane is. Answered by [`ResponseBody::Status`].
     Status,
     /// What was dropped. Answered by [`ResponseBody::Drops`].
@@ -66,6 +68,87 @@ pub enum RequestBody {
     RouteTo(IpAddr),
     /// Every neighbour. Answered by any number of [`ResponseBody::Neighbors`], then [`ResponseBody::Done`].
     Neighbors,
+    /// Change tables of the live ruleset, all or none; its number stays. Answered by [`ResponseBody::Done`].
+    Tables(Vec<TableEdit>),
+    /// What a table of the live ruleset holds. Answered by any number of [`ResponseBody::Entries`], then
+    /// [`ResponseBody::Done`].
+    Entries(String),
+    /// Remove the states that fit. Answered by [`ResponseBody::Killed`].
+    Kill(Box<StateSelector>),
+    /// Ask the rules, or let everything pass without asking them. Answered by [`ResponseBody::Switched`].
+    Switch(Filtering),
+    /// Log what is as grave as this, and graver (syslog(3)). Answered by [`ResponseBody::Done`].
+    LogLevel(LogLevel),
+    /// Count from zero. Answered by [`ResponseBody::Done`].
+    Clear(Counts),
+    /// What is counted since it was set to zero. Answered by [`ResponseBody::Info`].
+    Info,
+    /// What the live rules and a candidate say to these packets. Answered by [`ResponseBody::Judged`].
+    Judge(Box<Candidate>, Vec<Flow>),
+    /// Which states a candidate would not make again. Answered by [`ResponseBody::Reviewed`].
+    Review(Box<Candidate>),
+}
+
+/// A ruleset that is not live, or not yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The rules.
+    pub ruleset: Ruleset,
+    /// What its tables hold, in place of their lists. A table with neither keeps what it holds.
+    pub contents: Vec<TableContents>,
+}
+
+/// Whether the rules are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filtering {
+    /// They are.
+    #[default]
+    On,
+    /// Everything passes, without states.
+    Off,
+}
+
+/// What can be counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Counts {
+    /// What each rule has done.
+    Rules,
+    /// What [`Info`] tells.
+    Info,
+}
+
+macro_rules! log_levels {
+    ($( $variant:ident $name:literal $doc:literal )*) => {
+        /// How grave a message is, in syslog(3)'s words.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum LogLevel {
+            $( #[doc = $doc] $variant, )*
+        }
+
+        impl LogLevel {
+            /// Every one, the gravest first.
+            pub const ALL: [Self; [ $( $name, )* ].len()] = [ $( Self::$variant, )* ];
+
+            /// Its name, as `pfctl -si` shows it.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+        }
+    };
+}
+
+log_levels! {
+    Emerg "emerg" "The system is unusable."
+    Alert "alert" "Something has to be done at once."
+    Crit "crit" "Critical."
+    Err "err" "Errors."
+    Warning "warning" "Warnings."
+    Notice "notice" "Normal, but significant."
+    Info "info" "Informational."
+    Debug "debug" "For debugging."
 }
 
 /// What the dataplane answers.
@@ -112,6 +195,66 @@ pub enum ResponseBody {
     RouteTo(Box<RouteTo>),
     /// Some of the neighbours.
     Neighbors(Vec<NeighborView>),
+    /// Some of a table's entries.
+    Entries(Vec<TableEntry>),
+    /// So many states were removed.
+    Killed(u64),
+    /// Filtering is as it was asked for.
+    Switched {
+        /// It was not so before.
+        changed: bool,
+    },
+    /// What is counted since it was set to zero.
+    Info(Box<Info>),
+    /// What the rules say, in the order of the packets.
+    Judged(Vec<Judged>),
+    /// Which states would not be made again.
+    Reviewed(Box<Reviewed>),
+}
+
+/// What `pfctl -si` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Whether the rules are asked.
+    pub filtering: Filtering,
+    /// Since when, in seconds.
+    pub since_s: u64,
+    /// Since the counts were set to zero, in seconds.
+    pub counted_s: u64,
+    /// The gravity of what is logged.
+    pub level: String,
+    /// States now.
+    pub states: u64,
+    /// Lookups of states.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Packets dropped, by reason, in counter order.
+    pub drops: Vec<ReasonCount>,
+}
+
+/// What two rulesets say to a packet; `None` where it never meets their rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The live one, if there is one.
+    pub live: Option<Ruling>,
+    /// The candidate.
+    pub candidate: Option<Ruling>,
+}
+
+/// What would become of the live states' first packets under a candidate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// States that were looked at.
+    pub examined: u64,
+    /// Of these, states whose first packet would be blocked.
+    pub blocked: u64,
+    /// False if time was over before all states were looked at.
+    pub complete: bool,
+    /// A few of those that would be blocked, and what blocks them.
+    pub examples: Vec<(StateView, Ruling)>,
 }
 
 /// The live ruleset.
@@ -154,6 +297,8 @@ pub struct Status {
     pub generation: u64,
     /// Since the start, in seconds.
     pub uptime_s: u64,
+    /// Whether the rules are asked.
+    pub filtering: Filtering,
     /// States now, counted as pf counts them: two for a forwarded connection.
     pub states: u64,
     /// The most states: the ruleset's limit, or what memory was taken for if no ruleset is live.

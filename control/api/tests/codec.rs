@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use api::codec::{self, Limit, ReadError};
-use api::{Hello, Request, RequestBody, Response, ResponseBody};
+use api::{Candidate, Hello, Request, RequestBody, Response, ResponseBody};
 use proptest::prelude::*;
 use ruleset::{Rule, Ruleset};
 
@@ -16,7 +16,7 @@ fn framed(request: &Request) -> Vec<u8> {
 fn requests() -> Vec<Request> {
     let ruleset = Ruleset { rules: vec![Rule::default(); 3], ..Ruleset::default() };
     let bodies = [
-        RequestBody::Commit(Box::new(ruleset)),
+        RequestBody::Commit(Box::new(Candidate { ruleset, contents: Vec::new() })),
         RequestBody::Status,
         RequestBody::Drops,
         RequestBody::States,

@@ -28,7 +28,9 @@ use crate::packet::Packet;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::reply::{self, Endpoints, NoReply, Problem};
 use crate::rewrite;
-use crate::state::{Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Sixteenths, StatePool};
+use crate::state::{
+    Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
+};
 use crate::tick::Tick;
 
 /// The most frames that are processed at once.
@@ -50,7 +52,7 @@ impl View<'_> {
         Sixteenths::of(self.now)
     }
 
-    pub(crate) const fn expiry<'r>(&self, root: &'r Root) -> Expiry<'r> {
+    pub(crate) fn expiry<'r>(&self, root: &'r Root) -> Expiry<'r> {
         Expiry { now: self.sixteenths(), options: &root.ruleset().options }
     }
 
@@ -449,6 +451,19 @@ impl Shard {
             self.connections.views(number, root, view.fib, &view.expiry(root), sink);
         }
         *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
+    }
+
+    /// Removes the selected states of up to `most` records from `cursor` on, and moves it; `u32::MAX` is the end. Returns how
+    /// many states went.
+    pub fn kill(&mut self, cursor: &mut u32, most: usize, selection: &Selection) -> u64 {
+        let end = cursor.saturating_add(most as u32).min(self.connections.capacity());
+        let mut removed = 0;
+        for number in *cursor..end {
+            removed += u64::from(self.connections.kill(number, selection, &self.hashing));
+        }
+        self.counters.removals += removed;
+        *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
+        removed
     }
 
     /// What each rule of the live ruleset has done, by number, if this is the only shard.

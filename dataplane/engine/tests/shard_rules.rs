@@ -2,8 +2,11 @@
 
 mod shard;
 
-use engine::{RuleUsage, UsageCursor};
-use ruleset::{Action, AddressMatch, AddressPattern, BlockReply, InterfacePart, Reason};
+use engine::{Filtering, Root, RuleUsage, UsageCursor};
+use ruleset::{
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Flow, InterfacePart, Limit, Moment, Reason,
+    Rule, Ruleset, Table, TableContents, TableEdit, TableEntry, TupleEnd,
+};
 use shard::Firewall;
 use shard::rules::{Written, block, block_return, pass, ruleset};
 use wire::Proto;
@@ -263,4 +266,151 @@ fn every_rule_knows_what_it_has_done() {
     let usage = firewall.usage();
     assert_eq!((usage[1].packets, usage[1].bytes, usage[1].states), (2, 200, 0));
     assert_eq!((usage[3].packets, usage[3].states), (2, 0));
+}
+
+/// What stands in a table: `!` negates.
+fn entries(words: &[&str]) -> Vec<TableEntry> {
+    let entry = |word: &&str| TableEntry {
+        negated: word.starts_with('!'),
+        net: word.trim_start_matches('!').parse().expect("a network"),
+    };
+    words.iter().map(entry).collect()
+}
+
+fn from_table(rule: Rule) -> Rule {
+    rule.change(|rule| {
+        rule.from.address = AddressMatch { negated: false, pattern: AddressPattern::Table("bad".into()) };
+    })
+}
+
+/// Everything passes but what comes from `<bad>`, which begins with `list`.
+fn with_table(list: Option<Vec<TableEntry>>) -> Ruleset {
+    let table = Table { name: "bad".into(), persist: true, entries: list, ..Table::default() };
+    Ruleset { tables: vec![table], ..ruleset(vec![pass(), from_table(block().quick())]) }
+}
+
+fn edit(firewall: &mut Firewall, edit: TableEdit) {
+    let root = firewall.root.as_ref().expect("rules").with_tables(&[edit]).expect("a table");
+    firewall.root = Some(root);
+}
+
+#[test]
+fn a_table_changes_while_rules_states_and_counters_stay() {
+    let mut firewall = Firewall::bare();
+    firewall.load(with_table(Some(Vec::new())));
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> out em1");
+    let bad = |words: &[&str]| TableEdit { name: "bad".into(), add: entries(words), ..TableEdit::default() };
+    edit(&mut firewall, bad(&["10.0.0.0/24", "!10.0.0.3/32", "2001:db8::2/128"]));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000  -> out em1
+        em0: 10.0.0.2.40001 > 10.1.0.2.80 tcp S seq 1000  -> match
+        em0: 10.0.0.3.40001 > 10.1.0.2.80 tcp S seq 1000  -> out em1
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp         -> match
+        ",
+    );
+    let root = firewall.root.clone().expect("rules");
+    // The rules go on counting: 2 hooks of the first connection, 1 of each that was blocked, 2 of the third.
+    assert_eq!(firewall.shard.rule_usage(&root)[1].evaluations, 6);
+    assert_eq!(root.entries("bad").expect("the table").count(), 3);
+    let absent = TableEdit { name: "absent".into(), ..TableEdit::default() };
+    assert!(root.with_tables(&[bad(&["10.0.0.9/32"]), absent]).is_err(), "all or none");
+    let remove = vec!["10.0.0.0/24".parse().expect("a network")];
+    edit(&mut firewall, TableEdit { name: "bad".into(), remove, ..TableEdit::default() });
+    firewall.tell("em0: 10.0.0.2.40001 > 10.1.0.2.80 tcp S seq 1000 -> out em1");
+    edit(&mut firewall, TableEdit { clear: true, ..bad(&["10.0.0.3/32"]) });
+    firewall.tell(
+        "
+        em0: 10.0.0.3.40002 > 10.1.0.2.80 tcp S seq 1000  -> match
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp         -> out em1
+        ",
+    );
+}
+
+#[test]
+fn a_table_without_a_list_keeps_what_it_holds() {
+    let mut firewall = Firewall::bare();
+    firewall.load(with_table(Some(entries(&["10.0.0.2/32"]))));
+    let sent = "em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000";
+    firewall.load(with_table(None)).tell(&format!("{sent} -> match"));
+    let contents = [TableContents { name: "bad".into(), entries: entries(&["10.0.0.3/32"]) }];
+    let compiled = |rules: &Ruleset, contents: &[TableContents]| {
+        Root::compile_with(rules, shard::fib().interfaces(), firewall.root.as_ref(), contents)
+    };
+    let given = compiled(&with_table(Some(entries(&["10.0.0.2/32"]))), &contents).expect("rules");
+    let mut small = with_table(None);
+    small.options.limits.set(Limit::TableEntries, 1);
+    assert!(compiled(&small, &[]).is_ok());
+    let two = [TableContents { name: "bad".into(), entries: entries(&["10.0.0.3/32", "10.0.0.4/32"]) }];
+    let refused = compiled(&small, &two).expect_err("two are more than one").to_string();
+    assert_eq!(refused, "2 addresses in tables, but at most 1 are possible; raise `set limit table-entries`");
+    firewall.root = Some(given);
+    firewall.tell(&format!("{sent} -> out em1"));
+    firewall.load(with_table(Some(Vec::new()))).tell("em0: 10.0.0.3.1 > 10.1.0.2.80 tcp S seq 1 -> out em1");
+}
+
+#[test]
+fn switched_off_everything_passes_without_states() {
+    let mut firewall = Firewall::with(vec![block(), pass().to_port(80).proto(Proto::TCP)]);
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> out em1");
+    let before = firewall.lines();
+    firewall.root = firewall.root.map(|root| root.switched(Filtering::Off));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp                                  -> out em1
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 9 ack 9                -> out em0
+        em0: 10.0.0.2.1 > 10.0.0.1.22 tcp A seq 9 ack 9                    -> host em0
+        ",
+    );
+    assert_eq!(firewall.lines(), before);
+    // A reload switches nothing on; what switches on brings the states back as they were.
+    firewall.load(ruleset(vec![block()])).tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1");
+    firewall.root = firewall.root.map(|root| root.switched(Filtering::On));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp                                   -> match
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 5000 ack 1001          -> out em0
+        ",
+    );
+}
+
+#[test]
+fn rules_can_be_asked_without_a_packet() {
+    let tagged = |rule: Rule| {
+        rule.change(|rule| rule.tagged = Some(ruleset::TagMatch { name: "inside".into(), negated: false }))
+    };
+    let firewall = Firewall::with(vec![
+        block(),
+        pass().incoming().on("em0").change(|rule| rule.tag = Some("inside".into())),
+        tagged(pass().outgoing()),
+        block().quick().incoming().to_port(23).proto(Proto::TCP),
+        pass().incoming().to_port(179).proto(Proto::TCP).change(|rule| rule.state = ruleset::StateMode::None),
+    ]);
+    let root = firewall.root.as_ref().expect("rules");
+    let end = |address: &str, port| TupleEnd {
+        address: address.parse().expect("an address"),
+        port: wire::Port(port),
+    };
+    let ask = |proto, from: &str, to: (&str, u16), direction, moment| {
+        let (source, destination) = (end(from, 40000), end(to.0, to.1));
+        let flow = Flow { proto, source, destination, direction, interface: None, moment };
+        root.judge(&firewall.fib, &flow)
+            .map(|ruling| (ruling.passes, ruling.keeps_state, ruling.rule, ruling.interface))
+    };
+    let told = |passes, keeps_state, rule: u32, interface: &str| {
+        Some((passes, keeps_state, Some(rule), interface.to_owned()))
+    };
+    let (tcp, udp, first) = (Proto::TCP, Proto::UDP, Moment::First);
+    let host = ("10.0.0.1", 22);
+    assert_eq!(ask(tcp, "10.0.0.2", host, Direction::In, first), told(true, true, 1, "em0"));
+    assert_eq!(ask(tcp, "10.1.0.2", host, Direction::In, first), told(false, false, 0, "em1"));
+    assert_eq!(ask(tcp, "10.0.0.2", ("10.0.0.1", 23), Direction::In, first), told(false, false, 3, "em0"));
+    assert_eq!(ask(tcp, "10.0.0.2", host, Direction::In, Moment::Later), told(false, false, 0, "em0"));
+    assert_eq!(ask(tcp, "10.1.0.2", ("10.1.0.1", 179), Direction::In, first), told(true, false, 4, "em1"));
+    // What leaves has come in before, and was given its tag there.
+    assert_eq!(ask(udp, "10.0.0.2", ("10.1.0.2", 53), Direction::Out, first), told(true, true, 2, "em1"));
+    assert_eq!(ask(udp, "10.2.0.2", ("10.1.0.2", 53), Direction::Out, first), told(false, false, 0, "em1"));
+    // Unreachable, and the host itself: no rule is asked.
+    assert_eq!(ask(udp, "10.0.0.2", ("10.9.0.1", 53), Direction::Out, first), None);
+    assert_eq!(ask(udp, "10.0.0.1", ("10.0.0.1", 53), Direction::In, first), None);
 }

@@ -2,8 +2,8 @@
 
 mod shard;
 
-use engine::Tick;
-use ruleset::{Limit, PeerState, Reason, Timeout};
+use engine::{Selection, Tick};
+use ruleset::{Limit, PeerState, Reason, StateSelector, Timeout};
 use shard::rules::{Written, block, pass, ruleset};
 use shard::{Firewall, rerouted};
 
@@ -378,4 +378,63 @@ fn states_survive_a_reload_and_their_rule_may_not() {
         pass().change(|rule| rule.identity = 2),
     ]));
     assert!(firewall.states().iter().all(|state| state.rule == Some(2)));
+}
+
+/// Removes what fits, seven records at a time.
+fn kill(firewall: &mut Firewall, selector: &StateSelector) -> u64 {
+    let selection = Selection::new(selector, &firewall.fib);
+    let (mut cursor, mut killed) = (0, 0);
+    while cursor != u32::MAX {
+        killed += firewall.shard.kill(&mut cursor, 7, &selection);
+    }
+    killed
+}
+
+#[test]
+fn selected_states_are_killed_and_no_others() {
+    let labelled = pass().change(|rule| rule.label = Some("web".into())).to_port(80).proto(wire::Proto::TCP);
+    let mut firewall = Firewall::with(vec![block(), pass(), labelled]);
+    firewall.tell(HANDSHAKE).tell(
+        "
+        em0: 10.0.0.3.40000 > 10.1.0.2.22 tcp S seq 1  -> out em1
+        em0: 2001:db8::2.1 > 2001:db8:1::2.53 udp      -> out em1
+        ",
+    );
+    let all = || StateSelector::default();
+    let net = |text: &str| Some(text.parse().expect("a network"));
+    let misses = [
+        StateSelector { source: net("10.1.0.0/24"), ..all() },
+        StateSelector { source: net("10.0.0.2/32"), destination: net("10.1.0.3/32"), ..all() },
+        StateSelector { label: Some("we".into()), ..all() },
+        StateSelector { interface: Some("em0".into()), ..all() },
+        StateSelector { interface: Some("absent".into()), ..all() },
+        StateSelector { id: Some(4711), ..all() },
+        StateSelector { source: net("10.0.0.2/32"), source_port: Some(wire::Port(1)), ..all() },
+        StateSelector { proto: Some(wire::Proto::ICMP), ..all() },
+    ];
+    let before = firewall.dump();
+    for selector in misses {
+        assert_eq!(kill(&mut firewall, &selector), 0, "{selector:?}");
+        assert_eq!(firewall.dump(), before);
+    }
+    let id = firewall.states()[5].id;
+    let hits = [
+        (1, StateSelector { id: Some(id), ..all() }),
+        (2, StateSelector { label: Some("web".into()), interface: Some("all".into()), ..all() }),
+        (2, StateSelector { source: net("10.0.0.0/24"), destination: net("10.1.0.2/32"), ..all() }),
+        (1, all()),
+        (0, all()),
+    ];
+    for (count, selector) in hits {
+        let removed = firewall.shard.counters().removals;
+        let left = firewall.states().len() as u64 - count;
+        assert_eq!(kill(&mut firewall, &selector), count, "{selector:?}");
+        assert_eq!(firewall.shard.counters().removals, removed + count);
+        assert_eq!((firewall.states().len() as u64, u64::from(firewall.shard.states())), (left, left));
+    }
+    // What was killed is not known any more, and its place serves again.
+    firewall
+        .tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001 -> match")
+        .tell(&HANDSHAKE.replace("40000", "40001"));
+    assert_eq!(firewall.states().len(), 2);
 }

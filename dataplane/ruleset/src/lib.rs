@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod flow;
 mod interface;
 mod limit;
 mod lpm;
@@ -18,6 +19,7 @@ mod lpm;
 mod options;
 mod reason;
 mod rule;
+mod selector;
 mod set;
 
 mod table;
@@ -26,6 +28,7 @@ mod tunable;
 mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
+pub use flow::{Flow, Moment, Ruling};
 pub use interface::{InterfaceMatch, InterfacePattern};
 pub use limit::{Limit, Limits};
 pub use lpm::Lpm;
@@ -37,7 +40,8 @@ pub use rule::{
     StateMode, StateOptions, TagMatch,
 };
 
+pub use selector::StateSelector;
 pub use set::{Invalid, Ruleset, bounds};
-pub use table::{Table, TableEntry};
+pub use table::{Table, TableContents, TableEdit, TableEntry};
 pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts};
 pub use view::{PeerState, PeerView, StateView, TupleEnd};

@@ -8,6 +8,9 @@ use wire::Af;
 
 const NONE: u32 = u32::MAX;
 
+/// Nodes that are not worth building a trie anew for.
+const TIDY_FROM: usize = 1024;
+
 #[derive(Clone, Debug)]
 struct Node<T> {
     /// The prefix, left-aligned in 128 bits, zero behind its length.
@@ -136,6 +139,49 @@ impl<T> Lpm<T> {
             at = node.children[bit(bits, node.length)];
         }
         None
+    }
+
+    /// Removes a prefix and returns its value. Its node stays, and serves a later prefix of the same place;
+    /// [`tidy`](Self::tidy) frees it.
+    pub fn remove(&mut self, address: u128, length: u8) -> Option<T> {
+        let bits = mask(self.left(address), length);
+        let mut at = self.root;
+        while let Some(node) = self.nodes.get_mut(at as usize) {
+            if node.length > length || common_length(node.bits, bits) < node.length {
+                return None;
+            }
+            if node.length == length {
+                let removed = node.value.take();
+                self.prefixes -= usize::from(removed.is_some());
+                return removed;
+            }
+            at = node.children[bit(bits, node.length)];
+        }
+        None
+    }
+
+    /// Every prefix, as it was given (host order, right-aligned), its length and its value; in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, u8, &T)> {
+        let shift = 128 - u32::from(self.af.bits());
+        self.nodes
+            .iter()
+            .filter_map(move |node| Some((node.bits >> shift, node.length, node.value.as_ref()?)))
+    }
+
+    /// Builds the trie anew if most of its nodes have outlived their prefixes.
+    pub fn tidy(&mut self) {
+        // A trie of n prefixes has fewer than 2n nodes.
+        if self.nodes.len() < 4 * self.prefixes + TIDY_FROM {
+            return;
+        }
+        let mut tidied = Self::new(self.af);
+        for node in std::mem::take(&mut self.nodes) {
+            if let Some(value) = node.value {
+                let address = node.bits >> (128 - u32::from(self.af.bits()));
+                tidied.insert(address, node.length, value);
+            }
+        }
+        *self = tidied;
     }
 
     const fn left(&self, address: u128) -> u128 {

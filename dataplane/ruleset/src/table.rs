@@ -26,3 +26,25 @@ pub struct Table {
     /// Entries; `None` if no list was given, which keeps the contents of an existing table of this name.
     pub entries: Option<Vec<TableEntry>>,
 }
+
+/// What a table holds, whatever the ruleset says that it began with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableContents {
+    /// The table's name.
+    pub name: String,
+    /// Its entries.
+    pub entries: Vec<TableEntry>,
+}
+
+/// A change of a table that is live.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableEdit {
+    /// The table's name.
+    pub name: String,
+    /// All its entries go first.
+    pub clear: bool,
+    /// These go.
+    pub remove: Vec<IpNet>,
+    /// These come, in place of entries of the same network.
+    pub add: Vec<TableEntry>,
+}

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use ruleset::{FlagsMatch, Limit, Limits, PortMatch, Reason, Timeout, Timeouts};
-use wire::{Port, TcpFlags};
+use ruleset::{FlagsMatch, Limit, Limits, Lpm, PortMatch, Reason, Timeout, Timeouts};
+use wire::{Af, Port, TcpFlags};
 
 fn unique<'a>(names: impl IntoIterator<Item = &'a str>) {
     let mut seen = BTreeSet::new();
@@ -142,4 +142,58 @@ proptest! {
         let strictly = PortMatch::Range(a, b).accepts(port) && port != a && port != b;
         prop_assert_eq!(PortMatch::Inside(a, b).accepts(port), strictly);
     }
+}
+
+/// Prefixes of few bits, so that they cover and follow each other often.
+fn prefixes() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
+    proptest::collection::vec((any::<u8>(), 0_u8..=8, any::<bool>()), 0..60)
+}
+
+proptest! {
+    /// Adding and removing in any order, a trie says what a list of prefixes says.
+    #[test]
+    fn a_trie_is_what_was_put_in_and_not_taken_out(changes in prefixes(), tidies in 0_usize..60) {
+        let mut trie = Lpm::new(Af::Inet);
+        let mut list: std::collections::BTreeMap<(u8, u8), usize> = Default::default();
+        for (number, (bits, length, add)) in changes.into_iter().enumerate() {
+            let bits = if length == 0 { 0 } else { bits & (0xff_u8 << (8 - length)) };
+            let address = u128::from(bits) << 24;
+            let (told, known) = match add {
+                true => (trie.insert(address, length, number), list.insert((bits, length), number)),
+                false => (trie.remove(address, length), list.remove(&(bits, length))),
+            };
+            prop_assert_eq!(told, known);
+            if number == tidies {
+                trie.tidy();
+            }
+        }
+        prop_assert_eq!(trie.len(), list.len());
+        let mut held: Vec<_> = trie.iter().map(|(address, length, value)| (address, length, *value)).collect();
+        held.sort_unstable();
+        let wanted: Vec<_> =
+            list.iter().map(|((bits, length), value)| (u128::from(*bits) << 24, *length, *value)).collect();
+        prop_assert_eq!(held, wanted);
+        for address in 0..=u8::MAX {
+            let longest = (0..=8_u8).rev().find_map(|length| {
+                let bits = if length == 0 { 0 } else { address & (0xff_u8 << (8 - length)) };
+                list.get(&(bits, length))
+            });
+            prop_assert_eq!(trie.lookup(u128::from(address) << 24 | 7), longest);
+        }
+    }
+}
+
+#[test]
+fn a_trie_that_lost_its_prefixes_gives_their_memory_back() {
+    let mut trie = Lpm::new(Af::Inet6);
+    for address in 0..10_000_u128 {
+        trie.insert(address << 64, 128, ());
+    }
+    for address in 0..9_990_u128 {
+        assert_eq!(trie.remove(address << 64, 128), Some(()));
+    }
+    trie.tidy();
+    assert_eq!((trie.len(), trie.iter().count()), (10, 10));
+    assert!((0..9_990_u128).all(|address| trie.lookup(address << 64).is_none()));
+    assert!((9_990..10_000_u128).all(|address| trie.get(address << 64, 128).is_some()));
 }

@@ -1,4 +1,5 @@
-//! Lists that only a worker can make: its states, and what its rules have done; a bounded slice per poll.
+//! What only a worker can do for others: list its states, remove some of them, and tell what its rules have done; a bounded
+//! slice per poll.
 //!
 //! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
 //! shared. Bounds: one order is under way at each worker; a poll looks at [`SLICE`] records or rules for it, which takes
@@ -8,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use engine::{Root, RuleUsage, Shard, UsageCursor, View};
+use engine::{Root, RuleUsage, Selection, Shard, UsageCursor, View};
 use ruleset::StateView;
 
 /// Records, or rules and pairs of faces, that a worker looks at in one poll.
@@ -24,6 +25,16 @@ enum Order {
         /// Where to go on; `u32::MAX` at the end.
         end: u32,
         states: Vec<StateView>,
+    },
+    /// States of up to [`SLICE`] records that are to be removed.
+    Kill {
+        /// Where they begin.
+        begin: u32,
+        /// Where to go on; `u32::MAX` at the end.
+        end: u32,
+        selection: Arc<Selection>,
+        /// How many states went.
+        killed: u64,
     },
     /// What the rules of a ruleset have done; `rules` has a place for each. An order that nobody waits for any more keeps
     /// no ruleset alive.
@@ -62,17 +73,40 @@ impl Lister {
     /// # Errors
     /// [`Stalled`] if the worker does not answer within `patience`.
     pub fn states(&mut self, cursor: u32, patience: Duration) -> Result<(Vec<StateView>, u32), Stalled> {
+        self.slice(cursor, |desk, at| desk.states(at, patience))
+    }
+
+    /// Removes the selected states of a few records from `cursor` on: how many there were, and where to go on, as for
+    /// [`states`](Self::states).
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn kill(
+        &mut self,
+        cursor: u32,
+        selection: &Arc<Selection>,
+        patience: Duration,
+    ) -> Result<(u64, u32), Stalled> {
+        self.slice(cursor, |desk, at| desk.kill(at, selection, patience))
+    }
+
+    /// Has the worker that a cursor points into work on some of its records.
+    fn slice<T: Default>(
+        &mut self,
+        cursor: u32,
+        work: impl FnOnce(&mut Desk, u32) -> Result<(T, u32), Stalled>,
+    ) -> Result<(T, u32), Stalled> {
         let worker = cursor / self.records;
         let Some(desk) = self.desks.get_mut(worker as usize).filter(|_| cursor != u32::MAX) else {
-            return Ok((Vec::new(), u32::MAX));
+            return Ok((T::default(), u32::MAX));
         };
-        let (states, end) = desk.states(cursor % self.records, patience)?;
+        let (found, end) = work(desk, cursor % self.records)?;
         let end = match (end, worker as usize + 1 == self.desks.len()) {
             (u32::MAX, true) => u32::MAX,
             (u32::MAX, false) => (worker + 1) * self.records,
             (end, _) => worker * self.records + end,
         };
-        Ok((states, end))
+        Ok((found, end))
     }
 
     /// What the rules of `root` have done. Counters never go back: what states counted that end while the workers are asked
@@ -124,6 +158,23 @@ impl Desk {
         })
     }
 
+    fn kill(
+        &mut self,
+        cursor: u32,
+        selection: &Arc<Selection>,
+        patience: Duration,
+    ) -> Result<(u64, u32), Stalled> {
+        let order = Order::Kill { begin: cursor, end: cursor, selection: selection.clone(), killed: 0 };
+        self.ask(order, patience, |answer| match answer {
+            Order::Kill { begin, end, selection: answered, killed }
+                if begin == cursor && Arc::ptr_eq(&answered, selection) =>
+            {
+                Some((killed, end))
+            }
+            _ => None,
+        })
+    }
+
     fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
         let rules = vec![RuleUsage::default(); root.ruleset().rules.len()];
         let order = Order::Usage { root: Arc::downgrade(root), cursor: UsageCursor::default(), rules };
@@ -165,7 +216,7 @@ pub struct Scribe {
 impl Scribe {
     /// Gives an order a slice of time, if there is one and the answer before was fetched. True if it is to be continued.
     #[inline]
-    pub fn write(&mut self, shard: &Shard, view: &View<'_>) -> bool {
+    pub fn write(&mut self, shard: &mut Shard, view: &View<'_>) -> bool {
         if self.begun.is_none() && !self.deliver.is_full() {
             self.begun = self.orders.try_recv().ok();
         }
@@ -177,10 +228,14 @@ impl Scribe {
 
     /// Names are copied here, for the few states of one slice; nobody waits for it but who asked.
     #[cold]
-    fn fill(&mut self, mut order: Order, shard: &Shard, view: &View<'_>) -> bool {
+    fn fill(&mut self, mut order: Order, shard: &mut Shard, view: &View<'_>) -> bool {
         let done = match &mut order {
             Order::States { end, states, .. } => {
                 shard.dump(view, end, SLICE, &mut |state| states.push(state));
+                true
+            }
+            Order::Kill { end, selection, killed, .. } => {
+                *killed = shard.kill(end, SLICE, selection);
                 true
             }
             Order::Usage { root, cursor, rules } => {

@@ -27,5 +27,6 @@ pub mod random;
 pub mod snapshot;
 pub mod stall;
 pub mod telemetry;
+pub mod verbosity;
 pub mod vlan;
 pub mod worker;

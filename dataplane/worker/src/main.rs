@@ -10,8 +10,10 @@ use api::logging::{self, EnvFilter, Format};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing::level_filters::LevelFilter;
 use worker::config::Config;
 use worker::dataplane::{Dataplane, End};
+use worker::verbosity;
 
 /// Exit code of a start that was refused or failed.
 const FAILED: u8 = 1;
@@ -44,8 +46,14 @@ struct Options {
 
 fn main() -> ExitCode {
     let Options { config, socket, check, log, log_format } = Options::parse();
-    let logging = logging::start(log, log_format).map_err(|why| anyhow!(why));
-    match logging.and_then(|()| run(&config, &socket, check)) {
+    let level = log.to_string();
+    let logging = logging::start_adjustable(log, log_format).map_err(|why| anyhow!(why));
+    let adjustable = logging.map(|filter| {
+        let change =
+            move |level: LevelFilter| filter.reload(EnvFilter::default().add_directive(level.into()));
+        verbosity::install(&level, move |level| change(level).is_ok());
+    });
+    match adjustable.and_then(|()| run(&config, &socket, check)) {
         Ok(End::Clean) => ExitCode::SUCCESS,
         Ok(End::Unaccounted) => ExitCode::from(UNACCOUNTED),
         Err(error) => {

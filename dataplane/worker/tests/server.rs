@@ -11,12 +11,18 @@ use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
 use api::pflog::LogEntry;
-use api::{Client, Error, Hello, Request, RequestBody, Response, ResponseBody, RuleUsage};
+use api::{
+    Candidate, Client, Counts, Error, Filtering, Hello, Request, RequestBody, Response, ResponseBody,
+    RuleUsage,
+};
 use engine::fib::{Interface, Role};
 use engine::{
     Arrival, BURST, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick, View, WorkerId, Zone,
 };
-use ruleset::{Action, BlockReply, Direction, Limit, LogOptions, Reason, Rule, Ruleset, StateMode};
+use ruleset::{
+    Action, BlockReply, Direction, Flow, Limit, LogOptions, Moment, Reason, Rule, Ruleset, StateMode,
+    StateSelector, Table, TableContents, TableEdit, TableEntry, TupleEnd,
+};
 use wire::Mac;
 use worker::claim;
 use worker::control::desk::{Desk, Facts};
@@ -91,7 +97,7 @@ impl Bench {
                     let root: &Option<Arc<engine::Root>> = rules.get();
                     epoch.store(root.as_ref().map_or(0, |root| root.epoch()), Ordering::Relaxed);
                     let view = View { now: Tick(1), root: root.as_deref(), fib: &fib };
-                    scribe.write(&shard, &view);
+                    scribe.write(&mut shard, &view);
                     if bursts.load(Ordering::Relaxed) > 0 {
                         receive_burst(&mut shard, &view);
                         bursts.fetch_sub(1, Ordering::Relaxed);
@@ -201,6 +207,10 @@ fn rules(count: usize) -> Ruleset {
     Ruleset { rules: vec![rule; count], ..Ruleset::default() }
 }
 
+fn candidate(ruleset: Ruleset) -> Candidate {
+    Candidate { ruleset, contents: Vec::new() }
+}
+
 #[test]
 fn a_committed_ruleset_is_the_workers_and_can_be_read_back() {
     let bench = Bench::new("commit");
@@ -269,6 +279,88 @@ fn what_is_known_can_be_asked() {
     assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
     client.commit(&rules(1)).unwrap();
     assert_eq!(client.states(|_| panic!("there is none")).unwrap(), 0);
+}
+
+/// Tables, filtering, counters and states change while the ruleset keeps its number.
+#[test]
+fn what_is_live_can_be_changed_without_a_ruleset() {
+    let bench = Bench::new("change");
+    let mut client = bench.client();
+    let entry = |text: &str| TableEntry { negated: false, net: text.parse().unwrap() };
+    let edit = |name: &str, text: &str| TableEdit {
+        name: name.into(),
+        add: vec![entry(text)],
+        ..TableEdit::default()
+    };
+    let refused = client.edit_tables(vec![edit("bad", "10.0.0.1/32")]).unwrap_err().to_string();
+    assert!(refused.contains("no ruleset is live"), "{refused}");
+    assert!(client.switch(Filtering::Off).unwrap_err().to_string().contains("no ruleset is live"));
+    let table = Table { name: "bad".into(), entries: Some(vec![entry("10.0.0.9/32")]), ..Table::default() };
+    let ruleset = Ruleset { tables: vec![table], ..rules(1) };
+    let given = TableContents { name: "bad".into(), entries: vec![entry("10.0.0.0/8")] };
+    assert_eq!(client.commit_with(&ruleset, vec![given]).unwrap(), 1);
+    client.edit_tables(vec![edit("bad", "10.0.0.1/32")]).unwrap();
+    let refused = client.edit_tables(vec![edit("bad", "10.0.0.2/32"), edit("absent", "10.0.0.2/32")]);
+    assert!(refused.unwrap_err().to_string().contains("table <absent> is not defined"));
+    let mut held = Vec::new();
+    client.entries("bad", |entry| held.push(entry.net.to_string())).unwrap();
+    held.sort();
+    assert_eq!(held, ["10.0.0.0/8", "10.0.0.1/32"]);
+    assert!(client.entries("absent", |_| panic!("it holds nothing")).is_err());
+    let live = client.rules().unwrap().unwrap();
+    assert_eq!((live.generation, live.ruleset), (1, ruleset));
+
+    assert!(!client.switch(Filtering::On).unwrap());
+    assert!(client.switch(Filtering::Off).unwrap() && !client.switch(Filtering::Off).unwrap());
+    assert_eq!(client.status().unwrap().filtering, Filtering::Off);
+    assert_eq!(client.commit(&rules(2)).unwrap(), 2, "a ruleset switches nothing on");
+    assert_eq!(client.info().unwrap().filtering, Filtering::Off);
+    assert!(client.switch(Filtering::On).unwrap());
+    assert_eq!(client.kill(&StateSelector::default()).unwrap(), 0);
+
+    let counted = |client: &mut Client| client.info().unwrap().drops[Reason::NoRules as usize].packets;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while counted(&mut client) != 5 {
+        assert!(Instant::now() < deadline, "the worker does not count");
+        thread::sleep(Duration::from_millis(20));
+    }
+    client.clear(Counts::Info).unwrap();
+    client.clear(Counts::Rules).unwrap();
+    assert_eq!(counted(&mut client), 0);
+    let drops = client.drops().unwrap();
+    assert_eq!(drops[0].reasons[Reason::NoRules as usize].packets, 5, "what only rises is as it was");
+}
+
+/// A candidate is asked, and nothing of it is live.
+#[test]
+fn a_candidate_is_judged_without_being_live() {
+    let bench = Bench::new("judge");
+    let mut client = bench.client();
+    client.commit(&rules(1)).unwrap();
+    let end = |address: &str, port| TupleEnd { address: address.parse().unwrap(), port: wire::Port(port) };
+    let flow = |to: &str| Flow {
+        proto: wire::Proto::TCP,
+        source: end("10.0.0.2", 40000),
+        destination: end(to, 22),
+        direction: Direction::In,
+        interface: Some("lan0".into()),
+        moment: Moment::First,
+    };
+    let candidate = || Candidate { ruleset: block_log(), contents: Vec::new() };
+    let judged = client.judge(candidate(), vec![flow("10.0.0.1")]).unwrap();
+    let (live, candidates) = (judged[0].live.as_ref().unwrap(), judged[0].candidate.as_ref().unwrap());
+    assert_eq!((live.passes, live.keeps_state, live.rule), (true, true, Some(0)));
+    assert_eq!((candidates.passes, candidates.rule, candidates.interface.as_str()), (false, Some(0), "lan0"));
+    for flows in [vec![flow("fd00::1")], vec![flow("10.0.0.1"); 1025]] {
+        assert!(client.judge(candidate(), flows).unwrap_err().to_string().contains("at most 1024"));
+    }
+    let mut invalid = candidate();
+    invalid.ruleset.rules[0].label = Some(String::new());
+    assert!(client.judge(invalid.clone(), vec![flow("10.0.0.1")]).is_err());
+    assert!(client.review(invalid).is_err());
+    let reviewed = client.review(candidate()).unwrap();
+    assert_eq!((reviewed.examined, reviewed.blocked, reviewed.complete), (0, 0, true));
+    assert_eq!(client.rules().unwrap().unwrap().ruleset, rules(1));
 }
 
 #[test]
@@ -351,8 +443,8 @@ fn change(frame: &mut Vec<u8>, mut random: impl FnMut() -> usize) {
 fn h02_changed_requests_are_answered_or_hung_up_on_in_bounded_memory() {
     let bench = Bench::new("changed");
     let bodies = [
-        RequestBody::Commit(Box::new(rules(20))),
-        RequestBody::Commit(Box::new(block_log())),
+        RequestBody::Commit(Box::new(candidate(rules(20)))),
+        RequestBody::Commit(Box::new(candidate(block_log()))),
         RequestBody::Status,
         RequestBody::States,
         RequestBody::Rules,
@@ -397,7 +489,10 @@ fn h02_changed_requests_are_answered_or_hung_up_on_in_bounded_memory() {
 fn cut_off_commits_change_nothing() {
     let bench = Bench::new("cut");
     let mut frame = Vec::new();
-    let commit = Request { id: 1, body: RequestBody::Commit(Box::new(rules(2))) };
+    let commit = Request {
+        id: 1,
+        body: RequestBody::Commit(Box::new(Candidate { ruleset: rules(2), contents: Vec::new() })),
+    };
     codec::write(&mut frame, &commit, Length::REQUEST).unwrap();
     for end in (0..frame.len()).step_by(7) {
         let mut stream = bench.raw();

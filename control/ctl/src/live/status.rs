@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use api::control::{ControlStatus, Live};
-use api::{InterfacePlace, InterfaceStatus, Status};
+use api::{Filtering, InterfacePlace, InterfaceStatus, Status};
 
 /// Writes a summary: ruleset, states, interfaces, workers, buffers.
 pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -13,6 +13,12 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     };
     writeln!(out, "turnpike-dataplane {}, up {} s", status.version, status.uptime_s)?;
     writeln!(out, "ruleset   {rules}")?;
+    if status.filtering == Filtering::Off {
+        writeln!(
+            out,
+            "filtering OFF: everything is forwarded, no rule is asked; `tpctl pfctl -e` ends this"
+        )?;
+    }
     writeln!(out, "states    {} of {}", status.states, status.states_limit)?;
     for interface in &status.interfaces {
         write_interface(out, interface)?;

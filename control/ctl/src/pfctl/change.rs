@@ -1,39 +1,43 @@
-//! `-e`, `-d`, `-x`, `-z`, `-F`, `-k`, `-K`: what pfctl changes apart from rulesets and tables.
+//! `-e`, `-d`, `-x`, `-z`, `-F`: what pfctl changes apart from rulesets, tables and single states.
 
-use std::net::IpAddr;
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use api::control::Sources;
-use pfconf::{Host, Loaded, Scope};
+use api::{Counts, Filtering, LogLevel};
+use pfconf::{Loaded, Scope};
+use ruleset::StateSelector;
 
 use super::system::System;
-use super::word::{Flush, Level};
+use super::word::Flush;
 use super::{Arguments, load};
 use crate::live::{self, Sockets};
-use crate::machine::Machine;
-use crate::time::now_unix_s;
 
 pub fn enable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(system.scratch("-e")?.enable(true, now_unix_s())?, "pf already enabled");
+    ensure!(system.switch(Filtering::On)?, "pf already enabled");
     arguments.say("pf enabled");
     Ok(())
 }
 
 pub fn disable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(system.scratch("-d")?.enable(false, now_unix_s())?, "pf not enabled");
+    ensure!(system.switch(Filtering::Off)?, "pf not enabled");
     arguments.say("pf disabled");
     Ok(())
 }
 
-pub fn set_level(arguments: &Arguments, system: &mut System<'_>, level: Level) -> anyhow::Result<()> {
-    system.scratch("-x")?.set_level(level.name())?;
+pub fn set_level(arguments: &Arguments, system: &mut System<'_>, level: LogLevel) -> anyhow::Result<()> {
+    system.set_level(level)?;
     arguments.say(&format!("debug level set to '{}'", level.name()));
     Ok(())
 }
 
 pub fn zero(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-z")?.change(|loaded| loaded.zero_rules(arguments.anchor()))
+    match system {
+        System::Live(_) if arguments.anchor.is_none() => system.clear(Counts::Rules),
+        _ => system
+            .scratch("counting from zero in an anchor")?
+            .change(|loaded| loaded.zero_rules(arguments.anchor())),
+    }
 }
 
 pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> anyhow::Result<()> {
@@ -44,9 +48,15 @@ pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> any
         Flush::Rules => rules(arguments, system),
         Flush::Tables => tables(arguments, system),
         Flush::States => states(arguments, system),
-        Flush::Sources => sources(arguments, system),
+        Flush::Sources => {
+            sources(arguments);
+            Ok(())
+        }
         Flush::Info => info(arguments, system),
-        Flush::Fingerprints => fingerprints(arguments, system),
+        Flush::Fingerprints => {
+            fingerprints(arguments);
+            Ok(())
+        }
         Flush::Reset => reset(arguments, system),
         Flush::All => {
             ensure!(arguments.interface.is_none(), "don't specify an interface with -Fall");
@@ -54,9 +64,9 @@ pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> any
             rules(arguments, system)?;
             if arguments.anchor.is_none() {
                 states(arguments, system)?;
-                sources(arguments, system)?;
+                sources(arguments);
                 info(arguments, system)?;
-                fingerprints(arguments, system)?;
+                fingerprints(arguments);
                 reset(arguments, system)?;
             }
             Ok(())
@@ -125,88 +135,39 @@ fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A scratch ruleset has no states.
 fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-F states")?;
-    arguments.say("0 states cleared");
+    let interface = arguments.interface.clone();
+    let count = system.kill(&StateSelector { interface, ..StateSelector::default() })?;
+    arguments.say(&format!("{count} states cleared"));
     Ok(())
 }
 
-fn sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-F Sources")?;
+/// There are no source nodes.
+fn sources(arguments: &Arguments) {
     arguments.say("source tracking entries cleared");
-    Ok(())
 }
 
 fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-F info")?;
     match &arguments.interface {
         Some(interface) => {
+            system.scratch("counting from zero on one interface")?;
             arguments.say(&format!("pf: statistics cleared for interface {interface}"));
         }
-        None => arguments.say("pf: statistics cleared"),
+        None => {
+            system.clear(Counts::Info)?;
+            arguments.say("pf: statistics cleared");
+        }
     }
     Ok(())
 }
 
-fn fingerprints(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-F osfp")?;
+/// There are no fingerprints.
+fn fingerprints(arguments: &Arguments) {
     arguments.say("OS fingerprints cleared");
-    Ok(())
 }
 
 fn reset(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     system.scratch("-F Reset")?.change(Loaded::reset_options)?;
     arguments.say("pf: interface flags reset");
     Ok(())
-}
-
-pub fn kill(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(arguments.kill.len() <= 2, "can only specify -k twice");
-    system.scratch("-k")?;
-    match arguments.kill.as_slice() {
-        [word] if matches!(word.as_str(), "label" | "id" | "key") => bail!("no {word} specified"),
-        [word, _] if matches!(word.as_str(), "label" | "id" | "key") => arguments.say("killed 0 states"),
-        hosts => {
-            let (sources, destinations) = count(arguments, hosts)?;
-            arguments.say(&format!("killed 0 states from {sources} sources and {destinations} destinations"));
-        }
-    }
-    Ok(())
-}
-
-pub fn kill_sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(arguments.kill_sources.len() <= 2, "can only specify -K twice");
-    system.scratch("-K")?;
-    let (sources, destinations) = count(arguments, &arguments.kill_sources)?;
-    arguments.say(&format!("killed 0 src nodes from {sources} sources and {destinations} destinations"));
-    Ok(())
-}
-
-/// How many sources the first word stands for, and how many destinations of the last one's family the second.
-fn count(arguments: &Arguments, hosts: &[String]) -> anyhow::Result<(usize, usize)> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
-    let addresses = hosts.iter().map(|host| prefix(&machine, host)).collect::<anyhow::Result<Vec<_>>>()?;
-    let sources = addresses.first().map_or(&[][..], Vec::as_slice);
-    let family = sources.last().map(IpAddr::is_ipv4);
-    let destinations = addresses.get(1).map_or(&[][..], Vec::as_slice);
-    let fitting = destinations.iter().filter(|address| Some(address.is_ipv4()) == family);
-    Ok((sources.len(), fitting.count()))
-}
-
-/// An address, an address with a prefix length, or a name.
-fn prefix(machine: &Machine, text: &str) -> anyhow::Result<Vec<IpAddr>> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    if let Ok(address) = address.parse::<IpAddr>() {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let fits = |length: &str| length.parse::<u8>().is_ok_and(|length| length <= most);
-        ensure!(length.is_none_or(fits), "prefix is invalid: {}", length.unwrap_or_default());
-        return Ok(vec![address]);
-    }
-    let found = if length.is_none() { machine.resolve(address) } else { Vec::new() };
-    ensure!(!found.is_empty(), "getaddrinfo: {text}: no address associated with name");
-    Ok(found)
 }

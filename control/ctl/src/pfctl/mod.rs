@@ -5,6 +5,7 @@
 //! `-f`, `-e`, `-x`. What changes something says so on standard error, unless `-q` is given.
 
 mod change;
+mod kill;
 mod load;
 mod offline;
 mod show;
@@ -15,13 +16,14 @@ mod word;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use api::LogLevel;
 use clap::{ArgAction, ArgGroup, Args};
 use pfconf::{Optimize, Scope};
 
 use crate::check::definition;
 use crate::live::Sockets;
 use system::System;
-use word::{Flush, Level, Show, Verb};
+use word::{Flush, Show, Verb};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("action").required(true).multiple(true).args([
@@ -83,8 +85,8 @@ pub struct Arguments {
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
     /// Set the level of messages: emerg, alert, crit, err, warning, notice, info, debug
-    #[arg(short = 'x', value_name = "LEVEL")]
-    level: Option<Level>,
+    #[arg(short = 'x', value_name = "LEVEL", value_parser = word::level)]
+    level: Option<LogLevel>,
     /// Set the counters of rules to zero
     #[arg(short)]
     zero: bool,
@@ -181,10 +183,10 @@ fn act(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
         change::flush(arguments, system, what)?;
     }
     if !arguments.kill.is_empty() {
-        change::kill(arguments, system)?;
+        kill::states(arguments, system)?;
     }
     if !arguments.kill_sources.is_empty() {
-        change::kill_sources(arguments, system)?;
+        kill::sources(arguments, system)?;
     }
     Ok(())
 }

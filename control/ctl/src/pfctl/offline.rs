@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use api::Filtering;
 use pfconf::Loaded;
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +52,9 @@ impl Offline {
     }
 
     /// Whether filtering is switched on, and since when, in seconds since 1970.
-    pub fn enabled(&self) -> (bool, u64) {
-        (self.kept.enabled, self.kept.since_unix_s)
+    pub fn filtering(&self) -> (Filtering, u64) {
+        let filtering = if self.kept.enabled { Filtering::On } else { Filtering::Off };
+        (filtering, self.kept.since_unix_s)
     }
 
     /// The level of messages.
@@ -61,7 +63,8 @@ impl Offline {
     }
 
     /// Switches filtering on or off; false if it was so.
-    pub fn enable(&mut self, on: bool, unix_s: u64) -> anyhow::Result<bool> {
+    pub fn switch(&mut self, filtering: Filtering, unix_s: u64) -> anyhow::Result<bool> {
+        let on = filtering == Filtering::On;
         if self.kept.enabled == on {
             return Ok(false);
         }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::bail;
-use api::{Client, RuleUsage};
+use api::{Client, Counts, Filtering, Info, LogLevel, RuleUsage};
 use pfconf::{Counters, Loaded};
-use ruleset::StateView;
+use ruleset::{StateSelector, StateView};
 
 use super::offline::Offline;
-use crate::live::{self, Info, Sockets};
+use crate::live::{self, Sockets};
 use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
@@ -51,16 +51,45 @@ impl<'a> System<'a> {
     /// What `-si` shows.
     pub fn info(&mut self) -> anyhow::Result<Info> {
         match self {
-            Self::Live(sockets) => {
-                let mut client = live::connect(sockets.dataplane())?;
-                Ok(Info::of(&client.status()?, &client.drops()?))
-            }
+            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.info()?),
             Self::Offline(offline) => {
-                let (enabled, since) = offline.enabled();
-                let uptime_s = now_unix_s().saturating_sub(since);
-                let uptime_s = if since == 0 { 0 } else { uptime_s };
-                Ok(Info { enabled, uptime_s, level: offline.level().to_owned(), ..Info::default() })
+                let (filtering, since) = offline.filtering();
+                let since_s = if since == 0 { 0 } else { now_unix_s().saturating_sub(since) };
+                let level = offline.level().to_owned();
+                Ok(Info { filtering, since_s, counted_s: since_s, level, ..Info::default() })
             }
+        }
+    }
+
+    /// Removes the states that fit, and returns how many there were. A scratch ruleset has none.
+    pub fn kill(&mut self, selector: &StateSelector) -> anyhow::Result<u64> {
+        match self {
+            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.kill(selector)?),
+            Self::Offline(_) => Ok(0),
+        }
+    }
+
+    /// Switches filtering on or off; false if it was so.
+    pub fn switch(&mut self, filtering: Filtering) -> anyhow::Result<bool> {
+        match self {
+            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.switch(filtering)?),
+            Self::Offline(offline) => offline.switch(filtering, now_unix_s()),
+        }
+    }
+
+    /// Sets the level of messages.
+    pub fn set_level(&mut self, level: LogLevel) -> anyhow::Result<()> {
+        match self {
+            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.set_log_level(level)?),
+            Self::Offline(offline) => offline.set_level(level.name()),
+        }
+    }
+
+    /// Counts from zero. A scratch ruleset counts nothing but what its file says.
+    pub fn clear(&mut self, counts: Counts) -> anyhow::Result<()> {
+        match self {
+            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.clear(counts)?),
+            Self::Offline(_) => Ok(()),
         }
     }
 

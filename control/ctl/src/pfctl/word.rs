@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use api::LogLevel;
+
 macro_rules! words {
     ($( #[$doc:meta] )* $name:ident: $( $variant:ident $word:literal )*) => {
         $( #[$doc] )*
@@ -37,26 +39,18 @@ words! {
         Zero "zero" Expire "expire"
 }
 
-words! {
-    /// How much is written to the log.
-    Level: Debug "debug" Info "info" Notice "notice" Warning "warning" Err "error" Crit "crit" Alert "alert"
-        Emerg "emerg"
-}
-
-impl Level {
-    /// As syslog(3) and `pfctl -si` call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-            Self::Err => "err",
-            Self::Crit => "crit",
-            Self::Alert => "alert",
-            Self::Emerg => "emerg",
-        }
+/// What `-x` sets: a level by any beginning of its name that fits one only, or by OpenBSD's former word for it.
+pub fn level(word: &str) -> Result<LogLevel, String> {
+    match word {
+        "none" => return Ok(LogLevel::Crit),
+        "urgent" => return Ok(LogLevel::Err),
+        "misc" => return Ok(LogLevel::Notice),
+        "loud" => return Ok(LogLevel::Debug),
+        _ => {}
     }
+    // syslog(3) calls one of them `err`, and pfctl's list of words `error`.
+    let word = if word == "error" { "err" } else { word };
+    complete(word, &LogLevel::ALL.map(|level| (level, level.name())))
 }
 
 fn complete<T: Copy>(word: &str, all: &[(T, &str)]) -> Result<T, String> {

@@ -301,14 +301,15 @@ fn a_damaged_scratch_ruleset_is_named() {
 fn without_a_dataplane_every_verb_says_what_is_missing() {
     let folder = Folder::new("pfctl-live");
     let socket = folder.0.join("none.sock").to_str().expect("plain characters").to_owned();
-    for line in ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -"] {
+    let verbs = ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -", "-z", "-e", "-d", "-x err", "-k 10.0.0.1"];
+    for line in verbs.into_iter().chain(["-k label -k x", "-K 10.0.0.1", "-F states", "-F info"]) {
         let words: Vec<&str> =
             ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "pass all no state\n");
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""), "{line}");
         assert!(outcome.err.contains("none.sock"), "{line}: {}", outcome.err);
     }
-    for line in ["-z", "-e", "-d", "-x err", "-k 10.0.0.1", "-F states", "-t t -T flush"] {
+    for line in ["-t t -T flush", "-F Tables"] {
         let words: Vec<&str> =
             ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "");
@@ -318,4 +319,26 @@ fn without_a_dataplane_every_verb_says_what_is_missing() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn what_is_killed_is_named_in_pfctls_ways() {
+    let scratch = Scratch::new("kill", RULES);
+    for line in ["-k id -k 4823e84500000003", "-k id -k 4823e84500000003/01020304", "-k gateway -k 10.0.0.1"]
+    {
+        assert_eq!(scratch.said(line), "killed 0 states\n", "{line}");
+    }
+    let (words, key) = (["-k", "key", "-k"], "tcp 10.0.0.1:80 <- 2001:db8::1[1234]");
+    let said = scratch.call(&[words[0], words[1], words[2], key], "");
+    assert_eq!((said.code, said.err.as_str()), (Some(0), "killed 0 states\n"));
+    for (key, why) in [
+        ("tcp 10.0.0.1:80", "-k key expects"),
+        ("tcp 10.0.0.1:80 - 10.0.0.2:1", "invalid direction: -"),
+        ("tcp 10.0.0.1:x <- 10.0.0.2:1", "invalid host: 10.0.0.1:x"),
+        ("nonsense 10.0.0.1:1 <- 10.0.0.2:1", "invalid protocol: nonsense"),
+    ] {
+        let said = scratch.call(&[words[0], words[1], words[2], key], "");
+        assert!(said.code == Some(1) && said.err.contains(why), "{key}: {}", said.err);
+    }
+    assert!(scratch.refused("-k id -k xyz").contains("cannot parse id"));
 }

@@ -1,5 +1,6 @@
 //! A dataplane made of threads: it speaks the protocol, keeps what is committed, and can be told to misbehave.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -11,11 +12,15 @@ use std::time::Duration;
 use api::codec::{self, Limit};
 use api::pflog::LogEntry;
 use api::{
-    BURST_BOUNDS, Conservation, CreatedCount, DeviceStatus, Distribution, Hello, InterfaceDrops,
-    InterfaceStatus, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView, PoolStatus, ReasonCount, Request,
-    RequestBody, Response, ResponseBody, RouteKind, RouteTo, RouteView, RuleUsage, Status, WorkerStatus,
+    BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution, Filtering, Hello,
+    InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView,
+    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RouteKind, RouteTo,
+    RouteView, RuleUsage, Status, WorkerStatus,
 };
-use ruleset::{Direction, PeerState, PeerView, Reason, Ruleset, StateView, TupleEnd};
+use ruleset::{
+    Action, Direction, Flow, PeerState, PeerView, Reason, Ruleset, Ruling, StateView, TableEdit, TableEntry,
+    TupleEnd,
+};
 use wire::{Port, Proto};
 
 /// How it answers a commit.
@@ -49,6 +54,61 @@ pub struct State {
     pub logs: Vec<LogEntry>,
     /// Listings break off after so many.
     pub break_after: Option<u32>,
+    pub filtering: Filtering,
+    /// What the live ruleset's tables hold.
+    pub tables: BTreeMap<String, Vec<TableEntry>>,
+    /// Every change of tables.
+    pub edits: Vec<TableEdit>,
+}
+
+impl State {
+    /// Takes over a commit's tables, as the dataplane does.
+    fn fill(&mut self, candidate: Candidate) {
+        let before = std::mem::take(&mut self.tables);
+        for table in candidate.ruleset.tables {
+            let given = candidate.contents.iter().find(|given| given.name == table.name);
+            let entries = given.map(|given| given.entries.clone()).or(table.entries);
+            let entries = entries.or_else(|| before.get(&table.name).cloned()).unwrap_or_default();
+            self.tables.insert(table.name, entries);
+        }
+    }
+
+    fn edit(&mut self, edits: Vec<TableEdit>) -> Result<(), String> {
+        if let Manner::Refuse(why) = &self.manner {
+            return Err(why.clone());
+        }
+        for TableEdit { name, clear, remove, add } in &edits {
+            let held = self.tables.get_mut(name).ok_or(format!("table <{name}> is not defined"))?;
+            held.retain(|entry| !clear && !remove.contains(&entry.net));
+            held.extend(add);
+        }
+        self.edits.extend(edits);
+        Ok(())
+    }
+}
+
+/// The last rule decides alone, which is enough for what is tested here.
+fn judge(state: &State, candidate: &Candidate, flow: &Flow) -> Judged {
+    let last = |ruleset: &Ruleset| {
+        let number = ruleset.rules.len().checked_sub(1)?;
+        let passes = ruleset.rules[number].action == Action::Pass;
+        let interface = flow.interface.clone().unwrap_or_else(|| "lan0".into());
+        Some(Ruling { passes, keeps_state: passes, rule: Some(number as u32), interface })
+    };
+    Judged { live: state.live.as_ref().and_then(last), candidate: last(&candidate.ruleset) }
+}
+
+fn review(state: &State, candidate: &Candidate) -> Reviewed {
+    let number = candidate.ruleset.rules.iter().rposition(|rule| rule.action != Action::Pass);
+    let ruling = |rule: usize| Ruling {
+        passes: false,
+        keeps_state: false,
+        rule: Some(rule as u32),
+        interface: "lan0".into(),
+    };
+    let examples = number.map(|rule| (state_view(0), ruling(rule))).into_iter().collect::<Vec<_>>();
+    let blocked = if examples.is_empty() { 0 } else { state.states.into() };
+    Reviewed { examined: state.states.into(), blocked, complete: true, examples }
 }
 
 /// The dataplane; gone with all its connections when dropped.
@@ -149,7 +209,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
     let mut send = |body| codec::write(stream, &Response { id, body }, Limit::RESPONSE).ok();
     let mut state = shared.state.lock().unwrap();
     match body {
-        RequestBody::Commit(ruleset) => match state.manner.clone() {
+        RequestBody::Commit(candidate) => match state.manner.clone() {
             Manner::Refuse(why) => send(ResponseBody::Refused(why)),
             Manner::HangUpBefore => None,
             Manner::Garbage => {
@@ -159,8 +219,9 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             }
             manner => {
                 state.generation += 1;
-                state.live = Some((*ruleset).clone());
-                state.commits.push(*ruleset);
+                state.live = Some(candidate.ruleset.clone());
+                state.commits.push(candidate.ruleset.clone());
+                state.fill(*candidate);
                 let generation = state.generation;
                 if manner == Manner::HangUpAfter {
                     None
@@ -207,6 +268,28 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             let route = address.is_ipv4().then(|| routes().remove(0));
             send(ResponseBody::RouteTo(Box::new(RouteTo { address, route })))
         }
+        RequestBody::Tables(edits) => match state.edit(edits) {
+            Ok(()) => send(ResponseBody::Done),
+            Err(why) => send(ResponseBody::Refused(why)),
+        },
+        RequestBody::Entries(table) => match state.tables.get(&table) {
+            Some(held) => {
+                send(ResponseBody::Entries(held.to_vec()))?;
+                send(ResponseBody::Done)
+            }
+            None => send(ResponseBody::Refused(format!("table <{table}> is not defined"))),
+        },
+        RequestBody::Kill(_) => send(ResponseBody::Killed(2)),
+        RequestBody::Switch(filtering) => {
+            let changed = std::mem::replace(&mut state.filtering, filtering) != filtering;
+            send(ResponseBody::Switched { changed })
+        }
+        RequestBody::LogLevel(_) | RequestBody::Clear(_) => send(ResponseBody::Done),
+        RequestBody::Info => send(ResponseBody::Info(Box::default())),
+        RequestBody::Judge(candidate, flows) => {
+            send(ResponseBody::Judged(flows.iter().map(|flow| judge(&state, &candidate, flow)).collect()))
+        }
+        RequestBody::Review(candidate) => send(ResponseBody::Reviewed(Box::new(review(&state, &candidate)))),
         RequestBody::States => {
             let (count, break_after) = (state.states, state.break_after);
             drop(state);
@@ -280,6 +363,7 @@ fn status(state: &State) -> Status {
         version: "0.0.0".into(),
         generation: state.generation,
         uptime_s: 5,
+        filtering: state.filtering,
         states: state.states.into(),
         states_limit: 100_000,
         searches: 7,

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use hashbrown::HashMap;
-use ipnet::IpNet;
 use ruleset::{
-    AddressPattern, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Lpm, Rule,
-    Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT, Table, Timeout, bounds,
+    AddressPattern, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Rule, Ruleset,
+    StateMode, StatePolicy, TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
-use wire::Af;
 
-use super::filter::{EndFilter, Filter, Interfaces, Pattern, TrieTable};
-use super::{Root, RuleSlot, Tag};
-use crate::Address;
+use super::filter::{EndFilter, Filter, Interfaces, Pattern};
+use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 
 /// Numbers for the names of one ruleset.
@@ -26,7 +23,8 @@ struct Names<'a> {
 
 impl Root {
     /// Compiles a ruleset for a dataplane with these interfaces, after validating it: the sender is never trusted.
-    /// `previous` is the root that it will replace, if there is one. Rules on interfaces that do not exist match nothing.
+    /// `previous` is the root that it will replace, if there is one: tables without a list keep what they hold there.
+    /// Rules on interfaces that do not exist match nothing.
     ///
     /// # Errors
     /// What is wrong with the ruleset, or which of its rules asks for what this dataplane cannot do yet.
@@ -34,6 +32,19 @@ impl Root {
         ruleset: &Ruleset,
         interfaces: &[Interface],
         previous: Option<&Self>,
+    ) -> Result<Self, Invalid> {
+        Self::compile_with(ruleset, interfaces, previous, &[])
+    }
+
+    /// As [`Root::compile`], with tables that hold what `contents` says, whatever list the ruleset has for them.
+    ///
+    /// # Errors
+    /// As [`Root::compile`].
+    pub fn compile_with(
+        ruleset: &Ruleset,
+        interfaces: &[Interface],
+        previous: Option<&Self>,
+        contents: &[TableContents],
     ) -> Result<Self, Invalid> {
         ruleset.validate()?;
         let epoch = previous.map_or(1, |previous| previous.epoch + 1);
@@ -62,13 +73,14 @@ impl Root {
         }
         Ok(Self {
             epoch,
-            rules,
-            numbers,
-            tables: ruleset.tables.iter().map(trie_table).collect(),
+            rules: rules.into(),
+            numbers: Arc::new(numbers),
+            tables: tables::build(ruleset, previous, contents)?,
             skipped: interfaces.iter().map(skips).collect(),
             default_slot: Arc::new(slot(&Rule::default(), None, serial(epoch, u32::MAX as usize))),
-            tags,
-            ruleset: ruleset.clone(),
+            tags: Arc::new(tags),
+            ruleset: Arc::new(ruleset.clone()),
+            filtering: previous.map(|previous| previous.filtering).unwrap_or_default(),
         })
     }
 }
@@ -83,7 +95,7 @@ fn is_called(interface: &Interface, name: &str) -> bool {
 
 /// Tags keep their numbers as long as the process runs, because states carry them across reloads.
 fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<String, Tag>, Invalid> {
-    let mut tags = previous.map(|previous| previous.tags.clone()).unwrap_or_default();
+    let mut tags = previous.map(|previous| (*previous.tags).clone()).unwrap_or_default();
     for name in rules.iter().filter_map(|rule| rule.tag.as_ref()) {
         if tags.contains_key(name) {
             continue;
@@ -111,22 +123,10 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
         allow_opts: rule.allow_opts,
         log_all: rule.log.enabled && rule.log.all,
         copy_to,
+        label: rule.label.as_deref().map(Box::from),
         packets: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
     }
-}
-
-fn trie_table(table: &Table) -> TrieTable {
-    let mut tries = TrieTable { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6) };
-    for entry in table.entries.iter().flatten() {
-        let address = Address::from(entry.net.addr());
-        let trie = match entry.net {
-            IpNet::V4(_) => &mut tries.v4,
-            IpNet::V6(_) => &mut tries.v6,
-        };
-        trie.insert(address.0, entry.net.prefix_len(), !entry.negated);
-    }
-    tries
 }
 
 /// What a rule may ask for in a ruleset, but not of this dataplane.

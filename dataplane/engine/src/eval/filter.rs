@@ -72,7 +72,7 @@ pub(super) struct EndFilter {
 
 impl EndFilter {
     #[inline]
-    pub fn accepts_address(&self, af: Af, address: Address, tables: &[TrieTable], fib: &Fib) -> bool {
+    pub fn accepts_address(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
         let matched = match &self.pattern {
             Pattern::Any => return !self.negated,
             Pattern::Range(first, last) => *first <= address && address <= *last,

@@ -7,6 +7,8 @@
 
 mod compile;
 mod filter;
+mod judge;
+mod tables;
 mod totals;
 mod walk;
 
@@ -44,6 +46,8 @@ pub(crate) struct RuleSlot {
     pub log_all: bool,
     /// `dup-to`.
     pub copy_to: Option<InterfaceId>,
+    /// `label`.
+    pub label: Option<Box<str>>,
     packets: AtomicU64,
     bytes: AtomicU64,
 }
@@ -67,38 +71,63 @@ impl RuleSlot {
     }
 }
 
-/// A committed ruleset.
-#[derive(Debug)]
+/// A committed ruleset. Two of them share what they have in common: a change of a table makes a new one at the price of
+/// that table.
+#[derive(Clone, Debug)]
 pub struct Root {
     epoch: u32,
-    ruleset: Ruleset,
-    rules: Vec<filter::Filter>,
+    ruleset: Arc<Ruleset>,
+    rules: Arc<[filter::Filter]>,
     /// The first rule of each identity.
-    numbers: HashMap<u64, u32>,
-    tables: Vec<filter::TrieTable>,
+    numbers: Arc<HashMap<u64, u32>>,
+    /// As the ruleset's tables, in its order.
+    tables: Vec<Arc<filter::TrieTable>>,
     /// Every tag that a ruleset has named since the process started.
-    tags: BTreeMap<String, Tag>,
+    tags: Arc<BTreeMap<String, Tag>>,
     /// By interface number: `set skip on`.
     skipped: Vec<bool>,
     /// The slot of packets that no rule matched: the implicit `pass`.
     default_slot: Arc<RuleSlot>,
+    filtering: Filtering,
+}
+
+/// Whether the rules are asked at all (pfctl(8) `-e`, `-d`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filtering {
+    /// They are.
+    #[default]
+    On,
+    /// Every packet passes both hooks, without a state, as on interfaces that are skipped.
+    Off,
 }
 
 impl Root {
-    /// Tells two roots apart; later ones are greater.
+    /// Tells the rules of two roots apart; later ones are greater. Roots that differ in their tables alone have the same.
     pub const fn epoch(&self) -> u32 {
         self.epoch
     }
 
     /// The ruleset as it was committed.
-    pub const fn ruleset(&self) -> &Ruleset {
+    pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
     }
 
-    /// `set skip on`: the interface is not filtered.
+    /// Whether the rules are asked.
+    pub const fn filtering(&self) -> Filtering {
+        self.filtering
+    }
+
+    /// The same rules, asked or not.
+    #[must_use]
+    pub fn switched(&self, filtering: Filtering) -> Self {
+        Self { filtering, ..self.clone() }
+    }
+
+    /// `set skip on`, or nothing is filtered: the rules are not asked on this interface.
     #[inline]
     pub(crate) fn skips(&self, interface: InterfaceId) -> bool {
-        self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
+        self.filtering == Filtering::Off
+            || self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
     }
 
     /// True if rules make copies.

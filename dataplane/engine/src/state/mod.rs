@@ -7,6 +7,7 @@ mod follow;
 mod index;
 mod key;
 mod record;
+mod select;
 mod table;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
@@ -16,4 +17,5 @@ pub(crate) use follow::Moment;
 pub(crate) use index::RecordId;
 pub(crate) use key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 pub(crate) use record::Sixteenths;
+pub use select::Selection;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};

@@ -337,6 +337,13 @@ impl Connections {
         removed
     }
 
+    /// Removes both faces of a record, and with them the record.
+    pub(super) fn remove(&mut self, id: RecordId, hash: KeyHash) -> u32 {
+        self.retire(id, hash);
+        self.credits.give(2);
+        2
+    }
+
     /// Removes a record with all its faces.
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
         let hot = &mut self.hot[id.0 as usize];
@@ -448,9 +455,7 @@ impl Connections {
         let [low, high] = Side::BOTH.map(|side| self.has_expired(id, side, expiry));
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
         if low && high && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
-            self.retire(id, hash);
-            self.credits.give(2);
-            return 2;
+            return self.remove(id, hash);
         }
         let mut removed = 0;
         for side in Side::BOTH {
@@ -461,7 +466,7 @@ impl Connections {
         removed
     }
 
-    fn key(&self, id: RecordId) -> Key {
+    pub(super) fn key(&self, id: RecordId) -> Key {
         self.hot[id.0 as usize].key(&self.wide[id.0 as usize])
     }
 

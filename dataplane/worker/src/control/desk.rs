@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::{
-    CreatedCount, DeviceStatus, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules, LiveUsage,
-    PoolStatus, ReasonCount, ResponseBody, RuleUsage, Status, WorkerStatus,
+    Candidate, CreatedCount, DeviceStatus, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules,
+    LiveUsage, PoolStatus, ReasonCount, ResponseBody, RuleUsage, Status, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
-use engine::{Created, Fib};
-use ruleset::{Limit, Reason, Ruleset, StateView};
+use engine::{Created, Fib, Root};
+use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
 use super::journal::{self, Journal};
+use super::ledger::Ledger;
 use super::rules::{Live, Rules, Showcase};
 use crate::dump::{Lister, Stalled};
 use crate::keeper::Board;
@@ -21,18 +22,19 @@ use crate::netlink::service::Published;
 use crate::telemetry::{DeviceCounts, Minutes, ProgressCounts, Reader, Sheet};
 
 /// How long a worker may take for a slice of the states.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of the dataplane, for all clients.
 pub struct Desk {
-    rules: Mutex<Rules>,
+    pub(super) rules: Mutex<Rules>,
     /// What is live: to be seen also while a commit waits for workers.
-    showcase: Showcase,
-    lister: Mutex<Lister>,
+    pub(super) showcase: Showcase,
+    pub(super) lister: Mutex<Lister>,
     telemetry: Mutex<Reader>,
-    kernel: Arc<Published>,
+    pub(super) kernel: Arc<Published>,
     journal: Journal,
-    facts: Facts,
+    pub(super) facts: Facts,
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 /// What does not change.
@@ -51,7 +53,7 @@ pub struct Facts {
     pub links: Board,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
@@ -65,8 +67,10 @@ impl Desk {
         journal: Journal,
         facts: Facts,
     ) -> Self {
+        let ledger = Mutex::new(Ledger::new(facts.start));
         Self {
             showcase: rules.showcase(),
+            ledger,
             rules: Mutex::new(rules),
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),
@@ -77,11 +81,12 @@ impl Desk {
     }
 
     /// Makes a ruleset the live one.
-    pub fn commit(&self, ruleset: &Ruleset, user: u32) -> ResponseBody {
+    pub fn commit(&self, candidate: &Candidate, user: u32) -> ResponseBody {
         let fib = self.kernel.fib();
-        match lock(&self.rules).commit(ruleset, fib.interfaces()) {
+        match lock(&self.rules).commit(candidate, fib.interfaces()) {
             Ok(generation) => {
-                tracing::info!(generation, rules = ruleset.rules.len(), user, "a new ruleset is live");
+                let rules = candidate.ruleset.rules.len();
+                tracing::info!(generation, rules, user, "a new ruleset is live");
                 ResponseBody::Committed { generation }
             }
             Err(refusal) => {
@@ -112,15 +117,26 @@ impl Desk {
     /// [`Stalled`].
     pub fn usage(&self) -> Result<ResponseBody, Stalled> {
         let Some(live) = self.showcase.live() else { return Ok(ResponseBody::Usage(None)) };
-        let counted = lock(&self.lister).usage(&live.root, PATIENCE)?;
+        let usage = self.counted_by(&live.root)?;
+        let rules = lock(&self.ledger).rules_since_cleared(live.root.epoch(), usage);
+        Ok(ResponseBody::Usage(Some(LiveUsage { generation: live.generation, rules })))
+    }
+
+    /// What each rule of the live ruleset has ever done, and which rules they are.
+    pub(super) fn counted(&self) -> Result<Option<(u32, Vec<RuleUsage>)>, Stalled> {
+        let Some(live) = self.showcase.live() else { return Ok(None) };
+        Ok(Some((live.root.epoch(), self.counted_by(&live.root)?)))
+    }
+
+    fn counted_by(&self, root: &Arc<Root>) -> Result<Vec<RuleUsage>, Stalled> {
+        let counted = lock(&self.lister).usage(root, PATIENCE)?;
         let shown = |usage: engine::RuleUsage| RuleUsage {
             evaluations: usage.evaluations,
             packets: usage.packets,
             bytes: usage.bytes,
             states: usage.states,
         };
-        let rules = counted.into_iter().map(shown).collect();
-        Ok(ResponseBody::Usage(Some(LiveUsage { generation: live.generation, rules })))
+        Ok(counted.into_iter().map(shown).collect())
     }
 
     /// What is logged from now on; `None` if the log has too many readers.
@@ -154,6 +170,7 @@ impl Desk {
             Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
             None => (0, self.facts.max_states),
         };
+        let filtering = self.filtering();
         let (Some(sheets), Some(minutes)) = (self.sheets(), lock(&self.telemetry).minutes()) else {
             return busy();
         };
@@ -167,6 +184,7 @@ impl Desk {
             version: env!("CARGO_PKG_VERSION").into(),
             generation,
             uptime_s: self.facts.start.elapsed().as_secs(),
+            filtering,
             states: sheet.worker.states,
             states_limit: states_limit.into(),
             searches: sheet.worker.searches,
@@ -180,7 +198,7 @@ impl Desk {
         }))
     }
 
-    fn sheets(&self) -> Option<Vec<Sheet>> {
+    pub(super) fn sheets(&self) -> Option<Vec<Sheet>> {
         lock(&self.telemetry).sheets(self.facts.cpus.len())
     }
 
@@ -254,7 +272,7 @@ fn worker_status(worker: u16, cpu: u16, sheet: &Sheet, progress: &ProgressCounts
     }
 }
 
-fn busy() -> ResponseBody {
+pub(super) fn busy() -> ResponseBody {
     ResponseBody::Refused("the worker's counters could not be read between two copies; ask again".into())
 }
 

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::Root;
+use api::Candidate;
 use engine::fib::Interface;
-use ruleset::{Limit, Ruleset};
+use engine::{Filtering, Root};
+use ruleset::{Limit, TableEdit};
 
 use crate::snapshot::Publisher;
 
@@ -53,6 +54,9 @@ pub enum Refusal {
          nobody lists rules any more"
     )]
     InUse(Duration),
+    /// There is nothing to change.
+    #[error("no ruleset is live, and nothing is forwarded; load one first (tpctl apply FILE)")]
+    NoRules,
 }
 
 /// A ruleset that was committed.
@@ -114,18 +118,48 @@ impl Rules {
         self.most_alive
     }
 
-    /// Makes a ruleset the live one and returns its number.
+    /// Makes a ruleset the live one and returns its number. Whether it is asked stays as it was.
     ///
     /// # Errors
     /// A [`Refusal`]: nothing has changed.
-    pub fn commit(&mut self, ruleset: &Ruleset, interfaces: &[Interface]) -> Result<u64, Refusal> {
-        let wanted = ruleset.options.limits.get(Limit::States);
-        if wanted > self.max_states {
-            return Err(Refusal::Limit { wanted, possible: self.max_states });
-        }
+    pub fn commit(&mut self, candidate: &Candidate, interfaces: &[Interface]) -> Result<u64, Refusal> {
         self.wait_for_others()?;
         let previous = self.showcase.live();
-        let root = Root::compile(ruleset, interfaces, previous.as_ref().map(|live| live.root.as_ref()))?;
+        let before = previous.as_ref().map(|live| live.root.as_ref());
+        let root = compile(candidate, interfaces, before, self.max_states)?;
+        let generation = previous.as_ref().map_or(0, |live| live.generation) + 1;
+        self.publish(generation, root, previous)?;
+        Ok(generation)
+    }
+
+    /// Changes tables of the live ruleset, all or none.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: nothing has changed.
+    pub fn edit_tables(&mut self, edits: &[TableEdit]) -> Result<(), Refusal> {
+        self.wait_for_others()?;
+        let live = self.showcase.live().ok_or(Refusal::NoRules)?;
+        let root = live.root.with_tables(edits)?;
+        self.publish(live.generation, root, Some(live))
+    }
+
+    /// Has the live rules asked, or everything passed without asking them. False if it was so.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: nothing has changed.
+    pub fn switch(&mut self, filtering: Filtering) -> Result<bool, Refusal> {
+        self.wait_for_others()?;
+        let live = self.showcase.live().ok_or(Refusal::NoRules)?;
+        if live.root.filtering() == filtering {
+            return Ok(false);
+        }
+        let root = live.root.switched(filtering);
+        self.publish(live.generation, root, Some(live))?;
+        Ok(true)
+    }
+
+    /// Puts a root in the place of the `previous` one, for all workers or for none.
+    fn publish(&mut self, generation: u64, root: Root, previous: Option<Live>) -> Result<(), Refusal> {
         let root = Arc::new(root);
         self.others.push(Arc::downgrade(&root));
         self.most_alive = self.most_alive.max(self.alive() + usize::from(previous.is_some()));
@@ -134,10 +168,9 @@ impl Rules {
             .publish(Some(root.clone()), patience)
             .map_err(|stalled| Refusal::Stalled { worker: stalled.reader, patience })?;
         self.others.clear();
-        self.others.extend(previous.as_ref().map(|live| Arc::downgrade(&live.root)));
-        let generation = previous.map_or(0, |live| live.generation) + 1;
+        self.others.extend(previous.map(|live| Arc::downgrade(&live.root)));
         self.showcase.replace(Live { generation, root });
-        Ok(generation)
+        Ok(())
     }
 
     /// Waits until nobody uses a ruleset but the live one.
@@ -161,4 +194,22 @@ impl Rules {
         self.others.retain(|root| root.strong_count() > 0);
         self.others.len()
     }
+}
+
+/// A ruleset as workers would get it, after everything that could be wrong with it was looked for.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn compile(
+    candidate: &Candidate,
+    interfaces: &[Interface],
+    previous: Option<&Root>,
+    max_states: u32,
+) -> Result<Root, Refusal> {
+    let Candidate { ruleset, contents } = candidate;
+    let wanted = ruleset.options.limits.get(Limit::States);
+    if wanted > max_states {
+        return Err(Refusal::Limit { wanted, possible: max_states });
+    }
+    Ok(Root::compile_with(ruleset, interfaces, previous, contents)?)
 }

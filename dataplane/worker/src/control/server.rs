@@ -234,7 +234,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> R
     let Request { id, body } = codec::read_body(line.patience(FRAME), length, Limit::REQUEST)?;
     let desk = &shared.desk;
     let body = match body {
-        RequestBody::Commit(ruleset) => desk.commit(&ruleset, user),
+        RequestBody::Commit(candidate) => desk.commit(&candidate, user),
         RequestBody::Status => desk.status(),
         RequestBody::Drops => desk.drops(),
         RequestBody::Rules => desk.rules(),
@@ -246,6 +246,18 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> R
         RequestBody::RouteTo(address) => {
             ResponseBody::RouteTo(Box::new(routes::route_to(&desk.fib(), address)))
         }
+        RequestBody::Tables(edits) => desk.edit_tables(&edits, user),
+        RequestBody::Entries(table) => match desk.entries(&table) {
+            Some(entries) => list(line, id, entries.into_iter(), ResponseBody::Entries)?,
+            None => ResponseBody::Refused(format!("table <{table}> is not defined")),
+        },
+        RequestBody::Kill(selector) => desk.kill(&selector, user).unwrap_or_else(|Stalled| no_answer()),
+        RequestBody::Switch(filtering) => desk.switch(filtering, user),
+        RequestBody::LogLevel(level) => desk.set_log_level(level, user),
+        RequestBody::Clear(counts) => desk.clear(counts).unwrap_or_else(|Stalled| no_answer()),
+        RequestBody::Info => desk.info(),
+        RequestBody::Judge(candidate, flows) => desk.judge(&candidate, &flows),
+        RequestBody::Review(candidate) => desk.review(&candidate).unwrap_or_else(|Stalled| no_answer()),
     };
     send(line, id, body)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use api::Candidate;
 use dpdk::{
     Burst, Consumer, Eal, EalArgs, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock, spsc,
 };
@@ -214,7 +215,8 @@ impl Bed {
         mut meanwhile: impl FnMut(&mut Self),
     ) -> Result<u64, Refusal> {
         thread::scope(|scope| {
-            let commit = scope.spawn(|| rules.commit(ruleset, fib().interfaces()));
+            let candidate = Candidate { ruleset: ruleset.clone(), contents: Vec::new() };
+            let commit = scope.spawn(move || rules.commit(&candidate, fib().interfaces()));
             while !commit.is_finished() {
                 for worker in awake {
                     meanwhile(self);

@@ -1,0 +1,122 @@
+//! Tables of a root: how they are built, kept over a reload, and changed while the rules stay.
+//!
+//! Overview: a table is two tries, shared by every root that holds the same. Life cycle: built or edited by a control
+//! thread, never by a worker. Bounds: the ruleset's limit `table-entries` on all tables together.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use ruleset::{Invalid, Limit, Lpm, Ruleset, TableContents, TableEdit, TableEntry};
+use wire::Af;
+
+use super::Root;
+use super::filter::TrieTable;
+use crate::Address;
+
+impl Root {
+    /// The same rules with other contents of some tables. Tables that are not named are shared.
+    ///
+    /// # Errors
+    /// A table that the ruleset does not have, or more entries than its limit allows.
+    pub fn with_tables(&self, edits: &[TableEdit]) -> Result<Self, Invalid> {
+        let mut tables = self.tables.clone();
+        for edit in edits {
+            let Some(number) = self.ruleset.tables.iter().position(|table| table.name == edit.name) else {
+                return Err(fault(format!("table <{}> is not defined", edit.name)));
+            };
+            tables[number] = Arc::new(tables[number].edited(edit));
+        }
+        check_entries(&self.ruleset, &tables)?;
+        Ok(Self { tables, ..self.clone() })
+    }
+
+    /// What a table holds, in no particular order; `None` if there is no such table.
+    pub fn entries(&self, name: &str) -> Option<impl Iterator<Item = TableEntry>> {
+        let number = self.ruleset.tables.iter().position(|table| table.name == name)?;
+        Some(self.tables[number].entries())
+    }
+}
+
+/// A ruleset's tables: what `contents` says, else the ruleset's own list, else what `previous` holds under the name.
+pub(super) fn build(
+    ruleset: &Ruleset,
+    previous: Option<&Root>,
+    contents: &[TableContents],
+) -> Result<Vec<Arc<TrieTable>>, Invalid> {
+    let tables: Vec<Arc<TrieTable>> = ruleset
+        .tables
+        .iter()
+        .map(|table| {
+            let given = contents.iter().find(|given| given.name == table.name).map(|given| &given.entries);
+            let before = || {
+                let previous = previous?;
+                let named = previous.ruleset.tables.iter().position(|old| old.name == table.name)?;
+                previous.tables.get(named).cloned()
+            };
+            match given.or(table.entries.as_ref()) {
+                Some(entries) => Arc::new(TrieTable::of(entries)),
+                None => before().unwrap_or_else(|| Arc::new(TrieTable::of(&[]))),
+            }
+        })
+        .collect();
+    check_entries(ruleset, &tables)?;
+    Ok(tables)
+}
+
+fn check_entries(ruleset: &Ruleset, tables: &[Arc<TrieTable>]) -> Result<(), Invalid> {
+    let count: usize = tables.iter().map(|table| table.v4.len() + table.v6.len()).sum();
+    let most = ruleset.options.limits.get(Limit::TableEntries);
+    if count > most as usize {
+        return Err(fault(format!(
+            "{count} addresses in tables, but at most {most} are possible; raise `set limit table-entries`"
+        )));
+    }
+    Ok(())
+}
+
+fn fault(what: String) -> Invalid {
+    Invalid { rule: None, place: String::new(), what }
+}
+
+impl TrieTable {
+    pub(super) fn of(entries: &[TableEntry]) -> Self {
+        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6) };
+        entries.iter().for_each(|entry| tries.insert(entry));
+        tries
+    }
+
+    fn edited(&self, edit: &TableEdit) -> Self {
+        let mut tries = if edit.clear { Self::of(&[]) } else { self.clone() };
+        for net in &edit.remove {
+            let length = net.prefix_len();
+            tries.trie(net).remove(Address::from(net.addr()).0, length);
+        }
+        edit.add.iter().for_each(|entry| tries.insert(entry));
+        tries.v4.tidy();
+        tries.v6.tidy();
+        tries
+    }
+
+    fn trie(&mut self, net: &IpNet) -> &mut Lpm<bool> {
+        match net {
+            IpNet::V4(_) => &mut self.v4,
+            IpNet::V6(_) => &mut self.v6,
+        }
+    }
+
+    fn insert(&mut self, entry: &TableEntry) {
+        let address = Address::from(entry.net.addr());
+        self.trie(&entry.net).insert(address.0, entry.net.prefix_len(), !entry.negated);
+    }
+
+    fn entries(&self) -> impl Iterator<Item = TableEntry> {
+        let of = |af: Af| {
+            move |(address, length, held): (u128, u8, &bool)| {
+                // A trie's lengths are those of its family.
+                let net = IpNet::new(Address(address).to_ip(af), length).ok()?;
+                Some(TableEntry { negated: !held, net })
+            }
+        };
+        self.v4.iter().filter_map(of(Af::Inet)).chain(self.v6.iter().filter_map(of(Af::Inet6)))
+    }
+}

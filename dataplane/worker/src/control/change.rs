@@ -1,0 +1,222 @@
+//! What clients change while the ruleset stays: tables, states, filtering, counters, the log. And what they ask of rulesets
+//! that are not live.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::{Candidate, Counts, Filtering, Info, Judged, LogLevel, ReasonCount, ResponseBody, Reviewed};
+use engine::Selection;
+use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
+
+use super::desk::{Desk, PATIENCE, busy, lock};
+use super::ledger::Totals;
+use super::rules;
+use crate::dump::Stalled;
+use crate::telemetry::Sheet;
+use crate::verbosity;
+
+/// How long a review of the states may take.
+const REVIEW_PATIENCE: Duration = Duration::from_secs(20);
+
+/// States that a review shows.
+const EXAMPLES: usize = 20;
+
+/// Packets that are judged at once.
+const FLOWS_MAX: usize = 1024;
+
+impl Desk {
+    /// Changes tables of the live ruleset.
+    pub fn edit_tables(&self, edits: &[TableEdit], user: u32) -> ResponseBody {
+        match lock(&self.rules).edit_tables(edits) {
+            Ok(()) => {
+                for TableEdit { name, clear, remove, add } in edits {
+                    tracing::info!(
+                        table = name,
+                        clear,
+                        removed = remove.len(),
+                        added = add.len(),
+                        user,
+                        "a table has changed"
+                    );
+                }
+                ResponseBody::Done
+            }
+            Err(refusal) => ResponseBody::Refused(refusal.to_string()),
+        }
+    }
+
+    /// What a table of the live ruleset holds; `None` if there is no such table.
+    pub fn entries(&self, table: &str) -> Option<Vec<TableEntry>> {
+        let live = self.showcase.live()?;
+        live.root.entries(table).map(Iterator::collect)
+    }
+
+    /// Removes the states that fit, on every worker.
+    ///
+    /// # Errors
+    /// [`Stalled`]: some may be gone, and others not.
+    pub fn kill(&self, selector: &StateSelector, user: u32) -> Result<ResponseBody, Stalled> {
+        let selection = Arc::new(Selection::new(selector, &self.kernel.fib()));
+        let (mut cursor, mut count) = (0, 0);
+        while cursor != u32::MAX {
+            let (killed, next) = lock(&self.lister).kill(cursor, &selection, PATIENCE)?;
+            count += killed;
+            cursor = next;
+        }
+        tracing::info!(states = count, user, "states were removed: {selector:?}");
+        Ok(ResponseBody::Killed(count))
+    }
+
+    /// Whether the rules are asked.
+    pub fn filtering(&self) -> Filtering {
+        match self.showcase.live().map(|live| live.root.filtering()) {
+            Some(engine::Filtering::Off) => Filtering::Off,
+            Some(engine::Filtering::On) | None => Filtering::On,
+        }
+    }
+
+    /// Has the rules asked, or not.
+    pub fn switch(&self, filtering: Filtering, user: u32) -> ResponseBody {
+        let wanted = match filtering {
+            Filtering::On => engine::Filtering::On,
+            Filtering::Off => engine::Filtering::Off,
+        };
+        match lock(&self.rules).switch(wanted) {
+            Ok(true) => {
+                lock(&self.ledger).switched = Instant::now();
+                match filtering {
+                    Filtering::Off => {
+                        tracing::error!(
+                            user,
+                            "filtering is OFF: every packet is forwarded, no rule is asked (pfctl -e ends this)"
+                        )
+                    }
+                    Filtering::On => tracing::error!(user, "filtering is on again"),
+                }
+                ResponseBody::Switched { changed: true }
+            }
+            Ok(false) => ResponseBody::Switched { changed: false },
+            Err(refusal) => ResponseBody::Refused(refusal.to_string()),
+        }
+    }
+
+    /// Changes what is logged, until the dataplane ends.
+    pub fn set_log_level(&self, level: LogLevel, user: u32) -> ResponseBody {
+        match verbosity::set(level) {
+            Ok(()) => {
+                tracing::error!(user, "what is logged is {} and graver from now on", level.name());
+                ResponseBody::Done
+            }
+            Err(why) => ResponseBody::Refused(why.to_string()),
+        }
+    }
+
+    /// Counts from zero.
+    ///
+    /// # Errors
+    /// [`Stalled`]: nothing has changed.
+    pub fn clear(&self, counts: Counts) -> Result<ResponseBody, Stalled> {
+        match counts {
+            Counts::Info => {
+                let Some(sheets) = self.sheets() else { return Ok(busy()) };
+                lock(&self.ledger).clear_totals(Totals::of(&Sheet::sum(&sheets)), Instant::now());
+            }
+            Counts::Rules => {
+                if let Some((epoch, usage)) = self.counted()? {
+                    lock(&self.ledger).clear_rules(epoch, usage);
+                }
+            }
+        }
+        Ok(ResponseBody::Done)
+    }
+
+    /// What is counted since then.
+    pub fn info(&self) -> ResponseBody {
+        let Some(sheet) = self.sheets().map(|sheets| Sheet::sum(&sheets)) else { return busy() };
+        let ledger = lock(&self.ledger).clone();
+        let Totals { searches, inserts, removals, drops } = ledger.since_cleared(Totals::of(&sheet));
+        let drops = Reason::ALL.into_iter().zip(drops);
+        ResponseBody::Info(Box::new(Info {
+            filtering: self.filtering(),
+            since_s: ledger.switched.elapsed().as_secs(),
+            counted_s: ledger.cleared.elapsed().as_secs(),
+            level: verbosity::name(),
+            states: sheet.worker.states,
+            searches,
+            inserts,
+            removals,
+            drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
+        }))
+    }
+
+    /// What the live rules and a candidate say to packets.
+    pub fn judge(&self, candidate: &Candidate, flows: &[Flow]) -> ResponseBody {
+        let one_family = |flow: &Flow| flow.source.address.is_ipv4() == flow.destination.address.is_ipv4();
+        if flows.len() > FLOWS_MAX || !flows.iter().all(one_family) {
+            return ResponseBody::Refused(format!(
+                "at most {FLOWS_MAX} packets are judged at once, each with two addresses of one family"
+            ));
+        }
+        let (fib, live) = (self.kernel.fib(), self.showcase.live());
+        let previous = live.as_ref().map(|live| live.root.as_ref());
+        match rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states) {
+            Ok(root) => {
+                let judged = |flow: &Flow| Judged {
+                    live: previous.and_then(|root| root.judge(&fib, flow)),
+                    candidate: root.judge(&fib, flow),
+                };
+                ResponseBody::Judged(flows.iter().map(judged).collect())
+            }
+            Err(refusal) => ResponseBody::Refused(refusal.to_string()),
+        }
+    }
+
+    /// Asks a candidate about the first packet of every live state.
+    ///
+    /// # Errors
+    /// [`Stalled`].
+    pub fn review(&self, candidate: &Candidate) -> Result<ResponseBody, Stalled> {
+        let fib = self.kernel.fib();
+        // What is live is let go of at once: a commit waits for whoever holds it.
+        let live = self.showcase.live();
+        let previous = live.as_ref().map(|live| live.root.as_ref());
+        let compiled = rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states);
+        drop(live);
+        let root = match compiled {
+            Ok(root) => root,
+            Err(refusal) => return Ok(ResponseBody::Refused(refusal.to_string())),
+        };
+        let deadline = Instant::now() + REVIEW_PATIENCE;
+        let mut reviewed = Reviewed::default();
+        let mut cursor = 0;
+        while cursor != u32::MAX && Instant::now() < deadline {
+            let (states, next) = self.states(cursor)?;
+            cursor = next;
+            for state in states {
+                reviewed.examined += 1;
+                let Some(ruling) = root.judge(&fib, &first_packet(&state)).filter(|ruling| !ruling.passes)
+                else {
+                    continue;
+                };
+                reviewed.blocked += 1;
+                if reviewed.examples.len() < EXAMPLES {
+                    reviewed.examples.push((state, ruling));
+                }
+            }
+        }
+        reviewed.complete = cursor == u32::MAX;
+        Ok(ResponseBody::Reviewed(Box::new(reviewed)))
+    }
+}
+
+/// The packet that a state was made by, as far as the state tells.
+fn first_packet(state: &StateView) -> Flow {
+    Flow {
+        proto: state.proto,
+        source: state.source.end,
+        destination: state.destination.end,
+        direction: state.direction,
+        interface: (state.interface != "all").then(|| state.interface.clone()),
+        moment: Moment::First,
+    }
+}

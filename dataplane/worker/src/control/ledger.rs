@@ -1,0 +1,95 @@
+//! What was counted when somebody asked to count from zero, and since when filtering is as it is.
+//!
+//! Overview: the counters themselves only ever rise; listings show them less what is kept here. Ownership: the desk, under
+//! a lock. Bounds: a number for each rule of the live ruleset.
+
+use std::time::Instant;
+
+use api::RuleUsage;
+use ruleset::REASON_COUNT;
+
+use crate::telemetry::Sheet;
+
+/// The counters of `pfctl -si`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Lookups of states.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Packets dropped, by reason.
+    pub drops: [u64; REASON_COUNT],
+}
+
+impl Totals {
+    const ZERO: Self = Self { searches: 0, inserts: 0, removals: 0, drops: [0; REASON_COUNT] };
+
+    /// Of all workers.
+    pub fn of(sheet: &Sheet) -> Self {
+        let mut drops = [0; REASON_COUNT];
+        for interface in &sheet.drops {
+            drops.iter_mut().zip(interface).for_each(|(sum, own)| *sum += own);
+        }
+        let worker = &sheet.worker;
+        Self { searches: worker.searches, inserts: worker.inserts, removals: worker.removals, drops }
+    }
+
+    fn less(mut self, earlier: &Self) -> Self {
+        self.searches -= earlier.searches.min(self.searches);
+        self.inserts -= earlier.inserts.min(self.inserts);
+        self.removals -= earlier.removals.min(self.removals);
+        for (own, earlier) in self.drops.iter_mut().zip(earlier.drops) {
+            *own -= earlier.min(*own);
+        }
+        self
+    }
+}
+
+/// What listings leave out.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// Since when filtering is as it is.
+    pub switched: Instant,
+    /// Since when the totals are counted.
+    pub cleared: Instant,
+    totals: Totals,
+    /// Of which rules, and what each had done.
+    rules: (u32, Vec<RuleUsage>),
+}
+
+impl Ledger {
+    /// Everything counts since `start`.
+    pub fn new(start: Instant) -> Self {
+        Self { switched: start, cleared: start, totals: Totals::ZERO, rules: (0, Vec::new()) }
+    }
+
+    /// Counts the totals from zero.
+    pub fn clear_totals(&mut self, totals: Totals, now: Instant) {
+        (self.totals, self.cleared) = (totals, now);
+    }
+
+    /// What was counted since then.
+    pub fn since_cleared(&self, totals: Totals) -> Totals {
+        totals.less(&self.totals)
+    }
+
+    /// Counts what the rules of an epoch do from zero.
+    pub fn clear_rules(&mut self, epoch: u32, usage: Vec<RuleUsage>) {
+        self.rules = (epoch, usage);
+    }
+
+    /// What they have done since then; their states are what they are.
+    pub fn rules_since_cleared(&self, epoch: u32, mut usage: Vec<RuleUsage>) -> Vec<RuleUsage> {
+        let (of, earlier) = &self.rules;
+        if *of == epoch {
+            for (own, earlier) in usage.iter_mut().zip(earlier) {
+                own.evaluations = own.evaluations.saturating_sub(earlier.evaluations);
+                own.packets = own.packets.saturating_sub(earlier.packets);
+                own.bytes = own.bytes.saturating_sub(earlier.bytes);
+            }
+        }
+        usage
+    }
+}
