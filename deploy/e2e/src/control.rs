@@ -1,6 +1,8 @@
 //! turnpike-control beside a bed's dataplane.
 
 use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,7 +30,11 @@ impl Control {
     /// # Errors
     /// It does not start, or does not find the dataplane.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let socket = lab.folder.join("control/sock");
+        let own = lab.folder.join("control");
+        std::fs::create_dir_all(&own)?;
+        // It gives root up before it makes its socket there.
+        std::fs::set_permissions(&own, Permissions::from_mode(0o777))?;
+        let socket = own.join("sock");
         let mut command = lab.firewall.command(&program("turnpike-control")?.to_string_lossy());
         for (flag, value) in [
             ("--config", lab.folder.join("turnpike.toml")),
