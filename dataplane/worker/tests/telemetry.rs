@@ -31,8 +31,10 @@ fn sheet(seed: u64) -> Sheet {
     sheet.worker.held = seed;
     sheet.created[Created::Rst as usize] = 2 * seed;
     sheet.created[Created::Icmp as usize] = seed;
-    sheet.bursts.observe(seed % 70);
-    sheet.latency.observe(seed);
+    if seed > 0 {
+        sheet.bursts.observe(seed % 70);
+        sheet.latency.observe(seed);
+    }
     sheet.interfaces[0].rx_packets = 10 * seed;
     sheet.interfaces[1].host_in_packets = 5 * seed;
     sheet.interfaces[1].tx_packets = 12 * seed;
