@@ -169,6 +169,9 @@ impl Lab {
             }
             self.address(network, station)?;
         }
+        if self.shape.span {
+            self.firewall.run("ip link set eth-span txqueuelen 10000 up")?;
+        }
         Ok(())
     }
 

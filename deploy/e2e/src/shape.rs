@@ -15,11 +15,13 @@ pub struct Shape {
     pub mtu: [u16; 2],
     /// The VLANs of the inside.
     pub vlans: Vec<u16>,
+    /// Whether there is a span port, `span0`: a TAP whose other end, `eth-span`, stays with the firewall.
+    pub span: bool,
 }
 
 impl From<Links> for Shape {
     fn from(links: Links) -> Self {
-        Self { links, ports: Ports::Routed, mtu: [1500; 2], vlans: Vec::new() }
+        Self { links, ports: Ports::Routed, mtu: [1500; 2], vlans: Vec::new(), span: false }
     }
 }
 
@@ -50,6 +52,11 @@ impl Shape {
             let _ = write!(
                 text,
                 "\n[[port]]\nname = \"{name}\"\ndevice = \"{device}\"\nmode = \"{mode}\"\nmtu = {mtu}\nvlans = {vlans:?}\n"
+            );
+        }
+        if self.span {
+            text.push_str(
+                "\n[[port]]\nname = \"span0\"\ndevice = \"net_tap2,iface=eth-span\"\nmode = \"span\"\n",
             );
         }
         if self.ports == Ports::Bridged {

@@ -1,0 +1,132 @@
+//! A span port: what a rule mirrors appears on it exactly once, byte for byte as it was on the wire, whatever becomes of the
+//! span port itself.
+#![allow(clippy::disallowed_methods, reason = "beds live in real time")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::sockets::{self, Echo, address};
+use e2e::transfer::{ensure_same, random_file};
+use e2e::{Daemon, Lab, Links, Namespace, Shape, WebServer, bed, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const RULES: &str = "block drop all\n\
+    pass in on lan0\n\
+    pass out on wan0\n\
+    pass out on wan0 proto udp to port 53 dup-to @span0\n\
+    pass out on wan0 proto tcp to port 80 dup-to @span0\n\
+    pass out on span0\n";
+
+fn spanned() -> Shape {
+    Shape { span: true, ..Links::Tap.into() }
+}
+
+/// A running tcpdump that writes a file.
+struct Capture {
+    tcpdump: Daemon,
+    file: PathBuf,
+}
+
+impl Capture {
+    fn start(lab: &Lab, of: &Namespace, interface: &str, filter: &[&str]) -> Result<Self> {
+        let (file, log) = (lab.folder.join(format!("{interface}.pcap")), lab.folder.join(interface));
+        let mut command = of.command("tcpdump");
+        command.args(["-U", "-n", "-B", "16384", "-i", interface, "-w"]).arg(&file).args(filter);
+        let tcpdump = Daemon::start(&mut command, &log)?;
+        wait_until("tcpdump to listen", PATIENCE, || tcpdump.said().contains("listening on"))?;
+        Ok(Self { tcpdump, file })
+    }
+
+    /// The frames so far, sorted: mirrors promise no order between the directions.
+    fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        let bytes = std::fs::read(&self.file)?;
+        let (_, mut rest) = bytes.split_at_checked(24).context("no pcap file")?;
+        let mut frames = Vec::new();
+        // seconds, microseconds, captured, length.
+        while let Some((head, behind)) = rest.split_at_checked(16) {
+            let captured = head[8..12].try_into().map(u32::from_le_bytes)? as usize;
+            let Some((frame, next)) = behind.split_at_checked(captured) else { break };
+            frames.push(frame.to_vec());
+            rest = next;
+        }
+        frames.sort();
+        Ok(frames)
+    }
+
+    fn expect(&self, count: usize) -> Result<Vec<Vec<u8>>> {
+        let reached = || self.frames().is_ok_and(|frames| frames.len() >= count);
+        wait_until(&format!("{count} frames"), PATIENCE, reached)
+            .with_context(|| format!("{} were captured", self.frames().map_or(0, |frames| frames.len())))?;
+        self.frames()
+    }
+
+    fn stop(mut self) -> Result<()> {
+        self.tcpdump.signal("TERM")?;
+        self.tcpdump.wait(PATIENCE).map(|_| ())
+    }
+}
+
+/// The wire outside, and the span port.
+fn captures(lab: &Lab, filter: &[&str]) -> Result<[Capture; 2]> {
+    Ok([
+        Capture::start(lab, &lab.server, "eth-wan", filter)?,
+        Capture::start(lab, &lab.firewall, "eth-span", filter)?,
+    ])
+}
+
+#[test]
+fn g04_n_queries_and_n_answers_are_two_n_frames_on_the_span_port() {
+    bed("mirror-udp", spanned(), RULES, |lab| {
+        let _echo = Echo::start(&lab.server, 53)?;
+        let [wire, span] = captures(lab, &["udp", "port", "53"])?;
+        const QUERIES: usize = 20;
+        for server in [Lab::SERVER, Lab::SERVER6] {
+            for _ in 0..QUERIES {
+                sockets::ask(&lab.client, address(server, 53), PATIENCE)?.succeeded("a query")?;
+            }
+        }
+        let frames = wire.expect(4 * QUERIES)?;
+        let copies = span.expect(4 * QUERIES)?;
+        ensure!(frames.len() == 4 * QUERIES, "{} frames on the wire", frames.len());
+        ensure!(copies == frames, "the span port had {} other frames", copies.len());
+        lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;
+        ensure!(span.frames()?.len() == copies.len(), "ping is not mirrored");
+        wire.stop()?;
+        span.stop()
+    });
+}
+
+#[test]
+fn g04_a_file_is_mirrored_whole_and_a_span_port_that_is_down_costs_it_nothing() {
+    bed("mirror-tcp", spanned(), RULES, |lab| {
+        let www = lab.folder.join("www");
+        std::fs::create_dir(&www)?;
+        let _web = WebServer::start(&lab.server, &www)?;
+        let (sent, received) = (www.join("file"), lab.folder.join("received"));
+        random_file(&sent, 2)?;
+        let download = || -> Result<()> {
+            let url = format!("http://{}/file", Lab::SERVER);
+            lab.client.run(&format!("curl -sSf --max-time 60 -o {} {url}", received.display()))?;
+            ensure_same(&sent, &received)
+        };
+        let [wire, span] = captures(lab, &["tcp", "port", "80"])?;
+        download()?;
+        let settled = || wire.frames().is_ok_and(|frames| Some(frames) == span.frames().ok());
+        wait_until("the same frames on both", PATIENCE, settled)?;
+        ensure!(wire.frames()?.len() > 100, "so few frames: {}", wire.frames()?.len());
+        wire.stop()?;
+        span.stop()?;
+        let before = lab.drops()?;
+        lab.firewall.run("ip link set eth-span down")?;
+        download().context("with the span port down")?;
+        let lost = lab.drops()?.since(&before);
+        ensure!(lost.to_string().contains("span0"), "copies that were lost are counted: {lost}");
+        ensure!(
+            !lost.to_string().contains("lan0") && !lost.to_string().contains("wan0"),
+            "only copies: {lost}"
+        );
+        Ok(())
+    });
+}
