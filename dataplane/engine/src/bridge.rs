@@ -23,7 +23,8 @@ use crate::frame::Frame;
 use crate::hook::{Hook, Passage, Stop};
 use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
-use crate::shard::{Shard, View, destination, is_martian, repair};
+use crate::routing::{destination, is_martian};
+use crate::shard::{Shard, View, repair};
 use crate::state::Adjacency;
 
 impl Shard {

@@ -27,6 +27,7 @@ pub mod parse;
 mod quick;
 pub mod reply;
 pub mod rewrite;
+mod routing;
 mod shard;
 mod state;
 mod tick;

@@ -1,0 +1,123 @@
+//! What is true of a packet whatever the rules say: where it goes, what may be on a wire at all, and whom an answer may be
+//! for. Pure questions; what comes of their answers is [`Shard`](crate::Shard)'s.
+
+use core::net::IpAddr;
+
+use ruleset::Reason;
+use wire::{Af, EtherType, Mac};
+
+use crate::Address;
+use crate::fate::{Arrival, Fate, Source};
+use crate::fib::{Fib, InterfaceId, Path};
+use crate::hook::Stop;
+use crate::packet::Packet;
+use crate::parse::NonIp;
+use crate::reply::{Endpoints, Problem};
+
+/// Where a routed packet leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Out {
+    pub interface: InterfaceId,
+    pub next_hop: IpAddr,
+    pub mac: Option<Mac>,
+    /// The route's own.
+    pub mtu: Option<u16>,
+}
+
+/// Whom a packet is for.
+pub(crate) enum Route {
+    /// The host.
+    Host,
+    /// A next hop.
+    Out(Out),
+}
+
+/// Where the forwarding base sends a packet; `hash` chooses among equal next hops.
+pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64) -> Result<Route, Stop> {
+    let tuple = &packet.tuple;
+    // Multicast is never forwarded: it is for the host, or for nobody.
+    if is_group(tuple.af, tuple.dst) {
+        return Ok(Route::Host);
+    }
+    // RFC 792 and RFC 4443 §3.1: no route 3/0 and 1/0, prohibited 3/13 and 1/1.
+    let unreachable = |code, code6| {
+        let code = if tuple.af == Af::Inet { code } else { code6 };
+        Err(Stop::router(Reason::NoRoute, Problem::Unreachable { code }))
+    };
+    match fib.lookup(tuple.af, tuple.dst, hash) {
+        Path::Host => Ok(Route::Host),
+        Path::Forward { interface, next_hop, mac, mtu } => {
+            Ok(Route::Out(Out { interface, next_hop, mac, mtu }))
+        }
+        Path::Blackhole => Err(Stop::silent(Reason::NoRoute)),
+        Path::Unreachable => unreachable(0, 0),
+        Path::Prohibit => unreachable(13, 1),
+    }
+}
+
+/// What may not be forwarded, whatever the rules say.
+pub(crate) fn gate_forwarding(packet: &Packet) -> Result<(), Stop> {
+    let tuple = &packet.tuple;
+    // RFC 1812 §5.3.4: a datagram that came as a link-layer broadcast. RFC 4291 §2.5.6: link-local addresses.
+    let link_local =
+        tuple.af == Af::Inet6 && [tuple.src, tuple.dst].iter().any(|address| address.0 >> 118 == 0x3fa);
+    if packet.group_frame || link_local {
+        return Err(Stop::silent(Reason::LinkScope));
+    }
+    if packet.ttl <= 1 {
+        return Err(Stop::router(Reason::Ttl, Problem::TimeExceeded));
+    }
+    Ok(())
+}
+
+/// Multicast, and IPv4's limited broadcast.
+const fn is_group(af: Af, address: Address) -> bool {
+    match af {
+        Af::Inet => address.v4() >> 28 == 0xe || address.v4() == u32::MAX,
+        Af::Inet6 => address.0 >> 120 == 0xff,
+    }
+}
+
+/// Addresses that may not appear on a wire: loopback (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3) and sources that are groups.
+pub(crate) const fn is_martian(packet: &Packet) -> bool {
+    let tuple = &packet.tuple;
+    let loopback = match tuple.af {
+        Af::Inet => tuple.src.v4() >> 24 == 127 || tuple.dst.v4() >> 24 == 127,
+        Af::Inet6 => tuple.src.0 == 1 || tuple.dst.0 == 1,
+    };
+    loopback || is_group(tuple.af, tuple.src)
+}
+
+/// The Ethernet address that a frame is sent to.
+pub(crate) fn destination(frame: &[u8]) -> Mac {
+    frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets))
+}
+
+/// Frames without IP: what the host and its neighbours need of each other passes; the rest has no business here.
+pub(crate) fn link_fate(arrival: Arrival, other: &NonIp, destination: Mac, own: Mac) -> Result<Fate, Reason> {
+    match arrival.source {
+        Source::Host => Ok(Fate::Transmit(arrival.interface)),
+        Source::Wire if !other.group_frame && destination != own => Err(Reason::NotOurs),
+        Source::Wire if other.group_frame || other.ether_type == EtherType::ARP => {
+            Ok(Fate::Host(arrival.interface))
+        }
+        Source::Wire => Err(Reason::EtherType),
+    }
+}
+
+/// What the forwarding base knows of the two addresses, as far as it forbids an answer. Of the network on both sides of a
+/// pair it knows nothing, and its own stations may be in it.
+pub(crate) fn endpoints(fib: &Fib, arrival: Arrival, packet: &Packet) -> Endpoints {
+    let tuple = &packet.tuple;
+    let is_bridged = fib.interface(arrival.interface).is_some_and(|own| own.bridge().is_some());
+    if arrival.source == Source::Host || is_bridged {
+        return Endpoints::Stations;
+    }
+    if fib.is_own(tuple.af, tuple.src) {
+        Endpoints::OwnSource
+    } else if fib.is_broadcast(tuple.af, tuple.src) || fib.is_broadcast(tuple.af, tuple.dst) {
+        Endpoints::Broadcast
+    } else {
+        Endpoints::Stations
+    }
+}
