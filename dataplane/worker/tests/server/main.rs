@@ -1,6 +1,8 @@
 //! The socket: a ruleset that is committed, one that is refused, and clients that misbehave.
 #![allow(clippy::disallowed_methods, reason = "tests of the shell have threads")]
 
+mod log;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -10,7 +12,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
-use api::pflog::LogEntry;
 use api::{
     Candidate, Client, Counts, Error, Filtering, Hello, Request, RequestBody, Response, ResponseBody,
     RuleUsage,
@@ -20,13 +21,13 @@ use engine::{
     Arrival, BURST, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick, View, WorkerId, Zone,
 };
 use ruleset::{
-    Action, BlockReply, Direction, Flow, Limit, LogOptions, Moment, Reason, Rule, Ruleset, StateMode,
-    StateSelector, Table, TableContents, TableEdit, TableEntry, TupleEnd,
+    Action, Direction, Flow, Limit, Moment, Reason, Rule, Ruleset, StateMode, StateSelector, Table,
+    TableContents, TableEdit, TableEntry, TupleEnd,
 };
 use wire::Mac;
 use worker::claim;
 use worker::control::desk::{Desk, Facts};
-use worker::control::journal::{Journal, READERS_MAX};
+use worker::control::journal::Journal;
 use worker::control::rules::{PATIENCE, Rules};
 use worker::control::server::{Bound, CLIENTS_MAX, Server};
 use worker::keeper::Board;
@@ -193,15 +194,6 @@ impl Entropy for NoEntropy {
     }
 }
 
-/// Every packet is blocked and logged.
-fn block_log() -> Ruleset {
-    let log = LogOptions { enabled: true, ..LogOptions::default() };
-    Ruleset {
-        rules: vec![Rule { action: Action::Block(BlockReply::Drop), log, ..Rule::default() }],
-        ..Ruleset::default()
-    }
-}
-
 fn rules(count: usize) -> Ruleset {
     let rule = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
     Ruleset { rules: vec![rule; count], ..Ruleset::default() }
@@ -346,7 +338,7 @@ fn a_candidate_is_judged_without_being_live() {
         interface: Some("lan0".into()),
         moment: Moment::First,
     };
-    let candidate = || Candidate { ruleset: block_log(), contents: Vec::new() };
+    let candidate = || Candidate { ruleset: log::block_log(), contents: Vec::new() };
     let judged = client.judge(candidate(), vec![flow("10.0.0.1")]).unwrap();
     let (live, candidates) = (judged[0].live.as_ref().unwrap(), judged[0].candidate.as_ref().unwrap());
     assert_eq!((live.passes, live.keeps_state, live.rule), (true, true, Some(0)));
@@ -444,7 +436,7 @@ fn h02_changed_requests_are_answered_or_hung_up_on_in_bounded_memory() {
     let bench = Bench::new("changed");
     let bodies = [
         RequestBody::Commit(Box::new(candidate(rules(20)))),
-        RequestBody::Commit(Box::new(candidate(block_log()))),
+        RequestBody::Commit(Box::new(candidate(log::block_log()))),
         RequestBody::Status,
         RequestBody::States,
         RequestBody::Rules,
@@ -534,95 +526,6 @@ fn a_slow_reader_waits_alone() {
     }
     assert_eq!(client.commit(&rules(1)).unwrap(), 2);
     assert!(begin.elapsed() < Duration::from_secs(10), "held up for {:?}", begin.elapsed());
-}
-
-impl Bench {
-    /// A connection that reads the log; it has begun.
-    fn log_reader(&self) -> UnixStream {
-        let mut stream = self.raw();
-        codec::write(&mut stream, &Request { id: 7, body: RequestBody::Logs }, Length::REQUEST).unwrap();
-        assert_eq!(next_log(&mut stream), []);
-        stream
-    }
-
-    fn receive(&self, bursts: u32) {
-        self.bursts.store(bursts, Ordering::Relaxed);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.bursts.load(Ordering::Relaxed) > 0 {
-            assert!(Instant::now() < deadline, "the worker does not receive");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-fn next_log(stream: &mut UnixStream) -> Vec<LogEntry> {
-    match codec::read(stream, Length::RESPONSE).unwrap() {
-        Response { id: 7, body: ResponseBody::Logs(entries) } => entries,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn every_reader_of_the_log_gets_every_packet() {
-    let bench = Bench::new("log");
-    bench.client().commit(&block_log()).unwrap();
-    bench.receive(1);
-    let mut readers = [bench.log_reader(), bench.log_reader()];
-    // Those before it are of nobody's interest, and may still be on their way.
-    thread::sleep(Duration::from_millis(100));
-    bench.receive(3);
-    for stream in &mut readers {
-        let mut entries = Vec::new();
-        while entries.len() < 3 * BURST {
-            entries.extend(next_log(stream));
-        }
-        let late = entries.len() - 3 * BURST;
-        assert!(late <= BURST, "{late} too many");
-        for entry in entries {
-            assert_eq!(
-                (entry.interface.as_str(), entry.direction, entry.rule),
-                ("wan0", Direction::In, Some(0))
-            );
-            assert_eq!((entry.passed, entry.reason), (false, Reason::Match as u8));
-            assert_eq!((entry.length, entry.bytes.len()), (28, 28));
-        }
-    }
-    assert_eq!(bench.client().status().unwrap().log_lost, 0);
-}
-
-#[test]
-fn a_reader_of_the_log_too_many_is_told_and_room_comes_back() {
-    let bench = Bench::new("log-many");
-    let readers: Vec<_> = (0..READERS_MAX).map(|_| bench.log_reader()).collect();
-    let refused = bench.client().logs(|_| panic!("it may not begin")).unwrap_err().to_string();
-    assert!(refused.contains("the log has 4 readers already"), "{refused}");
-    drop(readers);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while bench.client().logs(|_| false).is_err() {
-        assert!(Instant::now() < deadline, "no room came back");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// It holds up nobody, and what it misses is counted: no packet is neither read nor lost.
-#[test]
-fn a_slow_reader_of_the_log_loses_packets_aloud() {
-    const BURSTS: u32 = 2000;
-    let bench = Bench::new("log-slow");
-    let mut client = bench.client();
-    client.commit(&block_log()).unwrap();
-    let mut slow = bench.log_reader();
-    bench.receive(BURSTS);
-    let (mut read, mut lost) = (0, client.status().unwrap().log_lost);
-    assert!(lost > 0);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while read + lost < u64::from(BURSTS) * BURST as u64 {
-        assert!(Instant::now() < deadline, "{read} read, {lost} lost");
-        read += next_log(&mut slow).len() as u64;
-        lost = client.status().unwrap().log_lost;
-    }
-    assert_eq!(read + lost, u64::from(BURSTS) * BURST as u64);
-    assert!(read > 0);
 }
 
 #[test]
