@@ -105,8 +105,10 @@ fn the_pure_crates_reach_no_clock_no_thread_no_file_and_no_socket() {
         let pure = ["wire", "ruleset", "engine"]
             .iter()
             .any(|name_of| name.starts_with(&format!("dataplane/{name_of}/src/")));
+        // Unit tests stand behind the code, and may do what tests do.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for word in SHELL_ONLY.iter().filter(|_| pure) {
-            assert!(!text.contains(word), "{name} speaks of {word}");
+            assert!(!code.contains(word), "{name} speaks of {word}");
         }
     }
 }
