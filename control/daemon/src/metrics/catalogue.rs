@@ -107,7 +107,7 @@ metrics! {
     RulePackets: Counter "rule_packets_total" ["rule", "anchor", "action"] "Packets that the rule decided, and of its states.";
     RuleBytes: Counter "rule_bytes_total" ["rule", "anchor", "action"] "Bytes of those packets, IP headers included.";
     RuleStates: Gauge "rule_states" ["rule", "anchor", "action"] "States that the rule made and that live.";
-    RulesTruncated: Gauge "rule_series_truncated" [] "Series of rules left out because there are more than [control] metrics_rules.";
+    RulesTruncated: Gauge "rule_series_truncated" [] "Series of rules left out because there are more than metrics_rules of turnpike.toml allows.";
     TableAddresses: Gauge "table_addresses" ["table"] "Addresses and networks in a table of the ruleset.";
 
     WorkerBusy: Counter "worker_busy_seconds_total" ["worker"] "Time of a worker in polls that found work.";
