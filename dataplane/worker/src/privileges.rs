@@ -1,7 +1,7 @@
 //! As whom the process runs, and what it may do once it runs.
 //!
 //! Overview: started by root, the process becomes another user at once, with the capabilities that it was started with,
-//! since devices are still to be opened. When they are open, [`confine`] lowers every thread to what [`NEEDS`] names for
+//! since devices are still to be opened. When they are open, [`confine()`] lowers every thread to what [`NEEDS`] names for
 //! the devices of the configuration, and limits the system calls of the process; workers, which read what strangers
 //! send, keep no capability and may hardly do more than read and write what is open. A call beyond its list ends the
 //! process with SIGSYS, and the kernel then forwards nothing in its place; the kernel's log names the call.

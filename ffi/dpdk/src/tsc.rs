@@ -37,7 +37,7 @@ pub struct TscClock {
 }
 
 impl TscClock {
-    /// A clock that starts now. The first one takes [`MEASURE_OVER`] to measure the frequency.
+    /// A clock that starts now. The first one takes 50 ms to measure the frequency.
     pub fn new(_eal: &Eal) -> TscClock {
         static HZ: OnceLock<u64> = OnceLock::new();
         let hz = *HZ.get_or_init(|| {
