@@ -14,18 +14,19 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ruleset::StateView;
+use ruleset::{StateSelector, StateView};
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use filter::StateFilter;
+pub use filter::{StateFilter, escape, unescape};
 pub use message::{
-    Applied, Apply, Checked, ControlStatus, Difference, Finding, Live, OptionChange, Origin, Pending,
-    Problem, Revision, RevisionText, RuleAt, RuleChange, RuleListing, Severity, Sources, Standing,
-    TableChange, TableFate,
+    AddressFate, Applied, Apply, BlockedState, Checked, ControlStatus, Difference, Finding, Live, Operator,
+    OptionChange, Origin, Pending, Problem, Revision, RevisionText, RuleAt, RuleChange, RuleListing, Session,
+    Severity, Sources, Standing, StateImpact, TableAction, TableChange, TableFate, TableOutcome,
+    TableRequest, TableSummary,
 };
 
-use crate::{InterfaceDrops, LiveUsage, NeighborView, RouteTo, RouteView};
+use crate::{Counts, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView, RouteTo, RouteView};
 use http::Answer;
 
 /// Where turnpike-control listens unless it is told otherwise.
@@ -190,8 +191,8 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Refused`] if there is no such revision or it cannot be loaded: nothing changed.
-    pub fn rollback(&self, number: u64) -> Result<Applied> {
-        self.post("/rollback", &Rollback { revision: number })
+    pub fn rollback(&self, number: u64, operator: Operator) -> Result<Applied> {
+        self.post("/rollback", &Rollback { revision: number, operator })
     }
 
     /// Every revision that is kept, the newest last.
@@ -216,6 +217,70 @@ impl Control {
     /// [`ControlError::Refused`] with the findings if it does not compile.
     pub fn diff(&self, candidate: &Sources) -> Result<Difference> {
         self.post("/diff", candidate)
+    }
+
+    /// Every table, the live ruleset's and others that persist.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn tables(&self) -> Result<Vec<TableSummary>> {
+        self.get("/tables")
+    }
+
+    /// A table with its addresses.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if there is no such table.
+    pub fn table<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        self.get(&format!("/tables/{}", filter::escape(name)))
+    }
+
+    /// Changes a table, live and on disk.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`]: nothing changed.
+    pub fn change_table(&self, name: &str, request: &TableRequest) -> Result<TableOutcome> {
+        self.post(&format!("/tables/{}", filter::escape(name)), request)
+    }
+
+    /// Removes the states that fit, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn kill(&self, selector: &StateSelector) -> Result<u64> {
+        self.post("/states/kill", selector).map(|Killed { states }| states)
+    }
+
+    /// Switches filtering on or off; false if it was so.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if no rules are live.
+    pub fn switch(&self, filtering: Filtering) -> Result<bool> {
+        self.post("/filtering", &Switch { filtering }).map(|Changed { changed }| changed)
+    }
+
+    /// Has the dataplane log what is as grave as `level`, and graver.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if its log cannot be changed.
+    pub fn set_log_level(&self, level: LogLevel) -> Result<()> {
+        self.post("/log-level", &SetLevel { level }).map(|Changed { .. }| ())
+    }
+
+    /// Has the dataplane count from zero.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn clear(&self, counts: Counts) -> Result<()> {
+        self.post("/clear", &Clear { counts }).map(|Changed { .. }| ())
+    }
+
+    /// What is counted since it was set to zero.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn info(&self) -> Result<Info> {
+        self.get("/info")
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -245,11 +310,52 @@ impl Control {
 }
 
 /// The body of a rollback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// The revision to go back to.
     pub revision: u64,
+    /// What must not be cut off by it.
+    #[serde(default)]
+    pub operator: Operator,
+}
+
+/// The body of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Whether the rules are asked.
+    pub filtering: Filtering,
+}
+
+/// The body of a change of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetLevel {
+    /// What is logged: this, and what is graver.
+    pub level: LogLevel,
+}
+
+/// The body of a request to count from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clear {
+    /// What.
+    pub counts: Counts,
+}
+
+/// States that were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// How many.
+    pub states: u64,
+}
+
+/// Whether something is not as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// It is not.
+    pub changed: bool,
 }
 
 fn read_json<T: DeserializeOwned>(answer: Answer<UnixStream>) -> Result<T> {

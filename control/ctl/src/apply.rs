@@ -1,38 +1,22 @@
 //! `tpctl apply`, `confirm`, `rollback`, `diff` and `revisions`: which rules are live, and which were.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use api::control::{
-    Applied, Apply, ControlError, Difference, Finding, Origin, Revision, RuleChange, Severity, Sources,
-    Standing, TableFate,
+    Applied, Apply, BlockedState, ControlError, Difference, Finding, Origin, Revision, RuleChange, Severity,
+    Sources, Standing, StateImpact, TableFate,
 };
 use clap::Args;
 use pfconf::Recorder;
 use serde::Serialize;
 
-use crate::check::{compile, definition, explain};
+use crate::check::{Written, compile, explain};
 use crate::live::{self, Format, Sockets};
 use crate::machine::{self, Machine};
+use crate::session::operator;
 use crate::time::ctime;
-
-/// A ruleset, and what reading it needs.
-#[derive(Args)]
-pub struct Written {
-    /// The ruleset; - for standard input
-    file: String,
-    /// Define a macro, which the ruleset cannot change
-    #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
-    definitions: Vec<(String, String)>,
-    /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
-    #[arg(long, value_name = "FILE")]
-    interfaces: Option<PathBuf>,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    json: bool,
-}
 
 #[derive(Args)]
 pub struct Arguments {
@@ -44,12 +28,18 @@ pub struct Arguments {
     /// A remark to keep with the revision
     #[arg(long, value_name = "TEXT", default_value = "")]
     comment: String,
+    /// Also if it cuts off the connection that this command is given through
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Args)]
 pub struct RollbackArguments {
     /// The revision to go back to
     number: u64,
+    /// Also if it cuts off the connection that this command is given through
+    #[arg(long)]
+    force: bool,
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
@@ -89,6 +79,7 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
         sources: written.sources()?,
         confirm_s: arguments.confirm,
         comment: arguments.comment.clone(),
+        operator: operator(arguments.force),
     };
     let name = request.sources.name.clone();
     match sockets.control().apply(&request) {
@@ -193,7 +184,7 @@ pub fn confirm(json: bool, sockets: &Sockets) -> anyhow::Result<ExitCode> {
 
 /// `tpctl rollback`.
 pub fn rollback(arguments: &RollbackArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
-    match sockets.control().rollback(arguments.number) {
+    match sockets.control().rollback(arguments.number, operator(arguments.force)) {
         Ok(applied) => report(&format!("revision {}", arguments.number), &applied, arguments.json),
         Err(refused) => refuse(refused),
     }
@@ -204,6 +195,9 @@ pub fn diff(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     match sockets.control().diff(&written.sources()?) {
         Ok(difference) => {
             live::print(Format::of(written.json), &difference, write_difference)?;
+            if difference.states.is_none() {
+                eprintln!("tpctl: the live states could not be looked at; see the log of turnpike-control");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(refused) => refuse(refused),
@@ -238,6 +232,18 @@ fn write_difference(out: &mut dyn Write, difference: &Difference) -> io::Result<
     }
     for option in &difference.options {
         writeln!(out, "-set {} {}\n+set {} {}", option.name, option.live, option.name, option.candidate)?;
+    }
+    difference.states.as_ref().map_or(Ok(()), |impact| write_impact(out, impact))
+}
+
+/// What becomes of live states: they stay, but would not be made again.
+fn write_impact(out: &mut dyn Write, impact: &StateImpact) -> io::Result<()> {
+    let StateImpact { examined, blocked, complete, examples } = impact;
+    let all = if *complete { "all" } else { "the first" };
+    writeln!(out, "# {blocked} of {all} {examined} live states would be blocked if they began now")?;
+    for BlockedState { state, interface, rule } in examples {
+        let by = rule.as_ref().map_or_else(String::new, |rule| format!(" by @{} {}", rule.number, rule.text));
+        writeln!(out, "#  {state} on {interface}{by}")?;
     }
     Ok(())
 }

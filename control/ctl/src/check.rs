@@ -6,26 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use pfconf::{Colour, Diagnostics, Severity};
+use pfconf::{Colour, Diagnostics, PlacedFinding};
 use ruleset::Ruleset;
 use serde::Serialize;
 
 use crate::machine::{self, Machine};
-
-#[derive(Args)]
-pub struct Arguments {
-    /// The ruleset; - for standard input
-    file: String,
-    /// Define a macro, which the ruleset cannot change
-    #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
-    definitions: Vec<(String, String)>,
-    /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
-    #[arg(long, value_name = "FILE")]
-    interfaces: Option<PathBuf>,
-    /// Print the findings as JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// `name=value` of `-D`.
 pub fn definition(text: &str) -> Result<(String, String), String> {
@@ -35,28 +20,32 @@ pub fn definition(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A ruleset, and what reading it needs.
+#[derive(Args)]
+pub struct Written {
+    /// The ruleset; - for standard input
+    pub file: String,
+    /// Define a macro, which the ruleset cannot change
+    #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
+    pub definitions: Vec<(String, String)>,
+    /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
+    #[arg(long, value_name = "FILE")]
+    pub interfaces: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The outcome, in JSON.
 #[derive(Serialize)]
 struct Outcome<'a> {
     valid: bool,
     rules: usize,
     tables: usize,
-    findings: Vec<Finding<'a>>,
+    findings: Vec<PlacedFinding<'a>>,
 }
 
-#[derive(Serialize)]
-struct Finding<'a> {
-    severity: &'static str,
-    file: &'a str,
-    line: u32,
-    column: u32,
-    message: &'a str,
-    expected: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
-}
-
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Written) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
     let (lowered, findings) = compile(&machine, name, &text, &arguments.definitions);
@@ -64,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         lowered.as_ref().map_or((0, 0), |ruleset| (ruleset.rules.len(), ruleset.tables.len()));
     let valid = lowered.is_some();
     if arguments.json {
-        let outcome = Outcome { valid, rules, tables, findings: json(&findings) };
+        let outcome = Outcome { valid, rules, tables, findings: findings.placed().collect() };
         println!("{}", serde_json::to_string_pretty(&outcome)?);
     } else {
         explain(&findings);
@@ -96,24 +85,4 @@ pub fn compile(
 pub fn explain(findings: &Diagnostics) {
     let colour = if std::io::stderr().is_terminal() { Colour::Always } else { Colour::Never };
     eprint!("{}", findings.render(colour));
-}
-
-fn json(findings: &Diagnostics) -> Vec<Finding<'_>> {
-    let one = |finding: &'_ pfconf::Diagnostic| -> (u32, u32) {
-        findings.sources().file(finding.span.file).line_column(finding.span.start)
-    };
-    let list = findings.list().iter();
-    list.map(|finding| {
-        let (line, column) = one(finding);
-        Finding {
-            severity: if finding.severity == Severity::Error { "error" } else { "warning" },
-            file: &findings.sources().file(finding.span.file).name,
-            line,
-            column,
-            message: &finding.text,
-            expected: &finding.label,
-            hint: finding.hint.as_deref(),
-        }
-    })
-    .collect()
 }

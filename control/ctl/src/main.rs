@@ -13,7 +13,10 @@ mod machine;
 mod nic;
 mod pfctl;
 mod pflog;
+mod session;
 mod show;
+mod states;
+mod table;
 mod time;
 mod tree;
 
@@ -36,7 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Check a ruleset: everything that would keep it from being loaded
-    Check(check::Arguments),
+    Check(check::Written),
     /// Make a ruleset the live one, as a whole or not at all
     Apply(apply::Arguments),
     /// Keep the rules that were applied with --confirm
@@ -44,15 +47,17 @@ enum Verb {
     /// Make the rules of an older revision live again
     Rollback(apply::RollbackArguments),
     /// Say what would change if a ruleset became live
-    Diff(apply::Written),
+    Diff(check::Written),
     /// List the revisions that are kept, or print one
     Revisions(apply::RevisionsArguments),
     /// Say which rules are live, and how the dataplane is
     Status(show::FormatArguments),
     /// Show what the dataplane has and does
     Show(show::Arguments),
-    /// List the states, as pfctl -ss does
-    States(show::StateArguments),
+    /// List the states, as pfctl -ss does, or kill some
+    States(states::Arguments),
+    /// Show and change what a table holds, at once and without a reload
+    Table(table::Arguments),
     /// Say why packets were dropped, by reason and interface
     Drops(show::FormatArguments),
     /// Show the packets that log rules record, as they happen
@@ -79,7 +84,8 @@ fn main() -> ExitCode {
         Verb::Revisions(arguments) => apply::revisions(arguments, &cli.sockets),
         Verb::Status(form) => show::status(form, &cli.sockets),
         Verb::Show(arguments) => show::run(arguments, &cli.sockets),
-        Verb::States(arguments) => show::states(arguments, &cli.sockets),
+        Verb::States(arguments) => states::run(arguments, &cli.sockets),
+        Verb::Table(arguments) => table::run(arguments, &cli.sockets),
         Verb::Drops(arguments) => show::drops(arguments, &cli.sockets),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
@@ -89,7 +95,8 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         match &cli.verb {
-            Verb::Pfctl(_) => pfctl::complain(&error),
+            Verb::Pfctl(_) => pfctl::complain("pfctl", &error),
+            Verb::Table(_) => pfctl::complain("tpctl", &error),
             _ => eprintln!("tpctl: {error:#}"),
         }
         ExitCode::FAILURE

@@ -10,6 +10,7 @@ use api::control::StateFilter;
 use clap::{Args, Subcommand};
 
 use crate::live::{self, Answer, Format, Sockets, StatePrinter};
+use crate::pfctl;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,6 +28,18 @@ enum What {
     States(StateArguments),
     /// Why packets were dropped, by reason and interface
     Drops(FormatArguments),
+    /// The state table's counters, as pfctl -si shows them
+    Info(FormatArguments),
+    /// What each labelled rule has done, as pfctl -sl shows it
+    Labels(FormatArguments),
+    /// The interfaces, as pfctl -sI shows them
+    Interfaces(FormatArguments),
+    /// The tables, as pfctl -vvsT shows them
+    Tables(FormatArguments),
+    /// The time-outs, as pfctl -st shows them
+    Timeouts(FormatArguments),
+    /// The limits, as pfctl -sm shows them
+    Limits(FormatArguments),
     /// The routes that packets are forwarded by, learnt from the kernel
     Routes(FormatArguments),
     /// The route to one address, with its next hops and their Ethernet addresses
@@ -84,7 +97,8 @@ impl FormatArguments {
     }
 }
 
-fn protocol(word: &str) -> Result<u8, String> {
+/// The number of a protocol, by name or number.
+pub fn protocol(word: &str) -> Result<u8, String> {
     pfconf::protocol_number(word).ok_or_else(|| "neither the name nor the number of a protocol".to_owned())
 }
 
@@ -98,6 +112,12 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
         }
         What::States(form) => states(form, sockets),
         What::Drops(form) => drops(form, sockets),
+        What::Info(form) => as_pfctl("-si", form, sockets),
+        What::Labels(form) => as_pfctl("-sl", form, sockets),
+        What::Interfaces(form) => as_pfctl("-sI", form, sockets),
+        What::Tables(form) => as_pfctl("-vvsT", form, sockets),
+        What::Timeouts(form) => as_pfctl("-st", form, sockets),
+        What::Limits(form) => as_pfctl("-sm", form, sockets),
         What::Routes(form) => {
             let routes = sockets.source()?.routes()?;
             live::print(Format::of(form.json), &routes, |out, routes| live::write_routes(out, routes))?;
@@ -116,6 +136,13 @@ fn route(arguments: &RouteArguments, sockets: &Sockets) -> anyhow::Result<ExitCo
     let found = sockets.source()?.route_to(arguments.address)?;
     live::print(Format::of(arguments.json), &found, live::write_route_to)?;
     Ok(if found.route.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What pfctl shows, and as it does.
+fn as_pfctl(flags: &str, form: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let mut words = vec![flags.to_owned()];
+    words.extend(form.json.then(|| "--json".to_owned()));
+    pfctl::run_words(&words, sockets)
 }
 
 pub fn status(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {

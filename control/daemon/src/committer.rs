@@ -9,7 +9,9 @@
 //! Ownership: it alone writes revisions and commits. Bounds: [`REQUESTS`] wait, more are turned away.
 
 mod attach;
+mod guard;
 mod request;
+mod table;
 mod transaction;
 
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ pub use request::{Failure, Handle, Reply};
 use request::{Request, Work};
 
 use crate::revisions::Store;
+use crate::tables::{TableSet, Tables};
 use crate::{View, Watch};
 
 /// The most requests that wait.
@@ -46,6 +49,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 struct Committer {
     socket: PathBuf,
     store: Store,
+    tables: Tables,
     watch: Arc<Watch>,
     client: Option<Client>,
     interfaces: Arc<Interfaces>,
@@ -66,6 +70,8 @@ struct Unconfirmed {
     revision: u64,
     deadline: Instant,
     before: Before,
+    /// What tables held that it has changed.
+    overtaken: TableSet,
 }
 
 /// What was live before an unconfirmed revision.
@@ -80,11 +86,17 @@ enum Before {
 ///
 /// # Errors
 /// That a thread cannot be made.
-pub fn start(socket: PathBuf, store: Store, watch: Arc<Watch>) -> std::io::Result<(Handle, JoinHandle<()>)> {
+pub fn start(
+    socket: PathBuf,
+    store: Store,
+    tables: Tables,
+    watch: Arc<Watch>,
+) -> std::io::Result<(Handle, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(REQUESTS);
     let committer = Committer {
         socket,
         store,
+        tables,
         watch,
         client: None,
         interfaces: Arc::default(),
@@ -143,7 +155,8 @@ impl Committer {
         let reply = match request.work {
             Work::Apply(apply, origin) => self.apply(&apply, origin).map(Reply::Applied),
             Work::Confirm => self.confirm().map(Reply::Revision),
-            Work::Rollback(number) => self.rollback(number).map(Reply::Applied),
+            Work::Rollback(number, operator) => self.rollback(number, operator).map(Reply::Applied),
+            Work::Table(name, request) => self.change_table(&name, &request).map(Reply::Table),
             Work::Load(number) => self.load(number).map(|record| Reply::Record(Box::new(record))),
         };
         if let Err(Failure::Disk(what)) = &reply {
@@ -157,6 +170,7 @@ impl Committer {
         self.watch.set(View {
             live: self.live,
             rules: self.rules.clone(),
+            tables: Arc::clone(self.tables.held()),
             pending: self.pending.as_ref().map(|pending| (pending.revision, pending.deadline)),
             revisions: Arc::new(self.store.list()),
             interfaces: Arc::clone(&self.interfaces),

@@ -1,7 +1,5 @@
 //! From sources to the ruleset that the dataplane enforces, and from pf.conf on disk to sources.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::Path;
@@ -9,7 +7,7 @@ use std::path::Path;
 use api::Status;
 use api::control::{Checked, Finding, Problem, Severity, Sources};
 use ipnet::IpNet;
-use pfconf::{Colour, Config, Diagnostics, Host, Interfaces};
+use pfconf::{Colour, Config, Diagnostics, Host, Interfaces, PlacedFinding, Recorder};
 use ruleset::Ruleset;
 use serde_json::{Value, json};
 
@@ -52,10 +50,10 @@ pub fn check(sources: &Sources, interfaces: &Interfaces) -> Checked {
 pub fn read_file(path: &Path, interfaces: &Interfaces) -> io::Result<Sources> {
     let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
     let mut sources = Sources { name: path.display().to_string(), text, ..Sources::default() };
-    let system = System { interfaces, files: RefCell::default(), names: RefCell::default() };
-    read(&system, &sources);
-    sources.files = system.files.into_inner();
-    sources.names = system.names.into_inner();
+    let system = System(interfaces);
+    let recorder = Recorder::new(&system);
+    read(&recorder, &sources);
+    (sources.files, sources.names) = recorder.into_recorded();
     Ok(sources)
 }
 
@@ -87,23 +85,19 @@ fn read(host: &dyn Host, sources: &Sources) -> (Config, Diagnostics) {
 }
 
 fn list(findings: &Diagnostics) -> Vec<Finding> {
-    let one = |finding: &pfconf::Diagnostic| {
-        let file = findings.sources().file(finding.span.file);
-        let (line, column) = file.line_column(finding.span.start);
-        Finding {
-            severity: match finding.severity {
-                pfconf::Severity::Error => Severity::Error,
-                pfconf::Severity::Warning => Severity::Warning,
-            },
-            file: file.name.clone(),
-            line,
-            column,
-            message: finding.text.clone(),
-            expected: finding.label.clone(),
-            hint: finding.hint.clone(),
-        }
+    let one = |finding: PlacedFinding<'_>| Finding {
+        severity: match finding.severity {
+            pfconf::Severity::Error => Severity::Error,
+            pfconf::Severity::Warning => Severity::Warning,
+        },
+        file: finding.file.to_owned(),
+        line: finding.line,
+        column: finding.column,
+        message: finding.message.to_owned(),
+        expected: finding.expected.to_owned(),
+        hint: finding.hint.map(str::to_owned),
     };
-    findings.list().iter().map(one).collect()
+    findings.placed().map(one).collect()
 }
 
 fn problem(findings: &Diagnostics) -> Problem {
@@ -135,22 +129,16 @@ impl Host for Recorded<'_> {
     }
 }
 
-/// This system, recording what it gave.
-struct System<'a> {
-    interfaces: &'a Interfaces,
-    files: RefCell<BTreeMap<String, String>>,
-    names: RefCell<BTreeMap<String, Vec<IpAddr>>>,
-}
+/// This system.
+struct System<'a>(&'a Interfaces);
 
 impl Host for System<'_> {
     fn interfaces(&self) -> &Interfaces {
-        self.interfaces
+        self.0
     }
 
     fn read(&self, path: &str) -> io::Result<String> {
-        let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
-        self.files.borrow_mut().insert(path.to_owned(), text.clone());
-        Ok(text)
+        Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
     }
 
     fn resolve(&self, name: &str) -> Vec<IpAddr> {
@@ -161,7 +149,6 @@ impl Host for System<'_> {
         let found = (name, 0).to_socket_addrs().into_iter().flatten();
         let mut addresses: Vec<IpAddr> = found.map(|socket| socket.ip()).collect();
         addresses.dedup();
-        self.names.borrow_mut().insert(name.to_owned(), addresses.clone());
         addresses
     }
 }

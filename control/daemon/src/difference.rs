@@ -5,12 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use api::control::{Difference, OptionChange, RuleAt, RuleChange, TableChange, TableFate};
+use api::Reviewed;
+use api::control::{
+    BlockedState, Difference, OptionChange, RuleAt, RuleChange, StateImpact, TableChange, TableFate,
+};
 use pfconf::print_rule;
-use ruleset::{BlockPolicy, Limit, Options, Rule, Ruleset, StatePolicy, Table, TableEntry, Timeout};
+use ruleset::{
+    BlockPolicy, Limit, Options, Rule, Ruleset, Ruling, StatePolicy, StateView, Table, TableEntry, Timeout,
+};
 
-/// What would change if `candidate` took the place of `live`.
-pub fn difference(live: &Ruleset, candidate: &Ruleset) -> Difference {
+use crate::tables::{TableSet, entries};
+
+/// What would change if `candidate` took the place of `live`, whose tables hold `held`.
+pub fn difference(live: &Ruleset, candidate: &Ruleset, held: &TableSet) -> Difference {
     let numbers: BTreeMap<u64, usize> =
         live.rules.iter().enumerate().map(|(number, rule)| (rule.identity, number)).collect();
     // Live numbers of the rules that stay, in the candidate's order.
@@ -36,9 +43,36 @@ pub fn difference(live: &Ruleset, candidate: &Ruleset) -> Difference {
         removed: removed.into_iter().map(|number| rule_at(&live.rules, number)).collect(),
         moved: out_of_order(&kept).into_iter().map(change).collect(),
         changed: changed.into_iter().map(change).collect(),
-        tables: tables(&live.tables, &candidate.tables),
+        tables: tables(&now_held(&live.tables, held), &candidate.tables),
         options: options(&live.options, &candidate.options),
+        states: None,
     }
+}
+
+/// What a candidate says to the live states.
+pub fn impact(reviewed: Reviewed, rules: &[Rule]) -> StateImpact {
+    let Reviewed { examined, blocked, complete, examples } = reviewed;
+    let example = |(state, ruling): (StateView, Ruling)| BlockedState {
+        state,
+        interface: ruling.interface,
+        rule: ruling
+            .rule
+            .map(|number| number as usize)
+            .filter(|number| *number < rules.len())
+            .map(|number| rule_at(rules, number)),
+    };
+    StateImpact { examined, blocked, complete, examples: examples.into_iter().map(example).collect() }
+}
+
+/// The live tables with what they hold now, in place of what they began with.
+fn now_held(live: &[Table], held: &TableSet) -> Vec<Table> {
+    let mut tables = live.to_vec();
+    for table in &mut tables {
+        if let Some(held) = held.get(&table.name) {
+            table.entries = Some(entries(held));
+        }
+    }
+    tables
 }
 
 fn rule_at(rules: &[Rule], number: usize) -> RuleAt {

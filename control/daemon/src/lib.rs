@@ -1,6 +1,6 @@
 //! The control process: it compiles pf.conf, makes it live as one transaction, keeps revisions, and answers operators.
 //!
-//! Overview: [`committer`] is one thread that owns the dataplane's rules and the [`revisions`] on disk; every change goes
+//! Overview: [`committer`] is one thread that owns the dataplane's rules, its [`tables`] and the [`revisions`] on disk; every change goes
 //! through it, one after the other, and what it knows is published as a [`View`]. [`server`] answers HTTP on a Unix socket
 //! for `tpctl` and on TCP for Prometheus; what it asks of the dataplane itself goes through one [`collector`]. [`pflog`] keeps
 //! what `log` rules record.
@@ -25,6 +25,7 @@ pub mod revisions;
 pub mod run;
 pub mod server;
 pub mod settings;
+pub mod tables;
 mod view;
 
 pub use view::{View, Watch};

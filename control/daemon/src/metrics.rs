@@ -210,6 +210,7 @@ fn resources(out: &mut Families, status: &Status) {
 fn tables(out: &mut Families, view: &View) {
     let mut family = out.begin(Metric::TableAddresses);
     for table in view.rules.iter().flat_map(|rules| &rules.tables) {
-        family.count(&[&table.name], table.entries.as_ref().map_or(0, Vec::len) as u64);
+        let held = view.tables.get(&table.name).map_or(0, |table| table.len());
+        family.count(&[&table.name], held as u64);
     }
 }

@@ -20,6 +20,7 @@ use crate::compile::read_file;
 use crate::revisions::Store;
 use crate::server::{self, App};
 use crate::settings::Settings;
+use crate::tables::Tables;
 use crate::{Watch, committer, pflog};
 
 /// How often it is looked whether the committer lives, unless systemd wants to know more often.
@@ -45,14 +46,18 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     let folder = settings.state_dir.join("revisions");
     let store = Store::open(&folder, settings.revisions_kept)
         .with_context(|| format!("cannot use {}; give another with --state-dir", folder.display()))?;
+    let folder = settings.state_dir.join("tables");
+    let tables = Tables::open(&folder)
+        .with_context(|| format!("cannot use {}; give another with --state-dir", folder.display()))?;
     let listener = bind_api(&settings.socket).await?;
     let metrics = bind_metrics(settings.metrics_listen).with_context(|| {
         format!("cannot listen at {}; give another with --metrics", settings.metrics_listen)
     })?;
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let watch = Arc::new(Watch::default());
-    let (handle, thread) = committer::start(settings.dataplane_socket.clone(), store, Arc::clone(&watch))
-        .context("cannot start a thread")?;
+    let (handle, thread) =
+        committer::start(settings.dataplane_socket.clone(), store, tables, Arc::clone(&watch))
+            .context("cannot start a thread")?;
     let pflog = start_pflog(settings).context("cannot start a thread")?;
     let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules, pflog);
     let app = Arc::new(app);
@@ -147,8 +152,8 @@ async fn reload(path: PathBuf, app: Arc<App>) {
     let sources: Result<io::Result<Sources>, _> = spawn_blocking(move || read_file(&file, &interfaces)).await;
     match sources {
         Ok(Ok(sources)) => {
-            let apply =
-                Apply { sources, confirm_s: None, comment: format!("loaded from {}", path.display()) };
+            let comment = format!("loaded from {}", path.display());
+            let apply = Apply { sources, comment, ..Apply::default() };
             match app.committer.apply(apply, Origin::Reload).await {
                 Ok(applied) => info!("{} is live as revision {}", path.display(), applied.revision),
                 Err(committer::Failure::Refused(problem)) => {

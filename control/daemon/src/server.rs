@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod scrape;
 mod states;
+mod tables;
 
 use std::convert::Infallible;
 use std::io;

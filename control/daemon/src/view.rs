@@ -7,6 +7,8 @@ use api::control::{Live, Pending, Revision};
 use pfconf::Interfaces;
 use ruleset::Ruleset;
 
+use crate::tables::TableSet;
+
 /// A snapshot, never changed.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -14,6 +16,8 @@ pub struct View {
     pub live: Live,
     /// The live rules; `None` if there are none or they are unknown.
     pub rules: Option<Arc<Ruleset>>,
+    /// What tables hold.
+    pub tables: Arc<TableSet>,
     /// The revision that awaits confirmation, and until when.
     pub pending: Option<(u64, Instant)>,
     /// Every revision that is kept, the newest last.

@@ -5,10 +5,10 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use api::control::{Live, Standing};
+use api::control::{Live, Operator, Standing, TableAction, TableRequest};
 use api::{Hello, VERSION};
 use common::fake::{Fake, Manner, State};
-use common::{Daemon, Folder, refusal};
+use common::{Daemon, Folder, refusal, wait};
 
 const ONE: &str = "block all\n";
 const TWO: &str = "block all\npass in on wan0 proto tcp to port 22\n";
@@ -228,7 +228,7 @@ fn a_confirmation_is_awaited_across_a_restart_of_control() {
     let daemon = Daemon::start(&folder);
     let status = daemon.wait_for("the pending revision", |status| status.pending.is_some());
     assert!(status.pending.unwrap().left_s > 500);
-    daemon.control.rollback(1).unwrap();
+    daemon.control.rollback(1, Operator::default()).unwrap();
     daemon.apply_to_confirm(TWO, 1).unwrap();
     daemon.kill();
     std::thread::sleep(Duration::from_secs(1));
@@ -330,4 +330,122 @@ fn h01_the_process_keeps_no_privilege_whoever_starts_it() {
             "{thread}"
         );
     }
+}
+
+fn held(fake: &Fake, table: &str) -> Vec<String> {
+    let mut held: Vec<String> =
+        fake.state().tables[table].iter().map(|entry| entry.net.to_string()).collect();
+    held.sort();
+    held
+}
+
+fn change(action: TableAction, addresses: &[&str]) -> TableRequest {
+    let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+    TableRequest { action, addresses, older_than_s: 0, dry_run: false, detail: true }
+}
+
+const TABLES: &str = "table <bad> persist { 10.0.0.1 }\ntable <more> persist\nblock in quick from <bad>\nblock in from <more>\npass out\n";
+
+#[test]
+fn changed_tables_outlive_both_processes() {
+    let folder = Folder::new();
+    let first = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(TABLES).unwrap();
+    let done =
+        daemon.control.change_table("bad", &change(TableAction::Add, &["10.0.0.1", "10.0.0.2"])).unwrap();
+    assert_eq!((done.created, done.given, done.added), (false, 2, 1));
+    assert_eq!(done.each.iter().map(|each| each.fate).collect::<String>(), " A");
+    daemon
+        .control
+        .change_table("more", &change(TableAction::Replace, &["!10.9.0.0/16", "10.0.0.0/8"]))
+        .unwrap();
+    daemon.control.change_table("other", &change(TableAction::Add, &["fd00::1"])).unwrap();
+    assert_eq!((held(&first, "bad"), first.commits()), (vec!["10.0.0.1/32".into(), "10.0.0.2/32".into()], 2));
+    let (status, scrape) = daemon.scrape("/metrics");
+    assert!(status == 200 && scrape.contains("turnpike_table_addresses{table=\"bad\"} 2\n"), "{scrape}");
+    daemon.kill();
+
+    // A crash may have left half a line behind.
+    use std::io::Write;
+    let path = folder.path("state/tables/bad.table");
+    fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"+ 10.6.6").unwrap();
+    let daemon = Daemon::start(&folder);
+    wait_for_revision(&daemon, 1);
+    assert_eq!(first.commits(), 2, "attaching commits nothing");
+    assert_eq!(
+        daemon.control.tables().unwrap().iter().map(|table| table.addresses).collect::<Vec<_>>(),
+        [2, 2, 1]
+    );
+
+    drop(first);
+    daemon.wait_for("the loss to be noticed", |status| status.problem.is_some());
+    let second = fake(&folder);
+    wait("the last good revision", || second.live().map(drop).ok_or("no ruleset"));
+    wait_for_revision(&daemon, 1);
+    assert_eq!(held(&second, "bad"), ["10.0.0.1/32", "10.0.0.2/32"], "what it held, not what the list said");
+    assert_eq!(held(&second, "more"), ["10.0.0.0/8", "10.9.0.0/16"]);
+    daemon.apply(TABLES).unwrap();
+    assert_eq!(held(&second, "bad"), ["10.0.0.1/32"], "a list replaces");
+    assert_eq!(held(&second, "more").len(), 2, "without a list all stays");
+    daemon.apply(&TABLES.replace("<more> persist", "<more> persist { }")).unwrap();
+    assert_eq!(held(&second, "more"), [""; 0], "an empty list empties");
+}
+
+#[test]
+fn a_change_of_a_table_is_done_wholly_or_not_at_all() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    let constant = "set limit table-entries 3\ntable <fixed> const { 10.0.0.1 }\ntable <t> persist { 10.0.0.1 }\nblock from <fixed>\nblock from <t>\n";
+    daemon.apply(constant).unwrap();
+    let control = &daemon.control;
+    let picture =
+        || (held(&fake, "fixed"), held(&fake, "t"), fs::read(folder.path("state/tables/t.table")).unwrap());
+    let before = picture();
+    let refused = |name: &str, request: TableRequest| {
+        let (status, why) = refusal(control.change_table(name, &request));
+        assert_eq!(picture(), before, "{why}");
+        (status, why)
+    };
+    let add = |addresses: &[&str]| change(TableAction::Add, addresses);
+    assert!(refused("fixed", add(&["10.0.0.2"])).1.contains("Operation not permitted"));
+    assert_eq!(refused("absent", change(TableAction::Flush, &[])), (404, "Table does not exist.".into()));
+    assert_eq!(refused("t", add(&["nobody.invalid"])).1, "no IP address found for nobody.invalid");
+    let (status, why) = refused("t", add(&["10.0.0.2", "10.0.0.3"]));
+    assert!(
+        status == 422 && why.contains("at most 3 are possible; raise `set limit table-entries`"),
+        "{why}"
+    );
+    assert_eq!(refused("", add(&["10.0.0.2"])).0, 422);
+    assert_eq!(refused(&"n".repeat(64), add(&["10.0.0.2"])).0, 422);
+    let dry = TableRequest { dry_run: true, ..add(&["10.0.0.2"]) };
+    assert_eq!(control.change_table("t", &dry).unwrap().added, 1);
+    assert_eq!(picture(), before);
+    fake.set_manner(Manner::Refuse("no room".into()));
+    assert_eq!(refused("t", add(&["10.0.0.2"])), (422, "no room".into()));
+    fake.set_manner(Manner::Good);
+    // The disk does not take it: what was changed in the dataplane is put back.
+    fs::remove_file(folder.path("state/tables/t.table")).unwrap();
+    fs::create_dir(folder.path("state/tables/t.table")).unwrap();
+    assert_eq!(refusal(control.change_table("t", &add(&["10.0.0.2"]))).0, 500);
+    assert_eq!(held(&fake, "t"), ["10.0.0.1/32"]);
+    fs::remove_dir(folder.path("state/tables/t.table")).unwrap();
+    control.change_table("t", &add(&["10.0.0.2"])).unwrap();
+    assert_eq!(control.change_table("t", &change(TableAction::Flush, &[])).unwrap().deleted, 2);
+    assert_eq!(held(&fake, "t"), [""; 0]);
+}
+
+#[test]
+fn rules_that_return_bring_back_what_their_tables_held() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(TABLES).unwrap();
+    daemon.control.change_table("bad", &change(TableAction::Add, &["10.0.0.2"])).unwrap();
+    daemon.apply_to_confirm(&TABLES.replace("10.0.0.1", "10.7.7.7"), 1).unwrap();
+    daemon.control.change_table("more", &change(TableAction::Add, &["10.0.0.3"])).unwrap();
+    daemon.wait_for_log("is reverted");
+    assert_eq!(held(&fake, "bad"), ["10.0.0.1/32", "10.0.0.2/32"], "the reverted list is gone");
+    assert_eq!(held(&fake, "more"), ["10.0.0.3/32"], "what it left alone stays as it is now");
 }

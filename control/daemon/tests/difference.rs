@@ -5,13 +5,14 @@ use pfconf::Interfaces;
 use proptest::prelude::*;
 use ruleset::Ruleset;
 use turnpike_control::difference::difference;
+use turnpike_control::tables::TableSet;
 
 fn compile(text: &str) -> Ruleset {
     pfconf::compile(text, &Interfaces::default()).unwrap_or_else(|findings| panic!("{findings}"))
 }
 
 fn between(live: &str, candidate: &str) -> Difference {
-    difference(&compile(live), &compile(candidate))
+    difference(&compile(live), &compile(candidate), &TableSet::new())
 }
 
 fn numbers(rules: &[api::control::RuleAt]) -> Vec<usize> {
@@ -120,7 +121,7 @@ proptest! {
         candidate in proptest::collection::btree_set(0..40u16, 0..20).prop_map(Vec::from_iter).prop_shuffle(),
     ) {
         let (live, candidate) = (rules(&live), rules(&candidate));
-        let found = difference(&live, &candidate);
+        let found = difference(&live, &candidate, &TableSet::new());
         let identity = |rule: &ruleset::Rule| format!("{:016x}", rule.identity);
         let mut list: Vec<String> = live.rules.iter().map(identity).collect();
         let gone: Vec<&String> = found

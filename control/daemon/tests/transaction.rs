@@ -4,12 +4,13 @@ mod common;
 
 use std::fs;
 
-use api::control::{Apply, Live, Origin, Severity, Sources, Standing};
+use api::control::{Apply, Live, Operator, Origin, Session, Severity, Sources, Standing};
 use common::fake::{Fake, Manner};
 use common::{Daemon, Folder, refusal, sources, wait};
 
 const ONE: &str = "block all\n";
 const TWO: &str = "block all\npass in on wan0 proto tcp to port 22\n";
+const OPEN: &str = "pass all\n";
 const BAD: &str = "block all\npass in on on wan0\n";
 
 struct Bed {
@@ -82,9 +83,8 @@ fn f03_a_ruleset_that_does_not_compile_changes_nothing() {
     assert_eq!(bed.daemon.status().apply_failures, 1);
 }
 
-#[test]
-fn f03_a_file_that_is_cut_off_anywhere_is_loaded_wholly_or_not_at_all() {
-    let bed = Bed::new();
+/// Tables, macros, lists and labels.
+fn two_hundred_lines() -> String {
     let line = |n: u32| match n % 4 {
         0 => format!("table <t{n}> {{ 192.0.2.{n}, 2001:db8::{n} }}\n"),
         1 => format!(
@@ -94,11 +94,17 @@ fn f03_a_file_that_is_cut_off_anywhere_is_loaded_wholly_or_not_at_all() {
         2 => format!("m{n} = \"10.0.{n}.0/24\"\n"),
         _ => format!("block return out on lan0 inet from $m{} to any\n", n - 1),
     };
-    let text: String = (0..200).map(line).collect();
+    (0..200).map(line).collect()
+}
+
+#[test]
+fn f03_a_file_that_is_cut_off_anywhere_is_loaded_wholly_or_not_at_all() {
+    let bed = Bed::new();
+    let text = two_hundred_lines();
     let whole = bed.daemon.apply(&text).unwrap();
     assert_eq!(whole.rules, 150);
     let (mut refused, mut loaded) = (0, 0);
-    for end in (1..text.len()).step_by(61) {
+    for end in (1..text.len()).step_by(if is_long() { 1 } else { 61 }) {
         let before = bed.picture();
         match bed.daemon.apply(&text[..end]) {
             Ok(applied) => {
@@ -114,6 +120,153 @@ fn f03_a_file_that_is_cut_off_anywhere_is_loaded_wholly_or_not_at_all() {
         }
     }
     assert!(refused > 20 && loaded > 5, "{refused} refused, {loaded} loaded");
+}
+
+/// The large figures are wanted.
+fn is_long() -> bool {
+    std::env::var_os("TURNPIKE_LONG").is_some()
+}
+
+#[test]
+fn f03_a_file_with_any_byte_changed_is_loaded_wholly_or_not_at_all() {
+    const OTHERS: &[u8] = b" }\"\n#0<,\\$";
+    let bed = Bed::new();
+    let text = two_hundred_lines();
+    bed.daemon.apply(&text).unwrap();
+    let (mut refused, mut loaded) = (0, 0);
+    for place in (0..text.len()).step_by(if is_long() { 1 } else { 97 }) {
+        let mut bytes = text.clone().into_bytes();
+        bytes[place] = OTHERS[place % OTHERS.len()];
+        let changed = String::from_utf8(bytes).unwrap();
+        let before = bed.picture();
+        match bed.daemon.apply(&changed) {
+            Ok(applied) => {
+                loaded += 1;
+                let live = bed.fake.live().unwrap();
+                assert_eq!((applied.rules, bed.fake.commits()), (live.rules.len(), before.1 + 1));
+                let compiled = pfconf::compile(&changed, &interfaces()).unwrap();
+                assert_eq!(live, compiled, "what was read is what is live: byte {place}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(refusal::<()>(Err(error)).0, 422);
+                assert_eq!(bed.picture(), before, "byte {place}");
+            }
+        }
+    }
+    assert!(refused > 20 && loaded > 5, "{refused} refused, {loaded} loaded");
+}
+
+/// Those of the fake dataplane matter to no rule here.
+fn interfaces() -> pfconf::Interfaces {
+    pfconf::Interfaces::default()
+}
+
+/// CVE-2026-4748: rules that differ in one thing were taken for the same.
+#[test]
+fn f04_rules_that_differ_in_one_thing_are_all_loaded() {
+    const BASE: &str = "pass in on wan0 inet proto tcp from 10.0.0.1 to 10.0.0.9 port 80";
+    let mut rules = vec![
+        BASE.to_owned(),
+        BASE.replace("pass", "block drop"),
+        BASE.replace("pass", "block return"),
+        BASE.replace("pass in", "pass out"),
+        BASE.replace("pass in", "pass in log"),
+        BASE.replace("pass in", "pass in quick"),
+        BASE.replace("on wan0", "on lan0"),
+        BASE.replace("on wan0", "on ! wan0"),
+        BASE.replace("proto tcp", "proto udp"),
+        BASE.replace("from 10.0.0.1 ", "from ! 10.0.0.1 "),
+        BASE.replace("10.0.0.9", "<t>"),
+        BASE.replace("10.0.0.9", "any"),
+        BASE.replace("10.0.0.9", "10.0.0.1 - 10.0.0.9"),
+        BASE.replace("10.0.0.9", "10.0.0.1 - 10.0.0.8"),
+        BASE.replace("10.0.0.9", "10.0.0.2 - 10.0.0.9"),
+    ];
+    rules.extend(
+        ["10.0.0.2", "10.0.0.0/24", "10.0.0.0/25"].map(|from| BASE.replace("10.0.0.1 ", &format!("{from} "))),
+    );
+    rules.extend(
+        ["81", "!= 80", "> 80", ">= 80", "80:81", "80 >< 82", "80 <> 82"]
+            .map(|port| BASE.replace("port 80", &format!("port {port}"))),
+    );
+    let ends = [
+        "flags any",
+        "flags S/SAFR",
+        "no state",
+        "keep state (sloppy)",
+        "keep state (tcp.first 9)",
+        "keep state (if-bound)",
+        "allow-opts",
+        "label \"x\"",
+        "tag x",
+        "tagged x",
+        "! tagged x",
+    ];
+    rules.extend(ends.map(|end| format!("{BASE} {end}")));
+    let bed = Bed::new();
+    let load = |text: &str| {
+        let applied = bed.daemon.apply(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        let live = bed.fake.live().unwrap();
+        assert_eq!(applied.rules, live.rules.len());
+        live
+    };
+    let whole = load(&(rules.join("\n") + "\n"));
+    assert_eq!(whole.rules.len(), rules.len(), "as many are loaded as were written");
+    let mut identities: Vec<u64> = whole.rules.iter().map(|rule| rule.identity).collect();
+    identities.sort_unstable();
+    identities.dedup();
+    assert_eq!(identities.len(), rules.len(), "and no two are the same");
+    // Each beside each other: all pairs in the long run, the pairs with the first and with the next one otherwise.
+    for (number, one) in rules.iter().enumerate() {
+        for (other_number, other) in rules.iter().enumerate().skip(number + 1) {
+            if is_long() || number == 0 || other_number == number + 1 {
+                let pair = load(&format!("{one}\n{other}\n"));
+                assert_eq!(pair.rules.len(), 2, "{one}\n{other}");
+                assert_ne!(pair.rules[0], pair.rules[1], "{one}\n{other}");
+            }
+        }
+    }
+}
+
+fn operated(text: &str, confirm_s: Option<u32>, force: bool) -> Apply {
+    let session =
+        Session { client: "192.0.2.7:40000".parse().unwrap(), server: "192.0.2.254:22".parse().unwrap() };
+    let operator = Operator { sessions: vec![session], force };
+    Apply { sources: sources(text), confirm_s, operator, ..Apply::default() }
+}
+
+/// The fake dataplane lets the last rule decide, and passes the operator as long as that is `pass`.
+#[test]
+fn rules_that_lock_the_operator_out_need_force_or_a_confirmation() {
+    let bed = Bed::new();
+    bed.daemon.apply(OPEN).unwrap();
+    let control = &bed.daemon.control;
+    let before = bed.picture();
+    let (status, why) = refusal(control.apply(&operated(ONE, None, false)));
+    assert_eq!(status, 422);
+    for words in [
+        "cut your own connection 192.0.2.7:40000 -> 192.0.2.254:22 on lan0",
+        "rule @0 block drop all (pf.conf:1)",
+        "--force",
+    ] {
+        assert!(why.contains(words), "{why}");
+    }
+    assert_eq!(bed.picture(), before);
+    assert!(control.apply(&operated(OPEN, None, false)).is_ok(), "what lets the operator in is no matter");
+    assert!(control.apply(&Apply { sources: sources(ONE), ..Apply::default() }).is_ok(), "nobody asked");
+    // What is cut off already is not cut off again.
+    assert!(control.apply(&operated(ONE, None, false)).is_ok());
+    control.apply(&operated(OPEN, None, false)).unwrap();
+    let forced = control.apply(&operated(ONE, None, true)).unwrap();
+    assert_eq!((forced.findings[0].severity, forced.findings[0].line), (Severity::Warning, 1));
+    control.apply(&operated(OPEN, None, false)).unwrap();
+    let awaited = control.apply(&operated(ONE, Some(600), false)).unwrap();
+    assert!(awaited.findings[0].message.contains("cut your own connection"), "{awaited:?}");
+    control.rollback(1, Operator::default()).unwrap();
+    let operator = operated(ONE, None, false).operator;
+    assert_eq!(refusal(control.rollback(3, operator.clone())).0, 422, "a rollback may lock out as well");
+    assert!(control.rollback(3, Operator { force: true, ..operator }).is_ok());
 }
 
 #[test]
@@ -194,7 +347,11 @@ fn nothing_is_applied_while_a_confirmation_is_awaited() {
     let (status, why) = refusal(bed.daemon.apply(ONE));
     assert_eq!((status, why.contains("revision 2 awaits confirmation")), (409, true), "{why}");
     assert_eq!(bed.picture(), before);
-    assert_eq!(bed.daemon.control.rollback(1).unwrap().revision, 3, "a rollback is always possible");
+    assert_eq!(
+        bed.daemon.control.rollback(1, Operator::default()).unwrap().revision,
+        3,
+        "a rollback is always possible"
+    );
     assert_eq!(bed.daemon.status().pending, None);
     assert_eq!(bed.daemon.control.revisions().unwrap()[1].standing, Standing::Reverted);
 }
@@ -214,13 +371,13 @@ fn a_rollback_is_a_new_revision_of_old_rules() {
     bed.daemon.apply(ONE).unwrap();
     let old = bed.fake.live();
     bed.daemon.apply(TWO).unwrap();
-    assert_eq!(bed.daemon.control.rollback(1).unwrap().revision, 3);
+    assert_eq!(bed.daemon.control.rollback(1, Operator::default()).unwrap().revision, 3);
     assert_eq!(bed.fake.live(), old);
     assert_eq!(bed.daemon.control.revisions().unwrap()[2].origin, Origin::Rollback { of: 1 });
     let before = bed.picture();
-    assert_eq!(refusal(bed.daemon.control.rollback(77)).0, 404);
+    assert_eq!(refusal(bed.daemon.control.rollback(77, Operator::default())).0, 404);
     bed.fake.set_manner(Manner::Refuse("no".into()));
-    assert_eq!(refusal(bed.daemon.control.rollback(2)).0, 422);
+    assert_eq!(refusal(bed.daemon.control.rollback(2, Operator::default())).0, 422);
     assert_eq!(bed.picture(), before);
 }
 
@@ -257,7 +414,7 @@ fn sighup_loads_the_file_with_what_it_includes() {
     // The revision needs the included file no more.
     fs::remove_file(&included).unwrap();
     bed.daemon.apply(ONE).unwrap();
-    assert_eq!(bed.daemon.control.rollback(1).unwrap().rules, 2);
+    assert_eq!(bed.daemon.control.rollback(1, Operator::default()).unwrap().rules, 2);
 }
 
 #[test]

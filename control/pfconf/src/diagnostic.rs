@@ -3,11 +3,13 @@
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
 
 use crate::source::{SourceMap, Span};
 
 /// How grave a diagnostic is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The ruleset is refused.
     Error,
@@ -52,6 +54,26 @@ pub struct Diagnostic {
     pub(crate) order: u32,
 }
 
+/// A finding as programs read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PlacedFinding<'a> {
+    /// How grave it is.
+    pub severity: Severity,
+    /// The file.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+    /// What is wrong.
+    pub message: &'a str,
+    /// What was expected there, or empty.
+    pub expected: &'a str,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'a str>,
+}
+
 /// Findings, with the text that they speak about.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
@@ -71,6 +93,23 @@ impl Diagnostics {
     /// The files that the spans point into.
     pub fn sources(&self) -> &SourceMap {
         &self.sources
+    }
+
+    /// Every finding with its place in words and numbers, for programs.
+    pub fn placed(&self) -> impl Iterator<Item = PlacedFinding<'_>> {
+        self.list.iter().map(|finding| {
+            let file = self.sources.file(finding.span.file);
+            let (line, column) = file.line_column(finding.span.start);
+            PlacedFinding {
+                severity: finding.severity,
+                file: &file.name,
+                line,
+                column,
+                message: &finding.text,
+                expected: &finding.label,
+                hint: finding.hint.as_deref(),
+            }
+        })
     }
 
     /// True if the ruleset must be refused.

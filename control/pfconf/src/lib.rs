@@ -35,13 +35,13 @@ mod unsupported;
 use ruleset::Ruleset;
 
 pub use config::{Config, Member};
-pub use diagnostic::{Colour, Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Colour, Diagnostic, Diagnostics, PlacedFinding, Severity};
 pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::Interfaces;
 pub use loaded::{
     Counters, Feedback, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange, TableRow,
-    UnknownAnchor,
+    TableVerb, UnknownAnchor, print_members,
 };
 pub use optimize::{Optimize, UnknownLevel};
 pub use print::{Numbers, print_rule, print_table};

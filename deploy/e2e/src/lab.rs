@@ -247,6 +247,45 @@ impl Lab {
         ))
     }
 
+    /// Starts turnpike-control, and waits until it has found the dataplane.
+    ///
+    /// # Errors
+    /// It does not start, or finds nothing.
+    pub fn start_control(&self) -> Result<Daemon> {
+        let mut command = self.firewall.command(&program("turnpike-control")?.to_string_lossy());
+        let config = self.folder.join("turnpike.toml");
+        let paths = [
+            ("--config", config),
+            ("--socket", self.folder.join("control.sock")),
+            ("--dataplane-socket", self.socket()),
+            ("--state-dir", self.folder.join("state")),
+            ("--pf-conf", self.folder.join("pf.conf")),
+        ];
+        for (word, path) in paths {
+            command.arg(word).arg(path);
+        }
+        command.args(["--metrics", "127.0.0.1:0"]);
+        let control = Daemon::start(&mut command, &self.folder.join("control.log"))?;
+        wait_until("turnpike-control to find the dataplane", PATIENCE, || {
+            self.ask("status").is_ok_and(|said| said.ok() && said.text.contains("ruleset   generation"))
+        })
+        .with_context(|| control.said())?;
+        Ok(control)
+    }
+
+    /// Runs `tpctl` with these words against the bed's turnpike-control.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn ask(&self, words: &str) -> Result<Output> {
+        let socket = self.folder.join("control.sock");
+        self.firewall.try_run(&format!(
+            "{} --socket {} {words}",
+            program("tpctl")?.display(),
+            socket.display()
+        ))
+    }
+
     /// Writes a pf.conf and commits it.
     ///
     /// # Errors

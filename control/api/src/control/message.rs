@@ -3,9 +3,9 @@
 //! Fields are only ever added under one version of the paths ([`PREFIX`](super::PREFIX)).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ruleset::Ruleset;
+use ruleset::{Ruleset, StateView};
 use serde::{Deserialize, Serialize};
 
 use crate::Status;
@@ -41,6 +41,31 @@ pub struct Apply {
     /// A remark to be kept with the revision.
     #[serde(default)]
     pub comment: String,
+    /// What must not be cut off by it.
+    #[serde(default)]
+    pub operator: Operator,
+}
+
+/// Connections to the box that whoever changes rules depends on: rules that would cut them are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// The connections.
+    #[serde(default)]
+    pub sessions: Vec<Session>,
+    /// They may be cut.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A TCP connection to the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// Where it comes from.
+    pub client: SocketAddr,
+    /// Where it goes: an address of the box.
+    pub server: SocketAddr,
 }
 
 /// What became of an apply or a rollback.
@@ -341,11 +366,124 @@ pub struct Difference {
     pub tables: Vec<TableChange>,
     /// Options.
     pub options: Vec<OptionChange>,
+    /// Live states that the candidate would not make again; `None` if nobody could say.
+    #[serde(default)]
+    pub states: Option<StateImpact>,
 }
 
 impl Difference {
-    /// True if nothing would change.
+    /// True if nothing would change, whatever the states are.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { states: self.states.clone(), ..Self::default() }
     }
+}
+
+/// What a candidate says to the first packets of the live states.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateImpact {
+    /// States that were looked at.
+    pub examined: u64,
+    /// Of these, states whose first packet the candidate would block. They stay as long as they live.
+    pub blocked: u64,
+    /// False if there were too many to look at all.
+    pub complete: bool,
+    /// A few of those that would be blocked.
+    pub examples: Vec<BlockedState>,
+}
+
+/// A live state that a candidate would not make again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedState {
+    /// The state.
+    pub state: StateView,
+    /// The interface on which it would be blocked.
+    pub interface: String,
+    /// The candidate's rule that would block it.
+    pub rule: Option<RuleAt>,
+}
+
+/// What is done to the addresses of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableAction {
+    /// Remove the table.
+    Kill,
+    /// Remove every address.
+    Flush,
+    /// Add what is not there; make the table if it is absent.
+    Add,
+    /// Delete what is there.
+    Delete,
+    /// Hold these addresses and no others; make the table if it is absent.
+    Replace,
+    /// Set the counters of these addresses to zero, or without any those of the table.
+    Zero,
+    /// Remove addresses whose counters were not set to zero for a time.
+    Expire,
+}
+
+/// A request to change a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRequest {
+    /// What to do.
+    pub action: TableAction,
+    /// Addresses and networks, as pf.conf(5) writes them; `!` negates.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// For `expire`: the time, in seconds.
+    #[serde(default)]
+    pub older_than_s: u64,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Say what became of each address.
+    #[serde(default)]
+    pub detail: bool,
+}
+
+/// What was done to a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableOutcome {
+    /// It was made.
+    pub created: bool,
+    /// Addresses that the request is about.
+    pub given: usize,
+    /// Addresses that were added.
+    pub added: usize,
+    /// Addresses that were deleted.
+    pub deleted: usize,
+    /// Addresses that were negated, or are not any more, or whose counters are zero.
+    pub changed: usize,
+    /// What became of each, if that was asked for.
+    #[serde(default)]
+    pub each: Vec<AddressFate>,
+}
+
+/// What became of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressFate {
+    /// The address, as pf.conf(5) writes it.
+    pub address: String,
+    /// pfctl's letter: A(dded), D(eleted), C(hanged), Z(ero), X twice, Y the other way, or blank.
+    pub fate: char,
+}
+
+/// A table, without its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSummary {
+    /// Its name.
+    pub name: String,
+    /// It stays without references.
+    pub persist: bool,
+    /// Only a ruleset changes it.
+    pub constant: bool,
+    /// It counts by address.
+    pub counters: bool,
+    /// The live ruleset has it.
+    pub live: bool,
+    /// How many addresses and networks it holds.
+    pub addresses: usize,
+    /// When its counters were set to zero, in seconds since 1970.
+    pub cleared_unix_s: u64,
 }

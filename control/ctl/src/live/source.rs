@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use api::control::{ControlStatus, SOCKET as CONTROL, StateFilter};
-use api::{Client, Control, InterfaceDrops, NeighborView, RouteTo, RouteView, Status};
+use api::{
+    Client, Control, Counts, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView, RouteTo,
+    RouteView, Status,
+};
 use clap::Args;
-use ruleset::StateView;
+use ruleset::{StateSelector, StateView};
 use serde::Serialize;
 
 use super::rules::LiveRuleset;
@@ -86,6 +89,14 @@ impl Source {
         Ok(live.map(|(generation, ruleset)| LiveRuleset { generation, ruleset }))
     }
 
+    /// What each rule of the live ruleset has done, if there is one.
+    pub fn usage(&mut self) -> Result<Option<LiveUsage>> {
+        Ok(match self {
+            Self::Control(control) => control.usage()?,
+            Self::Dataplane(client) => client.usage()?,
+        })
+    }
+
     /// Hands every state that fits to `each`.
     pub fn states(&mut self, filter: &StateFilter, mut each: impl FnMut(&StateView)) -> Result<()> {
         match self {
@@ -124,6 +135,48 @@ impl Source {
         Ok(match self {
             Self::Control(control) => control.neighbors()?,
             Self::Dataplane(client) => client.neighbors()?,
+        })
+    }
+
+    /// Removes the states that fit, and returns how many there were.
+    pub fn kill(&mut self, selector: &StateSelector) -> Result<u64> {
+        Ok(match self {
+            Self::Control(control) => control.kill(selector)?,
+            Self::Dataplane(client) => client.kill(selector)?,
+        })
+    }
+
+    /// Switches filtering on or off; false if it was so.
+    pub fn switch(&mut self, filtering: Filtering) -> Result<bool> {
+        Ok(match self {
+            Self::Control(control) => control.switch(filtering)?,
+            Self::Dataplane(client) => client.switch(filtering)?,
+        })
+    }
+
+    /// Has the dataplane log what is as grave as `level`, and graver.
+    pub fn set_log_level(&mut self, level: LogLevel) -> Result<()> {
+        match self {
+            Self::Control(control) => control.set_log_level(level)?,
+            Self::Dataplane(client) => client.set_log_level(level)?,
+        }
+        Ok(())
+    }
+
+    /// Has the dataplane count from zero.
+    pub fn clear(&mut self, counts: Counts) -> Result<()> {
+        match self {
+            Self::Control(control) => control.clear(counts)?,
+            Self::Dataplane(client) => client.clear(counts)?,
+        }
+        Ok(())
+    }
+
+    /// What is counted since it was set to zero.
+    pub fn info(&mut self) -> Result<Info> {
+        Ok(match self {
+            Self::Control(control) => control.info()?,
+            Self::Dataplane(client) => client.info()?,
         })
     }
 

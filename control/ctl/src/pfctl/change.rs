@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use api::control::Sources;
+use api::control::{Sources, TableAction, TableRequest};
 use api::{Counts, Filtering, LogLevel};
 use pfconf::{Loaded, Scope};
-use ruleset::StateSelector;
+use ruleset::{Options, Ruleset, StateSelector};
+use serde_json::json;
 
 use super::system::System;
 use super::word::Flush;
@@ -15,19 +16,19 @@ use crate::live::{self, Sockets};
 
 pub fn enable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(system.switch(Filtering::On)?, "pf already enabled");
-    arguments.say("pf enabled");
+    arguments.tell("pf enabled", json!({ "filtering": "on" }));
     Ok(())
 }
 
 pub fn disable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(system.switch(Filtering::Off)?, "pf not enabled");
-    arguments.say("pf disabled");
+    arguments.tell("pf disabled", json!({ "filtering": "off" }));
     Ok(())
 }
 
 pub fn set_level(arguments: &Arguments, system: &mut System<'_>, level: LogLevel) -> anyhow::Result<()> {
     system.set_level(level)?;
-    arguments.say(&format!("debug level set to '{}'", level.name()));
+    arguments.tell(&format!("debug level set to '{}'", level.name()), json!({ "level": level.name() }));
     Ok(())
 }
 
@@ -95,7 +96,12 @@ fn announce(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()
 
 fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match system {
-        System::Live(sockets) if arguments.anchor.is_none() => clear_live(sockets)?,
+        System::Live(sockets) if arguments.anchor.is_none() => {
+            rewrite(sockets, arguments.force, "rules", |live| {
+                live.rules.clear();
+                live.tables.retain(|table| table.persist);
+            })?
+        }
         _ => {
             let offline = system.scratch("removing the rules of an anchor")?;
             let anchors = affected(arguments, offline.loaded());
@@ -103,28 +109,43 @@ fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
         }
     }
     if arguments.scope() == Scope::Here {
-        arguments.say("rules cleared");
+        arguments.tell("rules cleared", json!({ "cleared": "rules" }));
     }
     Ok(())
 }
 
-/// The live ruleset without its rules: as in pf, everything passes then. Persistent tables stay.
-fn clear_live(sockets: &Sockets) -> anyhow::Result<()> {
+/// The live ruleset with a change, as pfctl makes it to what is loaded. Tables keep what they hold. Without rules, as in pf,
+/// everything passes.
+fn rewrite(
+    sockets: &Sockets,
+    force: bool,
+    what: &str,
+    change: impl FnOnce(&mut Ruleset),
+) -> anyhow::Result<()> {
     let Some(live) = sockets.source()?.ruleset()? else { return Ok(()) };
     let mut ruleset = live.ruleset;
-    ruleset.rules.clear();
-    ruleset.tables.retain(|table| table.persist);
+    change(&mut ruleset);
+    ruleset.tables.iter_mut().for_each(|table| table.entries = None);
     if sockets.is_direct() {
         live::connect(sockets.dataplane())?.commit(&ruleset)?;
         return Ok(());
     }
-    let text = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n").collect();
-    let sources = Sources { name: "pfctl -F rules".into(), text, ..Sources::default() };
-    ensure!(load::apply_sources(sockets, sources)? == ExitCode::SUCCESS, "the rules are as they were");
+    let tables = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n");
+    let rules = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n");
+    let text = tables.chain(rules).collect();
+    let sources = Sources { name: format!("pfctl -F {what}"), text, ..Sources::default() };
+    ensure!(load::apply_sources(sockets, sources, force)? == ExitCode::SUCCESS, "the rules are as they were");
     Ok(())
 }
 
 fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
+    if let System::Live(sockets) = system
+        && arguments.anchor.is_none()
+    {
+        let count = clear_tables(sockets)?;
+        arguments.tell(&format!("{count} tables deleted."), json!({ "tables": count }));
+        return Ok(());
+    }
     let offline = system.scratch("-F Tables")?;
     let anchors = affected(arguments, offline.loaded());
     let count =
@@ -135,16 +156,40 @@ fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Removes every table that is not constant, and returns how many there were.
+fn clear_tables(sockets: &Sockets) -> anyhow::Result<usize> {
+    ensure!(
+        !sockets.is_direct(),
+        "only turnpike-control removes tables: leave --dataplane-socket out, or use -T flush"
+    );
+    let control = sockets.control();
+    let tables = control.tables()?;
+    let removed = tables.iter().filter(|table| !table.constant);
+    let kill = TableRequest {
+        action: TableAction::Kill,
+        addresses: Vec::new(),
+        older_than_s: 0,
+        dry_run: false,
+        detail: false,
+    };
+    let mut count = 0;
+    for table in removed {
+        control.change_table(&table.name, &kill)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     let interface = arguments.interface.clone();
     let count = system.kill(&StateSelector { interface, ..StateSelector::default() })?;
-    arguments.say(&format!("{count} states cleared"));
+    arguments.tell(&format!("{count} states cleared"), json!({ "states": count }));
     Ok(())
 }
 
 /// There are no source nodes.
 fn sources(arguments: &Arguments) {
-    arguments.say("source tracking entries cleared");
+    arguments.tell("source tracking entries cleared", json!({ "cleared": "Sources" }));
 }
 
 fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
@@ -155,7 +200,7 @@ fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
         }
         None => {
             system.clear(Counts::Info)?;
-            arguments.say("pf: statistics cleared");
+            arguments.tell("pf: statistics cleared", json!({ "cleared": "info" }));
         }
     }
     Ok(())
@@ -163,11 +208,16 @@ fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
 
 /// There are no fingerprints.
 fn fingerprints(arguments: &Arguments) {
-    arguments.say("OS fingerprints cleared");
+    arguments.tell("OS fingerprints cleared", json!({ "cleared": "osfp" }));
 }
 
 fn reset(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    system.scratch("-F Reset")?.change(Loaded::reset_options)?;
-    arguments.say("pf: interface flags reset");
+    match system {
+        System::Live(sockets) => {
+            rewrite(sockets, arguments.force, "Reset", |live| live.options = Options::default())?;
+        }
+        System::Offline(offline) => offline.change(Loaded::reset_options)?,
+    }
+    arguments.tell("pf: interface flags reset", json!({ "cleared": "Reset" }));
     Ok(())
 }

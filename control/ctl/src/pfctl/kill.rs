@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
 use pfconf::Host;
 use ruleset::{StateSelector, TupleEnd};
+use serde_json::json;
 use wire::{Port, Proto};
 
 use super::Arguments;
@@ -24,7 +25,7 @@ pub fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<
                 Some(selector) => system.kill(&selector)?,
                 None => 0,
             };
-            arguments.say(&format!("killed {count} states"));
+            arguments.tell(&format!("killed {count} states"), json!({ "states": count }));
         }
         hosts => {
             let pairs = Pairs::of(arguments, hosts)?;
@@ -47,7 +48,10 @@ pub fn sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result
     ensure!(arguments.kill_sources.len() <= 2, "can only specify -K twice");
     system.loaded()?;
     let (sources, destinations) = Pairs::of(arguments, &arguments.kill_sources)?.counts();
-    arguments.say(&format!("killed 0 src nodes from {sources} sources and {destinations} destinations"));
+    arguments.tell(
+        &format!("killed 0 src nodes from {sources} sources and {destinations} destinations"),
+        json!({ "nodes": 0, "sources": sources, "destinations": destinations }),
+    );
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use super::system::System;
 use crate::apply;
 use crate::live::{self, Sockets};
 use crate::machine::{self, Machine};
+use crate::session;
 use crate::time::now_unix_s;
 
 pub fn run(arguments: &Arguments, system: &mut System<'_>, file: &str) -> anyhow::Result<ExitCode> {
@@ -71,12 +72,13 @@ fn commit(
         return Ok(ExitCode::SUCCESS);
     }
     let sources = apply::record(machine, name, text, &arguments.definitions);
-    apply_sources(sockets, sources)
+    apply_sources(sockets, sources, arguments.force)
 }
 
 /// Makes a ruleset the live one through turnpike-control.
-pub fn apply_sources(sockets: &Sockets, sources: Sources) -> anyhow::Result<ExitCode> {
-    let request = Apply { sources, confirm_s: None, comment: "pfctl".into() };
+pub fn apply_sources(sockets: &Sockets, sources: Sources, force: bool) -> anyhow::Result<ExitCode> {
+    let operator = session::operator(force);
+    let request = Apply { sources, confirm_s: None, comment: "pfctl".into(), operator };
     match sockets.control().apply(&request) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(refused) => apply::refuse(refused),

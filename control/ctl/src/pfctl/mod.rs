@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::LogLevel;
-use clap::{ArgAction, ArgGroup, Args};
+use clap::{ArgAction, ArgGroup, Args, Command, FromArgMatches};
 use pfconf::{Optimize, Scope};
 
 use crate::check::definition;
@@ -96,6 +96,9 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Load rules also if they cut off the connection that this command is given through
+    #[arg(long)]
+    force: bool,
     /// A scratch ruleset in this folder, in place of the running dataplane
     #[arg(long, value_name = "DIR")]
     offline: Option<PathBuf>,
@@ -123,6 +126,14 @@ impl Arguments {
     fn say(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
+        }
+    }
+
+    /// Says what was done, and with `--json` also in numbers.
+    fn tell(&self, text: &str, outcome: serde_json::Value) {
+        self.say(text);
+        if self.json {
+            println!("{outcome}");
         }
     }
 
@@ -160,11 +171,22 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
     Ok(ended)
 }
 
+/// Does what pfctl would do, called with these words.
+pub fn run_words(words: &[String], sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    let command = Arguments::augment_args(Command::new("tpctl").no_binary_name(true));
+    let matches = command.try_get_matches_from(words);
+    let parsed = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
+        Ok(arguments) => run(&arguments, sockets),
+        Err(error) => error.exit(),
+    }
+}
+
 /// Says why nothing was done, as pfctl does.
-pub fn complain(error: &anyhow::Error) {
+pub fn complain(program: &str, error: &anyhow::Error) {
     match error.downcast_ref::<table::Bare>() {
         Some(bare) => eprintln!("{bare}"),
-        None => eprintln!("pfctl: {error:#}"),
+        None => eprintln!("{program}: {error:#}"),
     }
 }
 

@@ -8,7 +8,7 @@ use ruleset::{Limit, StateView, Timeout};
 use serde::Serialize;
 
 use super::Arguments;
-use super::system::System;
+use super::system::{Detail, System};
 use super::word::Show;
 use crate::live::{self, Format, StatePrinter};
 use crate::machine::Machine;
@@ -33,9 +33,14 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow
         Show::Interfaces => interfaces(arguments, system),
         Show::Timeouts => timeouts(arguments, &system.loaded()?),
         Show::Memory => limits(arguments, &system.loaded()?),
-        Show::Tables => tables(arguments, &system.loaded()?),
+        Show::Tables => tables(arguments, &system.loaded_with_tables(detail(arguments))?),
         Show::All => all(arguments, system),
     }
+}
+
+/// How many addresses tables have is shown with `-vv`.
+const fn detail(arguments: &Arguments) -> Detail {
+    if arguments.verbose > 1 { Detail::Addresses } else { Detail::Names }
 }
 
 /// Prints lines; as JSON, an array of them.
@@ -83,11 +88,11 @@ fn states(arguments: &Arguments, system: &mut System<'_>, titled: bool) -> anyho
     let out = io::BufWriter::new(io::stdout().lock());
     let mut printer = StatePrinter::new(out, Format::of(arguments.json), arguments.verbose > 0);
     system.states(|state| {
-        if fits(arguments, &state) {
+        if fits(arguments, state) {
             if titled && printer.count() == 0 {
                 println!("\nSTATES:");
             }
-            printer.state(&state);
+            printer.state(state);
         }
     })?;
     printer.finish()
@@ -164,7 +169,7 @@ fn tables(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
 /// Every listing under its title.
 fn all(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     anyhow::ensure!(!arguments.json, "-sa has no JSON: ask for each part");
-    let loaded = system.loaded()?;
+    let loaded = system.loaded_with_tables(detail(arguments))?;
     println!("FILTER RULES:");
     rules(arguments, &loaded)?;
     print!("{}", loaded.print_queues());

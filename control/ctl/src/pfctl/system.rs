@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::bail;
-use api::{Client, Counts, Filtering, Info, LogLevel, RuleUsage};
-use pfconf::{Counters, Loaded};
-use ruleset::{StateSelector, StateView};
+use anyhow::{Context, bail};
+use api::control::{StateFilter, TableSummary};
+use api::{Client, ControlError, Counts, Filtering, Info, LogLevel, RuleUsage};
+use pfconf::{Counters, Loaded, LoadedTable};
+use ruleset::{StateSelector, StateView, Table, TableEntry};
 
 use super::offline::Offline;
-use crate::live::{self, Sockets};
+use crate::live::{self, Answer, Sockets, Source};
 use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
@@ -31,19 +32,58 @@ impl<'a> System<'a> {
     pub fn loaded(&mut self) -> anyhow::Result<Loaded> {
         match self {
             Self::Live(sockets) => {
-                let mut client = live::connect(sockets.dataplane())?;
-                let Some(rules) = client.rules()? else { return Ok(Loaded::default()) };
-                let counters = counters(&mut client, rules.generation)?;
-                Ok(Loaded::of(&rules.ruleset, &counters))
+                let mut source = sockets.source()?;
+                let Some(live) = source.ruleset()? else { return Ok(Loaded::default()) };
+                let counters = counters(&mut source, live.generation)?;
+                Ok(Loaded::of(&live.ruleset, &counters))
             }
             Self::Offline(offline) => Ok(offline.loaded().clone()),
         }
     }
 
+    /// What is loaded, with what its tables hold as far as `detail` asks for it.
+    pub fn loaded_with_tables(&mut self, detail: Detail) -> anyhow::Result<Loaded> {
+        let mut loaded = self.loaded()?;
+        let Self::Live(sockets) = self else { return Ok(loaded) };
+        if sockets.is_direct() {
+            if detail == Detail::Addresses {
+                hold(&mut loaded, &mut live::connect(sockets.dataplane())?)?;
+            }
+            return Ok(loaded);
+        }
+        let control = sockets.control();
+        for summary in control.tables()? {
+            let table = match detail {
+                Detail::Addresses => control.table(&summary.name)?,
+                Detail::Names => known(&summary),
+            };
+            loaded.put_table(&summary.name, table);
+        }
+        Ok(loaded)
+    }
+
+    /// A table with its addresses, if there is one.
+    pub fn table(&mut self, anchor: &str, name: &str) -> anyhow::Result<Option<LoadedTable>> {
+        let sockets = match self {
+            Self::Live(sockets) if anchor.is_empty() => *sockets,
+            _ => return Ok(self.loaded()?.table(anchor, name).cloned()),
+        };
+        if sockets.is_direct() {
+            let Some(mut table) = self.loaded()?.table(anchor, name).cloned() else { return Ok(None) };
+            table.hold(&entries(&mut live::connect(sockets.dataplane())?, name)?, 0);
+            return Ok(Some(table));
+        }
+        match sockets.control().table(name) {
+            Ok(table) => Ok(Some(table)),
+            Err(ControlError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Hands every state to `each`. A scratch ruleset has none.
-    pub fn states(&mut self, each: impl FnMut(StateView)) -> anyhow::Result<()> {
+    pub fn states(&mut self, each: impl FnMut(&StateView)) -> anyhow::Result<()> {
         if let Self::Live(sockets) = self {
-            live::connect(sockets.dataplane())?.states(each)?;
+            sockets.source()?.states(&StateFilter::default(), each)?;
         }
         Ok(())
     }
@@ -51,7 +91,7 @@ impl<'a> System<'a> {
     /// What `-si` shows.
     pub fn info(&mut self) -> anyhow::Result<Info> {
         match self {
-            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.info()?),
+            Self::Live(sockets) => sockets.source()?.info(),
             Self::Offline(offline) => {
                 let (filtering, since) = offline.filtering();
                 let since_s = if since == 0 { 0 } else { now_unix_s().saturating_sub(since) };
@@ -64,7 +104,7 @@ impl<'a> System<'a> {
     /// Removes the states that fit, and returns how many there were. A scratch ruleset has none.
     pub fn kill(&mut self, selector: &StateSelector) -> anyhow::Result<u64> {
         match self {
-            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.kill(selector)?),
+            Self::Live(sockets) => sockets.source()?.kill(selector),
             Self::Offline(_) => Ok(0),
         }
     }
@@ -72,7 +112,7 @@ impl<'a> System<'a> {
     /// Switches filtering on or off; false if it was so.
     pub fn switch(&mut self, filtering: Filtering) -> anyhow::Result<bool> {
         match self {
-            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.switch(filtering)?),
+            Self::Live(sockets) => sockets.source()?.switch(filtering),
             Self::Offline(offline) => offline.switch(filtering, now_unix_s()),
         }
     }
@@ -80,7 +120,7 @@ impl<'a> System<'a> {
     /// Sets the level of messages.
     pub fn set_level(&mut self, level: LogLevel) -> anyhow::Result<()> {
         match self {
-            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.set_log_level(level)?),
+            Self::Live(sockets) => sockets.source()?.set_log_level(level),
             Self::Offline(offline) => offline.set_level(level.name()),
         }
     }
@@ -88,7 +128,7 @@ impl<'a> System<'a> {
     /// Counts from zero. A scratch ruleset counts nothing but what its file says.
     pub fn clear(&mut self, counts: Counts) -> anyhow::Result<()> {
         match self {
-            Self::Live(sockets) => Ok(live::connect(sockets.dataplane())?.clear(counts)?),
+            Self::Live(sockets) => sockets.source()?.clear(counts),
             Self::Offline(_) => Ok(()),
         }
     }
@@ -97,7 +137,10 @@ impl<'a> System<'a> {
     pub fn interfaces(&mut self) -> anyhow::Result<Vec<String>> {
         match self {
             Self::Live(sockets) => {
-                let status = live::connect(sockets.dataplane())?.status()?;
+                let status = match sockets.source()?.status()? {
+                    Answer::Control(status) => status.dataplane.context("the dataplane does not answer")?,
+                    Answer::Dataplane(status) => *status,
+                };
                 Ok(status.interfaces.into_iter().map(|interface| interface.name).collect())
             }
             Self::Offline(_) => Ok(Vec::new()),
@@ -115,9 +158,48 @@ impl<'a> System<'a> {
     }
 }
 
+/// How much is to be known of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Which there are.
+    Names,
+    /// What they hold.
+    Addresses,
+}
+
+/// A table of which only the summary is known.
+fn known(summary: &TableSummary) -> LoadedTable {
+    let TableSummary { name, persist, constant, counters, .. } = summary;
+    LoadedTable::of(&Table {
+        name: name.clone(),
+        persist: *persist,
+        constant: *constant,
+        counters: *counters,
+        ..Table::default()
+    })
+}
+
+/// What a table of the dataplane holds.
+pub fn entries(client: &mut Client, name: &str) -> anyhow::Result<Vec<TableEntry>> {
+    let mut entries = Vec::new();
+    client.entries(name, |entry| entries.push(entry))?;
+    Ok(entries)
+}
+
+fn hold(loaded: &mut Loaded, client: &mut Client) -> anyhow::Result<()> {
+    let names: Vec<String> = loaded.table_names("").map(str::to_owned).collect();
+    for name in names {
+        let held = entries(client, &name)?;
+        if let Some(table) = loaded.table_mut("", &name) {
+            table.hold(&held, 0);
+        }
+    }
+    Ok(())
+}
+
 /// What each rule of the live ruleset has done; nothing if another ruleset has become live meanwhile.
-fn counters(client: &mut Client, generation: u64) -> anyhow::Result<Vec<Counters>> {
-    let usage = client.usage()?.filter(|usage| usage.generation == generation);
+fn counters(source: &mut Source, generation: u64) -> anyhow::Result<Vec<Counters>> {
+    let usage = source.usage()?.filter(|usage| usage.generation == generation);
     let one = |usage: &RuleUsage| Counters {
         evaluations: usage.evaluations,
         packets: usage.packets,

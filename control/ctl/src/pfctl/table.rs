@@ -4,13 +4,15 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use pfconf::{Feedback, Loaded, LoadedTable, Member, TableChange};
+use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
+use pfconf::{Feedback, Interfaces, LoadedTable, Member, TableChange, TableVerb};
 use serde::Serialize;
 
 use super::Arguments;
-use super::system::System;
+use super::offline::Offline;
+use super::system::{self, System};
 use super::word::Verb;
-use crate::live::{self, Format};
+use crate::live::{self, Format, Sockets};
 use crate::machine::Machine;
 use crate::time::{ctime, now_unix_s};
 
@@ -78,15 +80,13 @@ const ABSENT: &str = "Table does not exist.";
 
 fn show(arguments: &Arguments, system: &mut System<'_>, name: &str) -> anyhow::Result<ExitCode> {
     ensure!(arguments.addresses.is_empty() && arguments.file.is_none(), "-T show takes no addresses");
-    let loaded = system.loaded()?;
+    let table = system.table(arguments.anchor(), name)?.context(ABSENT)?;
     if arguments.json {
-        let table = loaded.table(arguments.anchor(), name).context(ABSENT)?;
         let rows: Vec<Row> = table.rows().map(|row| Row::of(row.member, Feedback::None)).collect();
         live::print(Format::Json, &rows, |_, _| Ok(()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = loaded.print_members(arguments.anchor(), name, arguments.verbose, ctime).context(ABSENT)?;
-    print!("{text}");
+    print!("{}", pfconf::print_members(&table, arguments.verbose, ctime));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -94,8 +94,7 @@ fn test(arguments: &Arguments, system: &mut System<'_>, name: &str) -> anyhow::R
     let members = given(arguments)?;
     let host = |member: &Member| !member.negated && member.net.prefix_len() == member.net.max_prefix_len();
     ensure!(members.iter().all(host), "illegal test address: a table is tested for hosts");
-    let loaded = system.loaded()?;
-    let table = loaded.table(arguments.anchor(), name).context(ABSENT)?;
+    let table = system.table(arguments.anchor(), name)?.context(ABSENT)?;
     let tested: Vec<Tested> = members
         .into_iter()
         .map(|address| Tested { address, decides: table.lookup(address.net.addr()) })
@@ -126,11 +125,11 @@ fn letter(tested: &Tested) -> Feedback {
 }
 
 /// What a verb did, in numbers that its words are about.
-enum Done {
-    Killed,
-    Flushed(usize),
-    Zeroed,
-    Members(TableChange),
+struct Done {
+    created: bool,
+    /// How many addresses it is about.
+    given: usize,
+    change: TableChange,
 }
 
 fn change(
@@ -143,92 +142,156 @@ fn change(
     let any = !arguments.addresses.is_empty() || arguments.file.is_some();
     ensure!(takes_addresses || !any, "this verb takes no addresses");
     let members = if verb == Verb::Expire { Vec::new() } else { given(arguments)? };
-    let offline = system.scratch("changing a table")?;
-    let mut trial = offline.loaded().clone();
-    if matches!(verb, Verb::Add | Verb::Replace) && trial.create_table(arguments.anchor(), name, now_unix_s())
-    {
+    let wanted = wanted(arguments, verb, members)?;
+    let done = match system {
+        System::Offline(offline) => in_scratch(arguments, offline, name, wanted.as_ref())?,
+        System::Live(_) if !arguments.anchor().is_empty() => {
+            bail!("tables of anchors are not supported yet by the running dataplane; nothing was changed")
+        }
+        System::Live(sockets) if sockets.is_direct() => directly(arguments, sockets, name, wanted.as_ref())?,
+        System::Live(sockets) => by_control(arguments, sockets, name, wanted.as_ref())?,
+    };
+    if done.created {
         arguments.say(&format!("1 table created{}", end(arguments)));
         if arguments.noaction {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let done = apply(arguments, &mut trial, name, verb, &members)?;
-    if !arguments.noaction {
-        offline.change(|loaded| *loaded = trial)?;
-    }
-    report(arguments, verb, &members, &done)?;
+    report(arguments, verb, &done)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(
-    arguments: &Arguments,
-    loaded: &mut Loaded,
-    name: &str,
-    verb: Verb,
-    members: &[Member],
-) -> anyhow::Result<Done> {
-    let anchor = arguments.anchor();
-    let table = loaded.table_mut(anchor, name).context(ABSENT)?;
-    if table.is_constant() && verb != Verb::Zero {
-        bail!("Operation not permitted: table <{name}> is const, change it in the ruleset");
-    }
-    if verb == Verb::Kill {
-        loaded.remove_table(anchor, name);
-        return Ok(Done::Killed);
-    }
-    in_table(arguments, table, verb, members)
-}
-
-fn in_table(
-    arguments: &Arguments,
-    table: &mut LoadedTable,
-    verb: Verb,
-    members: &[Member],
-) -> anyhow::Result<Done> {
-    let now = now_unix_s();
-    Ok(match verb {
-        Verb::Flush => Done::Flushed(table.flush()),
-        Verb::Add => Done::Members(table.add(members, now)),
-        Verb::Delete => Done::Members(table.delete(members)),
-        Verb::Replace => Done::Members(table.replace(members, now)),
-        Verb::Zero if !members.is_empty() => Done::Members(table.zero_members(members, now)),
-        Verb::Zero => {
-            table.zero(now);
-            Done::Zeroed
-        }
+/// What a verb asks for; `None` to remove the table.
+fn wanted(arguments: &Arguments, verb: Verb, members: Vec<Member>) -> anyhow::Result<Option<TableVerb>> {
+    Ok(Some(match verb {
+        Verb::Kill => return Ok(None),
+        Verb::Flush => TableVerb::Flush,
+        Verb::Add => TableVerb::Add(members),
+        Verb::Delete => TableVerb::Delete(members),
+        Verb::Replace => TableVerb::Replace(members),
+        Verb::Zero => TableVerb::Zero(members),
         Verb::Expire => {
             let [seconds] = arguments.addresses.as_slice() else { bail!("-T expire takes one number") };
             let seconds = seconds.parse().ok().with_context(|| format!("expiry time: invalid: {seconds}"))?;
-            Done::Members(table.expire(seconds, now))
+            TableVerb::Expire(seconds)
         }
-        Verb::Kill | Verb::Show | Verb::Test => unreachable!("handled by the callers"),
-    })
+        Verb::Show | Verb::Test => unreachable!("they change nothing"),
+    }))
 }
 
-fn report(arguments: &Arguments, verb: Verb, members: &[Member], done: &Done) -> anyhow::Result<()> {
+const fn makes_tables(wanted: Option<&TableVerb>) -> bool {
+    matches!(wanted, Some(TableVerb::Add(_) | TableVerb::Replace(_)))
+}
+
+fn given_to(wanted: &TableVerb, change: &TableChange) -> usize {
+    match wanted {
+        TableVerb::Add(members)
+        | TableVerb::Delete(members)
+        | TableVerb::Replace(members)
+        | TableVerb::Zero(members) => members.len(),
+        TableVerb::Flush | TableVerb::Expire(_) => change.each.len(),
+    }
+}
+
+/// What a verb would make of a table; refuses what a constant one allows only its ruleset.
+fn trial(table: &mut LoadedTable, name: &str, wanted: &TableVerb) -> anyhow::Result<TableChange> {
+    if table.is_constant() && !matches!(wanted, TableVerb::Zero(_)) {
+        bail!("Operation not permitted: table <{name}> is const, change it in the ruleset");
+    }
+    Ok(table.apply(wanted, now_unix_s()))
+}
+
+fn in_scratch(
+    arguments: &Arguments,
+    offline: &mut Offline,
+    name: &str,
+    wanted: Option<&TableVerb>,
+) -> anyhow::Result<Done> {
+    let anchor = arguments.anchor();
+    let mut loaded = offline.loaded().clone();
+    let created = makes_tables(wanted) && loaded.create_table(anchor, name, now_unix_s());
+    let table = loaded.table_mut(anchor, name).context(ABSENT)?;
+    let change = match wanted {
+        Some(wanted) => trial(table, name, wanted)?,
+        None => {
+            // Removing it is a change, and refused likewise.
+            trial(table, name, &TableVerb::Flush)?;
+            loaded.remove_table(anchor, name);
+            TableChange::default()
+        }
+    };
+    if !arguments.noaction {
+        offline.change(|kept| *kept = loaded)?;
+    }
+    Ok(Done { created, given: wanted.map_or(0, |wanted| given_to(wanted, &change)), change })
+}
+
+/// Changes the dataplane's table, and nothing on disk.
+fn directly(
+    arguments: &Arguments,
+    sockets: &Sockets,
+    name: &str,
+    wanted: Option<&TableVerb>,
+) -> anyhow::Result<Done> {
+    let mut client = live::connect(sockets.dataplane())?;
+    let ruleset = client.rules()?.context("no ruleset is live")?.ruleset;
+    let mut table = LoadedTable::of(ruleset.table(name).context(ABSENT)?);
+    table.hold(&system::entries(&mut client, name)?, now_unix_s());
+    let wanted = wanted.unwrap_or(&TableVerb::Flush);
+    let change = trial(&mut table, name, wanted)?;
+    if !arguments.noaction {
+        let clear = matches!(wanted, TableVerb::Flush);
+        client.edit_tables(vec![change.edit(name, clear)])?;
+    }
+    Ok(Done { created: false, given: given_to(wanted, &change), change })
+}
+
+/// Has turnpike-control change a table, live and on disk.
+fn by_control(
+    arguments: &Arguments,
+    sockets: &Sockets,
+    name: &str,
+    wanted: Option<&TableVerb>,
+) -> anyhow::Result<Done> {
+    let (action, members, older_than_s) = match wanted {
+        None => (TableAction::Kill, &[][..], 0),
+        Some(TableVerb::Flush) => (TableAction::Flush, &[][..], 0),
+        Some(TableVerb::Add(members)) => (TableAction::Add, &members[..], 0),
+        Some(TableVerb::Delete(members)) => (TableAction::Delete, &members[..], 0),
+        Some(TableVerb::Replace(members)) => (TableAction::Replace, &members[..], 0),
+        Some(TableVerb::Zero(members)) => (TableAction::Zero, &members[..], 0),
+        Some(TableVerb::Expire(seconds)) => (TableAction::Expire, &[][..], *seconds),
+    };
+    let request = TableRequest {
+        action,
+        addresses: members.iter().map(Member::to_string).collect(),
+        older_than_s,
+        dry_run: arguments.noaction,
+        detail: arguments.verbose > 0 || arguments.json,
+    };
+    let TableOutcome { created, given, added, deleted, changed, each } =
+        sockets.control().change_table(name, &request)?;
+    let fate = |fate: &AddressFate| {
+        let members = pfconf::members(&pfconf::Isolated(&Interfaces::default()), [fate.address.as_str()]);
+        let member = members.ok()?.into_iter().next()?;
+        Some((member, Feedback::of_letter(fate.fate).unwrap_or(Feedback::None)))
+    };
+    let each = each.iter().filter_map(fate).collect();
+    Ok(Done { created, given, change: TableChange { each, added, deleted, changed } })
+}
+
+fn report(arguments: &Arguments, verb: Verb, done: &Done) -> anyhow::Result<()> {
     let end = end(arguments);
     let say = |text: String| arguments.say(&format!("{text}{end}"));
-    let change = match done {
-        Done::Killed => {
-            say("1 table deleted".into());
-            return Ok(());
-        }
-        Done::Flushed(count) => {
-            say(format!("{count} addresses deleted"));
-            return Ok(());
-        }
-        Done::Zeroed => {
-            say("1 table/stats cleared".into());
-            return Ok(());
-        }
-        Done::Members(change) => change,
-    };
-    let given = members.len();
+    let Done { given, change, .. } = done;
     match verb {
+        Verb::Kill => say("1 table deleted".into()),
+        Verb::Flush => say(format!("{} addresses deleted", change.deleted)),
+        Verb::Zero if *given == 0 => say("1 table/stats cleared".into()),
         Verb::Add => say(format!("{}/{given} addresses added", change.added)),
         Verb::Delete => say(format!("{}/{given} addresses deleted", change.deleted)),
         Verb::Zero => say(format!("{}/{given} addresses cleared", change.changed)),
-        Verb::Expire => say(format!("{}/{} addresses expired", change.deleted, change.each.len())),
+        Verb::Expire => say(format!("{}/{given} addresses expired", change.deleted)),
         _ => {
             let counts = [(change.added, "added"), (change.deleted, "deleted"), (change.changed, "changed")];
             for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {

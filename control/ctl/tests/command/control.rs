@@ -149,7 +149,13 @@ fn rollbacks_and_confirmations_name_the_revision() {
         (outcome.code, outcome.out.as_str()),
         (Some(0), "revision 3: 2 rules: live as revision 7 (generation 9)\n")
     );
-    assert_eq!(fake.asked(), ("POST /v1/rollback".into(), json!({ "revision": 3 })));
+    assert_eq!(
+        fake.asked(),
+        (
+            "POST /v1/rollback".into(),
+            json!({ "revision": 3, "operator": { "sessions": [], "force": false } })
+        )
+    );
     let revision = json!({
         "number": 7, "created_unix_s": 0, "origin": "apply", "standing": "confirmed", "comment": "", "rules": 2
     });

@@ -302,23 +302,19 @@ fn without_a_dataplane_every_verb_says_what_is_missing() {
     let folder = Folder::new("pfctl-live");
     let socket = folder.0.join("none.sock").to_str().expect("plain characters").to_owned();
     let verbs = ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -", "-z", "-e", "-d", "-x err", "-k 10.0.0.1"];
-    for line in verbs.into_iter().chain(["-k label -k x", "-K 10.0.0.1", "-F states", "-F info"]) {
+    for line in
+        verbs.into_iter().chain(["-k label -k x", "-K 10.0.0.1", "-F states", "-F info", "-t t -T flush"])
+    {
         let words: Vec<&str> =
             ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "pass all no state\n");
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""), "{line}");
         assert!(outcome.err.contains("none.sock"), "{line}: {}", outcome.err);
     }
-    for line in ["-t t -T flush", "-F Tables"] {
-        let words: Vec<&str> =
-            ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
-        let outcome = folder.call(&words, "");
-        assert_eq!(outcome.code, Some(1), "{line}");
-        assert!(
-            outcome.err.contains("is not supported yet by the running dataplane; nothing was changed"),
-            "{line}"
-        );
-    }
+    let words = ["--dataplane-socket", &socket, "pfctl", "-F", "Tables"];
+    let outcome = folder.call(&words, "");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.err.contains("only turnpike-control removes tables"), "{}", outcome.err);
 }
 
 #[test]

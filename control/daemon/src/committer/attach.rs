@@ -5,22 +5,23 @@ use std::time::{Duration, Instant};
 
 use api::control::{Live, Standing};
 use api::{Client, LiveRules};
-use ruleset::Ruleset;
+use ruleset::{Ruleset, TableContents};
 use tracing::{debug, error, info, warn};
 
 use super::{Before, Committer, Unconfirmed, unix_ms};
 use crate::compile::{compile, interfaces_of};
 use crate::revisions::Head;
-use crate::{digest, policy};
+use crate::tables::{Lists, TableSet, now_unix_s};
+use crate::{digest, policy, tables};
 
 /// How long a commit may take, the building of the largest classifier included.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is said that the dataplane is still away.
 const REMIND: Duration = Duration::from_secs(10);
 
 /// How long an answer about the dataplane's state may take. A worker that stands still must not stop everything else.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Committer {
     /// Asks the dataplane how it is, and attaches to it if that was not done or somebody else changed its rules.
@@ -83,6 +84,7 @@ impl Committer {
         self.client = Some(client);
         match rules {
             Some(rules) => {
+                self.read_tables(&rules.ruleset)?;
                 self.adopt(rules);
                 Ok(())
             }
@@ -116,6 +118,26 @@ impl Committer {
         self.resume(head.as_ref());
     }
 
+    /// Takes over what the tables hold: each change was made there first. Tables that are as they were known stay so.
+    fn read_tables(&mut self, ruleset: &Ruleset) -> Result<(), api::Error> {
+        let Some(client) = &mut self.client else { return Ok(()) };
+        let mut next = self.tables.under(ruleset, Lists::Known);
+        for table in &ruleset.tables {
+            let mut held = Vec::new();
+            client.entries(&table.name, |entry| held.push(entry))?;
+            if let Some(known) = next.get_mut(&table.name).filter(|known| !known.holds(&held)) {
+                warn!(
+                    "table <{}> is not as it was stored: it holds {} addresses now",
+                    table.name,
+                    held.len()
+                );
+                Arc::make_mut(known).hold(&held, now_unix_s());
+            }
+        }
+        self.tables.set(next);
+        Ok(())
+    }
+
     fn is_built_in(&self, live_digest: &str) -> bool {
         compile(&policy::sources(), &self.interfaces)
             .is_ok_and(|compiled| digest::of_ruleset(&compiled.ruleset) == live_digest)
@@ -136,6 +158,7 @@ impl Committer {
             revision: revision.number,
             deadline: Instant::now() + left,
             before: Before::Recorded(*previous),
+            overtaken: TableSet::new(),
         });
     }
 
@@ -198,8 +221,10 @@ impl Committer {
 
     /// The generation, or `None` if the dataplane refused; an error if it went away.
     fn commit_at_boot(&mut self, ruleset: &Ruleset, what: &str) -> Result<Option<u64>, api::Error> {
-        match self.send(ruleset)? {
+        let next = self.tables.under(ruleset, Lists::Known);
+        match self.send(ruleset, tables::contents(ruleset, &next, None))? {
             Ok(generation) => {
+                self.tables.set(next);
                 info!("loaded {what}: generation {generation}, {} rules", ruleset.rules.len());
                 self.last_apply_unix_s = Some(unix_ms() / 1000);
                 Ok(Some(generation))
@@ -214,12 +239,16 @@ impl Committer {
 
     /// Commits: the generation, or why the dataplane refused; an error if it went away, and then it is not known whether
     /// the ruleset is live.
-    pub(super) fn send(&mut self, ruleset: &Ruleset) -> Result<Result<u64, String>, api::Error> {
+    pub(super) fn send(
+        &mut self,
+        ruleset: &Ruleset,
+        contents: Vec<TableContents>,
+    ) -> Result<Result<u64, String>, api::Error> {
         let Some(client) = &mut self.client else {
             return Ok(Err(self.problem.clone().unwrap_or_else(|| "the dataplane is away".into())));
         };
         client.set_patience(COMMIT_PATIENCE)?;
-        let committed = client.commit(ruleset);
+        let committed = client.commit_with(ruleset, contents);
         client.set_patience(PATIENCE)?;
         match committed {
             Ok(generation) => Ok(Ok(generation)),

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use api::control::{Applied, Apply, Origin, Problem, Revision};
+use api::control::{Applied, Apply, Operator, Origin, Problem, Revision, TableOutcome, TableRequest};
 use tokio::sync::oneshot;
 
 use crate::revisions::Record;
@@ -17,7 +17,8 @@ pub(super) struct Request {
 pub(super) enum Work {
     Apply(Box<Apply>, Origin),
     Confirm,
-    Rollback(u64),
+    Rollback(u64, Operator),
+    Table(String, Box<TableRequest>),
     Load(u64),
 }
 
@@ -28,6 +29,8 @@ pub enum Reply {
     Applied(Applied),
     /// A revision was changed.
     Revision(Revision),
+    /// A table was changed.
+    Table(TableOutcome),
     /// A revision was read.
     Record(Box<Record>),
 }
@@ -96,9 +99,20 @@ impl Handle {
     ///
     /// # Errors
     /// [`Failure`]: nothing changed.
-    pub async fn rollback(&self, number: u64) -> Result<Applied, Failure> {
-        match self.ask(Work::Rollback(number)).await? {
+    pub async fn rollback(&self, number: u64, operator: Operator) -> Result<Applied, Failure> {
+        match self.ask(Work::Rollback(number, operator)).await? {
             Reply::Applied(applied) => Ok(applied),
+            _ => Err(gone()),
+        }
+    }
+
+    /// Changes a table.
+    ///
+    /// # Errors
+    /// [`Failure`]: nothing changed.
+    pub async fn change_table(&self, name: &str, request: TableRequest) -> Result<TableOutcome, Failure> {
+        match self.ask(Work::Table(name.to_owned(), Box::new(request))).await? {
+            Reply::Table(outcome) => Ok(outcome),
             _ => Err(gone()),
         }
     }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::control::{Applied, Apply, Live, Origin, Revision, Standing};
-use ruleset::Ruleset;
+use api::Candidate;
+use api::control::{Applied, Apply, Live, Operator, Origin, Revision, Standing};
+use pfconf::LoadedTable;
+use ruleset::{Ruleset, TableContents};
 use tracing::{error, info, warn};
 
 use super::{Before, Committer, Failure, HEARTBEAT, REVERT_AGAIN, SETTLE, Unconfirmed, unix_ms};
 use crate::compile::{Compiled, compile};
 use crate::revisions::{LoadError, Record};
-use crate::{digest, policy};
+use crate::tables::{Lists, TableSet};
+use crate::{digest, policy, tables};
 
 /// The longest that a confirmation may be awaited.
 const CONFIRM_MAX_S: u32 = 86_400;
@@ -34,10 +37,11 @@ impl Committer {
     }
 
     /// Makes the rules of an older revision live, as a new revision. What awaits confirmation does so no longer.
-    pub(super) fn rollback(&mut self, number: u64) -> Result<Applied> {
+    pub(super) fn rollback(&mut self, number: u64, operator: Operator) -> Result<Applied> {
         self.require_dataplane()?;
         let record = self.load(number)?;
-        let apply = Apply { sources: record.sources, confirm_s: None, comment: record.revision.comment };
+        let (sources, comment) = (record.sources, record.revision.comment);
+        let apply = Apply { sources, confirm_s: None, comment, operator };
         let done = self.transact(&apply, Origin::Rollback { of: number });
         match &done {
             Ok(applied) => {
@@ -91,7 +95,7 @@ impl Committer {
         }
     }
 
-    fn require_dataplane(&mut self) -> Result<()> {
+    pub(super) fn require_dataplane(&mut self) -> Result<()> {
         if self.client.is_none() {
             self.attach();
         }
@@ -103,15 +107,21 @@ impl Committer {
     }
 
     fn transact(&mut self, apply: &Apply, origin: Origin) -> Result<Applied> {
-        let compiled = compile(&apply.sources, &self.interfaces)
+        let mut compiled = compile(&apply.sources, &self.interfaces)
             .map_err(|problem| Failure::Refused(Box::new(problem)))?;
+        let next = self.tables.under(&compiled.ruleset, Lists::Loaded);
+        let contents = self.contents(&compiled.ruleset, &next);
+        let candidate = Candidate { ruleset: compiled.ruleset.clone(), contents: contents.clone() };
+        compiled.findings.extend(self.guard(apply, candidate)?);
         let record = self.record(apply, origin, &compiled.ruleset);
         let number = record.revision.number;
         self.store.prepare(&record).map_err(|error| {
             Failure::Disk(format!("cannot store revision {number}: {error}; the rules were not loaded"))
         })?;
         let before = self.rules.clone().map(|rules| Before::Known(self.live, rules));
-        let generation = self.commit(number, &compiled.ruleset, before.as_ref())?;
+        let generation = self.commit(number, &compiled.ruleset, contents, before.as_ref())?;
+        let overtaken = self.overtaken_by(&next);
+        self.tables.set(next);
         self.live = Live::Revision { revision: number, generation };
         self.last_apply_unix_s = Some(unix_ms() / 1000);
         let Compiled { ruleset, findings } = compiled;
@@ -120,7 +130,7 @@ impl Committer {
         if let Some(seconds) = apply.confirm_s {
             let deadline = Instant::now() + Duration::from_secs(seconds.into());
             let before = before.unwrap_or(Before::Recorded(None));
-            self.pending = Some(Unconfirmed { revision: number, deadline, before });
+            self.pending = Some(Unconfirmed { revision: number, deadline, before, overtaken });
             warn!("revision {number} has to be confirmed within {seconds} s, or the rules before it return");
         }
         Ok(Applied { revision: number, generation, confirm_s: apply.confirm_s, rules, findings })
@@ -149,8 +159,14 @@ impl Committer {
     }
 
     /// Commits what was prepared as revision `number`, and publishes it.
-    fn commit(&mut self, number: u64, ruleset: &Ruleset, before: Option<&Before>) -> Result<u64> {
-        let generation = match self.send(ruleset) {
+    fn commit(
+        &mut self,
+        number: u64,
+        ruleset: &Ruleset,
+        contents: Vec<TableContents>,
+        before: Option<&Before>,
+    ) -> Result<u64> {
+        let generation = match self.send(ruleset, contents) {
             Ok(Ok(generation)) => generation,
             Ok(Err(why)) => {
                 self.store.discard();
@@ -198,7 +214,8 @@ impl Committer {
             self.attach();
             return;
         };
-        match self.send(rules).map_err(|error| error.to_string()).flatten() {
+        let contents = tables::contents(rules, self.tables.held(), None);
+        match self.send(rules, contents).map_err(|error| error.to_string()).flatten() {
             Ok(generation) => self.live = live.at(generation),
             Err(why) => {
                 error!("cannot put the rules back that were live before: {why}");
@@ -218,7 +235,7 @@ impl Committer {
             "revision {} was not confirmed in time: the rules before it return; states stay",
             pending.revision
         );
-        match self.commit_before(&pending.before) {
+        match self.commit_before(&pending.before, &pending.overtaken) {
             Ok((live, rules)) => {
                 self.live = live;
                 self.rules = Some(rules);
@@ -235,12 +252,37 @@ impl Committer {
         }
     }
 
-    fn commit_before(&mut self, before: &Before) -> std::result::Result<(Live, Arc<Ruleset>), String> {
+    /// What tables hold that a change to `next` overtakes.
+    fn overtaken_by(&self, next: &TableSet) -> TableSet {
+        let changed = |(name, held): &(&String, &Arc<LoadedTable>)| {
+            next.get(*name).is_none_or(|next| !Arc::ptr_eq(held, next))
+        };
+        let held = self.tables.held().iter().filter(changed);
+        held.map(|(name, table)| (name.clone(), Arc::clone(table))).collect()
+    }
+
+    /// What has to be sent with a ruleset so that its tables hold `next`.
+    fn contents(&self, ruleset: &Ruleset, next: &TableSet) -> Vec<TableContents> {
+        let live = self.rules.as_deref().map(|live| (live, &**self.tables.held()));
+        tables::contents(ruleset, next, live)
+    }
+
+    fn commit_before(
+        &mut self,
+        before: &Before,
+        overtaken: &TableSet,
+    ) -> std::result::Result<(Live, Arc<Ruleset>), String> {
         let (live, rules) = match before {
             Before::Known(live, rules) => (*live, Arc::clone(rules)),
             Before::Recorded(number) => self.recorded(*number)?,
         };
-        let generation = self.send(&rules).map_err(|error| error.to_string()).flatten()?;
+        // Tables that the reverted rules left alone stay as they are now.
+        let mut held = TableSet::clone(self.tables.held());
+        held.extend(overtaken.iter().map(|(name, table)| (name.clone(), Arc::clone(table))));
+        let next = tables::under(&held, &rules, Lists::Known);
+        let contents = tables::contents(&rules, &next, None);
+        let generation = self.send(&rules, contents).map_err(|error| error.to_string()).flatten()?;
+        self.tables.set(next);
         Ok((live.at(generation), rules))
     }
 

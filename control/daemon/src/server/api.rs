@@ -1,42 +1,51 @@
 //! What the paths of the control socket answer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::api::Client;
-use ::api::control::{Apply, ControlStatus, Origin, PREFIX, RevisionText, Rollback, RuleListing, Sources};
+use ::api::control::{
+    Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback, RuleListing,
+    SetLevel, Sources, Switch, unescape,
+};
+use ::api::{Candidate, Client};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response};
 use pfconf::print_rule;
-use ruleset::Ruleset;
+use ruleset::{Ruleset, StateSelector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, timeout};
+use tracing::warn;
 
 use super::answer::{AnswerBody, JSON, failure, json, only, pieces, problem};
 use super::states::{Filter, PIECES, list};
+use super::tables as answers;
 use super::{App, BODY_BYTES};
 use crate::View;
 use crate::collector::Reading;
 use crate::committer::Failure;
 use crate::compile::{check, compile};
-use crate::difference::difference;
+use crate::difference::{difference, impact};
+use crate::tables::{self, Lists};
 
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the dataplane may take for an answer, or for a part of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the dataplane may take for what it is asked to do.
+const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a request waits for a place among the heavy ones.
 const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 
-type Answer = Response<AnswerBody>;
+pub(super) type Answer = Response<AnswerBody>;
 
 /// Answers a request.
 pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
@@ -48,11 +57,13 @@ pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let posting = request.method() == Method::POST;
     match path {
         "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes" | "/neighbors"
+        | "/info" | "/tables"
             if !getting =>
         {
             only("GET")
         }
         "/check" | "/apply" | "/confirm" | "/rollback" | "/diff" if !posting => only("POST"),
+        "/states/kill" | "/filtering" | "/log-level" | "/clear" if !posting => only("POST"),
         "/status" => json(&status(app).await),
         "/states" => states(app, request.uri().query().unwrap_or_default()),
         "/drops" => read(app, |reading| json(&reading.drops)).await,
@@ -63,22 +74,94 @@ pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         "/revisions" => json(&*app.watch.get().revisions),
         "/check" | "/apply" | "/rollback" | "/diff" => with_body(app, path, request).await,
         "/confirm" => reply(app.committer.confirm().await),
-        _ => one(app, path, getting).await,
+        "/info" => order(app, None, |client, ()| client.info()).await,
+        "/tables" => json(&answers::list(&app.watch.get())),
+        "/states/kill" | "/filtering" | "/log-level" | "/clear" => ordered(app, path, request).await,
+        _ => below(app, path, request, getting).await,
     }
 }
 
-/// Answers the paths that name one of many.
-async fn one(app: &App, path: &str, getting: bool) -> Answer {
-    if let Some(number) = path.strip_prefix("/revisions/").and_then(|number| number.parse().ok()) {
-        return if getting { revision(app, number).await } else { only("GET") };
+/// Paths that end with a number or a name.
+async fn below(app: &App, path: &str, request: Request<Incoming>, getting: bool) -> Answer {
+    match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some(("revisions", number)) => match number.parse() {
+            Ok(number) if getting => revision(app, number).await,
+            Ok(_) => only("GET"),
+            Err(_) => problem(404, "no such path"),
+        },
+        Some(("routes", address)) => match address.parse() {
+            Ok(address) if getting => listed(app, move |client| client.route_to(address)).await,
+            Ok(_) => only("GET"),
+            Err(_) => problem(404, "no such path"),
+        },
+        Some(("tables", name)) => {
+            let Some(name) = unescape(name) else { return problem(400, "a broken escape in the name") };
+            match *request.method() {
+                Method::GET | Method::HEAD => answers::one(app, name).await,
+                Method::POST => answers::change(app, &name, request).await,
+                _ => only("GET, POST"),
+            }
+        }
+        _ => problem(404, "no such path"),
     }
-    if let Some(address) = path.strip_prefix("/routes/").and_then(|address| address.parse().ok()) {
-        return if getting { listed(app, move |client| client.route_to(address)).await } else { only("GET") };
-    }
-    problem(404, "no such path")
 }
 
-fn reply<T: Serialize>(done: Result<T, Failure>) -> Answer {
+/// What the dataplane does by itself, and is only asked for here.
+async fn ordered(app: &App, path: &str, request: Request<Incoming>) -> Answer {
+    let body = match read_body(request.into_body()).await {
+        Ok(body) => Some(body),
+        Err(refusal) => return refusal,
+    };
+    match path {
+        "/states/kill" => {
+            order(app, body, |client, selector: StateSelector| {
+                client.kill(&selector).map(|states| Killed { states })
+            })
+            .await
+        }
+        "/filtering" => {
+            order(app, body, |client, Switch { filtering }| {
+                client.switch(filtering).map(|changed| Changed { changed })
+            })
+            .await
+        }
+        "/log-level" => {
+            order(app, body, |client, SetLevel { level }| {
+                client.set_log_level(level).map(|()| Changed { changed: true })
+            })
+            .await
+        }
+        _ => {
+            order(app, body, |client, Clear { counts }| {
+                client.clear(counts).map(|()| Changed { changed: true })
+            })
+            .await
+        }
+    }
+}
+
+/// Has the dataplane do something, where it may take long without keeping others waiting. Without a body, `null` is what
+/// is asked for.
+async fn order<T, R, F>(app: &App, body: Option<Bytes>, ask: F) -> Answer
+where
+    T: DeserializeOwned,
+    R: Serialize,
+    F: FnOnce(&mut Client, T) -> Result<R, ::api::Error> + Send + 'static,
+    R: Send + 'static,
+{
+    let socket = app.dataplane_socket.clone();
+    let done = decode(body.unwrap_or_else(|| Bytes::from_static(b"null")), move |asked: T| {
+        Client::connect_within(&socket, ORDER_PATIENCE).and_then(|mut client| ask(&mut client, asked))
+    });
+    match done.await {
+        Ok(Ok(done)) => json(&done),
+        Ok(Err(::api::Error::Refused(why))) => problem(422, &why),
+        Ok(Err(error)) => problem(503, &error.to_string()),
+        Err(refusal) => refusal,
+    }
+}
+
+pub(super) fn reply<T: Serialize>(done: Result<T, Failure>) -> Answer {
     match done {
         Ok(value) => json(&value),
         Err(error) => failure(&error),
@@ -151,7 +234,7 @@ fn states(app: &Arc<App>, query: &str) -> Answer {
 }
 
 /// A place among the heavy requests, or the refusal.
-async fn place(heavy: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Answer> {
+pub(super) async fn place(heavy: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Answer> {
     match timeout(PLACE_PATIENCE, Arc::clone(heavy).acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
         _ => Err(problem(503, "too much is asked for at once; try again in a moment")),
@@ -178,32 +261,42 @@ async fn rules(app: &App) -> Answer {
     made.await.unwrap_or_else(|error| problem(500, &error.to_string()))
 }
 
+/// A place among the heavy requests, and the body of one.
+pub(super) async fn heavy_body(
+    app: &App,
+    request: Request<Incoming>,
+) -> Result<(OwnedSemaphorePermit, Bytes), Answer> {
+    let place = place(&app.heavy).await?;
+    Ok((place, read_body(request.into_body()).await?))
+}
+
 async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer {
-    let _place = match place(&app.heavy).await {
-        Ok(place) => place,
-        Err(refusal) => return refusal,
-    };
-    let body = match read_body(request.into_body()).await {
-        Ok(body) => body,
+    let (_place, body) = match heavy_body(app, request).await {
+        Ok(both) => both,
         Err(refusal) => return refusal,
     };
     let view = app.watch.get();
     let done = match path {
         "/check" => decode(body, move |sources: Sources| json(&check(&sources, &view.interfaces))).await,
-        "/diff" => decode(body, move |sources: Sources| diff(&view, &sources)).await,
+        "/diff" => {
+            let socket = app.dataplane_socket.clone();
+            decode(body, move |sources: Sources| diff(&view, &socket, &sources)).await
+        }
         "/apply" => match decode(body, |apply: Apply| apply).await {
             Ok(apply) => Ok(reply(app.committer.apply(apply, Origin::Apply).await)),
             Err(refusal) => Err(refusal),
         },
         _ => match decode(body, |rollback: Rollback| rollback).await {
-            Ok(rollback) => Ok(reply(app.committer.rollback(rollback.revision).await)),
+            Ok(Rollback { revision, operator }) => {
+                Ok(reply(app.committer.rollback(revision, operator).await))
+            }
             Err(refusal) => Err(refusal),
         },
     };
     done.unwrap_or_else(|refusal| refusal)
 }
 
-fn diff(view: &View, sources: &Sources) -> Answer {
+fn diff(view: &View, socket: &Path, sources: &Sources) -> Answer {
     if let Some(why) = &view.problem {
         return problem(503, why);
     }
@@ -212,7 +305,20 @@ fn diff(view: &View, sources: &Sources) -> Answer {
         Err(problem) => return failure(&Failure::Refused(Box::new(problem))),
     };
     let none = Ruleset::default();
-    json(&difference(view.rules.as_deref().unwrap_or(&none), &compiled.ruleset))
+    let live = view.rules.as_deref().unwrap_or(&none);
+    let next = tables::under(&view.tables, &compiled.ruleset, Lists::Loaded);
+    let contents = tables::contents(&compiled.ruleset, &next, Some((live, &view.tables)));
+    let candidate = Candidate { ruleset: compiled.ruleset, contents };
+    let mut difference = difference(live, &candidate.ruleset, &view.tables);
+    let rules = candidate.ruleset.rules.clone();
+    let reviewed =
+        Client::connect_within(socket, ORDER_PATIENCE).and_then(|mut client| client.review(candidate));
+    match reviewed {
+        Ok(reviewed) => difference.states = Some(impact(reviewed, &rules)),
+        Err(::api::Error::Refused(why)) => return problem(422, &why),
+        Err(error) => warn!("the states could not be looked at: {error}"),
+    }
+    json(&difference)
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
@@ -229,7 +335,7 @@ async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
 }
 
 /// Decodes a body and does `work` with it, where it may take long without keeping others waiting.
-async fn decode<T, R>(body: Bytes, work: impl FnOnce(T) -> R + Send + 'static) -> Result<R, Answer>
+pub(super) async fn decode<T, R>(body: Bytes, work: impl FnOnce(T) -> R + Send + 'static) -> Result<R, Answer>
 where
     T: DeserializeOwned,
     R: Send + 'static,

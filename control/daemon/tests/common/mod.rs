@@ -154,6 +154,7 @@ impl Daemon {
             sources: sources(text),
             confirm_s: Some(seconds),
             comment: "to be confirmed".into(),
+            ..Apply::default()
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ruleset::InterfacePart;
 use wire::Af;
 
-use super::{Anchored, Loaded, LoadedRule, UnknownAnchor, names};
+use super::{Anchored, Loaded, LoadedRule, LoadedTable, UnknownAnchor, names};
 use crate::config::FullRule;
 use crate::interfaces::Interfaces;
 use crate::print::{self, Sizes};
@@ -229,32 +229,25 @@ impl Loaded {
         let anchors = self.anchors.keys().filter(|path| !path.is_empty());
         anchors.filter(|path| self.tables_named_in(path).contains_key(name)).count()
     }
+}
 
-    /// The addresses of a table, as `pfctl -T show` lists them.
-    pub fn print_members(
-        &self,
-        anchor: &str,
-        name: &str,
-        verbose: u8,
-        time: impl Fn(u64) -> String,
-    ) -> Option<String> {
-        let table = self.table(anchor, name)?;
-        let mut out = String::new();
-        for row in table.rows() {
-            let negated = if row.member.negated { '!' } else { ' ' };
-            let _ = writeln!(out, "  {negated}{}", print::net(row.member.net));
-            if verbose > 0 {
-                let _ = writeln!(out, "\tCleared:     {}", time(row.cleared_unix_s));
-                if let Some(weight) = row.member.weight {
-                    let _ = writeln!(out, "\tWeight:             {weight}");
-                }
-                if table.has_counters() {
-                    write_traffic(&mut out, &["Block", "Match", "Pass"]);
-                }
+/// The addresses of a table, as `pfctl -T show` lists them.
+pub fn print_members(table: &LoadedTable, verbose: u8, time: impl Fn(u64) -> String) -> String {
+    let mut out = String::new();
+    for row in table.rows() {
+        let negated = if row.member.negated { '!' } else { ' ' };
+        let _ = writeln!(out, "  {negated}{}", print::net(row.member.net));
+        if verbose > 0 {
+            let _ = writeln!(out, "\tCleared:     {}", time(row.cleared_unix_s));
+            if let Some(weight) = row.member.weight {
+                let _ = writeln!(out, "\tWeight:             {weight}");
+            }
+            if table.has_counters() {
+                write_traffic(&mut out, &["Block", "Match", "Pass"]);
             }
         }
-        Some(out)
     }
+    out
 }
 
 /// The counters of a table or an address: nothing counts by table yet.

@@ -18,8 +18,8 @@ use crate::ast::QueueStatement;
 use crate::config::{Config, Entry, FullRule};
 use crate::print;
 
-pub use listing::{RulesView, Scope};
-pub use table::{Feedback, LoadedTable, TableChange, TableRow};
+pub use listing::{RulesView, Scope, print_members};
+pub use table::{Feedback, LoadedTable, TableChange, TableRow, TableVerb};
 
 /// The rulesets of all anchors.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -272,6 +272,12 @@ impl Loaded {
         self.anchors.get(&names::normal(anchor))?.tables.get(name)
     }
 
+    /// The names of an anchor's tables.
+    pub fn table_names(&self, anchor: &str) -> impl Iterator<Item = &str> {
+        let anchored = self.anchors.get(&names::normal(anchor));
+        anchored.into_iter().flat_map(|anchored| anchored.tables.keys().map(String::as_str))
+    }
+
     /// The same, to be changed.
     pub fn table_mut(&mut self, anchor: &str, name: &str) -> Option<&mut LoadedTable> {
         self.anchors.get_mut(&names::normal(anchor))?.tables.get_mut(name)
@@ -285,6 +291,11 @@ impl Loaded {
         }
         tables.insert(name.to_owned(), LoadedTable::empty(unix_s));
         true
+    }
+
+    /// Puts a table into the main ruleset, in place of one of its name.
+    pub fn put_table(&mut self, name: &str, table: LoadedTable) {
+        self.make("").tables.insert(name.to_owned(), table);
     }
 
     /// Removes a table (`pfctl -T kill`); false if there is none.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ruleset::Table;
+use ruleset::{Table, TableEdit, TableEntry};
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
 use crate::config::{Member, TableDefinition};
 
 /// A table with its addresses.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedTable {
     persist: bool,
     constant: bool,
@@ -26,7 +26,7 @@ pub struct LoadedTable {
 /// In the order in which pf lists them: by family and address, of networks with one address the smallest first.
 type Members = BTreeMap<(Af, IpAddr, Reverse<u8>), Held>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     negated: bool,
     weight: Option<u16>,
@@ -57,6 +57,21 @@ pub enum Feedback {
 }
 
 impl Feedback {
+    /// What a letter of pfctl's stands for; a blank is nothing.
+    pub const fn of_letter(letter: char) -> Option<Self> {
+        Some(match letter {
+            ' ' => Self::None,
+            'M' => Self::Match,
+            'A' => Self::Added,
+            'D' => Self::Deleted,
+            'C' => Self::Changed,
+            'Z' => Self::Cleared,
+            'X' => Self::Duplicate,
+            'Y' => Self::Conflict,
+            _ => return None,
+        })
+    }
+
     /// pfctl's letter.
     pub const fn letter(self) -> char {
         match self {
@@ -85,6 +100,40 @@ pub struct TableChange {
     pub changed: usize,
 }
 
+impl TableChange {
+    /// The same change as the dataplane makes it; `cleared` if all addresses went.
+    pub fn edit(&self, name: &str, cleared: bool) -> TableEdit {
+        let mut edit = TableEdit { name: name.to_owned(), clear: cleared, ..TableEdit::default() };
+        for (member, feedback) in &self.each {
+            match feedback {
+                Feedback::Added | Feedback::Changed => {
+                    edit.add.push(TableEntry { negated: member.negated, net: member.net });
+                }
+                Feedback::Deleted => edit.remove.push(member.net),
+                _ => {}
+            }
+        }
+        edit
+    }
+}
+
+/// What is done to the addresses of a table (`pfctl -T`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableVerb {
+    /// Remove all.
+    Flush,
+    /// Add what is not there.
+    Add(Vec<Member>),
+    /// Delete what is there.
+    Delete(Vec<Member>),
+    /// Hold these and no others.
+    Replace(Vec<Member>),
+    /// Set the counters of these to zero, or without any those of the table.
+    Zero(Vec<Member>),
+    /// Remove those whose counters were not set to zero for so many seconds.
+    Expire(u64),
+}
+
 /// An address of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct TableRow {
@@ -106,11 +155,13 @@ fn row((key, held): (&(Af, IpAddr, Reverse<u8>), &Held)) -> TableRow {
 }
 
 impl LoadedTable {
-    pub(super) fn empty(unix_s: u64) -> Self {
+    /// Without addresses, and staying without references.
+    pub fn empty(unix_s: u64) -> Self {
         Self { persist: true, cleared_unix_s: unix_s, ..Self::default() }
     }
 
-    pub(super) fn of(table: &Table) -> Self {
+    /// As a ruleset defines it.
+    pub fn of(table: &Table) -> Self {
         let members = table.entries.iter().flatten();
         let held = |negated| Held { negated, weight: None, cleared_unix_s: 0 };
         Self {
@@ -138,8 +189,53 @@ impl LoadedTable {
         self.members = defined;
     }
 
+    /// The same table with what a definition says of it; `None` if it is so. A mere reference takes nothing away.
+    pub fn attributes_of(&self, table: &Table) -> Option<Self> {
+        let persist = table.persist || (table.entries.is_none() && self.persist);
+        let same = (persist, table.constant, table.counters) == (self.persist, self.constant, self.counters);
+        (!same).then(|| Self { persist, constant: table.constant, counters: table.counters, ..self.clone() })
+    }
+
+    /// Makes it hold these entries and no others. What was in the table and stays keeps its time.
+    pub fn hold(&mut self, entries: &[TableEntry], unix_s: u64) {
+        let before = std::mem::take(&mut self.members);
+        for entry in entries {
+            let fresh = Held { negated: entry.negated, weight: None, cleared_unix_s: unix_s };
+            let held =
+                before.get(&key(entry.net)).map_or(fresh, |known| Held { negated: entry.negated, ..*known });
+            self.members.entry(key(entry.net)).or_insert(held);
+        }
+    }
+
+    /// True if it holds these entries and no others.
+    pub fn holds(&self, entries: &[TableEntry]) -> bool {
+        let negated: BTreeMap<_, bool> =
+            entries.iter().map(|entry| (key(entry.net), entry.negated)).collect();
+        negated.len() == self.members.len()
+            && negated
+                .iter()
+                .zip(&self.members)
+                .all(|((net, negated), (own, held))| net == own && *negated == held.negated)
+    }
+
+    /// Does what a verb says.
+    pub fn apply(&mut self, verb: &TableVerb, unix_s: u64) -> TableChange {
+        match verb {
+            TableVerb::Flush => TableChange { deleted: self.flush(), ..TableChange::default() },
+            TableVerb::Add(members) => self.add(members, unix_s),
+            TableVerb::Delete(members) => self.delete(members),
+            TableVerb::Replace(members) => self.replace(members, unix_s),
+            TableVerb::Zero(members) if members.is_empty() => {
+                self.zero(unix_s);
+                TableChange::default()
+            }
+            TableVerb::Zero(members) => self.zero_members(members, unix_s),
+            TableVerb::Expire(seconds) => self.expire(*seconds, unix_s),
+        }
+    }
+
     /// True if it stays without references.
-    pub(super) fn persists(&self) -> bool {
+    pub fn persists(&self) -> bool {
         self.persist
     }
 

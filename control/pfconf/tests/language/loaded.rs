@@ -36,7 +36,7 @@ fn letters(each: &[(Member, Feedback)]) -> String {
 }
 
 fn members(loaded: &Loaded, anchor: &str, table: &str) -> String {
-    loaded.print_members(anchor, table, 0, |_| String::new()).expect("the table exists")
+    pfconf::print_members(loaded.table(anchor, table).expect("the table exists"), 0, |_| String::new())
 }
 
 const ANCHORS: &str = "pass in all no state\nanchor \"a\" {\n block in all\n anchor on wan0 {\n  pass out all no state\n }\n}\nanchor \"b/*\"\n";
@@ -176,10 +176,10 @@ fn details_of_tables_and_addresses_are_shown() {
         "{shown}"
     );
     assert_eq!(shown.lines().count(), 13);
-    let shown = loaded.print_members("", "t", 1, time).expect("there");
+    let shown = pfconf::print_members(loaded.table("", "t").expect("there"), 1, time);
     assert!(shown.contains("  !10.0.0.0/8\n\tCleared:     T9\n\tIn/Block:    [ Packets: 0  "), "{shown}");
     assert!(shown.contains("   10.1.0.0/16\n\tCleared:     T9\n\tWeight:             3\n"), "{shown}");
-    assert_eq!(loaded.print_members("", "absent", 0, time), None);
+    assert!(loaded.table("", "absent").is_none());
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! What the paths below `/tables` answer.
+
+use ::api::control::{TableRequest, TableSummary};
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio::task::spawn_blocking;
+
+use super::App;
+use super::answer::{json, problem};
+use super::api::{Answer, decode, heavy_body, place, reply};
+use crate::View;
+
+/// Every table, without its addresses.
+pub fn list(view: &View) -> Vec<TableSummary> {
+    let rules = view.rules.as_deref();
+    let summaries = view.tables.iter().map(|(name, table)| TableSummary {
+        name: name.clone(),
+        persist: table.persists(),
+        constant: table.is_constant(),
+        counters: table.has_counters(),
+        live: rules.is_some_and(|rules| rules.table(name).is_some()),
+        addresses: table.len(),
+        cleared_unix_s: table.cleared_unix_s(),
+    });
+    summaries.collect()
+}
+
+/// A table with its addresses.
+pub async fn one(app: &App, name: String) -> Answer {
+    let _place = match place(&app.heavy).await {
+        Ok(place) => place,
+        Err(refusal) => return refusal,
+    };
+    let view = app.watch.get();
+    let made = spawn_blocking(move || match view.tables.get(&name) {
+        Some(table) => json(&**table),
+        None => problem(404, "Table does not exist."),
+    });
+    made.await.unwrap_or_else(|error| problem(500, &error.to_string()))
+}
+
+/// Changes a table.
+pub async fn change(app: &App, name: &str, request: Request<Incoming>) -> Answer {
+    let (_place, body) = match heavy_body(app, request).await {
+        Ok(both) => both,
+        Err(refusal) => return refusal,
+    };
+    match decode(body, |request: TableRequest| request).await {
+        Ok(request) => reply(app.committer.change_table(name, request).await),
+        Err(refusal) => refusal,
+    }
+}
