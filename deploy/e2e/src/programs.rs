@@ -6,13 +6,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// The path of a program of this workspace, beside the running one or one folder up (tests run in `deps/`).
+/// Names the folder of the programs that beds run, where it is not that of the beds.
+const FOLDER: &str = "TURNPIKE_PROGRAMS";
+
+/// The path of a program of this workspace: in the folder that TURNPIKE_PROGRAMS names, beside the running program, or one
+/// folder up (tests run in `deps/`).
 ///
 /// # Errors
 /// It has not been built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("the running program has no path")?;
-    for folder in own.ancestors().skip(1).take(2) {
+    let named = std::env::var_os(FOLDER).map(PathBuf::from);
+    for folder in named.into_iter().chain(own.ancestors().skip(1).take(2).map(PathBuf::from)) {
         let path = folder.join(name);
         if path.is_file() {
             return Ok(path);
