@@ -45,7 +45,7 @@ pub enum Fate {
         /// Whose Ethernet address is missing.
         next_hop: IpAddr,
     },
-    /// To the worker that owns its flow, untouched.
+    /// To the worker that owns its flow, as it arrived but for a mere priority tag.
     HandOff(WorkerId),
     /// Nowhere.
     Drop(Reason),
