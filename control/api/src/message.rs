@@ -15,7 +15,7 @@ use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -402,6 +402,8 @@ pub struct LinkStatus {
     pub speed_mbps: Option<u32>,
     /// How often its state has changed.
     pub changes: u64,
+    /// How packets are spread over the workers, where there are several.
+    pub spread: Option<String>,
 }
 
 /// What became of every packet of a worker.

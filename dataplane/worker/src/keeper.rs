@@ -233,6 +233,9 @@ impl Keeper {
             cause: port.link.cause().map(|cause| cause.to_string()),
             speed_mbps: port.speed_mbps,
             changes: port.changes,
+            spread: (port.open.wire.as_ref())
+                .filter(|_| self.orders.len() > 1)
+                .map(|wire| ports::spread(&wire.port).into()),
         };
         // A VLAN's link is its port's.
         let links = self.ports.iter().flat_map(|port| port.open.interfaces.iter().map(move |_| view(port)));

@@ -251,8 +251,7 @@ fn start(port: &mut Port, pool: &Mempool, device: &Device, wanted: Wanted) -> dp
     port.configure(&config, std::slice::from_ref(pool))?;
     let queues = port.start()?;
     if workers > 1 {
-        let spread =
-            if port.rss() { "by the device, under a key of its own" } else { "by whatever the driver does" };
+        let spread = spread(port);
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");
     }
     if hears == Hears::Nothing {
@@ -306,4 +305,9 @@ pub fn host_mac(device: &Device, port: Mac) -> Mac {
         mac.0[0] = (mac.0[0] | 0x02) & !0x01;
     }
     mac
+}
+
+/// Who decides which worker receives a packet, where several do. Whatever it is, a flow ends up with its owner.
+pub fn spread(port: &Port) -> &'static str {
+    if port.rss() { "by the device, under a key of its own" } else { "by whatever the driver does" }
 }

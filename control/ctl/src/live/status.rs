@@ -64,9 +64,10 @@ fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Resu
             format!(", {} from and {} to the host", interface.host_in_packets, interface.punted_packets)
         }
     };
+    let spread = interface.link.spread.as_ref().map_or_else(String::new, |how| format!(", spread {how}"));
     writeln!(
         out,
-        "{:<9} {state}, {}, mtu {}, {place} ({}); rx {} tx {} packets{host}",
+        "{:<9} {state}, {}, mtu {}, {place} ({}{spread}); rx {} tx {} packets{host}",
         interface.name,
         interface.mac,
         interface.mtu,
