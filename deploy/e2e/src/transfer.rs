@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Daemon, Lab, run};
+use crate::{Daemon, Lab, WebServer, run};
 
 /// Makes a file of random bytes.
 ///
@@ -36,6 +36,29 @@ pub fn ensure_same(sent: &Path, received: &Path) -> Result<()> {
 /// A host in a URL: IPv6 addresses in brackets.
 pub fn url_host(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Pings the server by each of its addresses, and sends a file of so many MiB up by PUT and down by GET: the bytes cross
+/// twice, and must be the same at either end.
+///
+/// # Errors
+/// Something did not arrive, or not whole.
+pub fn both_ways(lab: &Lab, servers: [&str; 2], mib: usize) -> Result<()> {
+    let www = lab.folder.join("www");
+    std::fs::create_dir(&www)?;
+    let _web = WebServer::start(&lab.server, &www)?;
+    let (sent, received) = (lab.folder.join("sent"), lab.folder.join("received"));
+    random_file(&sent, mib)?;
+    for server in servers {
+        lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 5 {server}"))?;
+        let url = format!("http://{}/file", url_host(server));
+        lab.client.run(&format!("curl -sSf --max-time 60 -T {} {url}", sent.display()))?;
+        ensure_same(&sent, &www.join("file")).context("upload")?;
+        lab.client.run(&format!("curl -sSf --max-time 60 -o {} {url}", received.display()))?;
+        ensure_same(&sent, &received).context("download")?;
+        std::fs::remove_file(www.join("file"))?;
+    }
+    Ok(())
 }
 
 /// A download that goes on beside a test, at a limited rate.

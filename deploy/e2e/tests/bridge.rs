@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Daemon, Lab, Links, WebServer, bridged_bed, frames, wait_until};
+use e2e::{Daemon, Lab, Links, bridged_bed, frames, transfer, wait_until};
 use rustix::io::Errno;
 use wire::checksum::Pseudo;
 use wire::ethernet::{self, Tag, Tags};
@@ -33,20 +32,7 @@ fn files_cross_a_pair_whole_over_af_packet_links() {
 
 fn transfers(lab: &mut Lab) -> Result<()> {
     let before = lab.drops()?;
-    let www = lab.folder.join("www");
-    std::fs::create_dir(&www)?;
-    let _web = WebServer::start(&lab.server, &www)?;
-    let (sent, received) = (lab.folder.join("sent"), lab.folder.join("received"));
-    random_file(&sent, 8)?;
-    for server in Lab::BRIDGED_SERVER {
-        lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 5 {server}"))?;
-        let url = format!("http://{}/file", url_host(server));
-        lab.client.run(&format!("curl -sSf --max-time 60 -T {} {url}", sent.display()))?;
-        ensure_same(&sent, &www.join("file")).context("upload")?;
-        lab.client.run(&format!("curl -sSf --max-time 60 -o {} {url}", received.display()))?;
-        ensure_same(&sent, &received).context("download")?;
-        std::fs::remove_file(www.join("file"))?;
-    }
+    transfer::both_ways(lab, Lab::BRIDGED_SERVER, 8)?;
     // What the stations know of each other is each other's own address: there is nobody between them.
     let own = lab.server.run("cat /sys/class/net/eth-wan/address")?;
     let known = lab.client.run(&format!("ip neigh show {}", Lab::BRIDGED_SERVER[0]))?;

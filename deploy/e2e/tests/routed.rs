@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Daemon, Lab, Links, WebServer, bed, installed, wait_until};
+use e2e::{Daemon, Lab, Links, bed, installed, transfer, wait_until};
 use rustix::io::Errno;
 
 /// What the stations of a dual-stack bed are called, by family.
@@ -28,21 +27,7 @@ fn files_cross_af_packet_links_whole_in_both_directions() {
 
 fn transfers(lab: &mut Lab) -> Result<()> {
     let before = lab.drops()?;
-    let www = lab.folder.join("www");
-    std::fs::create_dir(&www)?;
-    let _web = WebServer::start(&lab.server, &www)?;
-    let (sent, received) = (lab.folder.join("sent"), lab.folder.join("received"));
-    random_file(&sent, 8)?;
-    for server in SERVERS {
-        lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 2 {server}"))?;
-        let url = format!("http://{}/file", url_host(server));
-        // Up by PUT, down by GET: the bytes cross twice, and must be the same at either end.
-        lab.client.run(&format!("curl -sSf --max-time 30 -T {} {url}", sent.display()))?;
-        ensure_same(&sent, &www.join("file")).context("upload")?;
-        lab.client.run(&format!("curl -sSf --max-time 30 -o {} {url}", received.display()))?;
-        ensure_same(&sent, &received).context("download")?;
-        std::fs::remove_file(www.join("file"))?;
-    }
+    transfer::both_ways(lab, SERVERS, 8)?;
     lab.expect_drops(&before, &[])
 }
 
