@@ -34,7 +34,15 @@ pub struct Segment {
 #[derive(Debug)]
 struct Locked {
     map: Map,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting has the file open until it runs its program.
+        // What cannot be unlocked is unlocked when the process ends.
+        _ = self.lock.unlock();
+    }
 }
 
 impl Segment {
@@ -52,7 +60,7 @@ impl Segment {
         let first = header::data_offset(header.encode().len());
         let starts = header.layout.offsets().0.into_iter().map(|start| first + start).collect();
         let taken = Mutex::new(vec![false; header.layout.blocks().len()]);
-        Ok(Segment { file: Arc::new(Locked { map, _lock: file }), header, starts, taken })
+        Ok(Segment { file: Arc::new(Locked { map, lock: file }), header, starts, taken })
     }
 
     /// One above that of the segment it replaced; 1 if there was none.

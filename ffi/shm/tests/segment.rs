@@ -144,7 +144,7 @@ fn a_second_writer_is_refused() {
     starting.lock().expect("nobody holds it");
     drop((segment, block));
     assert!(matches!(Segment::create(&scratch.path(), layout()), Err(Error::InUse(_))));
-    drop(starting);
+    starting.unlock().expect("it is held");
     let next = Segment::create(&scratch.path(), layout()).expect("a leftover of a dead process is used up");
     assert_eq!((next.generation(), scratch.files()), (2, 1));
 }
