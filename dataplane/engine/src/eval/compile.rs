@@ -73,6 +73,7 @@ impl Root {
         }
         Ok(Self {
             epoch,
+            copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             rules: rules.into(),
             numbers: Arc::new(numbers),
             tables: tables::build(ruleset, previous, contents)?,

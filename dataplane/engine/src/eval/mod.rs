@@ -88,6 +88,8 @@ pub struct Root {
     skipped: Vec<bool>,
     /// The slot of packets that no rule matched: the implicit `pass`.
     default_slot: Arc<RuleSlot>,
+    /// Rules make copies: asked by every worker between two bursts, which must not go through all rules for it.
+    copies: bool,
     filtering: Filtering,
 }
 
@@ -131,8 +133,8 @@ impl Root {
     }
 
     /// True if rules make copies.
-    pub(crate) fn copies(&self) -> bool {
-        self.rules.iter().any(|rule| rule.slot.copy_to.is_some())
+    pub(crate) const fn copies(&self) -> bool {
+        self.copies
     }
 
     /// The number of the rule with this identity, if the ruleset still has it.
