@@ -1,47 +1,16 @@
 //! The firewall as it is measured: a shard of the engine with two interfaces, fed by a [`Source`] and emptied by fate, as
 //! a worker does.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use anyhow::{Context, bail};
 use dpdk::Burst;
-use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
-use engine::{
-    Arrival, Fate, Fib, InterfaceId, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId, Zone,
-};
-use wire::Mac;
+use engine::{Arrival, Fate, Fib, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId};
 
 use crate::bed::{BURST, Bed};
+use crate::flows::{Choice, Random};
 use crate::frame::MbufFrame;
 use crate::measure::Work;
-use crate::traffic::{Random, Sender, Source, Step};
-
-/// One of the two interfaces.
-#[derive(Clone, Copy, Debug)]
-pub struct SideOf {
-    /// Its number.
-    pub interface: InterfaceId,
-    /// The firewall's Ethernet address there.
-    pub own_mac: Mac,
-    /// The router's behind which the end hosts are.
-    pub peer_mac: Mac,
-}
-
-/// Where clients are.
-pub const CLIENT_SIDE: SideOf = side(0);
-/// Where servers are.
-pub const SERVER_SIDE: SideOf = side(1);
-
-const fn side(number: u8) -> SideOf {
-    SideOf {
-        interface: InterfaceId(number as u16),
-        own_mac: Mac([2, 0, 0, 0, number, 1]),
-        peer_mac: Mac([2, 0, 0, 0, number, 2]),
-    }
-}
-
-/// The time between two bursts: near what they take at line rate.
-const BURST_TIME: Tick = Tick(4_000);
+use crate::network::{self, BURST_TIME, CLIENT_SIDE, SERVER_SIDE, fib};
+use crate::traffic::{Sender, Sizes, Source, Step};
 
 /// A firewall.
 pub struct Firewall {
@@ -59,12 +28,8 @@ impl Firewall {
     /// # Errors
     /// What is wrong with the rules.
     pub fn new(rules: &str, states: u32) -> anyhow::Result<Self> {
-        // Every state is in use: without this, time-outs shrink as they should when a table fills.
-        let text =
-            format!("set limit states {states}\nset timeout {{ adaptive.start 0, adaptive.end 0 }}\n{rules}");
-        let ruleset = pfconf::compile(&text, &pfconf::Interfaces::default())
-            .map_err(|findings| anyhow::anyhow!("the benchmark's rules: {findings}"))?;
         let fib = fib();
+        let ruleset = network::ruleset(rules, states)?;
         let root = Root::compile(&ruleset, fib.interfaces(), None).context("the benchmark's rules")?;
         let shard = Shard::new(ShardConfig {
             worker: WorkerId(0),
@@ -198,11 +163,20 @@ impl Established {
         firewall.establish(bed, &source)?;
         Ok(Self { firewall, source, sender: Sender::Client, passed: 0, sent: 0 })
     }
+
+    /// Sends frames of other lengths from now on.
+    pub const fn set_sizes(&mut self, sizes: Sizes) {
+        self.source.set_sizes(sizes);
+    }
 }
 
 impl Work for Established {
     fn name(&self) -> &'static str {
         "established"
+    }
+
+    fn set_choice(&mut self, choice: Choice) {
+        self.source.set_choice(choice);
     }
 
     #[inline(always)]
@@ -244,9 +218,20 @@ impl Untouched {
     }
 }
 
+impl Untouched {
+    /// Sends frames of other lengths from now on.
+    pub const fn set_sizes(&mut self, sizes: Sizes) {
+        self.source.set_sizes(sizes);
+    }
+}
+
 impl Work for Untouched {
     fn name(&self) -> &'static str {
         "rx_tx_source"
+    }
+
+    fn set_choice(&mut self, choice: Choice) {
+        self.source.set_choice(choice);
     }
 
     #[inline(always)]
@@ -258,61 +243,5 @@ impl Work for Untouched {
             let _ = out.push(mbuf);
         }
         bed.send(&mut out);
-    }
-}
-
-/// Routes to both sides, each by way of one router whose address is resolved.
-fn fib() -> Fib {
-    let routers = [CLIENT_SIDE, SERVER_SIDE];
-    let routes = routers.iter().flat_map(|side| {
-        networks(side.interface).into_iter().map(|(prefix, length, gateway)| RouteEntry {
-            prefix,
-            length,
-            route: Route::Forward(vec![NextHop {
-                interface: side.interface,
-                gateway: Some(gateway),
-                mtu: None,
-            }]),
-        })
-    });
-    let neighbors = routers.iter().flat_map(|side| {
-        networks(side.interface).into_iter().map(|(_, _, address)| Neighbor {
-            interface: side.interface,
-            address,
-            mac: side.peer_mac,
-        })
-    });
-    Fib::new(1, routers.iter().map(interface).collect(), routes, neighbors)
-}
-
-/// Prefix, length and router of what is behind an interface.
-fn networks(interface: InterfaceId) -> Vec<(IpAddr, u8, IpAddr)> {
-    let number = interface.0 as u8;
-    let router4: IpAddr = Ipv4Addr::new(172, 16, number, 2).into();
-    let router6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 2).into();
-    let net4 = |a, b, length| (Ipv4Addr::new(a, b, 0, 0).into(), length, router4);
-    let net6 = |number| (Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0).into(), 48, router6);
-    if interface == CLIENT_SIDE.interface {
-        vec![net4(10, 0, 8), net4(200, 0, 8), net6(2), net6(0xc)]
-    } else {
-        vec![net4(192, 168, 16), net6(5)]
-    }
-}
-
-fn interface(side: &SideOf) -> Interface {
-    let number = side.interface.0 as u8;
-    let own = |address, prefix| InterfaceAddress { address, prefix };
-    Interface {
-        name: format!("em{number}"),
-        groups: Vec::new(),
-        mac: side.own_mac,
-        mtu: 1500,
-        addresses: vec![
-            own(Ipv4Addr::new(172, 16, number, 1).into(), 24),
-            own(Ipv6Addr::new(0x2001, 0xdb8, 0xf, number.into(), 0, 0, 0, 1).into(), 64),
-        ],
-        zone: Zone(0),
-        up: true,
-        role: Role::Routed,
     }
 }

@@ -5,8 +5,8 @@ use anyhow::Context;
 use dpdk::{Burst, Hash, Mbuf, prefetch_value};
 
 use crate::bed::{BURST, Bed};
+use crate::flows::{Choice, Flows};
 use crate::measure::Work;
-use crate::traffic::Random;
 
 const KEY: usize = 16;
 type Key = [u8; KEY];
@@ -37,9 +37,9 @@ fn key_of(connection: u64) -> Key {
 }
 
 #[inline(always)]
-fn receive(bed: &Bed, burst: &mut Burst, random: &mut Random, connections: u64) {
+fn receive(bed: &Bed, burst: &mut Burst, flows: &mut Flows) {
     bed.receive(burst, |mbuf| {
-        let key = key_of(random.below(connections));
+        let key = key_of(flows.draw());
         mbuf.extend_from_slice(&FRAME).expect("an empty mbuf has room");
         mbuf.data_mut()[26..38].copy_from_slice(&key[..12]);
     });
@@ -99,14 +99,13 @@ impl State {
 /// Receive and send.
 #[derive(Debug)]
 pub struct RxTx {
-    random: Random,
-    connections: u64,
+    flows: Flows,
 }
 
 impl RxTx {
     /// Packets of so many connections.
-    pub const fn new(connections: u64) -> Self {
-        Self { random: Random::new(), connections }
+    pub fn new(connections: u64) -> Self {
+        Self { flows: Flows::new(connections) }
     }
 }
 
@@ -115,10 +114,14 @@ impl Work for RxTx {
         "rx_tx"
     }
 
+    fn set_choice(&mut self, choice: Choice) {
+        self.flows.set_choice(choice);
+    }
+
     #[inline(always)]
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
-        receive(bed, &mut burst, &mut self.random, self.connections);
+        receive(bed, &mut burst, &mut self.flows);
         bed.send(&mut burst);
     }
 }
@@ -129,7 +132,7 @@ pub struct Parse(RxTx);
 
 impl Parse {
     /// Packets of so many connections.
-    pub const fn new(connections: u64) -> Self {
+    pub fn new(connections: u64) -> Self {
         Self(RxTx::new(connections))
     }
 }
@@ -139,10 +142,14 @@ impl Work for Parse {
         "parse"
     }
 
+    fn set_choice(&mut self, choice: Choice) {
+        self.0.flows.set_choice(choice);
+    }
+
     #[inline(always)]
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
-        receive(bed, &mut burst, &mut self.0.random, self.0.connections);
+        receive(bed, &mut burst, &mut self.0.flows);
         std::hint::black_box(parse_all(&mut burst));
         bed.send(&mut burst);
     }
@@ -181,10 +188,14 @@ impl Work for RteHash {
         "rte_hash_floor"
     }
 
+    fn set_choice(&mut self, choice: Choice) {
+        self.source.flows.set_choice(choice);
+    }
+
     #[inline(always)]
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
-        receive(bed, &mut burst, &mut self.source.random, self.source.connections);
+        receive(bed, &mut burst, &mut self.source.flows);
         let keys = parse_all(&mut burst);
         let mut positions = [-1_i32; BURST];
         self.hash.lookup_bulk(&keys, &mut positions);
@@ -298,10 +309,14 @@ impl Work for OwnBucket {
         "bucket_floor"
     }
 
+    fn set_choice(&mut self, choice: Choice) {
+        self.source.flows.set_choice(choice);
+    }
+
     #[inline(always)]
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
-        receive(bed, &mut burst, &mut self.source.random, self.source.connections);
+        receive(bed, &mut burst, &mut self.source.flows);
         let keys = parse_all(&mut burst);
         let hashes = keys.map(|key| hash_of(&key));
         for hash in hashes {

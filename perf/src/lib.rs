@@ -11,11 +11,13 @@ pub mod bed;
 pub mod calibration;
 pub mod firewall;
 pub mod floor;
+pub mod flows;
 // The dataplane's own frame, and none of the shell around it: what is measured is what the product runs.
 #[path = "../../dataplane/worker/src/frame.rs"]
 pub mod frame;
 pub mod measure;
 pub mod memory;
+pub mod network;
 pub mod plan;
 pub mod plot;
 pub mod report;

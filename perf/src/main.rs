@@ -80,6 +80,7 @@ impl Arguments {
             rules,
             rounds: self.rounds.unwrap_or(if self.quick { 9 } else { 15 }),
             slices: if self.quick { 100 } else { 200 },
+            quick: self.quick,
         }
     }
 }
@@ -99,7 +100,7 @@ fn main() -> anyhow::Result<()> {
     let report = plan.run(&mut bed, macswap, |what| eprintln!("==> {what}"))?;
     let hz = bed.clock().hz();
     println!("counter at {:.2} GHz, CPU {cpu}, {}\n", hz as f64 / 1e9, dpdk::version());
-    print!("{}", report.table(hz));
+    print!("{}", report.tables(hz));
     if let Some(path) = &arguments.json {
         fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
     }

@@ -8,11 +8,15 @@ use dpdk::Tsc;
 
 use crate::bed::{BURST, Bed};
 use crate::calibration::calibrate;
+use crate::flows::Choice;
 
 /// Something that is done to packets.
 pub trait Work {
     /// Its name in reports.
     fn name(&self) -> &'static str;
+
+    /// Spreads packets over connections in another way from now on.
+    fn set_choice(&mut self, choice: Choice);
 
     /// Receives, works on and sends one burst.
     fn burst(&mut self, bed: &mut Bed);

@@ -3,13 +3,14 @@
 use anyhow::Context;
 
 use crate::bed::Bed;
-use crate::firewall::Untouched;
+use crate::firewall::{Established, Untouched};
 use crate::floor::{OwnBucket, Parse, RteHash, RxTx};
-use crate::measure::{Effort, SLICE_PACKETS, Work, compare};
+use crate::flows::Choice;
+use crate::measure::{self, Effort, SLICE_PACKETS, Work};
 use crate::memory;
-use crate::report::{Reference, Report, Row};
+use crate::report::{Report, Row, rounded};
 use crate::setup;
-use crate::traffic::{Source, Traffic};
+use crate::traffic::{Sizes, Source, Traffic};
 
 /// How much time there is.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Plan {
     pub rounds: usize,
     /// Slices of each sample.
     pub slices: usize,
+    /// Variants are measured once, not with every kind of traffic and every number of connections.
+    pub quick: bool,
 }
 
 impl Plan {
@@ -84,31 +87,50 @@ impl Plan {
             progress(&format!("{connections} connections: {}", traffic.name()));
             let (mut firewall, bytes) = memory::established(bed, Source::new(traffic, connections))?;
             let mut untouched = Untouched::new(Source::new(traffic, connections));
-            let works: &mut [&mut dyn Work] =
-                &mut [&mut rx_tx, &mut parse, &mut rte_hash, &mut own_bucket, &mut untouched, &mut firewall];
-            let comparison = compare(bed, works, self.effort(connections))?;
+            let mut compare = |choice: Choice, firewall: &mut Established, untouched: &mut Untouched| {
+                let works: &mut [&mut dyn Work] =
+                    &mut [&mut rx_tx, &mut parse, &mut rte_hash, &mut own_bucket, untouched, firewall];
+                works.iter_mut().for_each(|work| work.set_choice(choice));
+                measure::compare(bed, works, self.effort(connections))
+            };
+            let found = compare(Choice::Uniform, &mut firewall, &mut untouched)?;
+            let row = |found: &_, work, name| Row::of(found, work, name, traffic.name(), connections);
             if number == 0 {
-                report.rows.push(Row::of(&comparison, "parse", traffic.name(), connections));
+                report.rows.push(row(&found, "parse", "parse"));
             }
-            report.rows.push(Row::of(&comparison, "rx_tx_source", traffic.name(), connections));
-            let row = Row::of(&comparison, "established", traffic.name(), connections);
-            report.rows.push(Row { bytes_per_connection: Some(bytes.round()), ..row });
+            report.rows.push(row(&found, "rx_tx_source", "rx_tx_source"));
+            let plain = row(&found, "established", "established");
+            report.rows.push(plain.with("bytes_per_connection", bytes.round()));
+            let last = self.connections.last() == Some(&connections);
+            if !self.quick || (number == 0 && last) {
+                progress(&format!("{connections} connections: {}, by Zipf's law", traffic.name()));
+                let found = compare(Choice::Zipf, &mut firewall, &mut untouched)?;
+                report.rows.push(row(&found, "established", "established_zipf"));
+            }
+            if number == 0 && last {
+                progress(&format!("{connections} connections: {}, IMIX", traffic.name()));
+                firewall.set_sizes(Sizes::Imix);
+                untouched.set_sizes(Sizes::Imix);
+                let found = compare(Choice::Uniform, &mut firewall, &mut untouched)?;
+                report.rows.push(row(&found, "rx_tx_source", "rx_tx_source_imix"));
+                report.rows.push(row(&found, "established", "established_imix"));
+            }
         }
         Ok(())
     }
 }
 
 fn setup_row(found: &setup::Setup) -> Row {
-    Row {
-        name: "setup",
-        proto: Traffic::Tcp4.name(),
+    let row = Row {
+        name: "setup".to_owned(),
+        proto: Traffic::Tcp4.name().to_owned(),
         flows: found.connections,
         cycles: (found.open + found.remove).round(),
-        reference: Reference::default(),
         pairs: found.runs,
-        spread: (found.spread * 1000.0).round() / 1000.0,
-        rules: Some(found.rules),
-        bytes_per_connection: None,
-        ratio: None,
-    }
+        spread: rounded(found.spread, 3),
+        ..Row::default()
+    };
+    row.with("rules", found.rules as f64)
+        .with("open_cycles", found.open.round())
+        .with("remove_cycles", found.remove.round())
 }

@@ -1,13 +1,14 @@
-//! What was found, as JSON for programs and as a table for people.
+//! What was found, as JSON for programs and as tables for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Comparison;
 
 /// What a figure is to be compared with: cycles per packet of the floors in the same run.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Reference {
     /// Receive and send.
     pub rx_tx: Option<f64>,
@@ -20,12 +21,12 @@ pub struct Reference {
 }
 
 /// One figure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
-    pub name: &'static str,
+    pub name: String,
     /// What the connections are made of.
-    pub proto: &'static str,
+    pub proto: String,
     /// How many there are.
     pub flows: u64,
     /// Median cycles per packet; per connection for `setup`.
@@ -36,32 +37,28 @@ pub struct Row {
     pub pairs: usize,
     /// The distance between the quartiles, as a share of the median.
     pub spread: f64,
-    /// Rules in the ruleset, for `setup`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rules: Option<usize>,
-    /// Memory that each connection takes, for `established`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_per_connection: Option<f64>,
-    /// Median of the ratios to the `rte_hash` floor, round by round.
-    #[serde(skip)]
-    pub ratio: Option<f64>,
+    /// Whatever else a row of this name tells, each with its unit in its name.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, f64>,
 }
 
 /// Everything that was found.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Every figure.
     pub rows: Vec<Row>,
 }
 
-fn rounded(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// A figure to so many decimal places.
+pub fn rounded(value: f64, places: i32) -> f64 {
+    let scale = 10_f64.powi(places);
+    (value * scale).round() / scale
 }
 
 impl Reference {
     /// The floors of a comparison.
     pub fn of(comparison: &Comparison, testpmd_macswap: Option<f64>) -> Self {
-        let cycles = |name| comparison.cycles(name).map(rounded);
+        let cycles = |name| comparison.cycles(name).map(|cycles| rounded(cycles, 1));
         Self {
             rx_tx: cycles("rx_tx"),
             rte_hash_floor: cycles("rte_hash_floor"),
@@ -72,20 +69,32 @@ impl Reference {
 }
 
 impl Row {
-    /// The figure of one work of a comparison.
-    pub fn of(comparison: &Comparison, name: &'static str, proto: &'static str, flows: u64) -> Self {
-        Self {
-            name,
-            proto,
+    /// The figure of one work of a comparison, under a name of its own.
+    pub fn of(comparison: &Comparison, work: &str, name: &str, proto: &str, flows: u64) -> Self {
+        let row = Self {
+            name: name.to_owned(),
+            proto: proto.to_owned(),
             flows,
-            cycles: rounded(comparison.cycles(name).unwrap_or_default()),
+            cycles: rounded(comparison.cycles(work).unwrap_or_default(), 1),
             reference: Reference::of(comparison, None),
             pairs: comparison.pairs(),
-            spread: (comparison.spread(name).unwrap_or_default() * 1000.0).round() / 1000.0,
-            rules: None,
-            bytes_per_connection: None,
-            ratio: comparison.ratio(name, "rte_hash_floor"),
+            spread: rounded(comparison.spread(work).unwrap_or_default(), 3),
+            ..Self::default()
+        };
+        match comparison.ratio(work, "rte_hash_floor") {
+            Some(ratio) => row.with("ratio_to_rte_hash", rounded(ratio, 3)),
+            None => row,
         }
+    }
+
+    /// With one figure more.
+    pub fn with(mut self, name: &str, value: f64) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    fn cell(&self, name: &str, places: usize) -> String {
+        cell(self.more.get(name).copied(), places)
     }
 }
 
@@ -99,34 +108,78 @@ impl Report {
     }
 
     /// For people, in Markdown. `hz` is the counter's frequency.
-    pub fn table(&self, hz: u64) -> String {
-        let mut text = String::from(
-            "| what | connections | rules | cycles | ± % | Mpps/core | rx+tx | bucket floor | rte_hash floor | ÷ rte_hash | \
-             B/connection |\n|-|-|-|-|-|-|-|-|-|-|-|\n",
-        );
-        for row in &self.rows {
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "| {} {} | {} | {} | {:.0} | {:.1} | {:.2} | {} | {} | {} | {} | {} |",
-                row.name,
-                row.proto,
-                row.flows,
-                row.rules.map_or_else(|| "1".to_owned(), |rules| rules.to_string()),
-                row.cycles,
-                row.spread * 100.0,
-                hz as f64 / row.cycles / 1e6,
-                cell(row.reference.rx_tx, 0),
-                cell(row.reference.bucket_floor, 0),
-                cell(row.reference.rte_hash_floor, 0),
-                cell(row.ratio, 2),
-                cell(row.bytes_per_connection, 0),
-            );
-        }
-        text
+    pub fn tables(&self, hz: u64) -> String {
+        [self.established(hz), self.setup(hz)].into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The rows whose name begins so.
+    fn named<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(|row| names.iter().any(|name| row.name.starts_with(name)))
+    }
+
+    fn established(&self, hz: u64) -> Option<String> {
+        const HEAD: [&str; 11] = [
+            "what",
+            "traffic",
+            "connections",
+            "cycles",
+            "± %",
+            "Mpps/core",
+            "rx+tx",
+            "bucket floor",
+            "rte_hash floor",
+            "÷ rte_hash",
+            "B/connection",
+        ];
+        let rows = self.named(&["parse", "rx_tx", "established"]).map(|row| {
+            vec![
+                row.name.clone(),
+                row.proto.clone(),
+                row.flows.to_string(),
+                format!("{:.1}", row.cycles),
+                format!("{:.1}", row.spread * 100.0),
+                format!("{:.2}", hz as f64 / row.cycles / 1e6),
+                cell(row.reference.rx_tx, 1),
+                cell(row.reference.bucket_floor, 1),
+                cell(row.reference.rte_hash_floor, 1),
+                row.cell("ratio_to_rte_hash", 2),
+                row.cell("bytes_per_connection", 0),
+            ]
+        });
+        section("Established connections, cycles per packet", &HEAD, rows)
+    }
+
+    fn setup(&self, hz: u64) -> Option<String> {
+        const HEAD: [&str; 8] =
+            ["traffic", "rules", "connections", "made", "removed", "both", "± %", "million/s and core"];
+        let rows = self.named(&["setup"]).map(|row| {
+            vec![
+                row.proto.clone(),
+                row.cell("rules", 0),
+                row.flows.to_string(),
+                row.cell("open_cycles", 0),
+                row.cell("remove_cycles", 0),
+                format!("{:.0}", row.cycles),
+                format!("{:.1}", row.spread * 100.0),
+                format!("{:.2}", hz as f64 / row.cycles / 1e6),
+            ]
+        });
+        section("New connections, cycles for each", &HEAD, rows)
     }
 }
 
-fn cell(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+/// A table with a heading; nothing without rows.
+fn section(title: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Option<String> {
+    let mut rows = rows.peekable();
+    rows.peek()?;
+    let mut text = format!("### {title}\n\n| {} |\n|{}\n", head.join(" | "), "-|".repeat(head.len()));
+    for row in rows {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    Some(text)
+}
+
+fn cell(value: Option<f64>, places: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.places$}"))
 }

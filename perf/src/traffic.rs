@@ -4,12 +4,13 @@
 //! TCP's sequence numbers advance with the clock at both ends, slowly enough that a connection which was not heard of for
 //! sixty times its turn still fits its window.
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use dpdk::Mbuf;
-use wire::{Checksum, EtherType, Mac, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp};
+use wire::{Checksum, EtherType, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
-use crate::firewall::{CLIENT_SIDE, SERVER_SIDE};
+use crate::flows::{Choice, Flows};
+use crate::network::{CLIENT_SIDE, SERVER_SIDE, SideOf};
 
 /// What connections are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,39 +82,69 @@ const WINDOW_SHIFT: u8 = 7;
 /// late is to stay below.
 const OCTETS_PER_ROUND: u64 = 66_000 / 60;
 
-/// A source of `connections`.
+/// How long frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// All as short as they can be.
+    Least,
+    /// The "simple IMIX": of twelve frames seven of 64, four of 594 and one of 1518 bytes, check sequences included.
+    Imix,
+}
+
+/// What follows the headers, for frames that have 60 bytes without it to have 60, 590 and 1514.
+const PAYLOADS: [usize; 3] = [0, 530, 1454];
+/// The payloads of twelve frames.
+const IMIX: [usize; 12] = [0, 1, 0, 0, 1, 0, 2, 0, 1, 0, 0, 1];
+
+/// A source of connections.
 #[derive(Clone, Debug)]
 pub struct Source {
     traffic: Traffic,
-    connections: u64,
-    random: Random,
+    flows: Flows,
+    sizes: Sizes,
+    /// Which frame of the mix is next.
+    turn: usize,
     /// Octets that every end has sent, times 2^32.
     clock: u64,
     per_packet: u64,
-    frames: [Vec<u8>; 2],
-    /// The one's complement sum of each template's IPv4 header, without its addresses.
-    sums: [u32; 2],
+    /// By sender, then by payload.
+    templates: [[Template; PAYLOADS.len()]; 2],
+}
+
+/// What is the same in the frames of all connections.
+#[derive(Clone, Debug)]
+struct Template {
+    headers: Vec<u8>,
+    /// The one's complement sum of the IPv4 header, without its addresses.
+    sum: u32,
+    /// Octets that follow; nobody has written them by the CPU.
+    payload: usize,
 }
 
 impl Source {
     /// A source whose connections are numbered from 0.
     pub fn new(traffic: Traffic, connections: u64) -> Self {
-        let frames = [Sender::Client, Sender::Server].map(|sender| template(traffic, sender));
-        let sums = [0, 1].map(|side: usize| sum_of(traffic, &frames[side]));
-        Self {
-            traffic,
-            connections,
-            random: Random::new(),
-            clock: 0,
-            per_packet: (OCTETS_PER_ROUND << 32) / connections.max(1),
-            frames,
-            sums,
-        }
+        let templates = [Sender::Client, Sender::Server]
+            .map(|sender| PAYLOADS.map(|payload| Template::new(traffic, sender, payload)));
+        let flows = Flows::new(connections);
+        let per_packet = octets_per_packet(&flows);
+        Self { traffic, flows, sizes: Sizes::Least, turn: 0, clock: 0, per_packet, templates }
+    }
+
+    /// Spreads packets over connections in another way from now on.
+    pub fn set_choice(&mut self, choice: Choice) {
+        self.flows.set_choice(choice);
+        self.per_packet = octets_per_packet(&self.flows);
+    }
+
+    /// Makes frames of other lengths from now on.
+    pub const fn set_sizes(&mut self, sizes: Sizes) {
+        self.sizes = sizes;
     }
 
     /// How many connections.
     pub const fn connections(&self) -> u64 {
-        self.connections
+        self.flows.count()
     }
 
     /// What they are made of.
@@ -124,25 +155,43 @@ impl Source {
     /// Writes a data packet of a connection chosen at random.
     #[inline(always)]
     pub fn write_any(&mut self, mbuf: &mut Mbuf, sender: Sender) {
-        let connection = self.random.below(self.connections);
-        self.clock = self.clock.wrapping_add(self.per_packet);
-        self.write(mbuf, connection, sender, Step::Data);
+        let connection = self.flows.draw();
+        self.write_data(mbuf, connection, sender);
     }
 
-    /// Writes a packet of one connection.
+    /// Writes a data packet of one connection.
+    #[inline(always)]
+    pub fn write_data(&mut self, mbuf: &mut Mbuf, connection: u64, sender: Sender) {
+        self.clock = self.clock.wrapping_add(self.per_packet);
+        let payload = match self.sizes {
+            Sizes::Least => 0,
+            Sizes::Imix => {
+                self.turn = if self.turn + 1 < IMIX.len() { self.turn + 1 } else { 0 };
+                IMIX[self.turn]
+            }
+        };
+        self.write_frame(mbuf, connection, (sender, Step::Data), payload);
+    }
+
+    /// Writes the shortest packet of one connection.
     ///
     /// # Panics
     /// If the mbuf has no room for 80 bytes.
     #[inline(always)]
     pub fn write(&self, mbuf: &mut Mbuf, connection: u64, sender: Sender, step: Step) {
-        let template = &self.frames[sender as usize];
+        self.write_frame(mbuf, connection, (sender, step), 0);
+    }
+
+    #[inline(always)]
+    fn write_frame(&self, mbuf: &mut Mbuf, connection: u64, (sender, step): (Sender, Step), payload: usize) {
+        let template = &self.templates[sender as usize][payload];
         match self.traffic {
             Traffic::Tcp4 | Traffic::Udp4 => {
                 let frame = put::<60>(mbuf, template);
                 let [source, destination] = ends4(connection, sender);
                 frame[26..30].copy_from_slice(&source.to_be_bytes());
                 frame[30..34].copy_from_slice(&destination.to_be_bytes());
-                let sum = checksum(self.sums[sender as usize], source, destination);
+                let sum = checksum(template.sum, source, destination);
                 frame[24..26].copy_from_slice(&sum.to_be_bytes());
                 self.write_transport(&mut frame[34..], connection, sender, step);
             }
@@ -190,10 +239,18 @@ impl Source {
     }
 }
 
+/// How much each end sends with each packet of any connection, times 2^32.
+fn octets_per_packet(flows: &Flows) -> u64 {
+    (OCTETS_PER_ROUND << 32) / flows.longest_turn() / flows.count().max(1)
+}
+
 #[inline(always)]
-fn put<'a, const N: usize>(mbuf: &'a mut Mbuf, template: &[u8]) -> &'a mut [u8; N] {
-    let template: &[u8; N] = template.first_chunk().expect("as long as its traffic's frames");
-    mbuf.extend_from_slice(template).expect("an empty mbuf has room");
+fn put<'a, const N: usize>(mbuf: &'a mut Mbuf, template: &Template) -> &'a mut [u8; N] {
+    let headers: &[u8; N] = template.headers.first_chunk().expect("as long as its traffic's headers");
+    mbuf.extend_from_slice(headers).expect("an empty mbuf has room");
+    if template.payload > 0 {
+        mbuf.append(template.payload).expect("an mbuf has room for a whole frame");
+    }
     mbuf.data_mut().first_chunk_mut().expect("as long as what was put in")
 }
 
@@ -239,86 +296,47 @@ fn checksum(sum: u32, source: u32, destination: u32) -> u16 {
     !(sum as u16)
 }
 
-fn sum_of(traffic: Traffic, frame: &[u8]) -> u32 {
-    if traffic == Traffic::Tcp6 {
-        return 0;
+impl Template {
+    fn new(traffic: Traffic, sender: Sender, payload: usize) -> Self {
+        let side = match sender {
+            Sender::Client => CLIENT_SIDE,
+            Sender::Server => SERVER_SIDE,
+        };
+        let mut headers = vec![0; traffic.frame_len()];
+        write_headers(&mut headers, traffic, side, payload).expect("a frame has room for its headers");
+        let network = &headers[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN];
+        let word = |word: &[u8]| u32::from(u16::from_be_bytes([word[0], word[1]]));
+        let sum = network.chunks_exact(2).map(word).sum();
+        Self { headers, sum, payload }
     }
-    let header = &frame[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN];
-    header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum()
 }
 
-/// Everything of a frame that is the same for all connections.
-fn template(traffic: Traffic, sender: Sender) -> Vec<u8> {
-    let side = match sender {
-        Sender::Client => CLIENT_SIDE,
-        Sender::Server => SERVER_SIDE,
-    };
-    let mut frame = vec![0; traffic.frame_len()];
-    write_headers(&mut frame, traffic, side.own_mac, side.peer_mac)
-        .expect("a frame has room for its headers");
-    frame
-}
-
-fn write_headers(frame: &mut [u8], traffic: Traffic, to: Mac, from: Mac) -> Result<(), wire::Error> {
+/// The headers of a frame that the router of this side sends, with `payload` octets behind the frame.
+fn write_headers(
+    frame: &mut [u8],
+    traffic: Traffic,
+    side: SideOf,
+    payload: usize,
+) -> Result<(), wire::Error> {
     let l4 = traffic.transport_at();
-    let length = frame.len();
+    let length = frame.len() + payload - l4;
     let mut link = ethernet::Header::at_mut(frame, 0)?;
-    link.set_dst(to);
-    link.set_src(from);
+    link.set_dst(side.own_mac);
+    link.set_src(side.peer_mac);
     if traffic == Traffic::Tcp6 {
         link.set_ether_type(EtherType::IPV6);
         let any = Ipv6Addr::UNSPECIFIED;
-        ipv6::Repr::new(any, any, traffic.transport(), length - l4)
-            .emit(&mut frame[ethernet::HEADER_LEN..])?;
+        ipv6::Repr::new(any, any, traffic.transport(), length).emit(&mut frame[ethernet::HEADER_LEN..])?;
     } else {
         link.set_ether_type(EtherType::IPV4);
-        let any = core::net::Ipv4Addr::UNSPECIFIED;
-        ipv4::Repr::new(any, any, traffic.transport(), length - l4)
-            .emit(&mut frame[ethernet::HEADER_LEN..])?;
+        let any = Ipv4Addr::UNSPECIFIED;
+        ipv4::Repr::new(any, any, traffic.transport(), length).emit(&mut frame[ethernet::HEADER_LEN..])?;
         // The checksum is computed anew for each packet, from a sum without one.
         ipv4::Header::at_mut(frame, ethernet::HEADER_LEN)?.set_checksum(Checksum::ZERO);
     }
     match traffic.transport() {
-        Proto::UDP => frame[l4 + 4..l4 + 6].copy_from_slice(&((length - l4) as u16).to_be_bytes()),
+        Proto::UDP => frame[l4 + 4..l4 + 6].copy_from_slice(&(length as u16).to_be_bytes()),
         _ => tcp::Header::at_mut(frame, l4)?.set_window(u16::MAX),
     }
     Ok(())
-}
-
-/// Numbers that look random: xorshift.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The same numbers in every run.
-    pub const fn new() -> Self {
-        Self(88_172_645_463_325_252)
-    }
-
-    /// The next number.
-    #[inline(always)]
-    pub const fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below `bound`.
-    #[inline(always)]
-    pub const fn below(&mut self, bound: u64) -> u64 {
-        ((self.next() as u128 * bound as u128) >> 64) as u64
-    }
-}
-
-impl Default for Random {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl engine::Entropy for Random {
-    fn next_u64(&mut self) -> u64 {
-        self.next()
-    }
 }
