@@ -10,6 +10,7 @@ use ruleset::{
     StateMode, StatePolicy, TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
 
+use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Interfaces, Pattern};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
@@ -74,6 +75,7 @@ impl Root {
         Ok(Self {
             epoch,
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
+            classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
             tables: tables::build(ruleset, previous, contents)?,

@@ -1,10 +1,12 @@
 //! Evaluation of rules: pf's ordered walk, where the last match wins and `quick` decides at once.
 //!
 //! Overview: [`Root`] is a committed ruleset in the form that packets meet: interface and table names resolved, addresses
-//! as ranges of integers. Life cycle: compiled by a control thread, published as one pointer, read once for each burst,
-//! freed when no worker holds it; what states need of a rule lives in its [`RuleSlot`] and outlasts the root.
+//! as ranges of integers, and a [classifier](classify) that leaves out the rules that cannot match. Life cycle: compiled by
+//! a control thread, published as one pointer, read once for each burst, freed when no worker holds it; what states need of
+//! a rule lives in its [`RuleSlot`] and outlasts the root.
 //! Ownership: immutable but for the slots' totals. Bounds: those of `ruleset::bounds`.
 
+mod classify;
 mod compile;
 mod filter;
 mod judge;
@@ -78,6 +80,7 @@ pub struct Root {
     epoch: u32,
     ruleset: Arc<Ruleset>,
     rules: Arc<[filter::Filter]>,
+    classifier: Arc<classify::Classifier>,
     /// The first rule of each identity.
     numbers: Arc<HashMap<u64, u32>>,
     /// As the ruleset's tables, in its order.

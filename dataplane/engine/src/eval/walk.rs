@@ -1,5 +1,7 @@
-//! pf's walk: every rule in order, the last match decides, `quick` ends it (pf.conf(5) PACKET FILTERING).
+//! pf's walk: the rules in order, the last match decides, `quick` ends it (pf.conf(5) PACKET FILTERING). Of the rules only
+//! those are compared which the [classifier](super::classify) does not leave out.
 
+use core::ops::ControlFlow;
 use std::sync::Arc;
 
 use ruleset::{Action, Direction, StateMode};
@@ -55,42 +57,55 @@ pub(crate) struct Decision<'a> {
 impl Root {
     /// The decision on a packet. Where no rule matches it passes without a state.
     pub(crate) fn decide(&self, question: &Question<'_>) -> Decision<'_> {
-        let mut decision = Decision {
+        let mut decision = self.undecided(question.tag);
+        self.classifier.visit(question, |number| self.consider(number, question, &mut decision));
+        decision
+    }
+
+    /// The decision before any rule.
+    pub(super) fn undecided(&self, tag: Tag) -> Decision<'_> {
+        Decision {
             action: Action::Pass,
             state: StateMode::None,
             if_bound: false,
-            tag: question.tag,
+            tag,
             state_tag: Tag::default(),
             log: false,
             rule: None,
             ended_at: self.rules.len(),
             slot: &self.default_slot,
-        };
-        for (number, rule) in self.rules.iter().enumerate() {
-            if !self.matches(rule, question) || !is_tagged(rule, &mut decision) {
-                continue;
-            }
-            // `tag` sticks as soon as the rule matches, whatever decides in the end.
-            if let Some(tag) = rule.tag {
-                (decision.tag, decision.state_tag) = (tag, tag);
-            }
-            if rule.action != Action::Match {
-                decision = Decision {
-                    action: rule.action,
-                    state: rule.state,
-                    if_bound: rule.if_bound,
-                    log: rule.log.enabled,
-                    rule: Some(number as u32),
-                    slot: &rule.slot,
-                    ..decision
-                };
-            }
-            if rule.quick {
-                decision.ended_at = number;
-                break;
-            }
         }
-        decision
+    }
+
+    /// What a rule makes of the decision; the walk ends where `quick` does.
+    #[inline]
+    pub(super) fn consider<'a>(
+        &'a self,
+        number: u32,
+        question: &Question<'_>,
+        decision: &mut Decision<'a>,
+    ) -> ControlFlow<()> {
+        let rule = &self.rules[number as usize];
+        if !self.matches(rule, question) || !is_tagged(rule, decision) {
+            return ControlFlow::Continue(());
+        }
+        // `tag` sticks as soon as the rule matches, whatever decides in the end.
+        if let Some(tag) = rule.tag {
+            (decision.tag, decision.state_tag) = (tag, tag);
+        }
+        if rule.action != Action::Match {
+            decision.action = rule.action;
+            decision.state = rule.state;
+            decision.if_bound = rule.if_bound;
+            decision.log = rule.log.enabled;
+            decision.rule = Some(number);
+            decision.slot = &rule.slot;
+        }
+        if !rule.quick {
+            return ControlFlow::Continue(());
+        }
+        decision.ended_at = number as usize;
+        ControlFlow::Break(())
     }
 
     /// In pf's order: interface, direction, family, protocol, addresses, ports, then what is seldom given.
@@ -116,12 +131,14 @@ fn is_tagged(rule: &Filter, decision: &mut Decision<'_>) -> bool {
 }
 
 fn ports_match(rule: &Filter, packet: &Packet) -> bool {
-    match packet.tuple.proto {
-        Proto::TCP | Proto::UDP | Proto::SCTP if packet.transport != Transport::Fragment => {
-            rule.from.port.accepts(packet.tuple.sport) && rule.to.port.accepts(packet.tuple.dport)
-        }
-        _ => true,
-    }
+    !has_ports(packet)
+        || (rule.from.port.accepts(packet.tuple.sport) && rule.to.port.accepts(packet.tuple.dport))
+}
+
+/// True if rules ask for a packet's ports.
+pub(super) fn has_ports(packet: &Packet) -> bool {
+    matches!(packet.tuple.proto, Proto::TCP | Proto::UDP | Proto::SCTP)
+        && packet.transport != Transport::Fragment
 }
 
 fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {

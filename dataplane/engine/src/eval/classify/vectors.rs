@@ -1,0 +1,238 @@
+//! Sets of rules as bit vectors, of which equal parts are kept once.
+//!
+//! Overview: a vector is a tree. Its leaves are [`LEAF_BITS`] bits, a cache line; a node is the numbers of [`FAN_OUT`]
+//! leaves or nodes below it, a cache line as well. Leaf 0 and node 0 are empty, so that an intersection leaves out what is
+//! empty in any of its vectors without looking below. Vectors of neighbouring intervals differ in a rule or two: they share
+//! all but the way to those.
+//! Life cycle: a [`Weaver`] makes them while a ruleset is compiled, then they are read only.
+//! Bounds: a vector that differs in one bit from one that is there takes at most one leaf and one node of each level.
+
+use core::hash::BuildHasher;
+use core::ops::ControlFlow;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+const WORDS: usize = 8;
+/// Rules in a leaf.
+const LEAF_BITS: usize = WORDS * 64;
+const FAN_OUT: usize = 16;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(align(64))]
+struct Leaf([u64; WORDS]);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(align(64))]
+struct Node([u32; FAN_OUT]);
+
+const _: () = assert!(size_of::<Leaf>() == 64 && size_of::<Node>() == 64);
+
+/// A vector, by the number of its topmost leaf or node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vector(u32);
+
+/// How many levels of nodes are above the leaves of vectors of so many bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Depth(u32);
+
+impl Depth {
+    pub const fn of(bits: usize) -> Self {
+        let (mut depth, mut room) = (0, LEAF_BITS);
+        while room < bits {
+            depth += 1;
+            room *= FAN_OUT;
+        }
+        Self(depth)
+    }
+}
+
+/// The vectors of a ruleset.
+#[derive(Debug)]
+pub(super) struct Vectors {
+    leaves: Vec<Leaf>,
+    nodes: Vec<Node>,
+}
+
+impl Vectors {
+    /// Visits the bits that are set in all of `vectors`, of which there is at least one, lowest first.
+    #[inline]
+    pub fn visit_common(
+        &self,
+        depth: Depth,
+        vectors: &[Vector],
+        see: &mut impl FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if vectors.contains(&Vector::default()) {
+            return ControlFlow::Continue(());
+        }
+        match depth.0 {
+            0 => self.visit_leaves(vectors, 0, see),
+            _ => self.visit_nodes(depth.0, vectors, 0, see),
+        }
+    }
+
+    fn visit_nodes(
+        &self,
+        level: u32,
+        vectors: &[Vector],
+        base: usize,
+        see: &mut impl FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut common = [true; FAN_OUT];
+        for vector in vectors {
+            for (common, below) in common.iter_mut().zip(&self.nodes[vector.0 as usize].0) {
+                *common &= *below != 0;
+            }
+        }
+        let size = LEAF_BITS * FAN_OUT.pow(level - 1);
+        for (at, _) in common.iter().enumerate().filter(|(_, common)| **common) {
+            let mut below = [Vector::default(); MOST_TOGETHER];
+            for (below, vector) in below.iter_mut().zip(vectors) {
+                *below = Vector(self.nodes[vector.0 as usize].0[at]);
+            }
+            let (below, base) = (&below[..vectors.len()], base + at * size);
+            match level {
+                1 => self.visit_leaves(below, base, see)?,
+                _ => self.visit_nodes(level - 1, below, base, see)?,
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    #[inline]
+    fn visit_leaves(
+        &self,
+        vectors: &[Vector],
+        base: usize,
+        see: &mut impl FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut common = [u64::MAX; WORDS];
+        for vector in vectors {
+            for (common, word) in common.iter_mut().zip(&self.leaves[vector.0 as usize].0) {
+                *common &= word;
+            }
+        }
+        for (at, word) in common.into_iter().enumerate() {
+            let mut word = word;
+            while word != 0 {
+                see(base + at * 64 + word.trailing_zeros() as usize)?;
+                word &= word - 1;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Bytes that the vectors take.
+    #[cfg(test)]
+    pub const fn bytes(&self) -> usize {
+        self.leaves.len() * size_of::<Leaf>() + self.nodes.len() * size_of::<Node>()
+    }
+}
+
+/// The most vectors that are intersected.
+pub(super) const MOST_TOGETHER: usize = 8;
+
+/// Makes vectors, and knows those that there are.
+#[derive(Debug)]
+pub(super) struct Weaver {
+    vectors: Vectors,
+    leaves: HashTable<u32>,
+    nodes: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Weaver {
+    pub fn new() -> Self {
+        Self {
+            vectors: Vectors { leaves: vec![Leaf::default()], nodes: vec![Node::default()] },
+            leaves: HashTable::new(),
+            nodes: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    pub fn finish(mut self) -> Vectors {
+        self.vectors.leaves.shrink_to_fit();
+        self.vectors.nodes.shrink_to_fit();
+        self.vectors
+    }
+
+    fn leaf(&mut self, leaf: &Leaf) -> u32 {
+        intern(&mut self.leaves, &mut self.vectors.leaves, &self.hasher, leaf)
+    }
+
+    fn node(&mut self, node: &Node) -> u32 {
+        intern(&mut self.nodes, &mut self.vectors.nodes, &self.hasher, node)
+    }
+}
+
+/// The number of `value`, which is stored if it was not; 0 is the empty one's.
+fn intern<T: Copy + Default + Eq + core::hash::Hash>(
+    known: &mut HashTable<u32>,
+    stored: &mut Vec<T>,
+    hasher: &DefaultHashBuilder,
+    value: &T,
+) -> u32 {
+    if *value == T::default() {
+        return 0;
+    }
+    let hash = hasher.hash_one(value);
+    if let Some(number) = known.find(hash, |number| stored[*number as usize] == *value) {
+        return *number;
+    }
+    let number = stored.len() as u32;
+    stored.push(*value);
+    known.insert_unique(hash, number, |number| hasher.hash_one(stored[*number as usize]));
+    number
+}
+
+/// A vector that changes from one to the next, and is stored from time to time.
+#[derive(Debug)]
+pub(super) struct Loom {
+    leaves: Vec<Leaf>,
+    /// Leaves that changed since the vector was stored.
+    changed: Vec<usize>,
+    /// The numbers of the leaves as they were stored, and on top of them of the nodes of each level.
+    levels: Vec<Vec<u32>>,
+}
+
+impl Loom {
+    /// The empty vector of so many bits.
+    pub fn new(bits: usize) -> Self {
+        let leaves = bits.div_ceil(LEAF_BITS).max(1);
+        let depth = Depth::of(bits).0;
+        let sizes = core::iter::successors(Some(leaves), |size| Some(size.div_ceil(FAN_OUT)));
+        let levels = sizes.take(depth as usize + 1).map(|size| vec![0; size]).collect();
+        Self { leaves: vec![Leaf::default(); leaves], changed: Vec::new(), levels }
+    }
+
+    /// Sets a bit that is not set, or the other way round.
+    pub fn flip(&mut self, bit: usize) {
+        let at = bit / LEAF_BITS;
+        self.leaves[at].0[bit % LEAF_BITS / 64] ^= 1 << (bit % 64);
+        self.changed.push(at);
+    }
+
+    /// The vector as it is now.
+    pub fn store(&mut self, weaver: &mut Weaver) -> Vector {
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for at in &changed {
+            self.levels[0][*at] = weaver.leaf(&self.leaves[*at]);
+        }
+        for level in 1..self.levels.len() {
+            changed.iter_mut().for_each(|at| *at /= FAN_OUT);
+            changed.dedup();
+            for at in &changed {
+                let below = self.levels[level - 1].iter().skip(at * FAN_OUT).take(FAN_OUT);
+                let mut node = Node::default();
+                node.0.iter_mut().zip(below).for_each(|(own, below)| *own = *below);
+                self.levels[level][*at] = weaver.node(&node);
+            }
+        }
+        changed.clear();
+        self.changed = changed;
+        Vector(self.levels.last().map_or(0, |top| top[0]))
+    }
+}
