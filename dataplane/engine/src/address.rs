@@ -2,10 +2,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bytemuck::Zeroable;
 use wire::Af;
 
 /// An IP address, right-aligned in host order: IPv4 in the low 32 bits. The family is kept beside it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroable)]
 pub struct Address(pub u128);
 
 impl Address {

@@ -438,29 +438,30 @@ impl Shard {
         self.connections.faces()
     }
 
+    /// How many records were ever used: as many as the sweep has to visit.
+    pub const fn records(&self) -> usize {
+        self.connections.records()
+    }
+
     /// Shows the states of up to `most` records from `cursor` on, and moves it; `u32::MAX` is the end.
     pub fn dump(&self, view: &View<'_>, cursor: &mut u32, most: usize, sink: &mut dyn FnMut(StateView)) {
         let Some(root) = view.root else {
             *cursor = u32::MAX;
             return;
         };
-        let end = cursor.saturating_add(most as u32).min(self.connections.capacity());
-        for number in *cursor..end {
+        for number in self.connections.run(cursor, most) {
             self.connections.views(number, root, view.fib, &view.expiry(root), sink);
         }
-        *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
     }
 
     /// Removes the selected states of up to `most` records from `cursor` on, and moves it; `u32::MAX` is the end. Returns how
     /// many states went.
     pub fn kill(&mut self, cursor: &mut u32, most: usize, selection: &Selection) -> u64 {
-        let end = cursor.saturating_add(most as u32).min(self.connections.capacity());
         let mut removed = 0;
-        for number in *cursor..end {
+        for number in self.connections.run(cursor, most) {
             removed += u64::from(self.connections.kill(number, selection, &self.hashing));
         }
         self.counters.removals += removed;
-        *cursor = if end == self.connections.capacity() { u32::MAX } else { end };
         removed
     }
 

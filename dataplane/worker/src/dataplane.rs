@@ -478,7 +478,6 @@ fn parts(
         parts.push(Parts {
             attachment,
             shard: Shard::sharing(shard, credits.clone()),
-            max_states: states.of_one,
             pool: pool.clone(),
             clock,
             random: Random::new().context(no_randomness)?,

@@ -15,6 +15,10 @@ use worker::config::Config;
 use worker::dataplane::{Dataplane, End};
 use worker::verbosity;
 
+/// Tables of connections are reserved at the start, take memory as they fill, and live in huge pages.
+#[global_allocator]
+static MEMORY: dpdk::HugePages = dpdk::HugePages;
+
 /// Exit code of a start that was refused or failed.
 const FAILED: u8 = 1;
 /// Exit code of a stop that left packets or buffers unaccounted for.

@@ -96,8 +96,6 @@ pub struct Parts {
     pub attachment: Attachment,
     /// Its connections.
     pub shard: Shard,
-    /// The most states that its own shard holds.
-    pub max_states: u32,
     /// Where packets are copied to that came in pieces.
     pub pool: Mempool,
     /// The clock.
@@ -477,7 +475,7 @@ impl Worker {
     /// Looks for expired states among as many records as the time since the last sweep is worth.
     fn sweep(&mut self) {
         let passed = (self.now - self.swept).0.min(SWEEP_PERIOD.0);
-        let due = passed * u64::from(self.parts.max_states) / SWEEP_PERIOD.0;
+        let due = passed * self.parts.shard.records() as u64 / SWEEP_PERIOD.0;
         if due == 0 {
             return;
         }

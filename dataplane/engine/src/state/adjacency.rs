@@ -6,6 +6,7 @@
 //! is met. Life cycle: numbers of earlier epochs are given out again after the sweep has visited every record once.
 //! Ownership: the shard. Bounds: [`ADJACENCIES_MAX`] numbers; while there is none, routes are looked up.
 
+use bytemuck::Zeroable;
 use hashbrown::HashMap;
 use wire::Mac;
 
@@ -15,7 +16,7 @@ use crate::fib::InterfaceId;
 const ADJACENCIES_MAX: usize = 4096;
 
 /// The number of an adjacency; 0 is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
 pub(crate) struct AdjacencyId(pub u16);
 
 impl AdjacencyId {

@@ -165,7 +165,7 @@ impl Connections {
         let pair = self.hot[at].pair();
         let Some(lifetime) = self.lifetime(pair, options) else { return };
         self.pairs.set_lifetime(pair, lifetime);
-        let number = adjacencies.number(adjacency, self.hot.len());
+        let number = adjacencies.number(adjacency, self.numbers.used());
         self.hot[at].remember(flow.sender, number);
     }
 

@@ -6,6 +6,8 @@
 //! a bounded number, and nothing is ever rehashed.
 //! Bounds: 10 entries in a bucket, 20 places to probe, filled to three quarters at most.
 
+use bytemuck::{Zeroable, zeroed_vec};
+
 use super::key::KeyHash;
 use crate::intrinsics::{equal_tags, prefetch};
 
@@ -18,7 +20,7 @@ const LOAD_PERCENT: usize = 75;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RecordId(pub u32);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Zeroable)]
 #[repr(C, align(64))]
 struct Bucket {
     /// 0 marks a free slot.
@@ -28,8 +30,6 @@ struct Bucket {
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
-
-const EMPTY: Bucket = Bucket { tags: [0; SLOTS], spare: 0, records: [0; SLOTS] };
 
 impl Bucket {
     #[inline(always)]
@@ -60,20 +60,18 @@ pub(crate) struct IndexFull;
 #[derive(Debug)]
 pub(crate) struct Index {
     buckets: Vec<Bucket>,
-    mask: usize,
 }
 
 impl Index {
     /// An index for `records` entries.
     pub fn new(records: usize) -> Self {
-        let buckets = (records * 100 / (SLOTS * LOAD_PERCENT) + 1).next_power_of_two();
-        Self { buckets: vec![EMPTY; buckets], mask: buckets - 1 }
+        Self { buckets: zeroed_vec(records * 100 / (SLOTS * LOAD_PERCENT) + 1) }
     }
 
     /// Starts loading the first bucket of a hash.
     #[inline(always)]
     pub fn prefetch_first(&self, hash: KeyHash) {
-        prefetch(&self.buckets[hash.bucket() & self.mask]);
+        prefetch(&self.buckets[self.place(hash.bucket())]);
     }
 
     /// Starts loading the second bucket of a hash.
@@ -85,7 +83,7 @@ impl Index {
     /// The first record in the first bucket whose tag is that of `hash`.
     #[inline(always)]
     pub fn hint_in_first(&self, hash: KeyHash) -> Option<RecordId> {
-        self.buckets[hash.bucket() & self.mask].matches(hash.tag()).next()
+        self.buckets[self.place(hash.bucket())].matches(hash.tag()).next()
     }
 
     /// As [`Self::hint_in_first`], in the second bucket.
@@ -138,15 +136,22 @@ impl Index {
 
     #[inline]
     fn places(&self, hash: KeyHash) -> (usize, usize) {
-        let first = hash.bucket() & self.mask;
+        let first = self.place(hash.bucket());
         (first, self.other_place(first, hash.tag()))
     }
 
-    /// The other bucket of an entry: its own inverse, and never reachable by choosing tags alone, because the tag is a
-    /// part of a keyed hash.
-    #[inline]
-    fn other_place(&self, place: usize, tag: u16) -> usize {
-        (place ^ (usize::from(tag).wrapping_mul(0x9e37_79b1) >> 3)) & self.mask
+    /// Maps 32 bits evenly onto the buckets, of which there is any number.
+    #[inline(always)]
+    const fn place(&self, hash: u32) -> usize {
+        ((hash as u64 * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// The other bucket of an entry: its own inverse, because both add up to what the tag says. It is never reachable by
+    /// choosing tags alone, because the tag is a part of a keyed hash.
+    #[inline(always)]
+    const fn other_place(&self, place: usize, tag: u16) -> usize {
+        let sum = self.place((tag as u32).wrapping_mul(0x9e37_79b1));
+        if sum >= place { sum - place } else { sum + self.buckets.len() - place }
     }
 
     fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {

@@ -82,6 +82,16 @@ pub(crate) enum Family {
     Inet6,
 }
 
+impl Family {
+    #[inline]
+    pub const fn of(af: Af) -> Self {
+        match af {
+            Af::Inet => Self::Inet,
+            Af::Inet6 => Self::Inet6,
+        }
+    }
+}
+
 const fn fold(address: Address) -> u32 {
     let half = (address.0 >> 64) as u64 ^ address.0 as u64;
     (half >> 32) as u32 ^ half as u32
@@ -127,8 +137,8 @@ pub(crate) struct KeyHash(pub u64);
 impl KeyHash {
     /// Chooses the bucket.
     #[inline]
-    pub const fn bucket(self) -> usize {
-        self.0 as u32 as usize
+    pub const fn bucket(self) -> u32 {
+        self.0 as u32
     }
 
     /// Distinguishes the entries of a bucket; never 0, which marks a free slot.

@@ -6,6 +6,7 @@ mod credit;
 mod follow;
 mod index;
 mod key;
+mod numbers;
 mod record;
 mod select;
 mod table;

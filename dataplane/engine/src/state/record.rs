@@ -2,8 +2,9 @@
 //!
 //! Overview: a record stands for pf's two states of a forwarded connection, one face on each side. What a packet touches
 //! is in [`Hot`]; what only listings, removal and rare events need is in [`Cold`]. Numbers are indexed by [`Side`].
-//! Bounds: sizes are asserted below.
+//! Life cycle: zeroes, which are no live record, until it is used. Bounds: sizes are asserted below.
 
+use bytemuck::Zeroable;
 use ruleset::{PeerState, Timeout};
 use wire::{Af, Port, Proto, Seq};
 
@@ -14,7 +15,7 @@ use crate::{Address, Tick, Zone};
 
 /// Time in sixteenths of a second since the start: fine enough for time-outs in seconds. It wraps after 8 years, so it has
 /// no order: what counts is how much has passed, exact up to half of that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
 pub(crate) struct Sixteenths(pub u32);
 
 impl Sixteenths {
@@ -47,7 +48,7 @@ mod bits {
 }
 
 /// What every packet of a connection reads or writes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Hot {
     /// IPv4: the addresses. IPv6: a fold of them, to tell most strangers apart without a third line.
@@ -74,7 +75,7 @@ pub(crate) struct Hot {
 }
 
 /// What packets seldom touch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Cold {
     /// pf's id of the low side's face; the high side's is one more.
@@ -84,7 +85,9 @@ pub(crate) struct Cold {
     pub created: Sixteenths,
     /// Counts the uses of this record, so that a link to an earlier one is known to be stale.
     pub generation: u32,
-    pub twin: Option<Twin>,
+    /// One more than the number of the record with the other face of the connection; 0 is none.
+    twin: u32,
+    twin_generation: u32,
 }
 
 /// A link to the record that holds the other face of the same connection.
@@ -167,8 +170,15 @@ impl Hot {
         self.bits & bits::LIVE != 0
     }
 
-    pub const fn retire(&mut self) {
+    /// Ends the record's life, and keeps in it which one was retired before.
+    pub const fn retire(&mut self, before: u32) {
         self.bits = 0;
+        self.address[0] = before;
+    }
+
+    /// The record that was retired before this one, which is retired.
+    pub const fn next_retired(&self) -> u32 {
+        self.address[0]
     }
 
     #[inline]
@@ -329,6 +339,15 @@ impl Hot {
 }
 
 impl Cold {
+    pub fn twin(&self) -> Option<Twin> {
+        let record = self.twin.checked_sub(1)?;
+        Some(Twin { record, generation: self.twin_generation })
+    }
+
+    pub const fn set_twin(&mut self, twin: Twin) {
+        (self.twin, self.twin_generation) = (twin.record + 1, twin.generation);
+    }
+
     /// The cold half of a new connection in a record that was used before.
     pub fn reuse(&self, id: u64, created: Sixteenths) -> Self {
         Self { id, created, generation: self.generation.wrapping_add(1), ..Self::default() }

@@ -2,11 +2,13 @@
 //!
 //! Overview: records by number, an index from hash to number, pair-classes. All of pf's states are faces here; a record
 //! has one or two of them. Life cycle: a record is made with its first face and retired with its last.
-//! Ownership: the worker of the shard. Bounds: records are allocated at the start, as many as there may be faces; lookups
-//! probe two buckets; the sweep visits as many records as it is told to.
+//! Ownership: the worker of the shard. Bounds: room for records is reserved at the start, as many as there may be faces, and
+//! takes memory once they are used (a forwarded connection uses one for its two faces); lookups probe two buckets; the
+//! sweep visits as many records as it is told to, and none that was never used.
 
 use core::ops::Range;
 
+use bytemuck::zeroed_vec;
 use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
 use wire::Af;
 
@@ -14,7 +16,8 @@ use super::adjacency::Adjacencies;
 use super::class::{Class, Counted, Faces, Pairs, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
-use super::key::{Hashing, Key, KeyHash, Narrow, Side};
+use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
+use super::numbers::Numbers;
 use super::record::{Cold, Hot, Sixteenths, Twin};
 use crate::Address;
 use crate::eval::{Root, RuleSlot};
@@ -68,11 +71,11 @@ pub(crate) struct Connections {
     pub(super) cold: Vec<Cold>,
     /// IPv6 addresses, by record.
     pub(super) wide: Vec<[Address; 2]>,
-    free: Vec<u32>,
+    pub(super) numbers: Numbers,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
     next_id: u64,
-    sweep_at: usize,
+    sweep_at: u32,
 }
 
 impl Connections {
@@ -82,10 +85,10 @@ impl Connections {
         let size = capacity as usize;
         Self {
             index: Index::new(size),
-            hot: vec![Hot::default(); size],
-            cold: vec![Cold::default(); size],
-            wide: vec![[Address(0); 2]; size],
-            free: (0..capacity).rev().collect(),
+            hot: zeroed_vec(size),
+            cold: zeroed_vec(size),
+            wide: zeroed_vec(size),
+            numbers: Numbers::new(capacity),
             pairs: Pairs::new(),
             credits: Credits::new(pool),
             next_id: u64::from(id_space) << 48 | 1,
@@ -104,9 +107,16 @@ impl Connections {
         self.credits.look(limit);
     }
 
-    /// How many records there can be.
-    pub const fn capacity(&self) -> u32 {
-        self.hot.len() as u32
+    /// How many records were ever used.
+    pub const fn records(&self) -> usize {
+        self.numbers.used()
+    }
+
+    /// The numbers of some of the records, at most `most`, from `cursor` on, which moves behind them; `u32::MAX` is the end.
+    pub fn run(&self, cursor: &mut u32, most: usize) -> Range<u32> {
+        let run = self.numbers.run(*cursor, most);
+        *cursor = if run.is_empty() { u32::MAX } else { run.end };
+        run
     }
 
     /// The record of `key` whose face at `side` takes packets of `interface`, the first in pf's order. A face that has
@@ -260,16 +270,16 @@ impl Connections {
     }
 
     fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
-        let number = *self.free.last().ok_or(Full::Shard)?;
+        let id = self.numbers.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
         let mut faces: Faces = [None, None];
         faces[new.side.index()] = Some(new.class);
         let pair = self.pairs.acquire(faces).map_err(|_| Full::Classes)?;
-        if self.index.insert(new.hash, RecordId(number)).is_err() {
+        if self.index.insert(new.hash, id).is_err() {
             self.pairs.release(pair);
             return Err(Full::Shard);
         }
-        self.free.pop();
-        let at = number as usize;
+        self.numbers.take(id, &self.hot);
+        let at = id.0 as usize;
         let mut hot = Hot::new(new.key);
         hot.set_pair(pair);
         hot.refresh(new.timeout, new.now);
@@ -279,24 +289,24 @@ impl Connections {
             self.wide[at] = new.key.address;
         }
         self.next_id += 2;
-        self.set_peers(RecordId(number), new.sender, &new.peers);
+        self.set_peers(id, new.sender, &new.peers);
         if let Some(twin) = new.twin {
-            self.link(RecordId(number), twin);
+            self.link(id, twin);
         }
         self.forget_routes(new.key, new.hash);
-        Ok(RecordId(number))
+        Ok(id)
     }
 
     fn link(&mut self, a: RecordId, b: RecordId) {
         for (from, to) in [(a, b), (b, a)] {
             let generation = self.cold[to.0 as usize].generation;
-            self.cold[from.0 as usize].twin = Some(Twin { record: to.0, generation });
+            self.cold[from.0 as usize].set_twin(Twin { record: to.0, generation });
         }
     }
 
     /// The record that holds the other face of this connection, if it was made apart and still lives.
     pub fn twin(&self, id: RecordId) -> Option<RecordId> {
-        let twin = self.cold[id.0 as usize].twin?;
+        let twin = self.cold[id.0 as usize].twin()?;
         let at = twin.record as usize;
         (self.hot[at].is_live() && self.cold[at].generation == twin.generation)
             .then_some(RecordId(twin.record))
@@ -346,11 +356,9 @@ impl Connections {
 
     /// Removes a record with all its faces.
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
-        let hot = &mut self.hot[id.0 as usize];
         self.index.remove(hash, id);
-        self.pairs.release(hot.pair());
-        hot.retire();
-        self.free.push(id.0);
+        self.pairs.release(self.hot[id.0 as usize].pair());
+        self.numbers.retire(id, &mut self.hot);
     }
 
     /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not
@@ -376,14 +384,14 @@ impl Connections {
     /// A second record of the same connection, equal to the first in everything but its faces.
     #[cold]
     fn twin_of(&mut self, id: RecordId, faces: Faces, hash: KeyHash) -> Option<RecordId> {
-        let number = *self.free.last()?;
+        let twin = self.numbers.next(Family::of(self.hot[id.0 as usize].af()))?;
         let pair = self.pairs.acquire(faces).ok()?;
-        if self.index.insert(hash, RecordId(number)).is_err() {
+        if self.index.insert(hash, twin).is_err() {
             self.pairs.release(pair);
             return None;
         }
-        self.free.pop();
-        let (from, to) = (id.0 as usize, number as usize);
+        self.numbers.take(twin, &self.hot);
+        let (from, to) = (id.0 as usize, twin.0 as usize);
         self.hot[to] = self.hot[from].clone();
         self.hot[to].set_pair(pair);
         let generation = self.cold[to].generation.wrapping_add(1);
@@ -391,7 +399,7 @@ impl Connections {
         self.cold[to].generation = generation;
         self.wide[to] = self.wide[from];
         self.forget_routes(&self.key(id), hash);
-        Some(RecordId(number))
+        Some(twin)
     }
 
     /// How many sixteenths of a second a face has left if nothing more is seen; none if its time is over. pf's
@@ -418,7 +426,7 @@ impl Connections {
         adjacencies: &mut Adjacencies,
     ) -> u64 {
         let mut removed = 0;
-        let mut left = most.min(self.hot.len());
+        let mut left = most.min(self.numbers.used());
         adjacencies.count_swept(left);
         while left > 0 {
             // Records with something to remove are collected first: their buckets are on the way when they are needed.
@@ -442,8 +450,8 @@ impl Connections {
 
     /// Visits the next record, and returns it if one of its faces has expired.
     fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<RecordId> {
-        let id = RecordId(self.sweep_at as u32);
-        self.sweep_at = (self.sweep_at + 1) % self.hot.len();
+        let id = self.numbers.around(self.sweep_at);
+        self.sweep_at = id.0 + 1;
         if !self.hot[id.0 as usize].is_live() {
             return None;
         }

@@ -140,7 +140,6 @@ impl Bed {
             Worker::new(Parts {
                 attachment,
                 shard: Shard::sharing(config, credits.clone()),
-                max_states: STATES,
                 pool: pool.clone(),
                 clock: TscClock::new(&eal),
                 random: Random::new().unwrap(),

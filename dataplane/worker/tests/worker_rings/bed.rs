@@ -250,7 +250,6 @@ impl Bed {
         let worker = Worker::new(Parts {
             attachment,
             shard: Shard::new(config),
-            max_states: RECORDS,
             pool: pool.clone(),
             clock: TscClock::new(&eal),
             random: Random::new().unwrap(),
