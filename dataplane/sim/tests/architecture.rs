@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every crate of the workspace with the workspace crates that it may depend on, tests included.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("wire", &[]),
     ("ruleset", &["wire"]),
     ("engine", &["wire", "ruleset"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("confine", &[]),
     ("e2e", &["wire", "api"]),
     ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk"]),
+    ("tgen", &["wire", "dpdk"]),
 ];
 
 /// What the pure crates must never reach, directly: clocks, threads, sockets and files are the shells'.

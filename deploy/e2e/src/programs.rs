@@ -23,7 +23,9 @@ pub fn program(name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("{name} has not been built; run: cargo build --release -p turnpike-dataplane -p tpctl -p e2e")
+    bail!(
+        "{name} has not been built; run: cargo build --release -p turnpike-dataplane -p tpctl -p tgen -p e2e"
+    )
 }
 
 /// An empty folder for a bed's files.

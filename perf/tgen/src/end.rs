@@ -1,0 +1,69 @@
+//! One port of the tester: its queues and the packets on their way out.
+//!
+//! Bounds: a burst of packets waits for the device; who makes more is told that there is no room.
+
+use dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
+
+/// The polled end of a port.
+#[derive(Debug)]
+pub struct End {
+    rx: RxQueue,
+    tx: TxQueue,
+    pool: Mempool,
+    out: Burst,
+}
+
+impl End {
+    /// An end that takes its buffers from `pool`.
+    pub const fn new(rx: RxQueue, tx: TxQueue, pool: Mempool) -> Self {
+        Self { rx, tx, pool, out: Burst::new() }
+    }
+
+    /// Lets `write` fill a packet, which leaves with its burst. False if the device or the pool has no room now; `write` was
+    /// not called then.
+    #[inline]
+    pub fn send(&mut self, write: impl FnOnce(&mut Mbuf)) -> bool {
+        if self.out.is_full() {
+            self.flush();
+        }
+        if self.out.is_full() {
+            return false;
+        }
+        let Some(mut mbuf) = self.pool.alloc() else { return false };
+        write(&mut mbuf);
+        // It has room, as was just seen.
+        self.out.push(mbuf).is_ok()
+    }
+
+    /// Hands the device what waits, as far as it takes it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if !self.out.is_empty() {
+            self.tx.tx_burst(&mut self.out);
+        }
+    }
+
+    /// Gives up what waits: how many packets the device never took.
+    pub fn discard(&mut self) -> u64 {
+        let count = self.out.len() as u64;
+        self.out.clear();
+        count
+    }
+
+    /// Adds what has arrived to `burst`.
+    #[inline]
+    pub fn receive(&mut self, burst: &mut Burst) -> usize {
+        self.rx.rx_burst(burst)
+    }
+
+    /// Frees everything that has arrived so far, at most some thousand packets.
+    pub fn drain(&mut self) {
+        let mut burst = Burst::new();
+        for _ in 0..64 {
+            if self.receive(&mut burst) == 0 {
+                break;
+            }
+            burst.clear();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use dpdk::Device;
+use tgen::rate::Rate;
+use wire::Mac;
+
+/// Sends traffic through a device under test, between two ports of this machine, and counts what comes back.
+///
+/// Exit codes: 0 done, 1 refused or failed, 2 usage, 3 packets were lost.
+#[derive(Debug, Parser)]
+#[command(version, name = "turnpike-tgen")]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the profiles that come with the program.
+    Profiles,
+    /// Send at a rate for a time, and report.
+    Run(Box<Run>),
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The bed.
+    #[command(flatten)]
+    pub bed: Bed,
+    /// How much: 100k (packets a second each way, or connections a second), 50% (of the line), 1Gbps (on the wire, each way).
+    #[arg(long, value_name = "RATE")]
+    pub rate: Rate,
+    /// For how long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    pub seconds: f64,
+}
+
+/// Two ports and what goes between them.
+#[derive(Debug, Args)]
+pub struct Bed {
+    /// The port on the clients' side: a PCI address, or a DPDK virtual device.
+    #[arg(long, value_name = "DEVICE")]
+    pub client: Device,
+    /// The port on the servers' side.
+    #[arg(long, value_name = "DEVICE")]
+    pub server: Device,
+    /// The traffic: a name that `turnpike-tgen profiles` lists, or a file.
+    #[arg(long, value_name = "PROFILE", default_value = "udp-64")]
+    pub profile: String,
+    /// Who is where, in place of perf/profiles/network.toml.
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+    /// CPUs to poll with: one for both ports, or one each. The last that the process may use unless given.
+    #[arg(long, value_name = "CPUS", value_delimiter = ',', num_args = 1..=2)]
+    pub lcores: Vec<usize>,
+    /// Nothing is between the ports, or a bridge: each sends to the other's Ethernet address.
+    #[arg(long, conflicts_with_all = ["client_peer", "server_peer"])]
+    pub direct: bool,
+    /// The next hop on the clients' side, in place of asking for it.
+    #[arg(long, value_name = "MAC")]
+    pub client_peer: Option<Peer>,
+    /// The next hop on the servers' side, in place of asking for it.
+    #[arg(long, value_name = "MAC")]
+    pub server_peer: Option<Peer>,
+    /// The line's rate, where ports do not tell: 10G.
+    #[arg(long, value_name = "BITS", value_parser = bits)]
+    pub line_rate: Option<f64>,
+    /// How long packets may take: each trial receives for so long after its sending.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub settle: f64,
+    /// Write the report for programs.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// An Ethernet address on the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Mac);
+
+impl FromStr for Peer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let octets: Option<Vec<u8>> = text
+            .split(':')
+            .map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2))
+            .collect();
+        let octets = octets.and_then(|octets| octets.try_into().ok());
+        Ok(Self(Mac(
+            octets.with_context(|| format!("`{text}` is no Ethernet address, as 02:00:00:00:00:01"))?
+        )))
+    }
+}
+
+fn seconds(text: &str) -> Result<f64> {
+    let seconds: f64 = text.parse()?;
+    anyhow::ensure!((0.001..=86_400.0).contains(&seconds), "between a millisecond and a day");
+    Ok(seconds)
+}
+
+fn bits(text: &str) -> Result<f64> {
+    match text.parse()? {
+        Rate::Count(bits) | Rate::Bits(bits) => Ok(bits),
+        Rate::Percent(_) => anyhow::bail!("a number of bits a second, as 10G"),
+    }
+}

@@ -1,0 +1,205 @@
+//! Results, for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::outcome::{Direction, Outcome};
+use crate::profile::Profile;
+
+/// A trial, as it is reported.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trial {
+    /// The profile.
+    pub profile: String,
+    /// What the rate counts.
+    pub unit: &'static str,
+    /// What was asked for.
+    pub rate: f64,
+    /// Seconds of sending.
+    pub seconds: f64,
+    /// It was ended before its time.
+    pub interrupted: bool,
+    /// Packets or connections that were due and never made, because the tester was held up.
+    pub left_out: u64,
+    /// From clients to servers.
+    pub clients_to_servers: Flowing,
+    /// From servers to clients.
+    pub servers_to_clients: Flowing,
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Flowing {
+    /// Packets that the port took.
+    pub sent: u64,
+    /// Packets that came, each once.
+    pub received: u64,
+    /// Those that never came.
+    pub lost: u64,
+    /// Lost ones of those sent.
+    pub loss_ratio: f64,
+    /// Packets that came a second, in the time of sending.
+    pub received_per_second: f64,
+    /// Packets that came behind later ones of their flow.
+    pub reordered: u64,
+    /// Packets that came once more.
+    pub duplicates: u64,
+    /// Packets that came with a wrong checksum.
+    pub damaged: u64,
+    /// Packets that came from earlier trials.
+    pub late: u64,
+    /// Frames that came and are none of ours.
+    pub other: u64,
+    /// From making a packet to looking at it.
+    pub latency: Option<Latency>,
+}
+
+/// Latencies in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latency {
+    /// The shortest.
+    pub min_us: f64,
+    /// Of half of all packets at most.
+    pub p50_us: f64,
+    /// Of 99 % at most.
+    pub p99_us: f64,
+    /// Of 99.9 % at most.
+    pub p999_us: f64,
+    /// The longest.
+    pub max_us: f64,
+}
+
+impl Flowing {
+    fn new(direction: &Direction<'_>, seconds: f64) -> Self {
+        let Direction { from, to } = direction;
+        let micros = |nanos: u64| nanos as f64 / 1_000.0;
+        let at = |quantile| micros(to.latency.value_at_quantile(quantile));
+        let latency = (!to.latency.is_empty()).then(|| Latency {
+            min_us: micros(to.latency.min()),
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: micros(to.latency.max()),
+        });
+        Self {
+            sent: from.sent,
+            received: to.received,
+            lost: direction.lost(),
+            loss_ratio: direction.lost() as f64 / from.sent.max(1) as f64,
+            received_per_second: if seconds > 0.0 { to.received as f64 / seconds } else { 0.0 },
+            reordered: to.reordered,
+            duplicates: to.duplicates,
+            damaged: to.damaged,
+            late: to.late,
+            other: to.other,
+            latency,
+        }
+    }
+}
+
+impl Trial {
+    /// What a trial came to.
+    pub fn new(profile: &Profile, outcome: &Outcome) -> Self {
+        let [forth, back] = outcome.directions().map(|direction| Flowing::new(&direction, outcome.seconds));
+        Self {
+            profile: profile.name.clone(),
+            unit: profile.unit(),
+            rate: outcome.rate,
+            seconds: outcome.seconds,
+            interrupted: outcome.interrupted,
+            left_out: outcome.left_out(),
+            clients_to_servers: forth,
+            servers_to_clients: back,
+        }
+    }
+
+    /// As a table.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{}: {} {} for {:.1} s{}\n",
+            self.profile,
+            thousands(self.rate),
+            self.unit,
+            self.seconds,
+            if self.interrupted { ", interrupted" } else { "" }
+        );
+        let both = [&self.clients_to_servers, &self.servers_to_clients];
+        let mut row = |name: &str, cells: [String; 2]| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {name:<12}{:>22}{:>22}", cells[0], cells[1]);
+        };
+        row("", ["clients to servers", "servers to clients"].map(String::from));
+        row("sent", both.map(|way| thousands(way.sent as f64)));
+        row("received", both.map(|way| thousands(way.received as f64)));
+        row("lost", both.map(|way| share(way.lost, way.sent)));
+        row("packets/s", both.map(|way| thousands(way.received_per_second)));
+        let rest: [(&str, Of<Flowing, u64>); 5] = [
+            ("reordered", |way| way.reordered),
+            ("duplicated", |way| way.duplicates),
+            ("damaged", |way| way.damaged),
+            ("late", |way| way.late),
+            ("other", |way| way.other),
+        ];
+        for (name, count) in rest {
+            if both.iter().any(|way| count(way) > 0) {
+                row(name, both.map(|way| thousands(count(way) as f64)));
+            }
+        }
+        let quantiles: [(&str, Of<Latency, f64>); 4] = [
+            ("p50 us", |latency| latency.p50_us),
+            ("p99 us", |latency| latency.p99_us),
+            ("p99.9 us", |latency| latency.p999_us),
+            ("max us", |latency| latency.max_us),
+        ];
+        for (name, value) in quantiles {
+            row(
+                name,
+                both.map(|way| {
+                    way.latency.as_ref().map_or("-".into(), |latency| format!("{:.1}", value(latency)))
+                }),
+            );
+        }
+        if self.left_out > 0 {
+            let _ = writeln!(
+                text,
+                "  the tester was held up: {} due and never made",
+                thousands(self.left_out as f64)
+            );
+        }
+        text
+    }
+}
+
+/// A figure of a row.
+type Of<T, U> = fn(&T) -> U;
+
+/// A count with its share of a whole.
+fn share(count: u64, whole: u64) -> String {
+    let percent = 100.0 * count as f64 / whole.max(1) as f64;
+    if count == 0 { "0".to_owned() } else { format!("{} ({percent:.3} %)", thousands(count as f64)) }
+}
+
+/// A number with its thousands apart, rounded to a whole one.
+pub fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{share, thousands};
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!([0.4, 999.0, 1000.0, 14_880_952.38].map(thousands), ["0", "999", "1,000", "14,880,952"]);
+        assert_eq!([share(0, 0), share(1, 1_000)], ["0", "1 (0.100 %)"]);
+    }
+}
