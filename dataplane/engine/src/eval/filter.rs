@@ -71,21 +71,31 @@ pub(super) struct EndFilter {
 }
 
 impl EndFilter {
+    /// What the classifier leaves open: whether the address is one that the pattern does not name itself.
     #[inline]
-    pub fn accepts_address(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
-        let matched = match &self.pattern {
-            Pattern::Any => return !self.negated,
-            Pattern::Range(first, last) => *first <= address && address <= *last,
-            Pattern::Masked { net, mask } => address.0 & mask.0 == net.0 & mask.0,
-            Pattern::Table(number) => tables[*number].contains(af, address),
-            Pattern::Interface(interfaces) => interfaces
+    pub fn accepts_rest(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
+        match &self.pattern {
+            Pattern::Any | Pattern::Range(..) => true,
+            pattern => pattern.finds(af, address, tables, fib) != self.negated,
+        }
+    }
+}
+
+impl Pattern {
+    /// True if this is what the address is like.
+    pub fn finds(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Range(first, last) => *first <= address && address <= *last,
+            Self::Masked { net, mask } => address.0 & mask.0 == net.0 & mask.0,
+            Self::Table(number) => tables[*number].contains(af, address),
+            Self::Interface(interfaces) => interfaces
                 .iter()
                 .filter_map(|id| fib.interface(*id))
                 .flat_map(|interface| &interface.addresses)
                 .any(|own| Af::of(&own.address) == af && Address::from(own.address) == address),
-            Pattern::NoRoute => fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
-        };
-        matched != self.negated
+            Self::NoRoute => fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
+        }
     }
 }
 

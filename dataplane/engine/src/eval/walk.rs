@@ -77,49 +77,57 @@ impl Root {
         }
     }
 
-    /// What a rule makes of the decision; the walk ends where `quick` does.
+    /// Compares the rest of a rule that the classifier left, and if it matches does what it says; `quick` ends the walk.
     #[inline]
-    pub(super) fn consider<'a>(
+    fn consider<'a>(
         &'a self,
         number: u32,
         question: &Question<'_>,
         decision: &mut Decision<'a>,
     ) -> ControlFlow<()> {
         let rule = &self.rules[number as usize];
-        if !self.matches(rule, question) || !is_tagged(rule, decision) {
+        if !self.matches_rest(rule, question) {
+            return ControlFlow::Continue(());
+        }
+        decision.follow(number, rule)
+    }
+
+    /// What the classifier leaves open of a rule.
+    #[inline]
+    fn matches_rest(&self, rule: &Filter, question: &Question<'_>) -> bool {
+        let packet = question.packet;
+        let tuple = &packet.tuple;
+        rule.proto.is_none_or(|proto| proto == tuple.proto)
+            && transport_matches(rule, packet, question.role)
+            && rule.from.accepts_rest(tuple.af, tuple.src, &self.tables, question.fib)
+            && rule.to.accepts_rest(tuple.af, tuple.dst, &self.tables, question.fib)
+    }
+}
+
+impl<'a> Decision<'a> {
+    /// Does what a rule says that matches but for `tagged`, which is asked here.
+    #[inline]
+    pub(super) fn follow(&mut self, number: u32, rule: &'a Filter) -> ControlFlow<()> {
+        if !is_tagged(rule, self) {
             return ControlFlow::Continue(());
         }
         // `tag` sticks as soon as the rule matches, whatever decides in the end.
         if let Some(tag) = rule.tag {
-            (decision.tag, decision.state_tag) = (tag, tag);
+            (self.tag, self.state_tag) = (tag, tag);
         }
         if rule.action != Action::Match {
-            decision.action = rule.action;
-            decision.state = rule.state;
-            decision.if_bound = rule.if_bound;
-            decision.log = rule.log.enabled;
-            decision.rule = Some(number);
-            decision.slot = &rule.slot;
+            self.action = rule.action;
+            self.state = rule.state;
+            self.if_bound = rule.if_bound;
+            self.log = rule.log.enabled;
+            self.rule = Some(number);
+            self.slot = &rule.slot;
         }
         if !rule.quick {
             return ControlFlow::Continue(());
         }
-        decision.ended_at = number as usize;
+        self.ended_at = number as usize;
         ControlFlow::Break(())
-    }
-
-    /// In pf's order: interface, direction, family, protocol, addresses, ports, then what is seldom given.
-    fn matches(&self, rule: &Filter, question: &Question<'_>) -> bool {
-        let packet = question.packet;
-        let tuple = &packet.tuple;
-        rule.interfaces.contains(question.interface)
-            && rule.direction.is_none_or(|direction| direction == question.direction)
-            && rule.af.is_none_or(|af| af == tuple.af)
-            && rule.proto.is_none_or(|proto| proto == tuple.proto)
-            && rule.from.accepts_address(tuple.af, tuple.src, &self.tables, question.fib)
-            && rule.to.accepts_address(tuple.af, tuple.dst, &self.tables, question.fib)
-            && ports_match(rule, packet)
-            && transport_matches(rule, packet, question.role)
     }
 }
 
@@ -130,18 +138,13 @@ fn is_tagged(rule: &Filter, decision: &mut Decision<'_>) -> bool {
     (wanted == Some(decision.tag)) != negated
 }
 
-fn ports_match(rule: &Filter, packet: &Packet) -> bool {
-    !has_ports(packet)
-        || (rule.from.port.accepts(packet.tuple.sport) && rule.to.port.accepts(packet.tuple.dport))
-}
-
 /// True if rules ask for a packet's ports.
 pub(super) fn has_ports(packet: &Packet) -> bool {
     matches!(packet.tuple.proto, Proto::TCP | Proto::UDP | Proto::SCTP)
         && packet.transport != Transport::Fragment
 }
 
-fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {
+pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {
     if rule.fragment {
         return packet.transport == Transport::Fragment;
     }

@@ -18,10 +18,14 @@ pub(super) trait Value: Copy + Ord {
 
     /// The one before; none before the first.
     fn previous(self) -> Option<Self>;
+
+    /// How many of the starts in a node are not behind this one.
+    fn starts(self, node: &[Self; WIDTH]) -> usize;
 }
 
+/// Counted in numbers of the second type: as wide as the values, where the processor compares many of those at once.
 macro_rules! values {
-    ($($kind:ty),*) => { $(
+    ($($kind:ty, $count:ty;)*) => { $(
         impl Value for $kind {
             const MIN: Self = Self::MIN;
             const MAX: Self = Self::MAX;
@@ -33,11 +37,18 @@ macro_rules! values {
             fn previous(self) -> Option<Self> {
                 self.checked_sub(1)
             }
+
+            #[inline]
+            fn starts(self, node: &[Self; WIDTH]) -> usize {
+                // An addition that cannot overflow: a check would be made for each.
+                let count = |sum: $count, start: &Self| sum.wrapping_add(<$count>::from(*start <= self));
+                node.iter().fold(0, count) as usize
+            }
         }
     )* };
 }
 
-values!(u8, u16, u32, u128);
+values! { u8, u8; u16, u16; u32, u32; u128, u32; }
 
 /// The values that a rule accepts: at most two ranges, which do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +134,7 @@ impl<V: Value> Dimension<V> {
         for level in &self.levels {
             // The first start of a node is never behind the value; what pads the last one may be before or at it.
             let node = &level[at.min(level.len() - 1)];
-            let below = node.iter().map(|start| usize::from(*start <= value)).sum::<usize>();
-            at = at * WIDTH + below - 1;
+            at = at * WIDTH + value.starts(node) - 1;
         }
         self.vectors[at.min(self.vectors.len() - 1)]
     }

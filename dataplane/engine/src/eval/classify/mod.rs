@@ -1,12 +1,12 @@
 //! Which rules may match a packet: the others are never looked at.
 //!
-//! Overview: [`Classifier::visit`] yields the numbers of rules in their order, all that match and few more. Rules are
-//! [split] by hook, family and protocol. A part of more than [`WALKED_MAX`] rules has, for each field that its rules tell
-//! packets by, the [intervals](dimension) of the field's values with the [vector](vectors) of the rules that accept them;
-//! the rules in question are those in the vectors of all fields of a packet. Fields are addresses and ports, of ICMP the
-//! type, and what the split left out. Everything else (flags, tags, tables, `(if)`) is left to the visit, which compares a
-//! rule as a whole: vectors leave rules out, they decide nothing. Flags are not a field because few rules are left by then,
-//! and most ask for the same ones.
+//! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in their order. Rules
+//! are [split] by hook, family and protocol. A part has, for each field that its rules tell packets by, the
+//! [intervals](dimension) of the field's values with the [vector](vectors) of the rules that accept them; the rules in
+//! question are those in the vectors of all fields of a packet. Fields are addresses and ports, of ICMP the type, and what
+//! the split left out. Rules about protocols that have no class of their own, and what else a rule may ask for (flags, tags,
+//! tables, `(if)`, masks with gaps), are left to the visit. Flags are not a field because few rules are left by then, and
+//! most ask for the same ones.
 //! Life cycle: made with the [`Root`](super::Root), by a control thread. Ownership: immutable.
 //! Bounds: a rule takes two intervals of a field, or four where it negates, and each of them at most 200 bytes up to 8,192
 //! rules in a part, 64 more for each further factor of 16; a rule is in four parts, on an average, at most. What rules have
@@ -29,11 +29,8 @@ use super::walk::{Question, has_ports};
 use crate::Address;
 use crate::packet::{Packet, Transport};
 use dimension::{Accepted, Dimension};
-use split::{By, Hooks, ProtoClass, Sort, Split};
+use split::{By, Hooks, Members, ProtoClass, Sort, Split};
 use vectors::{Depth, Loom, MOST_TOGETHER, Vector, Vectors, Weaver};
-
-/// Parts of so many rules are walked: reading the rules costs less than intersecting.
-const WALKED_MAX: usize = 16;
 
 /// The rules of a root as they are found.
 #[derive(Debug)]
@@ -41,20 +38,15 @@ pub(super) struct Classifier {
     hooks: Hooks,
     /// By the number of a [`Sort`].
     part_of: Vec<u32>,
-    parts: Vec<Rules>,
+    parts: Vec<Part>,
     vectors: Vectors,
 }
 
-/// The rules of a part, by number; the bits of vectors are their places.
+/// Some of the rules, and the fields of packets by which they are told apart.
 #[derive(Debug)]
-enum Rules {
-    Walked(Vec<u32>),
-    Classified(Vec<u32>, Box<Fields>),
-}
-
-/// The fields by which the rules of a part are told apart.
-#[derive(Debug)]
-struct Fields {
+struct Part {
+    /// By bit.
+    rules: Vec<u32>,
     depth: Depth,
     source: Option<Addresses>,
     destination: Option<Addresses>,
@@ -75,56 +67,43 @@ enum Addresses {
 
 impl Classifier {
     pub fn new(rules: &[Filter]) -> Self {
-        Self::walking(WALKED_MAX, rules)
-    }
-
-    /// As [`new`](Self::new), where parts of up to `walked_max` rules are walked.
-    fn walking(walked_max: usize, rules: &[Filter]) -> Self {
         let hooks = Hooks::of(rules);
         let Split { by, parts, part_of } = Split::of(rules, &hooks);
         let mut weaver = Weaver::new();
         let parts = parts
             .into_iter()
-            .map(|(af, part)| {
-                if part.len() <= walked_max {
-                    return Rules::Walked(part);
-                }
-                let members: Vec<&Filter> = part.iter().map(|number| &rules[*number as usize]).collect();
-                let fields = Fields::new(&mut weaver, af, &members, by, &hooks);
-                Rules::Classified(part, Box::new(fields))
+            .map(|(af, numbers)| {
+                let rules: Vec<&Filter> = numbers.iter().map(|number| &rules[*number as usize]).collect();
+                Part::new(&mut weaver, (af, numbers), &rules, by, &hooks)
             })
             .collect();
         Self { hooks, part_of, parts, vectors: weaver.finish() }
     }
 
-    /// Visits the rules that may match, until `see` ends it. Every rule that matches is among them.
+    /// Visits the rules that accept the fields of a packet, until `see` ends it.
     #[inline]
     pub fn visit(&self, question: &Question<'_>, mut see: impl FnMut(u32) -> ControlFlow<()>) {
         let tuple = &question.packet.tuple;
         let hook = self.hooks.class(question.interface, question.direction);
         let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
         let part = &self.parts[self.part_of[sort.number()] as usize];
+        let mut vectors = [Vector::default(); MOST_TOGETHER];
         // Why it ended is known to `see`.
-        let _ = match part {
-            Rules::Classified(rules, fields) => {
-                let mut vectors = [Vector::default(); MOST_TOGETHER];
-                match fields.vectors_of(question.packet, sort, &mut vectors) {
-                    // Nothing by which its rules are told apart is in the packet.
-                    0 => rules.iter().try_for_each(|number| see(*number)),
-                    count => {
-                        let vectors = &vectors[..count];
-                        self.vectors.visit_common(fields.depth, vectors, &mut |bit| see(rules[bit]))
-                    }
-                }
+        let _ = match part.vectors_of(question.packet, sort, &mut vectors) {
+            // The packet has nothing by which these rules are told apart.
+            0 => part.rules.iter().try_for_each(|number| see(*number)),
+            count => {
+                let vectors = &vectors[..count];
+                self.vectors.visit_common(part.depth, vectors, &mut |bit| see(part.rules[bit]))
             }
-            Rules::Walked(rules) => rules.iter().try_for_each(|number| see(*number)),
         };
     }
 }
 
-impl Fields {
-    fn new(weaver: &mut Weaver, af: Af, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
+impl Part {
+    fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
         Self {
+            rules: numbers,
             depth: Depth::of(rules.len()),
             source: Addresses::new(weaver, af, rules, |rule| &rule.from),
             destination: Addresses::new(weaver, af, rules, |rule| &rule.to),
@@ -211,8 +190,8 @@ impl Addresses {
         end: impl Fn(&Filter) -> &EndFilter,
     ) -> Option<Self> {
         match af {
-            Af::Inet => Dimension::new(weaver, rules, |rule| addresses(af, end(rule)).low()).map(Self::Inet),
-            Af::Inet6 => Dimension::new(weaver, rules, |rule| addresses(af, end(rule))).map(Self::Inet6),
+            Af::Inet => Dimension::new(weaver, rules, |rule| addresses(end(rule)).low()).map(Self::Inet),
+            Af::Inet6 => Dimension::new(weaver, rules, |rule| addresses(end(rule))).map(Self::Inet6),
         }
     }
 
@@ -225,24 +204,15 @@ impl Addresses {
     }
 }
 
-/// The addresses of a family that an end accepts, or more: what depends on anything but the address is not left out.
-fn addresses(af: Af, end: &EndFilter) -> Accepted<u128> {
+/// The addresses that an end accepts, as far as it names them; the rest is [`EndFilter::accepts_rest`].
+fn addresses(end: &EndFilter) -> Accepted<u128> {
     match (&end.pattern, end.negated) {
         (Pattern::Any, true) => Accepted::NONE,
         (Pattern::Range(first, last), false) => Accepted::between(first.0, last.0),
         (Pattern::Range(first, last), true) => Accepted::outside(first.0, last.0),
-        (Pattern::Masked { net, mask }, false) => {
-            // IPv4 addresses are below: what is above is known to be 0. Bits behind a gap in the mask are not looked at.
-            let above = match af {
-                Af::Inet => !u128::from(u32::MAX),
-                Af::Inet6 => 0,
-            };
-            let rest = u128::MAX.checked_shr((mask.0 | above).leading_ones()).unwrap_or(0);
-            let first = net.0 & !above & !rest;
-            Accepted::between(first, first | rest)
-        }
         (Pattern::Any, false)
-        | (Pattern::Masked { .. }, true)
-        | (Pattern::Table(_) | Pattern::Interface(_) | Pattern::NoRoute, _) => Accepted::ALL,
+        | (Pattern::Masked { .. } | Pattern::Table(_) | Pattern::Interface(_) | Pattern::NoRoute, _) => {
+            Accepted::ALL
+        }
     }
 }

@@ -121,13 +121,13 @@ impl Sort {
 }
 
 /// The rules of a part, by number.
-pub(super) type Part = (Af, Vec<u32>);
+pub(super) type Members = (Af, Vec<u32>);
 
 /// Parts, and the part of each sort.
 #[derive(Debug, Default)]
 pub(super) struct Split {
     pub by: By,
-    pub parts: Vec<Part>,
+    pub parts: Vec<Members>,
     pub part_of: Vec<u32>,
 }
 
@@ -157,7 +157,7 @@ impl Split {
 
     fn by(by: By, rules: &[Filter], hooks: &Hooks, most: usize) -> Option<Self> {
         let mut split = Self { by, ..Self::default() };
-        let mut known: HashMap<Part, u32> = HashMap::new();
+        let mut known: HashMap<Members, u32> = HashMap::new();
         let mut size = 0;
         for hook in hooks.classes() {
             if !by.hook && hook.0 > 0 {
@@ -172,7 +172,7 @@ impl Split {
                         let rule = &rules[*number as usize];
                         rule.af.is_none_or(|own| own == af) && (!by.proto || proto.meets(rule))
                     };
-                    let part: Part = (af, here.iter().copied().filter(meets).collect());
+                    let part: Members = (af, here.iter().copied().filter(meets).collect());
                     let next = split.parts.len() as u32;
                     let number = *known.entry(part.clone()).or_insert(next);
                     if number == next {
