@@ -20,7 +20,7 @@ use crate::mirror::Copied;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
-use crate::state::{Adjacency, Class, Full, Key, KeyHash, NewRecord, RecordId, Side};
+use crate::state::{Adjacency, Found, Full, Key, KeyHash, NewRecord, RecordId, Side, Sketch};
 use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
 
 /// What a refused packet's sender is told.
@@ -81,6 +81,8 @@ pub(crate) struct Flow {
 pub(crate) struct Passage {
     pub packet: Packet,
     pub flow: Flow,
+    /// No record has its key, but for one that it has made.
+    pub new: bool,
     /// The tag that it carries.
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
@@ -201,8 +203,12 @@ impl Shard {
         {
             return self.share(view, passage, hook, pending);
         }
-        let Some(record) = self.find(view, root, passage, hook) else {
-            return self.admit(view, root, passage, hook);
+        let record = match self.find(view, root, passage, hook) {
+            Found::Record(record) => record,
+            none => {
+                passage.new = none == Found::Nothing;
+                return self.admit(view, root, passage, hook);
+            }
         };
         if let Some(Passed::State(pending)) = hook.first
             && pending.record == record
@@ -230,16 +236,20 @@ impl Shard {
         Ok(Passed::Shared)
     }
 
-    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage, hook: &Hook<'_>) -> Option<RecordId> {
-        let expiry = view.expiry(root);
+    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage, hook: &Hook<'_>) -> Found {
         self.counters.searches += 1;
+        // What the other hook has made has no face for this one.
+        if passage.new {
+            return Found::Nothing;
+        }
+        let expiry = view.expiry(root);
         let Flow { key, hash, sender } = &passage.flow;
         let side = hook.side(*sender);
         let twin = hook.first.and_then(Passed::record).and_then(|record| self.connections.twin(record));
         if let Some(twin) =
             twin.filter(|twin| self.connections.has_face(*twin, side, hook.interface, &expiry))
         {
-            return Some(twin);
+            return Found::Record(twin);
         }
         self.connections.find(key, *hash, side, hook.interface, &expiry, &mut self.counters.removals)
     }
@@ -442,22 +452,23 @@ impl Shard {
         decision: &Decision<'_>,
     ) -> Result<Passed, Stop> {
         let side = hook.side(passage.flow.sender);
-        let class = Class {
-            rule: decision.slot.clone(),
+        let class = Sketch {
+            rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),
             direction: hook.direction,
             tag: decision.state_tag,
         };
-        self.make_way(view, passage, side, &class)?;
+        if !passage.new {
+            self.make_way(view, passage, side, &class)?;
+        }
         let limit = view.state_limit();
         self.counters.inserts += 1;
         if let Some(Passed::Made(record)) = hook.first
             && self.may_share(*record, side, &class)
         {
-            self.connections.add_face(*record, side, class, limit).map_err(|full| self.no_state(full))?;
-            // The record has counted the packet for the rule of its first face; each state counts for its own.
-            decision.slot.retire(1, u64::from(passage.packet.length()));
-            return Ok(Passed::Shared);
+            let bytes = passage.packet.length();
+            let added = self.connections.add_face(*record, side, class, bytes, limit);
+            return added.map(|()| Passed::Shared).map_err(|full| self.no_state(full));
         }
         let (from, to, timeout) = open(&passage.packet);
         let new = NewRecord {
@@ -470,6 +481,7 @@ impl Shard {
             timeout,
             now: view.sixteenths(),
             twin: hook.first.and_then(Passed::record),
+            alone: passage.new && hook.first.and_then(Passed::record).is_none(),
         };
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
         self.connections.count(record, passage.flow.sender, passage.packet.length());
@@ -483,7 +495,7 @@ impl Shard {
         view: &View<'_>,
         passage: &Passage,
         side: Side,
-        class: &Class,
+        class: &Sketch<'_>,
     ) -> Result<(), Stop> {
         let Flow { key, hash, sender } = &passage.flow;
         let Some(root) = view.root else { return Ok(()) };
@@ -500,7 +512,7 @@ impl Shard {
     }
 
     /// One record stands for both of pf's states only where both would track the same packets in the same way.
-    fn may_share(&self, record: RecordId, side: Side, class: &Class) -> bool {
+    fn may_share(&self, record: RecordId, side: Side, class: &Sketch<'_>) -> bool {
         let free = self.connections.face(record, side).is_none();
         free && self
             .connections

@@ -197,6 +197,7 @@ impl Shard {
         Ok(Passage {
             packet,
             flow: Flow { key, hash, sender },
+            new: false,
             tag: Tag::default(),
             repaired: None,
             copy_to: None,

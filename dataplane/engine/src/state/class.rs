@@ -43,10 +43,29 @@ impl Class {
         self.interface.is_none_or(|own| own == interface)
     }
 
+    pub const fn sketch(&self) -> Sketch<'_> {
+        Sketch { rule: &self.rule, interface: self.interface, direction: self.direction, tag: self.tag }
+    }
+}
+
+/// A class that need not be kept yet: asking for one that there is counts no reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sketch<'a> {
+    pub rule: &'a Arc<RuleSlot>,
+    pub interface: Option<InterfaceId>,
+    pub direction: Direction,
+    pub tag: Tag,
+}
+
+impl Sketch<'_> {
+    fn to_class(self) -> Class {
+        Class { rule: self.rule.clone(), interface: self.interface, direction: self.direction, tag: self.tag }
+    }
+
     /// True if both are the same class: no two slots have the same serial.
     #[inline]
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.rule, &other.rule)
+    fn is(&self, other: &Class) -> bool {
+        Arc::ptr_eq(self.rule, &other.rule)
             && self.interface == other.interface
             && self.direction == other.direction
             && self.tag == other.tag
@@ -73,6 +92,9 @@ struct ClassIdentity {
 /// The faces of a record, by side.
 pub(crate) type Faces = [Option<Class>; 2];
 
+/// Faces that a record may get.
+pub(crate) type SketchedFaces<'a> = [Option<Sketch<'a>>; 2];
+
 type PairIdentity = [Option<ClassIdentity>; 2];
 
 #[derive(Debug)]
@@ -84,6 +106,8 @@ struct Pair {
     listed: bool,
     lifetime: Lifetime,
     counted: Counted,
+    /// The pair that a record of this one was given last in exchange.
+    onward: u32,
 }
 
 /// How long the states of a pair live without packets, in seconds before adaptive scaling: the shorter time of the two
@@ -127,20 +151,25 @@ fn is_bound(faces: &Faces) -> bool {
     faces.iter().flatten().any(|class| class.interface.is_some())
 }
 
-fn identity_of(faces: [Option<&Class>; 2]) -> PairIdentity {
-    faces.map(|face| face.map(Class::identity))
+fn sketches(faces: &Faces) -> SketchedFaces<'_> {
+    faces.each_ref().map(|face| face.as_ref().map(Class::sketch))
 }
 
-fn are(faces: &Faces, others: [Option<&Class>; 2]) -> bool {
+fn identity_of(faces: &SketchedFaces<'_>) -> PairIdentity {
+    faces.each_ref().map(|face| face.as_ref().map(Sketch::identity))
+}
+
+#[inline]
+fn are(faces: &Faces, others: &SketchedFaces<'_>) -> bool {
     faces.iter().zip(others).all(|faces| match faces {
-        (Some(own), Some(other)) => own.is(other),
+        (Some(own), Some(other)) => other.is(own),
         (None, None) => true,
         _ => false,
     })
 }
 
 /// Which of the two faces there are, as a number below 4.
-fn shape(faces: [Option<&Class>; 2]) -> usize {
+fn shape<T>(faces: &[Option<T>; 2]) -> usize {
     usize::from(faces[0].is_some()) | usize::from(faces[1].is_some()) << 1
 }
 
@@ -166,10 +195,10 @@ impl Pairs {
     ///
     /// # Errors
     /// [`TooManyClasses`]; nothing was changed.
-    pub fn acquire(&mut self, faces: Faces) -> Result<PairId, TooManyClasses> {
-        let number = match self.seek(faces.each_ref().map(Option::as_ref)) {
+    pub fn acquire(&mut self, faces: SketchedFaces<'_>) -> Result<PairId, TooManyClasses> {
+        let number = match self.seek(self.recent[shape(&faces)], &faces) {
             Some(number) => number,
-            None => self.make(faces)?,
+            None => self.make(faces.map(|face| face.map(Sketch::to_class)))?,
         };
         Ok(self.join(number))
     }
@@ -183,28 +212,56 @@ impl Pairs {
         &mut self,
         old: PairId,
         side: Side,
-        face: Option<Class>,
+        face: Option<Sketch<'_>>,
     ) -> Result<PairId, TooManyClasses> {
-        let mut wanted = self.faces(old).each_ref().map(Option::as_ref);
-        wanted[side.index()] = face.as_ref();
-        let number = match self.seek(wanted) {
-            Some(number) => number,
-            None => {
-                let mut faces = self.faces(old).clone();
-                faces[side.index()] = face;
-                self.make(faces)?
-            }
-        };
-        let new = self.join(number);
+        let new = self.take_instead(old, side, face)?;
         self.release(old);
         Ok(new)
     }
 
+    /// As [`exchange`](Self::exchange), for a record whose first packet, counted with `old`, meets its second face: it
+    /// counts for the new pair instead.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    pub fn complete(
+        &mut self,
+        old: PairId,
+        side: Side,
+        face: Sketch<'_>,
+        bytes: u32,
+    ) -> Result<PairId, TooManyClasses> {
+        let new = self.take_instead(old, side, Some(face))?;
+        // Before the old pair is released: what it has counted then goes to what all shards share.
+        let counted = &mut self.pairs[old.0 as usize].counted;
+        counted.packets = counted.packets.wrapping_sub(1);
+        counted.bytes = counted.bytes.wrapping_sub(u64::from(bytes));
+        self.count(new, bytes);
+        self.release(old);
+        Ok(new)
+    }
+
+    fn take_instead(
+        &mut self,
+        old: PairId,
+        side: Side,
+        face: Option<Sketch<'_>>,
+    ) -> Result<PairId, TooManyClasses> {
+        let pair = &self.pairs[old.0 as usize];
+        let mut wanted = sketches(&pair.faces);
+        wanted[side.index()] = face;
+        let number = match self.seek(pair.onward, &wanted) {
+            Some(number) => number,
+            None => self.make(wanted.map(|face| face.map(Sketch::to_class)))?,
+        };
+        self.pairs[old.0 as usize].onward = number;
+        Ok(self.join(number))
+    }
+
     #[inline]
-    fn seek(&self, faces: [Option<&Class>; 2]) -> Option<u32> {
-        let recent = self.recent[shape(faces)];
-        if self.pairs.get(recent as usize).is_some_and(|pair| are(&pair.faces, faces)) {
-            return Some(recent);
+    fn seek(&self, guess: u32, faces: &SketchedFaces<'_>) -> Option<u32> {
+        if self.pairs.get(guess as usize).is_some_and(|pair| are(&pair.faces, faces)) {
+            return Some(guess);
         }
         self.numbers.get(&identity_of(faces)).copied()
     }
@@ -214,13 +271,14 @@ impl Pairs {
             let Some(number) = self.resting.pop_front() else { return Err(TooManyClasses) };
             self.end_rest(number);
         }
-        let identity = identity_of(faces.each_ref().map(Option::as_ref));
+        let identity = identity_of(&sketches(&faces));
         let pair = Pair {
             faces,
             records: 0,
             listed: false,
             lifetime: Lifetime::default(),
             counted: Counted::default(),
+            onward: 0,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -243,7 +301,7 @@ impl Pairs {
             self.bound += u32::from(is_bound(&pair.faces));
         }
         pair.records += 1;
-        self.recent[shape(pair.faces.each_ref().map(Option::as_ref))] = number;
+        self.recent[shape(&pair.faces)] = number;
         PairId(number)
     }
 
@@ -281,7 +339,7 @@ impl Pairs {
         }
         // Taking the faces lets go of the rules' slots.
         let faces = std::mem::take(&mut pair.faces);
-        self.numbers.remove(&identity_of(faces.each_ref().map(Option::as_ref)));
+        self.numbers.remove(&identity_of(&sketches(&faces)));
         self.free.push(number);
     }
 

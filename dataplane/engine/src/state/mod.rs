@@ -12,11 +12,11 @@ mod select;
 mod table;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
-pub(crate) use class::Class;
+pub(crate) use class::Sketch;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
 pub(crate) use index::RecordId;
 pub(crate) use key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 pub(crate) use record::Sixteenths;
 pub use select::Selection;
-pub(crate) use table::{Connections, Expiry, Full, NewRecord};
+pub(crate) use table::{Connections, Expiry, Found, Full, NewRecord};

@@ -13,7 +13,7 @@ use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
 use wire::Af;
 
 use super::adjacency::Adjacencies;
-use super::class::{Class, Counted, Faces, Pairs, TooManyClasses};
+use super::class::{Class, Counted, Pairs, Sketch, SketchedFaces, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
 use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
@@ -38,6 +38,17 @@ pub(crate) enum Full {
     Classes,
 }
 
+/// What a lookup came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A record whose face takes the packet.
+    Record(RecordId),
+    /// The key's records have no face for it.
+    Others,
+    /// No record has the key.
+    Nothing,
+}
+
 /// What states expire by, at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry<'a> {
@@ -54,13 +65,15 @@ pub(crate) struct NewRecord<'a> {
     pub sender: Side,
     /// The side of the face that is made.
     pub side: Side,
-    pub class: Class,
+    pub class: Sketch<'a>,
     /// The sender and the receiver.
     pub peers: (Peer, Peer),
     pub timeout: Timeout,
     pub now: Sixteenths,
     /// The record with the other face of the same connection, if it was made apart.
     pub twin: Option<RecordId>,
+    /// No record has its key.
+    pub alone: bool,
 }
 
 /// The connections of one shard.
@@ -129,26 +142,32 @@ impl Connections {
         interface: InterfaceId,
         expiry: &Expiry<'_>,
         removed: &mut u64,
-    ) -> Option<RecordId> {
-        while let Some((id, _)) = self.best(key, hash, side, interface) {
-            if !self.has_expired(id, side, expiry) {
-                return Some(id);
+    ) -> Found {
+        loop {
+            match self.best(key, hash, side, interface) {
+                Found::Record(id) if self.has_expired(id, side, expiry) => {
+                    *removed += u64::from(self.remove_face(id, side, hash));
+                }
+                found => return found,
             }
-            *removed += u64::from(self.remove_face(id, side, hash));
         }
-        None
     }
 
-    fn best(&self, key: &Key, hash: KeyHash, side: Side, interface: InterfaceId) -> Option<(RecordId, bool)> {
-        let mut best = None;
-        for id in self.index.candidates(hash) {
-            let Some(floats) = self.takes(id, key, side, interface) else { continue };
+    fn best(&self, key: &Key, hash: KeyHash, side: Side, interface: InterfaceId) -> Found {
+        let (mut best, mut known) = (None, false);
+        for id in self.index.candidates(hash).filter(|id| self.is_of(*id, key)) {
+            known = true;
+            let Some(floats) = self.takes(id, side, interface) else { continue };
             best = match best {
                 Some(other) if self.stands_before(other, (id, floats)) => Some(other),
                 _ => Some((id, floats)),
             };
         }
-        best
+        match best {
+            Some((id, _)) => Found::Record(id),
+            None if known => Found::Others,
+            None => Found::Nothing,
+        }
     }
 
     /// pf's order of states with one key: those that are bound first, the newest at the head; then those that float, the
@@ -163,12 +182,9 @@ impl Connections {
         }
     }
 
-    /// Whether the face of record `id` at `side` takes packets of `key` on `interface`, and if so, whether it floats.
+    /// Whether the face of record `id` at `side` takes packets of `interface`, and if so, whether it floats.
     #[inline]
-    fn takes(&self, id: RecordId, key: &Key, side: Side, interface: InterfaceId) -> Option<bool> {
-        if !self.is_of(id, key) {
-            return None;
-        }
+    fn takes(&self, id: RecordId, side: Side, interface: InterfaceId) -> Option<bool> {
         let class = self.face(id, side)?;
         class.takes(interface).then_some(class.interface.is_none())
     }
@@ -184,7 +200,7 @@ impl Connections {
     }
 
     /// The record whose face stands in the way of a new one at `side`: of the same key, binding and direction.
-    pub fn rival(&self, key: &Key, hash: KeyHash, side: Side, class: &Class) -> Option<RecordId> {
+    pub fn rival(&self, key: &Key, hash: KeyHash, side: Side, class: &Sketch<'_>) -> Option<RecordId> {
         self.index.candidates(hash).find(|id| {
             self.is_of(*id, key)
                 && self
@@ -271,7 +287,7 @@ impl Connections {
 
     fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
         let id = self.numbers.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
-        let mut faces: Faces = [None, None];
+        let mut faces: SketchedFaces<'_> = [None, None];
         faces[new.side.index()] = Some(new.class);
         let pair = self.pairs.acquire(faces).map_err(|_| Full::Classes)?;
         if self.index.insert(new.hash, id).is_err() {
@@ -293,7 +309,9 @@ impl Connections {
         if let Some(twin) = new.twin {
             self.link(id, twin);
         }
-        self.forget_routes(new.key, new.hash);
+        if !new.alone {
+            self.forget_routes(new.key, new.hash);
+        }
         Ok(id)
     }
 
@@ -312,18 +330,31 @@ impl Connections {
             .then_some(RecordId(twin.record))
     }
 
-    /// Gives a record its second face, unless there are `limit` states in all shards.
+    /// Gives a record its second face, which its first packet of so many bytes has met, unless there are `limit` states in
+    /// all shards.
     ///
     /// # Errors
     /// Why it has none; nothing was changed then.
-    pub fn add_face(&mut self, id: RecordId, side: Side, class: Class, limit: u32) -> Result<(), Full> {
+    pub fn add_face(
+        &mut self,
+        id: RecordId,
+        side: Side,
+        class: Sketch<'_>,
+        bytes: u32,
+        limit: u32,
+    ) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
-        self.with_credit(limit, |table| table.change_face(id, side, Some(class)).map_err(|_| Full::Classes))
+        self.with_credit(limit, |table| {
+            let hot = &mut table.hot[id.0 as usize];
+            let pair = table.pairs.complete(hot.pair(), side, class, bytes).map_err(|_| Full::Classes)?;
+            hot.set_pair(pair);
+            Ok(())
+        })
     }
 
-    fn change_face(&mut self, id: RecordId, side: Side, face: Option<Class>) -> Result<(), TooManyClasses> {
+    fn drop_face(&mut self, id: RecordId, side: Side) -> Result<(), TooManyClasses> {
         let hot = &mut self.hot[id.0 as usize];
-        hot.set_pair(self.pairs.exchange(hot.pair(), side, face)?);
+        hot.set_pair(self.pairs.exchange(hot.pair(), side, None)?);
         Ok(())
     }
 
@@ -339,7 +370,7 @@ impl Connections {
     fn detach(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
         let pair = self.hot[id.0 as usize].pair();
         let alone = self.pairs.face(pair, side.other()).is_none();
-        let shrunk = !alone && self.change_face(id, side, None).is_ok();
+        let shrunk = !alone && self.drop_face(id, side).is_ok();
         let removed = if shrunk || alone { 1 } else { 2 };
         if !shrunk {
             self.retire(id, hash);
@@ -367,9 +398,8 @@ impl Connections {
     pub fn part(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
         let faces = self.pairs.faces(self.hot[id.0 as usize].pair());
         let (Some(_), Some(moved)) = (&faces[side.index()], &faces[side.other().index()]) else { return 0 };
-        let mut alone: Faces = [None, None];
-        alone[side.other().index()] = Some(moved.clone());
-        match self.twin_of(id, alone, hash) {
+        let moved = moved.clone();
+        match self.twin_of(id, side.other(), &moved, hash) {
             Some(twin) => {
                 // The face lives on elsewhere: it is taken away here without being counted as gone.
                 let lost = self.detach(id, side.other(), hash) - 1;
@@ -381,9 +411,11 @@ impl Connections {
         }
     }
 
-    /// A second record of the same connection, equal to the first in everything but its faces.
+    /// A second record of the same connection, equal to the first in everything but its faces: it has one.
     #[cold]
-    fn twin_of(&mut self, id: RecordId, faces: Faces, hash: KeyHash) -> Option<RecordId> {
+    fn twin_of(&mut self, id: RecordId, side: Side, face: &Class, hash: KeyHash) -> Option<RecordId> {
+        let mut faces: SketchedFaces<'_> = [None, None];
+        faces[side.index()] = Some(face.sketch());
         let twin = self.numbers.next(Family::of(self.hot[id.0 as usize].af()))?;
         let pair = self.pairs.acquire(faces).ok()?;
         if self.index.insert(hash, twin).is_err() {

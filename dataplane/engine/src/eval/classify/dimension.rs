@@ -1,7 +1,7 @@
 //! One field of packets: which rules accept which of its values.
 //!
 //! Overview: the ends of all the ranges that rules accept cut a field's values into intervals, each with the vector of the
-//! rules that accept it. The interval of a value is found in a tree of sorted starts, whose nodes are compared as a whole.
+//! rules that accept it. The interval of a value is found in a tree of sorted starts.
 //! Bounds: twice as many intervals as ranges, and one more; a rule has at most two ranges.
 
 use crate::eval::filter::Filter;
@@ -18,14 +18,10 @@ pub(super) trait Value: Copy + Ord {
 
     /// The one before; none before the first.
     fn previous(self) -> Option<Self>;
-
-    /// How many of the starts in a node are not behind this one.
-    fn starts(self, node: &[Self; WIDTH]) -> usize;
 }
 
-/// Counted in numbers of the second type: as wide as the values, where the processor compares many of those at once.
 macro_rules! values {
-    ($($kind:ty, $count:ty;)*) => { $(
+    ($($kind:ty),*) => { $(
         impl Value for $kind {
             const MIN: Self = Self::MIN;
             const MAX: Self = Self::MAX;
@@ -37,18 +33,11 @@ macro_rules! values {
             fn previous(self) -> Option<Self> {
                 self.checked_sub(1)
             }
-
-            #[inline]
-            fn starts(self, node: &[Self; WIDTH]) -> usize {
-                // An addition that cannot overflow: a check would be made for each.
-                let count = |sum: $count, start: &Self| sum.wrapping_add(<$count>::from(*start <= self));
-                node.iter().fold(0, count) as usize
-            }
         }
     )* };
 }
 
-values! { u8, u8; u16, u16; u32, u32; u128, u32; }
+values!(u8, u16, u32, u128);
 
 /// The values that a rule accepts: at most two ranges, which do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +121,20 @@ impl<V: Value> Dimension<V> {
     pub fn accepting(&self, value: V) -> Vector {
         let mut at = 0;
         for level in &self.levels {
-            // The first start of a node is never behind the value; what pads the last one may be before or at it.
-            let node = &level[at.min(level.len() - 1)];
-            at = at * WIDTH + value.starts(node) - 1;
+            // Behind the last node there is only what pads it: starts at the greatest value.
+            at = at.min(level.len() - 1);
+            at = at * WIDTH + last_start(&level[at], value);
         }
         self.vectors[at.min(self.vectors.len() - 1)]
     }
+}
+
+/// The last start of a node that is not behind a value; the first one never is.
+#[inline]
+fn last_start<V: Value>(node: &[V; WIDTH], value: V) -> usize {
+    // Steps without a branch: which way they go is as good as random.
+    let step = |at: usize, size: usize| at | if node[(at | size) % WIDTH] <= value { size } else { 0 };
+    [8, 4, 2, 1].into_iter().fold(0, step)
 }
 
 fn tree<V: Value>(starts: Vec<V>) -> Vec<Vec<[V; WIDTH]>> {
