@@ -54,42 +54,28 @@ pub(crate) struct Decision<'a> {
     pub slot: &'a Arc<RuleSlot>,
 }
 
+/// What the rules so far have come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    rule: Option<u32>,
+    tag: Tag,
+    state_tag: Tag,
+    ended_at: Option<u32>,
+}
+
 impl Root {
     /// The decision on a packet. Where no rule matches it passes without a state.
     pub(crate) fn decide(&self, question: &Question<'_>) -> Decision<'_> {
-        let mut decision = self.undecided(question.tag);
-        self.classifier.visit(question, |number| self.consider(number, question, &mut decision));
-        decision
-    }
-
-    /// The decision before any rule.
-    pub(super) fn undecided(&self, tag: Tag) -> Decision<'_> {
-        Decision {
-            action: Action::Pass,
-            state: StateMode::None,
-            if_bound: false,
-            tag,
-            state_tag: Tag::default(),
-            log: false,
-            rule: None,
-            ended_at: self.rules.len(),
-            slot: &self.default_slot,
-        }
-    }
-
-    /// Compares the rest of a rule that the classifier left, and if it matches does what it says; `quick` ends the walk.
-    #[inline]
-    fn consider<'a>(
-        &'a self,
-        number: u32,
-        question: &Question<'_>,
-        decision: &mut Decision<'a>,
-    ) -> ControlFlow<()> {
-        let rule = &self.rules[number as usize];
-        if !self.matches_rest(rule, question) {
-            return ControlFlow::Continue(());
-        }
-        decision.follow(number, rule)
+        let mut walk = Walk::of(question);
+        self.classifier.visit(question, |number| {
+            let rule = &self.rules[number as usize];
+            if self.matches_rest(rule, question) {
+                walk.follow(number, rule)
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        self.decided(&walk)
     }
 
     /// What the classifier leaves open of a rule.
@@ -102,12 +88,31 @@ impl Root {
             && rule.from.accepts_rest(tuple.af, tuple.src, &self.tables, question.fib)
             && rule.to.accepts_rest(tuple.af, tuple.dst, &self.tables, question.fib)
     }
+
+    pub(super) fn decided(&self, walk: &Walk) -> Decision<'_> {
+        let rule = walk.rule.map(|number| &self.rules[number as usize]);
+        Decision {
+            action: rule.map_or(Action::Pass, |rule| rule.action),
+            state: rule.map_or(StateMode::None, |rule| rule.state),
+            if_bound: rule.is_some_and(|rule| rule.if_bound),
+            tag: walk.tag,
+            state_tag: walk.state_tag,
+            log: rule.is_some_and(|rule| rule.log.enabled),
+            rule: walk.rule,
+            ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
+            slot: rule.map_or(&self.default_slot, |rule| &rule.slot),
+        }
+    }
 }
 
-impl<'a> Decision<'a> {
-    /// Does what a rule says that matches but for `tagged`, which is asked here.
-    #[inline]
-    pub(super) fn follow(&mut self, number: u32, rule: &'a Filter) -> ControlFlow<()> {
+impl Walk {
+    pub(super) fn of(question: &Question<'_>) -> Self {
+        Self { rule: None, tag: question.tag, state_tag: Tag::default(), ended_at: None }
+    }
+
+    /// Does what a rule says that matches but for `tagged`, which is asked here; `quick` ends the walk.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, number: u32, rule: &Filter) -> ControlFlow<()> {
         if !is_tagged(rule, self) {
             return ControlFlow::Continue(());
         }
@@ -116,26 +121,22 @@ impl<'a> Decision<'a> {
             (self.tag, self.state_tag) = (tag, tag);
         }
         if rule.action != Action::Match {
-            self.action = rule.action;
-            self.state = rule.state;
-            self.if_bound = rule.if_bound;
-            self.log = rule.log.enabled;
             self.rule = Some(number);
-            self.slot = &rule.slot;
         }
         if !rule.quick {
             return ControlFlow::Continue(());
         }
-        self.ended_at = number as usize;
+        self.ended_at = Some(number);
         ControlFlow::Break(())
     }
 }
 
 /// pf.conf(5) `tagged`, asked last.
-fn is_tagged(rule: &Filter, decision: &mut Decision<'_>) -> bool {
+#[inline(always)]
+fn is_tagged(rule: &Filter, walk: &mut Walk) -> bool {
     let Some((wanted, negated)) = rule.tagged else { return true };
-    decision.state_tag = decision.tag;
-    (wanted == Some(decision.tag)) != negated
+    walk.state_tag = walk.tag;
+    (wanted == Some(walk.tag)) != negated
 }
 
 /// True if rules ask for a packet's ports.
@@ -144,6 +145,7 @@ pub(super) fn has_ports(packet: &Packet) -> bool {
         && packet.transport != Transport::Fragment
 }
 
+#[inline(always)]
 pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {
     if rule.fragment {
         return packet.transport == Transport::Fragment;

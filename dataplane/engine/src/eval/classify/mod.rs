@@ -30,7 +30,7 @@ use crate::Address;
 use crate::packet::{Packet, Transport};
 use dimension::{Accepted, Dimension};
 use split::{By, Hooks, Members, ProtoClass, Sort, Split};
-use vectors::{Depth, Loom, MOST_TOGETHER, Vector, Vectors, Weaver};
+use vectors::{Loom, MOST_TOGETHER, Size, Vector, Vectors, Weaver};
 
 /// The rules of a root as they are found.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct Classifier {
 struct Part {
     /// By bit.
     rules: Vec<u32>,
-    depth: Depth,
+    size: Size,
     source: Option<Addresses>,
     destination: Option<Addresses>,
     source_port: Option<Dimension<u16>>,
@@ -87,16 +87,32 @@ impl Classifier {
         let hook = self.hooks.class(question.interface, question.direction);
         let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
         let part = &self.parts[self.part_of[sort.number()] as usize];
-        let mut vectors = [Vector::default(); MOST_TOGETHER];
+        let vectors = part.vectors_of(question.packet, sort);
         // Why it ended is known to `see`.
-        let _ = match part.vectors_of(question.packet, sort, &mut vectors) {
+        let _ = match vectors.get() {
             // The packet has nothing by which these rules are told apart.
-            0 => part.rules.iter().try_for_each(|number| see(*number)),
-            count => {
-                let vectors = &vectors[..count];
-                self.vectors.visit_common(part.depth, vectors, &mut |bit| see(part.rules[bit]))
-            }
+            [] => part.rules.iter().try_for_each(|number| see(*number)),
+            vectors => self.vectors.visit_common(part.size, vectors, &mut |bit| see(part.rules[bit])),
         };
+    }
+}
+
+/// Vectors to be intersected.
+struct Together {
+    vectors: [Vector; MOST_TOGETHER],
+    count: usize,
+}
+
+impl Together {
+    #[inline(always)]
+    fn push(&mut self, vector: Vector) {
+        self.vectors[self.count] = vector;
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &[Vector] {
+        &self.vectors[..self.count]
     }
 }
 
@@ -104,7 +120,7 @@ impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
         Self {
             rules: numbers,
-            depth: Depth::of(rules.len()),
+            size: Size::of(rules.len()),
             source: Addresses::new(weaver, af, rules, |rule| &rule.from),
             destination: Addresses::new(weaver, af, rules, |rule| &rule.to),
             source_port: Dimension::new(weaver, rules, |rule| ports(rule.from.port)),
@@ -118,26 +134,35 @@ impl Part {
         }
     }
 
-    /// The vectors of a packet's fields; returns how many there are.
-    #[inline]
-    fn vectors_of(&self, packet: &Packet, sort: Sort, vectors: &mut [Vector; MOST_TOGETHER]) -> usize {
+    /// The vectors of a packet's fields.
+    #[inline(always)]
+    fn vectors_of(&self, packet: &Packet, sort: Sort) -> Together {
         let tuple = &packet.tuple;
-        let ported = has_ports(packet);
-        let all = [
-            self.destination.as_ref().map(|field| field.accepting(tuple.dst)),
-            self.source.as_ref().map(|field| field.accepting(tuple.src)),
-            self.destination_port.as_ref().filter(|_| ported).map(|field| field.accepting(tuple.dport.0)),
-            self.source_port.as_ref().filter(|_| ported).map(|field| field.accepting(tuple.sport.0)),
-            self.icmp_type.as_ref().zip(icmp_type(packet)).map(|(field, kind)| field.accepting(kind)),
-            self.hook.as_ref().map(|classes| classes[sort.hook.0 as usize]),
-            self.proto.as_ref().map(|classes| classes[sort.proto as usize]),
-        ];
-        let mut count = 0;
-        for vector in all.into_iter().flatten() {
-            vectors[count] = vector;
-            count += 1;
+        let mut together = Together { vectors: [Vector::default(); MOST_TOGETHER], count: 0 };
+        if let Some(field) = &self.destination {
+            together.push(field.accepting(tuple.dst));
         }
-        count
+        if let Some(field) = &self.source {
+            together.push(field.accepting(tuple.src));
+        }
+        if has_ports(packet) {
+            if let Some(field) = &self.destination_port {
+                together.push(field.accepting(tuple.dport.0));
+            }
+            if let Some(field) = &self.source_port {
+                together.push(field.accepting(tuple.sport.0));
+            }
+        }
+        if let Some((field, kind)) = self.icmp_type.as_ref().zip(icmp_type(packet)) {
+            together.push(field.accepting(kind));
+        }
+        if let Some(classes) = &self.hook {
+            together.push(classes[sort.hook.0 as usize]);
+        }
+        if let Some(classes) = &self.proto {
+            together.push(classes[sort.proto as usize]);
+        }
+        together
     }
 }
 

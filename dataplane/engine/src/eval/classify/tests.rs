@@ -14,7 +14,7 @@ use ruleset::{
 use wire::{Af, Mac, Port, Proto, Seq, TcpFlags};
 
 use super::*;
-use crate::eval::walk::{Decision, Role, transport_matches};
+use crate::eval::walk::{Decision, Role, Walk, transport_matches};
 use crate::eval::{Root, Tag};
 use crate::fib::{Fib, Interface, InterfaceAddress, InterfaceId, Role as InterfaceRole};
 use crate::packet::{Tuple, Zone};
@@ -23,13 +23,13 @@ use crate::track::Segment;
 impl Root {
     /// The decision without a classifier: every rule is compared as a whole.
     fn decide_plainly(&self, question: &Question<'_>) -> Decision<'_> {
-        let mut decision = self.undecided(question.tag);
+        let mut walk = Walk::of(question);
         for (number, rule) in (0..).zip(&*self.rules) {
-            if self.matches(rule, question) && decision.follow(number, rule).is_break() {
+            if self.matches(rule, question) && walk.follow(number, rule).is_break() {
                 break;
             }
         }
-        decision
+        self.decided(&walk)
     }
 
     fn matches(&self, rule: &Filter, question: &Question<'_>) -> bool {

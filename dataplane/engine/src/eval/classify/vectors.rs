@@ -31,18 +31,23 @@ const _: () = assert!(size_of::<Leaf>() == 64 && size_of::<Node>() == 64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Vector(u32);
 
-/// How many levels of nodes are above the leaves of vectors of so many bits.
+/// How large vectors of so many bits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Depth(u32);
+pub(super) struct Size {
+    /// Levels of nodes above the leaves.
+    levels: u32,
+    /// All bits are in one word.
+    is_word: bool,
+}
 
-impl Depth {
-    pub const fn of(bits: usize) -> Self {
-        let (mut depth, mut room) = (0, LEAF_BITS);
+impl Size {
+    pub fn of(bits: usize) -> Self {
+        let (mut levels, mut room) = (0, LEAF_BITS);
         while room < bits {
-            depth += 1;
+            levels += 1;
             room *= FAN_OUT;
         }
-        Self(depth)
+        Self { levels, is_word: bits <= 64 }
     }
 }
 
@@ -58,16 +63,17 @@ impl Vectors {
     #[inline]
     pub fn visit_common(
         &self,
-        depth: Depth,
+        size: Size,
         vectors: &[Vector],
         see: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if vectors.contains(&Vector::default()) {
             return ControlFlow::Continue(());
         }
-        match depth.0 {
-            0 => self.visit_leaves(vectors, 0, see),
-            _ => self.visit_nodes(depth.0, vectors, 0, see),
+        match size {
+            Size { is_word: true, .. } => self.visit_words(vectors, see),
+            Size { levels: 0, .. } => self.visit_leaves(vectors, 0, see),
+            Size { levels, .. } => self.visit_nodes(levels, vectors, 0, see),
         }
     }
 
@@ -99,6 +105,17 @@ impl Vectors {
         ControlFlow::Continue(())
     }
 
+    /// Where no vector has more than a word.
+    #[inline]
+    fn visit_words(
+        &self,
+        vectors: &[Vector],
+        see: &mut impl FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let common = |common, vector: &Vector| common & self.leaves[vector.0 as usize].0[0];
+        visit_word(vectors.iter().fold(u64::MAX, common), 0, see)
+    }
+
     #[inline]
     fn visit_leaves(
         &self,
@@ -113,11 +130,7 @@ impl Vectors {
             }
         }
         for (at, word) in common.into_iter().enumerate() {
-            let mut word = word;
-            while word != 0 {
-                see(base + at * 64 + word.trailing_zeros() as usize)?;
-                word &= word - 1;
-            }
+            visit_word(word, base + at * 64, see)?;
         }
         ControlFlow::Continue(())
     }
@@ -127,6 +140,15 @@ impl Vectors {
     pub const fn bytes(&self) -> usize {
         self.leaves.len() * size_of::<Leaf>() + self.nodes.len() * size_of::<Node>()
     }
+}
+
+#[inline(always)]
+fn visit_word(mut word: u64, base: usize, see: &mut impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
+    while word != 0 {
+        see(base + word.trailing_zeros() as usize)?;
+        word &= word - 1;
+    }
+    ControlFlow::Continue(())
 }
 
 /// The most vectors that are intersected.
@@ -200,7 +222,7 @@ impl Loom {
     /// The empty vector of so many bits.
     pub fn new(bits: usize) -> Self {
         let leaves = bits.div_ceil(LEAF_BITS).max(1);
-        let depth = Depth::of(bits).0;
+        let depth = Size::of(bits).levels;
         let sizes = core::iter::successors(Some(leaves), |size| Some(size.div_ceil(FAN_OUT)));
         let levels = sizes.take(depth as usize + 1).map(|size| vec![0; size]).collect();
         Self { leaves: vec![Leaf::default(); leaves], changed: Vec::new(), levels }
