@@ -10,6 +10,7 @@ mod numbers;
 mod record;
 mod select;
 mod table;
+mod views;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use class::Sketch;

@@ -9,7 +9,7 @@
 use core::ops::Range;
 
 use bytemuck::zeroed_vec;
-use ruleset::{Direction, Options, PeerView, StateView, Timeout, TupleEnd};
+use ruleset::{Options, Timeout};
 use wire::Af;
 
 use super::adjacency::Adjacencies;
@@ -20,8 +20,8 @@ use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, Sixteenths, Twin};
 use crate::Address;
-use crate::eval::{Root, RuleSlot};
-use crate::fib::{Fib, InterfaceId};
+use crate::eval::RuleSlot;
+use crate::fib::InterfaceId;
 use crate::track::Peer;
 
 /// Expired records whose buckets are fetched together.
@@ -436,7 +436,7 @@ impl Connections {
 
     /// How many sixteenths of a second a face has left if nothing more is seen; none if its time is over. pf's
     /// `pf_state_expires`.
-    fn time_left(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
+    pub(super) fn time_left(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
         let hot = &self.hot[id.0 as usize];
         let seconds =
             rule.timeout(hot.timeout()).unwrap_or_else(|| expiry.options.timeouts.get(hot.timeout()));
@@ -518,60 +518,6 @@ impl Connections {
     /// What rules' states amount to, for some of the pairs: slot, live states, what their packets add up to.
     pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
         self.pairs.usage(pairs)
-    }
-
-    /// The states of one record, as pf prints them.
-    pub fn views(
-        &self,
-        number: u32,
-        root: &Root,
-        fib: &Fib,
-        expiry: &Expiry<'_>,
-        sink: &mut dyn FnMut(StateView),
-    ) {
-        let id = RecordId(number);
-        if !self.hot[number as usize].is_live() {
-            return;
-        }
-        let key = self.key(id);
-        for side in Side::BOTH {
-            let Some(class) = self.face(id, side) else { continue };
-            // An IN hook sees its sender on its own side, an OUT hook its receiver.
-            let source = match class.direction {
-                Direction::In => side,
-                Direction::Out => side.other(),
-            };
-            let name =
-                |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
-            sink(StateView {
-                interface: class.interface.map_or_else(|| "all".to_owned(), name),
-                proto: key.proto,
-                direction: class.direction,
-                source: self.peer_view(id, &key, source),
-                destination: self.peer_view(id, &key, source.other()),
-                age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
-                expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
-                rule: root.number_of(&class.rule),
-                sloppy: class.rule.sloppy,
-                id: self.cold[number as usize].id + side as u64,
-            });
-        }
-    }
-
-    fn peer_view(&self, id: RecordId, key: &Key, side: Side) -> PeerView {
-        let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
-        let (peer, other) = (hot.peer(side), hot.peer(side.other()));
-        let (packets, bytes) = hot.counted(cold, side);
-        PeerView {
-            end: TupleEnd { address: key.address[side.index()].to_ip(key.af), port: key.port[side.index()] },
-            state: peer.state,
-            seqlo: peer.seqlo.0,
-            seqhi: peer.seqhi.0,
-            // pfctl shows shifts only where both ends announced one.
-            wscale: if other.wscale.is_some() { peer.wscale } else { None },
-            packets,
-            bytes,
-        }
     }
 }
 

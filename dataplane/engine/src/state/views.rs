@@ -1,0 +1,69 @@
+//! States as pf prints them.
+//!
+//! Overview: a record shows one state for each of its faces. Ownership: reads only; called by the worker of the shard, for
+//! as many records at a time as its caller asks for.
+
+use ruleset::{Direction, PeerView, StateView, TupleEnd};
+
+use super::index::RecordId;
+use super::key::{Key, Side};
+use super::record::Sixteenths;
+use super::table::{Connections, Expiry};
+use crate::eval::Root;
+use crate::fib::{Fib, InterfaceId};
+
+impl Connections {
+    /// The states of one record, as pf prints them.
+    pub fn views(
+        &self,
+        number: u32,
+        root: &Root,
+        fib: &Fib,
+        expiry: &Expiry<'_>,
+        sink: &mut dyn FnMut(StateView),
+    ) {
+        let id = RecordId(number);
+        if !self.hot[number as usize].is_live() {
+            return;
+        }
+        let key = self.key(id);
+        for side in Side::BOTH {
+            let Some(class) = self.face(id, side) else { continue };
+            // An IN hook sees its sender on its own side, an OUT hook its receiver.
+            let source = match class.direction {
+                Direction::In => side,
+                Direction::Out => side.other(),
+            };
+            let name =
+                |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
+            sink(StateView {
+                interface: class.interface.map_or_else(|| "all".to_owned(), name),
+                proto: key.proto,
+                direction: class.direction,
+                source: self.peer_view(id, &key, source),
+                destination: self.peer_view(id, &key, source.other()),
+                age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
+                expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
+                rule: root.number_of(&class.rule),
+                sloppy: class.rule.sloppy,
+                id: self.cold[number as usize].id + side as u64,
+            });
+        }
+    }
+
+    fn peer_view(&self, id: RecordId, key: &Key, side: Side) -> PeerView {
+        let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
+        let (peer, other) = (hot.peer(side), hot.peer(side.other()));
+        let (packets, bytes) = hot.counted(cold, side);
+        PeerView {
+            end: TupleEnd { address: key.address[side.index()].to_ip(key.af), port: key.port[side.index()] },
+            state: peer.state,
+            seqlo: peer.seqlo.0,
+            seqhi: peer.seqhi.0,
+            // pfctl shows shifts only where both ends announced one.
+            wscale: if other.wscale.is_some() { peer.wscale } else { None },
+            packets,
+            bytes,
+        }
+    }
+}
