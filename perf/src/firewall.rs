@@ -183,7 +183,7 @@ impl Work for Established {
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
         let sender = self.sender;
-        bed.receive(&mut burst, |mbuf| self.source.write_any(mbuf, sender));
+        self.source.receive(bed, &mut burst, sender);
         self.sent += burst.len();
         self.passed += self.firewall.process(bed, &mut burst, sender);
         self.sender = match sender {
@@ -237,7 +237,7 @@ impl Work for Untouched {
     #[inline(always)]
     fn burst(&mut self, bed: &mut Bed) {
         let mut burst = Burst::new();
-        bed.receive(&mut burst, |mbuf| self.source.write_any(mbuf, Sender::Client));
+        self.source.receive(bed, &mut burst, Sender::Client);
         let mut out = Burst::new();
         for mbuf in burst.drain() {
             let _ = out.push(mbuf);

@@ -6,9 +6,10 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use dpdk::Mbuf;
+use dpdk::{Burst, Mbuf};
 use wire::{Checksum, EtherType, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp};
 
+use crate::bed::Bed;
 use crate::flows::{Choice, Flows};
 use crate::network::{CLIENT_SIDE, SERVER_SIDE, SideOf};
 
@@ -152,9 +153,16 @@ impl Source {
         self.traffic
     }
 
+    /// Receives a full burst of data packets from one side, each of a connection chosen at random. By itself, so that it is the
+    /// same code and costs the same whatever is done to the packets then.
+    #[inline(never)]
+    pub fn receive(&mut self, bed: &Bed, burst: &mut Burst, sender: Sender) {
+        bed.receive(burst, |mbuf| self.write_any(mbuf, sender));
+    }
+
     /// Writes a data packet of a connection chosen at random.
     #[inline(always)]
-    pub fn write_any(&mut self, mbuf: &mut Mbuf, sender: Sender) {
+    fn write_any(&mut self, mbuf: &mut Mbuf, sender: Sender) {
         let connection = self.flows.draw();
         self.write_data(mbuf, connection, sender);
     }
