@@ -8,15 +8,13 @@
 //!
 //! A packet that [`quick`](crate::quick) has read, whose connection remembers its next hop, is followed the short way
 //! ([`Connections::follow`]); every other goes through [`Shard::decide`] as if there were no stages.
-//! Bounds: [`BURST`] packets; what is known of them stands on the stack.
-
-use wire::ethernet::{Frame as Ethernet, HEADER_LEN};
+//! Bounds: [`BURST`] packets; what is known of them is kept in one place from burst to burst.
 
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate};
 use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
-use crate::quick::{Door, Kind, Quick, wide_addresses};
+use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
 use crate::state::{Connections, Family, Moment, RecordId};
@@ -25,12 +23,11 @@ use crate::state::{Connections, Family, Moment, RecordId};
 #[derive(Debug)]
 pub(crate) struct Stages {
     packets: [Quick; BURST],
-    hints: [Option<RecordId>; BURST],
 }
 
 impl Default for Stages {
     fn default() -> Self {
-        Self { packets: [Quick::default(); BURST], hints: [None; BURST] }
+        Self { packets: [Quick::default(); BURST] }
     }
 }
 
@@ -63,32 +60,25 @@ impl Shard {
     #[inline(never)]
     fn look_ahead<F: Frame>(&self, own: &Interface, frames: &[F], stages: &mut Stages) {
         let door = Door::of(own);
-        for (frame, quick) in frames.iter().zip(&mut stages.packets) {
-            quick.read(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
+        let packets = &mut stages.packets[..frames.len().min(BURST)];
+        for (frame, quick) in frames.iter().zip(&mut *packets) {
+            quick.read(frame.bytes(), frame.ip_checksum(), &door);
         }
         if door.carries_tags() {
-            for (frame, quick) in
-                frames.iter().zip(&mut stages.packets).filter(|(_, quick)| quick.kind == Kind::Other)
-            {
-                quick.read_behind_tags(frame.bytes(), frame.ip_checksum(), &door, &self.hashing);
+            let unread = frames.iter().zip(&mut *packets).filter(|(_, quick)| quick.kind == Kind::Other);
+            for (frame, quick) in unread {
+                quick.read_behind_tags(frame.bytes(), frame.ip_checksum(), &door);
             }
         }
-        let count = frames.len().min(BURST);
-        let (packets, hints) = (&mut stages.packets[..count], &mut stages.hints[..count]);
         self.hashing.hash_each(
-            packets,
-            |quick| quick.key.block(),
+            packets.iter_mut(),
+            |quick| quick.key.blocks(&quick.wide),
             |quick, hash| {
-                // That of an IPv6 packet is known already.
-                if quick.key.family == Family::Inet {
-                    quick.hash = hash;
-                }
+                quick.hash = hash;
+                self.connections.prefetch_bucket(hash);
             },
         );
-        for quick in packets.iter() {
-            self.connections.prefetch_bucket(quick.hash);
-        }
-        find_all(&self.connections, packets, hints);
+        find_all(&self.connections, packets);
     }
 
     #[inline(never)]
@@ -101,18 +91,18 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) {
-        let mut followed = 0;
-        let packets = stages.packets.iter().zip(&stages.hints);
-        for ((frame, fate), (quick, hint)) in frames.iter_mut().zip(fates).zip(packets) {
-            match self.follow::<F, REWRITES>(frame, quick, *hint, moment) {
-                Some(out) => {
-                    *fate = Fate::Transmit(out);
-                    followed += 1;
+        let mut others = 0;
+        let count = frames.len().min(BURST);
+        for ((frame, fate), quick) in frames.iter_mut().zip(fates).zip(&stages.packets) {
+            match self.follow::<F, REWRITES>(frame, quick, moment) {
+                Some(out) => *fate = Fate::Transmit(out),
+                None => {
+                    *fate = self.decide(view, arrival, frame);
+                    others += 1;
                 }
-                None => *fate = self.decide(view, arrival, frame),
             }
         }
-        self.counters.searches += followed;
+        self.counters.searches += (count - others) as u64;
     }
 
     /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.
@@ -121,21 +111,14 @@ impl Shard {
         &mut self,
         frame: &mut F,
         quick: &Quick,
-        hint: Option<RecordId>,
         moment: &Moment,
     ) -> Option<InterfaceId> {
-        let id = hint.filter(|_| quick.kind == Kind::Plain)?;
-        let family = quick.key.family;
-        let Self { connections, adjacencies, .. } = self;
-        if family == Family::Inet6 {
-            let l3 = if REWRITES { HEADER_LEN } else { Ethernet::parse(frame.bytes()).ok()?.l2_len() };
-            if !connections.has_addresses(id, &wide_addresses(frame.bytes(), l3, quick.sender)?) {
-                return None;
-            }
+        if !quick.kind.is_plain() {
+            return None;
         }
-        let adjacency = connections.follow(id, quick, moment, adjacencies)?;
+        let adjacency = self.connections.follow(quick, moment, &self.adjacencies)?;
         if REWRITES {
-            rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
+            rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
         }
         Some(adjacency.out)
     }
@@ -143,35 +126,29 @@ impl Shard {
 
 /// Guesses the record of each packet from the tags, and fetches it.
 #[inline(always)]
-fn find_all(connections: &Connections, packets: &[Quick], hints: &mut [Option<RecordId>]) {
+fn find_all(connections: &Connections, packets: &mut [Quick]) {
     let mut elsewhere = false;
-    for (quick, hint) in packets.iter().zip(hints.iter_mut()) {
-        *hint = connections.hint(quick.hash);
-        match *hint {
-            Some(id) => fetch(connections, quick, id),
-            None => {
-                connections.prefetch_overflow(quick.hash);
-                elsewhere = true;
-            }
+    for quick in &mut *packets {
+        quick.hint = connections.hint(quick.hash);
+        if quick.hint == RecordId::NONE {
+            connections.prefetch_overflow(quick.hash);
+            elsewhere = true;
         }
+        fetch(connections, quick);
     }
     if !elsewhere {
         return;
     }
-    for (quick, hint) in packets.iter().zip(hints) {
-        if hint.is_none() {
-            *hint = connections.hint_in_overflow(quick.hash);
-            if let Some(id) = *hint {
-                fetch(connections, quick, id);
-            }
-        }
+    for quick in packets.iter_mut().filter(|quick| quick.hint == RecordId::NONE) {
+        quick.hint = connections.hint_in_overflow(quick.hash);
+        fetch(connections, quick);
     }
 }
 
 #[inline(always)]
-fn fetch(connections: &Connections, quick: &Quick, id: RecordId) {
-    connections.prefetch_record(id);
-    if quick.key.family == Family::Inet6 {
-        connections.prefetch_addresses(id);
+fn fetch(connections: &Connections, quick: &Quick) {
+    connections.prefetch_record(quick.hint);
+    if quick.key.family() == Family::Inet6 {
+        connections.prefetch_addresses(quick.hint);
     }
 }

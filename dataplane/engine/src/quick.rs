@@ -2,17 +2,18 @@
 //! tags but where tags cross a transparent pair.
 //!
 //! Overview: [`Quick::read`] takes from a frame what the lookup of its connection needs, and what a packet of an established
-//! connection needs besides. It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse())
+//! connection needs besides: words of fixed places, loaded whole and compared at once, out of at least as many bytes as both
+//! headers of TCP have (a shorter frame, which no Ethernet carries, goes the long way). It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse())
 //! decides. Where it speaks, it says the same as `parse` (test `quick_reads_what_parse_reads`).
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use wire::{Af, EtherType, Mac, Port, Proto, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
+use wire::{EtherType, Mac, Proto, Seq, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
 
 use crate::bridge::zone_of;
 use crate::fib::Interface;
-use crate::state::{Hashing, Key, KeyHash, Narrow, Side};
+use crate::state::{KeyHash, Narrow, RecordId, Side};
 use crate::track::Plain;
-use crate::{Address, RxChecksum, Tuple, Zone};
+use crate::{Address, RxChecksum, Zone};
 
 /// How much is known of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +23,18 @@ pub(crate) enum Kind {
     Other,
     /// Its connection: the state's lines can be fetched, but the packet goes the long way.
     Keyed,
-    /// A segment without SYN, FIN and RST, or a datagram, that may be forwarded if its connection is established.
-    Plain,
+    /// A segment without SYN, FIN and RST that may be forwarded if its connection is established.
+    Segment,
+    /// A datagram that may be forwarded likewise.
+    Datagram,
+}
+
+impl Kind {
+    /// True if a packet may be followed the short way.
+    #[inline(always)]
+    pub const fn is_plain(self) -> bool {
+        matches!(self, Self::Segment | Self::Datagram)
+    }
 }
 
 /// A packet, as far as it was read.
@@ -33,9 +44,12 @@ pub(crate) struct Quick {
     pub sender: Side,
     /// Bytes of the IP datagram.
     pub length: u16,
-    /// The key, but for the addresses of IPv6, which are read again where they are compared.
+    /// The record that its connection most likely has.
+    pub hint: RecordId,
     pub key: Narrow,
-    /// IPv4: to be computed for the whole burst at once.
+    /// IPv6: the addresses, by side.
+    pub wide: [Address; 2],
+    /// To be computed for the whole burst at once.
     pub hash: KeyHash,
     /// TCP.
     pub segment: Plain,
@@ -71,9 +85,9 @@ impl Door {
     }
 
     const fn routed(own: Mac, zone: Zone) -> Self {
-        // A group frame is never to one station: nothing has 64 bits of destination.
+        // A group frame is never to one station: no word has 64 bits.
         let destination = if own.is_group() { u64::MAX } else { word(own) };
-        Self { destination, mask: u64::MAX, zone, tags: TagsAre::Foreign }
+        Self { destination, mask: (1 << 48) - 1, zone, tags: TagsAre::Foreign }
     }
 
     /// Whether frames may come with tags that stay.
@@ -86,8 +100,8 @@ impl Door {
     }
 
     #[inline(always)]
-    const fn admits(&self, destination: Mac) -> bool {
-        word(destination) & self.mask == self.destination
+    const fn admits(&self, link: &[u8; ethernet::HEADER_LEN]) -> bool {
+        u64::from_le_bytes(part::<0, 8, _>(link)) & self.mask == self.destination
     }
 }
 
@@ -100,158 +114,164 @@ const fn word(mac: Mac) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
+/// The `N` bytes at `AT`.
+#[inline(always)]
+const fn part<const AT: usize, const N: usize, const LEN: usize>(bytes: &[u8; LEN]) -> [u8; N] {
+    const { assert!(AT + N <= LEN, "beyond the end") };
+    // The fallback cannot be reached, by the assertion above.
+    match bytes.split_at(AT).1.first_chunk() {
+        Some(part) => *part,
+        None => [0; N],
+    }
+}
+
 impl Quick {
     /// Reads a frame that was received from the wire. In place, so that what is known goes where it is needed at once; what
     /// stands in the other fields means nothing where the kind is [`Kind::Other`].
     #[inline(always)]
-    pub fn read(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) {
-        self.kind = self.look(frame, checksum, door, hashing).unwrap_or(Kind::Other);
+    pub fn read(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) {
+        self.kind = self.look(frame, checksum, door).unwrap_or(Kind::Other);
     }
 
     /// As [`Self::read`], for a frame that crosses a pair with its tags.
     #[inline(never)]
-    pub fn read_behind_tags(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) {
-        self.kind = self.look_behind_tags(frame, checksum, door, hashing).unwrap_or(Kind::Other);
+    pub fn read_behind_tags(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) {
+        self.kind = self.look_behind_tags(frame, checksum, door).unwrap_or(Kind::Other);
     }
 
     #[inline(always)]
-    fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door, hashing: &Hashing) -> Option<Kind> {
-        let link = ethernet::Header::at(frame, 0).ok()?;
-        if !door.admits(link.dst()) {
+    fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) -> Option<Kind> {
+        let (link, datagram) = frame.split_first_chunk()?;
+        if !door.admits(link) {
             return None;
         }
-        let bytes = frame.get(ethernet::HEADER_LEN..)?;
-        match link.ether_type() {
-            EtherType::IPV4 => self.look_at_ipv4(bytes, door.zone, checksum),
-            EtherType::IPV6 => self.look_at_ipv6(bytes, door.zone, hashing),
-            _ => None,
-        }
+        self.look_at_ip(EtherType(u16::from_be_bytes(part::<12, 2, _>(link))), datagram, door.zone, checksum)
     }
 
-    fn look_behind_tags(
-        &mut self,
-        frame: &[u8],
-        checksum: RxChecksum,
-        door: &Door,
-        hashing: &Hashing,
-    ) -> Option<Kind> {
+    fn look_behind_tags(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) -> Option<Kind> {
         let link = ethernet::Frame::parse(frame).ok()?;
-        if !door.admits(link.header().dst()) {
+        if !door.admits(frame.first_chunk()?) {
             return None;
         }
-        let zone = zone_of(door.zone, link.tags());
-        match link.ether_type() {
-            EtherType::IPV4 => self.look_at_ipv4(link.payload(), zone, checksum),
-            EtherType::IPV6 => self.look_at_ipv6(link.payload(), zone, hashing),
+        self.look_at_ip(link.ether_type(), link.payload(), zone_of(door.zone, link.tags()), checksum)
+    }
+
+    #[inline(always)]
+    fn look_at_ip(
+        &mut self,
+        ether_type: EtherType,
+        datagram: &[u8],
+        zone: Zone,
+        checksum: RxChecksum,
+    ) -> Option<Kind> {
+        match ether_type {
+            EtherType::IPV4 => self.look_at_ipv4(datagram, zone, checksum),
+            EtherType::IPV6 => self.look_at_ipv6(datagram, zone),
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn look_at_ipv4(&mut self, bytes: &[u8], zone: Zone, checksum: RxChecksum) -> Option<Kind> {
-        let (ip, ends) = read_ipv4(bytes, checksum)?;
-        let (ports, plain) = self.look_at_transport(&ip)?;
-        (self.key, self.sender) = Narrow::inet(ip.proto, zone, ends, ports);
-        Some(self.finish(&ip, plain))
-    }
-
-    #[inline(never)]
-    fn look_at_ipv6(&mut self, bytes: &[u8], zone: Zone, hashing: &Hashing) -> Option<Kind> {
-        let (ip, [src, dst]) = read_ipv6(bytes)?;
-        let ([sport, dport], plain) = self.look_at_transport(&ip)?;
-        let tuple = Tuple { af: Af::Inet6, proto: ip.proto, zone, src, dst, sport, dport };
-        let (key, sender) = Key::of(&tuple);
-        (self.key, self.sender, self.hash) = (Narrow::of(&key), sender, hashing.hash(&key));
-        Some(self.finish(&ip, plain))
+    fn look_at_ipv4(&mut self, datagram: &[u8], zone: Zone, checksum: RxChecksum) -> Option<Kind> {
+        /// Version 4, a header of 20 bytes, no fragment: what of the first 8 bytes is looked at, and what is to be there.
+        const MASK: u64 = 0xff00_0000_0000_3fff;
+        const SIMPLE: u64 = 0x4500_0000_0000_0000;
+        let head: &[u8; ipv4::HEADER_LEN + TRANSPORT] = datagram.first_chunk()?;
+        let (ip, transport) = head.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
+        let first = u64::from_be_bytes(part::<0, 8, _>(ip));
+        let length = (first >> 32) as u16;
+        let [ttl, proto] = part::<8, 2, _>(ip);
+        if first & MASK != SIMPLE || usize::from(length) > datagram.len() {
+            return None;
+        }
+        if checksum != RxChecksum::Good && !verified(ip, checksum) {
+            return None;
+        }
+        let room = u32::from(length).wrapping_sub(ipv4::HEADER_LEN as u32);
+        let (ports, kind) = self.look_at_transport(transport.first_chunk()?, Proto(proto), room)?;
+        let ends = u64::from_be_bytes(part::<12, 8, _>(ip));
+        (self.key, self.sender) = Narrow::inet(Proto(proto), zone, ends, ports);
+        Some(self.finish(kind, length, ttl))
     }
 
     #[inline(always)]
-    const fn finish(&mut self, ip: &Ip<'_>, plain: bool) -> Kind {
-        self.length = ip.length;
+    fn look_at_ipv6(&mut self, datagram: &[u8], zone: Zone) -> Option<Kind> {
+        let head: &[u8; ipv6::HEADER_LEN + TRANSPORT] = datagram.first_chunk()?;
+        let (ip, transport) = head.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+        let first = u64::from_be_bytes(part::<0, 8, _>(ip));
+        let room = (first >> 16) as u16;
+        let length = room.checked_add(ipv6::HEADER_LEN as u16)?;
+        // Every extension header has a number that is neither TCP's nor UDP's.
+        let [proto, ttl] = part::<6, 2, _>(ip);
+        if first >> 60 != 6 || usize::from(length) > datagram.len() {
+            return None;
+        }
+        let (ports, kind) = self.look_at_transport(transport.first_chunk()?, Proto(proto), room.into())?;
+        let [src, dst] = [part::<8, 16, _>(ip), part::<24, 16, _>(ip)];
+        let addresses = [src, dst].map(|octets| Address(u128::from_be_bytes(octets)));
+        (self.key, self.sender, self.wide) = Narrow::inet6(Proto(proto), zone, addresses, ports);
+        Some(self.finish(kind, length, ttl))
+    }
+
+    #[inline(always)]
+    const fn finish(&mut self, kind: Kind, length: u16, ttl: u8) -> Kind {
+        self.length = length;
         // Without a hop to live the packet is not forwarded, and its sender is told.
-        if plain && ip.ttl > 1 { Kind::Plain } else { Kind::Keyed }
+        if ttl > 1 { kind } else { Kind::Keyed }
     }
 
-    /// The ports, and whether the packet neither opens nor closes anything.
+    /// The ports, the source in the upper half, and what the packet is if it has hops to live. `room` is how many bytes the IP
+    /// header leaves, wrapping where it leaves less than none.
     #[inline(always)]
-    fn look_at_transport(&mut self, ip: &Ip<'_>) -> Option<([Port; 2], bool)> {
-        match ip.proto {
-            Proto::TCP => self.look_at_tcp(ip.payload),
-            Proto::UDP => Some((read_udp(ip.payload)?, true)),
+    fn look_at_transport(
+        &mut self,
+        octets: &[u8; TRANSPORT],
+        proto: Proto,
+        room: u32,
+    ) -> Option<(u32, Kind)> {
+        let ports = u32::from_be_bytes(part::<0, 4, _>(octets));
+        // A packet is shorter than 2^16 bytes.
+        if ports as u16 == 0 || room > 0xffff {
+            return None;
+        }
+        match proto {
+            Proto::TCP => Some((ports, self.look_at_tcp(octets, room)?)),
+            Proto::UDP => {
+                let length = u32::from(u16::from_be_bytes(part::<4, 2, _>(octets)));
+                (length >= udp::HEADER_LEN as u32 && length <= room).then_some((ports, Kind::Datagram))
+            }
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn look_at_tcp(&mut self, octets: &[u8]) -> Option<([Port; 2], bool)> {
-        const DECISIVE: TcpFlags =
-            TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST).union(TcpFlags::ACK);
-        let header = tcp::Header::at(octets, 0).ok()?;
-        let header_len = header.header_len();
-        if header_len < tcp::HEADER_LEN || header.dst_port() == Port(0) {
+    fn look_at_tcp(&mut self, octets: &[u8; TRANSPORT], room: u32) -> Option<Kind> {
+        const DECISIVE: u32 = (TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::ACK.0) as u32;
+        let numbers = u64::from_be_bytes(part::<4, 8, _>(octets));
+        // Data offset, control bits, window.
+        let control = u32::from_be_bytes(part::<12, 4, _>(octets));
+        let header_len = control >> 28 << 2;
+        if header_len < tcp::HEADER_LEN as u32 || header_len > room {
             return None;
         }
-        let len = octets.len().checked_sub(header_len)? as u32;
-        self.segment = Plain { seq: header.seq(), ack: header.ack(), window: header.window(), len };
-        let plain = header.flags().masked(DECISIVE) == TcpFlags::ACK;
-        Some(([header.src_port(), header.dst_port()], plain))
+        self.segment = Plain {
+            seq: Seq((numbers >> 32) as u32),
+            ack: Seq(numbers as u32),
+            window: control as u16,
+            len: room.wrapping_sub(header_len),
+        };
+        let plain = control >> 16 & DECISIVE == TcpFlags::ACK.0 as u32;
+        Some(if plain { Kind::Segment } else { Kind::Keyed })
     }
 }
 
-/// The addresses of an IPv6 frame that was read as such, by side; its IP header starts at `l3`.
-#[inline]
-pub(crate) fn wide_addresses(frame: &[u8], l3: usize, sender: Side) -> Option<[Address; 2]> {
-    let header = ipv6::Header::at(frame, l3).ok()?;
-    let (src, dst) = (header.src().into(), header.dst().into());
-    Some(match sender {
-        Side::Low => [src, dst],
-        Side::High => [dst, src],
-    })
-}
+/// Bytes of a transport header that are read at once: a packet that ends before goes the long way.
+const TRANSPORT: usize = tcp::HEADER_LEN;
 
-/// An IP header without options.
-struct Ip<'a> {
-    proto: Proto,
-    ttl: u8,
-    length: u16,
-    payload: &'a [u8],
-}
-
-#[inline(always)]
-fn read_ipv4(bytes: &[u8], checksum: RxChecksum) -> Option<(Ip<'_>, [u32; 2])> {
-    let header = ipv4::Header::at(bytes, 0).ok()?;
-    if header.version() != 4 || header.header_len() != ipv4::HEADER_LEN || header.is_fragment() {
-        return None;
-    }
-    let payload = bytes.get(ipv4::HEADER_LEN..usize::from(header.total_len()))?;
-    let sound = match checksum {
-        RxChecksum::Good => true,
-        RxChecksum::Bad => false,
-        RxChecksum::Unknown => wire::checksum::verify_ipv4(header.octets()).is_ok(),
-    };
-    let ip = Ip { proto: header.proto(), ttl: header.ttl(), length: header.total_len(), payload };
-    sound.then(|| (ip, [header.src().to_bits(), header.dst().to_bits()]))
-}
-
-#[inline(always)]
-fn read_ipv6(bytes: &[u8]) -> Option<(Ip<'_>, [Address; 2])> {
-    let header = ipv6::Header::at(bytes, 0).ok()?;
-    if header.version() != 6 {
-        return None;
-    }
-    let length = header.payload_len().checked_add(ipv6::HEADER_LEN as u16)?;
-    let payload = bytes.get(ipv6::HEADER_LEN..usize::from(length))?;
-    // Every extension header has a number that is neither TCP's nor UDP's.
-    let ip = Ip { proto: header.next_header(), ttl: header.hop_limit(), length, payload };
-    Some((ip, [header.src().into(), header.dst().into()]))
-}
-
-#[inline(always)]
-fn read_udp(octets: &[u8]) -> Option<[Port; 2]> {
-    let header = udp::Header::at(octets, 0).ok()?;
-    let length = usize::from(header.length());
-    let fits = length >= udp::HEADER_LEN && length <= octets.len() && header.dst_port() != Port(0);
-    fits.then(|| [header.src_port(), header.dst_port()])
+/// Whether an IPv4 header's checksum is right, where the NIC did not say that it is.
+#[cold]
+fn verified(header: &[u8; ipv4::HEADER_LEN], checksum: RxChecksum) -> bool {
+    checksum == RxChecksum::Unknown && wire::checksum::verify_ipv4(header).is_ok()
 }
 
 #[cfg(test)]
@@ -262,6 +282,7 @@ mod tests {
     use super::*;
     use crate::parse::{Parsed, parse};
     use crate::rewrite;
+    use crate::state::{Family, Hashing, Key};
     use crate::{Packet, Transport};
 
     /// Every good and bad frame of the corpus, and each with one octet changed in several ways.
@@ -284,41 +305,39 @@ mod tests {
 
     fn read_alone(frame: &[u8], door: &Door, checksum: RxChecksum, hashing: &Hashing) -> Quick {
         let mut quick = Quick::default();
-        quick.read(frame, checksum, door, hashing);
+        quick.read(frame, checksum, door);
         if quick.kind == Kind::Other && door.carries_tags() {
-            quick.read_behind_tags(frame, checksum, door, hashing);
+            quick.read_behind_tags(frame, checksum, door);
         }
-        let mut all = [quick];
         hashing.hash_each(
-            &mut all,
-            |quick| quick.key.block(),
-            |quick, hash| {
-                if quick.key.family == crate::state::Family::Inet {
-                    quick.hash = hash;
-                }
-            },
+            core::iter::once(&mut quick),
+            |quick| quick.key.blocks(&quick.wide),
+            |quick, hash| quick.hash = hash,
         );
-        all[0]
+        quick
     }
 
     fn compare(quick: &Quick, packet: &Packet, hashing: &Hashing) {
         let (key, sender) = Key::of(&packet.tuple);
         assert_eq!((quick.key, quick.sender), (Narrow::of(&key), sender));
         assert_eq!(quick.hash, hashing.hash(&key));
+        if quick.key.family() == Family::Inet6 {
+            assert_eq!(quick.wide, key.address);
+        }
         assert_eq!(u32::from(quick.length), packet.length());
         assert!(!packet.options && !packet.group_frame);
-        let plain = match packet.transport {
+        let kind = match packet.transport {
             Transport::Tcp(segment) => {
                 let Plain { seq, ack, window, len } = quick.segment;
                 assert_eq!((seq, ack, window, len), (segment.seq, segment.ack, segment.window, segment.len));
-                segment.has(TcpFlags::ACK)
-                    && !segment.flags.intersects(TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST))
+                let ends = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
+                let plain = segment.has(TcpFlags::ACK) && !segment.flags.intersects(ends);
+                if plain { Kind::Segment } else { Kind::Keyed }
             }
-            Transport::Udp => true,
+            Transport::Udp => Kind::Datagram,
             other => panic!("{other:?} is not read quickly"),
         };
-        let kind = if plain && packet.ttl > 1 { Kind::Plain } else { Kind::Keyed };
-        assert_eq!(quick.kind, kind);
+        assert_eq!(quick.kind, if packet.ttl > 1 { kind } else { Kind::Keyed });
     }
 
     #[test]
@@ -392,11 +411,11 @@ mod tests {
             let own = frame.first_chunk().map_or(Mac::default(), |octets| Mac(*octets));
             let quick = read_alone(&frame, &Door::routed(own, ZONE), RxChecksum::Unknown, &hashing);
             let Ok(Parsed::Ip(packet)) = parse(&frame, ZONE, RxChecksum::Unknown) else { continue };
-            if quick.kind != Kind::Plain {
+            if !quick.kind.is_plain() {
                 continue;
             }
             let (mut short, mut long) = (frame.clone(), frame);
-            rewrite::forward_plain(&mut short, quick.key.family, &link);
+            rewrite::forward_plain(&mut short, quick.key.family(), &link);
             rewrite::decrement_ttl(&mut long, &packet).unwrap();
             rewrite::set_link(&mut long, from, to);
             assert_eq!(short, long);

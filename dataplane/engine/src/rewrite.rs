@@ -65,17 +65,21 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
 /// [`decrement_ttl`] and [`set_link`] do, without a choice in it. `link` is destination and source.
 #[inline(always)]
 pub(crate) fn forward_plain(frame: &mut [u8], family: Family, link: &[u8; 12]) {
-    if let Some(addresses) = frame.first_chunk_mut() {
+    /// The IPv6 header is longer: what is enough for IPv4 holds its hop limit too.
+    const HEAD: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+    const HOP_LIMIT_AT: usize = ethernet::HEADER_LEN + 7;
+    let Some(head) = frame.first_chunk_mut::<HEAD>() else { return };
+    if let Some(addresses) = head.first_chunk_mut() {
         *addresses = *link;
     }
     if family == Family::Inet {
-        if let Ok(mut header) = ipv4::Header::at_mut(frame, ethernet::HEADER_LEN) {
+        if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
             header.set_ttl(header.ttl().wrapping_sub(1));
             // RFC 1624 eqn 3: the change of the word is the same for every time to live.
             header.adjust(Delta::of(&[1, 0], &[0, 0]));
         }
-    } else if let Ok(mut header) = ipv6::Header::at_mut(frame, ethernet::HEADER_LEN) {
-        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+    } else {
+        head[HOP_LIMIT_AT] = head[HOP_LIMIT_AT].wrapping_sub(1);
     }
 }
 

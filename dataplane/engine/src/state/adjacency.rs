@@ -12,8 +12,11 @@ use wire::Mac;
 
 use crate::fib::InterfaceId;
 
+/// Places for next hops; the first stays empty.
+const PLACES: usize = 4096;
+
 /// The most next hops that are remembered at a time, those of earlier epochs included.
-const ADJACENCIES_MAX: usize = 4096;
+const ADJACENCIES_MAX: usize = PLACES - 1;
 
 /// The number of an adjacency; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
@@ -52,9 +55,15 @@ impl Adjacency {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// 0 where there never was one.
     epoch: u32,
     adjacency: Adjacency,
 }
+
+const EMPTY: Entry = Entry {
+    epoch: 0,
+    adjacency: Adjacency { arrival: InterfaceId(0), out: InterfaceId(0), mtu: 0, link: [0; 12] },
+};
 
 /// Everything that is remembered.
 #[derive(Debug)]
@@ -62,7 +71,10 @@ pub(crate) struct Adjacencies {
     /// The ruleset and the forwarding base of this epoch.
     seen: Option<(u32, u32)>,
     epoch: u32,
-    entries: Vec<Entry>,
+    /// By number: a lookup needs no check of its bounds.
+    entries: Box<[Entry; PLACES]>,
+    /// Places that were ever taken, the first included.
+    taken: usize,
     numbers: HashMap<Adjacency, AdjacencyId>,
     free: Vec<AdjacencyId>,
     /// Records that the sweep has visited in this epoch.
@@ -75,7 +87,8 @@ impl Adjacencies {
         Self {
             seen: None,
             epoch: 0,
-            entries: Vec::with_capacity(ADJACENCIES_MAX),
+            entries: Box::new([EMPTY; PLACES]),
+            taken: 1,
             numbers: HashMap::with_capacity(ADJACENCIES_MAX),
             free: Vec::with_capacity(ADJACENCIES_MAX),
             swept: 0,
@@ -94,7 +107,8 @@ impl Adjacencies {
     #[cold]
     fn renew(&mut self, root: u32, fib: u32) {
         self.seen = Some((root, fib));
-        self.epoch = self.epoch.wrapping_add(1);
+        // 0 is what empty places have.
+        self.epoch = self.epoch.wrapping_add(1).max(1);
         self.numbers.clear();
         (self.swept, self.reclaimed) = (0, false);
     }
@@ -102,7 +116,7 @@ impl Adjacencies {
     /// The adjacency of this number, if it is of this epoch.
     #[inline(always)]
     pub fn get(&self, id: AdjacencyId) -> Option<&Adjacency> {
-        let entry = self.entries.get(usize::from(id.0).wrapping_sub(1))?;
+        let entry = &self.entries[usize::from(id.0) % PLACES];
         (entry.epoch == self.epoch).then_some(&entry.adjacency)
     }
 
@@ -116,16 +130,14 @@ impl Adjacencies {
         }
         let entry = Entry { epoch: self.epoch, adjacency };
         let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[usize::from(id.0) - 1] = entry;
-                id
-            }
-            None if self.entries.len() < ADJACENCIES_MAX => {
-                self.entries.push(entry);
-                AdjacencyId(self.entries.len() as u16)
+            Some(id) => id,
+            None if self.taken < PLACES => {
+                self.taken += 1;
+                AdjacencyId((self.taken - 1) as u16)
             }
             None => return AdjacencyId::NONE,
         };
+        self.entries[usize::from(id.0)] = entry;
         self.numbers.insert(adjacency, id);
         id
     }
@@ -133,8 +145,9 @@ impl Adjacencies {
     /// No record has a number of an earlier epoch any more: they are free.
     fn reclaim(&mut self) {
         self.reclaimed = true;
-        let stale = self.entries.iter().enumerate().filter(|(_, entry)| entry.epoch != self.epoch);
-        self.free.extend(stale.map(|(at, _)| AdjacencyId(at as u16 + 1)));
+        let taken = self.entries[..self.taken].iter().enumerate().skip(1);
+        let stale = taken.filter(|(_, entry)| entry.epoch != self.epoch);
+        self.free.extend(stale.map(|(at, _)| AdjacencyId(at as u16)));
     }
 
     /// The sweep has visited so many more records, and taken numbers of earlier epochs away from them.

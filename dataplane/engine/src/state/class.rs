@@ -104,10 +104,29 @@ struct Pair {
     records: u32,
     /// It is in the list of those that may rest.
     listed: bool,
-    lifetime: Lifetime,
-    counted: Counted,
     /// The pair that a record of this one was given last in exchange.
     onward: u32,
+}
+
+/// What every packet reads and writes of a pair.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    lifetime: Lifetime,
+    counted: Counted,
+}
+
+impl Tally {
+    #[inline(always)]
+    pub const fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// Counts a packet.
+    #[inline(always)]
+    pub const fn count(&mut self, bytes: u32) {
+        self.counted.packets = self.counted.packets.wrapping_add(1);
+        self.counted.bytes = self.counted.bytes.wrapping_add(bytes as u64);
+    }
 }
 
 /// How long the states of a pair live without packets, in seconds before adaptive scaling: the shorter time of the two
@@ -134,6 +153,8 @@ pub(crate) struct TooManyClasses;
 #[derive(Debug)]
 pub(crate) struct Pairs {
     pairs: Vec<Pair>,
+    /// By the same numbers.
+    tallies: Vec<Tally>,
     free: Vec<u32>,
     numbers: HashMap<PairIdentity, u32>,
     /// By which faces there are: the pair that was asked for last.
@@ -177,6 +198,7 @@ impl Pairs {
     pub fn new() -> Self {
         Self {
             pairs: Vec::with_capacity(PAIRS_RESERVED),
+            tallies: Vec::with_capacity(PAIRS_RESERVED),
             free: Vec::with_capacity(PAIRS_RESERVED),
             numbers: HashMap::with_capacity(PAIRS_RESERVED),
             recent: [0; 4],
@@ -233,7 +255,7 @@ impl Pairs {
     ) -> Result<PairId, TooManyClasses> {
         let new = self.take_instead(old, side, Some(face))?;
         // Before the old pair is released: what it has counted then goes to what all shards share.
-        let counted = &mut self.pairs[old.0 as usize].counted;
+        let counted = &mut self.tallies[old.0 as usize].counted;
         counted.packets = counted.packets.wrapping_sub(1);
         counted.bytes = counted.bytes.wrapping_sub(u64::from(bytes));
         self.count(new, bytes);
@@ -272,21 +294,16 @@ impl Pairs {
             self.end_rest(number);
         }
         let identity = identity_of(&sketches(&faces));
-        let pair = Pair {
-            faces,
-            records: 0,
-            listed: false,
-            lifetime: Lifetime::default(),
-            counted: Counted::default(),
-            onward: 0,
-        };
+        let pair = Pair { faces, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
+                self.tallies[number as usize] = Tally::default();
                 number
             }
             None => {
                 self.pairs.push(pair);
+                self.tallies.push(Tally::default());
                 (self.pairs.len() - 1) as u32
             }
         };
@@ -314,7 +331,7 @@ impl Pairs {
         }
         self.bound -= u32::from(is_bound(&pair.faces));
         // What was counted is the rules' for good.
-        let counted = std::mem::take(&mut pair.counted);
+        let counted = std::mem::take(&mut self.tallies[id.0 as usize].counted);
         if counted.packets != 0 {
             for class in pair.faces.iter().flatten() {
                 class.rule.retire(counted.packets, counted.bytes);
@@ -356,18 +373,17 @@ impl Pairs {
     /// Counts a packet of a record with this pair.
     #[inline(always)]
     pub fn count(&mut self, id: PairId, bytes: u32) {
-        let counted = &mut self.pairs[id.0 as usize].counted;
-        counted.packets = counted.packets.wrapping_add(1);
-        counted.bytes = counted.bytes.wrapping_add(u64::from(bytes));
+        self.tallies[id.0 as usize].count(bytes);
     }
 
+    /// The tally of a pair, if there is one with this number.
     #[inline(always)]
-    pub fn lifetime(&self, id: PairId) -> Lifetime {
-        self.pairs[id.0 as usize].lifetime
+    pub fn tally(&mut self, id: PairId) -> Option<&mut Tally> {
+        self.tallies.get_mut(id.0 as usize)
     }
 
     pub fn set_lifetime(&mut self, id: PairId, lifetime: Lifetime) {
-        self.pairs[id.0 as usize].lifetime = lifetime;
+        self.tallies[id.0 as usize].lifetime = lifetime;
     }
 
     /// How many numbers pairs have.
@@ -378,8 +394,9 @@ impl Pairs {
     /// For each face of each live pair with one of these numbers: its rule's slot, the records that have it, and what
     /// they counted.
     pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
-        self.pairs[numbers].iter().filter(|pair| pair.records > 0).flat_map(|pair| {
-            pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, pair.counted))
+        let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
+        pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
+            pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, tally.counted))
         })
     }
 }

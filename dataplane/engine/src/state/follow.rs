@@ -11,14 +11,13 @@ use ruleset::{Options, Timeout};
 use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
 use super::class::Lifetime;
 use super::index::RecordId;
-use super::key::{Key, KeyHash};
+use super::key::{Family, Key, KeyHash};
 use super::record::{PairId, Sixteenths};
 use super::table::{Connections, Expiry};
-use crate::Address;
 use crate::fib::InterfaceId;
 use crate::hook::Flow;
 use crate::intrinsics::prefetch;
-use crate::quick::Quick;
+use crate::quick::{Kind, Quick};
 use crate::shard::BURST;
 
 /// What a burst is followed with.
@@ -75,15 +74,15 @@ impl Connections {
         self.index.prefetch_second(hash);
     }
 
-    /// The record that a lookup of `hash` most likely finds, in the first bucket.
+    /// The record that a lookup of `hash` most likely finds, in the first bucket; none if there is none.
     #[inline(always)]
-    pub fn hint(&self, hash: KeyHash) -> Option<RecordId> {
+    pub fn hint(&self, hash: KeyHash) -> RecordId {
         self.index.hint_in_first(hash)
     }
 
     /// As [`Self::hint`], in the second bucket.
     #[inline(always)]
-    pub fn hint_in_overflow(&self, hash: KeyHash) -> Option<RecordId> {
+    pub fn hint_in_overflow(&self, hash: KeyHash) -> RecordId {
         self.index.hint_in_second(hash)
     }
 
@@ -103,31 +102,27 @@ impl Connections {
         }
     }
 
-    /// True if these are the addresses of IPv6 record `id`, by side.
-    #[inline]
-    pub fn has_addresses(&self, id: RecordId, addresses: &[Address; 2]) -> bool {
-        self.wide.get(id.0 as usize) == Some(addresses)
-    }
-
-    /// Takes a packet through both faces of record `id`, and commits it. `None` if the hooks must see it; nothing was
-    /// changed then. The addresses of an IPv6 packet were compared.
+    /// Takes a packet through both faces of the record that it has a hint of, and commits it. `None` if the hooks must see
+    /// it; nothing was changed then.
     #[inline(always)]
     pub fn follow<'a>(
         &mut self,
-        id: RecordId,
         quick: &Quick,
         moment: &Moment,
         adjacencies: &'a Adjacencies,
     ) -> Option<&'a Adjacency> {
+        let id = quick.hint;
         let hot = self.hot.get_mut(id.0 as usize)?;
-        if !hot.may_be(&quick.key) {
+        if quick.key.family() == Family::Inet6 && self.wide.get(id.0 as usize) != Some(&quick.wide) {
             return None;
         }
         let adjacency = adjacencies.get(hot.adjacency(quick.sender))?;
-        let lifetime = self.pairs.lifetime(hot.pair());
-        let is_tcp = quick.key.proto == wire::Proto::TCP.0;
+        let tally = self.pairs.tally(hot.pair())?;
+        let is_tcp = quick.kind == Kind::Segment;
+        let lifetime = tally.lifetime();
         let seconds = if is_tcp { lifetime.tcp } else { lifetime.udp };
-        let open = (adjacency.arrival == moment.arrival)
+        let open = hot.may_be(&quick.key)
+            & (adjacency.arrival == moment.arrival)
             & (quick.length <= adjacency.mtu)
             & moment.lives(hot.last_seen(), seconds);
         if !open {
@@ -138,12 +133,11 @@ impl Connections {
             return None;
         }
         hot.touch(moment.now);
-        let pair = hot.pair();
+        // Not summed up over packets of one pair: which pair comes next is as good as random, and a branch costs more.
+        tally.count(u32::from(quick.length));
         if hot.count(quick.sender, u32::from(quick.length)) {
             self.spill(id);
         }
-        // Not summed up over packets of one pair: which pair comes next is as good as random, and a branch costs more.
-        self.pairs.count(pair, u32::from(quick.length));
         Some(adjacency)
     }
 

@@ -17,8 +17,13 @@ const SLOTS: usize = 10;
 const LOAD_PERCENT: usize = 75;
 
 /// The number of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RecordId(pub u32);
+
+impl RecordId {
+    /// The number that no record has.
+    pub const NONE: Self = Self(u32::MAX);
+}
 
 #[derive(Clone, Debug, Zeroable)]
 #[repr(C, align(64))]
@@ -32,6 +37,13 @@ struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
+    /// The first record whose tag is this one, or none.
+    #[inline(always)]
+    fn hint(&self, tag: u16) -> RecordId {
+        let slot = equal_tags(&self.tags, tag).trailing_zeros() as usize;
+        self.records.get(slot).map_or(RecordId::NONE, |record| RecordId(*record))
+    }
+
     #[inline(always)]
     fn matches(&self, tag: u16) -> impl Iterator<Item = RecordId> {
         let mut equal = equal_tags(&self.tags, tag);
@@ -80,16 +92,16 @@ impl Index {
         prefetch(&self.buckets[self.places(hash).1]);
     }
 
-    /// The first record in the first bucket whose tag is that of `hash`.
+    /// The first record in the first bucket whose tag is that of `hash`, or none.
     #[inline(always)]
-    pub fn hint_in_first(&self, hash: KeyHash) -> Option<RecordId> {
-        self.buckets[self.place(hash.bucket())].matches(hash.tag()).next()
+    pub fn hint_in_first(&self, hash: KeyHash) -> RecordId {
+        self.buckets[self.place(hash.bucket())].hint(hash.tag())
     }
 
     /// As [`Self::hint_in_first`], in the second bucket.
     #[inline(always)]
-    pub fn hint_in_second(&self, hash: KeyHash) -> Option<RecordId> {
-        self.buckets[self.places(hash).1].matches(hash.tag()).next()
+    pub fn hint_in_second(&self, hash: KeyHash) -> RecordId {
+        self.buckets[self.places(hash).1].hint(hash.tag())
     }
 
     /// The records whose tag is that of `hash`, first bucket first.

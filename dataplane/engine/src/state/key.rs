@@ -2,11 +2,12 @@
 
 use core::hash::Hasher;
 
+use bytemuck::Zeroable;
 use siphasher::sip::SipHasher13;
 use wire::{Af, Port, Proto};
 
 use crate::fate::WorkerId;
-use crate::intrinsics::{Aes, RoundKeys};
+use crate::intrinsics::{Aes, Blocks, RoundKeys};
 use crate::{Address, Tuple, Zone};
 
 /// One of the two ends of a connection. Ends are ordered by address, the lower one first; an end's side is the part of
@@ -62,22 +63,20 @@ impl Key {
 }
 
 /// A key in 16 bytes, as the hot line holds it: IPv6 addresses are folded, to tell most strangers apart without another
-/// line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+/// line. In two words, so that it is made, compared and hashed with few instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
+#[repr(C, align(16))]
 pub(crate) struct Narrow {
-    pub address: [u32; 2],
-    pub port: [u16; 2],
-    pub proto: u8,
-    pub family: Family,
-    pub zone: u16,
+    /// Of the low side in the lower half, of the high side in the upper.
+    addresses: u64,
+    /// From the lowest bits on: port of the low side and of the high side, protocol, family, zone.
+    rest: u64,
 }
 
 /// The family of a [`Narrow`] key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Family {
-    #[default]
     Inet,
     Inet6,
 }
@@ -92,6 +91,16 @@ impl Family {
     }
 }
 
+/// What two ends are to each other, with the first one's address or port in the upper half of a word.
+#[inline(always)]
+const fn by_side(ends: u64, sender: Side) -> u64 {
+    match sender {
+        Side::Low => ends.rotate_left(32),
+        Side::High => ends,
+    }
+}
+
+#[inline(always)]
 const fn fold(address: Address) -> u32 {
     let half = (address.0 >> 64) as u64 ^ address.0 as u64;
     (half >> 32) as u32 ^ half as u32
@@ -100,33 +109,91 @@ const fn fold(address: Address) -> u32 {
 impl Narrow {
     #[inline]
     pub fn of(key: &Key) -> Self {
-        let (address, family) = match key.af {
-            Af::Inet => (key.address.map(Address::v4), Family::Inet),
-            Af::Inet6 => (key.address.map(fold), Family::Inet6),
+        let [low, high] = match key.af {
+            Af::Inet => key.address.map(Address::v4),
+            Af::Inet6 => key.address.map(fold),
         };
-        Self { address, port: key.port.map(|port| port.0), proto: key.proto.0, family, zone: key.zone.0 }
+        let port = u32::from(key.port[1].0) << 16 | u32::from(key.port[0].0);
+        let addresses = u64::from(high) << 32 | u64::from(low);
+        Self { addresses, rest: Self::rest(port, key.proto, Family::of(key.af), key.zone) }
     }
 
-    /// The key of an IPv4 packet and the side of its sender, as [`Key::of`], given source and destination.
     #[inline(always)]
-    pub fn inet(proto: Proto, zone: Zone, [src, dst]: [u32; 2], [sport, dport]: [Port; 2]) -> (Self, Side) {
-        let forth = src <= dst;
-        let address = if forth { [src, dst] } else { [dst, src] };
-        let port = if forth { [sport.0, dport.0] } else { [dport.0, sport.0] };
-        let sender = if forth { Side::Low } else { Side::High };
-        (Self { address, port, proto: proto.0, family: Family::Inet, zone: zone.0 }, sender)
+    const fn rest(ports: u32, proto: Proto, family: Family, zone: Zone) -> u64 {
+        ports as u64 | (proto.0 as u64) << 32 | (family as u64) << 40 | (zone.0 as u64) << 48
     }
 
-    /// What is hashed of it: its bytes, as they stand in memory on a little-endian processor.
+    /// The key of an IPv4 packet and the side of its sender, as [`Key::of`]. `ends` has the source address in its upper half
+    /// and the destination in the lower, `ports` likewise, as they stand in the packet.
     #[inline(always)]
-    pub const fn block(&self) -> u128 {
-        self.address[0] as u128
-            | (self.address[1] as u128) << 32
-            | (self.port[0] as u128) << 64
-            | (self.port[1] as u128) << 80
-            | (self.proto as u128) << 96
-            | (self.family as u128) << 104
-            | (self.zone as u128) << 112
+    pub const fn inet(proto: Proto, zone: Zone, ends: u64, ports: u32) -> (Self, Side) {
+        let sender = if ends >> 32 <= ends & 0xffff_ffff { Side::Low } else { Side::High };
+        let rest = Self::rest(Self::ports(ports, sender), proto, Family::Inet, zone);
+        (Self { addresses: by_side(ends, sender), rest }, sender)
+    }
+
+    /// As [`Self::inet`], of an IPv6 packet; its addresses by side besides.
+    #[inline(always)]
+    pub fn inet6(
+        proto: Proto,
+        zone: Zone,
+        [src, dst]: [Address; 2],
+        ports: u32,
+    ) -> (Self, Side, [Address; 2]) {
+        let sender = if src <= dst { Side::Low } else { Side::High };
+        let wide = if src <= dst { [src, dst] } else { [dst, src] };
+        let ends = u64::from(fold(src)) << 32 | u64::from(fold(dst));
+        let rest = Self::rest(Self::ports(ports, sender), proto, Family::Inet6, zone);
+        (Self { addresses: by_side(ends, sender), rest }, sender, wide)
+    }
+
+    #[inline(always)]
+    const fn ports(ports: u32, sender: Side) -> u32 {
+        match sender {
+            Side::Low => ports.rotate_left(16),
+            Side::High => ports,
+        }
+    }
+
+    /// The key, with the addresses kept beside it for IPv6.
+    pub fn widened(&self, wide: &[Address; 2]) -> Key {
+        let narrow = [self.addresses as u32, (self.addresses >> 32) as u32];
+        let (af, address) = match self.family() {
+            Family::Inet => (Af::Inet, narrow.map(|address| Address(u128::from(address)))),
+            Family::Inet6 => (Af::Inet6, *wide),
+        };
+        let port = [Port(self.rest as u16), Port((self.rest >> 16) as u16)];
+        Key { af, proto: self.proto(), zone: Zone((self.rest >> 48) as u16), address, port }
+    }
+
+    #[inline(always)]
+    pub const fn proto(&self) -> Proto {
+        Proto((self.rest >> 32) as u8)
+    }
+
+    #[inline(always)]
+    pub const fn family(&self) -> Family {
+        if self.rest >> 40 & 1 == 0 { Family::Inet } else { Family::Inet6 }
+    }
+
+    /// What is hashed of it, and of its IPv6 addresses, if it has some.
+    #[inline(always)]
+    pub const fn blocks(&self, wide: &[Address; 2]) -> Blocks {
+        let block = self.addresses as u128 | (self.rest as u128) << 64;
+        match self.family() {
+            Family::Inet => Blocks::One(block),
+            Family::Inet6 => Blocks::Three([wide[0].0, wide[1].0, block]),
+        }
+    }
+
+    /// Not a key, but the number of a record that has none any more.
+    pub const fn link(before: u32) -> Self {
+        Self { addresses: before as u64, rest: 0 }
+    }
+
+    /// The number in a [`link`](Self::link).
+    pub const fn linked(&self) -> u32 {
+        self.addresses as u32
     }
 }
 
@@ -178,20 +245,21 @@ impl Hashing {
 
     #[inline]
     pub fn hash(&self, key: &Key) -> KeyHash {
-        let narrow = Narrow::of(key);
-        KeyHash(match key.af {
-            Af::Inet => self.aes.hash_chain(&self.keys, &[narrow.block()]),
-            Af::Inet6 => {
-                let [low, high] = key.address;
-                self.aes.hash_chain(&self.keys, &[low.0, high.0, narrow.block()])
-            }
-        })
+        let mut hash = KeyHash::default();
+        let blocks = |key: &&Key| Narrow::of(key).blocks(&key.address);
+        self.hash_each(core::iter::once(key), blocks, |_, found| hash = found);
+        hash
     }
 
-    /// The hashes of many IPv4 keys at once, each from its `block` to where `store` puts it.
-    #[inline]
-    pub fn hash_each<T>(&self, items: &mut [T], block: impl Fn(&T) -> u128, store: impl Fn(&mut T, KeyHash)) {
-        self.aes.hash_each(&self.keys, items, block, |item, hash| store(item, KeyHash(hash)));
+    /// The hashes of many keys at once, given the `blocks` of each; `store` takes them.
+    #[inline(always)]
+    pub fn hash_each<T>(
+        &self,
+        items: impl Iterator<Item = T>,
+        blocks: impl Fn(&T) -> Blocks,
+        mut store: impl FnMut(T, KeyHash),
+    ) {
+        self.aes.hash_each(&self.keys, items, blocks, |item, hash| store(item, KeyHash(hash)));
     }
 
     /// The worker that owns the connections of this hash: only it creates them.
@@ -199,5 +267,32 @@ impl Hashing {
     pub const fn home(&self, hash: KeyHash) -> WorkerId {
         // A multiply-and-shift maps 16 bits evenly onto any number of workers.
         WorkerId(((hash.home() as u32 * self.workers as u32) >> 16) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_key_holds_all_of_a_key_but_wide_addresses() {
+        for (af, address) in [
+            (Af::Inet, [Address(0x0a00_0001), Address(0xffff_fffe)]),
+            (Af::Inet6, [Address(0x2001_0db8 << 96 | 5), Address(u128::MAX - 1)]),
+        ] {
+            let (zone, port) = (Zone(0xfedc), [Port(0xffff), Port(1)]);
+            let key = Key { af, proto: Proto(0xfd), zone, address, port };
+            let narrow = Narrow::of(&key);
+            assert_eq!(narrow.widened(&address), key);
+            let different = [
+                Key { af: if af == Af::Inet { Af::Inet6 } else { Af::Inet }, ..key },
+                Key { proto: Proto(0xfc), ..key },
+                Key { zone: Zone(0xfedd), ..key },
+                Key { port: [Port(1), Port(0xffff)], ..key },
+                Key { address: [address[0], Address(address[1].0 ^ 1)], ..key },
+                Key { address: [Address(address[0].0 ^ 1), address[1]], ..key },
+            ];
+            assert!(different.iter().all(|other| Narrow::of(other) != narrow));
+        }
     }
 }

@@ -6,12 +6,12 @@
 
 use bytemuck::Zeroable;
 use ruleset::{PeerState, Timeout};
-use wire::{Af, Port, Proto, Seq};
+use wire::Seq;
 
 use super::adjacency::AdjacencyId;
 use super::key::{Family, Key, Narrow, Side};
 use crate::track::{self, Advance, End, Peer, Plain};
-use crate::{Address, Tick, Zone};
+use crate::{Address, Tick};
 
 /// Time in sixteenths of a second since the start: fine enough for time-outs in seconds. It wraps after 8 years, so it has
 /// no order: what counts is how much has passed, exact up to half of that.
@@ -38,40 +38,46 @@ impl Sixteenths {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct PairId(pub u32);
 
-mod bits {
-    pub const IPV6: u8 = 1 << 0;
-    pub const LIVE: u8 = 1 << 1;
-    /// `<< side`.
-    pub const SEEN: u8 = 1 << 2;
-    /// `<< side`.
+/// Of what is kept of each end in a byte.
+mod end_bits {
+    /// The shift of its windows.
+    pub const SHIFT: u8 = 0xf;
+    /// It announced a shift.
     pub const SCALED: u8 = 1 << 4;
+    /// It has been heard.
+    pub const SEEN: u8 = 1 << 5;
 }
+
+/// Beside the class of the timer.
+const LIVE: u8 = 1 << 7;
 
 /// What every packet of a connection reads or writes.
 #[derive(Clone, Debug, Default, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Hot {
-    /// IPv4: the addresses. IPv6: a fold of them, to tell most strangers apart without a third line.
-    address: [u32; 2],
-    port: [u16; 2],
-    proto: u8,
-    bits: u8,
-    zone: u16,
-    seqlo: [u32; 2],
-    seqhi: [u32; 2],
-    max_win: [u16; 2],
-    /// A shift in each half, the low side's in the low one.
-    wscale: u8,
-    /// A [`PeerState`] in each half, likewise.
+    /// IPv6 addresses are beside the record.
+    key: Narrow,
+    ends: [HotEnd; 2],
+    /// [`end_bits`].
+    end_bits: [u8; 2],
+    /// A [`PeerState`] in each half, the low side's in the low one.
     state: u8,
+    /// The class of the timer, and [`LIVE`].
     timeout: u8,
-    spare: u8,
     last_seen: u32,
     pair: u32,
-    packets: [u16; 2],
-    bytes: [u32; 2],
     /// By sender: the next hop that the connection remembers.
     adjacency: [AdjacencyId; 2],
+}
+
+#[derive(Clone, Debug, Default, Zeroable)]
+#[repr(C)]
+struct HotEnd {
+    seqlo: u32,
+    seqhi: u32,
+    bytes: u32,
+    max_win: u16,
+    packets: u16,
 }
 
 /// What packets seldom touch.
@@ -135,89 +141,67 @@ const fn with_nibble(pair: u8, side: Side, value: u8) -> u8 {
 impl Hot {
     /// A live record for a key, without faces or peers.
     pub fn new(key: &Key) -> Self {
-        let Narrow { address, port, proto, family, zone } = Narrow::of(key);
-        let family = if family == Family::Inet6 { bits::IPV6 } else { 0 };
-        Self { address, port, proto, bits: bits::LIVE | family, zone, ..Self::default() }
+        Self { key: Narrow::of(key), timeout: LIVE, ..Self::default() }
     }
 
     /// True if the record is live and may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
     #[inline(always)]
     pub fn may_be(&self, key: &Narrow) -> bool {
-        let family = if key.family == Family::Inet6 { bits::LIVE | bits::IPV6 } else { bits::LIVE };
-        // Not one branch after another: which part differs is as good as random.
-        (self.address == key.address)
-            & (self.port == key.port)
-            & (self.proto == key.proto)
-            & (self.zone == key.zone)
-            & (self.bits & (bits::LIVE | bits::IPV6) == family)
+        // At once: which part differs is as good as random.
+        (self.key == *key) & self.is_live()
     }
 
     /// The key, given the addresses kept beside the record for IPv6.
     pub fn key(&self, wide: &[Address; 2]) -> Key {
-        let af = self.af();
-        let address = match af {
-            Af::Inet => self.address.map(|address| Address(u128::from(address))),
-            Af::Inet6 => *wide,
-        };
-        Key { af, proto: Proto(self.proto), zone: Zone(self.zone), address, port: self.port.map(Port) }
+        self.key.widened(wide)
     }
 
-    pub const fn af(&self) -> Af {
-        if self.bits & bits::IPV6 != 0 { Af::Inet6 } else { Af::Inet }
+    pub const fn family(&self) -> Family {
+        self.key.family()
     }
 
+    #[inline(always)]
     pub const fn is_live(&self) -> bool {
-        self.bits & bits::LIVE != 0
+        self.timeout & LIVE != 0
     }
 
     /// Ends the record's life, and keeps in it which one was retired before.
     pub const fn retire(&mut self, before: u32) {
-        self.bits = 0;
-        self.address[0] = before;
+        self.timeout = 0;
+        self.key = Narrow::link(before);
     }
 
     /// The record that was retired before this one, which is retired.
     pub const fn next_retired(&self) -> u32 {
-        self.address[0]
+        self.key.linked()
     }
 
     #[inline]
     pub fn peer(&self, side: Side) -> Peer {
-        let at = side.index();
+        let (end, bits) = (&self.ends[side.index()], self.end_bits[side.index()]);
         Peer {
             state: PEER_STATES[nibble(self.state, side) as usize],
-            seen: self.bits & bits::SEEN << at != 0,
-            seqlo: Seq(self.seqlo[at]),
-            seqhi: Seq(self.seqhi[at]),
-            max_win: self.max_win[at],
-            wscale: (self.bits & bits::SCALED << at != 0).then(|| nibble(self.wscale, side)),
+            seen: bits & end_bits::SEEN != 0,
+            seqlo: Seq(end.seqlo),
+            seqhi: Seq(end.seqhi),
+            max_win: end.max_win,
+            wscale: (bits & end_bits::SCALED != 0).then_some(bits & end_bits::SHIFT),
             seqdiff: 0,
         }
     }
 
     #[inline]
     pub fn set_peer(&mut self, side: Side, peer: &Peer) {
-        let at = side.index();
+        let end = &mut self.ends[side.index()];
+        (end.seqlo, end.seqhi, end.max_win) = (peer.seqlo.0, peer.seqhi.0, peer.max_win);
         self.state = with_nibble(self.state, side, peer.state as u8);
-        self.seqlo[at] = peer.seqlo.0;
-        self.seqhi[at] = peer.seqhi.0;
-        self.max_win[at] = peer.max_win;
-        self.wscale = with_nibble(self.wscale, side, peer.wscale.unwrap_or(0));
-        self.set_bit(bits::SEEN << at, peer.seen);
-        self.set_bit(bits::SCALED << at, peer.wscale.is_some());
-    }
-
-    const fn set_bit(&mut self, bit: u8, on: bool) {
-        if on {
-            self.bits |= bit;
-        } else {
-            self.bits &= !bit;
-        }
+        let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
+        self.end_bits[side.index()] = scale | if peer.seen { end_bits::SEEN } else { 0 };
     }
 
     #[inline]
     pub fn timeout(&self) -> Timeout {
-        Timeout::ALL[usize::from(self.timeout)]
+        Timeout::ALL[usize::from(self.timeout & !LIVE)]
     }
 
     #[inline]
@@ -227,7 +211,7 @@ impl Hot {
 
     #[inline]
     pub const fn refresh(&mut self, timeout: Timeout, now: Sixteenths) {
-        self.timeout = timeout as u8;
+        self.timeout = timeout as u8 | LIVE;
         self.last_seen = now.0;
     }
 
@@ -263,47 +247,50 @@ impl Hot {
         }
     }
 
+    /// Both ends' bits, the states and the timer.
+    #[inline(always)]
+    const fn standing(&self) -> u32 {
+        u32::from_le_bytes([self.end_bits[0], self.end_bits[1], self.state, self.timeout])
+    }
+
     /// Follows a segment between two established ends as `track::tcp` would, strictly; false if that must judge, and
     /// nothing is changed then.
     #[inline(always)]
     pub fn follow_tcp(&mut self, sender: Side, segment: &Plain) -> bool {
-        const SEEN: u8 = bits::SEEN | bits::SEEN << 1;
-        const SCALED: u8 = bits::SCALED | bits::SCALED << 1;
-        const ESTABLISHED: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
-        let established = (self.state == ESTABLISHED)
-            & (self.timeout == Timeout::TcpEstablished as u8)
-            & (self.bits & SEEN == SEEN);
-        if !established {
+        const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
+        const ESTABLISHED: u32 =
+            u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, BOTH, Timeout::TcpEstablished as u8 | LIVE]);
+        const LOOKED_AT: u32 = u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, 0xff]);
+        const SCALED: u32 = u32::from_le_bytes([end_bits::SCALED, end_bits::SCALED, 0, 0]);
+        let standing = self.standing();
+        if standing & LOOKED_AT != ESTABLISHED {
             return false;
         }
-        let wscale = if self.bits & SCALED == SCALED { self.wscale } else { 0 };
-        let (from, to) = (self.end(sender, wscale), self.end(sender.other(), wscale));
+        // Windows are shifted only if both ends said so.
+        let shift = if standing & SCALED == SCALED { end_bits::SHIFT } else { 0 };
+        let (from, to) = (self.end(sender, shift), self.end(sender.other(), shift));
         let Some(Advance { seqlo, max_win, seqhi }) = track::established(&from, &to, segment) else {
             return false;
         };
-        let (own, other) = (sender.index(), sender.other().index());
-        self.seqlo[own] = seqlo.0;
-        self.max_win[own] = max_win;
-        self.seqhi[other] = seqhi.0;
+        let own = &mut self.ends[sender.index()];
+        (own.seqlo, own.max_win) = (seqlo.0, max_win);
+        self.ends[sender.other().index()].seqhi = seqhi.0;
         true
     }
 
     #[inline(always)]
-    const fn end(&self, side: Side, wscale: u8) -> End {
-        let at = side.index();
-        End {
-            seqlo: Seq(self.seqlo[at]),
-            seqhi: Seq(self.seqhi[at]),
-            max_win: self.max_win[at],
-            shift: nibble(wscale, side),
-        }
+    const fn end(&self, side: Side, shift: u8) -> End {
+        let end = &self.ends[side.index()];
+        let shift = self.end_bits[side.index()] & shift;
+        End { seqlo: Seq(end.seqlo), seqhi: Seq(end.seqhi), max_win: end.max_win, shift }
     }
 
     /// True if a further datagram changes nothing: both ends have been heard, and the timer is the one for that.
     #[inline(always)]
     pub const fn follow_udp(&self) -> bool {
-        const MULTIPLE: u8 = PeerState::Multiple as u8 | (PeerState::Multiple as u8) << 4;
-        (self.state == MULTIPLE) & (self.timeout == Timeout::UdpMultiple as u8)
+        const BOTH: u8 = PeerState::Multiple as u8 | (PeerState::Multiple as u8) << 4;
+        const MULTIPLE: u32 = u32::from_le_bytes([0, 0, BOTH, Timeout::UdpMultiple as u8 | LIVE]);
+        self.standing() & 0xffff_0000 == MULTIPLE
     }
 
     /// Restarts the timer in the class that it is in.
@@ -316,25 +303,25 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub fn count(&mut self, from: Side, bytes: u32) -> bool {
-        let at = from.index();
+        let end = &mut self.ends[from.index()];
         // 2^15 packets of at most 2^16 bytes fit 31 bits: the packet counter alone protects both.
-        self.packets[at] = self.packets[at].wrapping_add(1);
-        self.bytes[at] = self.bytes[at].wrapping_add(bytes);
-        self.packets[at] >= 1 << 15
+        end.packets = end.packets.wrapping_add(1);
+        end.bytes = end.bytes.wrapping_add(bytes);
+        end.packets >= 1 << 15
     }
 
     /// Moves what was counted here into the cold line.
     pub fn spill(&mut self, cold: &mut Cold) {
-        for at in 0..2 {
-            cold.packets[at] += u64::from(core::mem::take(&mut self.packets[at]));
-            cold.bytes[at] += u64::from(core::mem::take(&mut self.bytes[at]));
+        for (at, end) in self.ends.iter_mut().enumerate() {
+            cold.packets[at] += u64::from(core::mem::take(&mut end.packets));
+            cold.bytes[at] += u64::from(core::mem::take(&mut end.bytes));
         }
     }
 
     /// Packets and bytes seen from one side.
     pub fn counted(&self, cold: &Cold, from: Side) -> (u64, u64) {
-        let at = from.index();
-        (cold.packets[at] + u64::from(self.packets[at]), cold.bytes[at] + u64::from(self.bytes[at]))
+        let (at, end) = (from.index(), &self.ends[from.index()]);
+        (cold.packets[at] + u64::from(end.packets), cold.bytes[at] + u64::from(end.bytes))
     }
 }
 
@@ -356,7 +343,10 @@ impl Cold {
 
 #[cfg(test)]
 mod tests {
+    use wire::{Af, Port, Proto};
+
     use super::*;
+    use crate::Zone;
 
     #[test]
     fn peers_survive_packing_on_either_side() {

@@ -416,7 +416,7 @@ impl Connections {
     fn twin_of(&mut self, id: RecordId, side: Side, face: &Class, hash: KeyHash) -> Option<RecordId> {
         let mut faces: SketchedFaces<'_> = [None, None];
         faces[side.index()] = Some(face.sketch());
-        let twin = self.numbers.next(Family::of(self.hot[id.0 as usize].af()))?;
+        let twin = self.numbers.next(self.hot[id.0 as usize].family())?;
         let pair = self.pairs.acquire(faces).ok()?;
         if self.index.insert(hash, twin).is_err() {
             self.pairs.release(pair);
