@@ -1,8 +1,10 @@
 //! Our own traffic generator at both ends of the dataplane: what it sends arrives, and what it counts is what the firewall
 //! counts.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use e2e::{Lab, Links, Output, bed, program};
+use e2e::{Daemon, Lab, Links, Output, bed, program, wait_until};
 use serde_json::Value;
 
 /// The generator's networks, of perf/profiles/network.toml.
@@ -31,10 +33,11 @@ fn install(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn device(number: u8, link: &str) -> String {
+    format!("net_af_packet{number},iface={link},qdisc_bypass=1,blocksz=65536,framecnt=2048")
+}
+
 fn generate(lab: &Lab, words: &str) -> Result<Output> {
-    let device = |number: u8, link: &str| {
-        format!("net_af_packet{number},iface={link},qdisc_bypass=1,blocksz=65536,framecnt=2048")
-    };
     lab.client.try_run(&format!(
         "{} {words} --client {} --server {} --json {}",
         program("turnpike-tgen")?.display(),
@@ -105,6 +108,78 @@ fn what_the_generator_counts_is_what_the_firewall_counts() {
             }
             lab.expect_drops(&drops, &[])?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_keep_to_what_the_firewall_tracks() {
+    bed("tgen-tcp", Links::AfPacket, OPEN, |lab| {
+        install(lab)?;
+        let drops = lab.drops()?;
+        for (profile, rate) in [("new-connections", 500), ("http-like", 100)] {
+            let report = report(lab, &format!("run --profile {profile} --rate {rate} --seconds 2"))?;
+            counts(&report)?;
+            let count = |counter: &str| report["connections"][counter].as_u64().context("no such count");
+            let opened = count("opened")?;
+            ensure!(opened > 0 && count("completed")? == opened && count("failed")? == 0, "{report:#}");
+        }
+        counts(&report(lab, &established(lab, 2)?)?)?;
+        lab.expect_drops(&drops, &[])
+    });
+}
+
+/// The command line for connections that stay open, some hundreds.
+fn established(lab: &Lab, seconds: u32) -> Result<String> {
+    let path = lab.folder.join("few-established.toml");
+    std::fs::write(
+        &path,
+        "about = \"few connections\"\nflows = 300\nclients = 30\nservers = 3\nserver_port = 80\n\
+         [established]\nframes = [{ bytes = 128, share = 3 }, { bytes = 1400, share = 1 }]\n",
+    )?;
+    Ok(format!("run --profile {} --rate 1k --seconds {seconds} --open-rate 1k", path.display()))
+}
+
+/// The firewall remembers connections that nobody closed: the next run ends them (RFC 5961) and has its own.
+#[test]
+fn a_generator_that_was_killed_is_no_trouble_to_the_next_one() {
+    bed("tgen-killed", Links::AfPacket, OPEN, |lab| {
+        install(lab)?;
+        let words = established(lab, 60)?;
+        let devices = [("--client", device(0, "eth-lan")), ("--server", device(1, "eth-wan"))];
+        let mut command = lab.client.command(&program("turnpike-tgen")?.to_string_lossy());
+        command.args(words.split_whitespace());
+        devices.iter().for_each(|(option, device)| {
+            command.args([*option, device.as_str()]);
+        });
+        let mut killed = Daemon::start(&mut command, &lab.folder.join("killed.log"))?;
+        wait_until("connections to be open", Duration::from_secs(30), || killed.said().contains("1 s  sent"))
+            .with_context(|| killed.said())?;
+        killed.signal("KILL")?;
+        killed.wait(Daemon::PATIENCE)?;
+        let open = lab.states()?.iter().filter(|state| state.contains("ESTABLISHED:ESTABLISHED")).count();
+        ensure!(open == 600, "{open} states of 300 connections that stay open");
+        counts(&report(lab, &established(lab, 1)?)?).map(|_| ())
+    });
+}
+
+/// An operator who has seen enough gets what was counted until then.
+#[test]
+fn an_interrupted_run_ends_with_its_report() {
+    bed("tgen-interrupt", Links::AfPacket, OPEN, |lab| {
+        install(lab)?;
+        let mut command = lab.client.command(&program("turnpike-tgen")?.to_string_lossy());
+        command.args(["run", "--rate", "500", "--seconds", "600", "--client", &device(0, "eth-lan")]);
+        command.args(["--server", &device(1, "eth-wan")]);
+        let mut run = Daemon::start(&mut command, &lab.folder.join("run.log"))?;
+        wait_until("traffic", Duration::from_secs(30), || run.said().contains("1 s  sent"))?;
+        run.signal("INT")?;
+        let status = run.wait(Duration::from_secs(10))?;
+        let said = run.said();
+        ensure!(
+            status.success() && said.contains(", interrupted") && said.contains("lost"),
+            "{status}: {said}"
+        );
         Ok(())
     });
 }

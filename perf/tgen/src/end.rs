@@ -23,16 +23,22 @@ impl End {
     /// not called then.
     #[inline]
     pub fn send(&mut self, write: impl FnOnce(&mut Mbuf)) -> bool {
-        if self.out.is_full() {
-            self.flush();
-        }
-        if self.out.is_full() {
+        if !self.has_room() {
             return false;
         }
         let Some(mut mbuf) = self.pool.alloc() else { return false };
         write(&mut mbuf);
         // It has room, as was just seen.
         self.out.push(mbuf).is_ok()
+    }
+
+    /// Whether the device has room for a packet.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        if self.out.is_full() {
+            self.flush();
+        }
+        !self.out.is_full()
     }
 
     /// Hands the device what waits, as far as it takes it.

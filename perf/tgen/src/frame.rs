@@ -87,6 +87,7 @@ pub struct Tcp {
 #[derive(Clone, Debug)]
 pub struct Template {
     layout: Layout,
+    data: usize,
     frame: Vec<u8>,
     /// Over the IPv4 header.
     header: Sum,
@@ -147,17 +148,12 @@ impl Template {
         let zero = core::net::Ipv4Addr::UNSPECIFIED;
         // Addresses are added for each packet; with those of zeros both families sum alike.
         let sum = Pseudo::V4(zero, zero).sum(layout.protocol(), length - l4).plus(transport);
-        Ok(Self { layout, frame, header, transport: sum })
+        Ok(Self { layout, data, frame, header, transport: sum })
     }
 
-    /// Octets of the frame, without its check sequence.
-    pub fn len(&self) -> usize {
-        self.frame.len()
-    }
-
-    /// Always false: a frame has headers.
-    pub fn is_empty(&self) -> bool {
-        self.frame.is_empty()
+    /// Octets of its data.
+    pub const fn data(&self) -> usize {
+        self.data
     }
 
     /// Writes a packet into an empty buffer. `tcp` is for segments; data, if any, begins with `mark`.

@@ -25,7 +25,7 @@ use options::{Bed, Command, Options, Run};
 
 /// Exit code of what failed or was refused.
 const FAILED: u8 = 1;
-/// Exit code of a run that lost packets.
+/// Exit code of a run that lost packets or connections.
 const LOST: u8 = 3;
 
 fn main() -> ExitCode {
@@ -99,14 +99,17 @@ fn start(bed: &Bed) -> Result<Running> {
 fn run_once(run: &Run) -> Result<ExitCode> {
     let mut running = start(&run.bed)?;
     let rate = run.rate.of(&running.profile, running.line)?;
-    let outcome = trial(&mut running.tester, rate, run.seconds)?;
+    let Running { profile, tester, .. } = &mut running;
+    tester.open(profile, run.bed.open_rate, &mut || ())?;
+    let outcome = trial(tester, rate, run.seconds)?;
+    tester.close(profile, run.bed.open_rate, &mut || ())?;
     let report = report::Trial::new(&running.profile, &outcome);
     print!("{}", report.text());
     if let Some(path) = &run.bed.json {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(if outcome.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::from(LOST) })
+    Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(LOST) })
 }
 
 /// A trial with a line of progress each second, on standard error.

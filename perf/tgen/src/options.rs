@@ -11,7 +11,7 @@ use wire::Mac;
 
 /// Sends traffic through a device under test, between two ports of this machine, and counts what comes back.
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 usage, 3 packets were lost.
+/// Exit codes: 0 done, 1 refused or failed, 2 usage, 3 packets or connections were lost.
 #[derive(Debug, Parser)]
 #[command(version, name = "turnpike-tgen")]
 pub struct Options {
@@ -73,6 +73,9 @@ pub struct Bed {
     /// The line's rate, where ports do not tell: 10G.
     #[arg(long, value_name = "BITS", value_parser = bits)]
     pub line_rate: Option<f64>,
+    /// Connections that are opened, and at the end closed, a second, where the profile's stay open.
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 20_000.0, value_parser = positive)]
+    pub open_rate: f64,
     /// How long packets may take: each trial receives for so long after its sending.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     pub settle: f64,
@@ -104,6 +107,13 @@ fn seconds(text: &str) -> Result<f64> {
     let seconds: f64 = text.parse()?;
     anyhow::ensure!((0.001..=86_400.0).contains(&seconds), "between a millisecond and a day");
     Ok(seconds)
+}
+
+fn positive(text: &str) -> Result<f64> {
+    match text.parse()? {
+        Rate::Count(count) => Ok(count),
+        Rate::Percent(_) | Rate::Bits(_) => anyhow::bail!("a number a second, as 20k"),
+    }
 }
 
 fn bits(text: &str) -> Result<f64> {

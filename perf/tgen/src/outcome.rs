@@ -15,6 +15,34 @@ pub fn latency() -> Latency {
     Histogram::new_with_bounds(1, LATENCY_MAX, 2).expect("bounds in order")
 }
 
+/// What became of connections.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Begun.
+    pub opened: u64,
+    /// Of those, answered.
+    pub established: u64,
+    /// Of those, used and closed as planned.
+    pub completed: u64,
+    /// Refused, given up, or not closed when the trial ended.
+    pub failed: u64,
+    /// From the SYN to its answer.
+    pub setup: Latency,
+}
+
+impl Opening {
+    /// Nothing counted.
+    pub fn new() -> Self {
+        Self { opened: 0, established: 0, completed: 0, failed: 0, setup: latency() }
+    }
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What one end counted. What it received was sent by the other.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -36,6 +64,8 @@ pub struct Tally {
     pub left_out: u64,
     /// From making a packet to looking at it.
     pub latency: Latency,
+    /// Connections, at the end that opens them at a rate.
+    pub connections: Option<Opening>,
 }
 
 impl Tally {
@@ -51,6 +81,7 @@ impl Tally {
             other: 0,
             left_out: 0,
             latency: latency(),
+            connections: None,
         }
     }
 }
@@ -95,6 +126,16 @@ impl Outcome {
     pub const fn directions(&self) -> [Direction<'_>; 2] {
         let [client, server] = &self.ends;
         [Direction { from: client, to: server }, Direction { from: server, to: client }]
+    }
+
+    /// What became of connections, where they are opened at a rate.
+    pub const fn connections(&self) -> Option<&Opening> {
+        self.ends[0].connections.as_ref()
+    }
+
+    /// True if every packet came, and every connection that was opened was completed.
+    pub fn is_clean(&self) -> bool {
+        self.lost() == 0 && self.connections().is_none_or(|opening| opening.failed == 0)
     }
 
     /// Packets sent by both.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::outcome::{Direction, Outcome};
+use crate::outcome::{self, Direction, Opening, Outcome};
 use crate::profile::Profile;
 
 /// A trial, as it is reported.
@@ -26,6 +26,25 @@ pub struct Trial {
     pub clients_to_servers: Flowing,
     /// From servers to clients.
     pub servers_to_clients: Flowing,
+    /// What became of connections, where they are opened at a rate.
+    pub connections: Option<Connections>,
+}
+
+/// What became of connections.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Connections {
+    /// Begun.
+    pub opened: u64,
+    /// Of those, answered.
+    pub established: u64,
+    /// Of those, used and closed as planned.
+    pub completed: u64,
+    /// Refused, given up, or not closed when the trial ended.
+    pub failed: u64,
+    /// Completed ones a second, in the time of sending.
+    pub completed_per_second: f64,
+    /// From the SYN to its answer.
+    pub setup: Option<Latency>,
 }
 
 /// One direction.
@@ -73,29 +92,72 @@ pub struct Latency {
 impl Flowing {
     fn new(direction: &Direction<'_>, seconds: f64) -> Self {
         let Direction { from, to } = direction;
-        let micros = |nanos: u64| nanos as f64 / 1_000.0;
-        let at = |quantile| micros(to.latency.value_at_quantile(quantile));
-        let latency = (!to.latency.is_empty()).then(|| Latency {
-            min_us: micros(to.latency.min()),
-            p50_us: at(0.5),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: micros(to.latency.max()),
-        });
         Self {
             sent: from.sent,
             received: to.received,
             lost: direction.lost(),
             loss_ratio: direction.lost() as f64 / from.sent.max(1) as f64,
-            received_per_second: if seconds > 0.0 { to.received as f64 / seconds } else { 0.0 },
+            received_per_second: per_second(to.received, seconds),
             reordered: to.reordered,
             duplicates: to.duplicates,
             damaged: to.damaged,
             late: to.late,
             other: to.other,
-            latency,
+            latency: Latency::of(&to.latency),
         }
     }
+}
+
+impl Latency {
+    /// Of what was recorded, if anything was.
+    fn of(recorded: &outcome::Latency) -> Option<Self> {
+        let micros = |nanos: u64| nanos as f64 / 1_000.0;
+        let at = |quantile| micros(recorded.value_at_quantile(quantile));
+        (!recorded.is_empty()).then(|| Self {
+            min_us: micros(recorded.min()),
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: micros(recorded.max()),
+        })
+    }
+}
+
+impl Connections {
+    fn new(opening: &Opening, seconds: f64) -> Self {
+        Self {
+            opened: opening.opened,
+            established: opening.established,
+            completed: opening.completed,
+            failed: opening.failed,
+            completed_per_second: per_second(opening.completed, seconds),
+            setup: Latency::of(&opening.setup),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "  connections: {} opened, {} answered, {} completed ({} a second), {} failed\n",
+            thousands(self.opened as f64),
+            thousands(self.established as f64),
+            thousands(self.completed as f64),
+            thousands(self.completed_per_second),
+            thousands(self.failed as f64)
+        );
+        if let Some(setup) = &self.setup {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "  from SYN to its answer: p50 {:.1} us, p99 {:.1} us, p99.9 {:.1} us, max {:.1} us",
+                setup.p50_us, setup.p99_us, setup.p999_us, setup.max_us
+            );
+        }
+        text
+    }
+}
+
+fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
 impl Trial {
@@ -111,6 +173,7 @@ impl Trial {
             left_out: outcome.left_out(),
             clients_to_servers: forth,
             servers_to_clients: back,
+            connections: outcome.connections().map(|opening| Connections::new(opening, outcome.seconds)),
         }
     }
 
@@ -152,13 +215,12 @@ impl Trial {
             ("p99.9 us", |latency| latency.p999_us),
             ("max us", |latency| latency.max_us),
         ];
-        for (name, value) in quantiles {
-            row(
-                name,
-                both.map(|way| {
-                    way.latency.as_ref().map_or("-".into(), |latency| format!("{:.1}", value(latency)))
-                }),
-            );
+        for (name, value) in quantiles.into_iter().filter(|_| both.iter().any(|way| way.latency.is_some())) {
+            let cell = |way: &Flowing| way.latency.as_ref().map(|latency| format!("{:.1}", value(latency)));
+            row(name, both.map(|way| cell(way).unwrap_or_else(|| "-".to_owned())));
+        }
+        if let Some(connections) = &self.connections {
+            text += &connections.text();
         }
         if self.left_out > 0 {
             let _ = writeln!(

@@ -92,7 +92,7 @@ impl Side {
     #[inline]
     fn take(&mut self, data: &[u8], now: u64) {
         let stranger = match (frame::read(self.layout, data), &mut self.load) {
-            (Ok(received), Some(load)) => return load.hear(&received, now),
+            (Ok(received), Some(load)) => return load.hear(&mut self.end, &received, now),
             (Ok(_), None) => Stranger::Other,
             (Err(stranger), _) => stranger,
         };

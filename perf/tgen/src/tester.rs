@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use dpdk::{Lcore, TscClock};
 
 use crate::flow::Role;
 use crate::outcome::Outcome;
 use crate::pace::SECOND;
-use crate::profile::{Network, Profile};
+use crate::profile::{Kind, Network, Profile};
 use crate::side::Side;
-use crate::traffic::{Load, Place, Trial};
+use crate::traffic::{Load, Phase, Place, Trial};
 
 /// How long a device under test has to tell its Ethernet address.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between the order to start and the start, in nanoseconds: both lcores must have got it.
 const LEAD: u64 = 20_000_000;
+/// How much longer than twice the time that it should take connections may take to open, in seconds.
+const OPEN_PATIENCE: f64 = 5.0;
+/// How long last acknowledgments may take when all connections are open, or closed, in nanoseconds.
+const DONE_SETTLE: u64 = SECOND / 10;
 /// Polls of a side after the end of sending, at least: more than empty any device's queue.
 const SETTLE_POLLS: u64 = 1_000;
 /// How often the thread that waits for lcores looks after them, and tells whoever watches.
@@ -52,6 +56,8 @@ impl Progress {
 #[derive(Clone, Debug, Default)]
 struct Shared {
     progress: Arc<Progress>,
+    /// The clients' side is done.
+    done: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
 
@@ -72,6 +78,8 @@ struct Schedule {
     stop: u64,
     /// Receiving ends so long after.
     settle: u64,
+    /// Sending ends as soon as the clients' side is done.
+    until_done: bool,
 }
 
 /// A tester.
@@ -100,7 +108,7 @@ impl Tester {
     ) -> Self {
         assert!(!lcores.is_empty(), "somebody must poll");
         lcores.truncate(sides.len());
-        let shared = Shared { progress: Arc::default(), stop };
+        let shared = Shared { progress: Arc::default(), done: Arc::default(), stop };
         Self { sides: sides.into(), lcores, clock, settle, trials: 0, shared }
     }
 
@@ -153,9 +161,49 @@ impl Tester {
         self.shared.stop.clone()
     }
 
+    /// Connections that clients have open.
+    pub fn connections_open(&mut self) -> u32 {
+        self.sides[0].load().open()
+    }
+
     /// Gives up the sides, and the lcores back.
     pub fn into_lcores(self) -> Vec<Lcore> {
         self.lcores
+    }
+
+    /// Opens all connections that are to stay open, `rate` a second; nothing where the profile has none.
+    ///
+    /// # Errors
+    /// Not all of them open.
+    pub fn open(&mut self, profile: &Profile, rate: f64, watch: &mut dyn FnMut()) -> Result<()> {
+        if !matches!(profile.kind, Kind::Established(_)) {
+            return Ok(());
+        }
+        let seconds = 2.0 * f64::from(profile.flows) / rate + OPEN_PATIENCE;
+        self.perform(Phase::Open, rate, seconds, watch)?;
+        let open = self.connections_open();
+        ensure!(
+            open == profile.flows || self.is_interrupted(),
+            "only {open} of {} connections could be opened at {rate} a second; does the device under test let them              pass, and has it room for them?",
+            profile.flows
+        );
+        Ok(())
+    }
+
+    /// Closes what [`open`](Self::open) opened: else the device under test would remember it at the next start.
+    ///
+    /// # Errors
+    /// An lcore cannot be started.
+    pub fn close(&mut self, profile: &Profile, rate: f64, watch: &mut dyn FnMut()) -> Result<()> {
+        if !matches!(profile.kind, Kind::Established(_)) {
+            return Ok(());
+        }
+        // Whoever interrupts wants an end with order.
+        let wanted = self.shared.stop.swap(false, Ordering::Relaxed);
+        let seconds = 2.0 * f64::from(profile.flows) / rate + OPEN_PATIENCE;
+        self.perform(Phase::Close, rate, seconds, watch)?;
+        self.shared.stop.fetch_or(wanted, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs a trial: `rate` by the profile's unit, for `seconds`. `watch` is called some times a second.
@@ -163,15 +211,22 @@ impl Tester {
     /// # Errors
     /// An lcore cannot be started.
     pub fn trial(&mut self, rate: f64, seconds: f64, watch: &mut dyn FnMut()) -> Result<Outcome> {
+        self.perform(Phase::Send, rate, seconds, watch)
+    }
+
+    fn perform(&mut self, phase: Phase, rate: f64, seconds: f64, watch: &mut dyn FnMut()) -> Result<Outcome> {
         self.trials = self.trials.wrapping_add(1);
+        self.shared.done.store(false, Ordering::Relaxed);
         for side in &mut self.sides {
             side.drain();
-            side.load().begin(Trial { number: self.trials, rate });
+            side.load().begin(Trial { phase, number: self.trials, rate });
             self.shared.progress.publish(side);
         }
         let start = self.clock.now_nanos() + LEAD;
         let stop = start + (seconds * SECOND as f64) as u64;
-        let schedule = Schedule { start, stop, settle: self.settle.as_nanos() as u64 };
+        let until_done = phase != Phase::Send;
+        let settle = if until_done { DONE_SETTLE } else { self.settle.as_nanos() as u64 };
+        let schedule = Schedule { start, stop, settle, until_done };
         let stopped = self.run(schedule, watch)?;
         let ends = [0, 1].map(|at| {
             self.sides[at].settle(stopped - start);
@@ -229,7 +284,8 @@ fn drive(
     let (mut sending, mut polls) = (true, 0);
     loop {
         let now = clock.now_nanos();
-        if now < schedule.stop && shared.stop.load(Ordering::Relaxed) {
+        let stop = shared.stop.load(Ordering::Relaxed) || shared.done.load(Ordering::Relaxed);
+        if now < schedule.stop && stop {
             schedule.stop = now;
         }
         let mut busy = false;
@@ -240,6 +296,9 @@ fn drive(
             if side.poll(now, plan) {
                 busy = true;
                 shared.progress.publish(side);
+                if schedule.until_done && side.role() == Role::Client && side.load().is_done() {
+                    shared.done.store(true, Ordering::Relaxed);
+                }
             }
         }
         // By polls as well as by time: a thread that got no CPU for so long has not looked yet.

@@ -1,6 +1,8 @@
 //! The kinds of traffic, each as one end of it does it.
 
+pub mod connections;
 pub mod datagrams;
+pub mod peer;
 
 use anyhow::Result;
 use wire::Mac;
@@ -9,15 +11,29 @@ use crate::end::End;
 use crate::flow::{Flows, Role};
 use crate::frame::{Received, Template};
 use crate::outcome::Tally;
-use crate::profile::{Network, Profile, Senders};
+use crate::profile::{Kind, Network, Profile, Senders};
+use connections::Connections;
 use datagrams::Datagrams;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Open all connections that are to stay open.
+    Open,
+    /// Send what the profile says.
+    Send,
+    /// Close them.
+    Close,
+}
 
 /// A trial, as an end knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
+    /// What is to be done.
+    pub phase: Phase,
     /// Its number, modulo 256.
     pub number: u8,
-    /// By the profile's unit, a second.
+    /// By the profile's unit, a second; connections to open or to close.
     pub rate: f64,
 }
 
@@ -37,6 +53,8 @@ pub struct Place {
 pub enum Load {
     /// Datagrams.
     Datagrams(Datagrams),
+    /// Connections of either kind.
+    Connections(Connections),
 }
 
 impl Load {
@@ -46,14 +64,23 @@ impl Load {
     /// A frame is too long.
     pub fn new(profile: &Profile, network: &Network, place: Place) -> Result<Self> {
         let flows = Flows::new(profile, network);
-        let stream = Sizes::new(profile, place)?;
-        Ok(Self::Datagrams(Datagrams::new(flows, stream, place.role, sends(profile.senders, place.role))))
+        Ok(match profile.kind {
+            Kind::Udp(_) => {
+                let sizes = Sizes::new(profile, place)?;
+                let sends = sends(profile.senders, place.role);
+                Self::Datagrams(Datagrams::new(flows, sizes, place.role, sends))
+            }
+            Kind::Established(_) | Kind::Connections(_) => {
+                Self::Connections(Connections::new(profile, flows, place)?)
+            }
+        })
     }
 
     /// Begins a trial with nothing counted.
     pub fn begin(&mut self, trial: Trial) {
         match self {
             Self::Datagrams(datagrams) => datagrams.begin(trial),
+            Self::Connections(connections) => connections.begin(trial),
         }
     }
 
@@ -62,14 +89,32 @@ impl Load {
     pub fn send(&mut self, end: &mut End, now: u64, plan: u64) -> bool {
         match self {
             Self::Datagrams(datagrams) => datagrams.send(end, now, plan),
+            Self::Connections(connections) => connections.send(end, now, plan),
         }
     }
 
-    /// Takes a packet that came.
+    /// Whether all connections are open, or closed, where that is the phase.
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Datagrams(_) => false,
+            Self::Connections(connections) => connections.is_done(),
+        }
+    }
+
+    /// Connections that this end has open.
+    pub const fn open(&self) -> u32 {
+        match self {
+            Self::Datagrams(_) => 0,
+            Self::Connections(connections) => connections.open(),
+        }
+    }
+
+    /// Takes a packet that came, and answers it where that is due.
     #[inline]
-    pub fn hear(&mut self, received: &Received<'_>, now: u64) {
+    pub fn hear(&mut self, end: &mut End, received: &Received<'_>, now: u64) {
         match self {
             Self::Datagrams(datagrams) => datagrams.hear(received, now),
+            Self::Connections(connections) => connections.hear(end, received, now),
         }
     }
 
@@ -77,20 +122,23 @@ impl Load {
     pub fn give_up(&mut self, plan: u64) {
         match self {
             Self::Datagrams(datagrams) => datagrams.give_up(plan),
+            Self::Connections(connections) => connections.give_up(plan),
         }
     }
 
     /// What was counted so far.
-    pub const fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Tally {
         match self {
             Self::Datagrams(datagrams) => datagrams.tally(),
+            Self::Connections(connections) => connections.tally(),
         }
     }
 
     /// As [`tally`](Self::tally), to be changed.
-    pub const fn tally_mut(&mut self) -> &mut Tally {
+    pub fn tally_mut(&mut self) -> &mut Tally {
         match self {
             Self::Datagrams(datagrams) => datagrams.tally_mut(),
+            Self::Connections(connections) => connections.tally_mut(),
         }
     }
 }

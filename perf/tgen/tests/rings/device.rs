@@ -10,6 +10,7 @@ use tgen::profile::{Family, Network, SidePlan};
 use wire::Mac;
 
 use crate::Wire;
+use crate::tracker::Tracker;
 
 /// What to do with packets; each number `n` means every `n`th one, and 0 none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,10 @@ pub struct Behaviour {
     pub swap: u64,
     /// A bit of its data turned over.
     pub damage: u64,
+    /// Of segments longer than 1000 octets.
+    pub lose_segments_after: u64,
+    /// Segments must fit their connection, as a firewall sees it, or the device panics and forwards nothing any more.
+    pub strict: bool,
     /// Everything goes back to where it came from.
     pub reflect: bool,
     /// Nothing is answered and nothing forwarded.
@@ -48,7 +53,8 @@ impl Drop for Device {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            let done = thread.join();
+            assert!(done.is_ok() || std::thread::panicking(), "the device under test found a fault");
         }
     }
 }
@@ -59,6 +65,7 @@ fn run(wires: Vec<Wire>, pool: &Mempool, behaviour: Behaviour, stop: &AtomicBool
     let (mut inputs, mut outputs): (Vec<_>, Vec<_>) =
         wires.into_iter().map(|wire| (wire.from_tester, wire.to_tester)).unzip();
     let mut forwarding = [Forwarding::default(), Forwarding::default()];
+    let mut tracker = Tracker::default();
     let mut burst = Burst::new();
     while !stop.load(Ordering::Relaxed) {
         let mut busy = false;
@@ -76,6 +83,9 @@ fn run(wires: Vec<Wire>, pool: &Mempool, behaviour: Behaviour, stop: &AtomicBool
                         send(&mut outputs[side], mbuf, stop);
                     }
                     None => {
+                        if behaviour.strict {
+                            tracker.check(mbuf.data());
+                        }
                         let out = &mut outputs[if behaviour.reflect { side } else { 1 - side }];
                         forwarding[side].forward(mbuf, &behaviour, pool, &mut |mbuf| send(out, mbuf, stop));
                     }
@@ -114,6 +124,7 @@ fn stations(plan: SidePlan) -> [Station; 2] {
 #[derive(Default)]
 struct Forwarding {
     count: u64,
+    long: u64,
     held: Option<Mbuf>,
 }
 
@@ -123,6 +134,12 @@ impl Forwarding {
         let is = |every: u64| every > 0 && self.count.is_multiple_of(every);
         if is(behaviour.lose) {
             return;
+        }
+        if mbuf.len() > 1_000 && behaviour.lose_segments_after > 0 {
+            self.long += 1;
+            if self.long.is_multiple_of(behaviour.lose_segments_after) {
+                return;
+            }
         }
         if is(behaviour.damage)
             && let Some(octet) = mbuf.data_mut().last_mut()

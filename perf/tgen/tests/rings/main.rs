@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "the device under test is a thread in real time")]
 
 mod device;
+mod tcp;
+mod tracker;
 mod udp;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -134,6 +136,12 @@ const TESTS: &[Test] = tests![
     udp::trials_follow_each_other_on_their_own,
     udp::an_interruption_ends_a_trial_with_its_counts,
     udp::a_device_that_does_not_answer_is_named,
+    tcp::connections_are_opened_used_and_closed,
+    tcp::a_connection_that_loses_its_way_is_given_up_and_counted,
+    tcp::a_lost_segment_is_a_loss_and_no_end,
+    tcp::established_connections_carry_data_both_ways_and_are_closed,
+    tcp::one_way_data_is_acknowledged,
+    tcp::connections_that_do_not_open_are_told,
 ];
 
 fn main() -> ExitCode {

@@ -144,7 +144,7 @@ pub fn an_interruption_ends_a_trial_with_its_counts(bed: &mut Bed) {
         assert!(tester.is_interrupted());
         outcome
     });
-    assert!(outcome.interrupted && outcome.seconds < 600.0 && outcome.lost() == 0, "{outcome:?}");
+    assert!(outcome.interrupted && outcome.seconds < 600.0 && outcome.lost() == 0);
     assert!(outcome.sent() > 1_000);
 }
 
