@@ -183,3 +183,30 @@ fn an_interrupted_run_ends_with_its_report() {
         Ok(())
     });
 }
+
+#[test]
+fn searches_find_what_passes_and_what_does_not() {
+    bed("tgen-search", Links::AfPacket, OPEN, |lab| {
+        install(lab)?;
+        let bounds = "--max-rate 1k --min-rate 200 --precision 20";
+        let found = |words: &str| -> Result<Value> {
+            Ok(report(lab, &format!("{words} {bounds}"))?["found"].clone())
+        };
+        // A busy machine may keep the generator from the highest rate.
+        let within = |rate: &Value| rate.as_f64().is_some_and(|rate| (200.0..=1_000.0).contains(&rate));
+        let throughput = found("throughput --profile udp-64 --seconds 1")?;
+        ensure!(throughput["complete"] == true && within(&throughput["rate"]), "{throughput:#}");
+        let mlr = found("mlr --profile imix --initial 0.3 --seconds 0.5 --sum 1")?;
+        for goal in mlr["goals"].as_array().context("no goals")? {
+            ensure!(goal["complete"] == true && within(&goal["lower"]), "{mlr:#}");
+            ensure!(within(&goal["conditional_throughput"]), "{mlr:#}");
+        }
+        let connections = found("throughput --profile new-connections --seconds 1")?;
+        ensure!(within(&connections["rate"]), "{connections:#}");
+        lab.rules("block drop all")?;
+        // Flows that have no states yet.
+        let nothing = found("throughput --profile udp6-84 --seconds 0.5")?;
+        ensure!(nothing["rate"].is_null() && nothing["lossy"] == 200.0, "{nothing:#}");
+        Ok(())
+    });
+}

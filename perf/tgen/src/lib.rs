@@ -18,6 +18,7 @@ pub mod ports;
 pub mod profile;
 pub mod rate;
 pub mod report;
+pub mod search;
 pub mod side;
 pub mod tester;
 pub mod traffic;

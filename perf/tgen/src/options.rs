@@ -27,6 +27,67 @@ pub enum Command {
     Profiles,
     /// Send at a rate for a time, and report.
     Run(Box<Run>),
+    /// Search the highest rate without loss, by bisection (RFC 2544).
+    Throughput(Box<Throughput>),
+    /// Search the rates of several loss ratios, with short trials first (MLRsearch): NDR and PDR.
+    Mlr(Box<Mlr>),
+}
+
+/// Where a search looks.
+#[derive(Debug, Args)]
+pub struct Bounds {
+    /// The most that is tried: line rate, if the ports tell it, unless given.
+    #[arg(long, value_name = "RATE", default_value = "100%")]
+    pub max_rate: Rate,
+    /// The least that is tried.
+    #[arg(long, value_name = "RATE", default_value = "100")]
+    pub min_rate: Rate,
+}
+
+/// `throughput`.
+#[derive(Debug, Args)]
+pub struct Throughput {
+    /// The bed.
+    #[command(flatten)]
+    pub bed: Bed,
+    /// Where to look.
+    #[command(flatten)]
+    pub bounds: Bounds,
+    /// How close to the lowest rate with loss the result is to be.
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub precision: f64,
+    /// How long each trial is; RFC 2544 wants 60.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub seconds: f64,
+}
+
+/// `mlr`.
+#[derive(Debug, Args)]
+pub struct Mlr {
+    /// The bed.
+    #[command(flatten)]
+    pub bed: Bed,
+    /// Where to look.
+    #[command(flatten)]
+    pub bounds: Bounds,
+    /// Loss that is allowed, for each goal: the first is the non-drop rate.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = [0.0, 0.5])]
+    pub loss: Vec<f64>,
+    /// The share of time in which trials may lose more than that.
+    #[arg(long, value_name = "PERCENT", default_value_t = 50.0)]
+    pub exceed: f64,
+    /// How close the bounds are to be.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.5, value_parser = percent)]
+    pub precision: f64,
+    /// How long the first trials are.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub initial: f64,
+    /// How long the last ones are.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// How many seconds of trials decide a rate.
+    #[arg(long, value_name = "SECONDS", default_value_t = 21.0, value_parser = seconds)]
+    pub sum: f64,
 }
 
 /// `run`.
@@ -107,6 +168,12 @@ fn seconds(text: &str) -> Result<f64> {
     let seconds: f64 = text.parse()?;
     anyhow::ensure!((0.001..=86_400.0).contains(&seconds), "between a millisecond and a day");
     Ok(seconds)
+}
+
+fn percent(text: &str) -> Result<f64> {
+    let percent: f64 = text.parse()?;
+    anyhow::ensure!((0.01..=50.0).contains(&percent), "between 0.01 and 50");
+    Ok(percent)
 }
 
 fn positive(text: &str) -> Result<f64> {

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::outcome::{self, Direction, Opening, Outcome};
 use crate::profile::Profile;
+use crate::search::Measured;
+use crate::search::mlr;
+use crate::search::throughput::Throughput;
 
 /// A trial, as it is reported.
 #[derive(Clone, Debug, Serialize)]
@@ -231,6 +234,82 @@ impl Trial {
         }
         text
     }
+}
+
+/// A search's result, with what it is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named<T> {
+    /// The profile.
+    pub profile: String,
+    /// What rates count.
+    pub unit: &'static str,
+    /// What was found.
+    pub found: T,
+}
+
+impl<T> Named<T> {
+    /// What was found with a profile.
+    pub fn new(profile: &Profile, found: T) -> Self {
+        Self { profile: profile.name.clone(), unit: profile.unit(), found }
+    }
+}
+
+/// A rate, with its share of the line where that is known.
+fn rate(rate: Option<f64>, profile: &Profile, line: Option<f64>) -> String {
+    let Some(rate) = rate else { return "none".to_owned() };
+    match line {
+        Some(line) if profile.wire_bits() > 0.0 => {
+            format!("{} ({:.1} %)", thousands(rate), 100.0 * rate * profile.wire_bits() / line)
+        }
+        _ => thousands(rate),
+    }
+}
+
+/// How a search went.
+fn effort(trials: &[Measured], complete: bool) -> String {
+    let seconds: f64 = trials.iter().map(|trial| trial.seconds).sum();
+    let limited = if trials.iter().any(|trial| trial.tester_limited) {
+        ", some of them limited by the tester"
+    } else {
+        ""
+    };
+    let end = if complete { "" } else { "; it was not finished" };
+    let plural = if trials.len() == 1 { "" } else { "s" };
+    format!("{} trial{plural}, {seconds:.0} s of sending{limited}{end}", trials.len())
+}
+
+/// RFC 2544's throughput in words.
+pub fn throughput(found: &Throughput, profile: &Profile, line: Option<f64>) -> String {
+    let (unit, rate) = (profile.unit(), |load| rate(Some(load), profile, line));
+    let result = match (found.rate, found.lossy) {
+        (Some(without), Some(with)) => format!("{} {unit}; loss from {} on", rate(without), rate(with)),
+        (Some(without), None) => format!("{} {unit}, the most that was tried", rate(without)),
+        (None, Some(with)) => format!("below {} {unit}", rate(with)),
+        (None, None) => "unknown".to_owned(),
+    };
+    format!("{}, throughput: {result}; {}\n", profile.name, effort(&found.trials, found.complete))
+}
+
+/// What was found for each loss ratio, as a table.
+pub fn mlr(found: &mlr::Outcome, profile: &Profile, line: Option<f64>) -> String {
+    let complete = found.goals.iter().all(|goal| goal.complete);
+    let mut text = format!("{}, {}: {}\n", profile.name, profile.unit(), effort(&found.trials, complete));
+    let mut row = |cells: [String; 4]| {
+        let [loss, lower, upper, through] = cells;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {loss:<12}{lower:>24}{upper:>24}{through:>26}");
+    };
+    row(["loss", "lower bound", "upper bound", "conditional throughput"].map(String::from));
+    for goal in &found.goals {
+        let name = if goal.goal.loss_ratio == 0.0 { "NDR" } else { "PDR" };
+        row([
+            format!("{name} {} %", 100.0 * goal.goal.loss_ratio),
+            rate(goal.lower, profile, line),
+            rate(goal.upper, profile, line),
+            rate(goal.conditional_throughput, profile, line),
+        ]);
+    }
+    text
 }
 
 /// A figure of a row.
