@@ -185,6 +185,7 @@ impl Shard {
     }
 
     /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
+    #[inline(always)]
     fn begin(&self, view: &View<'_>, packet: Packet) -> Result<Passage, Reason> {
         if view.root.is_none() {
             return Err(Reason::NoRules);
@@ -214,11 +215,11 @@ impl Shard {
         frame: &mut F,
         passage: &mut Passage,
     ) -> Result<Fate, Stop> {
-        let packet = passage.packet;
+        let packet = &passage.packet;
         if !packet.group_frame && destination(frame.bytes()) != own.mac {
             return Err(Stop::silent(Reason::NotOurs));
         }
-        if is_martian(&packet) {
+        if is_martian(packet) {
             return Err(Stop::silent(Reason::Martian));
         }
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
@@ -226,7 +227,7 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
-        match route(view.fib, &packet, passage.flow.hash.0)? {
+        match route(view.fib, &passage.packet, passage.flow.hash.0)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
                 repair(frame, passage);

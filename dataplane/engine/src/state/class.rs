@@ -62,44 +62,36 @@ impl Sketch<'_> {
         Class { rule: self.rule.clone(), interface: self.interface, direction: self.direction, tag: self.tag }
     }
 
-    /// True if both are the same class: no two slots have the same serial.
     #[inline]
-    fn is(&self, other: &Class) -> bool {
-        Arc::ptr_eq(self.rule, &other.rule)
-            && self.interface == other.interface
-            && self.direction == other.direction
-            && self.tag == other.tag
-    }
-
-    fn identity(&self) -> ClassIdentity {
-        ClassIdentity {
-            slot: self.rule.serial,
-            interface: self.interface,
-            direction: self.direction,
-            tag: self.tag,
-        }
+    fn identity(&self) -> Identity {
+        let interface = self.interface.map_or(u32::MAX, |interface| u32::from(interface.0));
+        let rest = u64::from(interface) << 32 | u64::from(self.tag.0) << 1 | self.direction as u64;
+        Identity { slot: self.rule.serial, rest }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct ClassIdentity {
+/// What tells classes apart: no two slots have the same serial, and none has 0. In two numbers, so that which faces a
+/// record has (as good as random, where ends are on either side alike) is compared without a branch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Identity {
     slot: u64,
-    interface: Option<InterfaceId>,
-    direction: Direction,
-    tag: Tag,
+    /// Interface, tag, direction.
+    rest: u64,
 }
+
+/// No face.
+const NONE: Identity = Identity { slot: 0, rest: 0 };
 
 /// The faces of a record, by side.
 pub(crate) type Faces = [Option<Class>; 2];
 
-/// Faces that a record may get.
-pub(crate) type SketchedFaces<'a> = [Option<Sketch<'a>>; 2];
-
-type PairIdentity = [Option<ClassIdentity>; 2];
+/// By side; [`NONE`] where there is no face.
+type PairIdentity = [Identity; 2];
 
 #[derive(Debug)]
 struct Pair {
     faces: Faces,
+    identity: PairIdentity,
     /// 0: it rests, or its place is free.
     records: u32,
     /// It is in the list of those that may rest.
@@ -157,8 +149,8 @@ pub(crate) struct Pairs {
     tallies: Vec<Tally>,
     free: Vec<u32>,
     numbers: HashMap<PairIdentity, u32>,
-    /// By which faces there are: the pair that was asked for last.
-    recent: [u32; 4],
+    /// By side: the pair with one face there that was asked for last.
+    recent: [u32; 2],
     /// Pairs that came to rest, the oldest first; some have records again.
     resting: VecDeque<u32>,
     /// Live pairs with a face that is bound to an interface.
@@ -172,26 +164,11 @@ fn is_bound(faces: &Faces) -> bool {
     faces.iter().flatten().any(|class| class.interface.is_some())
 }
 
-fn sketches(faces: &Faces) -> SketchedFaces<'_> {
-    faces.each_ref().map(|face| face.as_ref().map(Class::sketch))
-}
-
-fn identity_of(faces: &SketchedFaces<'_>) -> PairIdentity {
-    faces.each_ref().map(|face| face.as_ref().map(Sketch::identity))
-}
-
+/// True if a record with one pair may have the other: both are of the same classes.
 #[inline]
-fn are(faces: &Faces, others: &SketchedFaces<'_>) -> bool {
-    faces.iter().zip(others).all(|faces| match faces {
-        (Some(own), Some(other)) => other.is(own),
-        (None, None) => true,
-        _ => false,
-    })
-}
-
-/// Which of the two faces there are, as a number below 4.
-fn shape<T>(faces: &[Option<T>; 2]) -> usize {
-    usize::from(faces[0].is_some()) | usize::from(faces[1].is_some()) << 1
+fn are_same(a: &PairIdentity, b: &PairIdentity) -> bool {
+    let differ = |side: usize| (a[side].slot ^ b[side].slot) | (a[side].rest ^ b[side].rest);
+    differ(0) | differ(1) == 0
 }
 
 impl Pairs {
@@ -201,7 +178,7 @@ impl Pairs {
             tallies: Vec::with_capacity(PAIRS_RESERVED),
             free: Vec::with_capacity(PAIRS_RESERVED),
             numbers: HashMap::with_capacity(PAIRS_RESERVED),
-            recent: [0; 4],
+            recent: [0; 2],
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
         }
@@ -213,15 +190,22 @@ impl Pairs {
         self.bound == 0
     }
 
-    /// The number of a pair, which one more record has from now on.
+    /// The number of the pair that has one face, at `side`. One more record has it from now on.
     ///
     /// # Errors
     /// [`TooManyClasses`]; nothing was changed.
-    pub fn acquire(&mut self, faces: SketchedFaces<'_>) -> Result<PairId, TooManyClasses> {
-        let number = match self.seek(self.recent[shape(&faces)], &faces) {
+    pub fn acquire(&mut self, side: Side, face: Sketch<'_>) -> Result<PairId, TooManyClasses> {
+        let mut wanted = [NONE; 2];
+        wanted[side.index()] = face.identity();
+        let number = match self.seek(self.recent[side.index()], &wanted) {
             Some(number) => number,
-            None => self.make(faces.map(|face| face.map(Sketch::to_class)))?,
+            None => {
+                let mut faces = [None, None];
+                faces[side.index()] = Some(face.to_class());
+                self.make(faces, wanted)?
+            }
         };
+        self.recent[side.index()] = number;
         Ok(self.join(number))
     }
 
@@ -270,31 +254,34 @@ impl Pairs {
         face: Option<Sketch<'_>>,
     ) -> Result<PairId, TooManyClasses> {
         let pair = &self.pairs[old.0 as usize];
-        let mut wanted = sketches(&pair.faces);
-        wanted[side.index()] = face;
+        let mut wanted = pair.identity;
+        wanted[side.index()] = face.as_ref().map_or(NONE, Sketch::identity);
         let number = match self.seek(pair.onward, &wanted) {
             Some(number) => number,
-            None => self.make(wanted.map(|face| face.map(Sketch::to_class)))?,
+            None => {
+                let mut faces = pair.faces.clone();
+                faces[side.index()] = face.map(Sketch::to_class);
+                self.make(faces, wanted)?
+            }
         };
         self.pairs[old.0 as usize].onward = number;
         Ok(self.join(number))
     }
 
     #[inline]
-    fn seek(&self, guess: u32, faces: &SketchedFaces<'_>) -> Option<u32> {
-        if self.pairs.get(guess as usize).is_some_and(|pair| are(&pair.faces, faces)) {
+    fn seek(&self, guess: u32, wanted: &PairIdentity) -> Option<u32> {
+        if self.pairs.get(guess as usize).is_some_and(|pair| are_same(&pair.identity, wanted)) {
             return Some(guess);
         }
-        self.numbers.get(&identity_of(faces)).copied()
+        self.numbers.get(wanted).copied()
     }
 
-    fn make(&mut self, faces: Faces) -> Result<u32, TooManyClasses> {
+    fn make(&mut self, faces: Faces, identity: PairIdentity) -> Result<u32, TooManyClasses> {
         while self.free.is_empty() && self.pairs.len() >= PAIRS_MAX {
             let Some(number) = self.resting.pop_front() else { return Err(TooManyClasses) };
             self.end_rest(number);
         }
-        let identity = identity_of(&sketches(&faces));
-        let pair = Pair { faces, records: 0, listed: false, onward: 0 };
+        let pair = Pair { faces, identity, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
@@ -318,7 +305,6 @@ impl Pairs {
             self.bound += u32::from(is_bound(&pair.faces));
         }
         pair.records += 1;
-        self.recent[shape(&pair.faces)] = number;
         PairId(number)
     }
 
@@ -355,8 +341,9 @@ impl Pairs {
             return;
         }
         // Taking the faces lets go of the rules' slots.
-        let faces = std::mem::take(&mut pair.faces);
-        self.numbers.remove(&identity_of(&sketches(&faces)));
+        pair.faces = [None, None];
+        let identity = std::mem::take(&mut pair.identity);
+        self.numbers.remove(&identity);
         self.free.push(number);
     }
 

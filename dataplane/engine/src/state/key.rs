@@ -54,10 +54,10 @@ impl Key {
     #[inline]
     pub fn of(tuple: &Tuple) -> (Self, Side) {
         let sender = if tuple.src <= tuple.dst { Side::Low } else { Side::High };
-        let (address, port) = match sender {
-            Side::Low => ([tuple.src, tuple.dst], [tuple.sport, tuple.dport]),
-            Side::High => ([tuple.dst, tuple.src], [tuple.dport, tuple.sport]),
-        };
+        // By index and not by a branch: which end is the lower one is as good as random.
+        let by_side = [sender.index(), sender.other().index()];
+        let address = by_side.map(|end| [tuple.src, tuple.dst][end]);
+        let port = by_side.map(|end| [tuple.sport, tuple.dport][end]);
         (Self { af: tuple.af, proto: tuple.proto, zone: tuple.zone, address, port }, sender)
     }
 }

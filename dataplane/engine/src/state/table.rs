@@ -13,7 +13,7 @@ use ruleset::{Options, Timeout};
 use wire::Af;
 
 use super::adjacency::Adjacencies;
-use super::class::{Class, Counted, Pairs, Sketch, SketchedFaces, TooManyClasses};
+use super::class::{Class, Counted, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
 use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
@@ -287,9 +287,7 @@ impl Connections {
 
     fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
         let id = self.numbers.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
-        let mut faces: SketchedFaces<'_> = [None, None];
-        faces[new.side.index()] = Some(new.class);
-        let pair = self.pairs.acquire(faces).map_err(|_| Full::Classes)?;
+        let pair = self.pairs.acquire(new.side, new.class).map_err(|_| Full::Classes)?;
         if self.index.insert(new.hash, id).is_err() {
             self.pairs.release(pair);
             return Err(Full::Shard);
@@ -414,10 +412,8 @@ impl Connections {
     /// A second record of the same connection, equal to the first in everything but its faces: it has one.
     #[cold]
     fn twin_of(&mut self, id: RecordId, side: Side, face: &Class, hash: KeyHash) -> Option<RecordId> {
-        let mut faces: SketchedFaces<'_> = [None, None];
-        faces[side.index()] = Some(face.sketch());
         let twin = self.numbers.next(self.hot[id.0 as usize].family())?;
-        let pair = self.pairs.acquire(faces).ok()?;
+        let pair = self.pairs.acquire(side, face.sketch()).ok()?;
         if self.index.insert(hash, twin).is_err() {
             self.pairs.release(pair);
             return None;

@@ -77,8 +77,9 @@ const WIDTH: usize = 16;
 /// A field's intervals.
 #[derive(Debug)]
 pub(super) struct Dimension<V> {
-    /// Sorted starts of intervals, the topmost level first, each padded to whole nodes; below every start is the node that
-    /// begins with it. The last level is that of the intervals.
+    /// Sorted starts of intervals, or of nodes in the level below, each of which begins with its start; padded.
+    top: [V; WIDTH],
+    /// The levels below, of as many nodes as the level above has starts. The last level is that of the intervals.
     levels: Vec<Vec<[V; WIDTH]>>,
     /// By interval.
     vectors: Vec<Vector>,
@@ -113,13 +114,14 @@ impl<V: Value> Dimension<V> {
             flips.iter().for_each(|(_, rule)| loom.flip(*rule));
         }
         vectors.push(loom.store(weaver));
-        Some(Self { levels: tree(starts), vectors })
+        let (top, levels) = tree(&starts);
+        Some(Self { top, levels, vectors })
     }
 
     /// The rules that accept a value.
     #[inline]
     pub fn accepting(&self, value: V) -> Vector {
-        let mut at = 0;
+        let mut at = last_start(&self.top, value);
         for level in &self.levels {
             // Behind the last node there is only what pads it: starts at the greatest value.
             at = at.min(level.len() - 1);
@@ -137,20 +139,16 @@ fn last_start<V: Value>(node: &[V; WIDTH], value: V) -> usize {
     [8, 4, 2, 1].into_iter().fold(0, step)
 }
 
-fn tree<V: Value>(starts: Vec<V>) -> Vec<Vec<[V; WIDTH]>> {
-    let mut levels = Vec::new();
-    let mut starts = starts;
-    loop {
-        let nodes: Vec<[V; WIDTH]> = starts
-            .chunks(WIDTH)
-            .map(|chunk| core::array::from_fn(|at| chunk.get(at).copied().unwrap_or(V::MAX)))
-            .collect();
-        starts = nodes.iter().map(|node| node[0]).collect();
-        levels.push(nodes);
-        if starts.len() == 1 {
-            break;
-        }
+/// The starts as a tree: the topmost node, and the levels below.
+fn tree<V: Value>(starts: &[V]) -> ([V; WIDTH], Vec<Vec<[V; WIDTH]>>) {
+    let node = |starts: &[V]| core::array::from_fn(|at| starts.get(at).copied().unwrap_or(V::MAX));
+    let mut levels: Vec<Vec<[V; WIDTH]>> = Vec::new();
+    let mut starts = starts.to_vec();
+    while starts.len() > WIDTH {
+        let level: Vec<[V; WIDTH]> = starts.chunks(WIDTH).map(node).collect();
+        starts = level.iter().map(|node| node[0]).collect();
+        levels.push(level);
     }
     levels.reverse();
-    levels
+    (node(&starts), levels)
 }

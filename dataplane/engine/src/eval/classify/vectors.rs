@@ -67,11 +67,9 @@ impl Vectors {
         vectors: &[Vector],
         see: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if vectors.contains(&Vector::default()) {
-            return ControlFlow::Continue(());
-        }
         match size {
             Size { is_word: true, .. } => self.visit_words(vectors, see),
+            _ if vectors.contains(&Vector::default()) => ControlFlow::Continue(()),
             Size { levels: 0, .. } => self.visit_leaves(vectors, 0, see),
             Size { levels, .. } => self.visit_nodes(levels, vectors, 0, see),
         }
