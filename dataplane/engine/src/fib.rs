@@ -176,13 +176,35 @@ pub enum Path {
     Prohibit,
 }
 
+/// A [`Path`], as the forwarding base has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    Host,
+    Forward { hop: &'a NextHop, mac: Option<Mac> },
+    Blackhole,
+    Unreachable,
+    Prohibit,
+}
+
+impl NextHop {
+    /// Whom a packet for `destination` is sent to: the gateway, or the destination itself.
+    pub(crate) fn station(&self, af: Af, destination: Address) -> IpAddr {
+        self.gateway.unwrap_or_else(|| destination.to_ip(af))
+    }
+}
+
+/// A neighbour in the form that is looked up.
+fn station(interface: InterfaceId, address: &IpAddr) -> (InterfaceId, Af, Address) {
+    (interface, Af::of(address), Address::from(*address))
+}
+
 /// Interfaces, routes and neighbours.
 #[derive(Clone, Debug)]
 pub struct Fib {
     epoch: u32,
     interfaces: Vec<Interface>,
     routes: [Lpm<Route>; 2],
-    neighbors: HashMap<(InterfaceId, IpAddr), Mac>,
+    neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
 }
 
 /// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
@@ -252,7 +274,7 @@ impl Fib {
         for neighbor in
             neighbors.into_iter().filter(|neighbor| usize::from(neighbor.interface.0) < fib.interfaces.len())
         {
-            fib.neighbors.insert((neighbor.interface, neighbor.address), neighbor.mac);
+            fib.neighbors.insert(station(neighbor.interface, &neighbor.address), neighbor.mac);
         }
         fib
     }
@@ -305,17 +327,35 @@ impl Fib {
     /// come or go.
     #[inline]
     pub fn lookup(&self, af: Af, destination: Address, hash: u64) -> Path {
+        match self.way(af, destination, hash) {
+            Way::Host => Path::Host,
+            Way::Forward { hop, mac } => Path::Forward {
+                interface: hop.interface,
+                next_hop: hop.station(af, destination),
+                mac,
+                mtu: hop.mtu,
+            },
+            Way::Blackhole => Path::Blackhole,
+            Way::Prohibit => Path::Prohibit,
+            Way::Unreachable => Path::Unreachable,
+        }
+    }
+
+    /// As [`lookup`](Self::lookup), where hardly anything is copied.
+    pub(crate) fn way(&self, af: Af, destination: Address, hash: u64) -> Way<'_> {
         match self.routes[family_index(af)].lookup(destination.0) {
-            Some(Route::Host | Route::Broadcast) => Path::Host,
+            Some(Route::Host | Route::Broadcast) => Way::Host,
             Some(Route::Forward(hops)) => {
                 let hop = choose(hops, hash);
-                let next_hop = hop.gateway.unwrap_or_else(|| destination.to_ip(af));
-                let mac = self.neighbor(hop.interface, &next_hop);
-                Path::Forward { interface: hop.interface, next_hop, mac, mtu: hop.mtu }
+                let mac = match &hop.gateway {
+                    Some(gateway) => self.neighbor(hop.interface, gateway),
+                    None => self.neighbors.get(&(hop.interface, af, destination)).copied(),
+                };
+                Way::Forward { hop, mac }
             }
-            Some(Route::Blackhole) => Path::Blackhole,
-            Some(Route::Prohibit) => Path::Prohibit,
-            Some(Route::Unreachable) | None => Path::Unreachable,
+            Some(Route::Blackhole) => Way::Blackhole,
+            Some(Route::Prohibit) => Way::Prohibit,
+            Some(Route::Unreachable) | None => Way::Unreachable,
         }
     }
 
@@ -337,7 +377,7 @@ impl Fib {
     pub fn neighbors(&self) -> Vec<Neighbor> {
         let mut neighbors: Vec<Neighbor> = (&self.neighbors)
             .into_iter()
-            .map(|(&(interface, address), &mac)| Neighbor { interface, address, mac })
+            .map(|(&(interface, af, address), &mac)| Neighbor { interface, address: address.to_ip(af), mac })
             .collect();
         neighbors.sort_by_key(|neighbor| (neighbor.interface, neighbor.address));
         neighbors
@@ -346,7 +386,7 @@ impl Fib {
     /// The Ethernet address of a neighbour, if it is known.
     #[inline]
     pub fn neighbor(&self, interface: InterfaceId, address: &IpAddr) -> Option<Mac> {
-        self.neighbors.get(&(interface, *address)).copied()
+        self.neighbors.get(&station(interface, address)).copied()
     }
 
     /// True if the address is one of the firewall's own.

@@ -397,7 +397,6 @@ impl Shard {
     }
 
     /// A packet without a state meets the rules.
-    #[cold]
     #[inline(never)]
     fn admit(
         &mut self,

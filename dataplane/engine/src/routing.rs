@@ -1,14 +1,12 @@
 //! What is true of a packet whatever the rules say: where it goes, what may be on a wire at all, and whom an answer may be
 //! for. Pure questions; what comes of their answers is [`Shard`](crate::Shard)'s.
 
-use core::net::IpAddr;
-
 use ruleset::Reason;
 use wire::{Af, EtherType, Mac};
 
 use crate::Address;
 use crate::fate::{Arrival, Fate, Source};
-use crate::fib::{Fib, InterfaceId, Path};
+use crate::fib::{Fib, NextHop, Way};
 use crate::hook::Stop;
 use crate::packet::Packet;
 use crate::parse::NonIp;
@@ -16,24 +14,22 @@ use crate::reply::{Endpoints, Problem};
 
 /// Where a routed packet leaves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Out {
-    pub interface: InterfaceId,
-    pub next_hop: IpAddr,
+pub(crate) struct Out<'a> {
+    pub hop: &'a NextHop,
+    /// The Ethernet address to send it to, if it is known.
     pub mac: Option<Mac>,
-    /// The route's own.
-    pub mtu: Option<u16>,
 }
 
 /// Whom a packet is for.
-pub(crate) enum Route {
+pub(crate) enum Route<'a> {
     /// The host.
     Host,
     /// A next hop.
-    Out(Out),
+    Out(Out<'a>),
 }
 
 /// Where the forwarding base sends a packet; `hash` chooses among equal next hops.
-pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64) -> Result<Route, Stop> {
+pub(crate) fn route<'a>(fib: &'a Fib, packet: &Packet, hash: u64) -> Result<Route<'a>, Stop> {
     let tuple = &packet.tuple;
     // Multicast is never forwarded: it is for the host, or for nobody.
     if is_group(tuple.af, tuple.dst) {
@@ -44,14 +40,12 @@ pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64) -> Result<Route, Stop
         let code = if tuple.af == Af::Inet { code } else { code6 };
         Err(Stop::router(Reason::NoRoute, Problem::Unreachable { code }))
     };
-    match fib.lookup(tuple.af, tuple.dst, hash) {
-        Path::Host => Ok(Route::Host),
-        Path::Forward { interface, next_hop, mac, mtu } => {
-            Ok(Route::Out(Out { interface, next_hop, mac, mtu }))
-        }
-        Path::Blackhole => Err(Stop::silent(Reason::NoRoute)),
-        Path::Unreachable => unreachable(0, 0),
-        Path::Prohibit => unreachable(13, 1),
+    match fib.way(tuple.af, tuple.dst, hash) {
+        Way::Host => Ok(Route::Host),
+        Way::Forward { hop, mac } => Ok(Route::Out(Out { hop, mac })),
+        Way::Blackhole => Err(Stop::silent(Reason::NoRoute)),
+        Way::Unreachable => unreachable(0, 0),
+        Way::Prohibit => unreachable(13, 1),
     }
 }
 

@@ -262,29 +262,31 @@ impl Shard {
         frame: &mut F,
         passage: &mut Passage,
         entered: &Passed,
-        out: Out,
+        Out { hop, mac }: Out<'_>,
     ) -> Result<Fate, Stop> {
         gate_forwarding(&passage.packet)?;
-        let (link, left) = self.leave(view, (out.interface, out.mtu), frame.bytes(), passage, entered)?;
-        let mtu = out.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
-        if let Some(destination) = out.mac.filter(|_| passage.copy_to.is_none()) {
-            let adjacency = Adjacency::new(arrival, out.interface, mtu, link.mac, destination);
+        let interface = hop.interface;
+        let (link, left) = self.leave(view, (interface, hop.mtu), frame.bytes(), passage, entered)?;
+        if let (Passed::State(_), Some(destination), None) = (entered, mac, passage.copy_to) {
+            let mtu = hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+            let adjacency = Adjacency::new(arrival, interface, mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
         }
         repair(frame, passage);
         rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
-        let Out { interface, next_hop, mac, .. } = out;
         // What waits keeps the Ethernet addresses that it came with: the way back to its sender, if it waits in vain.
         if let Some(destination) = mac {
             rewrite::set_link(frame, link.mac, destination);
         }
+        let tuple = &passage.packet.tuple;
+        let waits_for = mac.is_none().then(|| hop.station(tuple.af, tuple.dst));
         if passage.copy_to.is_some() {
-            let unresolved = mac.is_none().then_some(Unresolved { interface, next_hop });
+            let unresolved = waits_for.map(|next_hop| Unresolved { interface, next_hop });
             self.mirror(view, passage, Origin { of: interface, unresolved }, frame.bytes());
         }
-        Ok(match mac {
-            Some(_) => Fate::Transmit(interface),
-            None => Fate::Hold { interface, next_hop },
+        Ok(match waits_for {
+            None => Fate::Transmit(interface),
+            Some(next_hop) => Fate::Hold { interface, next_hop },
         })
     }
 

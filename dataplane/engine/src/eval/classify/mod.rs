@@ -30,7 +30,7 @@ use crate::Address;
 use crate::packet::{Packet, Transport};
 use dimension::{Accepted, Dimension};
 use split::{By, Hooks, Members, ProtoClass, Sort, Split};
-use vectors::{Loom, MOST_TOGETHER, Size, Vector, Vectors, Weaver};
+use vectors::{Loom, Size, Together, Vector, Vectors, Weaver};
 
 /// The rules of a root as they are found.
 #[derive(Debug)]
@@ -87,32 +87,21 @@ impl Classifier {
         let hook = self.hooks.class(question.interface, question.direction);
         let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
         let part = &self.parts[self.part_of[sort.number()] as usize];
-        let vectors = part.vectors_of(question.packet, sort);
+        let mut see = |bit: usize| see(part.rules[bit]);
         // Why it ended is known to `see`.
-        let _ = match vectors.get() {
-            // The packet has nothing by which these rules are told apart.
-            [] => part.rules.iter().try_for_each(|number| see(*number)),
-            vectors => self.vectors.visit_common(part.size, vectors, &mut |bit| see(part.rules[bit])),
+        let _ = if part.size.is_word() {
+            let mut word = self.vectors.word(part.rules.len());
+            part.gather(question.packet, sort, |vector| word.meet(vector));
+            word.visit(&mut see)
+        } else {
+            let mut together = Together::default();
+            part.gather(question.packet, sort, |vector| together.meet(vector));
+            match together.vectors() {
+                // The packet has nothing by which these rules are told apart.
+                [] => (0..part.rules.len()).try_for_each(see),
+                vectors => self.vectors.visit_common(part.size, vectors, &mut see),
+            }
         };
-    }
-}
-
-/// Vectors to be intersected.
-struct Together {
-    vectors: [Vector; MOST_TOGETHER],
-    count: usize,
-}
-
-impl Together {
-    #[inline(always)]
-    fn push(&mut self, vector: Vector) {
-        self.vectors[self.count] = vector;
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    fn get(&self) -> &[Vector] {
-        &self.vectors[..self.count]
     }
 }
 
@@ -134,35 +123,33 @@ impl Part {
         }
     }
 
-    /// The vectors of a packet's fields.
+    /// Hands on the vectors of a packet's fields.
     #[inline(always)]
-    fn vectors_of(&self, packet: &Packet, sort: Sort) -> Together {
+    fn gather(&self, packet: &Packet, sort: Sort, mut meet: impl FnMut(Vector)) {
         let tuple = &packet.tuple;
-        let mut together = Together { vectors: [Vector::default(); MOST_TOGETHER], count: 0 };
         if let Some(field) = &self.destination {
-            together.push(field.accepting(tuple.dst));
+            meet(field.accepting(tuple.dst));
         }
         if let Some(field) = &self.source {
-            together.push(field.accepting(tuple.src));
+            meet(field.accepting(tuple.src));
         }
         if has_ports(packet) {
             if let Some(field) = &self.destination_port {
-                together.push(field.accepting(tuple.dport.0));
+                meet(field.accepting(tuple.dport.0));
             }
             if let Some(field) = &self.source_port {
-                together.push(field.accepting(tuple.sport.0));
+                meet(field.accepting(tuple.sport.0));
             }
         }
         if let Some((field, kind)) = self.icmp_type.as_ref().zip(icmp_type(packet)) {
-            together.push(field.accepting(kind));
+            meet(field.accepting(kind));
         }
         if let Some(classes) = &self.hook {
-            together.push(classes[sort.hook.0 as usize]);
+            meet(classes[sort.hook.0 as usize]);
         }
         if let Some(classes) = &self.proto {
-            together.push(classes[sort.proto as usize]);
+            meet(classes[sort.proto as usize]);
         }
-        together
     }
 }
 

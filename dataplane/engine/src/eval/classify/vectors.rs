@@ -49,6 +49,12 @@ impl Size {
         }
         Self { levels, is_word: bits <= 64 }
     }
+
+    /// True if vectors fit a word.
+    #[inline]
+    pub const fn is_word(self) -> bool {
+        self.is_word
+    }
 }
 
 /// The vectors of a ruleset.
@@ -59,6 +65,13 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
+    /// The intersection of vectors of at most 64 bits, from all `bits` on.
+    #[inline(always)]
+    pub fn word(&self, bits: usize) -> Word<'_> {
+        let word = u64::MAX.checked_shr(64 - bits as u32).unwrap_or(0);
+        Word { vectors: self, word }
+    }
+
     /// Visits the bits that are set in all of `vectors`, of which there is at least one, lowest first.
     #[inline]
     pub fn visit_common(
@@ -67,11 +80,12 @@ impl Vectors {
         vectors: &[Vector],
         see: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        match size {
-            Size { is_word: true, .. } => self.visit_words(vectors, see),
-            _ if vectors.contains(&Vector::default()) => ControlFlow::Continue(()),
-            Size { levels: 0, .. } => self.visit_leaves(vectors, 0, see),
-            Size { levels, .. } => self.visit_nodes(levels, vectors, 0, see),
+        if vectors.contains(&Vector::default()) {
+            return ControlFlow::Continue(());
+        }
+        match size.levels {
+            0 => self.visit_leaves(vectors, 0, see),
+            levels => self.visit_nodes(levels, vectors, 0, see),
         }
     }
 
@@ -101,17 +115,6 @@ impl Vectors {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    /// Where no vector has more than a word.
-    #[inline]
-    fn visit_words(
-        &self,
-        vectors: &[Vector],
-        see: &mut impl FnMut(usize) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let common = |common, vector: &Vector| common & self.leaves[vector.0 as usize].0[0];
-        visit_word(vectors.iter().fold(u64::MAX, common), 0, see)
     }
 
     #[inline]
@@ -149,8 +152,48 @@ fn visit_word(mut word: u64, base: usize, see: &mut impl FnMut(usize) -> Control
     ControlFlow::Continue(())
 }
 
+/// What is common to some vectors of at most 64 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word<'a> {
+    vectors: &'a Vectors,
+    word: u64,
+}
+
+impl Word<'_> {
+    #[inline(always)]
+    pub fn meet(&mut self, vector: Vector) {
+        self.word &= self.vectors.leaves[vector.0 as usize].0[0];
+    }
+
+    /// Visits the bits, lowest first.
+    #[inline(always)]
+    pub fn visit(self, see: &mut impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
+        visit_word(self.word, 0, see)
+    }
+}
+
 /// The most vectors that are intersected.
-pub(super) const MOST_TOGETHER: usize = 8;
+const MOST_TOGETHER: usize = 8;
+
+/// Larger vectors that are to be intersected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Together {
+    vectors: [Vector; MOST_TOGETHER],
+    count: usize,
+}
+
+impl Together {
+    #[inline(always)]
+    pub fn meet(&mut self, vector: Vector) {
+        self.vectors[self.count] = vector;
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    pub fn vectors(&self) -> &[Vector] {
+        &self.vectors[..self.count]
+    }
+}
 
 /// Makes vectors, and knows those that there are.
 #[derive(Debug)]
