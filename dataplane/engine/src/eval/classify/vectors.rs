@@ -62,6 +62,8 @@ impl Size {
 pub(super) struct Vectors {
     leaves: Vec<Leaf>,
     nodes: Vec<Node>,
+    /// By node: what below it is not empty, a bit each.
+    filled: Vec<u16>,
 }
 
 impl Vectors {
@@ -96,19 +98,15 @@ impl Vectors {
         base: usize,
         see: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut common = [true; FAN_OUT];
-        for vector in vectors {
-            for (common, below) in common.iter_mut().zip(&self.nodes[vector.0 as usize].0) {
-                *common &= *below != 0;
-            }
-        }
         let size = LEAF_BITS * FAN_OUT.pow(level - 1);
-        for (at, _) in common.iter().enumerate().filter(|(_, common)| **common) {
-            let mut below = [Vector::default(); MOST_TOGETHER];
-            for (below, vector) in below.iter_mut().zip(vectors) {
-                *below = Vector(self.nodes[vector.0 as usize].0[at]);
-            }
-            let (below, base) = (&below[..vectors.len()], base + at * size);
+        let mut filled =
+            vectors.iter().fold(u16::MAX, |filled, vector| filled & self.filled[vector.0 as usize]);
+        while filled != 0 {
+            let at = filled.trailing_zeros() as usize;
+            filled &= filled - 1;
+            let mut below = Together::default();
+            vectors.iter().for_each(|vector| below.meet(Vector(self.nodes[vector.0 as usize].0[at])));
+            let (below, base) = (below.vectors(), base + at * size);
             match level {
                 1 => self.visit_leaves(below, base, see)?,
                 _ => self.visit_nodes(level - 1, below, base, see)?,
@@ -130,6 +128,10 @@ impl Vectors {
                 *common &= word;
             }
         }
+        // Most leaves have nothing in common.
+        if common.iter().fold(0, |any, word| any | word) == 0 {
+            return ControlFlow::Continue(());
+        }
         for (at, word) in common.into_iter().enumerate() {
             visit_word(word, base + at * 64, see)?;
         }
@@ -139,7 +141,7 @@ impl Vectors {
     /// Bytes that the vectors take.
     #[cfg(test)]
     pub const fn bytes(&self) -> usize {
-        self.leaves.len() * size_of::<Leaf>() + self.nodes.len() * size_of::<Node>()
+        self.leaves.len() * size_of::<Leaf>() + self.nodes.len() * (size_of::<Node>() + size_of::<u16>())
     }
 }
 
@@ -207,7 +209,11 @@ pub(super) struct Weaver {
 impl Weaver {
     pub fn new() -> Self {
         Self {
-            vectors: Vectors { leaves: vec![Leaf::default()], nodes: vec![Node::default()] },
+            vectors: Vectors {
+                leaves: vec![Leaf::default()],
+                nodes: vec![Node::default()],
+                filled: Vec::new(),
+            },
             leaves: HashTable::new(),
             nodes: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -217,6 +223,8 @@ impl Weaver {
     pub fn finish(mut self) -> Vectors {
         self.vectors.leaves.shrink_to_fit();
         self.vectors.nodes.shrink_to_fit();
+        let filled = |node: &Node| (0..FAN_OUT).fold(0, |mask, at| mask | u16::from(node.0[at] != 0) << at);
+        self.vectors.filled = self.vectors.nodes.iter().map(filled).collect();
         self.vectors
     }
 
