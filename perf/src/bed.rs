@@ -4,7 +4,7 @@
 //! sending is a `net_null` port, which frees. Bounds: one burst at a time.
 
 use dpdk::{
-    Burst, ChecksumStatus, Device, Eal, EalArgs, LogLevel, Mbuf, Memory, Mempool, PoolConfig, Port,
+    Burst, ChecksumStatus, Device, Eal, EalArgs, Lcore, LogLevel, Mbuf, Memory, Mempool, PoolConfig, Port,
     PortConfig, TscClock, TxQueue,
 };
 
@@ -17,31 +17,46 @@ pub struct Bed {
     tx: TxQueue,
     clock: TscClock,
     eal: Eal,
+    second: Option<Lcore>,
     _port: Port,
 }
 
 impl Bed {
-    /// Sets DPDK up on `cpu`, with `mib` MiB of hugepages for its pools and tables.
+    /// Sets DPDK up on `cpu`, and on `second` if there is one, with `mib` MiB of hugepages for its pools and tables.
     ///
     /// # Errors
     /// DPDK's, with advice.
-    pub fn new(cpu: usize, mib: u32) -> dpdk::Result<Self> {
-        let args = EalArgs::new("perf", Memory::Hugepages { mib })
+    pub fn new(cpu: usize, second: Option<usize>, mib: u32) -> dpdk::Result<Self> {
+        let mut args = EalArgs::new("perf", Memory::Hugepages { mib })
             .lcore(0, &[cpu])
             .log_level(LogLevel::Error)
             .arg("--in-memory");
+        if let Some(second) = second {
+            args = args.lcore(1, &[second]);
+        }
         let eal = Eal::init(&args)?;
         let pool = Mempool::new(&eal, &PoolConfig::new("packets", 8191))?;
         let mut port = Port::attach(&eal, &"net_null0".parse::<Device>()?)?;
         port.configure(&PortConfig::new(1), std::slice::from_ref(&pool))?;
         let mut queues = port.start()?;
         let tx = queues.tx.remove(0);
-        Ok(Self { pool, tx, clock: TscClock::new(&eal), eal, _port: port })
+        let second = eal.take_lcores().pop();
+        Ok(Self { pool, tx, clock: TscClock::new(&eal), eal, second, _port: port })
+    }
+
+    /// The second CPU's lcore, once.
+    pub const fn take_second(&mut self) -> Option<Lcore> {
+        self.second.take()
     }
 
     /// DPDK's environment.
     pub const fn eal(&self) -> &Eal {
         &self.eal
+    }
+
+    /// Where mbufs come from.
+    pub const fn pool(&self) -> &Mempool {
+        &self.pool
     }
 
     /// The clock that everything is measured by.

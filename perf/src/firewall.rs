@@ -3,11 +3,11 @@
 
 use anyhow::{Context, bail};
 use dpdk::Burst;
-use engine::{Arrival, Fate, Fib, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId};
+use engine::{Arrival, Fate, Fib, Frame, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId};
+use worker::frame::MbufFrame;
 
 use crate::bed::{BURST, Bed};
 use crate::flows::{Choice, Random};
-use crate::frame::MbufFrame;
 use crate::measure::Work;
 use crate::network::{self, BURST_TIME, CLIENT_SIDE, SERVER_SIDE, fib};
 use crate::traffic::{Sender, Sizes, Source, Step};
@@ -94,17 +94,13 @@ impl Firewall {
     /// Processes a burst from one side, sends what passes, and returns how much that was.
     #[inline(always)]
     pub fn process(&mut self, bed: &mut Bed, burst: &mut Burst, sender: Sender) -> usize {
-        let (from, to) = match sender {
-            Sender::Client => (CLIENT_SIDE, SERVER_SIDE),
-            Sender::Server => (SERVER_SIDE, CLIENT_SIDE),
+        let to = match sender {
+            Sender::Client => SERVER_SIDE,
+            Sender::Server => CLIENT_SIDE,
         };
-        self.now = self.now + BURST_TIME;
-        let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
-        let arrival = Arrival { interface: from.interface, source: From::Wire };
-        let fates = &mut self.fates[..burst.len()];
-        self.shard.process(&view, &mut self.random, arrival, MbufFrame::of(burst), fates);
+        let fates = self.decide(MbufFrame::of(burst), sender);
         let mut out = Burst::new();
-        for (mbuf, fate) in burst.drain().zip(&*fates) {
+        for (mbuf, fate) in burst.drain().zip(fates) {
             if *fate == Fate::Transmit(to.interface) {
                 // As many fit as came out of a burst.
                 let _ = out.push(mbuf);
@@ -113,6 +109,21 @@ impl Firewall {
         let passed = out.len();
         bed.send(&mut out);
         passed
+    }
+
+    /// Decides a burst from one side.
+    #[inline(always)]
+    pub fn decide<F: Frame>(&mut self, frames: &mut [F], sender: Sender) -> &[Fate] {
+        let from = match sender {
+            Sender::Client => CLIENT_SIDE,
+            Sender::Server => SERVER_SIDE,
+        };
+        self.now = self.now + BURST_TIME;
+        let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
+        let arrival = Arrival { interface: from.interface, source: From::Wire };
+        let fates = &mut self.fates[..frames.len()];
+        self.shard.process(&view, &mut self.random, arrival, frames, fates);
+        fates
     }
 
     /// Lets every state time out.
@@ -186,10 +197,7 @@ impl Work for Established {
         self.source.receive(bed, &mut burst, sender);
         self.sent += burst.len();
         self.passed += self.firewall.process(bed, &mut burst, sender);
-        self.sender = match sender {
-            Sender::Client => Sender::Server,
-            Sender::Server => Sender::Client,
-        };
+        self.sender = sender.other();
     }
 
     fn verdict(&self) -> anyhow::Result<()> {

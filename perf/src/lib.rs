@@ -7,21 +7,24 @@
 //! Bounds: memory by the largest number of connections asked for, about 500 bytes each.
 #![forbid(unsafe_code)]
 
+pub mod appliance;
 pub mod bed;
+pub mod budget;
 pub mod calibration;
 pub mod firewall;
 pub mod floor;
 pub mod flows;
-// The dataplane's own frame, and none of the shell around it: what is measured is what the product runs.
-#[path = "../../dataplane/worker/src/frame.rs"]
-pub mod frame;
+pub mod instructions;
 pub mod measure;
 pub mod memory;
 pub mod network;
+pub mod pair;
 pub mod plan;
 pub mod plot;
 pub mod report;
 pub mod rules;
 pub mod setup;
+pub mod stages;
 pub mod testpmd;
 pub mod traffic;
+pub mod whole;

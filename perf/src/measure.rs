@@ -29,25 +29,32 @@ pub trait Work {
         Ok(())
     }
 
-    /// Times slices of work. A method, so that a slice is compiled together with its work.
-    fn slices(&mut self, bed: &mut Bed, count: usize) -> Vec<Slice> {
-        let mut slices = Vec::with_capacity(count);
-        let mut before = calibrate();
-        for _ in 0..count {
-            let begin = Tsc::now();
-            for _ in 0..BURSTS_PER_SLICE {
-                self.burst(bed);
-            }
-            let cycles = Tsc::now().cycles_since(begin);
-            let after = calibrate();
-            slices.push(Slice { cycles, calibration: before.max(after) });
-            before = after;
+    /// Does a slice of work, and returns the cycles that count of it. A method, so that it is compiled together with its
+    /// work.
+    fn slice(&mut self, bed: &mut Bed) -> u64 {
+        let begin = Tsc::now();
+        for _ in 0..BURSTS_PER_SLICE {
+            self.burst(bed);
         }
-        slices
+        Tsc::now().cycles_since(begin)
     }
 }
 
-const BURSTS_PER_SLICE: usize = 8;
+/// Times slices of work.
+pub fn slices(count: usize, mut slice: impl FnMut() -> u64) -> Vec<Slice> {
+    let mut slices = Vec::with_capacity(count);
+    let mut before = calibrate();
+    for _ in 0..count {
+        let cycles = slice();
+        let after = calibrate();
+        slices.push(Slice { cycles, calibration: before.max(after) });
+        before = after;
+    }
+    slices
+}
+
+/// Bursts in one slice.
+pub const BURSTS_PER_SLICE: usize = 8;
 
 /// Packets in one slice.
 pub const SLICE_PACKETS: usize = BURST * BURSTS_PER_SLICE;
@@ -56,7 +63,7 @@ pub const SLICE_PACKETS: usize = BURST * BURSTS_PER_SLICE;
 const NOISY: f64 = 1.10;
 
 /// A round is discarded if the calibrations of its samples differ by more.
-const UNEQUAL: f64 = 1.10;
+pub const UNEQUAL: f64 = 1.10;
 
 /// Some bursts' time.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +83,13 @@ pub struct Effort {
     pub warm_up: usize,
 }
 
+/// What some slices say.
 #[derive(Clone, Copy, Debug)]
-struct Sample {
-    cycles: f64,
-    calibration: f64,
+pub struct Sample {
+    /// Cycles per packet.
+    pub cycles: f64,
+    /// Cycles of a calibration beside them.
+    pub calibration: f64,
 }
 
 /// What a comparison found.
@@ -123,15 +133,21 @@ fn spread_of(values: impl Iterator<Item = f64> + Clone) -> f64 {
 }
 
 fn sample(bed: &mut Bed, work: &mut dyn Work, effort: Effort) -> Sample {
-    work.slices(bed, effort.warm_up);
-    let slices = work.slices(bed, effort.slices);
-    let quietest = slices.iter().map(|slice| slice.calibration).min().unwrap_or(0) as f64;
-    let quiet: Vec<&Slice> =
-        slices.iter().filter(|slice| slice.calibration as f64 <= quietest * NOISY).collect();
-    let packets = SLICE_PACKETS as f64;
-    Sample {
-        cycles: median(quiet.iter().map(|slice| slice.cycles as f64 / packets)),
-        calibration: median(quiet.iter().map(|slice| slice.calibration as f64)),
+    (0..effort.warm_up).for_each(|_| _ = work.slice(bed));
+    Sample::of(&slices(effort.slices, || work.slice(bed)))
+}
+
+impl Sample {
+    /// The median of the slices from quiet moments.
+    pub fn of(slices: &[Slice]) -> Self {
+        let quietest = slices.iter().map(|slice| slice.calibration).min().unwrap_or(0) as f64;
+        let quiet: Vec<&Slice> =
+            slices.iter().filter(|slice| slice.calibration as f64 <= quietest * NOISY).collect();
+        let packets = SLICE_PACKETS as f64;
+        Sample {
+            cycles: median(quiet.iter().map(|slice| slice.cycles as f64 / packets)),
+            calibration: median(quiet.iter().map(|slice| slice.calibration as f64)),
+        }
     }
 }
 
@@ -140,7 +156,14 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     quantile(values, 0.5)
 }
 
-fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
+/// The distance between the quartiles, as a share of the median.
+pub fn spread(values: &[f64]) -> f64 {
+    let quartile = |share| quantile(values.iter().copied(), share);
+    (quartile(0.75) - quartile(0.25)) / quartile(0.5)
+}
+
+/// The value below which this share of the others lies; 0 of none.
+pub fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = (values.len().saturating_sub(1)) as f64 * share;
@@ -169,9 +192,8 @@ impl Comparison {
         Some(median(pairs.map(|(own, other)| own / other)))
     }
 
-    /// The distance between the quartiles of a work's cycles, as a share of their median.
+    /// The spread of a work's cycles.
     pub fn spread(&self, name: &str) -> Option<f64> {
-        let quartile = |share| Some(quantile(self.column(name)?, share));
-        Some((quartile(0.75)? - quartile(0.25)?) / self.cycles(name)?)
+        Some(spread(&self.column(name)?.collect::<Vec<_>>()))
     }
 }

@@ -10,6 +10,7 @@ use crate::measure::{self, Effort, SLICE_PACKETS, Work};
 use crate::memory;
 use crate::report::{Report, Row, rounded};
 use crate::setup;
+use crate::stages;
 use crate::traffic::{Sizes, Source, Traffic};
 
 /// How much time there is.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub rounds: usize,
     /// Slices of each sample.
     pub slices: usize,
+    /// Whole workers are measured too.
+    pub whole: bool,
     /// Variants are measured once, not with every kind of traffic and every number of connections.
     pub quick: bool,
 }
@@ -65,10 +68,31 @@ impl Plan {
             let found = setup::measure(bed, rules, connections, self.rounds.clamp(3, 7))?;
             report.rows.push(setup_row(&found));
         }
+        if self.whole {
+            self.run_whole(bed, &mut report, &mut progress)?;
+        }
         for row in &mut report.rows {
             row.reference.testpmd_macswap = testpmd_macswap;
         }
         Ok(report)
+    }
+
+    /// Whole workers, with at most a million connections: as many as there are ways to lose the caches.
+    fn run_whole(
+        &self,
+        bed: &mut Bed,
+        report: &mut Report,
+        progress: &mut impl FnMut(&str),
+    ) -> anyhow::Result<()> {
+        let connections = self.connections.last().copied().unwrap_or(0).clamp(64, 1_000_000);
+        let effort = self.effort(connections);
+        progress(&format!("{connections} connections: a whole worker, copies for a span port, latency"));
+        let bursts = if self.quick { 100_000 } else { 1_000_000 };
+        stages::workers(bed, connections, effort, bursts, report).context("a whole worker")?;
+        progress(&format!("{connections} connections: two workers"));
+        stages::pair(bed, connections, effort, report).context("two workers")?;
+        progress("reloads under traffic");
+        stages::reload(bed, 2 * self.rounds, report).context("reloads")
     }
 
     fn run_established(
@@ -102,7 +126,7 @@ impl Plan {
             let plain = row(&found, "established", "established");
             report.rows.push(plain.with("bytes_per_connection", bytes.round()));
             let last = self.connections.last() == Some(&connections);
-            if !self.quick || (number == 0 && last) {
+            if !self.quick || number == 0 {
                 progress(&format!("{connections} connections: {}, by Zipf's law", traffic.name()));
                 let found = compare(Choice::Zipf, &mut firewall, &mut untouched)?;
                 report.rows.push(row(&found, "established", "established_zipf"));

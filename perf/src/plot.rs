@@ -1,144 +1,148 @@
-//! A plot of cycles over connections, as SVG.
+//! Plots of a report, as SVG.
+//!
+//! Overview: a [`Chart`] has axes, a title and a legend; lines, steps and bars are drawn into it. Bounds: what is drawn
+//! lies within the axes, which are chosen by what is drawn.
 
-use std::fmt::Write as _;
+mod chart;
 
-use crate::report::{Report, Row};
+use crate::report::{Histogram, Report, Row};
+use chart::{Chart, Scale, Style, short};
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 440.0;
-const LEFT: f64 = 60.0;
-const RIGHT: f64 = 190.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 50.0;
-const COLOURS: [&str; 6] = ["#888888", "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"];
+/// Cycles per packet, by what they are of.
+const FLOORS: [(&str, &str); 3] =
+    [("receive and send", "rx_tx"), ("rte_hash floor", "rte_hash_floor"), ("bucket floor", "bucket_floor")];
+const GREYS: [&str; 3] = ["#bbbbbb", "#555555", "#888888"];
+const COLOURS: [&str; 4] = ["#0b62a4", "#d1495b", "#2e933c", "#8d6cab"];
 
-struct Line {
-    name: String,
-    points: Vec<(u64, f64)>,
+/// Every plot that there are figures for, by its name.
+pub fn all(report: &Report, hz: u64) -> Vec<(&'static str, String)> {
+    let plots =
+        [("established", established(report)), ("setup", setup(report)), ("latency", latency(report, hz))];
+    plots.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect()
 }
 
-struct Axes {
-    flows: (f64, f64),
-    most: f64,
+type Points = Vec<(f64, f64)>;
+
+/// The highest of some values, rounded up to what a scale ends with.
+fn ceiling(values: impl Iterator<Item = f64>) -> f64 {
+    let most = values.fold(0.0, f64::max);
+    let step = 10_f64.powf(most.max(1.0).log10().floor()) / 2.0;
+    (most / step).ceil() * step
 }
 
-impl Axes {
-    fn x(&self, flows: u64) -> f64 {
-        let (low, high) = self.flows;
-        LEFT + ((flows as f64).log10() - low) / (high - low).max(0.1) * (WIDTH - LEFT - RIGHT)
+/// Established forwarding and its floors over the number of connections.
+fn established(report: &Report) -> Option<String> {
+    let rows = |name: &'static str, proto: &'static str| {
+        report.rows.iter().filter(move |row| row.name == name && row.proto == proto)
+    };
+    let mut lines: Vec<(String, Style, Points)> = Vec::new();
+    for ((title, name), colour) in FLOORS.into_iter().zip(GREYS) {
+        let points = rows("established", "tcp4")
+            .filter_map(|row| Some((row.flows as f64, row.reference.named(name)?)))
+            .collect();
+        lines.push((title.to_owned(), Style::dashed(colour), points));
     }
-
-    fn y(&self, cycles: f64) -> f64 {
-        HEIGHT - BOTTOM - cycles / self.most * (HEIGHT - TOP - BOTTOM)
+    for (proto, colour) in ["tcp4", "udp4", "tcp6"].into_iter().zip(COLOURS) {
+        let points = |name| rows(name, proto).map(|row| (row.flows as f64, row.cycles)).collect::<Points>();
+        lines.push((format!("Turnpike, {}", traffic(proto)), Style::solid(colour), points("established")));
+        let zipf = points("established_zipf");
+        lines.push((format!("{}, by Zipf's law", traffic(proto)), Style::dotted(colour), zipf));
     }
-}
-
-/// Established forwarding and its floors over the number of connections; nothing if there are no such rows.
-pub fn established(report: &Report) -> Option<String> {
-    let lines = lines(report);
-    let flows = || lines.iter().flat_map(|line| &line.points).map(|(flows, _)| (*flows as f64).log10());
-    let most = lines.iter().flat_map(|line| &line.points).map(|(_, cycles)| *cycles).fold(0.0, f64::max);
+    lines.retain(|(.., points)| !points.is_empty());
+    let flows = || lines.iter().flat_map(|(.., points)| points.iter().map(|point| point.0));
+    let (least, most) = (flows().fold(f64::INFINITY, f64::min), flows().fold(0.0, f64::max));
     if most == 0.0 {
         return None;
     }
-    let axes = Axes {
-        flows: (flows().fold(f64::INFINITY, f64::min), flows().fold(0.0, f64::max)),
-        most: (most / 50.0).ceil() * 50.0,
-    };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
-         font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">Cycles per packet over connections</text>\n"
-    );
-    draw_axes(&mut svg, &axes, &lines);
-    for (number, line) in lines.iter().enumerate() {
-        draw_line(&mut svg, &axes, line, number);
-    }
-    svg.push_str("</svg>\n");
-    Some(svg)
-}
-
-fn lines(report: &Report) -> Vec<Line> {
-    let rows = || report.rows.iter().filter(|row| row.name == "established");
-    let of = |name: &str, value: &dyn Fn(&Row) -> Option<f64>, proto: &str| Line {
-        name: name.to_owned(),
-        points: rows()
-            .filter(|row| row.proto == proto)
-            .filter_map(|row| Some((row.flows, value(row)?)))
-            .collect(),
-    };
-    let mut lines = vec![
-        of("rx + tx", &|row| row.reference.rx_tx, "tcp4"),
-        of("rte_hash floor", &|row| row.reference.rte_hash_floor, "tcp4"),
-        of("bucket floor", &|row| row.reference.bucket_floor, "tcp4"),
-    ];
-    for proto in ["tcp4", "udp4", "tcp6"] {
-        lines.push(of(&format!("Turnpike, {proto}"), &|row| Some(row.cycles), proto));
-    }
-    lines.retain(|line| !line.points.is_empty());
-    lines
-}
-
-fn draw_axes(svg: &mut String, axes: &Axes, lines: &[Line]) {
-    let right = WIDTH - RIGHT;
-    for step in 0..=5 {
-        let cycles = axes.most * f64::from(step) / 5.0;
-        let y = axes.y(cycles);
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#dddddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{cycles:.0}</text>",
-            LEFT - 8.0,
-            y + 4.0
-        );
-    }
-    let mut counts: Vec<u64> = lines.iter().flat_map(|line| &line.points).map(|(flows, _)| *flows).collect();
+    let x = Scale::log(least, most.max(least * 1.1));
+    let y = Scale::linear(ceiling(lines.iter().flat_map(|(.., points)| points.iter().map(|point| point.1))));
+    let mut chart = Chart::new("Forwarding established connections, 64-byte frames", x, y);
+    let mut counts: Vec<u64> = flows().map(|flows| flows as u64).collect();
     counts.sort_unstable();
     counts.dedup();
-    for count in counts {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            axes.x(count),
-            HEIGHT - BOTTOM + 22.0,
-            short(count)
-        );
+    chart.axes("connections", counts.iter().map(|count| (*count as f64, short(*count))), "cycles per packet");
+    for (title, style, points) in &lines {
+        chart.line(points, *style);
+        chart.dots(points, *style);
+        chart.legend(title, *style);
+    }
+    Some(chart.finish())
+}
+
+fn traffic(proto: &str) -> &'static str {
+    match proto {
+        "udp4" => "UDP",
+        "tcp6" => "TCP over IPv6",
+        _ => "TCP",
     }
 }
 
-fn short(count: u64) -> String {
-    match count {
-        0..1_000 => count.to_string(),
-        1_000..1_000_000 => format!("{}k", count / 1_000),
-        _ => format!("{}M", count / 1_000_000),
+/// What a new connection costs, by rules.
+fn setup(report: &Report) -> Option<String> {
+    let rows: Vec<&Row> = report.rows.iter().filter(|row| row.name == "setup").collect();
+    if rows.is_empty() {
+        return None;
     }
+    let y = Scale::linear(ceiling(rows.iter().map(|row| row.cycles)));
+    let mut chart = Chart::new("A new connection: both hooks, two states", Scale::slots(rows.len()), y);
+    let rules = |row: &Row| row.more.get("rules").map_or(0, |count| *count as u64);
+    let labels = rows.iter().enumerate().map(|(slot, row)| (slot as f64 + 0.5, short(rules(row))));
+    chart.axes("rules", labels, "cycles per connection");
+    let parts = [("made", "open_cycles", COLOURS[0]), ("removed", "remove_cycles", COLOURS[1])];
+    for (slot, row) in rows.iter().enumerate() {
+        let mut bottom = 0.0;
+        for (_, name, colour) in parts {
+            let cycles = row.more.get(name).copied().unwrap_or_default();
+            chart.bar(slot, bottom, bottom + cycles, colour);
+            bottom += cycles;
+        }
+        chart.label(slot as f64 + 0.5, bottom, &format!("{bottom:.0}"));
+    }
+    for (title, _, colour) in parts {
+        chart.legend(title, Style::solid(colour));
+    }
+    Some(chart.finish())
 }
 
-fn draw_line(svg: &mut String, axes: &Axes, line: &Line, number: usize) {
-    let colour = COLOURS[number % COLOURS.len()];
-    let points: Vec<String> = line
-        .points
-        .iter()
-        .map(|(flows, cycles)| format!("{:.1},{:.1}", axes.x(*flows), axes.y(*cycles)))
-        .collect();
-    let _ = writeln!(
-        svg,
-        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-        points.join(" ")
+/// How long bursts take: the share of them that took longer.
+fn latency(report: &Report, hz: u64) -> Option<String> {
+    let named = |name: &str| report.histograms.iter().find(|histogram| histogram.name == name);
+    let lines = [
+        ("arithmetic as long", Style::dashed(GREYS[1]), named("burst_latency_machine")?),
+        ("bursts of 64 packets", Style::solid(COLOURS[0]), named("burst_latency")?),
+    ];
+    let micros = |cycles: f64| cycles / hz as f64 * 1e6;
+    let lines = lines.map(|(title, style, histogram)| (title, style, exceeding(histogram, micros)));
+    let points = || lines.iter().flat_map(|(.., points)| points);
+    let x = Scale::log(
+        points().map(|point| point.0).fold(f64::INFINITY, f64::min),
+        points().map(|point| point.0).fold(0.0, f64::max),
     );
-    for (flows, cycles) in &line.points {
-        let (x, y) = (axes.x(*flows), axes.y(*cycles));
-        let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
+    let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+    let y = Scale::log(10_f64.powf(least.log10().floor()), 1.0);
+    let decades = |from: i32, to: i32| (from..=to).map(|power| 10_f64.powi(power));
+    let ticks = decades(0, 7).filter(|micros| x.holds(*micros)).map(|micros| (micros, short(micros as u64)));
+    let mut chart = Chart::new("How long a worker is busy with a burst", x, y);
+    chart.axes("µs", ticks, "share of bursts that take longer");
+    for (title, style, points) in &lines {
+        chart.line(points, *style);
+        chart.legend(title, *style);
     }
-    let y = TOP + 20.0 * number as f64;
-    let x = WIDTH - RIGHT + 20.0;
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{x}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-         <text x=\"{}\" y=\"{}\">{}</text>",
-        x + 20.0,
-        x + 28.0,
-        y + 4.0,
-        line.name
-    );
+    Some(chart.finish())
+}
+
+/// What share of a histogram's values lies above each bound, as steps, without what is 0.
+fn exceeding(histogram: &Histogram, scale: impl Fn(f64) -> f64) -> Points {
+    let all: u64 = histogram.counts.iter().sum();
+    let mut above = all;
+    let mut points = Points::new();
+    for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
+        let before = above as f64 / all as f64;
+        above -= count;
+        points.push((scale(*bound), before));
+        if above > 0 {
+            points.push((scale(*bound), above as f64 / all as f64));
+        }
+    }
+    points
 }

@@ -47,6 +47,41 @@ pub struct Row {
 pub struct Report {
     /// Every figure.
     pub rows: Vec<Row>,
+    /// How some figures are distributed.
+    #[serde(default)]
+    pub histograms: Vec<Histogram>,
+}
+
+/// How often a figure lay where.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Histogram {
+    /// What was measured.
+    pub name: String,
+    /// The upper bounds of the steps, in cycles; each step is an eighth of a doubling.
+    pub bounds: Vec<f64>,
+    /// How often it lay in each.
+    pub counts: Vec<u64>,
+}
+
+impl Histogram {
+    /// Of values in order of size.
+    pub fn of(name: &str, values: &[u64]) -> Self {
+        let mut own = Self { name: name.to_owned(), ..Self::default() };
+        let mut at = 0;
+        for step in 0.. {
+            if at == values.len() {
+                return own;
+            }
+            let bound = (f64::from(step) / 8.0).exp2();
+            let count = values[at..].partition_point(|value| (*value as f64) < bound);
+            at += count;
+            if count > 0 || !own.counts.is_empty() {
+                own.bounds.push(rounded(bound, 1));
+                own.counts.push(count as u64);
+            }
+        }
+        own
+    }
 }
 
 /// A figure to so many decimal places.
@@ -56,6 +91,17 @@ pub fn rounded(value: f64, places: i32) -> f64 {
 }
 
 impl Reference {
+    /// One of them by its name.
+    pub fn named(&self, name: &str) -> Option<f64> {
+        match name {
+            "rx_tx" => self.rx_tx,
+            "rte_hash_floor" => self.rte_hash_floor,
+            "bucket_floor" => self.bucket_floor,
+            "testpmd_macswap" => self.testpmd_macswap,
+            _ => None,
+        }
+    }
+
     /// The floors of a comparison.
     pub fn of(comparison: &Comparison, testpmd_macswap: Option<f64>) -> Self {
         let cycles = |name| comparison.cycles(name).map(|cycles| rounded(cycles, 1));
@@ -109,7 +155,16 @@ impl Report {
 
     /// For people, in Markdown. `hz` is the counter's frequency.
     pub fn tables(&self, hz: u64) -> String {
-        [self.established(hz), self.setup(hz)].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        let sections = [
+            self.established(hz),
+            self.setup(hz),
+            self.workers(hz),
+            self.handoff(),
+            self.scaling(),
+            self.reload(),
+            self.latency(hz),
+        ];
+        sections.into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
 
     /// The rows whose name begins so.
@@ -165,6 +220,108 @@ impl Report {
             ]
         });
         section("New connections, cycles for each", &HEAD, rows)
+    }
+}
+
+impl Report {
+    fn workers(&self, hz: u64) -> Option<String> {
+        const HEAD: [&str; 8] = [
+            "what",
+            "traffic",
+            "connections",
+            "cycles",
+            "± %",
+            "Mpps/core",
+            "rings alone",
+            "÷ without copies",
+        ];
+        let rows = self.named(&["worker", "dup_to"]).map(|row| {
+            vec![
+                row.name.clone(),
+                row.proto.clone(),
+                row.flows.to_string(),
+                format!("{:.1}", row.cycles),
+                format!("{:.1}", row.spread * 100.0),
+                format!("{:.2}", hz as f64 / row.cycles / 1e6),
+                row.cell("ring_rx_tx_cycles", 1),
+                row.cell("ratio_to_without", 2),
+            ]
+        });
+        section("A whole worker between rings, cycles per packet", &HEAD, rows)
+    }
+
+    fn handoff(&self) -> Option<String> {
+        const HEAD: [&str; 6] = ["traffic", "connections", "at its owner", "giving", "taking over", "beyond"];
+        let rows = self.named(&["handoff"]).map(|row| {
+            vec![
+                row.proto.clone(),
+                row.flows.to_string(),
+                row.cell("direct_cycles", 1),
+                row.cell("giving_cycles", 1),
+                row.cell("taking_cycles", 1),
+                format!("{:.1} ± {:.1}", row.cycles, row.spread * row.cycles),
+            ]
+        });
+        section("Hand-off from CPU to CPU, cycles per packet", &HEAD, rows)
+    }
+
+    fn scaling(&self) -> Option<String> {
+        const HEAD: [&str; 7] =
+            ["traffic", "connections", "workers", "cycles of each", "± %", "efficiency", "the machine's"];
+        let rows = self.named(&["scaling"]).map(|row| {
+            vec![
+                row.proto.clone(),
+                row.flows.to_string(),
+                row.cell("workers", 0),
+                format!("{:.1}", row.cycles),
+                format!("{:.1}", row.spread * 100.0),
+                row.cell("efficiency", 3),
+                row.cell("machine_efficiency", 3),
+            ]
+        });
+        section("Workers on CPUs of their own, cycles per packet", &HEAD, rows)
+    }
+
+    fn reload(&self) -> Option<String> {
+        const HEAD: [&str; 8] = [
+            "rules",
+            "connections",
+            "pause µs",
+            "± %",
+            "longest µs",
+            "a burst after it µs",
+            "lost",
+            "compiling ms",
+        ];
+        let rows = self.named(&["reload"]).map(|row| {
+            vec![
+                row.cell("rules", 0),
+                row.flows.to_string(),
+                row.cell("pause_us", 2),
+                format!("{:.0}", row.spread * 100.0),
+                row.cell("pause_max_us", 2),
+                row.cell("after_us", 2),
+                row.cell("lost", 0),
+                row.cell("compile_ms", 1),
+            ]
+        });
+        section("A reload under traffic, for a worker", &HEAD, rows)
+    }
+
+    fn latency(&self, hz: u64) -> Option<String> {
+        const HEAD: [&str; 7] = ["what", "traffic", "connections", "p50 µs", "p99 µs", "p99.9 µs", "max µs"];
+        let rows = self.named(&["burst_latency"]).flat_map(|row| {
+            let line = |what: &str, prefix: &str| {
+                let time = |name: &str| {
+                    let cycles = row.more.get(&format!("{prefix}{name}_cycles")).copied();
+                    cell(cycles.map(|cycles| cycles / hz as f64 * 1e6), 2)
+                };
+                let head = [what.to_owned(), row.proto.clone(), row.flows.to_string()];
+                head.into_iter().chain(["p50", "p99", "p999", "max"].map(time)).collect()
+            };
+            [line("bursts of 64", ""), line("arithmetic as long", "machine_")]
+        });
+        section("How long a burst takes", &HEAD, rows)
     }
 }
 

@@ -25,6 +25,14 @@ pub enum Traffic {
 }
 
 impl Traffic {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Tcp4, Self::Udp4, Self::Tcp6];
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,6 +72,16 @@ pub enum Sender {
     Client,
     /// The other.
     Server,
+}
+
+impl Sender {
+    /// The other end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }
 
 /// Where in its life a TCP connection is.
@@ -118,7 +136,7 @@ struct Template {
     headers: Vec<u8>,
     /// The one's complement sum of the IPv4 header, without its addresses.
     sum: u32,
-    /// Octets that follow; nobody has written them by the CPU.
+    /// Zeros that follow.
     payload: usize,
 }
 
@@ -162,40 +180,46 @@ impl Source {
 
     /// Writes a data packet of a connection chosen at random.
     #[inline(always)]
-    fn write_any(&mut self, mbuf: &mut Mbuf, sender: Sender) {
+    pub fn write_any(&mut self, buffer: &mut impl Buffer, sender: Sender) {
         let connection = self.flows.draw();
-        self.write_data(mbuf, connection, sender);
+        self.write_data(buffer, connection, sender);
     }
 
     /// Writes a data packet of one connection.
     #[inline(always)]
-    pub fn write_data(&mut self, mbuf: &mut Mbuf, connection: u64, sender: Sender) {
+    pub fn write_data(&mut self, buffer: &mut impl Buffer, connection: u64, sender: Sender) {
         self.clock = self.clock.wrapping_add(self.per_packet);
-        let payload = match self.sizes {
-            Sizes::Least => 0,
+        match self.sizes {
+            Sizes::Least => self.write_frame::<false>(buffer, connection, (sender, Step::Data), 0),
             Sizes::Imix => {
                 self.turn = if self.turn + 1 < IMIX.len() { self.turn + 1 } else { 0 };
-                IMIX[self.turn]
+                self.write_frame::<true>(buffer, connection, (sender, Step::Data), IMIX[self.turn]);
             }
-        };
-        self.write_frame(mbuf, connection, (sender, Step::Data), payload);
+        }
     }
 
     /// Writes the shortest packet of one connection.
     ///
     /// # Panics
-    /// If the mbuf has no room for 80 bytes.
+    /// If the buffer has no room for 80 bytes.
     #[inline(always)]
-    pub fn write(&self, mbuf: &mut Mbuf, connection: u64, sender: Sender, step: Step) {
-        self.write_frame(mbuf, connection, (sender, step), 0);
+    pub fn write(&self, buffer: &mut impl Buffer, connection: u64, sender: Sender, step: Step) {
+        self.write_frame::<false>(buffer, connection, (sender, step), 0);
     }
 
+    /// Writes a frame, with a payload if there may be one.
     #[inline(always)]
-    fn write_frame(&self, mbuf: &mut Mbuf, connection: u64, (sender, step): (Sender, Step), payload: usize) {
+    fn write_frame<const MIXED: bool>(
+        &self,
+        buffer: &mut impl Buffer,
+        connection: u64,
+        (sender, step): (Sender, Step),
+        payload: usize,
+    ) {
         let template = &self.templates[sender as usize][payload];
         match self.traffic {
             Traffic::Tcp4 | Traffic::Udp4 => {
-                let frame = put::<60>(mbuf, template);
+                let frame: &mut [u8; 60] = put::<MIXED, _>(buffer, template);
                 let [source, destination] = ends4(connection, sender);
                 frame[26..30].copy_from_slice(&source.to_be_bytes());
                 frame[30..34].copy_from_slice(&destination.to_be_bytes());
@@ -204,13 +228,20 @@ impl Source {
                 self.write_transport(&mut frame[34..], connection, sender, step);
             }
             Traffic::Tcp6 => {
-                let frame = put::<80>(mbuf, template);
+                let frame: &mut [u8; 80] = put::<MIXED, _>(buffer, template);
                 let [source, destination] = ends6(connection, sender);
                 frame[22..38].copy_from_slice(&source.to_be_bytes());
                 frame[38..54].copy_from_slice(&destination.to_be_bytes());
                 self.write_transport(&mut frame[54..], connection, sender, step);
             }
         }
+    }
+
+    /// The number of the connection that a frame of its client is of, as long as there are fewer than 2^24.
+    pub fn connection_of(&self, frame: &[u8]) -> u64 {
+        // The lower octets of the client's address.
+        let at = if self.traffic == Traffic::Tcp6 { 35 } else { 27 };
+        frame[at..at + 3].iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
     }
 
     #[inline(always)]
@@ -252,21 +283,37 @@ fn octets_per_packet(flows: &Flows) -> u64 {
     (OCTETS_PER_ROUND << 32) / flows.longest_turn() / flows.count().max(1)
 }
 
-#[inline(always)]
-fn put<'a, const N: usize>(mbuf: &'a mut Mbuf, template: &Template) -> &'a mut [u8; N] {
-    let headers: &[u8; N] = template.headers.first_chunk().expect("as long as its traffic's headers");
-    mbuf.extend_from_slice(headers).expect("an empty mbuf has room");
-    if template.payload > 0 {
-        mbuf.append(template.payload).expect("an mbuf has room for a whole frame");
+/// Where a frame is written.
+pub trait Buffer {
+    /// Puts headers into it, and `payload` octets of anything behind them; it is empty before.
+    fn fill<const N: usize>(&mut self, headers: &[u8; N], payload: usize) -> &mut [u8; N];
+}
+
+impl Buffer for Mbuf {
+    #[inline(always)]
+    fn fill<const N: usize>(&mut self, headers: &[u8; N], payload: usize) -> &mut [u8; N] {
+        self.extend_from_slice(headers).expect("an empty mbuf has room");
+        if payload > 0 {
+            self.append(payload).expect("an mbuf has room for a whole frame");
+        }
+        self.data_mut().first_chunk_mut().expect("as long as what was put in")
     }
-    mbuf.data_mut().first_chunk_mut().expect("as long as what was put in")
+}
+
+#[inline(always)]
+fn put<'a, const MIXED: bool, const N: usize>(
+    buffer: &'a mut impl Buffer,
+    template: &Template,
+) -> &'a mut [u8; N] {
+    let headers: &[u8; N] = template.headers.first_chunk().expect("as long as its traffic's headers");
+    buffer.fill(headers, if MIXED { template.payload } else { 0 })
 }
 
 /// Client and server addresses in the order of sending: 10/8 or 200/8, as good as random, so that neither end is always
 /// the one with the lower address, and 192.168/16.
 #[inline(always)]
-const fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
-    let network = if initial_sequences(connection)[0] & 1 == 0 { 0x0a00_0000 } else { 0xc800_0000 };
+fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
+    let network = either(connection, 0x0a00_0000, 0xc800_0000);
     let client = network | (connection as u32 & 0x00ff_ffff);
     let server = 0xc0a8_0001 + (connection >> 16) as u32 * 7;
     match sender {
@@ -277,15 +324,21 @@ const fn ends4(connection: u64, sender: Sender) -> [u32; 2] {
 
 /// As [`ends4`], in 2001:db8:2::/48 or 2001:db8:c::/48, and 2001:db8:5::/48.
 #[inline(always)]
-const fn ends6(connection: u64, sender: Sender) -> [u128; 2] {
+fn ends6(connection: u64, sender: Sender) -> [u128; 2] {
     let [client, server] = ends4(connection, Sender::Client);
-    let network = if client >> 24 == 10 { 0x2001_0db8_0002 } else { 0x2001_0db8_000c };
+    let network = either(connection, 0x2001_0db8_0002, 0x2001_0db8_000c);
     let client = network << 80 | client as u128;
     let server = 0x2001_0db8_0005 << 80 | server as u128;
     match sender {
         Sender::Client => [client, server],
         Sender::Server => [server, client],
     }
+}
+
+/// One of two, as good as random, without a branch: that would be foreseen in half of the cases.
+#[inline(always)]
+fn either<T>(connection: u64, one: T, other: T) -> T {
+    core::hint::select_unpredictable(initial_sequences(connection)[0] & 1 == 0, one, other)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("shm", &[]),
     ("confine", &[]),
     ("e2e", &["wire", "api"]),
-    ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk"]),
+    ("perf", &["wire", "ruleset", "engine", "pfconf", "dpdk", "turnpike-dataplane"]),
     ("tgen", &["wire", "dpdk"]),
 ];
 
