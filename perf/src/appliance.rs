@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::ensure;
-use dpdk::{Burst, ChecksumStatus, Consumer, Eal, Mempool, Port, PortConfig, Producer, Tsc, TscClock, spsc};
+use dpdk::{
+    Burst, ChecksumStatus, Consumer, Eal, Mempool, Port, PortConfig, Producer, Queues, Tsc, TscClock, spsc,
+};
 use engine::fib::Role;
 use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, StatePool, Tick, WorkerId};
 use ruleset::{Reason, Ruleset};
@@ -30,6 +32,9 @@ use crate::traffic::{Sender, Source, Step};
 
 /// Packets that a port's ring holds.
 const RING: u32 = 1024;
+
+/// Polls, ten milliseconds apart, in which a worker visits all of a small table more than once.
+const SWEEPS: usize = 1000;
 
 /// The longest frame.
 const FRAME_MAX: usize = 1522;
@@ -216,27 +221,28 @@ impl<'a> Wiring<'a> {
         Ok(())
     }
 
-    /// A port of rings, with a queue for each worker.
+    /// A queue of rings for each worker. The driver of rings counts for all queues of a port in one cache line, which that
+    /// of a NIC does not: each is of a port of its own.
     fn open(
         &mut self,
         kind: &str,
         interface: InterfaceId,
         full: Reason,
     ) -> dpdk::Result<(Vec<Side>, Vec<Ends>)> {
-        let name = format!("{}{kind}{}", self.name, interface.0);
-        let (mut near, mut far) = ((Vec::new(), Vec::new()), Vec::new());
+        let (mut queues, mut far) = (Queues { rx: Vec::new(), tx: Vec::new() }, Vec::new());
         for worker in 0..self.workers {
-            let (into, rx) = spsc(self.eal, &format!("{name}i{worker}"), RING)?;
-            let (tx, out) = spsc(self.eal, &format!("{name}o{worker}"), RING)?;
-            near.0.push(rx);
-            near.1.push(tx);
+            let name = format!("{}{kind}{}w{worker}", self.name, interface.0);
+            let (into, rx) = spsc(self.eal, &format!("{name}i"), RING)?;
+            let (tx, out) = spsc(self.eal, &format!("{name}o"), RING)?;
             far.push(Ends { into, out });
+            let mut port = Port::from_rings(self.eal, &name, vec![rx], vec![tx])?;
+            port.configure(&PortConfig::new(1), std::slice::from_ref(self.pool))?;
+            let Queues { rx, tx } = port.start()?;
+            queues.rx.extend(rx);
+            queues.tx.extend(tx);
+            self.ports.push(port);
         }
-        let mut port = Port::from_rings(self.eal, &name, near.0, near.1)?;
-        port.configure(&PortConfig::new(self.workers), std::slice::from_ref(self.pool))?;
-        let sides = sides(interface, port.start()?, FRAME_MAX, full, &mut self.attachments);
-        self.ports.push(port);
-        Ok((sides, far))
+        Ok((sides(interface, queues, FRAME_MAX, full, &mut self.attachments), far))
     }
 }
 
@@ -319,6 +325,15 @@ impl Lane {
         let cycles = self.poll();
         self.take(|_| ());
         cycles
+    }
+
+    /// Lets every state time out, and the worker remove them.
+    pub fn age(&mut self) {
+        self.now = self.now + Tick::from_secs(7 * 86_400);
+        for _ in 0..SWEEPS {
+            self.now = self.now + Tick::from_millis(10);
+            self.poll();
+        }
     }
 
     /// Forgets what was counted.

@@ -17,7 +17,7 @@ pub struct Bed {
     tx: TxQueue,
     clock: TscClock,
     eal: Eal,
-    second: Option<Lcore>,
+    lcores: Vec<Lcore>,
     _port: Port,
 }
 
@@ -27,26 +27,29 @@ impl Bed {
     /// # Errors
     /// DPDK's, with advice.
     pub fn new(cpu: usize, second: Option<usize>, mib: u32) -> dpdk::Result<Self> {
-        let mut args = EalArgs::new("perf", Memory::Hugepages { mib })
-            .lcore(0, &[cpu])
-            .log_level(LogLevel::Error)
-            .arg("--in-memory");
-        if let Some(second) = second {
-            args = args.lcore(1, &[second]);
-        }
+        let args = EalArgs::new("perf", Memory::Hugepages { mib }).lcore(0, &[cpu]).arg("--in-memory");
+        Self::of(second.iter().fold(args, |args, second| args.lcore(1, &[*second])))
+    }
+
+    /// Sets DPDK up in another way.
+    ///
+    /// # Errors
+    /// DPDK's, with advice.
+    pub fn of(args: EalArgs) -> dpdk::Result<Self> {
+        let args = args.log_level(LogLevel::Error);
         let eal = Eal::init(&args)?;
         let pool = Mempool::new(&eal, &PoolConfig::new("packets", 8191))?;
         let mut port = Port::attach(&eal, &"net_null0".parse::<Device>()?)?;
         port.configure(&PortConfig::new(1), std::slice::from_ref(&pool))?;
         let mut queues = port.start()?;
         let tx = queues.tx.remove(0);
-        let second = eal.take_lcores().pop();
-        Ok(Self { pool, tx, clock: TscClock::new(&eal), eal, second, _port: port })
+        let lcores = eal.take_lcores();
+        Ok(Self { pool, tx, clock: TscClock::new(&eal), eal, lcores, _port: port })
     }
 
-    /// The second CPU's lcore, once.
-    pub const fn take_second(&mut self) -> Option<Lcore> {
-        self.second.take()
+    /// The lcore of another CPU, once.
+    pub fn take_lcore(&mut self) -> Option<Lcore> {
+        self.lcores.pop()
     }
 
     /// DPDK's environment.

@@ -20,7 +20,7 @@ use crate::measure::{BURSTS_PER_SLICE, Effort, Sample, Slice, slices};
 use crate::traffic::{Sender, Source, Traffic};
 
 /// Packets of some of a source's connections.
-struct Packets {
+pub struct Packets {
     source: Source,
     flows: Flows,
     numbers: Vec<u32>,
@@ -28,7 +28,8 @@ struct Packets {
 }
 
 impl Packets {
-    fn new(traffic: Traffic, numbers: Vec<u32>) -> Self {
+    /// Of the connections of these numbers.
+    pub fn new(traffic: Traffic, numbers: Vec<u32>) -> Self {
         let count = numbers.len() as u64;
         let (source, flows) = (Source::new(traffic, count), Flows::new(count));
         Self { source, flows, numbers, sender: Sender::Client }
@@ -36,7 +37,7 @@ impl Packets {
 
     /// Feeds a worker with a burst.
     #[inline(always)]
-    fn feed(&mut self, lane: &mut Lane) {
+    pub fn feed(&mut self, lane: &mut Lane) {
         let sender = self.sender;
         self.sender = sender.other();
         lane.feed(BURST, sender, |mbuf| {

@@ -95,7 +95,7 @@ fn latency(
 /// # Errors
 /// If packets are lost.
 pub fn pair(bed: &mut Bed, connections: u64, effort: Effort, report: &mut Report) -> anyhow::Result<()> {
-    let Some(lcore) = bed.take_second() else { return Ok(()) };
+    let Some(lcore) = bed.take_lcore() else { return Ok(()) };
     let mut pair = Pair::new(bed, lcore, TRAFFIC, connections)?;
     let handed = rounds(
         effort,
