@@ -21,7 +21,7 @@ use shm::Segment;
 
 use crate::claim::{Claim, beside};
 use crate::clock;
-use crate::config::{self, Config, Mode};
+use crate::config::{self, Config, Idle, Mode};
 use crate::control::desk::{Desk, Facts, colons};
 use crate::control::journal::Journal;
 use crate::control::rules::{PATIENCE, Rules};

@@ -122,6 +122,14 @@ pub fn leave_root(config: &Config) -> Result<()> {
     account.assume().context("cannot give root up; start it as another user, as its unit does")
 }
 
+/// Heaps that threads share: each that is busy has one for itself.
+const HEAPS: u16 = 16;
+
+/// Prepares what threads will do that may not open files any more. To be called before there are threads.
+pub fn prepare() {
+    dpdk::limit_heaps(HEAPS);
+}
+
 /// Lowers the process to what it needs from now on, when every device is open and no worker runs yet.
 ///
 /// # Errors

@@ -446,6 +446,25 @@ fn h01_system_calls_are_those_that_are_needed() {
     }
 }
 
+/// The C library counts CPUs by a file as soon as there are more heaps than some, in whichever thread needs one then.
+#[test]
+fn h01_a_worker_needs_no_file_to_allocate_among_many_threads() {
+    if !is_root() {
+        return;
+    }
+    // Each is served by a thread: with some number of them the worker is the one whose heap is one too many.
+    for others in 0..10 {
+        let folder = Folder::new("h01-heap", &as_nobody(PORTS));
+        let mut running = folder.started();
+        let others: Vec<_> = (0..others).map(|_| api::Client::connect(&folder.socket()).unwrap()).collect();
+        let mut client = api::Client::connect(&folder.socket()).unwrap();
+        assert_eq!(client.commit(&ruleset::Ruleset::default()).unwrap(), 1);
+        client.status().unwrap();
+        let ended = running.0.try_wait().unwrap();
+        assert!(ended.is_none(), "with {} others it ended: {ended:?}", others.len());
+    }
+}
+
 #[test]
 fn h01_another_user_is_named_by_the_configuration() {
     let user = |name: &str| PORTS.replacen("[dataplane]\n", &format!("[dataplane]\nuser = \"{name}\"\n"), 1);
