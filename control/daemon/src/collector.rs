@@ -50,7 +50,12 @@ impl Collector {
         Self { socket, last: Mutex::default() }
     }
 
-    /// A reading that is not older than `FRESH`.
+    /// Has the next reader ask the dataplane, as something was changed.
+    pub async fn forget(&self) {
+        self.last.lock().await.taken = None;
+    }
+
+    /// A reading that is not older than `FRESH`, and not older than the last change.
     pub async fn read(&self) -> Outcome {
         let mut last = self.last.lock().await;
         if let Some((taken, outcome)) = &last.taken

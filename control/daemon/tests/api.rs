@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::ControlError;
+use api::Filtering;
 use api::control::{Problem, StateFilter};
 use common::fake::{Fake, State, routes, state_view};
 use common::{Daemon, Folder, refusal};
@@ -79,6 +80,18 @@ fn the_status_tells_both_processes() {
         if usage.generation == 2 { Ok(usage) } else { Err(format!("{usage:?}")) }
     });
     assert_eq!((usage.rules.len(), usage.rules[0].evaluations), (1, 100));
+}
+
+/// A reading serves everybody who asks within a moment, but never one who has just changed something.
+#[test]
+fn who_changes_something_and_looks_sees_it() {
+    let (_folder, _fake, daemon) = bed();
+    for filtering in [Filtering::Off, Filtering::On, Filtering::Off] {
+        let before = daemon.status().dataplane.unwrap().filtering;
+        assert!(daemon.control.switch(filtering).unwrap());
+        let after = daemon.status().dataplane.unwrap().filtering;
+        assert_eq!((after, before != after), (filtering, true));
+    }
 }
 
 /// The file's permissions keep strangers out already; this is the second lock.

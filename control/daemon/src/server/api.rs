@@ -49,6 +49,16 @@ pub(super) type Answer = Response<AnswerBody>;
 
 /// Answers a request.
 pub async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let answer = route(app, request).await;
+    if changes {
+        // Whoever changed something and looks sees it.
+        app.collector.forget().await;
+    }
+    answer
+}
+
+async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix(PREFIX) else {
         return problem(404, &format!("no such path; those of this version begin with {PREFIX}/"));
