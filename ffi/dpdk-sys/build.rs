@@ -22,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_allmulticast_enable",
     "rte_eth_dev_(adjust_nb_rx_tx_desc|callback_register|callback_unregister|close|configure|get_mtu)",
     "rte_eth_dev_(get_port_by_name|info_get|set_mtu|socket_id|start|stop)",
+    "rte_eth_dev_rx_intr_(ctl_q_get_fd|disable|enable)",
     "rte_eth_from_rings",
     "rte_eth_(macaddr_get|promiscuous_disable|promiscuous_enable|stats_get)",
     "rte_(get_next_lcore|lcore_id)",

@@ -117,10 +117,11 @@ static inline int dpdk_tap_set_mtu(uint16_t port, uint16_t mtu)
 }
 
 /* intr_conf of struct rte_eth_conf is made of bit-fields. */
-static inline void dpdk_conf_set_intr(struct rte_eth_conf *conf, int link_change, int removal)
+static inline void dpdk_conf_set_intr(struct rte_eth_conf *conf, int link_change, int removal, int rx)
 {
 	conf->intr_conf.lsc = link_change != 0;
 	conf->intr_conf.rmv = removal != 0;
+	conf->intr_conf.rxq = rx != 0;
 }
 
 #endif

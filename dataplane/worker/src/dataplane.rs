@@ -37,7 +37,7 @@ use crate::netlink::model::{BridgeSpec, InterfaceSpec, Place};
 use crate::netlink::service::{self, Service};
 use crate::netlink::socket::{Requester, Table};
 use crate::notify::{self, Watchdog};
-use crate::ports::{OpenInterface, OpenPort, Opener};
+use crate::ports::{OpenInterface, OpenPort, Opener, Polling};
 use crate::privileges;
 use crate::random::{self, Random};
 use crate::stall::{Report, Watch};
@@ -79,6 +79,7 @@ impl Dataplane {
     /// from forwarding.
     pub fn start(config: &Config, socket: &Path) -> Result<Self> {
         let begin = Instant::now();
+        privileges::prepare();
         privileges::leave_root(config)?;
         let claim = Claim::take(socket)?;
         let mut kernel = Requester::open().context("cannot talk to the kernel's routing by netlink")?;
@@ -106,7 +107,7 @@ impl Dataplane {
         let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
-        let keeper = Keeper::new(&eal, &pool, &config.ports, ports, office.orders, kernel)
+        let keeper = Keeper::new(&eal, &pool, config, ports, office.orders, kernel)
             .context("cannot ask the kernel about the ports' devices")?;
 
         let facts = Facts {
@@ -367,7 +368,7 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
 
 /// The ports, and by worker its part of each.
 fn open_ports(eal: &Eal, pool: &Mempool, config: &Config) -> Result<(Vec<OpenPort>, Vec<Attachment>)> {
-    let mut opener = Opener::new(eal, pool, config.dataplane.workers());
+    let mut opener = Opener::new(eal, pool, Polling::of(&config.dataplane));
     let mut ports = Vec::new();
     for port in &config.ports {
         let open = opener.open(port).with_context(|| format!("cannot open port {}", port.name))?;
@@ -465,7 +466,11 @@ fn parts(
     // All find the same home for a flow.
     let key = random::secret().context(no_randomness)?;
     let credits = StatePool::new(states.in_all, workers);
-    let rings = handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
+    let mut rings =
+        handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
+    if config.dataplane.idle == Idle::Interrupt {
+        handoff::hang_bells(&mut rings).context("cannot make what wakes workers")?;
+    }
     let mut parts = Vec::new();
     for (worker, ((attachment, mail), handoff)) in (0..).zip(attachments.into_iter().zip(mails).zip(rings)) {
         let shard = ShardConfig {
@@ -497,11 +502,13 @@ fn launch(eal: &Eal, parts: Vec<Parts>, stop: &Arc<AtomicBool>) -> Result<Vec<Lc
     let mut launched = Vec::new();
     for parts in parts {
         let (flag, filter) = (stop.clone(), filter.clone());
+        // Here, where drivers may complain aloud.
+        let worker = Worker::new(parts);
         let task = lcores.next().ok_or_else(|| anyhow!("EAL has too few worker lcores")).and_then(|lcore| {
             Ok(lcore.launch(move || {
                 privileges::confine_worker(&filter)
                     .expect("what is refused to the process was refused already");
-                Worker::new(parts).run(&flag)
+                worker.run(&flag)
             })?)
         });
         // Dropping the others' tasks waits for their end.

@@ -8,9 +8,14 @@
 //! Ownership: each end belongs to one worker. Bounds: [`RING`] packets on their way between two workers; what finds a full
 //! ring is dropped with a reason, and nothing is processed elsewhere.
 
+use std::io;
+use std::sync::Arc;
+
 use dpdk::{Burst, Consumer, Eal, Mbuf, Producer, spsc};
 use engine::{Arrival, Counters, InterfaceId, Source, WorkerId};
 use ruleset::Reason;
+
+use crate::wait::Bell;
 
 /// Packets that a ring holds.
 pub const RING: u32 = 512;
@@ -21,12 +26,16 @@ pub struct Handoff {
     out: Vec<Option<Outbound>>,
     inlets: Vec<Consumer>,
     taken: u64,
+    /// What this worker is woken by, where workers may wait.
+    bell: Option<Arc<Bell>>,
 }
 
 /// To one worker.
 struct Outbound {
     ring: Producer,
     gathered: Burst,
+    /// What that worker is woken by, where workers may wait.
+    bell: Option<Arc<Bell>>,
 }
 
 /// The rings between so many workers: the ends of each, by number. `name` begins the rings' names, which are unique in the
@@ -43,23 +52,45 @@ pub fn mesh(eal: &Eal, name: &str, workers: u16) -> dpdk::Result<Vec<Handoff>> {
                 continue;
             }
             let (ring, inlet) = spsc(eal, &format!("{name}-{from}-{to}"), RING)?;
-            ends[usize::from(from)].out.push(Some(Outbound { ring, gathered: Burst::new() }));
+            ends[usize::from(from)].out.push(Some(Outbound { ring, gathered: Burst::new(), bell: None }));
             ends[usize::from(to)].inlets.push(inlet);
         }
     }
     Ok(ends)
 }
 
+/// Has the workers of a mesh woken by what is handed to them.
+///
+/// # Errors
+/// The system's, if it has no descriptor left.
+pub fn hang_bells(mesh: &mut [Handoff]) -> io::Result<()> {
+    let bells = mesh.iter().map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    for (end, own) in mesh.iter_mut().zip(&bells) {
+        end.bell = Some(own.clone());
+        for (out, bell) in end.out.iter_mut().zip(&bells) {
+            if let Some(out) = out {
+                out.bell = Some(bell.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Handoff {
     /// The ends of a worker that is the only one: there are none.
     pub const fn alone() -> Self {
-        Self { out: Vec::new(), inlets: Vec::new(), taken: 0 }
+        Self { out: Vec::new(), inlets: Vec::new(), taken: 0, bell: None }
     }
 
     /// How many workers hand packets to this one.
     #[inline]
     pub const fn inlets(&self) -> usize {
         self.inlets.len()
+    }
+
+    /// What the worker is woken by, where it may wait.
+    pub fn bell(&self) -> Option<Arc<Bell>> {
+        self.bell.clone()
     }
 
     /// How many packets were taken over.
@@ -108,6 +139,9 @@ impl Outbound {
             return;
         }
         self.ring.enqueue(&mut self.gathered);
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
         for mbuf in self.gathered.drain() {
             refuse(&mbuf, counters);
         }

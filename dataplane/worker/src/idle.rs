@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Idle;
 
-/// Polls in vain before the first sleep: traffic that pauses for microseconds costs no latency.
+/// Polls in vain before the first rest: traffic that pauses for microseconds costs no latency.
 const SPINS: u32 = 256;
 /// The first sleep.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
@@ -20,37 +20,59 @@ pub enum Work {
     None,
 }
 
-/// Decides after each poll whether to sleep, and how long.
+/// What to do until the next poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: it follows at once.
+    Skip,
+    /// Sleep.
+    Sleep(Duration),
+    /// Have the next packet signalled, and poll once more, in case that one came before.
+    Arm,
+    /// Wait for the signal.
+    Wait,
+    /// Nothing, and no signal is needed any more: a packet was there.
+    Disarm,
+}
+
+/// Decides after each poll whether to rest, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Idler {
     policy: Idle,
     vain: u32,
     sleep: Duration,
+    armed: bool,
 }
 
 impl Idler {
     /// One that has just seen work.
     pub const fn new(policy: Idle) -> Self {
-        Self { policy, vain: 0, sleep: SLEEP_MIN }
+        Self { policy, vain: 0, sleep: SLEEP_MIN, armed: false }
     }
 
-    /// How long to sleep after a poll, if at all.
+    /// What to do after a poll.
     #[inline]
-    pub fn after(&mut self, work: Work) -> Option<Duration> {
+    pub fn after(&mut self, work: Work) -> Rest {
         match (self.policy, work) {
-            (Idle::Poll, _) => None,
-            (Idle::Adaptive, Work::Done) => {
+            (Idle::Poll, _) => Rest::Skip,
+            (_, Work::Done) => {
+                let armed = self.armed;
                 *self = Self::new(self.policy);
-                None
+                if armed { Rest::Disarm } else { Rest::Skip }
             }
-            (Idle::Adaptive, Work::None) if self.vain < SPINS => {
+            (_, Work::None) if self.vain < SPINS => {
                 self.vain += 1;
-                None
+                Rest::Skip
             }
             (Idle::Adaptive, Work::None) => {
                 let sleep = self.sleep;
                 self.sleep = (sleep * 2).min(SLEEP_MAX);
-                Some(sleep)
+                Rest::Sleep(sleep)
+            }
+            // What ended a wait may have been its limit: then the next wait follows after one look.
+            (Idle::Interrupt, Work::None) => {
+                self.armed = !self.armed;
+                if self.armed { Rest::Arm } else { Rest::Wait }
             }
         }
     }

@@ -19,12 +19,12 @@ use crossbeam::channel::Sender;
 use dpdk::port::{Bus, Duplex, Link as Carrier, PortEvent};
 use dpdk::{Eal, Error, Mempool};
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::devices::Reading;
 use crate::link::{Link, Seen, State, Step};
 use crate::netlink::guard::{self, Part};
 use crate::netlink::socket::Requester;
-use crate::ports::{self, OpenPort, Order};
+use crate::ports::{self, OpenPort, Order, Polling};
 
 /// A device that is gone is looked for this often.
 const LOOK_FOR_EVERY: Duration = Duration::from_secs(1);
@@ -75,6 +75,7 @@ pub struct Keeper {
     board: Board,
     eal: Eal,
     pool: Mempool,
+    polling: Polling,
 }
 
 impl Keeper {
@@ -85,17 +86,17 @@ impl Keeper {
     pub fn new(
         eal: &Eal,
         pool: &Mempool,
-        configs: &[config::Port],
+        config: &Config,
         ports: Vec<OpenPort>,
         orders: Vec<Sender<Order>>,
         mut kernel: Requester,
     ) -> io::Result<Self> {
         let now = Instant::now();
         let mut kept = Vec::new();
-        for (config, open) in configs.iter().zip(ports) {
-            let witness = witness(&mut kernel, config)?;
+        for (port, open) in config.ports.iter().zip(ports) {
+            let witness = witness(&mut kernel, port)?;
             kept.push(Kept {
-                config: config.clone(),
+                config: port.clone(),
                 open,
                 witness,
                 link: Link::new(),
@@ -105,7 +106,8 @@ impl Keeper {
             });
         }
         let (eal, pool) = (eal.clone(), pool.clone());
-        let keeper = Self { orders, ports: kept, kernel, board: Board::default(), eal, pool };
+        let polling = Polling::of(&config.dataplane);
+        let keeper = Self { orders, ports: kept, kernel, board: Board::default(), eal, pool, polling };
         keeper.show();
         Ok(keeper)
     }
@@ -203,11 +205,10 @@ impl Keeper {
 
     /// Opens a device that is there again, as it was, and hands its queues out; true if it did.
     fn reopen(&mut self, number: usize) -> bool {
-        let Self { orders, ports, kernel, eal, pool, .. } = self;
+        let Self { orders, ports, kernel, eal, pool, polling, .. } = self;
         let port = &mut ports[number];
         let Ok(Some(witness)) = returned(kernel, &port.config) else { return false };
-        let workers = orders.len() as u16;
-        let opened = ports::open_wire(eal, pool, &port.config, workers, port.open.rss.clone());
+        let opened = ports::open_wire(eal, pool, &port.config, *polling, port.open.rss.clone());
         let (wire, queues) = match opened {
             Ok(opened) => opened,
             Err(error) => {

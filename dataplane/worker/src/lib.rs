@@ -29,4 +29,5 @@ pub mod stall;
 pub mod telemetry;
 pub mod verbosity;
 pub mod vlan;
+pub mod wait;
 pub mod worker;

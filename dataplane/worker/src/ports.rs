@@ -86,14 +86,16 @@ pub struct OpenInterface {
 pub struct Opener<'a> {
     eal: &'a Eal,
     pool: &'a Mempool,
+    polling: Polling,
     /// By worker.
     attachments: Vec<Attachment>,
 }
 
 impl<'a> Opener<'a> {
     /// No port is open yet.
-    pub fn new(eal: &'a Eal, pool: &'a Mempool, workers: u16) -> Self {
-        Self { eal, pool, attachments: (0..workers).map(|_| Attachment::default()).collect() }
+    pub fn new(eal: &'a Eal, pool: &'a Mempool, polling: Polling) -> Self {
+        let attachments = (0..polling.workers).map(|_| Attachment::default()).collect();
+        Self { eal, pool, polling, attachments }
     }
 
     /// Each worker's part of all ports.
@@ -107,8 +109,7 @@ impl<'a> Opener<'a> {
     /// DPDK's, which say what to do.
     pub fn open(&mut self, port: &config::Port) -> dpdk::Result<OpenPort> {
         let first = self.attachments.first().map_or(0, |attachment| attachment.interfaces.len());
-        let workers = self.attachments.len() as u16;
-        let (wire, queues) = open_wire(self.eal, self.pool, port, workers, Rss::Symmetric)?;
+        let (wire, queues) = open_wire(self.eal, self.pool, port, self.polling, Rss::Symmetric)?;
         let mac = host_mac(&port.device, Mac(wire.port.mac()?));
         let rss = wire.port.rss_key().filter(|key| !key.is_empty());
         let rss = rss.map_or(Rss::Symmetric, |key| Rss::Key(key.to_vec()));
@@ -143,7 +144,7 @@ impl<'a> Opener<'a> {
         let wanted = Wanted {
             mtu: port.mtu,
             descriptors: HOST_DESCRIPTORS,
-            workers: self.attachments.len() as u16,
+            polling: self.polling,
             receivers: None,
             hears: Hears::Itself,
             rss: Rss::Symmetric,
@@ -187,7 +188,7 @@ pub fn open_wire(
     eal: &Eal,
     pool: &Mempool,
     config: &config::Port,
-    workers: u16,
+    polling: Polling,
     rss: Rss,
 ) -> dpdk::Result<(Wire, Queues)> {
     let mut port = Port::attach(eal, &config.device)?;
@@ -197,7 +198,7 @@ pub fn open_wire(
     let wanted = Wanted {
         mtu: config.mtu,
         descriptors: WIRE_DESCRIPTORS,
-        workers,
+        polling,
         receivers: config.queues,
         hears: match config.mode {
             config::Mode::Routed => Hears::Itself,
@@ -210,13 +211,28 @@ pub fn open_wire(
     Ok((Wire { port, events }, queues))
 }
 
+/// Who polls ports, and whether they wait in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// Each has a transmit queue of its own on each port.
+    pub workers: u16,
+    /// Devices are to signal packets.
+    pub signals: bool,
+}
+
+impl Polling {
+    /// As configured.
+    pub const fn of(config: &config::Dataplane) -> Self {
+        Self { workers: config.workers(), signals: matches!(config.idle, config::Idle::Interrupt) }
+    }
+}
+
 /// What a device is to be set up with.
 struct Wanted {
     mtu: u16,
     /// Of each queue.
     descriptors: u16,
-    /// Each has a transmit queue of its own.
-    workers: u16,
+    polling: Polling,
     /// Workers with a receive queue; `None` for as many as the device has queues for.
     receivers: Option<u16>,
     hears: Hears,
@@ -236,7 +252,7 @@ enum Hears {
 }
 
 fn start(port: &mut Port, pool: &Mempool, device: &Device, wanted: Wanted) -> dpdk::Result<Queues> {
-    let Wanted { mtu, descriptors, workers, receivers, hears, rss } = wanted;
+    let Wanted { mtu, descriptors, polling: Polling { workers, signals }, receivers, hears, rss } = wanted;
     let mut config = PortConfig::new(workers);
     // Where a device has fewer, the first workers receive for all and hand over what is not theirs.
     config.rx_queues = match receivers {
@@ -248,8 +264,19 @@ fn start(port: &mut Port, pool: &Mempool, device: &Device, wanted: Wanted) -> dp
     config.tx_descriptors = descriptors;
     // Drivers that cannot change it may have the right one.
     config.mtu = (port.mtu()? != mtu).then_some(mtu);
-    port.configure(&config, std::slice::from_ref(pool))?;
-    let queues = port.start()?;
+    config.rx_interrupts = signals;
+    let mut begin = |config: &PortConfig| {
+        port.configure(config, std::slice::from_ref(pool))?;
+        port.start()
+    };
+    let queues = match begin(&config) {
+        Err(error) if signals => {
+            tracing::warn!(%device, %error, "cannot signal packets: its workers look for them");
+            config.rx_interrupts = false;
+            begin(&config)?
+        }
+        begun => begun?,
+    };
     if workers > 1 {
         let spread = spread(port);
         tracing::info!(%device, receiving = config.rx_queues, sending = workers, spread, "queues");

@@ -6,6 +6,7 @@
 //! lock, and no system call but those of the drivers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
@@ -18,7 +19,7 @@ use crate::config::Idle;
 use crate::frame::MbufFrame;
 use crate::handoff::{self, Handoff};
 use crate::hold::{Hold, Key};
-use crate::idle::{Idler, Work};
+use crate::idle::Work;
 use crate::mail::Mail;
 use crate::netlink::service::Ask;
 use crate::outlet::{Lines, Outlet, Traffic};
@@ -27,6 +28,7 @@ use crate::random::Random;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
 use crate::vlan::{self, Trunk};
+use crate::wait::Pause;
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
 
@@ -79,6 +81,20 @@ pub struct Attachment {
     pub interfaces: Vec<Sides>,
     /// Its transmit queues.
     pub lines: Lines,
+}
+
+impl Attachment {
+    /// The queues that it receives from.
+    pub fn receivers(&self) -> impl Iterator<Item = &RxQueue> {
+        let sides = self.interfaces.iter().flat_map(|sides| [Some(&sides.wire), sides.host.as_ref()]);
+        sides.flatten().filter_map(|side| side.rx.as_ref())
+    }
+
+    /// The queues that it receives from.
+    pub fn receivers_mut(&mut self) -> impl Iterator<Item = &mut RxQueue> {
+        let sides = self.interfaces.iter_mut().flat_map(|sides| [Some(&mut sides.wire), sides.host.as_mut()]);
+        sides.flatten().filter_map(|side| side.rx.as_mut())
+    }
 }
 
 impl Sides {
@@ -135,6 +151,7 @@ const TAKE_OVER_MAX: u32 = handoff::RING.div_ceil(BURST_MAX as u32);
 pub struct Worker {
     parts: Parts,
     hold: Hold<Held>,
+    pause: Pause,
     /// By [`Origin`].
     bursts: [Burst; 2],
     fates: [Fate; BURST],
@@ -153,9 +170,11 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let sheet = Sheet::new(parts.attachment.interfaces.len());
         let now = Tick(parts.clock.now_nanos());
+        let pause = Pause::new(parts.idle, &parts.attachment, parts.handoff.bell());
         let mut worker = Self {
             parts,
             hold: Hold::new(),
+            pause,
             bursts: [Burst::new(), Burst::new()],
             fates: [Fate::Drop(Reason::NoRules); BURST],
             sheet,
@@ -171,19 +190,19 @@ impl Worker {
 
     /// Polls until `stop` is set, then gives back everything that it holds. Returns what it counted.
     pub fn run(mut self, stop: &AtomicBool) -> Sheet {
-        let mut idler = Idler::new(self.parts.idle);
         let mut pace = Pace::default();
+        let mut work = Work::None;
         while !stop.load(Ordering::Relaxed) {
             let begin = self.now;
-            let work = self.poll(pace.time(self.parts.clock.now_nanos()));
+            let found = self.poll(pace.time(self.parts.clock.now_nanos()));
+            // From one poll to the next is the time of the first, and of the rest after it.
             let time = (self.now - begin).0;
-            match work {
+            match std::mem::replace(&mut work, found) {
                 Work::Done => self.sheet.worker.busy_ns += time,
                 Work::None => self.sheet.worker.idle_ns += time,
             }
-            if let Some(sleep) = idler.after(work) {
-                std::thread::sleep(sleep);
-            }
+            let Parts { attachment, shard, .. } = &mut self.parts;
+            self.pause.after(found, attachment, || sweep_part(shard.records()));
         }
         self.finish()
     }
@@ -251,8 +270,9 @@ impl Worker {
             Order::Use { interface, rx, tx } => (interface, rx, Some(tx)),
         };
         let wire = &mut interfaces[usize::from(interface.0)].wire;
-        wire.rx = rx;
+        let former = std::mem::replace(&mut wire.rx, rx);
         lines.replace(wire.outlet.line(), tx);
+        self.pause.exchange(former, usize::from(interface.0), &mut self.parts.attachment);
     }
 
     /// Receives a burst from one side, and forwards it behind what other workers have handed over.
@@ -521,6 +541,11 @@ impl Worker {
         self.parts.telemetry.copy(&self.sheet);
         self.sheet
     }
+}
+
+/// The time in which as many records are to be looked at for expiry as a poll may look at, of so many.
+fn sweep_part(records: usize) -> Duration {
+    Duration::from_nanos(SWEEP_PERIOD.0 * SWEEP_PER_POLL_MAX / records.max(1) as u64)
 }
 
 /// A frame in a buffer of its own, with the tag of the VLAN that it is on; `None` if there is no buffer.

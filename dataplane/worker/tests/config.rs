@@ -309,10 +309,9 @@ fn faults_say_where_what_and_how() {
             "t.toml:4:10: `queues` is 2 with 1 worker; it must be a number of receive queues, at most one for each worker",
         ),
         (
-            dataplane("idle = \"interrupt\""),
-            "t.toml:2:8: idle = \"interrupt\" is not supported yet; write \"adaptive\"",
+            dataplane("idle = 1"),
+            "t.toml:2:8: `idle` is 1; it must be \"poll\", \"adaptive\" or \"interrupt\"",
         ),
-        (dataplane("idle = 1"), "t.toml:2:8: `idle` is 1; it must be \"poll\" or \"adaptive\""),
         (
             dataplane("lcores = []"),
             "t.toml:2:10: `lcores` is empty; it must be a list of different CPU numbers, one for each worker, as [1, 2]",

@@ -9,7 +9,7 @@ use wire::Mac;
 use worker::claim::{self, Claim};
 use worker::clock::{self, Pace, Reading};
 use worker::config::{Config, Hugepages, Idle};
-use worker::idle::{Idler, Work};
+use worker::idle::{Idler, Rest, Work};
 use worker::memory;
 use worker::notify::Watchdog;
 use worker::ports::host_mac;
@@ -113,22 +113,37 @@ fn a_socket_that_cannot_be_made_is_explained() {
 #[test]
 fn polling_never_sleeps() {
     let mut idler = Idler::new(Idle::Poll);
-    assert!((0..10_000).all(|_| idler.after(Work::None).is_none()));
+    assert!((0..10_000).all(|_| idler.after(Work::None) == Rest::Skip));
 }
 
 #[test]
 fn adaptive_idling_sleeps_longer_and_longer_and_wakes_at_once() {
     let mut idler = Idler::new(Idle::Adaptive);
     let sleeps = |idler: &mut Idler| -> Vec<Duration> {
-        std::iter::repeat_with(|| idler.after(Work::None)).take(400).flatten().collect()
+        let rests = std::iter::repeat_with(|| idler.after(Work::None)).take(400);
+        rests.filter_map(|rest| if let Rest::Sleep(time) = rest { Some(time) } else { None }).collect()
     };
     let first = sleeps(&mut idler);
     assert_eq!(first.len(), 400 - 256, "it spins first");
     assert_eq!(first[0], Duration::from_micros(20));
     assert!(first.windows(2).all(|pair| pair[0] <= pair[1]));
     assert_eq!(first.last(), Some(&Duration::from_micros(500)));
-    assert_eq!(idler.after(Work::Done), None);
+    assert_eq!(idler.after(Work::Done), Rest::Skip);
     assert_eq!(sleeps(&mut idler), first);
+}
+
+#[test]
+fn between_arming_and_waiting_is_a_poll_and_work_found_then_disarms() {
+    let mut idler = Idler::new(Idle::Interrupt);
+    let mut after = |work| idler.after(work);
+    assert!((0..256).all(|_| after(Work::None) == Rest::Skip), "it spins first");
+    assert_eq!([after(Work::None), after(Work::None)], [Rest::Arm, Rest::Wait]);
+    assert_eq!([after(Work::None), after(Work::None)], [Rest::Arm, Rest::Wait], "a wait that ran out");
+    assert_eq!([after(Work::None), after(Work::Done)], [Rest::Arm, Rest::Disarm], "a packet came meanwhile");
+    assert_eq!(after(Work::Done), Rest::Skip);
+    assert!((0..256).all(|_| after(Work::None) == Rest::Skip), "it spins again");
+    assert_eq!([after(Work::None), after(Work::None)], [Rest::Arm, Rest::Wait]);
+    assert_eq!(after(Work::Done), Rest::Skip, "the wait itself has disarmed");
 }
 
 #[test]

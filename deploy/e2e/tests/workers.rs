@@ -31,6 +31,89 @@ fn two_workers_share_af_packet_links_and_hand_packets_over() {
     });
 }
 
+/// Workers that wait for packets forward as those that look for them, wake each other, and hardly poll in silence.
+#[test]
+fn workers_wait_for_tap_links() {
+    bed("waiting-tap", Links::Tap, "", |lab| {
+        wait_for_packets(lab)?;
+        lab.restart_dataplane()?;
+        load(lab, &["tx-full"])?;
+        ensure!(!lab.dataplane.said().contains("packets are not signalled"), "{}", lab.dataplane.said());
+        silence(lab)?;
+        trickle(lab)
+    });
+}
+
+#[test]
+fn two_workers_wait_for_tap_links() {
+    let Some(cpus) = two_cpus() else { return };
+    bed("waiting-two", Links::Tap, "", |lab| {
+        wait_for_packets(lab)?;
+        start_two(lab, cpus, &["tx-full", "handoff-full"])?;
+        ensure!(!lab.dataplane.said().contains("packets are not signalled"), "{}", lab.dataplane.said());
+        silence(lab)
+    });
+}
+
+/// Where a driver has no interrupts its worker says so, and looks for packets instead.
+#[test]
+fn workers_do_not_wait_where_they_would_miss_packets() {
+    bed("waiting-afp", Links::AfPacket, "", |lab| {
+        wait_for_packets(lab)?;
+        lab.restart_dataplane()?;
+        load(lab, &["tx-full", "state-mismatch"])?;
+        ensure!(
+            lab.dataplane.said().contains("net_af_packet0 has no receive interrupts"),
+            "{}",
+            lab.dataplane.said()
+        );
+        Ok(())
+    });
+}
+
+/// Has the next dataplane wait for packets.
+fn wait_for_packets(lab: &mut Lab) -> Result<()> {
+    lab.kill_dataplane()?;
+    let path = lab.folder.join("turnpike.toml");
+    let text = std::fs::read_to_string(&path)?.replace("idle = \"adaptive\"", "idle = \"interrupt\"");
+    ensure!(text.contains("interrupt"), "{text}");
+    Ok(std::fs::write(&path, text)?)
+}
+
+/// Without packets a worker that waits polls some hundred times a second, one that sleeps and looks thousands of times.
+fn silence(lab: &Lab) -> Result<()> {
+    let polls = || -> Result<Vec<u64>> {
+        let status = lab.show("status")?;
+        let workers = status["workers"].as_array().with_context(|| format!("no workers: {status}"))?;
+        workers.iter().map(|worker| worker["polls"].as_u64().context("no polls")).collect()
+    };
+    // What the kernels have to say to each other passes.
+    let mut seen = Vec::new();
+    let quiet = wait_until("a second of silence", Duration::from_secs(30), || {
+        let Ok(before) = polls() else { return false };
+        std::thread::sleep(Duration::from_secs(1));
+        let Ok(after) = polls() else { return false };
+        seen = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        seen.iter().all(|count| (1..1000).contains(count))
+    });
+    quiet.with_context(|| format!("polls in a second: {seen:?}"))
+}
+
+/// A packet now and then keeps no worker busy.
+fn trickle(lab: &Lab) -> Result<()> {
+    let time = || -> Result<(f64, f64)> {
+        let worker = &lab.show("status")?["workers"][0];
+        let of = |key: &str| worker[key].as_f64().with_context(|| format!("no {key}: {worker}"));
+        Ok((of("busy_ns")?, of("idle_ns")?))
+    };
+    let before = time()?;
+    lab.client.run(&format!("ping -n -c 50 -i 0.02 -W 2 {}", Lab::SERVER))?;
+    let after = time()?;
+    let (busy, idle) = (after.0 - before.0, after.1 - before.1);
+    ensure!(busy > 0.0 && busy < idle, "busy for {busy} ns, idle for {idle}");
+    Ok(())
+}
+
 /// A killed process leaves a program on its devices that leads packets astray: the next one must not mind.
 #[test]
 fn one_worker_has_af_xdp_links() {
@@ -136,11 +219,12 @@ fn transfer(lab: &Lab) -> Result<()> {
 fn throughput(lab: &Lab) -> Result<()> {
     let mut server = lab.server.command("iperf3");
     let _server = Daemon::start(server.args(["-s", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
-    wait_until("iperf3 to listen", Duration::from_secs(5), || {
-        lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
-    })?;
     let hosts = [Lab::SERVER, Lab::SERVER6];
     for (host, direction) in hosts.iter().flat_map(|host| [(host, ""), (host, " -R")]) {
+        // Between two clients it does not listen.
+        wait_until("iperf3 to listen", Duration::from_secs(5), || {
+            lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
+        })?;
         let line = format!("timeout 30 iperf3 -c {host} -p 5201 -t 1 -P 4 -J{direction}");
         let report: serde_json::Value = serde_json::from_str(&lab.client.run(&line)?)?;
         let bytes = report["end"]["sum_received"]["bytes"].as_f64();

@@ -104,6 +104,8 @@ pub enum Call {
     SetFilter,
     /// `rte_eth_dev_callback_register`
     Watch,
+    /// `rte_eth_dev_rx_intr_enable`, `rte_eth_dev_rx_intr_disable`
+    Arm,
     /// `rte_eal_remote_launch`
     Launch,
     /// `rte_eal_alarm_set`
@@ -164,6 +166,7 @@ impl Call {
             }
             (Call::Stop, _) => "the port is closed anyway when it is dropped",
             (Call::Watch, _) => "the driver does not report events; poll the link instead",
+            (Call::Arm, _) => "poll the queue instead; see the lines logged above by the driver",
             (Call::Launch, libc::EBUSY) => "the lcore is running something else; join it first",
             (Call::Launch, _) => "choose a worker lcore given to EAL",
             (Call::Interrupt, _) => "the kernel must have timerfd",
@@ -187,6 +190,7 @@ impl fmt::Display for Call {
             Call::Stop => "stop",
             Call::SetFilter => "set the receive filter of",
             Call::Watch => "watch events of",
+            Call::Arm => "switch receive interrupts of",
             Call::Launch => "launch on lcore",
             Call::Interrupt => "interrupt",
         })

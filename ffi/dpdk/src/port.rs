@@ -20,7 +20,7 @@ use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ring};
 pub use config::{Duplex, Link, PortConfig, PortInfo, PortStats, Rss, RxChecksum};
 pub use device::{Bus, Device};
 pub use event::{PortEvent, PortEvents};
-pub use queue::{Queues, RxQueue, TxQueue};
+pub use queue::{Queues, RxQueue, Signal, Speaks, TxQueue};
 
 use crate::eal::{Eal, c_string};
 use crate::error::{Call, Errno, Error, Result, check};
@@ -55,6 +55,8 @@ struct Configured {
     rss_key: Option<Vec<u8>>,
     /// An MTU that `net_tap` takes once it is started.
     tap_mtu: Option<u16>,
+    /// How receive queues signal packets, if they were asked to.
+    signals: Option<Speaks>,
 }
 
 /// The device itself, shared with its queues.
@@ -287,7 +289,10 @@ impl Port {
         self.set_up_queues(config, pools)?;
         let tap_mtu = late.filter(|_| driver_name(&info) == c"net_tap");
         let (rx_queues, tx_queues) = (config.rx_queues, config.tx_queues);
-        self.configured = Some(Configured { rx_queues, tx_queues, rss_key: key, tap_mtu });
+        // A TAP's descriptor is the device's own, and readable as long as a frame waits.
+        let speaks = if driver_name(&info) == c"net_tap" { Speaks::WhileTrue } else { Speaks::Once };
+        let signals = config.rx_interrupts.then_some(speaks);
+        self.configured = Some(Configured { rx_queues, tx_queues, rss_key: key, tap_mtu, signals });
         Ok(())
     }
 
@@ -386,7 +391,9 @@ impl Port {
             self.check(ret, Call::SetMtu)?;
         }
         Ok(Queues {
-            rx: (0..configured.rx_queues).map(|queue| RxQueue::new(&self.inner, queue)).collect(),
+            rx: (0..configured.rx_queues)
+                .map(|queue| RxQueue::new(&self.inner, queue, configured.signals))
+                .collect(),
             tx: (0..configured.tx_queues).map(|queue| TxQueue::new(&self.inner, queue)).collect(),
         })
     }
@@ -525,7 +532,7 @@ fn device_config(
     let flags = unsafe { info.dev_flags.as_ref() }.copied().unwrap_or(0);
     let can = |flag| std::ffi::c_int::from(watched && flags & flag != 0);
     let (link_change, removal) = (can(dpdk_sys::DPDK_DEV_INTR_LSC), can(dpdk_sys::DPDK_DEV_INTR_RMV));
-    // SAFETY: sets two bits of the structure.
-    unsafe { dpdk_sys::dpdk_conf_set_intr(&raw mut conf, link_change, removal) };
+    // SAFETY: sets three bits of the structure.
+    unsafe { dpdk_sys::dpdk_conf_set_intr(&raw mut conf, link_change, removal, config.rx_interrupts.into()) };
     conf
 }

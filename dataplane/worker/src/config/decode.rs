@@ -155,18 +155,16 @@ fn describe(value: &DeValue<'_>) -> String {
 }
 
 fn dataplane(fields: &Fields<'_>) -> Result<Dataplane, Misfit> {
-    const IDLE: [(&str, Option<Idle>); 3] =
-        [("poll", Some(Idle::Poll)), ("adaptive", Some(Idle::Adaptive)), ("interrupt", None)];
+    const IDLE: [(&str, Idle); 3] =
+        [("poll", Idle::Poll), ("adaptive", Idle::Adaptive), ("interrupt", Idle::Interrupt)];
     const HUGEPAGES: [(&str, Hugepages); 3] =
         [("auto", Hugepages::Auto), ("require", Hugepages::Require), ("off", Hugepages::Off)];
 
-    let idle = fields.word("idle", &IDLE, Some(Idle::Poll))?;
-    let idle_span = fields.value("idle").map_or(0..0, Spanned::span);
     Ok(Dataplane {
         lcores: lcores(fields)?,
         memory_mib: fields.number("memory_mib", 64..=1 << 20, 256)?,
         hugepages: fields.word("hugepages", &HUGEPAGES, Hugepages::Auto)?,
-        idle: idle.ok_or_else(|| not_yet(idle_span, "idle = \"interrupt\"", "write \"adaptive\""))?,
+        idle: fields.word("idle", &IDLE, Idle::Poll)?,
         max_connections: fields.number("max_connections", 1024..=1 << 30, 1 << 17)?,
         user: user(fields)?,
     })

@@ -79,6 +79,8 @@ pub enum Idle {
     Poll,
     /// Sleep after some polls in vain, longer each time, up to half a millisecond.
     Adaptive,
+    /// Wait after some polls in vain until a device signals a packet.
+    Interrupt,
 }
 
 /// What a port is for.
@@ -189,8 +191,11 @@ impl Port {
 
 impl Dataplane {
     /// How many workers there will be.
-    pub fn workers(&self) -> u16 {
-        self.lcores.as_ref().map_or(1, |lcores| lcores.len() as u16)
+    pub const fn workers(&self) -> u16 {
+        match &self.lcores {
+            Some(lcores) => lcores.len() as u16,
+            None => 1,
+        }
     }
 }
 

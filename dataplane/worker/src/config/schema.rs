@@ -33,7 +33,7 @@ pub(super) const DATAPLANE: Section = Section {
         ),
         Key::new("memory_mib", "memory for packets and devices in MiB, 64 to 1048576", "256"),
         Key::new("hugepages", "\"auto\", \"require\" or \"off\"", "\"auto\""),
-        Key::new("idle", "\"poll\" or \"adaptive\"", "\"poll\""),
+        Key::new("idle", "\"poll\", \"adaptive\" or \"interrupt\"", "\"poll\""),
         Key::new(
             "user",
             "a user of this system other than root",

@@ -22,6 +22,8 @@ pub struct PortConfig {
     pub rss: Rss,
     /// Whether the device verifies checksums, if it can.
     pub rx_checksum: RxChecksum,
+    /// Whether receive queues can be waited for, if the device can; see [`super::RxQueue::signal`].
+    pub rx_interrupts: bool,
 }
 
 impl PortConfig {
@@ -36,6 +38,7 @@ impl PortConfig {
             mtu: None,
             rss: if queues > 1 { Rss::Symmetric } else { Rss::Off },
             rx_checksum: RxChecksum::IfSupported,
+            rx_interrupts: false,
         }
     }
 }

@@ -129,6 +129,7 @@ const TESTS: &[Test] = tests![
     port::detached_names_are_free_again,
     port::what_eal_found_at_its_start_is_taken_over_once,
     port::spreading_where_supported,
+    port::signals_are_there_only_where_asked_for_and_supported,
     port::two_lcores_poll_two_queues,
     pcap::frames_from_a_file_to_a_file,
     pcap::long_frames_come_in_segments,
@@ -141,6 +142,7 @@ const TESTS: &[Test] = tests![
     event::what_does_not_fit_is_counted,
     tap::frames_to_and_from_the_kernel,
     tap::the_link_follows_the_interface,
+    tap::a_queue_signals_what_has_arrived,
     tap::the_interface_goes_with_its_port,
 ];
 

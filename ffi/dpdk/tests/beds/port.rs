@@ -214,6 +214,16 @@ pub fn spreading_where_supported(bed: &Bed) {
     assert!(!rings.rss());
 }
 
+pub fn signals_are_there_only_where_asked_for_and_supported(bed: &Bed) {
+    for rx_interrupts in [false, true] {
+        let mut null = Port::attach(&bed.eal, &device("net_null3")).expect("a null device");
+        let config = PortConfig { rx_interrupts, ..PortConfig::new(1) };
+        null.configure(&config, pools(bed)).expect("one queue");
+        let Queues { rx, .. } = null.start().expect("is configured");
+        assert!(rx[0].signal().is_none(), "the null device signals nothing");
+    }
+}
+
 pub fn two_lcores_poll_two_queues(bed: &Bed) {
     const EACH: usize = 20_000;
     let Looped { mut port, to_port, mut from_port } = looped(bed, "lcores", 2, 256);

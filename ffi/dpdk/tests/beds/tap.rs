@@ -1,7 +1,8 @@
 use std::process::{Command, Stdio};
 
-use dpdk::port::{Link, Promiscuous};
+use dpdk::port::{Link, Promiscuous, Signal};
 use dpdk::{Burst, Device, Port, PortConfig, Queues};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Bed, Outcome, wait_for};
 
@@ -116,6 +117,52 @@ pub fn the_link_follows_the_interface(bed: &Bed) -> Outcome {
         wait_for("the link to go", || (port.link().expect("answers") == Link::Down).then_some(()));
         run("ip link set dpdkbed1 up");
         wait_for("the link to come", || (port.link().expect("answers") != Link::Down).then_some(()));
+    }
+    Outcome::Done
+}
+
+/// Whether a descriptor becomes readable within so many milliseconds.
+fn is_readable(signal: &Signal<'_>, within_ms: i64) -> bool {
+    let limit = Timespec { tv_sec: 0, tv_nsec: within_ms * 1_000_000 };
+    poll(&mut [PollFd::new(&signal.fd, PollFlags::IN)], Some(&limit)).expect("polls") == 1
+}
+
+pub fn a_queue_signals_what_has_arrived(bed: &Bed) -> Outcome {
+    if !is_root() {
+        return NEEDS_ROOT;
+    }
+    let namespace = Namespace::new("signal");
+    let mut port = Port::attach(&bed.eal, &tap(3)).expect("root may make TAP interfaces");
+    let config = PortConfig { rx_interrupts: true, ..PortConfig::new(1) };
+    port.configure(&config, std::slice::from_ref(&bed.pool)).expect("one queue");
+    let Queues { mut rx, .. } = port.start().expect("is configured");
+    run(&format!("ip link set dpdkbed3 netns {}", namespace.0));
+    let mut burst = Burst::new();
+    for round in 0..3 {
+        rx[0].arm().expect("nothing to do for a TAP");
+        wait_for("silence", || {
+            let quiet = rx[0].rx_burst(&mut burst) == 0;
+            burst.clear();
+            quiet.then_some(())
+        });
+        assert!(!is_readable(&rx[0].signal().expect("a TAP signals"), 0), "round {round}: nothing was sent");
+        // The kernel greets its new link, and later asks for a neighbour.
+        match round {
+            0 => namespace.ip("link set dpdkbed3 up"),
+            _ => namespace
+                .ip(&format!("neigh replace 192.0.2.{round} lladdr 02:00:00:00:00:0{round} dev dpdkbed3")),
+        }
+        if round > 0 {
+            namespace.ip("addr replace 192.0.2.77/24 dev dpdkbed3");
+            run(&format!("ip netns exec {} bash -c echo>/dev/udp/192.0.2.{round}/9", namespace.0));
+        }
+        assert!(is_readable(&rx[0].signal().expect("a TAP signals"), 900), "round {round}: unsignalled");
+        wait_for("the frame", || {
+            let found = rx[0].rx_burst(&mut burst) > 0;
+            burst.clear();
+            found.then_some(())
+        });
+        rx[0].disarm().expect("nothing to do for a TAP");
     }
     Outcome::Done
 }
