@@ -1,10 +1,11 @@
 //! Files that cross the firewall.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Daemon, Lab, WebServer, run};
+use crate::{Daemon, Lab, WebServer, run, wait_until};
 
 /// Makes a file of random bytes.
 ///
@@ -61,6 +62,23 @@ pub fn both_ways(lab: &Lab, servers: [&str; 2], mib: usize) -> Result<()> {
     Ok(())
 }
 
+/// Has iperf3 send from the client to `host`, with such arguments besides. Returns the bytes that arrived.
+///
+/// # Errors
+/// It cannot.
+pub fn iperf3(lab: &Lab, host: &str, arguments: &str) -> Result<f64> {
+    // A server for each client: one that had another before may be busy with that still, or not listen for a moment.
+    let mut server = lab.server.command("iperf3");
+    let _server = Daemon::start(server.args(["-s", "-1", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
+    wait_until("iperf3 to listen", Duration::from_secs(10), || {
+        lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
+    })?;
+    let said = lab.client.run(&format!("timeout 60 iperf3 -c {host} -p 5201 -J {arguments}"))?;
+    let report: serde_json::Value = serde_json::from_str(&said)?;
+    let bytes = report["end"]["sum_received"]["bytes"].as_f64();
+    bytes.with_context(|| format!("iperf3 reports no bytes: {report:#}"))
+}
+
 /// A download that goes on beside a test, at a limited rate.
 #[derive(Debug)]
 pub struct Download {
@@ -96,7 +114,7 @@ impl Download {
     /// # Errors
     /// curl failed, or bytes changed.
     pub fn finish(mut self) -> Result<()> {
-        let status = self.curl.wait(std::time::Duration::from_secs(60))?;
+        let status = self.curl.wait(Duration::from_secs(60))?;
         ensure!(status.success(), "the download failed: {}", self.curl.said());
         ensure_same(&self.sent, &self.received)
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::{Daemon, Lab, Links, bed, installed, transfer, wait_until};
+use e2e::transfer::iperf3;
+use e2e::{Lab, Links, bed, installed, transfer};
 use rustix::io::Errno;
 
 /// What the stations of a dual-stack bed are called, by family.
@@ -46,20 +47,9 @@ fn throughput(lab: &mut Lab) -> Result<()> {
         return Ok(());
     }
     let before = lab.drops()?;
-    let mut server = lab.server.command("iperf3");
-    let _server = Daemon::start(server.args(["-s", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
-    wait_until("iperf3 to listen", Duration::from_secs(5), || {
-        lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
-    })?;
     for (direction, flag) in [("up", ""), ("down", " -R")] {
-        let line = format!("iperf3 -c {} -p 5201 -t 3 -J{flag}", Lab::SERVER);
-        let report: serde_json::Value = serde_json::from_str(&lab.client.run(&line)?)?;
-        let received = &report["end"]["sum_received"];
-        let bytes = received["bytes"]
-            .as_f64()
-            .with_context(|| format!("{direction}: iperf3 reports no bytes: {report:#}"))?;
-        let rate = received["bits_per_second"].as_f64().unwrap_or_default() / 1e6;
-        println!("{direction}: {rate:.0} Mb/s");
+        let bytes = iperf3(lab, Lab::SERVER, &format!("-t 3{flag}"))?;
+        println!("{direction}: {:.0} Mb/s", bytes * 8.0 / 3e6);
         ensure!(bytes > 1e6, "only {bytes} bytes in three seconds");
     }
     // A link may be too slow for what a sender tries. Nothing else may be wrong with packets of one connection.

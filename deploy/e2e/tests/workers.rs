@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Daemon, Drops, Lab, Links, WebServer, bed, installed, wait_until};
+use e2e::transfer::{ensure_same, iperf3, random_file, url_host};
+use e2e::{Drops, Lab, Links, WebServer, bed, installed, wait_until};
 
 const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\n";
 
@@ -217,18 +217,9 @@ fn transfer(lab: &Lab) -> Result<()> {
 }
 
 fn throughput(lab: &Lab) -> Result<()> {
-    let mut server = lab.server.command("iperf3");
-    let _server = Daemon::start(server.args(["-s", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
     let hosts = [Lab::SERVER, Lab::SERVER6];
     for (host, direction) in hosts.iter().flat_map(|host| [(host, ""), (host, " -R")]) {
-        // Between two clients it does not listen.
-        wait_until("iperf3 to listen", Duration::from_secs(5), || {
-            lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
-        })?;
-        let line = format!("timeout 30 iperf3 -c {host} -p 5201 -t 1 -P 4 -J{direction}");
-        let report: serde_json::Value = serde_json::from_str(&lab.client.run(&line)?)?;
-        let bytes = report["end"]["sum_received"]["bytes"].as_f64();
-        let bytes = bytes.with_context(|| format!("iperf3 reports no bytes: {report:#}"))?;
+        let bytes = iperf3(lab, host, &format!("-t 1 -P 4{direction}"))?;
         ensure!(bytes > 1e6, "only {bytes} bytes in a second");
     }
     Ok(())
