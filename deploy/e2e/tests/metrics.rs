@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, Stream, address};
-use e2e::{Control, Daemon, Lab, Links, Prometheus, bed, frames, program, wait_until};
+use e2e::{Control, Daemon, Lab, Links, Metrics, Prometheus, bed, frames, program, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: &str = include_str!("../../packaging/man/turnpike-metrics.7");
@@ -19,6 +19,9 @@ const RULES: &str = "table <friends> { 10.2.0.2 198.51.100.0/24 }\n\
     block return all label \"refused\"\n\
     pass in on lan0 proto udp to <friends> port 7 label \"asked\"\n\
     pass out on wan0 proto udp label \"left\"\n";
+
+/// What rules block of the client's.
+const BLOCKED: &str = "turnpike_drops_total{reason=\"match\",interface=\"lan0\"}";
 
 /// Applies rules behind [`Lab::QUIET`] through control.
 fn apply(lab: &Lab, control: &Control, rules: &str) -> Result<()> {
@@ -37,6 +40,8 @@ fn prometheus_reads_every_family_and_finds_what_the_end_points_counted() {
         let prometheus = Prometheus::start(lab)?;
         let _echo = Echo::start(&lab.server, 7)?;
         let stream = Stream::start(&lab.client, address(Lab::SERVER, 7), Duration::from_millis(2))?;
+        // Before these rules others were live, which block what the stations say when their links come up.
+        let before = control.metrics(lab)?.value(BLOCKED)?;
         for port in [81, 82, 83] {
             let refused = sockets::connect(&lab.client, address(Lab::SERVER, port), Duration::from_secs(3))?;
             ensure!(refused.outcome.is_err(), "port {port} is open");
@@ -45,7 +50,7 @@ fn prometheus_reads_every_family_and_finds_what_the_end_points_counted() {
         every_family(lab, &control, &prometheus)?;
         let (sent, answered) = stream.stop()?;
         ensure!(sent == answered, "{answered} of {sent} datagrams came back");
-        agree(lab, &prometheus, sent, answered)?;
+        agree(lab, &prometheus, sent, answered, before + 3.0)?;
         failures_and_units(lab, &control, &prometheus)?;
         over_restarts(lab, control, &prometheus)
     });
@@ -95,7 +100,7 @@ fn check_metrics(lab: &Lab, text: &str) -> Result<()> {
 }
 
 /// The end points' counts and the sums that must hold, in PromQL.
-fn agree(lab: &Lab, prometheus: &Prometheus, sent: u64, answered: u64) -> Result<()> {
+fn agree(lab: &Lab, prometheus: &Prometheus, sent: u64, answered: u64, blocked: f64) -> Result<()> {
     let both = (sent + answered) as f64;
     for (expression, wanted) in [
         ("turnpike_rule_packets_total{rule=\"asked\",action=\"pass\"}", both),
@@ -107,7 +112,7 @@ fn agree(lab: &Lab, prometheus: &Prometheus, sent: u64, answered: u64) -> Result
         ("turnpike_rule_states{rule=\"asked\"}", 1.0),
         ("turnpike_states", 2.0),
         ("turnpike_state_inserts_total", 2.0),
-        ("turnpike_drops_total{reason=\"match\",interface=\"lan0\"}", 3.0),
+        (BLOCKED, blocked),
         ("turnpike_created_packets_total{kind=\"rst\"}", 3.0),
         ("turnpike_created_packets_total{kind=\"icmp\"}", 0.0),
         ("turnpike_rule_packets_total{rule=\"refused\",action=\"block\"}", 3.0),
@@ -387,23 +392,29 @@ const FLOOD: &str = "import socket, sys, time\n\
 
 /// What is logged faster than it is written is lost and counted.
 fn flood(lab: &Lab, control: &Control, file: &Path) -> Result<()> {
-    let before = control.metrics(lab)?.value("turnpike_drops_total{reason=\"match\",interface=\"lan0\"}")?;
+    let accounted = |metrics: &Metrics| {
+        let value = |series: &str| metrics.value(series).unwrap_or(0.0);
+        value("turnpike_pflog_written_packets_total") + value("turnpike_log_lost_packets_total")
+    };
+    let before = control.metrics(lab)?;
+    let blocked_before = before.value(BLOCKED)?;
     let script = lab.folder.join("flood.py");
     std::fs::write(&script, FLOOD)?;
     lab.client.run(&format!("python3 {} {}", script.display(), Lab::SERVER))?;
-    let blocked = "turnpike_drops_total{reason=\"match\",interface=\"lan0\"}";
     let mut sums = (0.0, 0.0);
     wait_until("every packet of the flood to be written or counted as lost", PATIENCE, || {
         let Ok(metrics) = control.metrics(lab) else { return false };
-        let value = |series: &str| metrics.value(series).unwrap_or(0.0);
-        let accounted =
-            value("turnpike_pflog_written_packets_total") + value("turnpike_log_lost_packets_total");
-        sums = (value(blocked) - before, accounted);
+        let blocked = metrics.value(BLOCKED).unwrap_or(0.0) - blocked_before;
+        sums = (blocked, accounted(&metrics) - accounted(&before));
         sums.0 > 1000.0 && sums.1 >= sums.0
     })
     .with_context(|| format!("{sums:?}"))?;
-    let lines = read(file).lines().count() as f64;
-    let written = control.metrics(lab)?.value("turnpike_pflog_written_packets_total")?;
-    ensure!(lines == written, "{lines} packets are in the file, {written} were written");
-    Ok(())
+    let mut found = (0.0, 0.0);
+    wait_until("as many packets in the file as were written", PATIENCE, || {
+        let written =
+            control.metrics(lab).and_then(|metrics| metrics.value("turnpike_pflog_written_packets_total"));
+        found = (read(file).lines().count() as f64, written.unwrap_or(0.0));
+        found.0 == found.1
+    })
+    .with_context(|| format!("{found:?}"))
 }
