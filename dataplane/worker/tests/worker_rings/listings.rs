@@ -12,6 +12,9 @@ use worker::idle::Work;
 
 use crate::bed::{Bed, KNOWN, RECORDS, WAN_WIRE, fib, request};
 
+/// Where a datagram over IPv4 without options has it.
+const SOURCE_PORT: std::ops::Range<usize> = 34..36;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Rules of which the last one passes everything.
@@ -83,10 +86,15 @@ fn a_poll_looks_at_a_slice_of_the_rules() {
 
 #[test]
 fn a_poll_looks_at_a_slice_of_the_states() {
+    const CONNECTIONS: u16 = 2 * SLICE as u16 + 10;
     let mut bed = Bed::passing(KNOWN);
     bed.poll();
-    bed.put(WAN_WIRE, &request());
-    bed.poll();
+    for port in 1..=CONNECTIONS {
+        let mut frame = request();
+        frame[SOURCE_PORT].copy_from_slice(&port.to_be_bytes());
+        bed.put(WAN_WIRE, &frame);
+        bed.poll();
+    }
     let Bed { worker, office, now, .. } = &mut bed;
     let ended = AtomicBool::new(false);
     let (states, steps) = thread::scope(|scope| {
@@ -108,7 +116,8 @@ fn a_poll_looks_at_a_slice_of_the_states() {
         }
         asking.join().unwrap()
     });
-    assert_eq!(states, 2);
-    assert_eq!(steps, vec![SLICE as u32; RECORDS as usize / SLICE]);
+    assert_eq!(states, 2 * usize::from(CONNECTIONS));
+    // What no connection has used yet is passed over at once.
+    assert_eq!(steps, [SLICE as u32, SLICE as u32, 10, RECORDS - u32::from(CONNECTIONS)]);
     bed.end();
 }
