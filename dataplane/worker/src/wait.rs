@@ -78,12 +78,11 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Pauses as configured, if its devices can signal packets. `news_every` is how often a worker must look at what nobody
-    /// signals.
-    pub fn new(idle: Idle, attachment: &Attachment, bell: Option<Arc<Bell>>, news_every: Duration) -> Self {
+    /// Pauses as configured, if its devices can signal packets.
+    pub fn new(idle: Idle, attachment: &Attachment, bell: Option<Arc<Bell>>) -> Self {
         let mut pause = Self { idler: Idler::new(idle), waiter: None };
         if idle == Idle::Interrupt {
-            match Waiter::new(attachment, bell, news_every) {
+            match Waiter::new(attachment, bell) {
                 Ok(waiter) => pause.waiter = Some(waiter),
                 Err(why) => pause.look_instead(&why),
             }
@@ -91,9 +90,9 @@ impl Pause {
         pause
     }
 
-    /// The pause after a poll.
+    /// The pause after a poll. `limit` tells how long a wait may be.
     #[inline]
-    pub fn after(&mut self, work: Work, attachment: &mut Attachment) {
+    pub fn after(&mut self, work: Work, attachment: &mut Attachment, limit: impl FnOnce() -> Duration) {
         match (self.idler.after(work), &self.waiter) {
             (Rest::Skip, _) => {}
             (Rest::Sleep(sleep), _) => std::thread::sleep(sleep),
@@ -104,7 +103,7 @@ impl Pause {
                 }
             }
             (Rest::Wait, Some(waiter)) => {
-                waiter.wait();
+                waiter.wait(limit());
                 waiter.disarm(attachment);
             }
             (Rest::Disarm, Some(waiter)) => waiter.disarm(attachment),
@@ -150,7 +149,6 @@ pub enum Deaf {
 pub struct Waiter {
     epoll: OwnedFd,
     bell: Option<Arc<Bell>>,
-    longest: Duration,
 }
 
 impl Waiter {
@@ -158,13 +156,13 @@ impl Waiter {
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn new(attachment: &Attachment, bell: Option<Arc<Bell>>, news_every: Duration) -> Result<Self, Deaf> {
+    pub fn new(attachment: &Attachment, bell: Option<Arc<Bell>>) -> Result<Self, Deaf> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         if let Some(bell) = &bell {
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
             epoll::add(&epoll, &bell.eventfd, epoll::EventData::new_u64(0), flags)?;
         }
-        let waiter = Self { epoll, bell, longest: news_every.clamp(SHORTEST, LONGEST) };
+        let waiter = Self { epoll, bell };
         attachment.receivers().try_for_each(|queue| waiter.watch(queue))?;
         Ok(waiter)
     }
@@ -210,9 +208,10 @@ impl Waiter {
         let _ = attachment.receivers_mut().try_for_each(RxQueue::disarm);
     }
 
-    /// Waits for a signal, at most so long as there may be no news.
-    pub fn wait(&self) {
-        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(self.longest.subsec_nanos()) };
+    /// Waits for a signal, for about `limit` at most.
+    pub fn wait(&self, limit: Duration) {
+        let limit = limit.clamp(SHORTEST, LONGEST);
+        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
         let mut events = Vec::with_capacity(1);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&limit)) {
             // A signal of the system is as good as one of a device.

@@ -75,6 +75,14 @@ unsafe impl GlobalAlloc for HugePages {
     }
 }
 
+/// Has all threads of the process share so many heaps of the C library, in place of as many as the library finds right for
+/// the CPUs that it counts: a thread that allocates for the first time then opens no file to count them, which
+/// a list of system calls may forbid it. To be called before there are threads.
+pub fn limit_heaps(most: u16) {
+    // SAFETY: sets a number in the C library.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, most.into()) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,12 +124,4 @@ mod tests {
             HugePages.dealloc(block, layout);
         }
     }
-}
-
-/// Has all threads of the process share so many heaps of the C library, in place of as many as the library finds right for
-/// the CPUs that it counts: a thread that allocates for the first time then opens no file to count them, which
-/// a list of system calls may forbid it. To be called before there are threads.
-pub fn limit_heaps(most: u16) {
-    // SAFETY: sets a number in the C library.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, most.into()) };
 }
