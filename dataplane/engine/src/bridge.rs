@@ -25,7 +25,7 @@ use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::routing::{destination, is_martian};
 use crate::shard::{Shard, View, repair};
-use crate::state::Adjacency;
+use crate::state::{Adjacency, KeyHash};
 
 impl Shard {
     /// Decides a frame that a bridged port received.
@@ -36,6 +36,7 @@ impl Shard {
         own: &Interface,
         bridge: &Bridge,
         frame: &mut F,
+        known: Option<KeyHash>,
     ) -> Fate {
         if is_reserved(destination(frame.bytes())) {
             return self.drop(arrival, Reason::LinkScope);
@@ -47,7 +48,7 @@ impl Shard {
                 Ok(fate) => fate,
                 Err(reason) => self.drop(arrival, reason),
             },
-            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet),
+            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet, known),
         }
     }
 

@@ -97,7 +97,8 @@ impl Shard {
             match self.follow::<F, REWRITES>(frame, quick, moment) {
                 Some(out) => *fate = Fate::Transmit(out),
                 None => {
-                    *fate = self.decide(view, arrival, frame);
+                    let known = (quick.kind != Kind::Other).then_some(quick.hash);
+                    *fate = self.decide(view, arrival, frame, known);
                     others += 1;
                 }
             }

@@ -27,7 +27,7 @@ use crate::reply::{self, NoReply, Problem};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, endpoints, gate_forwarding, is_martian, link_fate, route};
 use crate::state::{
-    Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
+    Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
 
@@ -130,16 +130,23 @@ impl Shard {
             return self.process_plain(view, root, own, arrival, frames, fates);
         }
         for (frame, fate) in frames.iter_mut().zip(fates) {
-            *fate = self.decide(view, arrival, frame);
+            *fate = self.decide(view, arrival, frame, None);
         }
     }
 
-    pub(crate) fn decide<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &mut F) -> Fate {
+    /// Decides a frame the long way. `known` is the hash of its connection's key, if somebody has computed it.
+    pub(crate) fn decide<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        known: Option<KeyHash>,
+    ) -> Fate {
         let Some(own) = view.fib.interface(arrival.interface) else {
             return self.drop(arrival, Reason::PortDown);
         };
         if let Some(bridge) = own.bridge() {
-            return self.decide_bridged(view, arrival, own, bridge, frame);
+            return self.decide_bridged(view, arrival, own, bridge, frame, known);
         }
         if let Err(reason) = rewrite::untag(frame) {
             return self.drop(arrival, reason);
@@ -151,7 +158,7 @@ impl Shard {
                 Ok(fate) => fate,
                 Err(reason) => self.drop(arrival, reason),
             },
-            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet),
+            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet, known),
         }
     }
 
@@ -162,8 +169,9 @@ impl Shard {
         own: &Interface,
         frame: &mut F,
         packet: Packet,
+        known: Option<KeyHash>,
     ) -> Fate {
-        let mut passage = match self.begin(view, packet) {
+        let mut passage = match self.begin(view, packet, known) {
             Ok(passage) => passage,
             Err(reason) => return self.drop(arrival, reason),
         };
@@ -186,7 +194,7 @@ impl Shard {
 
     /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
     #[inline(always)]
-    fn begin(&self, view: &View<'_>, packet: Packet) -> Result<Passage, Reason> {
+    fn begin(&self, view: &View<'_>, packet: Packet, known: Option<KeyHash>) -> Result<Passage, Reason> {
         if view.root.is_none() {
             return Err(Reason::NoRules);
         }
@@ -194,7 +202,8 @@ impl Shard {
             return Err(Reason::Martian);
         }
         let (key, sender) = Key::of(&flow_tuple(&packet));
-        let hash = self.hashing.hash(&key);
+        let hash = known.unwrap_or_else(|| self.hashing.hash(&key));
+        debug_assert_eq!(hash, self.hashing.hash(&key), "who reads a packet quickly reads the same key");
         Ok(Passage {
             packet,
             flow: Flow { key, hash, sender },

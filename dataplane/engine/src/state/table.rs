@@ -56,6 +56,14 @@ pub(crate) struct Expiry<'a> {
     pub options: &'a Options,
 }
 
+/// A record with something to remove.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    id: RecordId,
+    /// Both its faces have expired.
+    wholly: bool,
+}
+
 /// A connection to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRecord<'a> {
@@ -458,39 +466,40 @@ impl Connections {
         adjacencies.count_swept(left);
         while left > 0 {
             // Records with something to remove are collected first: their buckets are on the way when they are needed.
-            let mut due = [(RecordId(0), KeyHash(0)); SWEEP_TOGETHER];
+            let mut due = [(Due::default(), KeyHash(0)); SWEEP_TOGETHER];
             let mut count = 0;
             while left > 0 && count < due.len() {
                 left -= 1;
-                if let Some(id) = self.next_due(expiry, adjacencies) {
-                    let hash = hashing.hash(&self.key(id));
+                if let Some(next) = self.next_due(expiry, adjacencies) {
+                    let hash = hashing.hash(&self.key(next.id));
                     self.prefetch_bucket(hash);
-                    due[count] = (id, hash);
+                    due[count] = (next, hash);
                     count += 1;
                 }
             }
-            for (id, hash) in &due[..count] {
-                removed += u64::from(self.expire(*id, *hash, expiry));
+            for (due, hash) in &due[..count] {
+                removed += u64::from(self.expire(due, *hash, expiry));
             }
         }
         removed
     }
 
     /// Visits the next record, and returns it if one of its faces has expired.
-    fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<RecordId> {
+    fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<Due> {
         let id = self.numbers.around(self.sweep_at);
         self.sweep_at = id.0 + 1;
         if !self.hot[id.0 as usize].is_live() {
             return None;
         }
         self.forget_stale(id, adjacencies);
-        Side::BOTH.iter().any(|side| self.has_expired(id, *side, expiry)).then_some(id)
+        let [low, high] = Side::BOTH.map(|side| self.has_expired(id, side, expiry));
+        (low || high).then_some(Due { id, wholly: low && high })
     }
 
-    fn expire(&mut self, id: RecordId, hash: KeyHash, expiry: &Expiry<'_>) -> u32 {
-        let [low, high] = Side::BOTH.map(|side| self.has_expired(id, side, expiry));
+    fn expire(&mut self, due: &Due, hash: KeyHash, expiry: &Expiry<'_>) -> u32 {
+        let id = due.id;
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
-        if low && high && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
+        if due.wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
             return self.remove(id, hash);
         }
         let mut removed = 0;
