@@ -22,6 +22,8 @@ mod hook;
 mod intrinsics;
 mod log;
 mod mirror;
+#[cfg(test)]
+mod overload;
 mod packet;
 pub mod parse;
 mod quick;
@@ -32,6 +34,7 @@ mod shard;
 mod state;
 mod tick;
 pub mod track;
+mod work;
 
 pub use address::Address;
 pub use counters::Counters;

@@ -10,6 +10,7 @@ use bytemuck::{Zeroable, zeroed_vec};
 
 use super::key::KeyHash;
 use crate::intrinsics::{equal_tags, prefetch};
+use crate::work;
 
 const SLOTS: usize = 10;
 
@@ -95,12 +96,14 @@ impl Index {
     /// The first record in the first bucket whose tag is that of `hash`, or none.
     #[inline(always)]
     pub fn hint_in_first(&self, hash: KeyHash) -> RecordId {
+        work::bucket();
         self.buckets[self.place(hash.bucket())].hint(hash.tag())
     }
 
     /// As [`Self::hint_in_first`], in the second bucket.
     #[inline(always)]
     pub fn hint_in_second(&self, hash: KeyHash) -> RecordId {
+        work::bucket();
         self.buckets[self.places(hash).1].hint(hash.tag())
     }
 
@@ -108,6 +111,8 @@ impl Index {
     #[inline]
     pub fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = RecordId> {
         let (first, second) = self.places(hash);
+        work::bucket();
+        work::bucket();
         // Where both are the same bucket it is read once.
         let again = (second != first).then(|| self.buckets[second].matches(hash.tag()));
         self.buckets[first].matches(hash.tag()).chain(again.into_iter().flatten())
@@ -138,6 +143,7 @@ impl Index {
     pub fn remove(&mut self, hash: KeyHash, record: RecordId) {
         let (first, second) = self.places(hash);
         for place in [first, second] {
+            work::bucket();
             let bucket = &mut self.buckets[place];
             if let Some(slot) = bucket.slot_of(hash.tag(), record) {
                 bucket.tags[slot] = 0;
@@ -167,6 +173,7 @@ impl Index {
     }
 
     fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {
+        work::bucket();
         let bucket = &mut self.buckets[place];
         let Some(slot) = bucket.free_slot() else { return false };
         bucket.tags[slot] = tag;

@@ -16,6 +16,8 @@ pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use class::Sketch;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
+#[cfg(test)]
+pub(crate) use index::Index;
 pub(crate) use index::RecordId;
 pub(crate) use key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 pub(crate) use record::Sixteenths;

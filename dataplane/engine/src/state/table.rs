@@ -23,6 +23,7 @@ use crate::Address;
 use crate::eval::RuleSlot;
 use crate::fib::InterfaceId;
 use crate::track::Peer;
+use crate::work;
 
 /// Expired records whose buckets are fetched together.
 const SWEEP_TOGETHER: usize = 16;
@@ -220,6 +221,7 @@ impl Connections {
     /// True if record `id` is live and has this key.
     #[inline]
     pub(super) fn is_of(&self, id: RecordId, key: &Key) -> bool {
+        work::record();
         let at = id.0 as usize;
         self.hot[at].may_be(&Narrow::of(key)) && (key.af == Af::Inet || self.wide[at] == key.address)
     }
@@ -486,6 +488,7 @@ impl Connections {
 
     /// Visits the next record, and returns it if one of its faces has expired.
     fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<Due> {
+        work::record();
         let id = self.numbers.around(self.sweep_at);
         self.sweep_at = id.0 + 1;
         if !self.hot[id.0 as usize].is_live() {
