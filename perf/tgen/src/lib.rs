@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod end;
+pub mod export;
 pub mod flow;
 pub mod frame;
 pub mod mark;

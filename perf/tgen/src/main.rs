@@ -7,12 +7,13 @@ mod searches;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
-use tgen::profile::{BUILT_IN, Profile};
+use tgen::export;
+use tgen::profile::{BUILT_IN, Network, Profile};
 use tgen::report::{self, thousands};
 
-use options::{Command, Options, Run};
+use options::{Command, Export, Options, Run};
 
 /// Exit code of what failed or was refused.
 const FAILED: u8 = 1;
@@ -22,6 +23,7 @@ const LOST: u8 = 3;
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Profiles => profiles().map(|()| ExitCode::SUCCESS),
+        Command::Export(wanted) => export(&wanted).map(|()| ExitCode::SUCCESS),
         Command::Run(run) => run_once(&run),
         Command::Throughput(wanted) => searches::throughput(&wanted).map(|()| ExitCode::SUCCESS),
         Command::Mlr(wanted) => searches::mlr(&wanted).map(|()| ExitCode::SUCCESS),
@@ -39,6 +41,20 @@ fn profiles() -> Result<()> {
     for (name, _) in BUILT_IN {
         let profile = Profile::find(name)?;
         println!("{name:<17}{} flows: {}", thousands(profile.flows.into()), profile.about);
+    }
+    Ok(())
+}
+
+fn export(wanted: &Export) -> Result<()> {
+    let profile = Profile::find(&wanted.profile)?;
+    let network = wanted.network.as_deref().map_or_else(|| Ok(Network::built_in()), Network::read)?;
+    profile.fits(&network)?;
+    for export::File { path, text } in export::files(&profile, &network) {
+        let path = wanted.folder.join(path);
+        let failed = || format!("cannot write {}", path.display());
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).with_context(failed)?;
+        std::fs::write(&path, text).with_context(failed)?;
+        println!("{}", path.display());
     }
     Ok(())
 }

@@ -25,12 +25,28 @@ pub struct Options {
 pub enum Command {
     /// List the profiles that come with the program.
     Profiles,
+    /// Write a profile for TRex, and for pktgen where it can do that.
+    Export(Export),
     /// Send at a rate for a time, and report.
     Run(Box<Run>),
     /// Search the highest rate without loss, by bisection (RFC 2544).
     Throughput(Box<Throughput>),
     /// Search the rates of several loss ratios, with short trials first (MLRsearch): NDR and PDR.
     Mlr(Box<Mlr>),
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where to: folders are made in it.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The traffic: a name that `turnpike-tgen profiles` lists, or a file.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: String,
+    /// Who is where, in place of perf/profiles/network.toml.
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
 }
 
 /// Where a search looks.

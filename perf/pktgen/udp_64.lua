@@ -1,0 +1,10 @@
+-- UDP in frames of 64 bytes: perf/profiles/udp-64.toml for pktgen, read by throughput.lua.
+-- Made from the definition: UPDATE_EXPORTS=1 cargo test -p tgen --test exports
+return {
+    size = 64,
+    clients = { "198.18.128.1", "198.18.131.232" },
+    servers = { "198.19.128.1", "198.19.128.100" },
+    client_ports = { 1024, 1034 },
+    server_port = 9,
+    senders = { 0, 1 },
+}
