@@ -129,7 +129,7 @@ impl Quick {
     /// Reads a frame that was received from the wire. In place, so that what is known goes where it is needed at once; what
     /// stands in the other fields means nothing where the kind is [`Kind::Other`].
     #[inline(always)]
-    pub fn read(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) {
+    pub fn read(&mut self, frame: &[u8], checksum: impl Fn() -> RxChecksum, door: &Door) {
         self.kind = self.look(frame, checksum, door).unwrap_or(Kind::Other);
     }
 
@@ -140,12 +140,22 @@ impl Quick {
     }
 
     #[inline(always)]
-    fn look(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) -> Option<Kind> {
-        let (link, datagram) = frame.split_first_chunk()?;
-        if !door.admits(link) {
+    fn look(&mut self, frame: &[u8], checksum: impl Fn() -> RxChecksum, door: &Door) -> Option<Kind> {
+        let head: &[u8; ETHERNET + IPV4_HEAD] = frame.first_chunk()?;
+        if !door.admits(head.first_chunk()?) {
             return None;
         }
-        self.look_at_ip(EtherType(u16::from_be_bytes(part::<12, 2, _>(link))), datagram, door.zone, checksum)
+        // EtherType, and what the IP header begins with.
+        let first = u64::from_be_bytes(part::<12, 8, _>(head));
+        let available = frame.len() - ETHERNET;
+        if first >> 40 == u64::from(EtherType::IPV4.0) << 8 | PLAIN_IPV4 {
+            self.look_at_ipv4(head.last_chunk()?, available, door.zone, checksum)
+        } else if first >> 44 == u64::from(EtherType::IPV6.0) << 4 | 6 {
+            let head: &[u8; ETHERNET + IPV6_HEAD] = frame.first_chunk()?;
+            self.look_at_ipv6(head.last_chunk()?, available, door.zone)
+        } else {
+            None
+        }
     }
 
     fn look_behind_tags(&mut self, frame: &[u8], checksum: RxChecksum, door: &Door) -> Option<Kind> {
@@ -153,61 +163,59 @@ impl Quick {
         if !door.admits(frame.first_chunk()?) {
             return None;
         }
-        self.look_at_ip(link.ether_type(), link.payload(), zone_of(door.zone, link.tags()), checksum)
-    }
-
-    #[inline(always)]
-    fn look_at_ip(
-        &mut self,
-        ether_type: EtherType,
-        datagram: &[u8],
-        zone: Zone,
-        checksum: RxChecksum,
-    ) -> Option<Kind> {
-        match ether_type {
-            EtherType::IPV4 => self.look_at_ipv4(datagram, zone, checksum),
-            EtherType::IPV6 => self.look_at_ipv6(datagram, zone),
+        let (datagram, zone) = (link.payload(), zone_of(door.zone, link.tags()));
+        let first = *datagram.first()?;
+        match link.ether_type() {
+            EtherType::IPV4 if u64::from(first) == PLAIN_IPV4 => {
+                self.look_at_ipv4(datagram.first_chunk()?, datagram.len(), zone, || checksum)
+            }
+            EtherType::IPV6 if first >> 4 == 6 => {
+                self.look_at_ipv6(datagram.first_chunk()?, datagram.len(), zone)
+            }
             _ => None,
         }
     }
 
+    /// Reads an IPv4 packet whose header is of that version, without options, and has `available` bytes at most.
     #[inline(always)]
-    fn look_at_ipv4(&mut self, datagram: &[u8], zone: Zone, checksum: RxChecksum) -> Option<Kind> {
-        /// Version 4, a header of 20 bytes, no fragment: what of the first 8 bytes is looked at, and what is to be there.
-        const MASK: u64 = 0xff00_0000_0000_3fff;
-        const SIMPLE: u64 = 0x4500_0000_0000_0000;
-        let head: &[u8; ipv4::HEADER_LEN + TRANSPORT] = datagram.first_chunk()?;
-        let (ip, transport) = head.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
-        let first = u64::from_be_bytes(part::<0, 8, _>(ip));
-        let length = (first >> 32) as u16;
-        let [ttl, proto] = part::<8, 2, _>(ip);
-        if first & MASK != SIMPLE || usize::from(length) > datagram.len() {
+    fn look_at_ipv4(
+        &mut self,
+        head: &[u8; IPV4_HEAD],
+        available: usize,
+        zone: Zone,
+        checksum: impl Fn() -> RxChecksum,
+    ) -> Option<Kind> {
+        /// The offset of a fragment, and whether more come.
+        const FRAGMENT: u32 = 0x3fff << 16;
+        let ip: &[u8; ipv4::HEADER_LEN] = head.first_chunk()?;
+        let length = u16::from_be_bytes(part::<2, 2, _>(ip));
+        let middle = u32::from_be_bytes(part::<6, 4, _>(ip));
+        let [_, _, ttl, proto] = middle.to_be_bytes();
+        if middle & FRAGMENT != 0 || usize::from(length) > available {
             return None;
         }
-        if checksum != RxChecksum::Good && !verified(ip, checksum) {
+        if checksum() != RxChecksum::Good && !verified(ip, checksum()) {
             return None;
         }
         let room = u32::from(length).wrapping_sub(ipv4::HEADER_LEN as u32);
-        let (ports, kind) = self.look_at_transport(transport.first_chunk()?, Proto(proto), room)?;
+        let (ports, kind) = self.look_at_transport(head.last_chunk()?, Proto(proto), room)?;
         let ends = u64::from_be_bytes(part::<12, 8, _>(ip));
         (self.key, self.sender) = Narrow::inet(Proto(proto), zone, ends, ports);
         Some(self.finish(kind, length, ttl))
     }
 
+    /// Reads a packet of IP version 6 that has `available` bytes at most.
     #[inline(always)]
-    fn look_at_ipv6(&mut self, datagram: &[u8], zone: Zone) -> Option<Kind> {
-        let head: &[u8; ipv6::HEADER_LEN + TRANSPORT] = datagram.first_chunk()?;
-        let (ip, transport) = head.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
-        let first = u64::from_be_bytes(part::<0, 8, _>(ip));
-        let room = (first >> 16) as u16;
-        let length = room.checked_add(ipv6::HEADER_LEN as u16)?;
+    fn look_at_ipv6(&mut self, head: &[u8; IPV6_HEAD], available: usize, zone: Zone) -> Option<Kind> {
         // Every extension header has a number that is neither TCP's nor UDP's.
-        let [proto, ttl] = part::<6, 2, _>(ip);
-        if first >> 60 != 6 || usize::from(length) > datagram.len() {
+        let [a, b, proto, ttl] = part::<4, 4, _>(head);
+        let room = u16::from_be_bytes([a, b]);
+        let length = room.checked_add(ipv6::HEADER_LEN as u16)?;
+        if usize::from(length) > available {
             return None;
         }
-        let (ports, kind) = self.look_at_transport(transport.first_chunk()?, Proto(proto), room.into())?;
-        let [src, dst] = [part::<8, 16, _>(ip), part::<24, 16, _>(ip)];
+        let (ports, kind) = self.look_at_transport(head.last_chunk()?, Proto(proto), room.into())?;
+        let [src, dst] = [part::<8, 16, _>(head), part::<24, 16, _>(head)];
         let addresses = [src, dst].map(|octets| Address(u128::from_be_bytes(octets)));
         (self.key, self.sender, self.wide) = Narrow::inet6(Proto(proto), zone, addresses, ports);
         Some(self.finish(kind, length, ttl))
@@ -265,8 +273,14 @@ impl Quick {
     }
 }
 
-/// Bytes of a transport header that are read at once: a packet that ends before goes the long way.
+/// Bytes of headers that are read at once: a packet that ends before goes the long way.
+const ETHERNET: usize = ethernet::HEADER_LEN;
 const TRANSPORT: usize = tcp::HEADER_LEN;
+const IPV4_HEAD: usize = ipv4::HEADER_LEN + TRANSPORT;
+const IPV6_HEAD: usize = ipv6::HEADER_LEN + TRANSPORT;
+
+/// Version 4 and a header of 20 bytes, in the first byte of a packet.
+const PLAIN_IPV4: u64 = 0x45;
 
 /// Whether an IPv4 header's checksum is right, where the NIC did not say that it is.
 #[cold]
@@ -305,7 +319,7 @@ mod tests {
 
     fn read_alone(frame: &[u8], door: &Door, checksum: RxChecksum, hashing: &Hashing) -> Quick {
         let mut quick = Quick::default();
-        quick.read(frame, checksum, door);
+        quick.read(frame, || checksum, door);
         if quick.kind == Kind::Other && door.carries_tags() {
             quick.read_behind_tags(frame, checksum, door);
         }

@@ -102,9 +102,12 @@ struct Pair {
 
 /// What every packet reads and writes of a pair.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Tally {
+    packets: u64,
+    // Between the two, which are added to faster apart.
     lifetime: Lifetime,
-    counted: Counted,
+    bytes: u64,
 }
 
 impl Tally {
@@ -116,8 +119,24 @@ impl Tally {
     /// Counts a packet.
     #[inline(always)]
     pub const fn count(&mut self, bytes: u32) {
-        self.counted.packets = self.counted.packets.wrapping_add(1);
-        self.counted.bytes = self.counted.bytes.wrapping_add(bytes as u64);
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
+    }
+
+    /// As if a packet that was counted had not been.
+    const fn take_back(&mut self, bytes: u32) {
+        self.packets = self.packets.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(bytes as u64);
+    }
+
+    const fn counted(&self) -> Counted {
+        Counted { packets: self.packets, bytes: self.bytes }
+    }
+
+    const fn take(&mut self) -> Counted {
+        let counted = self.counted();
+        (self.packets, self.bytes) = (0, 0);
+        counted
     }
 }
 
@@ -239,9 +258,7 @@ impl Pairs {
     ) -> Result<PairId, TooManyClasses> {
         let new = self.take_instead(old, side, Some(face))?;
         // Before the old pair is released: what it has counted then goes to what all shards share.
-        let counted = &mut self.tallies[old.0 as usize].counted;
-        counted.packets = counted.packets.wrapping_sub(1);
-        counted.bytes = counted.bytes.wrapping_sub(u64::from(bytes));
+        self.tallies[old.0 as usize].take_back(bytes);
         self.count(new, bytes);
         self.release(old);
         Ok(new)
@@ -317,7 +334,7 @@ impl Pairs {
         }
         self.bound -= u32::from(is_bound(&pair.faces));
         // What was counted is the rules' for good.
-        let counted = std::mem::take(&mut self.tallies[id.0 as usize].counted);
+        let counted = self.tallies[id.0 as usize].take();
         if counted.packets != 0 {
             for class in pair.faces.iter().flatten() {
                 class.rule.retire(counted.packets, counted.bytes);
@@ -383,7 +400,7 @@ impl Pairs {
     pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
         let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
         pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
-            pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, tally.counted))
+            pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, tally.counted()))
         })
     }
 }

@@ -118,17 +118,15 @@ impl Connections {
         }
         let adjacency = adjacencies.get(hot.adjacency(quick.sender))?;
         let tally = self.pairs.tally(hot.pair())?;
-        let is_tcp = quick.kind == Kind::Segment;
-        let lifetime = tally.lifetime();
-        let seconds = if is_tcp { lifetime.tcp } else { lifetime.udp };
-        let open = hot.may_be(&quick.key)
-            & (adjacency.arrival == moment.arrival)
-            & (quick.length <= adjacency.mtu)
-            & moment.lives(hot.last_seen(), seconds);
-        if !open {
+        if !hot.has_key(&quick.key) || adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
             return None;
         }
-        let fits = if is_tcp { hot.follow_tcp(quick.sender, &quick.segment) } else { hot.follow_udp() };
+        let (last_seen, lifetime) = (hot.last_seen(), tally.lifetime());
+        let fits = if quick.kind == Kind::Segment {
+            moment.lives(last_seen, lifetime.tcp) && hot.follow_tcp(quick.sender, &quick.segment)
+        } else {
+            moment.lives(last_seen, lifetime.udp) && hot.follow_udp()
+        };
         if !fits {
             return None;
         }

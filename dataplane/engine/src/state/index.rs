@@ -161,7 +161,8 @@ impl Index {
     /// Maps 32 bits evenly onto the buckets, of which there is any number.
     #[inline(always)]
     const fn place(&self, hash: u32) -> usize {
-        ((hash as u64 * self.buckets.len() as u64) >> 32) as usize
+        // No overflow: there are fewer buckets than records, whose numbers have 32 bits.
+        ((hash as u64).wrapping_mul(self.buckets.len() as u64) >> 32) as usize
     }
 
     /// The other bucket of an entry: its own inverse, because both add up to what the tag says. It is never reachable by
@@ -169,7 +170,7 @@ impl Index {
     #[inline(always)]
     const fn other_place(&self, place: usize, tag: u16) -> usize {
         let sum = self.place((tag as u32).wrapping_mul(0x9e37_79b1));
-        if sum >= place { sum - place } else { sum + self.buckets.len() - place }
+        if sum >= place { sum - place } else { sum.wrapping_add(self.buckets.len()).wrapping_sub(place) }
     }
 
     fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {

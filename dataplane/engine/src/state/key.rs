@@ -211,8 +211,7 @@ impl KeyHash {
     /// Distinguishes the entries of a bucket; never 0, which marks a free slot.
     #[inline]
     pub const fn tag(self) -> u16 {
-        let tag = (self.0 >> 32) as u16;
-        if tag == 0 { 1 } else { tag }
+        (self.0 >> 32) as u16 | 1
     }
 
     /// Chooses the home worker.

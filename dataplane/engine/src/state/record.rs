@@ -147,8 +147,13 @@ impl Hot {
     /// True if the record is live and may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
     #[inline(always)]
     pub fn may_be(&self, key: &Narrow) -> bool {
-        // At once: which part differs is as good as random.
-        (self.key == *key) & self.is_live()
+        self.has_key(key) && self.is_live()
+    }
+
+    /// As [`Self::may_be`], but for whether the record is live: followed is only what is.
+    #[inline(always)]
+    pub fn has_key(&self, key: &Narrow) -> bool {
+        self.key == *key
     }
 
     /// The key, given the addresses kept beside the record for IPv6.
@@ -255,7 +260,9 @@ impl Hot {
 
     /// Follows a segment between two established ends as `track::tcp` would, strictly; false if that must judge, and
     /// nothing is changed then.
-    #[inline(always)]
+    ///
+    /// By itself: in the loop over packets there are no registers left for it.
+    #[inline(never)]
     pub fn follow_tcp(&mut self, sender: Side, segment: &Plain) -> bool {
         const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
         const ESTABLISHED: u32 =
