@@ -49,10 +49,9 @@ pub fn start(bed: &Bed) -> Result<Running> {
     }
     let machine = Machine::new(&[bed.client.clone(), bed.server.clone()], &bed.lcores)?;
     let opened = [machine.open(&bed.client)?, machine.open(&bed.server)?];
-    let line = bed.line_rate.or_else(|| {
-        let [one, other] = &opened;
-        Some(one.line?.min(other.line?))
-    });
+    let [one, other] = &opened;
+    let speeds = (one.wait_for_link()?, other.wait_for_link()?);
+    let line = bed.line_rate.or_else(|| Some(speeds.0?.min(speeds.1?)));
     let macs = opened.each_ref().map(|one| one.mac);
     let peers = if bed.direct {
         [Some(macs[1]), Some(macs[0])]

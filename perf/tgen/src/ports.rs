@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use dpdk::port::{Bus, Link, Promiscuous};
 use dpdk::{Device, Eal, EalArgs, Lcore, LogLevel, Memory, Mempool, PoolConfig, Port, PortConfig, TscClock};
 use wire::Mac;
@@ -36,8 +36,6 @@ pub struct Opened {
     pub end: End,
     /// Its Ethernet address.
     pub mac: Mac,
-    /// Its speed in bits a second, if it says so.
-    pub line: Option<f64>,
     /// Keeps the device.
     pub port: Port,
 }
@@ -80,10 +78,10 @@ impl Machine {
         Ok(Self { lcores: eal.take_lcores(), clock: TscClock::new(&eal), pool, eal })
     }
 
-    /// Opens a port, and waits for its link.
+    /// Opens a port.
     ///
     /// # Errors
-    /// There is no such device, or it has no link.
+    /// There is no such device, or it does not start.
     pub fn open(&self, device: &Device) -> Result<Opened> {
         let mut port = Port::attach(&self.eal, device)?;
         let mut config = PortConfig::new(1);
@@ -92,25 +90,31 @@ impl Machine {
         let mut queues = port.start()?;
         // Hosts behind the port have its address, but drivers may see that otherwise, and groups are asked for as well.
         port.set_promiscuous(Promiscuous::On).or_else(|_| port.set_all_multicast()).ok();
-        let line = wait_for_link(&port).with_context(|| device.to_string())?;
         let end = End::new(queues.rx.remove(0), queues.tx.remove(0), self.pool.clone());
-        Ok(Opened { end, mac: Mac(port.mac()?), line, port })
+        Ok(Opened { end, mac: Mac(port.mac()?), port })
     }
 }
 
-/// The speed of a port's link in bits a second, if it says so.
-fn wait_for_link(port: &Port) -> Result<Option<f64>> {
-    let step = Duration::from_millis(50);
-    let mut waited = Duration::ZERO;
-    loop {
-        match port.link()? {
-            Link::Up { speed_mbps, .. } => return Ok(speed_mbps.map(|mbps| f64::from(mbps) * 1e6)),
-            Link::Down if waited >= LINK_PATIENCE => {
-                anyhow::bail!("no link for {LINK_PATIENCE:?}: is the cable plugged in, and the other end up?")
-            }
-            Link::Down => {
-                std::thread::sleep(step);
-                waited += step;
+impl Opened {
+    /// Waits for the port's link: its speed in bits a second, if it says so. The other port must be open as well, as both may
+    /// be the ends of one cable.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn wait_for_link(&self) -> Result<Option<f64>> {
+        let step = Duration::from_millis(50);
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.port.link()? {
+                Link::Up { speed_mbps, .. } => return Ok(speed_mbps.map(|mbps| f64::from(mbps) * 1e6)),
+                Link::Down if waited >= LINK_PATIENCE => bail!(
+                    "{} has had no link for {LINK_PATIENCE:?}: is the cable plugged in, and the other end up?",
+                    self.port.name()
+                ),
+                Link::Down => {
+                    std::thread::sleep(step);
+                    waited += step;
+                }
             }
         }
     }

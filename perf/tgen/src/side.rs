@@ -14,6 +14,9 @@ use crate::traffic::Load;
 /// How long an answer of the device under test is waited for until it is asked again, in nanoseconds.
 const ASK_EVERY: u64 = 200_000_000;
 
+/// Polls without receiving while answers wait for the device.
+const WAIT_MAX: u32 = 64;
+
 /// A side.
 #[derive(Debug)]
 pub struct Side {
@@ -25,12 +28,14 @@ pub struct Side {
     layout: Layout,
     load: Option<Load>,
     arrived: Burst,
+    /// Polls since answers began to wait for the device.
+    waited: u32,
 }
 
 impl Side {
     /// A side that does not know its neighbour yet, unless it is told.
     pub const fn new(role: Role, end: End, station: Station, gateway: Option<Mac>, layout: Layout) -> Self {
-        Self { role, end, station, gateway, asked: 0, layout, load: None, arrived: Burst::new() }
+        Self { role, end, station, gateway, asked: 0, layout, load: None, arrived: Burst::new(), waited: 0 }
     }
 
     /// Which one it is.
@@ -75,7 +80,11 @@ impl Side {
     #[inline]
     pub fn poll(&mut self, now: u64, plan: Option<u64>) -> bool {
         let mut arrived = std::mem::take(&mut self.arrived);
-        let count = self.end.receive(&mut arrived);
+        // What waits for the device goes first: else answers would have no room. But for ever it must not: on a cable the other
+        // end may wait for this one.
+        self.waited = if self.end.is_backed_up() { self.waited + 1 } else { 0 };
+        let holds = self.waited > 0 && !self.waited.is_multiple_of(WAIT_MAX);
+        let count = if holds { 0 } else { self.end.receive(&mut arrived) };
         for mbuf in arrived.iter() {
             self.take(mbuf.data(), now);
         }
@@ -112,7 +121,7 @@ impl Side {
 
     /// Sends a frame, if there is room; who is not answered asks again.
     fn tell(&mut self, frame: &[u8]) {
-        self.end.send(|mbuf| mbuf.extend_from_slice(frame).expect("buffers have room for any frame"));
+        self.end.answer(|mbuf| mbuf.extend_from_slice(frame).expect("buffers have room for any frame"));
         self.end.flush();
     }
 

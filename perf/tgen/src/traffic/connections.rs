@@ -22,8 +22,10 @@ use crate::traffic::peer::{Peer, State, ticks};
 use crate::traffic::{Phase, Place, Sizes, Trial, sends};
 use segments::Segments;
 
-/// A connection that does not get on for so long is given up, or its SYN is sent again while all are opened.
-const PATIENCE: u32 = ticks(SECOND);
+/// A connection that does not get on for so long is given up.
+const PATIENCE: u32 = ticks(2 * SECOND);
+/// While all are opened, a SYN that is not answered for so long is sent again.
+const RETRY: u32 = ticks(SECOND / 2);
 /// Segments of a response on their way at most (RFC 6928's initial window; no other is needed).
 const AHEAD: u32 = 10 * SEGMENT_MAX as u32;
 /// Octets of one connection on their way at most: half the window.
@@ -238,19 +240,17 @@ impl Connections {
             let flow = self.swept;
             self.swept = if flow + 1 == self.flows.count() { 0 } else { flow + 1 };
             let peer = &mut self.peers[flow as usize];
-            if peer.state == State::Closed || ticks(now).wrapping_sub(peer.since) < PATIENCE {
-                continue;
-            }
+            let idle = ticks(now).wrapping_sub(peer.since);
             match self.script {
-                Script::Exchange(_) => {
+                Script::Exchange(_) if peer.state != State::Closed && idle >= PATIENCE => {
                     self.control(end, flow, TcpFlags::RST, 0);
                     self.reset(flow);
                 }
-                Script::Hold(..) if peer.state == State::SynSent => {
+                Script::Hold(..) if peer.state == State::SynSent && idle >= RETRY => {
                     peer.since = ticks(now);
                     self.syn(end, flow);
                 }
-                Script::Hold(..) => {}
+                Script::Exchange(_) | Script::Hold(..) => {}
             }
         }
     }

@@ -139,6 +139,7 @@ const TESTS: &[Test] = tests![
     tcp::connections_are_opened_used_and_closed,
     tcp::a_connection_that_loses_its_way_is_given_up_and_counted,
     tcp::a_lost_segment_is_a_loss_and_no_end,
+    tcp::a_device_that_is_full_loses_no_answer,
     tcp::established_connections_carry_data_both_ways_and_are_closed,
     tcp::one_way_data_is_acknowledged,
     tcp::connections_that_do_not_open_are_told,

@@ -96,6 +96,17 @@ pub fn a_lost_segment_is_a_loss_and_no_end(bed: &mut Bed) {
     });
 }
 
+/// Five times as much as the device has room for, at once: answers wait for it.
+pub fn a_device_that_is_full_loses_no_answer(bed: &mut Bed) {
+    let profile = exchange("ipv4", 1_000, 100, 14_400);
+    bed.with(&profile, 1, STRICT, |tester| {
+        let outcome = tester.trial(50_000.0, 0.01, &mut || ()).expect("a trial");
+        let opening = outcome.connections().expect("connections").clone();
+        assert!(opening.opened > 0 && outcome.is_clean());
+        assert_eq!((opening.completed, opening.failed), (opening.opened, 0));
+    });
+}
+
 /// Connections that stay.
 fn established(senders: &str) -> Profile {
     profile(&format!(

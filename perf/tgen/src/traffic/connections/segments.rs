@@ -21,7 +21,7 @@ pub struct Segments {
 /// Puts a segment on its way; false if there is no room.
 #[inline]
 pub fn write(end: &mut End, template: &Template, tuple: &Tuple, tcp: Tcp, mark: Option<&Mark>) -> bool {
-    end.send(|mbuf| template.write(mbuf, tuple, Some(tcp), mark).expect("buffers have room for any frame"))
+    end.answer(|mbuf| template.write(mbuf, tuple, Some(tcp), mark).expect("buffers have room for any frame"))
 }
 
 impl Segments {
