@@ -46,7 +46,7 @@ fn established(report: &Report) -> Option<String> {
         let points = |name| rows(name, proto).map(|row| (row.flows as f64, row.cycles)).collect::<Points>();
         lines.push((format!("Turnpike, {}", traffic(proto)), Style::solid(colour), points("established")));
         let zipf = points("established_zipf");
-        lines.push((format!("{}, by Zipf's law", traffic(proto)), Style::dotted(colour), zipf));
+        lines.push((format!("{}, Zipf", traffic(proto)), Style::dotted(colour), zipf));
     }
     lines.retain(|(.., points)| !points.is_empty());
     let flows = || lines.iter().flat_map(|(.., points)| points.iter().map(|point| point.0));
