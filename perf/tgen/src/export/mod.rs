@@ -29,7 +29,7 @@ pub fn files(profile: &Profile, network: &Network) -> Vec<File> {
     let hosts = Hosts::new(profile, network);
     match &profile.kind {
         Kind::Udp(stream) => {
-            let mut files = vec![file("trex/stl", "py", trex::stateless(profile, &hosts))];
+            let mut files = vec![file("trex/stl", "py", trex::stateless(profile, &hosts, stream))];
             // A range of pktgen has one size, and counts IPv4 addresses.
             if let ([frame], Family::Ipv4) = (stream.frames.as_slice(), profile.family) {
                 files.push(file("pktgen", "pkt", pktgen::commands(profile, &hosts, frame.bytes)));

@@ -26,7 +26,7 @@ fn hosts(hosts: &Hosts) -> String {
 }
 
 /// Streams of UDP, for the stateless mode. TRex's tuple generator counts clients first and then ports, as our flows do.
-pub fn stateless(profile: &Profile, of: &Hosts) -> String {
+pub fn stateless(profile: &Profile, of: &Hosts, stream: &Stream) -> String {
     let Hosts { ports: [first, last], .. } = of;
     let (layer, width) = match profile.family {
         Family::Ipv4 => ("IP", 0),
@@ -45,12 +45,8 @@ pub fn stateless(profile: &Profile, of: &Hosts) -> String {
         Senders::Clients => "        if direction == 1:\n            return []\n",
         Senders::Servers => "        if direction == 0:\n            return []\n",
     };
-    let frames: Vec<String> = match &profile.kind {
-        crate::profile::Kind::Udp(stream) => {
-            stream.frames.iter().map(|frame| format!("({}, {})", frame.bytes, frame.share)).collect()
-        }
-        _ => Vec::new(),
-    };
+    let frames: Vec<String> =
+        stream.frames.iter().map(|frame| format!("({}, {})", frame.bytes, frame.share)).collect();
     let mut text = head(profile, &format!("start -f stl/{}.py -m 50% --port 0 1", module(profile)));
     text +=
         "from trex_stl_lib.api import *\n\n# Bytes with the check sequence, and how many of such frames.\n";
