@@ -48,7 +48,7 @@ impl Shard {
                 Ok(fate) => fate,
                 Err(reason) => self.drop(arrival, reason),
             },
-            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet, known),
+            Ok(Parsed::Ip(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
         }
     }
 
@@ -59,9 +59,9 @@ impl Shard {
         interface: InterfaceId,
         bridge: &Bridge,
         frame: &mut F,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
     ) -> Result<Fate, Stop> {
-        if is_martian(&passage.packet) {
+        if is_martian(passage.packet) {
             return Err(Stop::silent(Reason::Martian));
         }
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };

@@ -77,9 +77,9 @@ pub(crate) struct Flow {
 }
 
 /// A packet on its way through the hooks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Passage {
-    pub packet: Packet,
+#[derive(Debug)]
+pub(crate) struct Passage<'p> {
+    pub packet: &'p mut Packet,
     pub flow: Flow,
     /// No record has its key, but for one that it has made.
     pub new: bool,
@@ -129,7 +129,7 @@ impl Passed {
     }
 }
 
-impl Passage {
+impl Passage<'_> {
     /// What no state and no rule may accept, nor undo: fragments, control bits that contradict each other, and ICMP errors
     /// that do not go to the sender of the packet that they quote (CVE-2019-5598).
     fn make_sound(&mut self) -> Result<(), Stop> {
@@ -189,7 +189,7 @@ impl Shard {
     pub(crate) fn hook(
         &mut self,
         view: &View<'_>,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
         let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
@@ -228,7 +228,7 @@ impl Shard {
     fn share(
         &mut self,
         view: &View<'_>,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
         pending: &Pending,
     ) -> Result<Passed, Stop> {
@@ -236,7 +236,7 @@ impl Shard {
         Ok(Passed::Shared)
     }
 
-    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage, hook: &Hook<'_>) -> Found {
+    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage<'_>, hook: &Hook<'_>) -> Found {
         self.counters.searches += 1;
         // What the other hook has made has no face for this one.
         if passage.new {
@@ -258,7 +258,7 @@ impl Shard {
     fn gate_face(
         &mut self,
         view: &View<'_>,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
         record: RecordId,
     ) -> Result<(), Stop> {
@@ -274,7 +274,7 @@ impl Shard {
         passage.copy_to = class.rule.copy_to;
         if class.rule.log_all {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));
-            self.log.record(hook.entry(view, rule, None), &passage.packet, hook.frame);
+            self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Shard {
     fn check(
         &mut self,
         view: &View<'_>,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
         record: RecordId,
     ) -> Result<Option<Pending>, Stop> {
@@ -343,7 +343,7 @@ impl Shard {
     pub(crate) fn commit_both(
         &mut self,
         view: &View<'_>,
-        passage: &Passage,
+        passage: &Passage<'_>,
         entered: &Passed,
         left: &Passed,
     ) {
@@ -360,7 +360,7 @@ impl Shard {
     pub(crate) fn remember(
         &mut self,
         view: &View<'_>,
-        passage: &Passage,
+        passage: &Passage<'_>,
         adjacency: Adjacency,
         entered: &Passed,
         left: &Passed,
@@ -377,7 +377,7 @@ impl Shard {
 
     /// Commits what a packet met at one hook. A record whose other face the packet has not met falls apart, because from
     /// now on pf's two states differ.
-    pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage, passed: &Passed) {
+    pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage<'_>, passed: &Passed) {
         let Passed::State(pending) = passed else { return };
         let removed = self.connections.part(pending.record, pending.side, passage.flow.hash);
         self.counters.removals += u64::from(removed);
@@ -385,7 +385,7 @@ impl Shard {
     }
 
     /// Does what a check has found, and counts the packet.
-    fn apply(&mut self, view: &View<'_>, passage: &Passage, pending: &Pending) {
+    fn apply(&mut self, view: &View<'_>, passage: &Passage<'_>, pending: &Pending) {
         let sender = passage.flow.sender;
         if let Some(peers) = &pending.peers {
             self.connections.set_peers(pending.record, sender, peers);
@@ -402,7 +402,7 @@ impl Shard {
         &mut self,
         view: &View<'_>,
         root: &Root,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
         // Only the home of a flow makes its states.
@@ -446,7 +446,7 @@ impl Shard {
     fn make_state(
         &mut self,
         view: &View<'_>,
-        passage: &Passage,
+        passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
     ) -> Result<Passed, Stop> {
@@ -469,7 +469,7 @@ impl Shard {
             let added = self.connections.add_face(*record, side, class, bytes, limit);
             return added.map(|()| Passed::Shared).map_err(|full| self.no_state(full));
         }
-        let (from, to, timeout) = open(&passage.packet);
+        let (from, to, timeout) = open(passage.packet);
         let new = NewRecord {
             key: &passage.flow.key,
             hash: passage.flow.hash,
@@ -492,7 +492,7 @@ impl Shard {
     fn make_way(
         &mut self,
         view: &View<'_>,
-        passage: &Passage,
+        passage: &Passage<'_>,
         side: Side,
         class: &Sketch<'_>,
     ) -> Result<(), Stop> {

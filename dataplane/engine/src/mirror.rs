@@ -145,7 +145,13 @@ impl Shard {
     /// the packet as it is on that hook's wire, but for the Ethernet header where the next hop is not known.
     #[cold]
     #[inline(never)]
-    pub(crate) fn mirror(&mut self, view: &View<'_>, passage: &mut Passage, origin: Origin, frame: &[u8]) {
+    pub(crate) fn mirror(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage<'_>,
+        origin: Origin,
+        frame: &[u8],
+    ) {
         let Some(root) = view.root else { return };
         let mut wanted = passage.copy_to.take();
         while let Some(target) = wanted {
@@ -166,7 +172,7 @@ impl Shard {
         &mut self,
         view: &View<'_>,
         root: &Root,
-        passage: &Passage,
+        passage: &Passage<'_>,
         target: InterfaceId,
         frame: &[u8],
     ) -> Result<Option<InterfaceId>, Reason> {
@@ -175,7 +181,7 @@ impl Shard {
         }
         let direction = Direction::Out;
         let question = Question {
-            packet: &passage.packet,
+            packet: passage.packet,
             direction,
             interface: target,
             tag: passage.tag,
@@ -188,7 +194,7 @@ impl Shard {
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
         if decision.log {
             let entry = Entry { tick: view.now, interface: target, direction, dropped, rule: decision.rule };
-            self.log.record(entry, &passage.packet, frame);
+            self.log.record(entry, passage.packet, frame);
         }
         dropped.map_or(Ok(decision.slot.copy_to), Err)
     }

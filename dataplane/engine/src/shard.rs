@@ -158,7 +158,7 @@ impl Shard {
                 Ok(fate) => fate,
                 Err(reason) => self.drop(arrival, reason),
             },
-            Ok(Parsed::Ip(packet)) => self.decide_ip(view, arrival, own, frame, packet, known),
+            Ok(Parsed::Ip(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
         }
     }
 
@@ -168,7 +168,7 @@ impl Shard {
         arrival: Arrival,
         own: &Interface,
         frame: &mut F,
-        packet: Packet,
+        packet: &mut Packet,
         known: Option<KeyHash>,
     ) -> Fate {
         let mut passage = match self.begin(view, packet, known) {
@@ -187,21 +187,26 @@ impl Shard {
                 Fate::HandOff(worker)
             }
             Err(Stop::Refused { reason, answer }) => {
-                self.refuse(view, arrival, frame, &passage.packet, reason, answer)
+                self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
         }
     }
 
     /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
     #[inline(always)]
-    fn begin(&self, view: &View<'_>, packet: Packet, known: Option<KeyHash>) -> Result<Passage, Reason> {
+    fn begin<'p>(
+        &self,
+        view: &View<'_>,
+        packet: &'p mut Packet,
+        known: Option<KeyHash>,
+    ) -> Result<Passage<'p>, Reason> {
         if view.root.is_none() {
             return Err(Reason::NoRules);
         }
         if packet.tuple.src == packet.tuple.dst {
             return Err(Reason::Martian);
         }
-        let (key, sender) = Key::of(&flow_tuple(&packet));
+        let (key, sender) = Key::of(&flow_tuple(packet));
         let hash = known.unwrap_or_else(|| self.hashing.hash(&key));
         debug_assert_eq!(hash, self.hashing.hash(&key), "who reads a packet quickly reads the same key");
         Ok(Passage {
@@ -222,7 +227,7 @@ impl Shard {
         interface: InterfaceId,
         own: &Interface,
         frame: &mut F,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
     ) -> Result<Fate, Stop> {
         let packet = &passage.packet;
         if !packet.group_frame && destination(frame.bytes()) != own.mac {
@@ -236,7 +241,7 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::on(interface), frame.bytes());
         }
-        match route(view.fib, &passage.packet, passage.flow.hash.0)? {
+        match route(view.fib, passage.packet, passage.flow.hash.0)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
                 repair(frame, passage);
@@ -252,7 +257,7 @@ impl Shard {
         view: &View<'_>,
         interface: InterfaceId,
         frame: &mut F,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
     ) -> Result<Fate, Stop> {
         let hook = Hook { direction: Direction::Out, interface, frame: frame.bytes(), first: None };
         let left = self.hook(view, passage, &hook)?;
@@ -269,11 +274,11 @@ impl Shard {
         view: &View<'_>,
         arrival: InterfaceId,
         frame: &mut F,
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         entered: &Passed,
         Out { hop, mac }: Out<'_>,
     ) -> Result<Fate, Stop> {
-        gate_forwarding(&passage.packet)?;
+        gate_forwarding(passage.packet)?;
         let interface = hop.interface;
         let (link, left) = self.leave(view, (interface, hop.mtu), frame.bytes(), passage, entered)?;
         if let (Passed::State(_), Some(destination), None) = (entered, mac, passage.copy_to) {
@@ -282,7 +287,7 @@ impl Shard {
             self.remember(view, passage, adjacency, entered, &left);
         }
         repair(frame, passage);
-        rewrite::decrement_ttl(frame, &passage.packet).map_err(Stop::silent)?;
+        rewrite::decrement_ttl(frame, passage.packet).map_err(Stop::silent)?;
         // What waits keeps the Ethernet addresses that it came with: the way back to its sender, if it waits in vain.
         if let Some(destination) = mac {
             rewrite::set_link(frame, link.mac, destination);
@@ -306,7 +311,7 @@ impl Shard {
         view: &View<'v>,
         (interface, mtu): (InterfaceId, Option<u16>),
         frame: &[u8],
-        passage: &mut Passage,
+        passage: &mut Passage<'_>,
         entered: &Passed,
     ) -> Result<(&'v Interface, Passed), Stop> {
         let Some(link) = view.fib.interface(interface).filter(|link| link.up) else {
@@ -540,8 +545,8 @@ enum Unanswered {
 }
 
 /// Writes into the frame what the hooks repaired of it.
-pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage) {
+pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
     if let Some(flags) = passage.repaired {
-        rewrite::set_tcp_flags(frame, &passage.packet, flags);
+        rewrite::set_tcp_flags(frame, passage.packet, flags);
     }
 }
