@@ -4,7 +4,7 @@
 //! host interfaces, all of them rings, and on a span port. A [`Lane`] is a worker with the far ends of its rings: it feeds
 //! a burst, lets the worker poll, which is what is timed, and takes away what came out.
 //! Life cycle: made with its workers, opened for traffic by [`Appliance::establish`]. Ownership: a lane is one thread's.
-//! Bounds: a ring holds [`RING`] packets, far more than a poll leaves.
+//! Bounds: a ring holds 1024 packets, far more than a poll leaves.
 
 use std::path::PathBuf;
 use std::sync::Arc;

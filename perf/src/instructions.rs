@@ -1,6 +1,6 @@
 //! Scenarios whose instructions are counted: the engine on frames in plain memory.
 //!
-//! Overview: [`run`] makes a firewall and its connections, then lets a burst at a time be decided in [`collected`], which
+//! Overview: [`run`] makes a firewall and its connections, then lets a burst at a time be decided in `collected`, which
 //! callgrind counts and nothing else. Bounds: [`UNITS`] packets or connections.
 
 use anyhow::{Context, bail, ensure};
@@ -14,7 +14,7 @@ use crate::traffic::{Buffer, Sender, Source, Step, Traffic};
 /// Packets, or connections, that are counted.
 pub const UNITS: usize = 64 * BURST;
 
-/// The name of [`collected`], as callgrind knows it, whatever it is compiled for.
+/// The name of `collected`, as callgrind knows it, whatever it is compiled for.
 pub const COLLECTED: &str = "*instructions*collected*";
 
 /// The longest frame that is made.

@@ -1,6 +1,6 @@
 //! Plots of a report, as SVG.
 //!
-//! Overview: a [`Chart`] has axes, a title and a legend; lines, steps and bars are drawn into it. Bounds: what is drawn
+//! Overview: a chart has axes, a title and a legend; lines, steps and bars are drawn into it. Bounds: what is drawn
 //! lies within the axes, which are chosen by what is drawn.
 
 mod chart;

@@ -2,7 +2,7 @@
 //!
 //! Overview: without arguments it runs itself under valgrind, once for each scenario of the budget, and says which exceed
 //! it; with a scenario it makes what that needs, and then does the work of which instructions are counted, in
-//! [`work::collected`]. Counts do not depend on the machine's speed nor on what else it does, and hardly on its kind: the
+//! `collected`. Counts do not depend on the machine's speed nor on what else it does, and hardly on its kind: the
 //! same code in memory, no DPDK environment, no clock.
 #![forbid(unsafe_code)]
 
