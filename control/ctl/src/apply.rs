@@ -9,7 +9,7 @@ use api::control::{
     Sources, Standing, StateImpact, TableFate,
 };
 use clap::Args;
-use pfconf::Recorder;
+use pfconf::{Dialect, Recorder};
 use serde::Serialize;
 
 use crate::check::{Written, compile, explain};
@@ -98,16 +98,26 @@ impl Written {
     fn sources(&self) -> anyhow::Result<Sources> {
         let machine = Machine::new(self.interfaces.as_ref())?;
         let (name, text) = machine::read_ruleset(&self.file).with_context(|| self.file.clone())?;
-        Ok(record(&machine, name, text, &self.definitions))
+        Ok(record(&machine, self.dialect, name, text, &self.definitions))
     }
 }
 
 /// Reads a ruleset and keeps everything that reading it needed. What is wrong with it is left for others to find.
-pub fn record(machine: &Machine, name: &str, text: String, definitions: &[(String, String)]) -> Sources {
+pub fn record(
+    machine: &Machine,
+    dialect: Option<Dialect>,
+    name: &str,
+    text: String,
+    definitions: &[(String, String)],
+) -> Sources {
     let recorder = Recorder::new(machine);
-    pfconf::read(&recorder, name, &text, definitions);
+    machine::parse(&recorder, dialect, name, &text, definitions);
     let (files, names) = recorder.into_recorded();
-    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec() }
+    let dialect = dialect.map(|dialect| match dialect {
+        Dialect::OpenBsd => api::control::Dialect::OpenBsd,
+        Dialect::FreeBsd => api::control::Dialect::FreeBsd,
+    });
+    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec(), dialect }
 }
 
 /// Prints why turnpike-control refused, with the lines at fault; other errors go on.
@@ -154,7 +164,7 @@ struct Committed {
 fn commit(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(written.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&written.file).with_context(|| written.file.clone())?;
-    let (ruleset, findings) = compile(&machine, name, &text, &written.definitions);
+    let (ruleset, findings) = compile(&machine, written.dialect, name, &text, &written.definitions);
     explain(&findings);
     let Some(ruleset) = ruleset else {
         eprintln!("tpctl: {name} was not applied; the live ruleset is as it was");

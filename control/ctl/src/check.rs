@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use pfconf::{Colour, Diagnostics, PlacedFinding};
+use pfconf::{Colour, Diagnostics, Dialect, PlacedFinding};
 use ruleset::Ruleset;
 use serde::Serialize;
 
@@ -28,6 +28,9 @@ pub struct Written {
     /// Define a macro, which the ruleset cannot change
     #[arg(short = 'D', value_name = "MACRO=VALUE", value_parser = definition)]
     pub definitions: Vec<(String, String)>,
+    /// Read it in this dialect: openbsd, freebsd; else what it uses decides
+    #[arg(long, value_name = "DIALECT")]
+    pub dialect: Option<Dialect>,
     /// The machine's interfaces, as `ip -j addr` prints them, in place of this system's
     #[arg(long, value_name = "FILE")]
     pub interfaces: Option<PathBuf>,
@@ -48,7 +51,7 @@ struct Outcome<'a> {
 pub fn run(arguments: &Written) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
-    let (lowered, findings) = compile(&machine, name, &text, &arguments.definitions);
+    let (lowered, findings) = compile(&machine, arguments.dialect, name, &text, &arguments.definitions);
     let (rules, tables) =
         lowered.as_ref().map_or((0, 0), |ruleset| (ruleset.rules.len(), ruleset.tables.len()));
     let valid = lowered.is_some();
@@ -67,11 +70,12 @@ pub fn run(arguments: &Written) -> anyhow::Result<ExitCode> {
 /// What a ruleset compiles to, and what was found in it; nothing if there were errors.
 pub fn compile(
     machine: &Machine,
+    dialect: Option<Dialect>,
     name: &str,
     text: &str,
     definitions: &[(String, String)],
 ) -> (Option<Ruleset>, Diagnostics) {
-    let (config, findings) = pfconf::read(machine, name, text, definitions);
+    let (config, findings) = machine::parse(machine, dialect, name, text, definitions);
     if findings.has_errors() {
         return (None, findings);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use pfconf::{Host, Interfaces};
+use pfconf::{Config, Diagnostics, Dialect, Host, Interfaces};
 
 /// Files and names of this system, interfaces of this system or of a file.
 pub struct Machine {
@@ -59,6 +59,20 @@ impl Host for Machine {
         let mut addresses: Vec<IpAddr> = found.into_iter().flatten().map(|socket| socket.ip()).collect();
         addresses.dedup();
         addresses
+    }
+}
+
+/// Reads a ruleset, in the dialect that it uses if none is given.
+pub fn parse(
+    host: &dyn Host,
+    dialect: Option<Dialect>,
+    name: &str,
+    text: &str,
+    definitions: &[(String, String)],
+) -> (Config, Diagnostics) {
+    match dialect {
+        Some(dialect) => pfconf::read_as(dialect, host, name, text, definitions),
+        None => pfconf::read(host, name, text, definitions),
     }
 }
 

@@ -81,7 +81,13 @@ pub fn interfaces_of(status: &Status) -> Interfaces {
 }
 
 fn read(host: &dyn Host, sources: &Sources) -> (Config, Diagnostics) {
-    pfconf::read(host, &sources.name, &sources.text, &sources.definitions)
+    let Sources { name, text, definitions, dialect, .. } = sources;
+    let dialect = match dialect {
+        None => return pfconf::read(host, name, text, definitions),
+        Some(api::control::Dialect::OpenBsd) => pfconf::Dialect::OpenBsd,
+        Some(api::control::Dialect::FreeBsd) => pfconf::Dialect::FreeBsd,
+    };
+    pfconf::read_as(dialect, host, name, text, definitions)
 }
 
 fn list(findings: &Diagnostics) -> Vec<Finding> {

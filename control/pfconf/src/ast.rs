@@ -66,12 +66,19 @@ pub(crate) enum SetOption {
     Optimization(&'static Optimization),
     RulesetOptimization(Optimize),
     StateDefaults(Vec<StateOption>),
-    Reassemble { yes: bool, no_df: bool },
+    Reassemble {
+        yes: bool,
+        no_df: bool,
+    },
     LogInterface(Option<String>),
     HostId(u32),
     Debug(String),
     Fingerprints(String),
     Syncookies(Syncookies),
+    /// `require-order`: whether the parser refuses statements out of order.
+    RequireOrder(bool),
+    FailPolicy(BlockPolicy),
+    KeepCounters,
 }
 
 /// A profile of `set optimization`: what it makes of the time-outs.
@@ -107,7 +114,7 @@ pub(crate) enum TableContents {
     File(Spanned<String>),
 }
 
-/// `pass`, `block` or `match`, with lists.
+/// `pass`, `block`, `match`, or a rule that comes before those, with lists.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleStatement {
     pub action: RuleAction,
@@ -131,6 +138,43 @@ pub(crate) enum RuleAction {
     Match,
     /// `None`: by `set block-policy`.
     Block(Option<BlockReply>),
+    /// FreeBSD's `scrub`, `nat`, `rdr` and `binat`.
+    Early(Early),
+}
+
+/// A rule of one of the rulesets that FreeBSD evaluates before the filter: the first that matches decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Early {
+    pub section: Section,
+    /// `no …`: what matches is left alone.
+    pub exempt: bool,
+    /// `… pass`: what matches is not filtered.
+    pub pass: bool,
+}
+
+/// FreeBSD's rulesets, in the order in which they are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Section {
+    Scrub,
+    Nat,
+    Rdr,
+    Binat,
+}
+
+impl Section {
+    pub(crate) const ALL: [(Self, &'static str); 4] =
+        [(Self::Scrub, "scrub"), (Self::Nat, "nat"), (Self::Rdr, "rdr"), (Self::Binat, "binat")];
+
+    /// Its keyword.
+    pub(crate) const fn word(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// The section that a word begins a rule or an anchor of.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        let word = word.strip_suffix("-anchor").unwrap_or(word);
+        Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(section, _)| section)
+    }
 }
 
 /// `[!] interface` of a list.
@@ -164,6 +208,8 @@ pub(crate) struct HostItem {
     pub host: HostSpec,
     /// `weight n`, in pools.
     pub weight: Option<u16>,
+    /// The interface of `(interface host)`, in FreeBSD's routes.
+    pub via: Option<String>,
     pub span: Span,
 }
 
@@ -200,7 +246,7 @@ pub(crate) struct FilterOptions {
     pub state: Option<StateSpec>,
     pub fragment: bool,
     pub allow_opts: bool,
-    pub label: Option<String>,
+    pub labels: Vec<String>,
     pub tag: Option<String>,
     pub tagged: Option<(bool, String)>,
     pub nat: Option<Redirect>,
@@ -226,12 +272,16 @@ pub(crate) struct Extras {
     pub tos: Option<u8>,
     pub prio: Option<u8>,
     pub packet_rate: Option<(u32, u32)>,
+    pub packet_size: Option<u16>,
     pub set: SetActions,
     /// Probability that the rule matches, in units of 2⁻³².
     pub probability: Option<u32>,
     pub source: SourceTracking,
     pub scrub: Scrub,
     pub once: bool,
+    /// Labels behind the first.
+    pub more_labels: Vec<String>,
+    pub ridentifier: Option<u32>,
     pub routing_table: Option<u32>,
     pub divert: Option<Divert>,
 }
@@ -253,12 +303,17 @@ pub(crate) struct Scrub {
     pub min_ttl: Option<u8>,
     pub max_mss: Option<u16>,
     pub reassemble_tcp: bool,
+    /// FreeBSD's `scrub … set-tos`.
+    pub set_tos: Option<u8>,
+    /// FreeBSD's `scrub … no fragment reassemble`.
+    pub fragments_kept: bool,
 }
 
 /// `divert-to`, `divert-reply`, `divert-packet`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Divert {
-    To(std::net::IpAddr, Port),
+    /// FreeBSD names no address.
+    To(Option<std::net::IpAddr>, Port),
     Reply,
     Packet(Port),
 }
@@ -397,6 +452,16 @@ pub(crate) struct PoolOptions {
     pub kind: Option<PoolKind>,
     pub sticky: bool,
     pub static_port: bool,
+    pub endpoint_independent: bool,
+    pub map_e: Option<MapE>,
+}
+
+/// `map-e-portset`: which ports of a shared address are ours (RFC 7597).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MapE {
+    pub offset_bits: u8,
+    pub id_bits: u8,
+    pub id: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -431,7 +496,7 @@ pub(crate) struct AntispoofStatement {
     pub quick: bool,
     pub interfaces: Vec<AntispoofInterface>,
     pub af: Option<Af>,
-    pub label: Option<String>,
+    pub labels: Vec<String>,
     pub routing_table: Option<u32>,
     pub span: Span,
 }

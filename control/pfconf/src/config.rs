@@ -5,7 +5,8 @@ use ruleset::{AddressPattern, DupTo, Options, Rule, Table, TableEntry};
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
-use crate::ast::{Extras, PoolKind, QueueStatement, RouteKind, Spanned};
+use crate::ast::{Early, Extras, MapE, PoolKind, QueueStatement, RouteKind, Section, Spanned};
+use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::print;
 use crate::source::{SourceMap, Span};
@@ -13,8 +14,9 @@ use crate::source::{SourceMap, Span};
 /// A ruleset as it was written, expanded.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    pub(crate) dialect: Dialect,
     /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
-    pub(crate) echo: Vec<String>,
+    pub(crate) echo: Vec<Echo>,
     pub(crate) options: Options,
     /// `set ruleset-optimization`.
     pub(crate) optimize: Option<Optimize>,
@@ -30,6 +32,21 @@ pub struct Config {
     pub(crate) sources: SourceMap,
 }
 
+/// A line that `pfctl -v` prints while it reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Echo {
+    Macro(String),
+    Option(String),
+    Table(String),
+}
+
+impl Echo {
+    pub(crate) fn text(&self) -> &str {
+        let (Self::Macro(text) | Self::Option(text) | Self::Table(text)) = self;
+        text
+    }
+}
+
 /// A place in the order of evaluation.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
@@ -37,9 +54,32 @@ pub(crate) enum Entry {
     Anchor(Anchor),
 }
 
+impl Entry {
+    /// FreeBSD's rulesets in their order; the filter, which is all that OpenBSD has, comes last.
+    pub(crate) fn stage(&self) -> (bool, Option<Section>) {
+        let section = self.section();
+        (section.is_none(), section)
+    }
+
+    /// The ruleset that it stands in; `None` for the filter.
+    pub(crate) fn section(&self) -> Option<Section> {
+        let (Self::Rule(full) | Self::Anchor(Anchor { gate: full, .. })) = self;
+        full.section()
+    }
+}
+
+impl FullRule {
+    /// The ruleset that it stands in; `None` for the filter.
+    pub(crate) fn section(&self) -> Option<Section> {
+        self.early.map(|early| early.section)
+    }
+}
+
 /// A rule, with the parts that the dataplane's form has no place for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FullRule {
+    /// Set if it stands before the filter; its action in `rule` says nothing then.
+    pub early: Option<Early>,
     pub rule: Rule,
     pub extras: Extras,
     pub nat: Option<Pool>,
@@ -108,38 +148,60 @@ impl std::fmt::Display for Member {
 /// Where a translation or a route leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pool {
-    pub address: AddressPattern,
-    /// `@interface`.
-    pub via: Option<String>,
+    /// One; in FreeBSD's dialect also several, of which OpenBSD makes a table.
+    pub hosts: Vec<PoolHost>,
     /// First and last port; zeroes if none are given.
     pub ports: (u16, u16),
     pub kind: Option<PoolKind>,
     pub sticky: bool,
     pub static_port: bool,
+    pub endpoint_independent: bool,
+    pub map_e: Option<MapE>,
+}
+
+/// A host of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PoolHost {
+    pub address: AddressPattern,
+    /// `@interface`, or the interface of `(interface host)`.
+    pub via: Option<String>,
 }
 
 impl Pool {
     /// As the dataplane has it, if one interface is named that copies leave by.
     pub(crate) fn to_dup_to(&self) -> Option<DupTo> {
-        let next_hop = match (&self.address, &self.kind) {
+        let host = self.only()?;
+        let next_hop = match (&host.address, &self.kind) {
             (AddressPattern::Any, None) => None,
             (AddressPattern::Net(net), None) => Some(*net),
             _ => return None,
         };
-        let interface = self.via.clone().filter(|_| !self.sticky && !self.static_port)?;
+        let interface = host.via.clone().filter(|_| !self.sticky && !self.static_port)?;
         Some(DupTo { next_hop, interface })
+    }
+
+    /// Its host, if it is one.
+    pub(crate) fn only(&self) -> Option<&PoolHost> {
+        match self.hosts.as_slice() {
+            [host] => Some(host),
+            _ => None,
+        }
     }
 }
 
 impl From<&DupTo> for Pool {
     fn from(dup_to: &DupTo) -> Self {
         Self {
-            address: dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net),
-            via: Some(dup_to.interface.clone()),
+            hosts: vec![PoolHost {
+                address: dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net),
+                via: Some(dup_to.interface.clone()),
+            }],
             ports: (0, 0),
             kind: None,
             sticky: false,
             static_port: false,
+            endpoint_independent: false,
+            map_e: None,
         }
     }
 }

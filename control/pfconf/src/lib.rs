@@ -16,6 +16,7 @@
 mod ast;
 mod config;
 mod diagnostic;
+mod dialect;
 mod expand;
 mod hash;
 mod host;
@@ -36,6 +37,7 @@ use ruleset::Ruleset;
 
 pub use config::{Config, Member};
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, PlacedFinding, Severity};
+pub use dialect::{Dialect, UnknownDialect};
 pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::Interfaces;
@@ -47,7 +49,8 @@ pub use optimize::{Optimize, UnknownLevel};
 pub use print::{Numbers, print_rule, print_table};
 pub use source::{SourceFile, SourceMap, Span};
 
-/// Reads a ruleset. `name` stands in findings; `definitions` are macros that the text cannot change (`pfctl -D`).
+/// Reads a ruleset in the dialect that [`Dialect::detect`] finds. `name` stands in findings; `definitions` are macros that
+/// the text cannot change (`pfctl -D`).
 ///
 /// The configuration is complete only if there are no errors among the findings; what `-v` prints while reading
 /// ([`Config::print_echo`]) is there in any case, as with pfctl.
@@ -57,8 +60,19 @@ pub fn read(
     text: &str,
     definitions: &[(String, String)],
 ) -> (Config, Diagnostics) {
-    let (text, findings) = parse::parse(host, name, text, definitions, Diagnostics::default(), 0);
-    expand::expand(host, text, findings, definitions)
+    read_as(Dialect::detect(host, text, definitions), host, name, text, definitions)
+}
+
+/// Reads a ruleset of a known dialect, as [`read`] does.
+pub fn read_as(
+    dialect: Dialect,
+    host: &dyn Host,
+    name: &str,
+    text: &str,
+    definitions: &[(String, String)],
+) -> (Config, Diagnostics) {
+    let (text, findings) = parse::parse(dialect, host, name, text, definitions, Diagnostics::default(), 0);
+    expand::expand(dialect, host, text, findings, definitions)
 }
 
 /// The number of a protocol, by its name or its number.

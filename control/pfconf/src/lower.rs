@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ruleset::{AddressPattern, Invalid, Ruleset, StateMode, Table};
 
-use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
+use crate::ast::{Early, Extras, RouteKind, Scrub, SetActions, SourceTracking};
 use crate::config::{Config, Entry, FullRule, TableDefinition};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::source::Span;
@@ -97,7 +97,7 @@ impl Config {
 /// Keywords of a rule that [`ruleset::Rule`] has no place for, or that the dataplane does not obey. Every part is named
 /// here, so that a new one cannot be forgotten.
 fn beyond(full: &FullRule) -> Vec<&'static str> {
-    let FullRule { rule, extras, nat, rdr, af_to, route, span: _ } = full;
+    let FullRule { early, rule, extras, nat, rdr, af_to, route, span: _ } = full;
     let Extras {
         os,
         from_route,
@@ -109,14 +109,20 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         tos,
         prio,
         packet_rate,
+        packet_size,
         set: SetActions { prio: set_prio, queue, tos: set_tos, delay },
         probability,
         source: SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload },
         scrub,
         once,
+        more_labels,
+        ridentifier,
         routing_table,
         divert,
     } = extras;
+    if let Some(Early { section, .. }) = early {
+        return vec![section.word()];
+    }
     let used = [
         (rule.log.user, "log (user)"),
         (rule.state == StateMode::Modulate, "modulate state"),
@@ -131,6 +137,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (tos.is_some(), "tos"),
         (prio.is_some(), "prio"),
         (packet_rate.is_some(), "max-pkt-rate"),
+        (packet_size.is_some(), "max-pkt-size"),
         (set_prio.is_some(), "set prio"),
         (queue.is_some(), "set queue"),
         (set_tos.is_some(), "set tos"),
@@ -144,6 +151,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (overload.is_some(), "overload"),
         (*scrub != Scrub::default(), "scrub"),
         (*once, "once"),
+        (!more_labels.is_empty(), "label"),
+        (ridentifier.is_some(), "ridentifier"),
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),

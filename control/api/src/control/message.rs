@@ -27,6 +27,19 @@ pub struct Sources {
     /// Macros that the text cannot change (`-D`).
     #[serde(default)]
     pub definitions: Vec<(String, String)>,
+    /// The dialect that it is read in; `None` for the one that it uses.
+    #[serde(default)]
+    pub dialect: Option<Dialect>,
+}
+
+/// Whose pf.conf(5) a ruleset is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// OpenBSD's.
+    OpenBsd,
+    /// FreeBSD's.
+    FreeBsd,
 }
 
 /// A request to make a ruleset the live one.

@@ -19,7 +19,8 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, file: &str) -> anyhow
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(file)
         .with_context(|| format!("{}: cannot open the main config file!", file))?;
-    let (mut config, findings) = pfconf::read(&machine, name, &text, &arguments.definitions);
+    let (mut config, findings) =
+        machine::parse(&machine, arguments.dialect, name, &text, &arguments.definitions);
     eprint!("{findings}");
     if !findings.has_errors() {
         config.optimize(arguments.optimize);
@@ -71,7 +72,7 @@ fn commit(
         live::connect(sockets.dataplane())?.commit(&ruleset)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let sources = apply::record(machine, name, text, &arguments.definitions);
+    let sources = apply::record(machine, arguments.dialect, name, text, &arguments.definitions);
     apply_sources(sockets, sources, arguments.force)
 }
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use api::LogLevel;
 use clap::{ArgAction, ArgGroup, Args, Command, FromArgMatches};
-use pfconf::{Optimize, Scope};
+use pfconf::{Dialect, Optimize, Scope};
 
 use crate::check::definition;
 use crate::live::Sockets;
@@ -60,6 +60,9 @@ pub struct Arguments {
     /// Kill source nodes: by source, and, given again, destination
     #[arg(short = 'K', value_name = "WHICH")]
     kill_sources: Vec<String>,
+    /// Read the ruleset in this dialect, and show rules in it: openbsd, freebsd; else what it uses decides
+    #[arg(long, value_name = "DIALECT")]
+    dialect: Option<Dialect>,
     /// Only parse, do not load; with -T, only say what would be done
     #[arg(short)]
     noaction: bool,

@@ -62,6 +62,7 @@ fn view<'a>(arguments: &'a Arguments, machine: &'a Machine) -> RulesView<'a> {
         debug: arguments.debug,
         only: arguments.rule,
         interfaces: pfconf::Host::interfaces(machine),
+        dialect: arguments.dialect.unwrap_or_default(),
     }
 }
 

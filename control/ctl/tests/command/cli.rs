@@ -21,6 +21,31 @@ fn pfctl_prints_what_it_read() {
 }
 
 #[test]
+fn a_dialect_is_what_a_file_uses_or_what_is_asked_for() {
+    let folder = Folder::new("dialect");
+    let both = "pass in proto tcp to port 22\n";
+    let native = "pass in proto tcp from any to any port = 22 flags S/SA\n";
+    let freebsd = "pass in proto tcp from any to any port = ssh flags S/SA keep state\n";
+    for (arguments, shown) in [
+        (&["pfctl", "-nvf", "-"][..], native),
+        (&["pfctl", "--dialect", "openbsd", "-nvf", "-"], native),
+        (&["pfctl", "--dialect", "freebsd", "-nvf", "-"], freebsd),
+    ] {
+        assert_eq!(folder.call(arguments, both).out, shown, "{arguments:?}");
+    }
+    let early = "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1\n";
+    let detected = folder.call(&["pfctl", "-nvf", "-"], &format!("{early}{both}"));
+    assert_eq!((detected.code, detected.out), (Some(0), format!("{early}{freebsd}")));
+    let chosen = folder.call(&["pfctl", "--dialect", "openbsd", "-nvf", "-"], early);
+    assert_eq!((chosen.code, chosen.err.as_str()), (Some(1), "stdin:1: syntax error\n"));
+    let checked = folder.call(&["check", "-"], early);
+    assert!(checked.err.contains("nat is not supported yet"), "{}", checked.err);
+    let checked = folder.call(&["check", "--dialect", "freebsd", "-"], both);
+    assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""));
+    assert_eq!(folder.call(&["check", "--dialect", "netbsd", "-"], both).code, Some(2));
+}
+
+#[test]
 fn pfctl_refuses_in_its_own_words() {
     let folder = Folder::new("refuses");
     let outcome =

@@ -37,7 +37,8 @@ impl Expander<'_> {
         self.files.push(file.to_owned());
         let here: Place = self.place;
         let findings = std::mem::take(&mut self.findings);
-        let (text, findings) = parse::parse(self.host, file, &text, self.definitions, findings, here.order);
+        let (text, findings) =
+            parse::parse(self.config.dialect, self.host, file, &text, self.definitions, findings, here.order);
         self.findings = findings;
         self.config.places.extend(text.places);
         let entries = self.statements(&text.statements);

@@ -54,7 +54,7 @@ impl Expander<'_> {
         statement.quick = antispoof.quick;
         statement.af = antispoof.af;
         statement.interfaces.extend(interface);
-        statement.options.label.clone_from(&antispoof.label);
+        statement.options.labels.clone_from(&antispoof.labels);
         statement.options.more.routing_table = antispoof.routing_table;
         let fits = |node: &Node| antispoof.af.is_none() || node.af.is_none() || node.af == antispoof.af;
         let sources: Vec<Node> = sources.into_iter().filter(fits).collect();

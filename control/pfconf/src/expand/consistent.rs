@@ -102,7 +102,7 @@ fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
         Some((RouteKind::Dup, _)) => "dup-to",
         _ => "route-to",
     };
-    let translates = full.nat.is_some() || full.rdr.is_some();
+    let translates = full.early.is_none() && (full.nat.is_some() || full.rdr.is_some());
     vec![
         fault(
             source.overload.is_some() && source.max_conn == 0 && source.max_conn_rate.is_none(),

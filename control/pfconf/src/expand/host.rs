@@ -49,6 +49,7 @@ impl Expander<'_> {
             nodes.extend(found.into_iter().map(|node| Node {
                 negated: item.negated,
                 weight: item.weight,
+                via: item.via.clone().or(node.via),
                 ..node
             }));
         }

@@ -3,10 +3,10 @@
 use ruleset::{InterfacePattern, PortMatch, Rule};
 
 use crate::names;
-use crate::print;
+use crate::print::{self, Style};
 
 /// Replaces every macro by what the expanded rule has in its place. `None` stays `None`; what becomes empty is dropped.
-pub(super) fn expand(text: &Option<String>, rule: &Rule, number: usize) -> Option<String> {
+pub(super) fn expand(text: &Option<String>, rule: &Rule, number: usize, style: Style<'_>) -> Option<String> {
     let text = text.as_ref()?;
     if !text.contains('$') {
         return Some(text.clone()).filter(|text| !text.is_empty());
@@ -24,8 +24,8 @@ pub(super) fn expand(text: &Option<String>, rule: &Rule, number: usize) -> Optio
     };
     let expanded = text
         .replace("$if", &interface)
-        .replace("$srcaddr", &print::address_match(&rule.from.address, rule.af, None))
-        .replace("$dstaddr", &print::address_match(&rule.to.address, rule.af, None))
+        .replace("$srcaddr", &print::address_match(&rule.from.address, rule.af, style))
+        .replace("$dstaddr", &print::address_match(&rule.to.address, rule.af, style))
         .replace("$srcport", &port(rule.from.port))
         .replace("$dstport", &port(rule.to.port))
         .replace("$proto", &proto)

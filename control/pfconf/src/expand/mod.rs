@@ -20,8 +20,9 @@ pub use members::{MemberError, members, read_members};
 use ruleset::{BlockPolicy, SourceLine, StatePolicy};
 
 use crate::ast::{Spanned, StateOption, Statement, StatementKind, Text};
-use crate::config::{Config, Entry};
+use crate::config::{Config, Echo, Entry};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
+use crate::dialect::Dialect;
 use crate::host::Host;
 use crate::parse::{Abort, Parsed};
 use crate::print;
@@ -32,6 +33,7 @@ const RULES: usize = ruleset::bounds::RULES;
 
 /// Expands every statement.
 pub(crate) fn expand(
+    dialect: Dialect,
     host: &dyn Host,
     text: Text,
     findings: Diagnostics,
@@ -41,7 +43,7 @@ pub(crate) fn expand(
         host,
         definitions,
         findings,
-        config: Config::default(),
+        config: Config { dialect, ..Config::default() },
         place: Place::default(),
         block_policy: BlockPolicy::default(),
         state_policy: StatePolicy::default(),
@@ -50,7 +52,9 @@ pub(crate) fn expand(
         files: Vec::new(),
     };
     expander.config.places = text.places;
-    let entries = expander.statements(&text.statements);
+    let mut entries = expander.statements(&text.statements);
+    // A stable order: each of FreeBSD's rulesets is evaluated, and printed, by itself.
+    entries.sort_by_key(Entry::stage);
     expander.config.entries = entries;
     expander.check_queues();
     expander.finish();
@@ -97,7 +101,8 @@ impl Expander<'_> {
     fn statement(&mut self, statement: &Statement, entries: &mut Vec<Entry>) -> Parsed<()> {
         match &statement.kind {
             StatementKind::Macro { name, text } => {
-                self.config.echo.push(format!("{} = {}", print::word(name), print::quoted(text)));
+                let name = print::word(name, self.config.dialect);
+                self.config.echo.push(Echo::Macro(format!("{name} = {}", print::quoted(text))));
                 Ok(())
             }
             StatementKind::Set(options) => options.iter().try_for_each(|option| self.option(option)),

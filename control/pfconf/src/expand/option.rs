@@ -4,6 +4,7 @@ use ruleset::{BlockPolicy, InterfacePattern, StatePolicy};
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetOption, Syncookies};
+use crate::config::Echo;
 use crate::parse::Parsed;
 use crate::print;
 
@@ -24,8 +25,7 @@ impl Expander<'_> {
             SetOption::BlockPolicy(policy) => {
                 self.block_policy = *policy;
                 self.config.options.block_policy = *policy;
-                let word = if *policy == BlockPolicy::Drop { "drop" } else { "return" };
-                self.echo(format!("set block-policy {word}"));
+                self.echo(format!("set block-policy {}", policy_word(*policy)));
             }
             SetOption::StatePolicy(policy) => {
                 self.state_policy = *policy;
@@ -63,7 +63,9 @@ impl Expander<'_> {
                 "set reassemble"
             }
             SetOption::LogInterface(name) => {
-                self.echo(format!("set loginterface {}", name.as_deref().map_or("none".into(), print::word)));
+                let word =
+                    name.as_deref().map_or("none".into(), |name| print::word(name, self.config.dialect));
+                self.echo(format!("set loginterface {}", word));
                 if name.is_none() {
                     return;
                 }
@@ -88,13 +90,29 @@ impl Expander<'_> {
                 }
                 "set syncookies"
             }
+            SetOption::RequireOrder(yes) => {
+                self.echo(format!("set require-order {}", if *yes { "yes" } else { "no" }));
+                return;
+            }
+            SetOption::FailPolicy(policy) => {
+                self.echo(format!("set fail-policy {}", policy_word(*policy)));
+                "set fail-policy"
+            }
+            SetOption::KeepCounters => "set keepcounters",
             _ => return,
         };
         self.unsupported(keyword);
     }
 
     fn echo(&mut self, line: String) {
-        self.config.echo.push(line);
+        self.config.echo.push(Echo::Option(line));
+    }
+}
+
+const fn policy_word(policy: BlockPolicy) -> &'static str {
+    match policy {
+        BlockPolicy::Drop => "drop",
+        BlockPolicy::Return => "return",
     }
 }
 

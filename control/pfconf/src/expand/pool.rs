@@ -7,8 +7,9 @@ use wire::{Af, Proto};
 use super::Expander;
 use super::host::Node;
 use super::rule::{Job, Target};
-use crate::ast::{PoolKind, Redirect, RedirectPort};
-use crate::config::{FullRule, Member, Pool};
+use crate::ast::{PoolKind, PoolOptions, Redirect, RedirectPort};
+use crate::config::{FullRule, Member, Pool, PoolHost};
+use crate::dialect::Dialect;
 
 impl Expander<'_> {
     /// Reports what is wrong and returns `None`, or the pool of a family.
@@ -29,6 +30,7 @@ impl Expander<'_> {
                 return None;
             }
             [one] => one.pattern.clone(),
+            _ if self.config.dialect == Dialect::FreeBsd => return self.listed(target, &nodes),
             several => self.automatic_table(several, target.redirect)?,
         };
         let kind = match &options.kind {
@@ -44,13 +46,23 @@ impl Expander<'_> {
             return None;
         }
         Some(Pool {
-            address,
-            via: nodes.first().and_then(|node| node.via.clone()),
-            ports: (0, 0),
-            kind,
-            sticky: options.sticky,
-            static_port: options.static_port,
+            hosts: vec![PoolHost { address, via: nodes.first().and_then(|node| node.via.clone()) }],
+            ..self::options(&target.redirect.pool, kind)
         })
+    }
+
+    /// FreeBSD keeps several addresses as they are, and takes them in turn.
+    fn listed(&mut self, target: &Target<'_>, nodes: &[&Node]) -> Option<Pool> {
+        let options = &target.redirect.pool;
+        let kind = options.kind.clone().unwrap_or(PoolKind::RoundRobin);
+        if kind != PoolKind::RoundRobin {
+            let text = "only round-robin valid for multiple redirection addresses";
+            self.complain(target.redirect.span, text, Some("leave the other type out"));
+            return None;
+        }
+        let host = |node: &&Node| PoolHost { address: node.pattern.clone(), via: node.via.clone() };
+        let hosts = nodes.iter().map(host).collect();
+        Some(Pool { hosts, ..self::options(options, Some(kind)) })
     }
 
     /// Several addresses are put into a table, as pfctl does.
@@ -121,25 +133,42 @@ impl Expander<'_> {
         }
         let Some(nat) = &mut full.nat else { return };
         nat.static_port = true;
-        if !matches!(nat.address, AddressPattern::Net(_) | AddressPattern::Interface { .. }) {
+        let Some(PoolHost { address, .. }) = nat.only() else {
+            self.complain(span, "multiple binat ip addresses", None);
+            return;
+        };
+        if !matches!(address, AddressPattern::Net(_) | AddressPattern::Interface { .. }) {
             self.complain(span, "binat-to requires a specified source and redirect address", None);
         }
         let dynamic = |pattern: &AddressPattern| {
             matches!(pattern, AddressPattern::Interface { .. }) && several_addresses(pattern)
         };
-        if dynamic(source) || dynamic(&nat.address) {
+        if dynamic(source) || dynamic(address) {
             self.complain(span, "dynamic interfaces must be used with ':0' in a binat-to rule", None);
         }
-        if unequal(source, &nat.address) {
+        if unequal(source, address) {
             let text = "source and redir addresess must have a matching network mask in binat-rule";
             self.complain(span, text, None);
         }
-        if matches!(nat.address, AddressPattern::Table(_)) {
+        if matches!(address, AddressPattern::Table(_)) {
             self.complain(span, "tables cannot be used as the redirect address of a binat-to rule", None);
         }
         if directed {
             self.complain(span, "binat-to cannot be specified with a direction", None);
         }
+    }
+}
+
+/// A pool with these options, still without hosts.
+fn options(options: &PoolOptions, kind: Option<PoolKind>) -> Pool {
+    Pool {
+        hosts: Vec::new(),
+        ports: (0, 0),
+        kind,
+        sticky: options.sticky,
+        static_port: options.static_port,
+        endpoint_independent: options.endpoint_independent,
+        map_e: options.map_e,
     }
 }
 

@@ -9,9 +9,10 @@ use wire::{Af, Proto};
 use super::host::Node;
 use super::rule::Job;
 use super::{Expander, RULES, label, option};
-use crate::ast::{IcmpItem, IdMatch, InterfaceItem, InterfaceName, Redirect};
-use crate::config::{Anchor, Entry, FullRule};
+use crate::ast::{FilterOptions, IcmpItem, IdMatch, InterfaceItem, InterfaceName, Redirect, Section};
+use crate::config::{Anchor, Entry, FullRule, Pool, PoolHost};
 use crate::diagnostic::Form;
+use crate::dialect::Dialect;
 use crate::parse::Parsed;
 
 /// One item of each list.
@@ -131,9 +132,18 @@ impl Expander<'_> {
         let Some((af, interface)) = agree(job, choice) else { return Ok(()) };
         let mut full = job.template.clone();
         fill(&mut full, choice, af, interface);
-        let number = entries.len();
+        let number = match self.config.dialect {
+            Dialect::OpenBsd => entries.len(),
+            Dialect::FreeBsd => position(&full, &job.statement.options, entries),
+        };
         let options = &job.statement.options;
-        full.rule.label = self.expanded_name(&options.label, &full.rule, number, "rule label")?;
+        let mut labels = Vec::new();
+        for label in &options.labels {
+            labels.extend(self.expanded_name(&Some(label.clone()), &full.rule, number, "rule label")?);
+        }
+        let mut labels = labels.into_iter();
+        full.rule.label = labels.next();
+        full.extras.more_labels = labels.collect();
         full.rule.tag = self.expanded_name(&options.tag, &full.rule, number, "tag")?;
         if let Some((negated, name)) = &options.tagged {
             let name = self.expanded_name(&Some(name.clone()), &full.rule, number, "tag")?;
@@ -173,7 +183,7 @@ impl Expander<'_> {
         what: &str,
     ) -> Parsed<Option<String>> {
         let most = ruleset::bounds::NAME_BYTES;
-        let name = label::expand(text, rule, number);
+        let name = label::expand(text, rule, number, self.config.dialect.into());
         if name.as_ref().is_some_and(|name| name.len() > most) {
             return Err(self.fail(self.place.span, format!("{what} too long (max {most} chars)"), None));
         }
@@ -227,6 +237,10 @@ impl Expander<'_> {
         }
         if job.statement.options.binat {
             self.check_binat(job, full);
+        }
+        let binat = full.early.is_some_and(|early| early.section == Section::Binat);
+        if binat && full.nat.as_ref().is_some_and(|pool| pool.only().is_none()) {
+            self.complain(job.statement.span, "multiple binat ip addresses", Some("name one"));
         }
     }
 }
@@ -304,6 +318,16 @@ fn endpoint(node: &Node, port: PortMatch) -> Endpoint {
     Endpoint { address: AddressMatch { negated: node.negated, pattern }, port }
 }
 
+/// What `$nr` stands for: how many rules of the same of FreeBSD's rulesets come before; it is counted only if a name asks.
+fn position(full: &FullRule, options: &FilterOptions, entries: &[Entry]) -> usize {
+    let tagged = options.tagged.as_ref().map(|(_, name)| name);
+    let mut names = options.labels.iter().chain(&options.tag).chain(tagged);
+    match names.any(|name| name.contains("$nr")) {
+        true => entries.iter().filter(|entry| entry.section() == full.section()).count(),
+        false => entries.len(),
+    }
+}
+
 /// Rules and anchors, with those in braces.
 fn count(entries: &[Entry]) -> usize {
     let within = entries.iter().map(|entry| match entry {
@@ -317,16 +341,17 @@ impl Expander<'_> {
     /// The second half of `binat-to`: what comes back to the translated address is led to the source.
     fn binat_inbound(&mut self, outbound: &FullRule) -> Option<FullRule> {
         let nat = outbound.nat.as_ref()?;
+        let translated = nat.only()?;
         let mut inbound = outbound.clone();
         let rule = &mut inbound.rule;
         rule.direction = Some(Direction::In);
         rule.from = outbound.rule.to.clone();
         rule.to = Endpoint {
-            address: AddressMatch { negated: false, pattern: nat.address.clone() },
+            address: AddressMatch { negated: false, pattern: translated.address.clone() },
             port: outbound.rule.from.port,
         };
-        inbound.rdr = Some(crate::config::Pool {
-            address: outbound.rule.from.address.pattern.clone(),
+        inbound.rdr = Some(Pool {
+            hosts: vec![PoolHost { address: outbound.rule.from.address.pattern.clone(), via: None }],
             static_port: false,
             ..nat.clone()
         });
@@ -334,7 +359,7 @@ impl Expander<'_> {
         Some(inbound)
     }
 
-    fn nat_ports(&mut self, mut pool: crate::config::Pool, redirect: &Redirect) -> crate::config::Pool {
+    fn nat_ports(&mut self, mut pool: Pool, redirect: &Redirect) -> Pool {
         use crate::ast::RedirectPort;
         let (text, hint) = match redirect.port {
             RedirectPort::Default => return pool,

@@ -83,7 +83,7 @@ impl Expander<'_> {
         let mut extras = options.more.clone();
         let action = match statement.action {
             RuleAction::Pass => Action::Pass,
-            RuleAction::Match => Action::Match,
+            RuleAction::Match | RuleAction::Early(_) => Action::Match,
             RuleAction::Block(reply) => Action::Block(reply.unwrap_or(reply_by_policy(self.block_policy))),
         };
         let (state, state_options) = self.state(statement, action, &mut extras)?;
@@ -109,7 +109,18 @@ impl Expander<'_> {
             source: self.source_line(),
             ..Rule::default()
         };
-        Ok(FullRule { rule, extras, af_to: options.af_to, span: statement.span, ..FullRule::default() })
+        let early = match statement.action {
+            RuleAction::Early(early) => Some(early),
+            _ => None,
+        };
+        Ok(FullRule {
+            early,
+            rule,
+            extras,
+            af_to: options.af_to,
+            span: statement.span,
+            ..FullRule::default()
+        })
     }
 
     /// `keep state` is what `pass` does unless it says otherwise, with the options of `set state-defaults`.
@@ -216,7 +227,7 @@ impl Expander<'_> {
         let text = match (&template.extras.divert, statement.direction) {
             (Some(Divert::Reply), Some(ruleset::Direction::In)) => "divert-reply used with incoming rule",
             (Some(Divert::To(..)), Some(ruleset::Direction::Out)) => "divert-to used with outgoing rule",
-            (Some(Divert::To(address, _)), _) => {
+            (Some(Divert::To(Some(address), _)), _) => {
                 let family = Af::of(address);
                 if template.rule.af.get_or_insert(family) == &family {
                     return Ok(());

@@ -5,7 +5,7 @@ use ruleset::AddressPattern;
 use super::Expander;
 use super::members::read_members;
 use crate::ast::{HostItem, HostSpec, TableContents, TableStatement};
-use crate::config::{Member, TableDefinition};
+use crate::config::{Echo, Member, TableDefinition};
 use crate::diagnostic::Form;
 use crate::parse::Parsed;
 use crate::print;
@@ -44,7 +44,8 @@ impl Expander<'_> {
             counters: statement.counters,
             members,
         };
-        self.config.echo.push(format!("{}{shown}", print::table_head(&table.lower())));
+        let head = print::table_head(&table.lower(), self.config.dialect);
+        self.config.echo.push(Echo::Table(head + &shown));
         // As in pf, a later definition of the same name replaces an earlier one.
         self.config.tables.retain(|known| known.name != table.name);
         self.config.tables.push(table);

@@ -9,6 +9,7 @@ mod keyword;
 use std::collections::HashMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
+use crate::dialect::Dialect;
 use crate::host::Host;
 use crate::source::Span;
 use input::Input;
@@ -51,6 +52,7 @@ pub(crate) struct Token {
 }
 
 pub(crate) struct Lexer<'a> {
+    pub dialect: Dialect,
     host: &'a dyn Host,
     pub findings: Diagnostics,
     inputs: Vec<Input>,
@@ -70,6 +72,7 @@ struct MacroText {
 
 impl<'a> Lexer<'a> {
     pub fn new(
+        dialect: Dialect,
         host: &'a dyn Host,
         name: &str,
         text: &str,
@@ -82,6 +85,7 @@ impl<'a> Lexer<'a> {
             .map(|(name, text)| (name.clone(), MacroText { text: text.clone(), fixed: true }))
             .collect();
         Self {
+            dialect,
             host,
             inputs: vec![Input::file(file, text)],
             findings,
@@ -357,7 +361,7 @@ impl<'a> Lexer<'a> {
             text.push(byte as char);
             self.byte();
         }
-        match keyword::find(&text) {
+        match keyword::find(&text, self.dialect) {
             Some(word) => Kind::Keyword(word),
             None => Kind::Text(text),
         }
@@ -382,11 +386,11 @@ fn symbol(byte: u8) -> Kind {
 }
 
 /// Every keyword.
-pub(crate) fn keywords() -> impl Iterator<Item = &'static str> {
-    keyword::all()
+pub(crate) fn keywords(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+    keyword::all(dialect)
 }
 
-/// The keyword of this spelling, as tokens carry it.
-pub(crate) fn keyword(word: &str) -> Option<&'static str> {
-    keyword::find(word)
+/// True if a dialect keeps this word for itself.
+pub(crate) fn is_keyword(word: &str, dialect: Dialect) -> bool {
+    keyword::find(word, dialect).is_some()
 }

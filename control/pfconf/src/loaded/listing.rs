@@ -7,8 +7,9 @@ use wire::Af;
 
 use super::{Anchored, Loaded, LoadedRule, LoadedTable, UnknownAnchor, names};
 use crate::config::FullRule;
+use crate::dialect::Dialect;
 use crate::interfaces::Interfaces;
-use crate::print::{self, Sizes};
+use crate::print::{self, Sizes, Style};
 use crate::skip::{self, Criterion};
 
 /// How deep anchors may call each other (`PF_ANCHOR_STACK_MAX`).
@@ -29,6 +30,8 @@ pub struct RulesView<'a> {
     pub only: Option<usize>,
     /// For the numbers of addresses that `-vv` shows.
     pub interfaces: &'a Interfaces,
+    /// In which dialect they are printed.
+    pub dialect: Dialect,
 }
 
 /// How far a listing goes.
@@ -87,6 +90,7 @@ impl Loaded {
         let indent = if view.verbose == 0 { "  ".repeat(depth) } else { String::new() };
         let counts = Counts { loaded: self, anchor: path, interfaces: view.interfaces };
         let sizes = view.numbered().then_some(&counts as &dyn Sizes);
+        let style = Style { dialect: view.dialect, sizes };
         let full: Vec<&FullRule> = rules.iter().map(|rule| &rule.rule).collect();
         let steps = if view.debug { skip::steps(&full) } else { Vec::new() };
         for (number, rule) in rules.iter().enumerate() {
@@ -97,7 +101,7 @@ impl Loaded {
             if view.numbered() {
                 let _ = write!(out, "@{number} ");
             }
-            out.push_str(&rule.print(sizes));
+            out.push_str(&rule.print(style));
             let called = rule
                 .call
                 .as_deref()
@@ -165,7 +169,10 @@ impl Loaded {
 
     /// Queues, as `pfctl -sq` lists them.
     pub fn print_queues(&self) -> String {
-        self.queues.iter().map(|queue| format!("{}\n", print::queue::text(queue))).collect()
+        self.queues
+            .iter()
+            .map(|queue| format!("{}\n", print::queue::text(queue, Dialect::default().into())))
+            .collect()
     }
 
     /// Every anchor below one, as `pfctl -sA` lists them; those without a name only if `verbose`.
@@ -261,10 +268,10 @@ fn write_traffic(out: &mut String, deeds: &[&str]) {
 }
 
 impl LoadedRule {
-    fn print(&self, sizes: Option<&dyn Sizes>) -> String {
+    fn print(&self, style: Style<'_>) -> String {
         match &self.call {
-            Some(call) => print::rule::anchor_text(names::printed(call), &self.rule, sizes),
-            None => print::rule::text(&self.rule, sizes),
+            Some(call) => print::rule::anchor_text(names::printed(call), &self.rule, style),
+            None => print::rule::text(&self.rule, style),
         }
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ast::QueueStatement;
 use crate::config::{Config, Entry, FullRule};
+use crate::dialect::Dialect;
 use crate::print;
 
 pub use listing::{RulesView, Scope, print_members};
@@ -118,7 +119,7 @@ impl Loaded {
     pub fn of(ruleset: &Ruleset, counters: &[Counters]) -> Self {
         let rule = |(number, rule): (usize, &Rule)| {
             let full = FullRule { rule: rule.clone(), ..FullRule::default() };
-            let text = print::rule::text(&full, None);
+            let text = print::rule::text(&full, Dialect::default().into());
             let counters = counters.get(number).copied().unwrap_or_default();
             LoadedRule { call: None, text, rule: full, counters, origin: None }
         };
@@ -184,8 +185,8 @@ impl Loaded {
                 }
             };
             let text = match &call {
-                None => print::rule::text(full, None),
-                Some(call) => print::rule::anchor_text(names::printed(call), full, None),
+                None => print::rule::text(full, Dialect::default().into()),
+                Some(call) => print::rule::anchor_text(names::printed(call), full, Dialect::default().into()),
             };
             rules.push(LoadedRule {
                 call,
@@ -353,7 +354,7 @@ impl Loaded {
 fn tables_of(full: &FullRule) -> Vec<&String> {
     let pools = [&full.nat, &full.rdr].into_iter().flatten().chain(full.route.as_ref().map(|(_, pool)| pool));
     let ends = [&full.rule.from, &full.rule.to].map(|end| &end.address.pattern);
-    let patterns = ends.into_iter().chain(pools.map(|pool| &pool.address));
+    let patterns = ends.into_iter().chain(pools.flat_map(|pool| &pool.hosts).map(|host| &host.address));
     let overload = full.extras.source.overload.as_ref().map(|(table, _)| table);
     let tables = patterns.filter_map(|pattern| match pattern {
         AddressPattern::Table(name) => Some(name),

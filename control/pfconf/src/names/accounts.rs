@@ -1,4 +1,6 @@
-//! Accounts of OpenBSD's base system, for `user` and `group`.
+//! Accounts of the base systems, for `user` and `group`.
+
+use crate::dialect::Dialect;
 
 #[rustfmt::skip]
 const USERS: &[(&str, u32)] = &[
@@ -20,14 +22,31 @@ const GROUPS: &[(&str, u32)] = &[
     ("nogroup", 32766), ("nobody", 32767),
 ];
 
+#[rustfmt::skip]
+const FREEBSD_USERS: &[(&str, u32)] = &[
+    ("root", 0), ("toor", 0), ("daemon", 1), ("operator", 2), ("bin", 3), ("tty", 4), ("kmem", 5), ("games", 7),
+    ("news", 8), ("man", 9), ("sshd", 22), ("smmsp", 25), ("mailnull", 26), ("bind", 53), ("unbound", 59),
+    ("proxy", 62), ("_pflogd", 64), ("_dhcp", 65), ("uucp", 66), ("pop", 68), ("auditdistd", 78), ("www", 80),
+    ("ntpd", 123), ("_ypldap", 160), ("hast", 845), ("nobody", 65534),
+];
+
+#[rustfmt::skip]
+const FREEBSD_GROUPS: &[(&str, u32)] = &[
+    ("wheel", 0), ("daemon", 1), ("kmem", 2), ("sys", 3), ("tty", 4), ("operator", 5), ("mail", 6), ("bin", 7),
+    ("news", 8), ("man", 9), ("games", 13), ("ftp", 14), ("staff", 20), ("sshd", 22), ("smmsp", 25),
+    ("mailnull", 26), ("guest", 31), ("video", 44), ("realtime", 47), ("bind", 53), ("unbound", 59), ("proxy", 62),
+    ("authpf", 63), ("_pflogd", 64), ("_dhcp", 65), ("uucp", 66), ("dialer", 68), ("network", 69), ("audit", 77),
+    ("www", 80), ("ntpd", 123), ("_ypldap", 160), ("hast", 845), ("nogroup", 65533), ("nobody", 65534),
+];
+
 /// The number of a user.
-pub(crate) fn user_number(name: &str) -> Option<u32> {
-    find(USERS, name)
+pub(crate) fn user_number(name: &str, dialect: Dialect) -> Option<u32> {
+    find(if dialect == Dialect::FreeBsd { FREEBSD_USERS } else { USERS }, name)
 }
 
 /// The number of a group.
-pub(crate) fn group_number(name: &str) -> Option<u32> {
-    find(GROUPS, name)
+pub(crate) fn group_number(name: &str, dialect: Dialect) -> Option<u32> {
+    find(if dialect == Dialect::FreeBsd { FREEBSD_GROUPS } else { GROUPS }, name)
 }
 
 fn find(table: &[(&str, u32)], name: &str) -> Option<u32> {

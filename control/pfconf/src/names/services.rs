@@ -1,5 +1,8 @@
 //! Names of TCP and UDP services (IANA, and the traditional names of services(5)).
 
+use super::services_freebsd;
+use crate::dialect::Dialect;
+
 #[rustfmt::skip]
 const SERVICES: &[(&str, u16)] = &[
     ("tcpmux", 1), ("echo", 7), ("discard", 9), ("systat", 11), ("daytime", 13), ("netstat", 15), ("qotd", 17),
@@ -43,12 +46,14 @@ const SERVICES: &[(&str, u16)] = &[
 ///
 /// # Errors
 /// pfctl's words.
-pub(crate) fn service_port(word: &str) -> Result<u16, String> {
+pub(crate) fn service_port(word: &str, dialect: Dialect) -> Result<u16, String> {
     if let Some(number) = c_number(word) {
         return u16::try_from(number).map_err(|_| format!("illegal port value {number}"));
     }
-    match SERVICES.iter().find(|(name, _)| *name == word) {
-        Some((_, port)) => Ok(*port),
+    let freebsd = if dialect == Dialect::FreeBsd { services_freebsd::port(word) } else { None };
+    let known = || SERVICES.iter().find(|(name, _)| *name == word).map(|(_, port)| *port);
+    match freebsd.or_else(known) {
+        Some(port) => Ok(port),
         None => Err(format!("unknown port {word}")),
     }
 }

@@ -73,7 +73,9 @@ fn stands_alone(full: &FullRule) -> bool {
     let FullRule { rule, extras, .. } = full;
     let SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload: _ } =
         &extras.source;
-    rule.label.is_some()
+    full.early.is_some()
+        || rule.label.is_some()
+        || extras.ridentifier.is_some()
         || rule.state_options.max > 0
         || extras.probability.is_some()
         || extras.packet_rate.is_some()

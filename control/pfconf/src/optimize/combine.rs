@@ -3,7 +3,7 @@
 use ruleset::{AddressMatch, AddressPattern};
 
 use super::block::{Candidate, addresses};
-use crate::config::{Config, FullRule, Member};
+use crate::config::{Config, Echo, FullRule, Member};
 use crate::print;
 
 /// From how many addresses on a table is faster than rules.
@@ -64,7 +64,8 @@ fn written(draft: &mut Draft, candidate: &mut Candidate, end: usize, config: &mu
     }
     let pattern = config.automatic_table(draft.members.clone());
     if let Some(table) = config.tables.last() {
-        config.echo.push(print::print_table(&table.lower()));
+        let line = print::table_text(&table.lower(), config.dialect);
+        config.echo.push(Echo::Table(line));
     }
     let rule = &mut candidate.full.rule;
     let address = if end == SOURCE { &mut rule.from.address } else { &mut rule.to.address };

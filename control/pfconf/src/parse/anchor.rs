@@ -4,20 +4,29 @@ use ruleset::LogOptions;
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    AnchorStatement, AntispoofInterface, AntispoofStatement, RuleAction, Statement, StatementKind,
+    AnchorStatement, AntispoofInterface, AntispoofStatement, Early, RuleAction, Section, Statement,
+    StatementKind,
 };
 use crate::lex::Kind;
 
 impl Parser<'_> {
     pub(super) fn anchor(&mut self) -> Parsed<StatementKind> {
-        let first = self.take().span;
+        let first = self.take();
+        let early = match first.kind {
+            Kind::Keyword(word) => Section::of(word),
+            _ => None,
+        };
+        let first = first.span;
         let name = match self.lexer.peek().kind {
             Kind::Text(_) => Some(self.anchor_name()?),
             _ => None,
         };
         let direction = self.direction();
         let quick = self.accept_keyword("quick");
-        let mut rule = self.match_part(RuleAction::Pass, direction, LogOptions::default(), quick)?;
+        let action = early.map_or(RuleAction::Pass, |section| {
+            RuleAction::Early(Early { section, exempt: false, pass: false })
+        });
+        let mut rule = self.match_part(action, direction, LogOptions::default(), quick)?;
         rule.span = first.to(self.lexer.last().span);
         let body = match self.at_symbol("{") {
             true => Some(self.anchor_body()?),
@@ -102,15 +111,13 @@ impl Parser<'_> {
             Ok(())
         })?;
         let af = self.family();
-        let mut label = None;
+        let mut labels = Vec::new();
         let mut routing_table = None;
         loop {
             let span = self.lexer.peek().span;
             if self.accept_keyword("label") {
-                if label.is_some() {
-                    return Err(self.fail(span, "label cannot be redefined", None));
-                }
-                label = Some(self.text("a label")?.value);
+                self.check_labels(span, &labels)?;
+                labels.push(self.text("a label")?.value);
             } else if self.at_keyword("rtable") {
                 self.mark("rtable");
                 self.take();
@@ -125,7 +132,7 @@ impl Parser<'_> {
             quick,
             interfaces,
             af,
-            label,
+            labels,
             routing_table,
             span,
         })))

@@ -68,7 +68,7 @@ impl Parser<'_> {
         let first = self.lexer.peek().span;
         let negated = self.accept_symbol("!");
         let host = self.host_spec(negated)?;
-        Ok(HostItem { negated, host, weight: None, span: first.to(self.lexer.last().span) })
+        Ok(HostItem { negated, host, weight: None, via: None, span: first.to(self.lexer.last().span) })
     }
 
     fn host_spec(&mut self, negated: bool) -> Parsed<HostSpec> {
@@ -229,7 +229,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn service(&mut self, word: &str, span: Span) -> Parsed<Port> {
-        names::service_port(word).map(Port).map_err(|text| {
+        names::service_port(word, self.lexer.dialect).map(Port).map_err(|text| {
             let otherwise = Some("a number from 0 to 65535, or a name such as https");
             let hint = nearest::hint(word, names::service_names(), otherwise);
             self.fail(span, text, hint.as_deref())

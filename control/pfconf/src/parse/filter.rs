@@ -7,9 +7,14 @@ use super::{Parsed, Parser};
 use crate::ast::{
     Comparison, Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned,
 };
+use crate::dialect::Dialect;
 use crate::lex::Kind;
 use crate::names;
 use crate::nearest;
+use crate::source::Span;
+
+/// The number of an account by its name.
+type Lookup = fn(&str, Dialect) -> Option<u32>;
 
 /// Names of labels and tags hold this many bytes.
 const NAME_BYTES: usize = ruleset::bounds::NAME_BYTES;
@@ -25,6 +30,7 @@ impl Parser<'_> {
             self.mark(match word {
                 "divert-to" | "divert-reply" | "divert-packet" => "divert",
                 "binat-to" => "nat-to",
+                "queue" => "set queue",
                 "modulate" => "modulate state",
                 "synproxy" => "synproxy state",
                 _ => word,
@@ -33,7 +39,8 @@ impl Parser<'_> {
                 "tagged" | "received-on" => self.negatable(options, false)?,
                 "keep" | "no" | "modulate" | "synproxy" => self.state(options)?,
                 "nat-to" | "rdr-to" | "binat-to" | "af-to" => self.translation(word, options)?,
-                "route-to" | "reply-to" | "dup-to" => self.routing(word, options)?,
+                "route-to" | "reply-to" | "dup-to" => self.late_route(word, options)?,
+                "ridentifier" => self.ridentifier(options)?,
                 "divert-to" | "divert-reply" | "divert-packet" => self.divert(word, options)?,
                 "user" | "group" => self.account(word, options)?,
                 "flags" => self.flags(options)?,
@@ -60,6 +67,14 @@ impl Parser<'_> {
             "allow-opts" => {
                 self.take();
                 options.allow_opts = true;
+            }
+            "queue" if self.is_freebsd() => {
+                self.take();
+                options.more.set.queue = Some(self.queue_names()?);
+            }
+            "max-pkt-size" => {
+                self.take();
+                options.more.packet_size = Some(self.number_in("a number of bytes", "illegal packet size")?);
             }
             "once" => {
                 self.take();
@@ -97,7 +112,7 @@ impl Parser<'_> {
     }
 
     /// `[!] tagged name`, `[!] received-on interface`.
-    fn negatable(&mut self, options: &mut FilterOptions, negated: bool) -> Parsed<()> {
+    pub(super) fn negatable(&mut self, options: &mut FilterOptions, negated: bool) -> Parsed<()> {
         if self.accept_keyword("tagged") {
             let name = self.text("the name of a tag")?;
             self.check_name("tag", &name)?;
@@ -123,10 +138,10 @@ impl Parser<'_> {
         Err(self.fail(name.span, format!("{what} too long, max {NAME_BYTES} chars"), None))
     }
 
-    fn name(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
+    pub(super) fn name(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
         let span = self.take().span;
-        if word == "label" && options.label.is_some() {
-            return Err(self.fail(span, "label cannot be redefined", None));
+        if word == "label" {
+            self.check_labels(span, &options.labels)?;
         }
         let name = self.text(if word == "label" { "a label" } else { "the name of a tag" })?;
         if word == "label" {
@@ -134,11 +149,32 @@ impl Parser<'_> {
                 let text = format!("rule label too long (max {NAME_BYTES} chars)");
                 return Err(self.fail(name.span, text, None));
             }
-            options.label = Some(name.value);
+            options.labels.push(name.value);
             return Ok(());
         }
         self.check_name("tag", &name)?;
         options.tag = Some(name.value);
+        Ok(())
+    }
+
+    /// A rule has one label, FreeBSD's up to five.
+    pub(super) fn check_labels(&mut self, span: Span, known: &[String]) -> Parsed<()> {
+        const MOST: usize = 5;
+        match self.lexer.dialect {
+            Dialect::OpenBsd if !known.is_empty() => Err(self.fail(span, "label cannot be redefined", None)),
+            Dialect::FreeBsd if known.len() >= MOST => {
+                Err(self.fail(span, format!("label can only be used {MOST} times"), None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ridentifier(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        if options.more.ridentifier.is_some() {
+            return Err(self.fail(span, "ridentifier cannot be redefined", None));
+        }
+        options.more.ridentifier = Some(self.number_in("a number", "ridentifier out of range")?);
         Ok(())
     }
 
@@ -261,7 +297,7 @@ impl Parser<'_> {
 
     fn account(&mut self, word: &'static str, options: &mut FilterOptions) -> Parsed<()> {
         self.take();
-        let lookup = if word == "user" { names::user_number } else { names::group_number };
+        let lookup: Lookup = if word == "user" { names::user_number } else { names::group_number };
         let mut list = Vec::new();
         self.items(&mut |parser| {
             list.push(parser.account_match(word, lookup)?);
@@ -274,7 +310,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn account_match(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<IdMatch> {
+    fn account_match(&mut self, word: &str, lookup: Lookup) -> Parsed<IdMatch> {
         if let Kind::Symbol(symbol) = self.lexer.peek().kind
             && let Some(comparison) = Comparison::of(symbol)
         {
@@ -302,7 +338,7 @@ impl Parser<'_> {
         })
     }
 
-    fn account_id(&mut self, word: &str, lookup: fn(&str) -> Option<u32>) -> Parsed<Id> {
+    fn account_id(&mut self, word: &str, lookup: Lookup) -> Parsed<Id> {
         if let Kind::Number(number) = self.lexer.peek().kind {
             let span = self.take().span;
             return u32::try_from(number)
@@ -313,7 +349,7 @@ impl Parser<'_> {
         if name.value == "unknown" {
             return Ok(Id::Unknown);
         }
-        match lookup(&name.value) {
+        match lookup(&name.value, self.lexer.dialect) {
             Some(number) => Ok(Id::Number(number)),
             None => Err(self.fail(name.span, format!("unknown {word} {}", name.value), None)),
         }
@@ -322,12 +358,18 @@ impl Parser<'_> {
     fn divert(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
         let span = self.take().span;
         let divert = match word {
+            "divert-to" if matches!(self.lexer.peek().kind, Kind::Number(_)) && self.is_freebsd() => {
+                Divert::To(None, self.divert_port()?)
+            }
+            "divert-reply" if self.is_freebsd() => {
+                return Err(self.fail(span, "divert-reply has no meaning in FreeBSD pf(4)", None));
+            }
             "divert-to" => {
                 let host = self.text("an address")?;
                 self.keyword("port")?;
                 let port = self.divert_port()?;
                 match host.value.parse() {
-                    Ok(address) => Divert::To(address, port),
+                    Ok(address) => Divert::To(Some(address), port),
                     Err(_) => {
                         let text = format!("could not parse divert address: {}", host.value);
                         return Err(self.fail(host.span, text, None));
@@ -368,7 +410,7 @@ impl Parser<'_> {
         }
     }
 
-    fn scrub_option(&mut self, scrub: &mut Scrub) -> Parsed<()> {
+    pub(super) fn scrub_option(&mut self, scrub: &mut Scrub) -> Parsed<()> {
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp"));
         };

@@ -4,6 +4,7 @@
 //! a syntax error right behind another one is a consequence of it and is not reported.
 
 mod anchor;
+mod early;
 mod endpoint;
 mod filter;
 mod option;
@@ -15,11 +16,13 @@ mod table;
 
 use crate::ast::{Spanned, Statement, StatementKind, Text};
 use crate::diagnostic::{Diagnostics, Form};
+use crate::dialect::Dialect;
 use crate::host::Host;
 use crate::lex::{self, Kind, Lexer, Token};
 use crate::nearest;
 use crate::source::Span;
 
+use early::Stage;
 pub(crate) use endpoint::{Modifiers, split_modifiers};
 pub(crate) use rule::reply_by_policy;
 
@@ -36,6 +39,7 @@ const QUIET_TOKENS: u32 = 3;
 
 /// Reads a whole file and those that it includes. Findings are added to `findings`, statements numbered from `order`.
 pub(crate) fn parse(
+    dialect: Dialect,
     host: &dyn Host,
     name: &str,
     text: &str,
@@ -43,9 +47,11 @@ pub(crate) fn parse(
     findings: Diagnostics,
     order: u32,
 ) -> (Text, Diagnostics) {
-    let mut lexer = Lexer::new(host, name, text, definitions, findings);
+    let mut lexer = Lexer::new(dialect, host, name, text, definitions, findings);
     lexer.order = order;
-    let mut parser = Parser { lexer, quiet: 0, depth: 0, places: Vec::new() };
+    let require_order = dialect == Dialect::FreeBsd;
+    let mut parser =
+        Parser { lexer, quiet: 0, depth: 0, places: Vec::new(), require_order, stage: Stage::default() };
     let statements = parser.statements();
     (Text { statements, places: parser.places }, parser.lexer.findings)
 }
@@ -56,6 +62,10 @@ pub(crate) struct Parser<'a> {
     quiet: u32,
     depth: u32,
     places: Vec<Spanned<&'static str>>,
+    /// FreeBSD wants statements in the order of [`Stage`], unless `set require-order no` says otherwise.
+    require_order: bool,
+    /// How far in that order reading has come.
+    stage: Stage,
 }
 
 impl Parser<'_> {
@@ -100,7 +110,11 @@ impl Parser<'_> {
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return self.definition();
         };
+        self.check_order(word)?;
         match word {
+            "nat" | "rdr" | "binat" => self.early(),
+            "no" | "scrub" if self.is_freebsd() => self.early(),
+            "nat-anchor" | "rdr-anchor" | "binat-anchor" => self.anchor(),
             "set" => Ok(StatementKind::Set(self.set()?)),
             "pass" | "block" | "match" => Ok(StatementKind::Rule(Box::new(self.rule()?))),
             "anchor" => self.anchor(),
@@ -159,7 +173,7 @@ impl Parser<'_> {
         };
         let found = if matches!(kind, Kind::Newline | Kind::End) { ", but the line ends" } else { "" };
         let hint = match &kind {
-            Kind::Text(word) => nearest::hint(word, lex::keywords(), None),
+            Kind::Text(word) => nearest::hint(word, lex::keywords(self.lexer.dialect), None),
             _ => None,
         };
         let label = format!("expected {expected}{found}");
@@ -178,6 +192,10 @@ impl Parser<'_> {
         self.places.push(Spanned { value: keyword, span });
     }
 
+    fn is_freebsd(&self) -> bool {
+        self.lexer.dialect == Dialect::FreeBsd
+    }
+
     // Tokens.
 
     fn take(&mut self) -> Token {
@@ -186,7 +204,7 @@ impl Parser<'_> {
     }
 
     fn at_keyword(&mut self, word: &str) -> bool {
-        self.lexer.peek().kind == Kind::Keyword(keyword(word))
+        matches!(self.lexer.peek().kind, Kind::Keyword(found) if found == word)
     }
 
     fn at_symbol(&mut self, symbol: &str) -> bool {
@@ -302,9 +320,4 @@ impl Parser<'_> {
         }
         Ok(())
     }
-}
-
-/// The keyword itself, as the lexer has it.
-fn keyword(word: &str) -> &'static str {
-    lex::keyword(word).expect("the parser asks for keywords only")
 }

@@ -79,13 +79,7 @@ impl Parser<'_> {
                 self.keyword("on")?;
                 Ok(SetOption::Skip(self.interface_list()?))
             }
-            "block-policy" => match self.accept_keyword("drop") {
-                true => Ok(SetOption::BlockPolicy(BlockPolicy::Drop)),
-                false => {
-                    self.keyword("return")?;
-                    Ok(SetOption::BlockPolicy(BlockPolicy::Return))
-                }
-            },
+            "block-policy" => Ok(SetOption::BlockPolicy(self.drop_or_return()?)),
             "state-policy" => match self.accept_keyword("if-bound") {
                 true => Ok(SetOption::StatePolicy(StatePolicy::IfBound)),
                 false => {
@@ -105,8 +99,22 @@ impl Parser<'_> {
             "debug" => self.debug_level(),
             "fingerprints" => Ok(SetOption::Fingerprints(self.text("the name of a file")?.value)),
             "syncookies" => self.syncookies(),
+            "require-order" => {
+                self.require_order = self.yes_or_no()?;
+                Ok(SetOption::RequireOrder(self.require_order))
+            }
+            "fail-policy" => Ok(SetOption::FailPolicy(self.drop_or_return()?)),
+            "keepcounters" => Ok(SetOption::KeepCounters),
             _ => Err(self.syntax("an option, such as skip, timeout, limit or block-policy")),
         }
+    }
+
+    fn drop_or_return(&mut self) -> Parsed<BlockPolicy> {
+        if self.accept_keyword("drop") {
+            return Ok(BlockPolicy::Drop);
+        }
+        self.keyword("return")?;
+        Ok(BlockPolicy::Return)
     }
 
     fn timeout_setting(&mut self) -> Parsed<SetOption> {
@@ -165,18 +173,20 @@ impl Parser<'_> {
         })
     }
 
+    fn yes_or_no(&mut self) -> Parsed<bool> {
+        if self.accept_keyword("no") {
+            return Ok(false);
+        }
+        let word = self.text("yes or no")?;
+        if word.value != "yes" {
+            let text = format!("invalid value '{}', expected 'yes' or 'no'", word.value);
+            return Err(self.fail(word.span, text, None));
+        }
+        Ok(true)
+    }
+
     fn reassemble(&mut self) -> Parsed<SetOption> {
-        let yes = match self.accept_keyword("no") {
-            true => false,
-            false => {
-                let word = self.text("yes or no")?;
-                if word.value != "yes" {
-                    let text = format!("invalid value '{}', expected 'yes' or 'no'", word.value);
-                    return Err(self.fail(word.span, text, None));
-                }
-                true
-            }
-        };
+        let yes = self.yes_or_no()?;
         Ok(SetOption::Reassemble { yes, no_df: self.accept_keyword("no-df") })
     }
 

@@ -1,9 +1,10 @@
 //! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, HostItem, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
+use crate::ast::{FilterOptions, HostItem, MapE, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
 use crate::hash;
 use crate::lex::Kind;
+use crate::names;
 
 impl Parser<'_> {
     pub(super) fn translation(&mut self, word: &str, options: &mut FilterOptions) -> Parsed<()> {
@@ -11,7 +12,7 @@ impl Parser<'_> {
         if word == "af-to" {
             return self.family_translation(options);
         }
-        let redirect = self.redirect(true)?;
+        let redirect = self.redirect(true, Self::weighted_host)?;
         let (slot, name) = match word {
             "rdr-to" => (&mut options.rdr, "rdr-to"),
             "nat-to" => (&mut options.nat, "nat-to"),
@@ -34,9 +35,9 @@ impl Parser<'_> {
         let Some(af) = self.family() else { return Err(self.syntax("inet or inet6")) };
         self.keyword("from")?;
         options.af_to = Some(af);
-        options.nat = Some(self.redirect(true)?);
+        options.nat = Some(self.redirect(true, Self::weighted_host)?);
         if self.accept_keyword("to") {
-            options.rdr = Some(self.redirect(false)?);
+            options.rdr = Some(self.redirect(false, Self::weighted_host)?);
         }
         Ok(())
     }
@@ -51,16 +52,21 @@ impl Parser<'_> {
             "reply-to" => RouteKind::Reply,
             _ => RouteKind::Dup,
         };
-        options.route = Some((kind, self.redirect(false)?));
+        let host = if self.is_freebsd() { Self::routed_host } else { Self::weighted_host };
+        options.route = Some((kind, self.redirect(false, host)?));
         Ok(())
     }
 
     /// A pool, with `port` where it may stand.
-    fn redirect(&mut self, ports: bool) -> Parsed<Redirect> {
+    pub(super) fn redirect(
+        &mut self,
+        ports: bool,
+        host: fn(&mut Self) -> Parsed<HostItem>,
+    ) -> Parsed<Redirect> {
         let first = self.lexer.peek().span;
         let mut hosts = Vec::new();
         self.items(&mut |parser| {
-            hosts.push(parser.weighted_host()?);
+            hosts.push(host(parser)?);
             Ok(())
         })?;
         let port = match ports && self.accept_keyword("port") {
@@ -107,9 +113,18 @@ impl Parser<'_> {
                 "round-robin" => PoolKind::RoundRobin,
                 "least-states" => PoolKind::LeastStates,
                 "source-hash" => PoolKind::SourceHash([0; 4]),
-                "static-port" | "sticky-address" => {
+                "map-e-portset" => {
+                    self.take();
+                    pool.map_e = Some(self.port_set()?);
+                    continue;
+                }
+                "static-port" | "sticky-address" | "endpoint-independent" => {
                     let span = self.take().span;
-                    let given = if word == "static-port" { &mut pool.static_port } else { &mut pool.sticky };
+                    let given = match word {
+                        "static-port" => &mut pool.static_port,
+                        "sticky-address" => &mut pool.sticky,
+                        _ => &mut pool.endpoint_independent,
+                    };
                     if *given {
                         return Err(self.fail(span, format!("{word} cannot be redefined"), None));
                     }
@@ -127,6 +142,34 @@ impl Parser<'_> {
                 kind => kind,
             });
         }
+    }
+
+    /// `offset/length/id`: bits, bits and a number.
+    fn port_set(&mut self) -> Parsed<MapE> {
+        let first = self.lexer.peek().span;
+        let mut parts = [0u16; 3];
+        for (at, part) in parts.iter_mut().enumerate() {
+            if at > 0 {
+                self.symbol("/")?;
+            }
+            let word = self.number_or_text("a number")?;
+            *part = match names::c_number(&word.value).and_then(|number| u16::try_from(number).ok()) {
+                Some(number) => number,
+                None => return Err(self.fail(word.span, "MAP-E PSID out of range", Some("0 to 65535"))),
+            };
+        }
+        let [offset, length, id] = parts;
+        let text = match (offset, length) {
+            (1..=15, 1..=16) if offset + length > 16 => "MAP-E PSID length is too long",
+            (1..=15, 1..=16) if u32::from(id) < 1 << length => {
+                return Ok(MapE { offset_bits: offset as u8, id_bits: length as u8, id });
+            }
+            (1..=15, 1..=16) => "MAP-E PSID out of range",
+            (1..=15, _) => "MAP-E PSID length must be 1 to 15",
+            _ => "MAP-E PSID offset must be 1 to 15",
+        };
+        let span = first.to(self.lexer.last().span);
+        Err(self.fail(span, text, Some("offset/length/id, as in 6/8/0x34")))
     }
 
     /// 32 hexadecimal digits behind `0x`, or any text, which is hashed; without either, a key of our own.

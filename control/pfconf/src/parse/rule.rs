@@ -28,16 +28,30 @@ impl Parser<'_> {
         log: LogOptions,
         quick: bool,
     ) -> Parsed<RuleStatement> {
-        let options = FilterOptions::default();
+        let mut rule = self.head(action, direction, log, quick)?;
+        self.filter_options(&mut rule.options)?;
+        Ok(rule)
+    }
+
+    /// The same without filter options.
+    pub(super) fn head(
+        &mut self,
+        action: RuleAction,
+        direction: Option<Direction>,
+        log: LogOptions,
+        quick: bool,
+    ) -> Parsed<RuleStatement> {
+        let mut options = FilterOptions::default();
         let interfaces = match self.accept_keyword("on") {
             true => self.interface_list()?,
             false => Vec::new(),
         };
+        self.early_route(action, &mut options)?;
         let af = self.family();
         let protocols = self.protocols()?;
         let (from, os, to) = self.endpoints()?;
         let span = self.lexer.last().span;
-        let mut rule = RuleStatement {
+        Ok(RuleStatement {
             action,
             direction,
             log,
@@ -50,9 +64,7 @@ impl Parser<'_> {
             to,
             options,
             span,
-        };
-        self.filter_options(&mut rule.options)?;
-        Ok(rule)
+        })
     }
 
     fn action(&mut self) -> Parsed<RuleAction> {
@@ -154,7 +166,7 @@ impl Parser<'_> {
         Ok((log, quick))
     }
 
-    fn log(&mut self) -> Parsed<LogOptions> {
+    pub(super) fn log(&mut self) -> Parsed<LogOptions> {
         let mut log = LogOptions { enabled: self.accept_keyword("log"), ..LogOptions::default() };
         if !log.enabled || !self.accept_symbol("(") {
             return Ok(log);

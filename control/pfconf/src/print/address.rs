@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use ruleset::{AddressMatch, AddressPattern, InterfacePart, PortMatch};
-use wire::Af;
+use wire::{Af, Port, Proto};
 
-use super::word;
+use super::Style;
+use crate::names;
 
 /// How many addresses stand behind a name at this moment, which `pfctl -vv` prints with it.
 pub(crate) trait Sizes {
@@ -16,29 +17,29 @@ pub(crate) trait Sizes {
 }
 
 /// `[! ]address`; the family decides whether a prefix length says anything.
-pub(crate) fn address_match(address: &AddressMatch, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
+pub(crate) fn address_match(address: &AddressMatch, af: Option<Af>, style: Style<'_>) -> String {
     match &address.pattern {
         // `! any` cannot be read.
         AddressPattern::Net(all) if address.negated && all.prefix_len() == 0 => format!("! {all}"),
-        pattern if address.negated => format!("! {}", self::pattern(pattern, af, sizes)),
-        pattern => self::pattern(pattern, af, sizes),
+        pattern if address.negated => format!("! {}", self::pattern(pattern, af, style)),
+        pattern => self::pattern(pattern, af, style),
     }
 }
 
 /// An address without its negation.
-pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
+pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>, style: Style<'_>) -> String {
     match pattern {
         AddressPattern::Any => "any".into(),
         AddressPattern::Net(all) if all.prefix_len() == 0 => "any".into(),
         AddressPattern::Net(one) => net(*one),
         AddressPattern::Masked { net, mask } => format!("{net}/{mask}"),
         AddressPattern::Range(first, last) => format!("{first} - {last}"),
-        AddressPattern::Table(name) => match sizes {
+        AddressPattern::Table(name) => match style.sizes {
             Some(sizes) => {
                 let size = sizes.table(name).map_or_else(|| "*".to_owned(), |size| size.to_string());
-                word::table(name).replace('>', &format!(":{size}>"))
+                style.table(name).replace('>', &format!(":{size}>"))
             }
-            None => word::table(name),
+            None => style.table(name),
         },
         AddressPattern::NoRoute => "no-route".into(),
         AddressPattern::UrpfFailed => "urpf-failed".into(),
@@ -54,12 +55,12 @@ pub(super) fn pattern(pattern: &AddressPattern, af: Option<Af>, sizes: Option<&d
             let prefix = prefix.filter(|prefix| *prefix < bits);
             let prefix = prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
             let alias = if *no_alias { ":0" } else { "" };
-            let size = match sizes.map(|sizes| sizes.interface(name, mode, *no_alias, af)) {
+            let size = match style.sizes.map(|sizes| sizes.interface(name, mode, *no_alias, af)) {
                 None => String::new(),
                 Some(0) => ":*".to_owned(),
                 Some(size) => format!(":{size}"),
             };
-            format!("({}{part}{alias}{size}){prefix}", word::word(name))
+            format!("({}{part}{alias}{size}){prefix}", style.word(name))
         }
     }
 }
@@ -72,12 +73,16 @@ pub(crate) fn net(net: IpNet) -> String {
     }
 }
 
-/// ` port …`, or nothing.
-pub(super) fn port(port: PortMatch) -> String {
+/// ` port …`, or nothing. FreeBSD names the service of a port that stands alone.
+pub(super) fn port(port: PortMatch, proto: Option<Proto>, style: Style<'_>) -> String {
+    let named = |port: Port| {
+        let name = proto.filter(|_| style.is_freebsd()).and_then(|proto| names::service_name(port, proto));
+        name.map_or_else(|| port.to_string(), str::to_owned)
+    };
     match port {
         PortMatch::Any => String::new(),
-        PortMatch::Equal(port) => format!(" port = {port}"),
-        PortMatch::NotEqual(port) => format!(" port != {port}"),
+        PortMatch::Equal(port) => format!(" port = {}", named(port)),
+        PortMatch::NotEqual(port) => format!(" port != {}", named(port)),
         PortMatch::Less(port) => format!(" port < {port}"),
         PortMatch::LessOrEqual(port) => format!(" port <= {port}"),
         PortMatch::Greater(port) => format!(" port > {port}"),

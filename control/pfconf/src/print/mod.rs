@@ -15,16 +15,50 @@ pub(crate) use word::{quoted, word};
 
 use crate::ast::RouteKind;
 use crate::config::{Anchor, Config, Entry, FullRule, Member};
+use crate::dialect::Dialect;
+
+/// In which form rules are printed.
+#[derive(Clone, Copy)]
+pub(crate) struct Style<'a> {
+    pub dialect: Dialect,
+    /// Given for `pfctl -vv`.
+    pub sizes: Option<&'a dyn Sizes>,
+}
+
+impl From<Dialect> for Style<'_> {
+    fn from(dialect: Dialect) -> Self {
+        Self { dialect, sizes: None }
+    }
+}
+
+impl Style<'_> {
+    fn word(self, name: &str) -> String {
+        word::word(name, self.dialect)
+    }
+
+    fn table(self, name: &str) -> String {
+        word::table(name, self.dialect)
+    }
+
+    fn is_freebsd(self) -> bool {
+        self.dialect == Dialect::FreeBsd
+    }
+}
 
 /// A rule in pfctl's normal form, without a newline.
 pub fn print_rule(rule: &Rule) -> String {
     let route = rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into()));
-    rule::text(&FullRule { rule: rule.clone(), route, ..FullRule::default() }, None)
+    rule::text(&FullRule { rule: rule.clone(), route, ..FullRule::default() }, Dialect::default().into())
 }
 
 /// A table's definition in pfctl's normal form, with its entries, without a newline.
 pub fn print_table(table: &Table) -> String {
-    let mut text = table_head(table);
+    table_text(table, Dialect::default())
+}
+
+/// The same in a dialect.
+pub(crate) fn table_text(table: &Table, dialect: Dialect) -> String {
+    let mut text = table_head(table, dialect);
     if let Some(entries) = &table.entries {
         text += " {";
         for entry in entries {
@@ -36,8 +70,8 @@ pub fn print_table(table: &Table) -> String {
 }
 
 /// A table's name and attributes.
-pub(crate) fn table_head(table: &Table) -> String {
-    let mut text = format!("table {}", word::table(&table.name));
+pub(crate) fn table_head(table: &Table, dialect: Dialect) -> String {
+    let mut text = format!("table {}", word::table(&table.name, dialect));
     for (given, word) in [(table.constant, "const"), (table.persist, "persist"), (table.counters, "counters")]
     {
         if given {
@@ -64,14 +98,14 @@ pub enum Numbers {
 impl Config {
     /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
     pub fn print_echo(&self) -> String {
-        self.echo.iter().map(|line| format!("{line}\n")).collect()
+        self.echo.iter().map(|line| format!("{}\n", line.text())).collect()
     }
 
     /// Queues and rules, as `pfctl -nv` prints them once everything is read.
     pub fn print_rules(&self, numbers: Numbers) -> String {
         let mut out = String::new();
         for queue in &self.queues {
-            let _ = writeln!(out, "{}", queue::text(queue));
+            let _ = writeln!(out, "{}", queue::text(queue, self.dialect.into()));
         }
         self.print_entries(&self.entries, 0, numbers, &mut out);
         let called = |path: &str| {
@@ -95,10 +129,14 @@ impl Config {
             }
             match entry {
                 Entry::Rule(rule) => {
-                    let _ = writeln!(out, "{}", rule::text(rule, None));
+                    let _ = writeln!(out, "{}", rule::text(rule, self.dialect.into()));
                 }
                 Entry::Anchor(anchor) => {
-                    out.push_str(&rule::anchor_text(anchor.name.as_deref(), &anchor.gate, None));
+                    out.push_str(&rule::anchor_text(
+                        anchor.name.as_deref(),
+                        &anchor.gate,
+                        self.dialect.into(),
+                    ));
                     match self.anchor_entries(anchor, depth) {
                         Some(entries) => {
                             out.push_str(" {\n");

@@ -5,15 +5,16 @@ use std::fmt::Write;
 use ruleset::AddressPattern;
 use wire::Af;
 
-use super::address::{self, Sizes};
-use super::word;
-use crate::ast::{Divert, Extras, Id, IdMatch, PoolKind, RouteKind, Scrub, SetActions};
-use crate::config::{FullRule, Pool};
+use super::Style;
+use super::address;
+use crate::ast::{Divert, Extras, Id, IdMatch, MapE, PoolKind, RouteKind, Scrub, SetActions};
+use crate::config::{FullRule, Pool, PoolHost};
+use crate::dialect::Dialect;
 
-pub(super) fn before_flags(extras: &Extras) -> String {
+pub(super) fn before_flags(extras: &Extras, style: Style<'_>) -> String {
     let mut out = String::new();
     if let Some((negated, interface)) = &extras.received_on {
-        let _ = write!(out, " {}received-on {}", if *negated { "! " } else { "" }, word(interface));
+        let _ = write!(out, " {}received-on {}", if *negated { "! " } else { "" }, style.word(interface));
     }
     for (word, account) in [("user", extras.user), ("group", extras.group)] {
         match account {
@@ -39,7 +40,7 @@ fn id(id: Id) -> String {
     }
 }
 
-pub(super) fn before_state(extras: &Extras) -> String {
+pub(super) fn before_state(extras: &Extras, style: Style<'_>) -> String {
     let mut out = String::new();
     if let Some(tos) = extras.tos {
         let _ = write!(out, " tos 0x{tos:02x}");
@@ -50,20 +51,21 @@ pub(super) fn before_state(extras: &Extras) -> String {
     if let Some((most, seconds)) = extras.packet_rate {
         let _ = write!(out, " max-pkt-rate {most}/{seconds}");
     }
-    out + &set(&extras.set)
+    if let Some(bytes) = extras.packet_size {
+        let _ = write!(out, " max-pkt-size {bytes}");
+    }
+    out + &set(&extras.set, style)
 }
 
-fn set(set: &SetActions) -> String {
+fn set(set: &SetActions, style: Style<'_>) -> String {
     let mut parts = Vec::new();
     match set.prio {
         Some((first, second)) if first == second => parts.push(format!("prio {first}")),
         Some((first, second)) => parts.push(format!("prio({first}, {second})")),
         None => {}
     }
-    match &set.queue {
-        Some((queue, Some(second))) => parts.push(format!("queue({}, {})", word(queue), word(second))),
-        Some((queue, None)) => parts.push(format!("queue {}", word(queue))),
-        None => {}
+    if !style.is_freebsd() {
+        parts.extend(queue(set, style));
     }
     if let Some(tos) = set.tos {
         parts.push(format!("tos 0x{tos:02x}"));
@@ -71,7 +73,19 @@ fn set(set: &SetActions) -> String {
     if let Some(delay) = set.delay {
         parts.push(format!("delay {delay}"));
     }
-    if parts.is_empty() { String::new() } else { format!(" set ({})", parts.join(", ")) }
+    match style.dialect {
+        _ if parts.is_empty() => String::new(),
+        Dialect::OpenBsd => format!(" set ({})", parts.join(", ")),
+        Dialect::FreeBsd => format!(" set ( {} )", parts.join(", ")),
+    }
+}
+
+/// `queue …`, which FreeBSD has outside of `set (…)`.
+pub(super) fn queue(set: &SetActions, style: Style<'_>) -> Option<String> {
+    match set.queue.as_ref()? {
+        (queue, Some(second)) => Some(format!("queue({}, {})", style.word(queue), style.word(second))),
+        (queue, None) => Some(format!("queue {}", style.word(queue))),
+    }
 }
 
 pub(super) fn probability(extras: &Extras) -> String {
@@ -81,7 +95,25 @@ pub(super) fn probability(extras: &Extras) -> String {
     format!(" probability {percent}%")
 }
 
+/// FreeBSD's `scrub` rule has its options without brackets, and says in any case what becomes of fragments.
+pub(super) fn early_scrub(scrub: &Scrub) -> String {
+    let mut parts = scrub_parts(&Scrub { reassemble_tcp: false, ..*scrub });
+    if let Some(tos) = scrub.set_tos {
+        parts.push(format!("set-tos 0x{tos:02x}"));
+    }
+    if scrub.reassemble_tcp {
+        parts.push("reassemble tcp".into());
+    }
+    parts.push(if scrub.fragments_kept { "no fragment reassemble" } else { "fragment reassemble" }.into());
+    format!(" {}", parts.join(" "))
+}
+
 pub(super) fn scrub(scrub: &Scrub) -> String {
+    let parts = scrub_parts(scrub);
+    if parts.is_empty() { String::new() } else { format!(" scrub ({})", parts.join(" ")) }
+}
+
+fn scrub_parts(scrub: &Scrub) -> Vec<String> {
     let mut parts = Vec::new();
     if scrub.no_df {
         parts.push("no-df".to_owned());
@@ -98,19 +130,23 @@ pub(super) fn scrub(scrub: &Scrub) -> String {
     if let Some(size) = scrub.max_mss {
         parts.push(format!("max-mss {size}"));
     }
-    if parts.is_empty() { String::new() } else { format!(" scrub ({})", parts.join(" ")) }
+    parts
 }
 
 /// Where the packet is sent: routing table, divert, translation, route.
-pub(super) fn targets(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
+pub(super) fn targets(full: &FullRule, style: Style<'_>) -> String {
     let mut out = String::new();
     let af = full.rule.af;
     if let Some(table) = full.extras.routing_table {
         let _ = write!(out, " rtable {table}");
     }
     match &full.extras.divert {
-        Some(Divert::To(address, port)) => {
+        Some(Divert::To(Some(address), port)) if !style.is_freebsd() => {
             let _ = write!(out, " divert-to {address} port {port}");
+        }
+        // Deviation: FreeBSD's pfctl prints the port alone and cannot read it; we can.
+        Some(Divert::To(_, port)) => {
+            let _ = write!(out, " divert-to {port}");
         }
         Some(Divert::Reply) => out += " divert-reply",
         Some(Divert::Packet(port)) => {
@@ -118,41 +154,72 @@ pub(super) fn targets(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
         }
         None => {}
     }
+    if full.early.is_some() {
+        let target = full.nat.as_ref().or(full.rdr.as_ref());
+        return out + &target.map_or_else(String::new, |target| format!(" -> {}", pool(target, af, style)));
+    }
     match (full.af_to, &full.nat, &full.rdr) {
         (Some(to), Some(nat), rdr) => {
             let family = if to == Af::Inet { "inet" } else { "inet6" };
-            let _ = write!(out, " af-to {family} from {}", pool(nat, Some(to), sizes));
+            let _ = write!(out, " af-to {family} from {}", pool(nat, Some(to), style));
             if let Some(rdr) = rdr {
-                let _ = write!(out, " to {}", pool(rdr, Some(to), sizes));
+                let _ = write!(out, " to {}", pool(rdr, Some(to), style));
             }
         }
         (_, nat, rdr) => {
             for (word, target) in [("nat-to", nat), ("rdr-to", rdr)] {
                 if let Some(target) = target {
-                    let _ = write!(out, " {word} {}", pool(target, af, sizes));
+                    let _ = write!(out, " {word} {}", pool(target, af, style));
                 }
             }
         }
     }
-    if let Some((kind, target)) = &full.route {
-        let word = match kind {
-            RouteKind::Route => "route-to",
-            RouteKind::Reply => "reply-to",
-            RouteKind::Dup => "dup-to",
-        };
-        let _ = write!(out, " {word} {}", pool(target, af, sizes));
+    if !style.is_freebsd() {
+        out += &route(full, style);
     }
     out
 }
 
-fn pool(pool: &Pool, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
-    let mut out = match (&pool.address, &pool.via) {
-        (AddressPattern::Any, Some(_)) => String::new(),
-        (address, _) => address::pattern(address, af, sizes),
+/// Where the packet is routed to; FreeBSD has it in front of the family.
+pub(super) fn route(full: &FullRule, style: Style<'_>) -> String {
+    let Some((kind, target)) = &full.route else { return String::new() };
+    let word = match kind {
+        RouteKind::Route => "route-to",
+        RouteKind::Reply => "reply-to",
+        RouteKind::Dup => "dup-to",
     };
-    if let Some(interface) = &pool.via {
+    let host = |host: &PoolHost| match (style.dialect, &host.via, &host.address) {
+        (Dialect::FreeBsd, Some(via), AddressPattern::Any) => style.word(via),
+        (Dialect::FreeBsd, Some(via), address) => {
+            format!("({} {})", style.word(via), address::pattern(address, full.rule.af, style))
+        }
+        _ => pool_host(host, full.rule.af, style),
+    };
+    let hosts = listed(target.hosts.iter().map(host).collect());
+    format!(" {word} {hosts}{}", pool_options(target))
+}
+
+/// One host, or several in braces.
+fn listed(hosts: Vec<String>) -> String {
+    match hosts.as_slice() {
+        [host] => host.clone(),
+        hosts => format!("{{ {} }}", hosts.join(", ")),
+    }
+}
+
+fn pool_host(host: &PoolHost, af: Option<Af>, style: Style<'_>) -> String {
+    let mut out = match (&host.address, &host.via) {
+        (AddressPattern::Any, Some(_)) => String::new(),
+        (address, _) => address::pattern(address, af, style),
+    };
+    if let Some(interface) = &host.via {
         let _ = write!(out, "@{interface}");
     }
+    out
+}
+
+fn pool(pool: &Pool, af: Option<Af>, style: Style<'_>) -> String {
+    let mut out = listed(pool.hosts.iter().map(|host| pool_host(host, af, style)).collect());
     match pool.ports {
         (0, 0) => {}
         (first, last) if first == last => {
@@ -162,6 +229,11 @@ fn pool(pool: &Pool, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
             let _ = write!(out, " port {first}:{last}");
         }
     }
+    out + &pool_options(pool)
+}
+
+fn pool_options(pool: &Pool) -> String {
+    let mut out = String::new();
     match &pool.kind {
         None => {}
         Some(PoolKind::Bitmask) => out += " bitmask",
@@ -172,11 +244,14 @@ fn pool(pool: &Pool, af: Option<Af>, sizes: Option<&dyn Sizes>) -> String {
             let _ = write!(out, " source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}");
         }
     }
-    if pool.sticky {
-        out += " sticky-address";
-    }
-    if pool.static_port {
-        out += " static-port";
+    let words = [
+        (pool.sticky, " sticky-address"),
+        (pool.endpoint_independent, " endpoint-independent"),
+        (pool.static_port, " static-port"),
+    ];
+    out.extend(words.iter().filter(|(given, _)| *given).map(|(_, word)| *word));
+    if let Some(MapE { offset_bits, id_bits, id }) = pool.map_e {
+        let _ = write!(out, " map-e-portset {offset_bits}/{id_bits}/{id}");
     }
     out
 }

@@ -2,17 +2,17 @@
 
 use std::fmt::Write;
 
-use super::word;
+use super::Style;
 use crate::ast::{Bandwidth, InterfaceName, QueueStatement};
 
-pub(crate) fn text(queue: &QueueStatement) -> String {
-    let mut out = format!("queue {}", word(&queue.name));
+pub(crate) fn text(queue: &QueueStatement, style: Style<'_>) -> String {
+    let mut out = format!("queue {}", style.word(&queue.name));
     if let Some(parent) = &queue.parent {
-        let _ = write!(out, " parent {}", word(parent));
+        let _ = write!(out, " parent {}", style.word(parent));
     }
     for interface in &queue.interfaces {
         if let InterfaceName::Name(name) = &interface.name {
-            let _ = write!(out, " on {}", word(name));
+            let _ = write!(out, " on {}", style.word(name));
         }
     }
     if let Some(flows) = queue.flows {

@@ -8,10 +8,9 @@ use ruleset::{
 };
 use wire::{Af, Proto};
 
-use super::address::{self, Sizes};
-use super::more;
-use super::word::{self, quoted, word};
-use crate::ast::{Extras, Flush, SourceTracking, Tracking};
+use super::word::quoted;
+use super::{Style, address, more};
+use crate::ast::{Early, Extras, Flush, Section, SourceTracking, Tracking};
 use crate::config::FullRule;
 use crate::names;
 
@@ -22,30 +21,36 @@ enum Kind {
     Anchor,
 }
 
-pub(crate) fn text(full: &FullRule, sizes: Option<&dyn Sizes>) -> String {
+pub(crate) fn text(full: &FullRule, style: Style<'_>) -> String {
     let mut out = String::new();
-    match full.rule.action {
-        Action::Pass => out += "pass",
-        Action::Match => out += "match",
-        Action::Block(reply) => {
+    match (full.early, full.rule.action) {
+        (Some(Early { section, exempt, pass }), _) => {
+            out += if exempt { "no " } else { "" };
+            out += section.word();
+            out += if pass { " pass" } else { "" };
+        }
+        (None, Action::Pass) => out += "pass",
+        (None, Action::Match) => out += "match",
+        (None, Action::Block(reply)) => {
             out += "block";
             out += &block_reply(reply, full.rule.af);
         }
     }
-    rest(full, Kind::Rule, sizes, &mut out);
+    rest(full, Kind::Rule, style, &mut out);
     out
 }
 
-pub(crate) fn anchor_text(name: Option<&str>, gate: &FullRule, sizes: Option<&dyn Sizes>) -> String {
-    let mut out = String::from("anchor");
+pub(crate) fn anchor_text(name: Option<&str>, gate: &FullRule, style: Style<'_>) -> String {
+    let section = gate.early.map(|early| format!("{}-", early.section.word()));
+    let mut out = section.unwrap_or_default() + "anchor";
     if let Some(name) = name {
         let _ = write!(out, " {}", quoted(name));
     }
-    rest(gate, Kind::Anchor, sizes, &mut out);
+    rest(gate, Kind::Anchor, style, &mut out);
     out
 }
 
-fn rest(full: &FullRule, kind: Kind, sizes: Option<&dyn Sizes>, out: &mut String) {
+fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
     let FullRule { rule, extras, .. } = full;
     match rule.direction {
         Some(Direction::In) => *out += " in",
@@ -56,7 +61,10 @@ fn rest(full: &FullRule, kind: Kind, sizes: Option<&dyn Sizes>, out: &mut String
     if rule.quick {
         *out += " quick";
     }
-    *out += &interface(rule, extras);
+    *out += &interface(rule, extras, style);
+    if style.is_freebsd() {
+        *out += &more::route(full, style);
+    }
     match rule.af {
         Some(Af::Inet) => *out += " inet",
         Some(Af::Inet6) => *out += " inet6",
@@ -68,35 +76,44 @@ fn rest(full: &FullRule, kind: Kind, sizes: Option<&dyn Sizes>, out: &mut String
             None => write!(out, " proto {}", proto.0),
         };
     }
-    *out += &from_to(rule, extras, sizes);
-    *out += &more::before_flags(extras);
+    *out += &from_to(rule, extras, style);
+    *out += &more::before_flags(extras, style);
     *out += &flags(rule, kind);
     *out += &icmp(rule);
-    *out += &more::before_state(extras);
+    *out += &more::before_state(extras, style);
     if kind == Kind::Rule {
-        *out += &state(rule, extras);
+        *out += &state(rule, extras, style);
     }
     if rule.fragment {
         *out += " fragment";
     }
-    *out += &more::scrub(&extras.scrub);
+    *out += &match full.early {
+        Some(Early { section: Section::Scrub, exempt: false, .. }) => more::early_scrub(&extras.scrub),
+        _ => more::scrub(&extras.scrub),
+    };
     if rule.allow_opts {
         *out += " allow-opts";
     }
-    if let Some(label) = &rule.label {
+    for label in rule.label.iter().chain(&extras.more_labels) {
         let _ = write!(out, " label {}", quoted(label));
+    }
+    if let Some(number) = extras.ridentifier {
+        let _ = write!(out, " ridentifier {number}");
     }
     if extras.once {
         *out += " once";
     }
+    if let Some(queue) = more::queue(&extras.set, style).filter(|_| style.is_freebsd()) {
+        let _ = write!(out, " {queue}");
+    }
     if let Some(tag) = &rule.tag {
-        let _ = write!(out, " tag {}", word(tag));
+        let _ = write!(out, " tag {}", style.word(tag));
     }
     if let Some(tagged) = &rule.tagged {
         let not = if tagged.negated { "! " } else { "" };
-        let _ = write!(out, " {not}tagged {}", word(&tagged.name));
+        let _ = write!(out, " {not}tagged {}", style.word(&tagged.name));
     }
-    *out += &more::targets(full, sizes);
+    *out += &more::targets(full, style);
 }
 
 fn block_reply(reply: BlockReply, af: Option<Af>) -> String {
@@ -138,19 +155,19 @@ fn log(log: LogOptions) -> String {
     if parts.is_empty() { " log".into() } else { format!(" log ({})", parts.join(", ")) }
 }
 
-fn interface(rule: &Rule, extras: &Extras) -> String {
+fn interface(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
     if let Some((negated, domain)) = extras.domain {
         return format!(" on {}rdomain {domain}", if negated { "! " } else { "" });
     }
     let Some(interface) = &rule.interface else { return String::new() };
     let name = match &interface.pattern {
         InterfacePattern::Any => "any".to_owned(),
-        InterfacePattern::Name(name) => word(name),
+        InterfacePattern::Name(name) => style.word(name),
     };
     format!(" on {}{name}", if interface.negated { "! " } else { "" })
 }
 
-fn from_to(rule: &Rule, extras: &Extras, sizes: Option<&dyn Sizes>) -> String {
+fn from_to(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
     let everyone = |pattern: &AddressPattern| match pattern {
         AddressPattern::Any => true,
         AddressPattern::Net(net) => net.prefix_len() == 0,
@@ -169,9 +186,9 @@ fn from_to(rule: &Rule, extras: &Extras, sizes: Option<&dyn Sizes>) -> String {
     let [from, to] = ends.map(|(end, route)| {
         let address = match route {
             Some(label) => format!("{}route {}", if end.address.negated { "! " } else { "" }, quoted(label)),
-            None => address::address_match(&end.address, rule.af, sizes),
+            None => address::address_match(&end.address, rule.af, style),
         };
-        address + &address::port(end.port)
+        address + &address::port(end.port, rule.proto, style)
     });
     let os = extras.os.as_ref().map_or_else(String::new, |os| format!(" os {}", quoted(os)));
     format!(" from {from}{os} to {to}")
@@ -207,12 +224,12 @@ fn icmp(rule: &Rule) -> String {
     out
 }
 
-/// `keep state` is printed only where it says something.
-fn state(rule: &Rule, extras: &Extras) -> String {
-    let options = state_options(&rule.state_options, &extras.source);
+/// OpenBSD's pfctl prints `keep state` only where it says something.
+fn state(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
+    let options = state_options(&rule.state_options, &extras.source, style);
     let out = String::from(match rule.state {
         StateMode::None if rule.action == Action::Pass => " no state",
-        StateMode::Keep if !options.is_empty() => " keep state",
+        StateMode::Keep if style.is_freebsd() || !options.is_empty() => " keep state",
         StateMode::Modulate => " modulate state",
         StateMode::Synproxy => " synproxy state",
         _ => "",
@@ -226,7 +243,7 @@ fn state(rule: &Rule, extras: &Extras) -> String {
     format!("{probability}{out} ({})", options.join(", "))
 }
 
-fn state_options(options: &StateOptions, source: &SourceTracking) -> Vec<String> {
+fn state_options(options: &StateOptions, source: &SourceTracking, style: Style<'_>) -> Vec<String> {
     let mut parts = Vec::new();
     if options.max != 0 {
         parts.push(format!("max {}", options.max));
@@ -234,7 +251,7 @@ fn state_options(options: &StateOptions, source: &SourceTracking) -> Vec<String>
     if options.no_sync {
         parts.push("no-sync".into());
     }
-    parts.extend(tracking(source));
+    parts.extend(tracking(source, style));
     match options.policy {
         Some(StatePolicy::IfBound) => parts.push("if-bound".into()),
         // Deviation: pfctl is silent here, so that its output means something else under `set state-policy if-bound`.
@@ -253,7 +270,7 @@ fn state_options(options: &StateOptions, source: &SourceTracking) -> Vec<String>
     parts
 }
 
-fn tracking(source: &SourceTracking) -> Vec<String> {
+fn tracking(source: &SourceTracking, style: Style<'_>) -> Vec<String> {
     let mut parts = Vec::new();
     match source.track {
         Some(Tracking::Rule) => parts.push("source-track rule".into()),
@@ -277,7 +294,7 @@ fn tracking(source: &SourceTracking) -> Vec<String> {
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        parts.push(format!("overload {}{flush}", word::table(table)));
+        parts.push(format!("overload {}{flush}", style.table(table)));
     }
     parts
 }

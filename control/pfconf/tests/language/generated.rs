@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::machine::interfaces;
-use pfconf::{compile, print_rule};
+use pfconf::{Dialect, Isolated, Numbers, compile, print_rule};
 use proptest::prelude::*;
 use ruleset::Rule;
 
@@ -174,15 +174,76 @@ proptest! {
     }
 }
 
+/// FreeBSD's rules before the filter, and what only its filter has.
+fn freebsd_rule() -> impl Strategy<Value = String> {
+    let pool = || {
+        one_of(&[
+            "192.0.2.1",
+            "192.0.2.0/28 bitmask",
+            "(wan0)",
+            "(wan0:0) static-port",
+            "{ 192.0.2.1, 192.0.2.2 } sticky-address",
+            "<bad> round-robin",
+            "2001:db8::1 endpoint-independent",
+            "192.0.2.1 port 1024:65535",
+            "192.0.2.1 map-e-portset 6/8/0x34",
+        ])
+    };
+    let on = || maybe(&["on wan0", "on ! lan0", "on { em0 em1 }"]);
+    let protocol = || maybe(&["proto tcp", "proto { tcp udp }", "inet", "inet proto udp"]);
+    let tag = || maybe(&["tag x", "tagged nat", "! tagged \"two words\""]);
+    let translation = (one_of(&["nat", "rdr", "binat", "nat pass", "rdr pass log"]), on(), protocol(), tag());
+    let translation = (translation, endpoint(), endpoint(), pool()).prop_map(
+        |((head, on, protocol, tag), from, to, pool)| {
+            format!("{head} {on} {protocol} from {from} to {to} {tag} -> {pool}")
+        },
+    );
+    let exempt = (one_of(&["no nat", "no rdr", "no binat", "no scrub"]), on(), protocol(), endpoint(), tag())
+        .prop_map(|(head, on, protocol, from, tag)| format!("{head} {on} {protocol} from {from} {tag}"));
+    let scrub = (on(), endpoint(), maybe(&["no-df", "min-ttl 3 max-mss 9", "set-tos ef reassemble tcp"]))
+        .prop_map(|(on, to, options)| format!("scrub in {on} to {to} {options}"));
+    let route =
+        maybe(&["route-to (wan0 192.0.2.1)", "reply-to { (wan0 192.0.2.1), (em0 192.0.2.2) }", "dup-to em0"]);
+    let extra =
+        maybe(&["ridentifier 7", "label a label \"$if b\"", "max-pkt-size 9", "queue (a, b)", "set prio 1"]);
+    let filter = (on(), route, protocol(), endpoint(), extra).prop_map(|(on, route, protocol, to, extra)| {
+        format!("pass in {on} {route} {protocol} to {to} {extra}")
+    });
+    prop_oneof![3 => translation, 1 => exempt, 1 => scrub, 3 => filter, 2 => rule()]
+}
+
+/// What FreeBSD's pfctl would print of a text; nothing if it is wrong.
+fn freebsd(text: &str) -> Option<String> {
+    let (config, findings) =
+        pfconf::read_as(Dialect::FreeBsd, &Isolated(&interfaces()), "pf.conf", text, &[]);
+    (!findings.has_errors()).then(|| config.print_rules(Numbers::Hidden))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_freebsd_prints_is_read_as_the_same(rule in freebsd_rule()) {
+        if let Some(shown) = freebsd(&rule) {
+            let again = freebsd(&shown);
+            prop_assert_eq!(again.as_ref(), Some(&shown), "from {}", rule);
+        }
+    }
+}
+
 #[test]
 fn the_generator_makes_rules_of_both_kinds() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let mut accepted = 0;
+    let (mut accepted, mut of_freebsd) = (0, 0);
     for _ in 0..1000 {
         let text = rule().new_tree(&mut runner).expect("a rule").current();
         accepted += u32::from(compile(&text, &interfaces()).is_ok());
+        let text = freebsd_rule().new_tree(&mut runner).expect("a rule").current();
+        of_freebsd += u32::from(freebsd(&text).is_some());
     }
-    assert!((150..850).contains(&accepted), "{accepted} of 1000 accepted");
+    for accepted in [accepted, of_freebsd] {
+        assert!((150..850).contains(&accepted), "{accepted} of 1000 accepted");
+    }
 }

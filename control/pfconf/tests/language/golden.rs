@@ -1,11 +1,11 @@
 //! Rulesets of our own with what becomes of them: `accepted` load, `printed` are read and printed but refused for
-//! loading, `refused` are refused. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
+//! loading, `refused` are refused, `freebsd` are of FreeBSD's dialect. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::machine::{FILE, interfaces, read};
-use pfconf::{Colour, Numbers};
+use pfconf::{Colour, Config, Diagnostics, Dialect, Isolated, Numbers};
 
 /// Compares every `*.conf` of a folder with what `make` says of it.
 fn each(folder: &str, make: fn(&str) -> String) {
@@ -53,6 +53,31 @@ fn what_the_dataplane_cannot_do_is_printed_but_not_loaded() {
         let refused = pfconf::compile(text, &interfaces()).expect_err("nothing here can be loaded");
         assert!(refused.has_errors());
         let _ = write!(shown, "--- refused for loading\n{refused}");
+        shown
+    });
+}
+
+/// Reads a text in FreeBSD's dialect.
+fn read_freebsd(text: &str) -> (Config, Diagnostics) {
+    pfconf::read_as(Dialect::FreeBsd, &Isolated(&interfaces()), FILE, text, &[])
+}
+
+#[test]
+fn rulesets_of_freebsd_are_detected_and_print_in_its_form() {
+    each("freebsd", |text| {
+        assert_eq!(Dialect::detect(&Isolated(&interfaces()), text, &[]), Dialect::FreeBsd, "{text}");
+        let print = |text: &str| {
+            let (config, findings) = read_freebsd(text);
+            (config.print_echo() + &config.print_rules(Numbers::Hidden), findings)
+        };
+        let (mut shown, findings) = print(text);
+        if findings.has_errors() {
+            return format!("{findings}--- for people\n{}", findings.render(Colour::Never));
+        }
+        assert_eq!(print(&shown).0, shown, "printing is a fixed point");
+        if let Err(refused) = pfconf::compile(text, &interfaces()) {
+            let _ = write!(shown, "--- refused for loading\n{refused}");
+        }
         shown
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::machine::{interfaces, read};
 use ipnet::IpNet;
-use pfconf::{Feedback, Loaded, Member, Origin, RulesView, Scope};
+use pfconf::{Dialect, Feedback, Loaded, Member, Origin, RulesView, Scope};
 
 const NOBODY: Origin = Origin { uid: 7, pid: 8, unix_s: 9 };
 
@@ -20,7 +20,15 @@ fn loaded(text: &str) -> Loaded {
 
 fn shown(loaded: &Loaded, anchor: &str, scope: Scope, verbose: u8, debug: bool) -> String {
     let interfaces = interfaces();
-    let view = RulesView { anchor, scope, verbose, debug, only: None, interfaces: &interfaces };
+    let view = RulesView {
+        anchor,
+        scope,
+        verbose,
+        debug,
+        only: None,
+        interfaces: &interfaces,
+        dialect: Dialect::OpenBsd,
+    };
     loaded.print_rules(&view).expect("the anchor exists")
 }
 
@@ -98,6 +106,7 @@ fn anchors_that_do_not_exist_are_named_so() {
         debug: false,
         only: None,
         interfaces: &interfaces,
+        dialect: Dialect::OpenBsd,
     };
     let loaded = loaded(ANCHORS);
     assert_eq!(loaded.print_rules(&view).expect_err("absent").to_string(), "Anchor does not exist");
@@ -138,6 +147,7 @@ fn counters_and_skip_steps_stand_below_each_rule() {
         debug: false,
         only: Some(1),
         interfaces: &interfaces,
+        dialect: Dialect::OpenBsd,
     };
     assert_eq!(
         loaded.print_rules(&view).expect("main"),
