@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ruleset::{Action, Direction, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
+use super::classify::Order;
 use super::filter::Filter;
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
@@ -67,12 +68,14 @@ impl Root {
     /// The decision on a packet. Where no rule matches it passes without a state.
     pub(crate) fn decide(&self, question: &Question<'_>) -> Decision<'_> {
         let mut walk = Walk::of(question);
-        self.classifier.visit(question, |number| {
+        self.classifier.visit(question, |number, order| {
             let rule = &self.rules[number as usize];
-            if self.matches_rest(rule, question) {
-                walk.follow(number, rule)
-            } else {
-                ControlFlow::Continue(())
+            if !self.matches_rest(rule, question) {
+                return ControlFlow::Continue(());
+            }
+            match order {
+                Order::Forth => walk.follow(number, rule),
+                Order::Back => walk.decide(number, rule),
             }
         });
         self.decided(&walk)
@@ -108,6 +111,16 @@ impl Root {
 impl Walk {
     pub(super) fn of(question: &Question<'_>) -> Self {
         Self { rule: None, tag: question.tag, state_tag: Tag::default(), ended_at: None }
+    }
+
+    /// Lets a rule decide that matches, where no rule before it can say anything more.
+    #[inline(always)]
+    fn decide(&mut self, number: u32, rule: &Filter) -> ControlFlow<()> {
+        if rule.action == Action::Match {
+            return ControlFlow::Continue(());
+        }
+        self.rule = Some(number);
+        ControlFlow::Break(())
     }
 
     /// Does what a rule says that matches but for `tagged`, which is asked here; `quick` ends the walk.

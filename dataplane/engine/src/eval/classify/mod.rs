@@ -1,6 +1,6 @@
 //! Which rules may match a packet: the others are never looked at.
 //!
-//! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in their order. Rules
+//! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in order. Rules
 //! are [split] by hook, family and protocol. A part has, for each field that its rules tell packets by, the
 //! [intervals](dimension) of the field's values with the [vector](vectors) of the rules that accept them; the rules in
 //! question are those in the vectors of all fields of a packet. Fields are addresses and ports, of ICMP the type, and what
@@ -47,6 +47,7 @@ pub(super) struct Classifier {
 struct Part {
     /// By bit.
     rules: Vec<u32>,
+    order: Order,
     size: Size,
     source: Option<Addresses>,
     destination: Option<Addresses>,
@@ -80,35 +81,65 @@ impl Classifier {
         Self { hooks, part_of, parts, vectors: weaver.finish() }
     }
 
-    /// Visits the rules that accept the fields of a packet, until `see` ends it.
+    /// Visits the rules that accept the fields of a packet, until `see` ends it. Where only the last one that matches
+    /// counts, they come from the end on, so that the first one does.
     #[inline]
-    pub fn visit(&self, question: &Question<'_>, mut see: impl FnMut(u32) -> ControlFlow<()>) {
+    pub fn visit(&self, question: &Question<'_>, mut see: impl FnMut(u32, Order) -> ControlFlow<()>) {
         let tuple = &question.packet.tuple;
         let hook = self.hooks.class(question.interface, question.direction);
         let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
         let part = &self.parts[self.part_of[sort.number()] as usize];
-        let mut see = |bit: usize| see(part.rules[bit]);
         // Why it ended is known to `see`.
-        let _ = if part.size.is_word() {
-            let mut word = self.vectors.word(part.rules.len());
-            part.gather(question.packet, sort, |vector| word.meet(vector));
-            word.visit(&mut see)
-        } else {
-            let mut together = Together::default();
-            part.gather(question.packet, sort, |vector| together.meet(vector));
-            match together.vectors() {
-                // The packet has nothing by which these rules are told apart.
-                [] => (0..part.rules.len()).try_for_each(see),
-                vectors => self.vectors.visit_common(part.size, vectors, &mut see),
+        let _ = match part.order {
+            Order::Forth => {
+                self.visit_part::<false>(part, question, sort, |number| see(number, Order::Forth))
             }
+            Order::Back => self.visit_part::<true>(part, question, sort, |number| see(number, Order::Back)),
         };
     }
+
+    #[inline(always)]
+    fn visit_part<const BACK: bool>(
+        &self,
+        part: &Part,
+        question: &Question<'_>,
+        sort: Sort,
+        mut see: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut see = |bit: usize| see(part.rules[bit]);
+        if part.size.is_word() {
+            let mut word = self.vectors.word(part.rules.len());
+            part.gather(question.packet, sort, |vector| word.meet(vector));
+            return word.visit::<BACK>(&mut see);
+        }
+        let mut together = Together::default();
+        part.gather(question.packet, sort, |vector| together.meet(vector));
+        let mut all = 0..part.rules.len();
+        match together.vectors() {
+            // The packet has nothing by which these rules are told apart.
+            [] if BACK => all.rev().try_for_each(see),
+            [] => all.try_for_each(see),
+            vectors => self.vectors.visit_common::<BACK>(part.size, vectors, &mut see),
+        }
+    }
+}
+
+/// In which order rules are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// From the first rule on: each may have a word in what becomes of the packet.
+    Forth,
+    /// From the last rule on: no rule is `quick`, sets a tag or asks for one, so that the last one that matches decides
+    /// alone.
+    Back,
 }
 
 impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
+        let speaks_early = |rule: &&Filter| rule.quick || rule.tag.is_some() || rule.tagged.is_some();
         Self {
             rules: numbers,
+            order: if rules.iter().any(speaks_early) { Order::Forth } else { Order::Back },
             size: Size::of(rules.len()),
             source: Addresses::new(weaver, af, rules, |rule| &rule.from),
             destination: Addresses::new(weaver, af, rules, |rule| &rule.to),

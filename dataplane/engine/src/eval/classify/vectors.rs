@@ -74,9 +74,10 @@ impl Vectors {
         Word { vectors: self, word }
     }
 
-    /// Visits the bits that are set in all of `vectors`, of which there is at least one, lowest first.
+    /// Visits the bits that are set in all of `vectors`, of which there is at least one: lowest first, or `BACK` from the
+    /// highest.
     #[inline]
-    pub fn visit_common(
+    pub fn visit_common<const BACK: bool>(
         &self,
         size: Size,
         vectors: &[Vector],
@@ -86,12 +87,12 @@ impl Vectors {
             return ControlFlow::Continue(());
         }
         match size.levels {
-            0 => self.visit_leaves(vectors, 0, see),
-            levels => self.visit_nodes(levels, vectors, 0, see),
+            0 => self.visit_leaves::<BACK>(vectors, 0, see),
+            levels => self.visit_nodes::<BACK>(levels, vectors, 0, see),
         }
     }
 
-    fn visit_nodes(
+    fn visit_nodes<const BACK: bool>(
         &self,
         level: u32,
         vectors: &[Vector],
@@ -99,24 +100,22 @@ impl Vectors {
         see: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let size = LEAF_BITS * FAN_OUT.pow(level - 1);
-        let mut filled =
-            vectors.iter().fold(u16::MAX, |filled, vector| filled & self.filled[vector.0 as usize]);
-        while filled != 0 {
-            let at = filled.trailing_zeros() as usize;
-            filled &= filled - 1;
+        let common = |filled, vector: &Vector| filled & u64::from(self.filled[vector.0 as usize]);
+        let mut filled = vectors.iter().fold(u64::MAX, common);
+        while let Some(at) = take_bit::<BACK>(&mut filled) {
             let mut below = Together::default();
             vectors.iter().for_each(|vector| below.meet(Vector(self.nodes[vector.0 as usize].0[at])));
             let (below, base) = (below.vectors(), base + at * size);
             match level {
-                1 => self.visit_leaves(below, base, see)?,
-                _ => self.visit_nodes(level - 1, below, base, see)?,
+                1 => self.visit_leaves::<BACK>(below, base, see)?,
+                _ => self.visit_nodes::<BACK>(level - 1, below, base, see)?,
             }
         }
         ControlFlow::Continue(())
     }
 
     #[inline]
-    fn visit_leaves(
+    fn visit_leaves<const BACK: bool>(
         &self,
         vectors: &[Vector],
         base: usize,
@@ -132,8 +131,9 @@ impl Vectors {
         if common.iter().fold(0, |any, word| any | word) == 0 {
             return ControlFlow::Continue(());
         }
-        for (at, word) in common.into_iter().enumerate() {
-            visit_word(word, base + at * 64, see)?;
+        for at in 0..WORDS {
+            let at = if BACK { WORDS - 1 - at } else { at };
+            visit_word::<BACK>(common[at], base + at * 64, see)?;
         }
         ControlFlow::Continue(())
     }
@@ -146,12 +146,26 @@ impl Vectors {
 }
 
 #[inline(always)]
-fn visit_word(mut word: u64, base: usize, see: &mut impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
-    while word != 0 {
-        see(base + word.trailing_zeros() as usize)?;
-        word &= word - 1;
+fn visit_word<const BACK: bool>(
+    mut word: u64,
+    base: usize,
+    see: &mut impl FnMut(usize) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    while let Some(at) = take_bit::<BACK>(&mut word) {
+        see(base + at)?;
     }
     ControlFlow::Continue(())
+}
+
+/// Clears a bit, the lowest or the highest, and returns its number; `None` if there is none.
+#[inline(always)]
+const fn take_bit<const BACK: bool>(word: &mut u64) -> Option<usize> {
+    if *word == 0 {
+        return None;
+    }
+    let at = if BACK { 63 - word.leading_zeros() } else { word.trailing_zeros() };
+    *word &= !(1 << at);
+    Some(at as usize)
 }
 
 /// What is common to some vectors of at most 64 bits.
@@ -167,10 +181,10 @@ impl Word<'_> {
         self.word &= self.vectors.leaves[vector.0 as usize].0[0];
     }
 
-    /// Visits the bits, lowest first.
+    /// Visits the bits, as [`Vectors::visit_common`].
     #[inline(always)]
-    pub fn visit(self, see: &mut impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
-        visit_word(self.word, 0, see)
+    pub fn visit<const BACK: bool>(self, see: &mut impl FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()> {
+        visit_word::<BACK>(self.word, 0, see)
     }
 }
 
