@@ -11,7 +11,7 @@
 //! Bounds: [`BURST`] packets; what is known of them is kept in one place from burst to burst.
 
 use crate::eval::Root;
-use crate::fate::{Arrival, Fate};
+use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::quick::{Door, Kind, Quick};
@@ -96,6 +96,10 @@ impl Shard {
         for ((frame, fate), quick) in frames.iter_mut().zip(fates).zip(&stages.packets) {
             match self.follow::<F, REWRITES>(frame, quick, moment) {
                 Some(out) => *fate = Fate::Transmit(out),
+                None if let Some(home) = self.foreign_home(quick) => {
+                    self.counters.handed_off += 1;
+                    *fate = Fate::HandOff(home);
+                }
                 None => {
                     let known = (quick.kind != Kind::Other).then_some(quick.hash);
                     *fate = self.decide(view, arrival, frame, known);
@@ -104,6 +108,17 @@ impl Shard {
             }
         }
         self.counters.searches += (count - others) as u64;
+    }
+
+    /// The owner of a packet's connection, if that is another worker and there is nothing of it here: only its owner makes
+    /// it, so no packet before this one in the burst has. The owner judges the packet as if it had received it.
+    #[inline(always)]
+    fn foreign_home(&self, quick: &Quick) -> Option<WorkerId> {
+        if !quick.kind.is_plain() || quick.hint != RecordId::NONE {
+            return None;
+        }
+        let home = self.hashing.home(quick.hash);
+        (home != self.worker).then_some(home)
     }
 
     /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.

@@ -62,6 +62,43 @@ fn every_worker_knows_the_one_that_owns_a_flow_in_both_directions() {
     }
 }
 
+/// What the owner would judge, whoever receives it, is not judged twice: a segment goes to the owner as it came, whatever
+/// the owner will say to it. An interface that is skipped needs no owner.
+#[test]
+fn segments_of_anothers_connection_go_to_it_as_they_came() {
+    let mut workers = workers();
+    let data = |port: u16| {
+        Packet::parse(&format!("10.0.0.2.{port} > 10.1.0.2.80 tcp A seq 2 ack 10 len 5"))
+            .frame(mac(EM0, 2), mac(EM0, 1))
+    };
+    for port in 1..=50 {
+        let home =
+            workers.iter_mut().position(|one| one.decide(FROM_INSIDE, &mut syn(port)) == Fate::Transmit(EM1));
+        let home = home.expect("somebody takes it");
+        let _ = workers[home].decide(FROM_OUTSIDE, &mut answer(port));
+        for (number, one) in workers.iter_mut().enumerate() {
+            let (before, mut frame) = (one.shard.counters().clone(), data(port));
+            let fate = one.decide(FROM_INSIDE, &mut frame);
+            if number == home {
+                assert_eq!(fate, Fate::Transmit(EM1), "port {port}");
+                continue;
+            }
+            assert_eq!((fate, frame), (Fate::HandOff(WorkerId(home as u16)), data(port)), "port {port}");
+            let after = one.shard.counters();
+            assert_eq!(after.handed_off, before.handed_off + 1);
+            assert_eq!((after.searches, after.inserts), (before.searches + 1, before.inserts));
+        }
+    }
+    let mut skipping = ruleset(vec![block()]);
+    skipping.options.skip = vec!["em0".into(), "em1".into()];
+    for one in &mut workers {
+        one.load(skipping.clone());
+        for port in 1..=50 {
+            assert_eq!(one.decide(FROM_INSIDE, &mut data(port)), Fate::Transmit(EM1));
+        }
+    }
+}
+
 /// Plain Toeplitz hashes that are symmetric send flows whose 16-bit words have one XOR to one queue, whatever the key. Who
 /// owns a flow does not follow from that.
 #[test]
