@@ -49,7 +49,9 @@ fn prometheus_reads_every_family_and_finds_what_the_end_points_counted() {
         wait_until("two hundred answers", PATIENCE, || stream.answered() >= 200)?;
         every_family(lab, &control, &prometheus)?;
         let (sent, answered) = stream.stop()?;
-        ensure!(sent == answered, "{answered} of {sent} datagrams came back");
+        // The first may wait for a neighbour in vain, where the kernels are too busy to ask for it.
+        let unresolved = lab.drops()?.of_reason("no-neighbor");
+        ensure!(sent == answered + unresolved, "{answered} of {sent} datagrams came back");
         agree(lab, &prometheus, sent, answered, before + 3.0)?;
         failures_and_units(lab, &control, &prometheus)?;
         over_restarts(lab, control, &prometheus)
