@@ -6,6 +6,7 @@
 
 mod apply;
 mod check;
+mod convert;
 mod generate;
 mod host;
 mod live;
@@ -40,6 +41,8 @@ struct Cli {
 enum Verb {
     /// Check a ruleset: everything that would keep it from being loaded
     Check(check::Written),
+    /// Write a ruleset in the other dialect, and say what cannot be expressed in it
+    Convert(convert::Arguments),
     /// Make a ruleset the live one, as a whole or not at all
     Apply(apply::Arguments),
     /// Keep the rules that were applied with --confirm
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
     let outcome = match &cli.verb {
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Convert(arguments) => convert::run(arguments),
         Verb::Apply(arguments) => apply::run(arguments, &cli.sockets),
         Verb::Confirm(form) => apply::confirm(form.json(), &cli.sockets),
         Verb::Rollback(arguments) => apply::rollback(arguments, &cli.sockets),

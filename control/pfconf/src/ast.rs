@@ -480,6 +480,17 @@ pub(crate) enum RouteKind {
     Dup,
 }
 
+impl RouteKind {
+    /// Its keyword.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Route => "route-to",
+            Self::Reply => "reply-to",
+            Self::Dup => "dup-to",
+        }
+    }
+}
+
 /// `anchor …`.
 #[derive(Clone, Debug)]
 pub(crate) struct AnchorStatement {

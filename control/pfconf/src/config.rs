@@ -5,7 +5,7 @@ use ruleset::{AddressPattern, DupTo, Options, Rule, Table, TableEntry};
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
-use crate::ast::{Early, Extras, MapE, PoolKind, QueueStatement, RouteKind, Section, Spanned};
+use crate::ast::{Early, Extras, MapE, PoolKind, QueueStatement, RouteKind, Scrub, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::print;
@@ -30,19 +30,21 @@ pub struct Config {
     /// Where the keywords of rules stand.
     pub(crate) places: Vec<Spanned<&'static str>>,
     pub(crate) sources: SourceMap,
+    /// The first of FreeBSD's `scrub` rules that puts fragments together.
+    pub(crate) scrubs_fragments: Option<Scrub>,
 }
 
 /// A line that `pfctl -v` prints while it reads.
 #[derive(Clone, Debug)]
 pub(crate) enum Echo {
     Macro(String),
-    Option(String),
+    Option { text: String, span: Span },
     Table(String),
 }
 
 impl Echo {
     pub(crate) fn text(&self) -> &str {
-        let (Self::Macro(text) | Self::Option(text) | Self::Table(text)) = self;
+        let (Self::Macro(text) | Self::Option { text, .. } | Self::Table(text)) = self;
         text
     }
 }
@@ -107,6 +109,7 @@ pub(crate) struct TableDefinition {
     pub counters: bool,
     /// `None` if no list was given, which keeps the contents of an existing table of this name.
     pub members: Option<Vec<Member>>,
+    pub span: Span,
 }
 
 impl TableDefinition {

@@ -15,6 +15,7 @@
 
 mod ast;
 mod config;
+mod convert;
 mod diagnostic;
 mod dialect;
 mod expand;

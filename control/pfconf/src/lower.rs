@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use ruleset::{AddressPattern, Invalid, Ruleset, StateMode, Table};
 
-use crate::ast::{Early, Extras, RouteKind, Scrub, SetActions, SourceTracking};
+use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
 use crate::config::{Config, Entry, FullRule, TableDefinition};
-use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
+use crate::convert::Finding;
+use crate::diagnostic::Diagnostics;
+use crate::dialect::Dialect;
 use crate::source::Span;
 use crate::{hash, print, unsupported};
 
@@ -16,10 +18,23 @@ impl Config {
     /// # Errors
     /// Every keyword that the dataplane does not know yet, with its place.
     pub fn lower(&self) -> Result<Ruleset, Diagnostics> {
-        let refused = self.refused();
-        if refused.has_errors() {
-            return Err(refused);
+        let mut findings = Vec::new();
+        let modern;
+        let unified = match self.dialect {
+            Dialect::OpenBsd => self,
+            Dialect::FreeBsd => {
+                modern = self.modern(&mut findings);
+                &modern
+            }
+        };
+        findings.extend(unified.refused());
+        if !findings.is_empty() {
+            return Err(self.diagnostics(findings));
         }
+        unified.lower_rules()
+    }
+
+    fn lower_rules(&self) -> Result<Ruleset, Diagnostics> {
         let tables = self.tables.iter().map(TableDefinition::lower).collect();
         let mut ruleset = Ruleset { options: self.options.clone(), tables, rules: Vec::new() };
         let mut occurrences: HashMap<String, u32> = HashMap::new();
@@ -43,7 +58,7 @@ impl Config {
     }
 
     /// What the dataplane does not know, in the order of the file.
-    fn refused(&self) -> Diagnostics {
+    fn refused(&self) -> Vec<Finding> {
         let mut refused: Vec<(&'static str, Span)> =
             self.unsupported.iter().map(|used| (used.value, used.span)).collect();
         for entry in &self.entries {
@@ -61,12 +76,11 @@ impl Config {
         }
         refused.sort_by_key(|(keyword, span)| (span.file, span.start, *keyword));
         refused.dedup();
-        let mut findings = Diagnostics { sources: self.sources.clone(), list: Vec::new() };
-        for (keyword, span) in refused {
+        let finding = |(keyword, span)| {
             let why = unsupported::reason(keyword);
-            findings.push(self.finding(span, format!("{keyword} is not supported yet: {why}")));
-        }
-        findings
+            Finding::new(span, format!("{keyword} is not supported yet: {why}"), "")
+        };
+        refused.into_iter().map(finding).collect()
     }
 
     fn invalid(&self, invalid: &Invalid) -> Diagnostics {
@@ -74,30 +88,14 @@ impl Config {
             Some(Entry::Rule(full)) => Some(full.span),
             _ => None,
         });
-        let mut findings = Diagnostics { sources: self.sources.clone(), list: Vec::new() };
-        findings.push(self.finding(span.unwrap_or_default(), invalid.what.clone()));
-        findings
-    }
-
-    fn finding(&self, span: Span, text: String) -> Diagnostic {
-        Diagnostic {
-            severity: Severity::Error,
-            text,
-            file: span.file,
-            line: self.sources.line(span),
-            span,
-            label: String::new(),
-            hint: None,
-            form: Form::Placed,
-            order: 0,
-        }
+        self.diagnostics(vec![Finding::new(span.unwrap_or_default(), invalid.what.clone(), "")])
     }
 }
 
 /// Keywords of a rule that [`ruleset::Rule`] has no place for, or that the dataplane does not obey. Every part is named
 /// here, so that a new one cannot be forgotten.
 fn beyond(full: &FullRule) -> Vec<&'static str> {
-    let FullRule { early, rule, extras, nat, rdr, af_to, route, span: _ } = full;
+    let FullRule { early: _, rule, extras, nat, rdr, af_to, route, span: _ } = full;
     let Extras {
         os,
         from_route,
@@ -120,9 +118,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         routing_table,
         divert,
     } = extras;
-    if let Some(Early { section, .. }) = early {
-        return vec![section.word()];
-    }
+    let pools = || nat.iter().chain(rdr).chain(route.as_ref().map(|(_, pool)| pool));
     let used = [
         (rule.log.user, "log (user)"),
         (rule.state == StateMode::Modulate, "modulate state"),
@@ -158,6 +154,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (af_to.is_some(), "af-to"),
         (nat.is_some() && af_to.is_none(), "nat-to"),
         (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
+        (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((RouteKind::Route, _))), "route-to"),
         (matches!(route, Some((RouteKind::Reply, _))), "reply-to"),
         (matches!(route, Some((RouteKind::Dup, pool)) if pool.to_dup_to().is_none()), "dup-to"),

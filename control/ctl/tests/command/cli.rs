@@ -39,10 +39,32 @@ fn a_dialect_is_what_a_file_uses_or_what_is_asked_for() {
     let chosen = folder.call(&["pfctl", "--dialect", "openbsd", "-nvf", "-"], early);
     assert_eq!((chosen.code, chosen.err.as_str()), (Some(1), "stdin:1: syntax error\n"));
     let checked = folder.call(&["check", "-"], early);
-    assert!(checked.err.contains("nat is not supported yet"), "{}", checked.err);
+    assert!(checked.err.contains("nat-to is not supported yet"), "{}", checked.err);
     let checked = folder.call(&["check", "--dialect", "freebsd", "-"], both);
     assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""));
     assert_eq!(folder.call(&["check", "--dialect", "netbsd", "-"], both).code, Some(2));
+}
+
+#[test]
+fn a_ruleset_is_converted_and_what_is_lost_is_named() {
+    let folder = Folder::new("convert");
+    let text = "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1\npass out all ridentifier 5\n";
+    let whole =
+        folder.call(&["convert", "--to", "openbsd", "-"], text.replace(" ridentifier 5", "").as_str());
+    let shown = "set reassemble no\nmatch out on em0 inet from 10.0.0.0/8 to any nat-to 192.0.2.1\npass out all flags S/SA\n";
+    assert_eq!((whole.code, whole.out.as_str(), whole.err.as_str()), (Some(0), shown, ""));
+    let lost = folder.call(&["convert", "--to", "openbsd", "-"], text);
+    assert_eq!(lost.code, Some(1));
+    assert!(
+        lost.err.contains("ridentifier cannot be expressed") && lost.err.contains("stdin:2:14"),
+        "{}",
+        lost.err
+    );
+    let back = folder.call(&["convert", "--to", "freebsd", "-"], "pass out route-to 192.0.2.1@em0\n");
+    let shown = "set reassemble yes\npass out route-to (em0 192.0.2.1) inet all flags S/SA keep state\n";
+    assert_eq!((back.code, back.out.as_str()), (Some(0), shown));
+    let wrong = folder.call(&["convert", "--to", "freebsd", "-"], "pass bogus\n");
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(1), ""));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use wire::{Af, Proto};
 
 use super::Expander;
 use super::rule::Job;
-use crate::ast::{RouteKind, Tracking};
+use crate::ast::Tracking;
 use crate::config::FullRule;
 
 impl Expander<'_> {
@@ -97,11 +97,7 @@ fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
         StateMode::Modulate => "modulate state",
         StateMode::Synproxy => "synproxy state",
     };
-    let route = match full.route {
-        Some((RouteKind::Reply, _)) => "reply-to",
-        Some((RouteKind::Dup, _)) => "dup-to",
-        _ => "route-to",
-    };
+    let route = full.route.as_ref().map_or("", |(kind, _)| kind.word());
     let translates = full.early.is_none() && (full.nat.is_some() || full.rdr.is_some());
     vec![
         fault(

@@ -16,6 +16,7 @@ mod rule;
 mod table;
 
 pub use members::{MemberError, members, read_members};
+pub(crate) use product::binat_inbound;
 
 use ruleset::{BlockPolicy, SourceLine, StatePolicy};
 

@@ -105,7 +105,7 @@ impl Expander<'_> {
     }
 
     fn echo(&mut self, line: String) {
-        self.config.echo.push(Echo::Option(line));
+        self.config.echo.push(Echo::Option { text: line, span: self.place.span });
     }
 }
 

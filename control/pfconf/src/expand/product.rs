@@ -164,7 +164,7 @@ impl Expander<'_> {
             );
             return Ok(());
         }
-        let inbound = options.binat.then(|| self.binat_inbound(&full)).flatten();
+        let inbound = options.binat.then(|| binat_inbound(&full)).flatten();
         if let Some((name, body)) = &job.anchor {
             let anchor = Anchor { name: name.clone(), gate: full, body: body.clone() };
             entries.push(Entry::Anchor(anchor));
@@ -318,6 +318,27 @@ fn endpoint(node: &Node, port: PortMatch) -> Endpoint {
     Endpoint { address: AddressMatch { negated: node.negated, pattern }, port }
 }
 
+/// The second half of `binat-to`: what comes back to the translated address is led to the source.
+pub(crate) fn binat_inbound(outbound: &FullRule) -> Option<FullRule> {
+    let nat = outbound.nat.as_ref()?;
+    let translated = nat.only()?;
+    let mut inbound = outbound.clone();
+    let rule = &mut inbound.rule;
+    rule.direction = Some(Direction::In);
+    rule.from = outbound.rule.to.clone();
+    rule.to = Endpoint {
+        address: AddressMatch { negated: false, pattern: translated.address.clone() },
+        port: outbound.rule.from.port,
+    };
+    inbound.rdr = Some(Pool {
+        hosts: vec![PoolHost { address: outbound.rule.from.address.pattern.clone(), via: None }],
+        static_port: false,
+        ..nat.clone()
+    });
+    inbound.nat = None;
+    Some(inbound)
+}
+
 /// What `$nr` stands for: how many rules of the same of FreeBSD's rulesets come before; it is counted only if a name asks.
 fn position(full: &FullRule, options: &FilterOptions, entries: &[Entry]) -> usize {
     let tagged = options.tagged.as_ref().map(|(_, name)| name);
@@ -338,27 +359,6 @@ fn count(entries: &[Entry]) -> usize {
 }
 
 impl Expander<'_> {
-    /// The second half of `binat-to`: what comes back to the translated address is led to the source.
-    fn binat_inbound(&mut self, outbound: &FullRule) -> Option<FullRule> {
-        let nat = outbound.nat.as_ref()?;
-        let translated = nat.only()?;
-        let mut inbound = outbound.clone();
-        let rule = &mut inbound.rule;
-        rule.direction = Some(Direction::In);
-        rule.from = outbound.rule.to.clone();
-        rule.to = Endpoint {
-            address: AddressMatch { negated: false, pattern: translated.address.clone() },
-            port: outbound.rule.from.port,
-        };
-        inbound.rdr = Some(Pool {
-            hosts: vec![PoolHost { address: outbound.rule.from.address.pattern.clone(), via: None }],
-            static_port: false,
-            ..nat.clone()
-        });
-        inbound.nat = None;
-        Some(inbound)
-    }
-
     fn nat_ports(&mut self, mut pool: Pool, redirect: &Redirect) -> Pool {
         use crate::ast::RedirectPort;
         let (text, hint) = match redirect.port {

@@ -43,6 +43,7 @@ impl Expander<'_> {
             constant: statement.constant,
             counters: statement.counters,
             members,
+            span: statement.name.span,
         };
         let head = print::table_head(&table.lower(), self.config.dialect);
         self.config.echo.push(Echo::Table(head + &shown));

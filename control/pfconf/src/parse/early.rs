@@ -61,7 +61,11 @@ impl Parser<'_> {
         if exempt {
             self.check_order(word)?;
         }
-        self.mark(word);
+        self.mark(match section {
+            Section::Scrub => word,
+            Section::Rdr => "rdr-to",
+            Section::Nat | Section::Binat => "nat-to",
+        });
         self.take();
         let mut rule = match section {
             Section::Scrub => self.scrub_rule(exempt)?,

@@ -114,11 +114,13 @@ impl Parser<'_> {
                 "least-states" => PoolKind::LeastStates,
                 "source-hash" => PoolKind::SourceHash([0; 4]),
                 "map-e-portset" => {
+                    self.mark(word);
                     self.take();
                     pool.map_e = Some(self.port_set()?);
                     continue;
                 }
                 "static-port" | "sticky-address" | "endpoint-independent" => {
+                    self.mark(word);
                     let span = self.take().span;
                     let given = match word {
                         "static-port" => &mut pool.static_port,

@@ -7,7 +7,7 @@ use wire::Af;
 
 use super::Style;
 use super::address;
-use crate::ast::{Divert, Extras, Id, IdMatch, MapE, PoolKind, RouteKind, Scrub, SetActions};
+use crate::ast::{Divert, Extras, Id, IdMatch, MapE, PoolKind, Scrub, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
 use crate::dialect::Dialect;
 
@@ -183,11 +183,7 @@ pub(super) fn targets(full: &FullRule, style: Style<'_>) -> String {
 /// Where the packet is routed to; FreeBSD has it in front of the family.
 pub(super) fn route(full: &FullRule, style: Style<'_>) -> String {
     let Some((kind, target)) = &full.route else { return String::new() };
-    let word = match kind {
-        RouteKind::Route => "route-to",
-        RouteKind::Reply => "reply-to",
-        RouteKind::Dup => "dup-to",
-    };
+    let word = kind.word();
     let host = |host: &PoolHost| match (style.dialect, &host.via, &host.address) {
         (Dialect::FreeBsd, Some(via), AddressPattern::Any) => style.word(via),
         (Dialect::FreeBsd, Some(via), address) => {

@@ -163,6 +163,23 @@ proptest! {
     }
 
     #[test]
+    fn in_freebsds_dialect_a_rule_means_the_same(rule in rule()) {
+        let Ok(ruleset) = compile(&rule, &interfaces()) else { return Ok(()) };
+        let read = |dialect, text: &str| pfconf::read_as(dialect, &Isolated(&interfaces()), "pf.conf", text, &[]).0;
+        let (written, lost) = read(Dialect::OpenBsd, &rule).convert(Dialect::FreeBsd);
+        prop_assert!(!lost.has_errors(), "{}", lost);
+        // FreeBSD's default is not to put fragments together, OpenBSD's is; nothing does so here.
+        let written = written.replace("set reassemble yes\n", "");
+        let again = read(Dialect::FreeBsd, &written).lower();
+        prop_assert!(again.is_ok(), "{}cannot be read:\n{}", written, again.expect_err("refused"));
+        let again = again.expect("just seen").rules;
+        prop_assert_eq!(again.len(), ruleset.rules.len(), "no rule is lost:\n{}", written);
+        for (rule, again) in ruleset.rules.iter().zip(&again) {
+            prop_assert_eq!(meaning(again), meaning(rule));
+        }
+    }
+
+    #[test]
     fn rules_that_differ_print_differently(rules in prop::collection::vec(rule(), 8)) {
         let mut texts: HashMap<String, Rule> = HashMap::new();
         for ruleset in rules.iter().filter_map(|rule| compile(rule, &interfaces()).ok()) {

@@ -1,5 +1,6 @@
 //! Rulesets of our own with what becomes of them: `accepted` load, `printed` are read and printed but refused for
-//! loading, `refused` are refused, `freebsd` are of FreeBSD's dialect. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
+//! loading, `refused` are refused, `freebsd` are of FreeBSD's dialect, `converted` are
+//! written in the other one. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -79,6 +80,28 @@ fn rulesets_of_freebsd_are_detected_and_print_in_its_form() {
             let _ = write!(shown, "--- refused for loading\n{refused}");
         }
         shown
+    });
+}
+
+#[test]
+fn what_is_converted_is_read_in_the_other_dialect_and_the_rest_is_named() {
+    each("converted", |text| {
+        let interfaces = interfaces();
+        let host = Isolated(&interfaces);
+        let to = match Dialect::detect(&host, text, &[]) {
+            Dialect::OpenBsd => Dialect::FreeBsd,
+            Dialect::FreeBsd => Dialect::OpenBsd,
+        };
+        let (config, findings) = read(text);
+        assert!(!findings.has_errors(), "{findings}");
+        let (mut written, lost) = config.convert(to);
+        let (again, findings) = pfconf::read_as(to, &host, FILE, &written, &[]);
+        assert!(lost.has_errors() || !findings.has_errors(), "{findings}{written}");
+        if !lost.has_errors() {
+            assert_eq!(again.convert(to).0, written, "converting is a fixed point");
+        }
+        let _ = write!(written, "--- lost\n{lost}");
+        written
     });
 }
 
