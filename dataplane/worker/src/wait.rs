@@ -5,7 +5,7 @@
 //! more, and only then waits, so that no packet is slept over. Where a driver signals nothing the worker sleeps and looks
 //! instead, as with `adaptive`.
 //! Life cycle: made by the worker when it starts; queues come and go with their devices.
-//! Ownership: the waiter is the worker's, its bell everybody's. Bounds: a wait ends after [`LONGEST`] at the latest, for
+//! Ownership: the waiter is the worker's, its bell everybody's. Bounds: a wait ends after ten milliseconds, for
 //! what nobody rings for: rules, routes, listings, states that expire.
 
 use std::fmt;
