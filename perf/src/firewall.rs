@@ -3,7 +3,9 @@
 
 use anyhow::{Context, bail};
 use dpdk::Burst;
-use engine::{Arrival, Fate, Fib, Frame, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId};
+use engine::{
+    Arrival, Fate, Fib, Frame, FrameCopy, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId,
+};
 use worker::frame::MbufFrame;
 
 use crate::bed::{BURST, Bed};
@@ -124,6 +126,12 @@ impl Firewall {
         let fates = &mut self.fates[..frames.len()];
         self.shard.process(&view, &mut self.random, arrival, frames, fates);
         fates
+    }
+
+    /// Hands on the copies of a burst that was decided.
+    #[inline(always)]
+    pub fn take_copies<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(FrameCopy<'_>)) {
+        self.shard.take_copies(frames, |copy, _| each(copy));
     }
 
     /// Lets every state time out.

@@ -9,6 +9,7 @@ use engine::{Fate, Frame, NoRoom, RxChecksum};
 use crate::bed::BURST;
 use crate::firewall::Firewall;
 use crate::rules::rules;
+use crate::stages::{PASS, PASS_AND_COPY};
 use crate::traffic::{Buffer, Sender, Source, Step, Traffic};
 
 /// Packets, or connections, that are counted.
@@ -98,6 +99,8 @@ struct Scene {
     firewall: Firewall,
     source: Source,
     frames: Vec<PlainFrame>,
+    /// What was copied of the burst that was decided last.
+    copied: Vec<u8>,
 }
 
 impl Scene {
@@ -106,6 +109,7 @@ impl Scene {
             firewall: Firewall::new(rules, 2 * UNITS as u32)?,
             source: Source::new(traffic, UNITS as u64),
             frames: vec![PlainFrame::empty(); BURST],
+            copied: Vec::with_capacity(BURST * ROOM),
         })
     }
 
@@ -127,12 +131,18 @@ impl Scene {
         Ok(())
     }
 
-    /// Decides the frames and is counted.
+    /// Decides the frames, copies those that are to be, and is counted.
     fn count(&mut self, sender: Sender) -> anyhow::Result<()> {
-        let Self { firewall, frames, .. } = self;
+        let Self { firewall, frames, copied, .. } = self;
+        copied.clear();
         let passed = collected(|| {
             let fates = firewall.decide(frames, sender);
-            fates.iter().all(|fate| matches!(fate, Fate::Transmit(_)))
+            let passed = fates.iter().all(|fate| matches!(fate, Fate::Transmit(_)));
+            firewall.take_copies(frames, |copy| {
+                copied.extend_from_slice(copy.head);
+                copied.extend_from_slice(copy.rest);
+            });
+            passed
         });
         ensure!(passed, "packets were refused: {:?}", self.firewall.refusals());
         Ok(())
@@ -149,22 +159,32 @@ fn bursts() -> impl Iterator<Item = usize> {
     (0..UNITS).step_by(BURST)
 }
 
-/// Does the work of a scenario: `established tcp4`, or `setup 10` with so many rules.
+/// Does the work of a scenario: `established tcp4`, `dup_to tcp4` with a copy of each packet, or `setup 10` with so many
+/// rules.
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.
 pub fn run(scenario: &str) -> anyhow::Result<()> {
     match scenario.split_once(' ') {
-        Some(("established", traffic)) => {
-            established(Traffic::named(traffic).with_context(|| format!("no traffic {traffic}"))?)
+        Some(("established", traffic)) => established(PASS, named(traffic)?).map(drop),
+        Some(("dup_to", traffic)) => {
+            let Scene { frames, copied, .. } = established(PASS_AND_COPY, named(traffic)?)?;
+            let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+            ensure!(copied.len() == bytes, "{} bytes of {bytes} were copied", copied.len());
+            Ok(())
         }
         Some(("setup", count)) => setup(count.parse().context("the number of rules")?),
         _ => bail!("no scenario {scenario}"),
     }
 }
 
-fn established(traffic: Traffic) -> anyhow::Result<()> {
-    let mut scene = Scene::new("block\npass\n", traffic)?;
+fn named(traffic: &str) -> anyhow::Result<Traffic> {
+    Traffic::named(traffic).with_context(|| format!("no traffic {traffic}"))
+}
+
+/// The packets of established connections, under these rules.
+fn established(rules: &str, traffic: Traffic) -> anyhow::Result<Scene> {
+    let mut scene = Scene::new(rules, traffic)?;
     for first in bursts() {
         for (sender, step) in
             [(Sender::Client, Step::Open), (Sender::Server, Step::Answer), (Sender::Client, Step::Data)]
@@ -185,7 +205,7 @@ fn established(traffic: Traffic) -> anyhow::Result<()> {
         scene.write(first, sender, Step::Data);
         scene.count(sender)?;
     }
-    Ok(())
+    Ok(scene)
 }
 
 fn setup(rule_count: usize) -> anyhow::Result<()> {

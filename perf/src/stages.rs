@@ -9,9 +9,9 @@ use crate::traffic::{Source, Traffic};
 use crate::whole::{self, Forwarding, RingIo};
 
 /// Everything that passes.
-const PASS: &str = "block\npass\n";
+pub(crate) const PASS: &str = "block\npass\n";
 /// The same, with a copy of every packet to a span port.
-const PASS_AND_COPY: &str = "block\npass\npass out on em1 dup-to @span0\n";
+pub(crate) const PASS_AND_COPY: &str = "block\npass\npass out on em1 dup-to @span0\n";
 /// Connections whose packets meet a reload.
 const RELOAD_CONNECTIONS: u64 = 100_000;
 /// Rules that are reloaded.

@@ -67,16 +67,15 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::on(interface), frame.bytes());
+            self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
         }
         let (link, left) = self.leave(view, (bridge.peer, None), frame.bytes(), passage, &entered)?;
         repair(frame, passage);
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::on(bridge.peer), frame.bytes());
-        } else {
-            let adjacency = Adjacency::bridged(interface, bridge.peer, link.mtu);
-            self.remember(view, passage, adjacency, &entered, &left);
+            self.mirror(view, passage, Origin::complete(Direction::Out, bridge.peer), frame.bytes());
         }
+        let adjacency = Adjacency::bridged(interface, bridge.peer, link.mtu);
+        self.remember(view, passage, adjacency, &entered, &left);
         Ok(Fate::Transmit(bridge.peer))
     }
 }

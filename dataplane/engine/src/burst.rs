@@ -7,13 +7,15 @@
 //! outcome of its packets one by one.
 //!
 //! A packet that [`quick`](crate::quick) has read, whose connection remembers its next hop, is followed the short way
-//! ([`Connections::follow`]); every other goes through [`Shard::decide`] as if there were no stages.
+//! ([`Connections::follow`]), and copied by the [plan](crate::mirror) that is remembered with it; every other goes through
+//! [`Shard::decide`] as if there were no stages.
 //! Bounds: [`BURST`] packets; what is known of them is kept in one place from burst to burst.
 
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
+use crate::mirror::PlanId;
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
@@ -46,7 +48,9 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) {
-        self.adjacencies.observe(root.epoch(), view.fib.epoch());
+        if self.adjacencies.observe(root.epoch(), view.fib.epoch()) {
+            self.mirror.forget_plans();
+        }
         let mut stages = self.stages.take().unwrap_or_default();
         self.look_ahead(own, frames, &mut stages);
         let moment = Moment::new(&view.expiry(root), arrival.interface, self.connections.states_at_most());
@@ -55,6 +59,7 @@ impl Shard {
             Some(_) => self.decide_each::<F, BRIDGED>(view, arrival, &moment, &stages, frames, fates),
         }
         self.stages = Some(stages);
+        self.mirror.settle(&mut self.counters, &mut self.rule_totals);
     }
 
     #[inline(never)]
@@ -93,8 +98,9 @@ impl Shard {
     ) {
         let mut others = 0;
         let count = frames.len().min(BURST);
-        for ((frame, fate), quick) in frames.iter_mut().zip(fates).zip(&stages.packets) {
-            match self.follow::<F, REWRITES>(frame, quick, moment) {
+        for (number, ((frame, fate), quick)) in frames.iter_mut().zip(fates).zip(&stages.packets).enumerate()
+        {
+            match self.follow::<F, REWRITES>(frame, number, quick, moment) {
                 Some(out) => *fate = Fate::Transmit(out),
                 None if let Some(home) = self.foreign_home(quick) => {
                     self.counters.handed_off += 1;
@@ -126,6 +132,7 @@ impl Shard {
     fn follow<F: Frame, const REWRITES: bool>(
         &mut self,
         frame: &mut F,
+        number: usize,
         quick: &Quick,
         moment: &Moment,
     ) -> Option<InterfaceId> {
@@ -133,6 +140,9 @@ impl Shard {
             return None;
         }
         let adjacency = self.connections.follow(quick, moment, &self.adjacencies)?;
+        if adjacency.plan != PlanId::NONE {
+            self.mirror.follow::<REWRITES>(adjacency, frame.bytes(), number, quick.length);
+        }
         if REWRITES {
             rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
         }

@@ -35,13 +35,20 @@ impl Counters {
     /// Counts one dropped packet that arrived by `interface`. The shell counts here too what it had to drop itself.
     #[inline]
     pub fn drop_packet(&mut self, interface: InterfaceId, reason: Reason) {
+        self.drop_packets(interface, reason, 1);
+    }
+
+    /// As [`Self::drop_packet`], for so many.
+    #[inline]
+    pub(crate) fn drop_packets(&mut self, interface: InterfaceId, reason: Reason, packets: u64) {
         if let Some(row) = self.drops.get_mut(usize::from(interface.0)) {
-            row[reason as usize] += 1;
+            row[reason as usize] += packets;
         }
     }
 
-    pub(crate) fn create(&mut self, kind: Created) {
-        self.created[kind as usize] += 1;
+    /// Counts packets that were made.
+    pub(crate) fn create(&mut self, kind: Created, packets: u64) {
+        self.created[kind as usize] += packets;
     }
 
     /// Packets dropped for each reason, by the interface that they arrived on (host side and wire side alike).

@@ -16,7 +16,6 @@ use crate::eval::{Decision, Question, Role, Root, Tag, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
-use crate::mirror::Copied;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
@@ -89,8 +88,8 @@ pub(crate) struct Passage<'p> {
     pub repaired: Option<TcpFlags>,
     /// The port that the hook which it has just passed wants it copied to.
     pub copy_to: Option<InterfaceId>,
-    /// The ports that it was copied to.
-    pub copied: Copied,
+    /// It was copied: which ports got it, the [mirror](crate::mirror) knows.
+    pub copied: bool,
 }
 
 /// What a checked packet will do to its state.
@@ -356,22 +355,23 @@ impl Shard {
         }
     }
 
-    /// Lets a connection remember its next hop, where one record answered for both hooks.
+    /// Lets a connection remember its next hop, where one record answered for both hooks, and how its packets are copied on
+    /// the way there. Of a packet that has left.
     pub(crate) fn remember(
         &mut self,
         view: &View<'_>,
         passage: &Passage<'_>,
-        adjacency: Adjacency,
+        mut adjacency: Adjacency,
         entered: &Passed,
         left: &Passed,
     ) {
         let (Passed::State(pending), Passed::Shared, Some(root)) = (entered, left, view.root) else { return };
-        // The short way knows nothing of copies.
-        if !passage.copied.is_empty() {
-            return;
-        }
         let options = &root.ruleset().options;
-        let Self { connections, adjacencies, .. } = self;
+        let Self { connections, adjacencies, mirror, .. } = self;
+        if passage.copied {
+            let Some(plan) = mirror.plan() else { return };
+            adjacency.plan = plan;
+        }
         connections.remember(pending.record, &passage.flow, adjacency, adjacencies, options);
     }
 

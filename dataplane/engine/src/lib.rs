@@ -44,7 +44,7 @@ pub use fate::{Arrival, Created, Fate, Source, WorkerId};
 pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use log::LogRecord;
-pub use mirror::{FrameCopy, Unresolved};
+pub use mirror::{COPIES_MAX, FrameCopy, Unresolved};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use shard::{BURST, Shard, ShardConfig, UsageCursor, View};

@@ -2,54 +2,41 @@
 //!
 //! Overview: a rule, or the state that it made, names a port that gets a copy of each packet: of the frame as it arrived at
 //! the IN hook, or as it leaves behind the OUT hook. A copy meets the `out` rules of its target, of which `block`, `dup-to`
-//! and `log` hold, so that copies of copies are possible; it never meets a state. A packet carries the set of ports that it
-//! was copied to, so that no state and no rule makes it appear twice on one, nor run in circles.
-//! Life cycle: copies are gathered while a burst is decided, and fetched by the shell behind it. Ownership: the shard's worker.
-//! Bounds: [`TARGETS_MAX`] copies of a packet; [`COPIES_MAX`] copies and [`BYTES_MAX`] bytes in a burst. Memory is taken when
-//! the first ruleset with `dup-to` arrives.
+//! and `log` hold, so that copies of copies are possible; it never meets a state. Which ports a packet was copied to is kept
+//! with it, so that no state and no rule makes it appear twice on one, nor run in circles. Packets that go the short way are
+//! copied by a [plan], which was made of what became of one before them.
+//! Life cycle: copies are gathered while a burst is decided, and fetched by the shell behind it, before it touches the
+//! frames: a copy of a packet that went the short way consists of its frame's own bytes. Ownership: the shard's worker.
+//! Bounds: [`TARGETS_MAX`] copies of a packet; [`BYTES_MAX`] bytes in a burst. Memory is taken when the first ruleset with
+//! `dup-to` arrives.
+
+mod plan;
 
 use core::net::IpAddr;
 
 use ruleset::{Action, Direction, Reason};
 
-use crate::eval::{Question, Role, Root};
+use crate::Counters;
+use crate::eval::{Question, Role, Root, RuleTotals, Walked};
 use crate::fate::Created;
 use crate::fib::InterfaceId;
+use crate::frame::Frame;
 use crate::hook::Passage;
 use crate::log::Entry;
+use crate::packet::Transport;
+use crate::rewrite::PLAIN_HEAD;
 use crate::shard::{BURST, Shard, View};
+use crate::state::Adjacency;
+pub(crate) use plan::PlanId;
+use plan::Plans;
+use plan::{Step, Trail};
 
 /// The most copies of one packet.
 const TARGETS_MAX: usize = 8;
 /// The most copies of the packets of one burst.
-const COPIES_MAX: usize = 4 * BURST;
-/// The most bytes of them: two copies each of the longest frames.
+pub const COPIES_MAX: usize = TARGETS_MAX * BURST;
+/// The most bytes of their own that they have: two copies each of the longest frames.
 const BYTES_MAX: usize = 2 * BURST * 9728;
-
-/// The ports that a packet was copied to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Copied {
-    targets: [InterfaceId; TARGETS_MAX],
-    count: u8,
-}
-
-impl Copied {
-    /// True if there was no copy.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Adds a port; false if it was there, or if there are too many.
-    fn insert(&mut self, target: InterfaceId) -> bool {
-        let count = usize::from(self.count);
-        if count == TARGETS_MAX || self.targets[..count].contains(&target) {
-            return false;
-        }
-        self.targets[count] = target;
-        self.count += 1;
-        true
-    }
-}
 
 /// A next hop whose Ethernet address is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +47,19 @@ pub struct Unresolved {
     pub next_hop: IpAddr,
 }
 
-/// Where a packet is copied: on the wire of which interface, and whether it waits for its Ethernet header.
+/// Where a packet is copied: behind which hook, on the wire of which interface, and whether it waits for its Ethernet
+/// header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
+    pub behind: Direction,
     pub of: InterfaceId,
     pub unresolved: Option<Unresolved>,
 }
 
 impl Origin {
-    /// On this interface, complete.
-    pub const fn on(of: InterfaceId) -> Self {
-        Self { of, unresolved: None }
+    /// Behind this hook of an interface, complete.
+    pub const fn complete(behind: Direction, of: InterfaceId) -> Self {
+        Self { behind, of, unresolved: None }
     }
 }
 
@@ -83,24 +72,39 @@ pub struct FrameCopy<'a> {
     pub of: InterfaceId,
     /// What its original waits for before it has its Ethernet header; the copy is to have the same.
     pub unresolved: Option<Unresolved>,
-    /// The frame.
-    pub frame: &'a [u8],
+    /// What the frame begins with; it may be empty.
+    pub head: &'a [u8],
+    /// What follows; it may be empty.
+    pub rest: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Gathered {
     to: InterfaceId,
     of: InterfaceId,
-    unresolved: Option<Unresolved>,
-    /// Where its bytes end; they begin where those of the copy before end.
-    end: usize,
+    /// Where its own bytes end, which it begins with; they begin where those of the copy before end.
+    end: u32,
+    /// The frame in the burst that has the bytes behind its own, or [`NO_FRAME`].
+    rest: u8,
+    /// It waits for its Ethernet header.
+    waits: bool,
 }
+
+/// All bytes of a copy are its own.
+const NO_FRAME: u8 = u8::MAX;
+
+const _: () = assert!(BURST <= NO_FRAME as usize, "no frame has this number");
 
 /// The copies of a burst.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
     gathered: Vec<Gathered>,
+    /// What those wait for that do, in their order.
+    unresolved: Vec<Unresolved>,
     bytes: Vec<u8>,
+    /// Of the packet that was copied last on the long way.
+    trail: Trail,
+    plans: Plans,
 }
 
 impl Mirror {
@@ -108,36 +112,97 @@ impl Mirror {
     pub fn adopt(&mut self, root: &Root) {
         if root.copies() && self.bytes.capacity() == 0 {
             self.gathered.reserve_exact(COPIES_MAX);
-            self.bytes.reserve_exact(BYTES_MAX);
+            self.unresolved.reserve_exact(COPIES_MAX);
+            self.bytes.reserve_exact(BYTES_MAX + COPIES_MAX * PLAIN_HEAD);
+            self.plans.reserve();
         }
     }
 
-    /// True if nothing was gathered.
-    pub const fn is_empty(&self) -> bool {
-        self.gathered.is_empty()
+    /// Forgets what was not fetched: a new burst begins.
+    #[inline]
+    pub fn begin(&mut self) {
+        if !self.gathered.is_empty() {
+            self.gathered.clear();
+            self.unresolved.clear();
+            self.bytes.clear();
+        }
+    }
+
+    /// The number of the plan by which packets are copied that follow the one that was copied last; `None` if they must
+    /// meet the rules themselves.
+    pub fn plan(&mut self) -> Option<PlanId> {
+        self.plans.number(&self.trail)
+    }
+
+    /// The adjacencies of another epoch begin: no number of a plan means anything any more.
+    pub fn forget_plans(&mut self) {
+        self.plans.clear();
+    }
+
+    /// Counts what was copied by plans in this burst.
+    #[inline]
+    pub fn settle(&mut self, counters: &mut Counters, totals: &mut RuleTotals) {
+        self.plans.settle(counters, totals);
     }
 
     /// Copies a frame; false if there is no room.
     fn add(&mut self, to: InterfaceId, origin: &Origin, frame: &[u8]) -> bool {
-        let end = self.bytes.len() + frame.len();
-        if self.gathered.len() == COPIES_MAX || end > BYTES_MAX {
+        if self.bytes.len() + frame.len() > BYTES_MAX {
             return false;
         }
         self.bytes.extend_from_slice(frame);
-        let Origin { of, unresolved } = *origin;
-        self.gathered.push(Gathered { to, of, unresolved, end });
+        let end = self.bytes.len() as u32;
+        self.unresolved.extend(origin.unresolved);
+        let waits = origin.unresolved.is_some();
+        self.gathered.push(Gathered { to, of: origin.of, end, rest: NO_FRAME, waits });
         true
     }
 
-    /// Gives out all copies in their order.
-    pub fn drain(&mut self, mut each: impl FnMut(FrameCopy<'_>)) {
-        let mut start = 0;
-        for Gathered { to, of, unresolved, end } in self.gathered.drain(..) {
-            each(FrameCopy { to, of, unresolved, frame: &self.bytes[start..end] });
-            start = end;
+    /// Copies a packet that goes the short way by its plan, as it would be copied on the long one. `frame` is as it
+    /// arrived, with this number in the burst; if it `CHANGES`, it is about to be rewritten, within its first [`PLAIN_HEAD`]
+    /// bytes. `length` is that of the IP datagram.
+    #[inline(never)]
+    pub fn follow<const CHANGES: bool>(
+        &mut self,
+        adjacency: &Adjacency,
+        frame: &[u8],
+        number: usize,
+        length: u16,
+    ) {
+        for step in self.plans.follow(adjacency.plan, length) {
+            if step.blocked {
+                continue;
+            }
+            let arrived = step.behind == Direction::In;
+            if CHANGES && arrived {
+                keep_head(&mut self.bytes, frame);
+            }
+            let of = if arrived { adjacency.arrival } else { adjacency.out };
+            let (end, rest) = (self.bytes.len() as u32, number as u8);
+            self.gathered.push(Gathered { to: step.to, of, end, rest, waits: false });
+        }
+    }
+
+    /// Gives out all copies in their order; `frames` are those of the burst.
+    #[inline]
+    pub fn drain<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(FrameCopy<'_>)) {
+        let (mut start, mut unresolved) = (0, self.unresolved.drain(..));
+        for Gathered { to, of, end, rest, waits } in self.gathered.drain(..) {
+            let head = self.bytes.get(start..end as usize).unwrap_or_default();
+            let rest = frames.get(usize::from(rest)).and_then(|frame| frame.bytes().get(head.len()..));
+            let unresolved = if waits { unresolved.next() } else { None };
+            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() });
+            start = end as usize;
         }
         self.bytes.clear();
     }
+}
+
+/// Keeps what is about to be rewritten of a frame. By itself: most copies are made behind the OUT hook.
+#[inline(never)]
+fn keep_head(bytes: &mut Vec<u8>, frame: &[u8]) {
+    let head = frame.first_chunk::<PLAIN_HEAD>();
+    bytes.extend_from_slice(head.map_or(&[], |head| head));
 }
 
 impl Shard {
@@ -153,21 +218,32 @@ impl Shard {
         frame: &[u8],
     ) {
         let Some(root) = view.root else { return };
+        if !std::mem::replace(&mut passage.copied, true) {
+            // An ICMP error is none of the packets that it quotes.
+            let lasting = matches!(passage.packet.transport, Transport::Tcp(_) | Transport::Udp);
+            self.mirror.trail.begin(lasting);
+        }
         let mut wanted = passage.copy_to.take();
         while let Some(target) = wanted {
-            if !passage.copied.insert(target) {
+            if !self.mirror.trail.takes(target) {
                 return;
             }
-            self.counters.create(Created::Copy);
-            wanted = match self.judge_copy(view, root, passage, target, frame) {
-                Ok(next) if self.mirror.add(target, &origin, frame) => next,
-                Ok(_) => return self.counters.drop_packet(target, Reason::NoBuffer),
-                Err(reason) => return self.counters.drop_packet(target, reason),
-            };
+            self.counters.create(Created::Copy, 1);
+            let Judged { walked, blocked, next, lasting } =
+                self.judge_copy(view, root, passage, target, frame);
+            self.mirror.trail.add(Step { to: target, behind: origin.behind, walked, blocked }, lasting);
+            if blocked {
+                return self.counters.drop_packet(target, Reason::Match);
+            }
+            if !self.mirror.add(target, &origin, frame) {
+                self.mirror.trail.lead_nowhere();
+                return self.counters.drop_packet(target, Reason::NoBuffer);
+            }
+            wanted = next;
         }
     }
 
-    /// What the rules of the target say to a copy: where it is copied to from there, or why it may not leave.
+    /// What the rules of the target say to a copy.
     fn judge_copy(
         &mut self,
         view: &View<'_>,
@@ -175,9 +251,9 @@ impl Shard {
         passage: &Passage<'_>,
         target: InterfaceId,
         frame: &[u8],
-    ) -> Result<Option<InterfaceId>, Reason> {
+    ) -> Judged {
         if root.skips(target) {
-            return Ok(None);
+            return Judged { walked: None, blocked: false, next: None, lasting: true };
         }
         let direction = Direction::Out;
         let question = Question {
@@ -188,7 +264,7 @@ impl Shard {
             fib: view.fib,
             role: Role::Copy,
         };
-        let decision = root.decide(&question);
+        let (decision, lasting) = root.decide_for_all(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
         self.rule_totals.count_packet(&decision, passage.packet.length());
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
@@ -196,18 +272,40 @@ impl Shard {
             let entry = Entry { tick: view.now, interface: target, direction, dropped, rule: decision.rule };
             self.log.record(entry, passage.packet, frame);
         }
-        dropped.map_or(Ok(decision.slot.copy_to), Err)
+        Judged {
+            walked: Some(Walked::of(&decision)),
+            blocked: dropped.is_some(),
+            next: decision.slot.copy_to,
+            lasting: lasting && !decision.log,
+        }
     }
 
-    /// True if the burst has left copies to be fetched.
+    /// How many copies the burst has left to be fetched.
     #[inline]
-    pub fn has_copies(&self) -> bool {
-        !self.mirror.is_empty()
+    pub const fn copies(&self) -> usize {
+        self.mirror.gathered.len()
     }
 
     /// Gives the copies that the burst has left to `each`, in their order, with the counters for what it has to drop.
-    pub fn take_copies(&mut self, mut each: impl FnMut(FrameCopy<'_>, &mut crate::Counters)) {
+    /// `frames` are those of the burst, as [`process`](Self::process) has left them. What is not fetched before the next
+    /// burst is lost.
+    #[inline]
+    pub fn take_copies<F: Frame>(
+        &mut self,
+        frames: &[F],
+        mut each: impl FnMut(FrameCopy<'_>, &mut Counters),
+    ) {
         let Self { mirror, counters, .. } = self;
-        mirror.drain(|copy| each(copy, counters));
+        mirror.drain(frames, |copy| each(copy, counters));
     }
+}
+
+/// What the rules of a port say to a copy.
+struct Judged {
+    walked: Option<Walked>,
+    blocked: bool,
+    /// Where it is copied to from there.
+    next: Option<InterfaceId>,
+    /// They say the same to every packet of this sender of the connection that may go the short way.
+    lasting: bool,
 }

@@ -61,14 +61,16 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
     Ok(())
 }
 
+/// The bytes in which [`forward_plain`] changes a frame. The IPv6 header is longer: what is enough for IPv4 holds its hop
+/// limit too.
+pub(crate) const PLAIN_HEAD: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+
 /// Forwards a packet of this family that stands behind an untagged Ethernet header and has more than one hop to live: what
 /// [`decrement_ttl`] and [`set_link`] do, without a choice in it. `link` is destination and source.
 #[inline(always)]
 pub(crate) fn forward_plain(frame: &mut [u8], family: Family, link: &[u8; 12]) {
-    /// The IPv6 header is longer: what is enough for IPv4 holds its hop limit too.
-    const HEAD: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
     const HOP_LIMIT_AT: usize = ethernet::HEADER_LEN + 7;
-    let Some(head) = frame.first_chunk_mut::<HEAD>() else { return };
+    let Some(head) = frame.first_chunk_mut::<PLAIN_HEAD>() else { return };
     if let Some(addresses) = head.first_chunk_mut() {
         *addresses = *link;
     }

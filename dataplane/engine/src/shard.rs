@@ -20,7 +20,7 @@ use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
-use crate::mirror::{Copied, Mirror, Origin, Unresolved};
+use crate::mirror::{Mirror, Origin, Unresolved};
 use crate::packet::Packet;
 use crate::parse::{Parsed, parse};
 use crate::reply::{self, NoReply, Problem};
@@ -123,6 +123,7 @@ impl Shard {
     ) {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
         self.connections.look(view.state_limit());
+        self.mirror.begin();
         if let (Some(root), Source::Wire) = (view.root, arrival.source)
             && let Some(own) = view.fib.interface(arrival.interface)
             && !root.skips(arrival.interface)
@@ -216,7 +217,7 @@ impl Shard {
             tag: Tag::default(),
             repaired: None,
             copy_to: None,
-            copied: Copied::default(),
+            copied: false,
         })
     }
 
@@ -239,7 +240,7 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::on(interface), frame.bytes());
+            self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
         }
         match route(view.fib, passage.packet, passage.flow.hash.0)? {
             Route::Host => {
@@ -264,7 +265,7 @@ impl Shard {
         self.commit(view, passage, &left);
         repair(frame, passage);
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::on(interface), frame.bytes());
+            self.mirror(view, passage, Origin::complete(Direction::Out, interface), frame.bytes());
         }
         Ok(Fate::Transmit(interface))
     }
@@ -281,11 +282,6 @@ impl Shard {
         gate_forwarding(passage.packet)?;
         let interface = hop.interface;
         let (link, left) = self.leave(view, (interface, hop.mtu), frame.bytes(), passage, entered)?;
-        if let (Passed::State(_), Some(destination), None) = (entered, mac, passage.copy_to) {
-            let mtu = hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
-            let adjacency = Adjacency::new(arrival, interface, mtu, link.mac, destination);
-            self.remember(view, passage, adjacency, entered, &left);
-        }
         repair(frame, passage);
         rewrite::decrement_ttl(frame, passage.packet).map_err(Stop::silent)?;
         // What waits keeps the Ethernet addresses that it came with: the way back to its sender, if it waits in vain.
@@ -296,7 +292,13 @@ impl Shard {
         let waits_for = mac.is_none().then(|| hop.station(tuple.af, tuple.dst));
         if passage.copy_to.is_some() {
             let unresolved = waits_for.map(|next_hop| Unresolved { interface, next_hop });
-            self.mirror(view, passage, Origin { of: interface, unresolved }, frame.bytes());
+            let origin = Origin { behind: Direction::Out, of: interface, unresolved };
+            self.mirror(view, passage, origin, frame.bytes());
+        }
+        if let (Passed::State(_), Some(destination)) = (entered, mac) {
+            let mtu = hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+            let adjacency = Adjacency::new(arrival, interface, mtu, link.mac, destination);
+            self.remember(view, passage, adjacency, entered, &left);
         }
         Ok(match waits_for {
             None => Fate::Transmit(interface),
@@ -403,7 +405,7 @@ impl Shard {
             },
         };
         answered.map_err(Unanswered::Refused)?;
-        self.counters.create(kind);
+        self.counters.create(kind, 1);
         Ok(match arrival.source {
             Source::Wire => Fate::Transmit(arrival.interface),
             Source::Host => Fate::Host(arrival.interface),

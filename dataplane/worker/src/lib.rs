@@ -6,6 +6,7 @@ pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod copy;
 pub mod dataplane;
 pub mod devices;
 pub mod dump;

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
-use engine::{Arrival, BURST, Fate, FrameCopy, InterfaceId, Shard, Source, Tick, Unresolved, View};
+use engine::{Arrival, BURST, COPIES_MAX, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View};
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
 
 use crate::clock::Pace;
 use crate::config::Idle;
+use crate::copy::Buffers;
 use crate::frame::MbufFrame;
 use crate::handoff::{self, Handoff};
 use crate::hold::{Hold, Key};
@@ -27,7 +28,7 @@ use crate::ports::Order;
 use crate::random::Random;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
-use crate::vlan::{self, Trunk};
+use crate::vlan::Trunk;
 use crate::wait::Pause;
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
@@ -151,6 +152,8 @@ const TAKE_OVER_MAX: u32 = handoff::RING.div_ceil(BURST_MAX as u32);
 pub struct Worker {
     parts: Parts,
     hold: Hold<Held>,
+    /// Copies of a burst whose originals wait for neighbours.
+    waiting: Vec<(Key, Held)>,
     pause: Pause,
     /// By [`Origin`].
     bursts: [Burst; 2],
@@ -174,6 +177,7 @@ impl Worker {
         let mut worker = Self {
             parts,
             hold: Hold::new(),
+            waiting: Vec::with_capacity(COPIES_MAX),
             pause,
             bursts: [Burst::new(), Burst::new()],
             fates: [Fate::Drop(Reason::NoRules); BURST],
@@ -374,28 +378,37 @@ impl Worker {
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fates = &mut self.fates[..frames.len()];
         shard.process(&view, random, arrival, frames, fates);
+        let copies = shard.copies();
+        if copies > 0 {
+            self.mirror(origin, copies);
+        }
         self.scatter(origin, arrival);
-        if self.parts.shard.has_copies() {
-            self.mirror();
+        for (key, held) in self.waiting.drain(..) {
+            let to = held.out;
+            if self.hold.keep(key, self.now, held).is_err() {
+                self.parts.shard.counters_mut().drop_packet(to, Reason::NoNeighbor);
+            }
         }
     }
 
-    /// Sends the copies that the burst has left to their span ports.
-    #[cold]
-    fn mirror(&mut self) {
+    /// Sends the copies that the burst has left, so many, to their span ports, while its frames are there. Those whose
+    /// originals wait for a neighbour wait behind them.
+    #[inline(never)]
+    fn mirror(&mut self, origin: Origin, copies: usize) {
         let Parts { attachment: Attachment { interfaces, lines }, shard, pool, .. } = &mut self.parts;
-        let (hold, now) = (&mut self.hold, self.now);
-        shard.take_copies(|copy, counters| {
-            let FrameCopy { to, of, unresolved, frame } = copy;
-            let vlan = interfaces[usize::from(of.0)].wire.outlet.vlan();
-            let Some(mbuf) = duplicate(pool, frame, vlan) else {
-                return counters.drop_packet(to, Reason::NoBuffer);
+        let waiting = &mut self.waiting;
+        let mut buffers = Buffers::new(pool, copies);
+        let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
+        shard.take_copies(frames, |copy, counters| {
+            let vlan = interfaces[usize::from(copy.of.0)].wire.outlet.vlan();
+            let Some(mbuf) = buffers.fill(&copy, vlan) else {
+                return counters.drop_packet(copy.to, Reason::NoBuffer);
             };
-            let Some(Unresolved { interface, next_hop }) = unresolved else {
-                return interfaces[usize::from(to.0)].wire.outlet.push(mbuf, lines, counters);
-            };
-            if hold.keep(Key { interface, next_hop }, now, Held { mbuf, out: to }).is_err() {
-                counters.drop_packet(to, Reason::NoNeighbor);
+            match copy.unresolved {
+                None => interfaces[usize::from(copy.to.0)].wire.outlet.push(mbuf, lines, counters),
+                Some(Unresolved { interface, next_hop }) => {
+                    waiting.push((Key { interface, next_hop }, Held { mbuf, out: copy.to }));
+                }
             }
         });
     }
@@ -546,16 +559,6 @@ impl Worker {
 /// The time in which as many records are to be looked at for expiry as a poll may look at, of so many.
 fn sweep_part(records: usize) -> Duration {
     Duration::from_nanos(SWEEP_PERIOD.0 * SWEEP_PER_POLL_MAX / records.max(1) as u64)
-}
-
-/// A frame in a buffer of its own, with the tag of the VLAN that it is on; `None` if there is no buffer.
-fn duplicate(pool: &Mempool, frame: &[u8], vlan: Option<u16>) -> Option<Mbuf> {
-    let mut mbuf = pool.alloc()?;
-    mbuf.extend_from_slice(frame).ok()?;
-    match vlan {
-        Some(vlan) => vlan::insert(&mut mbuf, vlan).ok().map(|()| mbuf),
-        None => Some(mbuf),
-    }
 }
 
 /// What a burst is decided with.

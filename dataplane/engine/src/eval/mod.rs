@@ -23,8 +23,8 @@ use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
 use crate::fib::InterfaceId;
 
-pub(crate) use totals::RuleTotals;
 pub use totals::RuleUsage;
+pub(crate) use totals::{RuleTotals, Walked};
 pub(crate) use walk::{Decision, Question, Role, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.

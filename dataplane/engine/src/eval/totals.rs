@@ -20,6 +20,20 @@ pub struct RuleUsage {
     pub states: u64,
 }
 
+/// What a walk came to, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Walked {
+    ended_at: u32,
+    rule: Option<u32>,
+}
+
+impl Walked {
+    /// What the walk of this decision came to.
+    pub const fn of(decision: &Decision<'_>) -> Self {
+        Self { ended_at: decision.ended_at as u32, rule: decision.rule }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct RuleTotals {
     epoch: u32,
@@ -39,10 +53,21 @@ impl RuleTotals {
 
     /// Counts a packet that a rule decided without a state.
     pub fn count_packet(&mut self, decision: &Decision<'_>, bytes: u32) {
-        let decided = decision.rule.and_then(|rule| self.decided.get_mut(rule as usize));
-        if let Some((packets, total)) = decided {
-            *packets += 1;
-            *total += u64::from(bytes);
+        self.count_decided(decision.rule, 1, bytes.into());
+    }
+
+    /// Counts a walk of the root that is counted for once more for each of so many packets, of `bytes` in all.
+    pub fn count_again(&mut self, walked: &Walked, packets: u64, bytes: u64) {
+        if let Some(end) = self.ends.get_mut(walked.ended_at as usize) {
+            *end += packets;
+        }
+        self.count_decided(walked.rule, packets, bytes);
+    }
+
+    fn count_decided(&mut self, rule: Option<u32>, packets: u64, bytes: u64) {
+        if let Some(counted) = rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
+            counted.0 += packets;
+            counted.1 += bytes;
         }
     }
 

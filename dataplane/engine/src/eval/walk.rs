@@ -8,7 +8,7 @@ use ruleset::{Action, Direction, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
-use super::filter::Filter;
+use super::filter::{Filter, Pattern};
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
@@ -67,9 +67,29 @@ pub(super) struct Walk {
 impl Root {
     /// The decision on a packet. Where no rule matches it passes without a state.
     pub(crate) fn decide(&self, question: &Question<'_>) -> Decision<'_> {
+        self.decide_and_note(question, |_| ())
+    }
+
+    /// The decision on a copy of a segment or a datagram, and whether it holds for all others of its sender and connection
+    /// that are no fragments, as long as rules and forwarding base stay: no rule that was asked looks at control bits, nor
+    /// at tables, which may change meanwhile.
+    pub(crate) fn decide_for_all(&self, question: &Question<'_>) -> (Decision<'_>, bool) {
+        let mut for_all = true;
+        let decision = self.decide_and_note(question, |rule| {
+            let asks_flags = rule.flags.is_some() && !is_spared(rule, question.role);
+            let asks_table =
+                [&rule.from, &rule.to].iter().any(|end| matches!(end.pattern, Pattern::Table(_)));
+            for_all &= !asks_flags && !asks_table;
+        });
+        (decision, for_all)
+    }
+
+    #[inline(always)]
+    fn decide_and_note(&self, question: &Question<'_>, mut note: impl FnMut(&Filter)) -> Decision<'_> {
         let mut walk = Walk::of(question);
         self.classifier.visit(question, |number, order| {
             let rule = &self.rules[number as usize];
+            note(rule);
             if !self.matches_rest(rule, question) {
                 return ControlFlow::Continue(());
             }
@@ -163,7 +183,7 @@ pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> b
     if rule.fragment {
         return packet.transport == Transport::Fragment;
     }
-    let spared = role == Role::Copy && rule.state != StateMode::None;
+    let spared = is_spared(rule, role);
     match packet.transport {
         Transport::Tcp(segment) => spared || flags_match(rule, segment.flags),
         Transport::IcmpQuery { kind, code } => {
@@ -174,6 +194,11 @@ pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> b
         }
         Transport::Udp | Transport::Fragment | Transport::Other => true,
     }
+}
+
+/// True if what `pass` implies for the sake of its state is not asked.
+fn is_spared(rule: &Filter, role: Role) -> bool {
+    role == Role::Copy && rule.state != StateMode::None
 }
 
 /// `flags S/SA` looks at TCP only; a rule without `proto` still passes other protocols.

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use wire::Mac;
 
 use crate::fib::InterfaceId;
+use crate::mirror::PlanId;
 
 /// Places for next hops; the first stays empty.
 const PLACES: usize = 4096;
@@ -35,6 +36,8 @@ pub(crate) struct Adjacency {
     pub mtu: u16,
     /// Destination and source of the Ethernet header, where they change.
     pub link: [u8; 12],
+    /// By which packets are copied on their way, if they are.
+    pub plan: PlanId,
 }
 
 impl Adjacency {
@@ -44,12 +47,12 @@ impl Adjacency {
         let (to, from) = link.split_at_mut(6);
         to.copy_from_slice(&destination.0);
         from.copy_from_slice(&source.0);
-        Self { arrival, out, mtu, link }
+        Self { arrival, out, mtu, link, plan: PlanId::NONE }
     }
 
     /// From one port of a pair to the other; the Ethernet header stays as it is.
     pub const fn bridged(arrival: InterfaceId, out: InterfaceId, mtu: u16) -> Self {
-        Self { arrival, out, mtu, link: [0; 12] }
+        Self { arrival, out, mtu, link: [0; 12], plan: PlanId::NONE }
     }
 }
 
@@ -60,10 +63,7 @@ struct Entry {
     adjacency: Adjacency,
 }
 
-const EMPTY: Entry = Entry {
-    epoch: 0,
-    adjacency: Adjacency { arrival: InterfaceId(0), out: InterfaceId(0), mtu: 0, link: [0; 12] },
-};
+const EMPTY: Entry = Entry { epoch: 0, adjacency: Adjacency::bridged(InterfaceId(0), InterfaceId(0), 0) };
 
 /// Everything that is remembered.
 #[derive(Debug)]
@@ -96,12 +96,14 @@ impl Adjacencies {
         }
     }
 
-    /// Begins a new epoch if the ruleset or the forwarding base is another one than before.
+    /// Begins a new epoch if the ruleset or the forwarding base is another one than before; true if so.
     #[inline]
-    pub fn observe(&mut self, root: u32, fib: u32) {
-        if self.seen != Some((root, fib)) {
+    pub fn observe(&mut self, root: u32, fib: u32) -> bool {
+        let is_new = self.seen != Some((root, fib));
+        if is_new {
             self.renew(root, fib);
         }
+        is_new
     }
 
     #[cold]

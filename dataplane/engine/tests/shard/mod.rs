@@ -135,7 +135,11 @@ pub struct Firewall {
     pub root: Option<Root>,
     pub fib: Fib,
     pub now: Tick,
+    copies: Vec<Copy>,
 }
+
+/// A copy: where to, what its original waits for, and the frame.
+pub type Copy = (InterfaceId, Option<Unresolved>, Vec<u8>);
 
 impl Firewall {
     /// One without rules.
@@ -184,19 +188,21 @@ impl Firewall {
         firewall
     }
 
-    /// The copies that the last frame left: where to, what their original waits for, and the frame.
-    pub fn copies(&mut self) -> Vec<(InterfaceId, Option<Unresolved>, Vec<u8>)> {
-        let mut copies = Vec::new();
-        self.shard.take_copies(|FrameCopy { to, unresolved, frame, .. }, _| {
-            copies.push((to, unresolved, frame.to_vec()));
-        });
-        copies
+    /// The copies that the last frames left: where to, what their original waits for, and the frame.
+    pub fn copies(&mut self) -> Vec<Copy> {
+        std::mem::take(&mut self.copies)
     }
 
     /// One of several workers.
     pub fn of(worker: WorkerId, workers: u16, max_states: u32) -> Self {
         let config = ShardConfig { worker, workers, max_states, interfaces: 3, key: [11, 12] };
-        Self { shard: Shard::new(config), root: None, fib: fib(), now: Tick::from_secs(1000) }
+        Self {
+            shard: Shard::new(config),
+            root: None,
+            fib: fib(),
+            now: Tick::from_secs(1000),
+            copies: Vec::new(),
+        }
     }
 
     pub fn load(&mut self, rules: Ruleset) -> &mut Self {
@@ -224,6 +230,10 @@ impl Firewall {
         let mut fates = vec![Fate::Drop(Reason::NoRules); frames.len()];
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         self.shard.process(&view, &mut Constant, arrival, frames, &mut fates);
+        self.copies.clear();
+        self.shard.take_copies(frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
+            self.copies.push((to, unresolved, [head, rest].concat()));
+        });
         fates
     }
 

@@ -1,0 +1,56 @@
+//! Buffers for copies of frames.
+//!
+//! Overview: a burst says how many copies it has left; their buffers are taken from the pool together. Ownership: a
+//! worker's, for the time of a burst. Bounds: no more buffers than copies, and [`BURST_MAX`] at once.
+
+use dpdk::{BURST_MAX, Burst, Mbuf, Mempool};
+use engine::FrameCopy;
+
+use crate::vlan;
+
+/// Buffers for the copies of a burst.
+pub struct Buffers<'a> {
+    pool: &'a Mempool,
+    /// Copies that have no buffer yet.
+    wanted: usize,
+    ready: Burst,
+}
+
+impl<'a> Buffers<'a> {
+    /// Buffers from `pool` for so many copies.
+    pub const fn new(pool: &'a Mempool, wanted: usize) -> Self {
+        Self { pool, wanted, ready: Burst::new() }
+    }
+
+    /// An empty buffer; `None` if the pool has none.
+    #[inline]
+    fn next(&mut self) -> Option<Mbuf> {
+        if self.ready.is_empty() {
+            let count = self.wanted.min(BURST_MAX);
+            if !self.pool.alloc_burst(&mut self.ready, count) {
+                // As many as there are: one by one.
+                self.wanted = self.wanted.saturating_sub(1);
+                return self.pool.alloc();
+            }
+            self.wanted -= count;
+        }
+        self.ready.pop()
+    }
+
+    /// A copy in a buffer of its own, with the tag of the VLAN that its original is on; `None` if there is no buffer, or no
+    /// room in it.
+    #[inline]
+    pub fn fill(&mut self, copy: &FrameCopy<'_>, vlan: Option<u16>) -> Option<Mbuf> {
+        let mut mbuf = self.next()?;
+        if !copy.head.is_empty() {
+            mbuf.extend_from_slice(copy.head).ok()?;
+        }
+        if !copy.rest.is_empty() {
+            mbuf.extend_from_slice(copy.rest).ok()?;
+        }
+        match vlan {
+            Some(vlan) => vlan::insert(&mut mbuf, vlan).ok().map(|()| mbuf),
+            None => Some(mbuf),
+        }
+    }
+}
