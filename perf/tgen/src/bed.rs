@@ -30,7 +30,22 @@ pub struct Running {
     pub line: Option<f64>,
     open_rate: f64,
     // Behind the tester, whose queues are theirs.
-    _ports: [dpdk::Port; 2],
+    _ports: Ports,
+}
+
+/// Ports, closed at the end; but those of memif are left to the kernel, which closes them with the process: the driver
+/// (22.11) frees what EAL's interrupt thread may be using for the other end's goodbye.
+struct Ports {
+    ports: Vec<dpdk::Port>,
+    closes: bool,
+}
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        if !self.closes {
+            self.ports.drain(..).for_each(std::mem::forget);
+        }
+    }
 }
 
 /// Opens the ports of a bed, and finds the device under test.
@@ -71,7 +86,9 @@ pub fn start(bed: &Bed) -> Result<Running> {
     let mut tester = Tester::new([client, server], lcores, clock, settle, stop);
     tester.resolve(&profile, &network)?;
     let open_rate = bed.open_rate;
-    Ok(Running { profile, tester, line, open_rate, _ports: [client_port, server_port] })
+    let closes = ![&bed.client, &bed.server].iter().any(|device| device.name().starts_with("net_memif"));
+    let ports = Ports { ports: vec![client_port, server_port], closes };
+    Ok(Running { profile, tester, line, open_rate, _ports: ports })
 }
 
 /// Opens the connections that are to stay open.

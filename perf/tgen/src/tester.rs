@@ -70,6 +70,10 @@ impl Drop for Running {
     }
 }
 
+/// How long before the servers the clients begin, and end, in nanoseconds: a stateful device passes only what a client began,
+/// and may look up neighbours first.
+const HEAD_START: u64 = 100_000_000;
+
 /// When things happen, in nanoseconds of the clock.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
@@ -290,10 +294,13 @@ fn drive(
         }
         let mut busy = false;
         // Once more at the end itself, so that all that was planned is sent.
-        let plan = sending.then(|| now.min(schedule.stop).saturating_sub(schedule.start));
-        sending = now < schedule.stop;
+        let plan = |behind: u64| {
+            sending.then(|| now.min(schedule.stop + behind).saturating_sub(schedule.start + behind))
+        };
+        let plans = [plan(0), plan(HEAD_START)];
+        sending = now < schedule.stop + HEAD_START;
         for side in &mut sides {
-            if side.poll(now, plan) {
+            if side.poll(now, plans[side.role() as usize]) {
                 busy = true;
                 shared.progress.publish(side);
                 if schedule.until_done && side.role() == Role::Client && side.load().is_done() {
@@ -303,7 +310,7 @@ fn drive(
         }
         // By polls as well as by time: a thread that got no CPU for so long has not looked yet.
         polls += u64::from(!sending);
-        if now >= schedule.stop + schedule.settle && polls >= SETTLE_POLLS {
+        if now >= schedule.stop + HEAD_START + schedule.settle && polls >= SETTLE_POLLS {
             return (sides, schedule.stop);
         }
         if !busy {
