@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use api::codec::{self, Limit, ReadError};
 use api::{Access, Hello, Request, RequestBody, Response, ResponseBody};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use super::desk::Desk;
 use super::journal::READERS_MAX;
@@ -315,7 +316,11 @@ fn stream_logs(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
 /// Whether a client has sent something, or hung up.
 fn has_spoken(stream: &UnixStream) -> io::Result<bool> {
     let mut looked_at = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
-    Ok(rustix::event::poll(&mut looked_at, Some(&Timespec::default()))? > 0)
+    match rustix::event::poll(&mut looked_at, Some(&Timespec::default())) {
+        // Drivers use signals (net_tap has SIGIO for each frame), and any thread may get them.
+        Err(Errno::INTR) => Ok(false),
+        looked => Ok(looked? > 0),
+    }
 }
 
 fn no_answer() -> ResponseBody {
