@@ -27,6 +27,16 @@ impl Machine {
             .with_context(|| format!("{source}: not of the form of ip -j addr"))?;
         Ok(Self { interfaces })
     }
+
+    /// With no interfaces at all.
+    pub fn without_interfaces() -> Self {
+        Self { interfaces: Interfaces::default() }
+    }
+
+    /// The interfaces.
+    pub fn into_interfaces(self) -> Interfaces {
+        self.interfaces
+    }
 }
 
 /// What `ip -j addr` prints on this system.

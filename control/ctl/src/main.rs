@@ -18,6 +18,7 @@ mod session;
 mod show;
 mod states;
 mod table;
+mod test;
 mod time;
 mod tree;
 
@@ -41,6 +42,8 @@ struct Cli {
 enum Verb {
     /// Check a ruleset: everything that would keep it from being loaded
     Check(check::Written),
+    /// Say what a ruleset does with a packet, without any firewall
+    Test(test::Arguments),
     /// Write a ruleset in the other dialect, and say what cannot be expressed in it
     Convert(convert::Arguments),
     /// Make a ruleset the live one, as a whole or not at all
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
     let outcome = match &cli.verb {
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Test(arguments) => test::run(arguments),
         Verb::Convert(arguments) => convert::run(arguments),
         Verb::Apply(arguments) => apply::run(arguments, &cli.sockets),
         Verb::Confirm(form) => apply::confirm(form.json(), &cli.sockets),

@@ -30,6 +30,17 @@ struct InterfaceAddress {
     peer: Option<IpAddr>,
 }
 
+/// An interface, to be made elsewhere as it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The groups that it belongs to.
+    pub groups: Vec<&'a str>,
+    /// Its addresses, with the lengths of their networks' prefixes in bits.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
 /// An address found by an interface's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -73,6 +84,15 @@ impl Interfaces {
         self.list.iter().map(|interface| interface.name.as_str())
     }
 
+    /// Each of them but the loopback ones, in their order.
+    pub fn described(&self) -> impl Iterator<Item = Described<'_>> {
+        self.list.iter().filter(|interface| !interface.loopback).map(|interface| Described {
+            name: &interface.name,
+            groups: [Some(interface.driver()), interface.group.as_deref()].into_iter().flatten().collect(),
+            addresses: interface.addresses.iter().map(|entry| (entry.address, entry.prefix)).collect(),
+        })
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Interface> {
         self.list.iter().find(|interface| interface.name == name)
     }
@@ -112,9 +132,13 @@ impl Interface {
         }
     }
 
+    /// The name without its number, which is a group.
+    fn driver(&self) -> &str {
+        self.name.trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
     fn is(&self, name: &str) -> bool {
-        let driver = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
-        self.name == name || driver == name || self.group.as_deref() == Some(name)
+        self.name == name || self.driver() == name || self.group.as_deref() == Some(name)
     }
 
     fn parts(&self, part: InterfacePart, no_alias: bool) -> Vec<Found> {

@@ -41,7 +41,7 @@ pub use diagnostic::{Colour, Diagnostic, Diagnostics, PlacedFinding, Severity};
 pub use dialect::{Dialect, UnknownDialect};
 pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
-pub use interfaces::Interfaces;
+pub use interfaces::{Described, Interfaces};
 pub use loaded::{
     Counters, Feedback, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange, TableRow,
     TableVerb, UnknownAnchor, print_members,
@@ -79,6 +79,16 @@ pub fn read_as(
 /// The number of a protocol, by its name or its number.
 pub fn protocol_number(word: &str) -> Option<u8> {
     names::protocol_number(word).map(|proto| proto.0).or_else(|| word.parse().ok())
+}
+
+/// The number of a type of ICMP, by its name in pf.conf(5) or its number.
+pub fn icmp_type(word: &str, af: wire::Af) -> Option<u8> {
+    names::type_number(word, af).or_else(|| word.parse().ok())
+}
+
+/// The octet that a name of pf.conf(5) `tos`, or a number as C writes it, stands for.
+pub fn type_of_service(word: &str) -> Option<u8> {
+    names::tos_value(word)
 }
 
 /// Compiles a ruleset that stands by itself: no includes, no files, no names but `localhost`.

@@ -13,7 +13,8 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("turnpike-dataplane", &["wire", "ruleset", "engine", "api", "dpdk", "shm", "confine"]),
     ("pfconf", &["wire", "ruleset"]),
     ("api", &["ruleset"]),
-    ("tpctl", &["wire", "ruleset", "pfconf", "api"]),
+    // The engine for `tpctl test` alone: it runs the evaluator, never a copy of it.
+    ("tpctl", &["wire", "ruleset", "engine", "pfconf", "api"]),
     ("turnpike-control", &["wire", "ruleset", "pfconf", "api", "shm", "confine"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys"]),
@@ -123,4 +124,12 @@ fn no_file_is_longer_than_a_newcomer_reads() {
         .map(|(name, lines)| format!("{name}: {lines} lines"))
         .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:?}");
+}
+
+#[test]
+fn the_control_plane_runs_the_engine_for_tests_of_rules_alone() {
+    for (name, text) in sources() {
+        let asks = text.contains("engine::") && name.starts_with("control/");
+        assert!(!asks || name.starts_with("control/ctl/src/test/"), "{name} uses the engine");
+    }
 }

@@ -3,4 +3,5 @@
 mod cli;
 mod control;
 mod folder;
+mod packets;
 mod pfctl;

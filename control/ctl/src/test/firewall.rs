@@ -1,0 +1,320 @@
+//! A firewall without ports: the dataplane's own engine, a worker's shard, for one packet after the other.
+//!
+//! Overview: [`Firewall::see`] takes a packet to the hooks that it names and says what became of it. The way that packets
+//! take is not looked up: what only comes in is for the host, what only goes out comes from it, and what does both is
+//! routed where it says. Time passes by a millisecond for each packet. Bounds: [`STATES`] states.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use anyhow::{Context, anyhow, ensure};
+use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
+use engine::{
+    Arrival, Created, Entropy, Fate, Fib, InterfaceId, Parsed, Root, Shard, ShardConfig, Source, Tick,
+    Transport, View, WorkerId, Zone, parse,
+};
+use pfconf::Interfaces;
+use ruleset::{Action, Direction, Reason, Ruleset, StateView};
+use serde::Serialize;
+use wire::{Mac, Proto, Seq, TcpFlags};
+
+use super::frame::{self, Link};
+use super::packet::Packet;
+
+/// Room for so many states.
+const STATES: u32 = 1 << 14;
+/// Who sends what comes in, and takes what goes out.
+const STRANGER: Mac = Mac([0x02, 0, 0, 0, 1, 0]);
+/// Where ends of TCP connections begin to count.
+const INITIAL: Seq = Seq(1_000_000);
+/// Between two packets.
+const STEP: Tick = Tick::from_millis(1);
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// The packet.
+    pub packet: String,
+    /// Let through or not.
+    pub verdict: Verdict,
+    /// Why it was dropped, by the name that counters have.
+    pub reason: Option<&'static str>,
+    /// What its sender was told: `rst`, or `icmp` with type and code.
+    pub reply: Option<String>,
+    /// The rules that decided, at the hooks in their order; those of the state if it belongs to one.
+    pub rules: Vec<Decider>,
+    /// It belongs to a state that was there before.
+    pub known: bool,
+    /// The states that it made, as `pfctl -ss` shows them.
+    pub made: Vec<String>,
+    /// A rule logged it.
+    pub logged: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Block,
+}
+
+impl Verdict {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// A rule that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decider {
+    pub number: usize,
+    pub text: String,
+    pub file: String,
+    pub line: u32,
+    pub label: Option<String>,
+}
+
+/// Always the same numbers: a test that failed fails again.
+#[derive(Debug)]
+struct Fixed(u64);
+
+impl Entropy for Fixed {
+    fn next_u64(&mut self) -> u64 {
+        // SplitMix64's increment and finalizer.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let value = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ value >> 31
+    }
+}
+
+/// One direction of a TCP connection: sender, its port, receiver, its port.
+type Direct = (IpAddr, u16, IpAddr, u16);
+
+/// The firewall.
+#[derive(Debug)]
+pub struct Firewall {
+    root: Root,
+    interfaces: Vec<Interface>,
+    shard: Shard,
+    entropy: Fixed,
+    now: Tick,
+    /// Tells the ways of packets apart.
+    epoch: u32,
+    /// The sequence number that comes next.
+    next: HashMap<Direct, Seq>,
+}
+
+/// What the shard has counted.
+struct Counted {
+    drops: Vec<u64>,
+    created: u64,
+    evaluations: u64,
+    packets: Vec<u64>,
+    states: Vec<StateView>,
+}
+
+impl Firewall {
+    /// A firewall with these rules and interfaces. Interfaces that only rules or packets name are there, without addresses.
+    pub fn new(rules: &Ruleset, interfaces: &Interfaces, named: &[&str]) -> anyhow::Result<Self> {
+        let described = interfaces.described().map(|own| {
+            let addresses = own.addresses.iter();
+            Interface {
+                groups: own.groups.iter().map(|group| (*group).to_owned()).collect(),
+                addresses: addresses.map(|&(address, prefix)| InterfaceAddress { address, prefix }).collect(),
+                ..interface(own.name)
+            }
+        });
+        let mut interfaces: Vec<Interface> = described.collect();
+        let spans: Vec<&str> =
+            rules.rules.iter().filter_map(|rule| Some(rule.dup_to.as_ref()?.interface.as_str())).collect();
+        for name in named.iter().chain(&spans) {
+            if !interfaces.iter().any(|known| known.name == *name) {
+                interfaces.push(interface(name));
+            }
+        }
+        for (number, interface) in interfaces.iter_mut().enumerate() {
+            interface.mac = Mac([0x02, 0, 0, 0, 0, number as u8]);
+            if spans.contains(&interface.name.as_str()) {
+                interface.role = Role::Span;
+            }
+        }
+        let root = Root::compile(rules, &interfaces, None)?;
+        let shard = Shard::new(ShardConfig {
+            worker: WorkerId(0),
+            workers: 1,
+            max_states: STATES,
+            interfaces: interfaces.len(),
+            key: [1, 2],
+        });
+        Ok(Self {
+            root,
+            interfaces,
+            shard,
+            entropy: Fixed(0),
+            now: Tick::from_secs(1),
+            epoch: 0,
+            next: HashMap::new(),
+        })
+    }
+
+    fn number(&self, name: &str) -> anyhow::Result<InterfaceId> {
+        let found = self.interfaces.iter().position(|interface| interface.name == name);
+        Ok(InterfaceId(found.with_context(|| format!("there is no interface {name}"))? as u16))
+    }
+
+    /// Takes a packet to its hooks.
+    pub fn see(&mut self, packet: &Packet) -> anyhow::Result<Outcome> {
+        let (enters, leaves) = (packet.enters.as_deref(), packet.leaves.as_deref());
+        let at = enters.or(leaves).ok_or_else(|| anyhow!("{packet}: at no interface"))?;
+        let arrival = Arrival {
+            interface: self.number(at)?,
+            source: if enters.is_some() { Source::Wire } else { Source::Host },
+        };
+        let way = leaves.filter(|_| enters.is_some()).map(|name| self.number(name)).transpose()?;
+        let to = self.interfaces[usize::from(arrival.interface.0)].mac;
+        let numbers = self.numbers(packet);
+        let frame = frame::frame(packet, Link { from: STRANGER, to }, numbers)?;
+        let fib = self.fib(way, packet.dst);
+        self.decide(&fib, arrival, frame, packet.to_string())
+    }
+
+    /// Takes a frame as it is to one hook.
+    pub fn see_frame(
+        &mut self,
+        (on, direction): (&str, Direction),
+        mut frame: Vec<u8>,
+        at: Tick,
+        name: String,
+    ) -> anyhow::Result<Outcome> {
+        let source = match direction {
+            Direction::In => Source::Wire,
+            Direction::Out => Source::Host,
+        };
+        let interface = self.number(on)?;
+        // Captured anywhere: it is for whoever has the interface here.
+        if let Some(to) = frame.get_mut(..6).filter(|to| to[0] & 1 == 0) {
+            to.copy_from_slice(&self.interfaces[usize::from(interface.0)].mac.0);
+        }
+        let fib = self.fib(None, IpAddr::from([0; 4]));
+        self.now = at.max(self.now);
+        self.decide(&fib, Arrival { interface, source }, frame, name)
+    }
+
+    fn decide(
+        &mut self,
+        fib: &Fib,
+        arrival: Arrival,
+        mut frame: Vec<u8>,
+        packet: String,
+    ) -> anyhow::Result<Outcome> {
+        self.now = self.now + STEP;
+        let before = self.counted(fib);
+        let mut fate = [Fate::Drop(Reason::NoRules)];
+        let view = View { now: self.now, root: Some(&self.root), fib };
+        self.shard.process(&view, &mut self.entropy, arrival, std::slice::from_mut(&mut frame), &mut fate);
+        ensure!(!matches!(fate[0], Fate::HandOff(_)), "{packet}: handed to a worker that there is not");
+        let after = self.counted(fib);
+        let dropped = Reason::ALL.iter().zip(before.drops.iter().zip(&after.drops));
+        let reason =
+            dropped.into_iter().find(|(_, (before, after))| after > before).map(|(reason, _)| reason);
+        let reply = if after.created > before.created { reply_of(&frame) } else { None };
+        let was_there = |state: &&StateView| before.states.iter().any(|before| before.id == state.id);
+        let made: Vec<String> =
+            after.states.iter().filter(|state| !was_there(state)).map(StateView::to_string).collect();
+        let known = !before.states.is_empty() && before.evaluations == after.evaluations;
+        let mut rules = Vec::new();
+        for (number, rule) in self.root.ruleset().rules.iter().enumerate() {
+            if rule.action != Action::Match && after.packets[number] > before.packets[number] {
+                rules.push(Decider {
+                    number,
+                    text: pfconf::print_rule(rule),
+                    file: rule.source.file.clone(),
+                    line: rule.source.line,
+                    label: rule.label.clone(),
+                });
+            }
+        }
+        let logged = std::iter::from_fn(|| self.shard.take_log()).count() > 0;
+        let verdict = if reason.is_none() { Verdict::Pass } else { Verdict::Block };
+        let reason = reason.map(|reason| reason.name());
+        Ok(Outcome { packet, verdict, reason, reply, rules, known, made, logged })
+    }
+
+    fn counted(&self, fib: &Fib) -> Counted {
+        let counters = self.shard.counters();
+        let drops = Reason::ALL.iter().map(|reason| counters.dropped(*reason)).collect();
+        let created = counters.created(Created::Rst) + counters.created(Created::Icmp);
+        let usage = self.shard.rule_usage(&self.root);
+        let evaluations = usage.iter().map(|usage| usage.evaluations).sum();
+        let packets = usage.iter().map(|usage| usage.packets).collect();
+        Counted { drops, created, evaluations, packets, states: self.states(fib) }
+    }
+
+    fn states(&self, fib: &Fib) -> Vec<StateView> {
+        let view = View { now: self.now, root: Some(&self.root), fib };
+        let (mut states, mut cursor) = (Vec::new(), 0);
+        while cursor != u32::MAX {
+            self.shard.dump(&view, &mut cursor, usize::MAX, &mut |state| states.push(state));
+        }
+        states
+    }
+
+    /// Everything leads where the packet goes.
+    fn fib(&mut self, way: Option<InterfaceId>, dst: IpAddr) -> Fib {
+        self.epoch += 1;
+        let route = match way {
+            None => Route::Host,
+            Some(interface) => Route::Forward(vec![NextHop { interface, gateway: None, mtu: None }]),
+        };
+        let default = |prefix| RouteEntry { prefix, length: 0, route: route.clone() };
+        let routes = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u8; 16])].map(default);
+        let neighbor = way.map(|interface| Neighbor { interface, address: dst, mac: STRANGER });
+        Fib::new(self.epoch, self.interfaces.clone(), routes, neighbor)
+    }
+
+    /// Sequence and acknowledgment number of a segment: given, or what comes next.
+    fn numbers(&mut self, packet: &Packet) -> (Seq, Seq) {
+        if packet.proto != Proto::TCP {
+            return (Seq(0), Seq(0));
+        }
+        let there = (packet.src, packet.sport, packet.dst, packet.dport);
+        let back = (packet.dst, packet.dport, packet.src, packet.sport);
+        let seq = packet.seq.map(Seq).or_else(|| self.next.get(&there).copied()).unwrap_or(INITIAL);
+        let acks = packet.flags.contains(TcpFlags::ACK);
+        let ack = packet.ack.map(Seq).or_else(|| self.next.get(&back).copied().filter(|_| acks));
+        let controls = [TcpFlags::SYN, TcpFlags::FIN];
+        let controls = controls.iter().filter(|control| packet.flags.contains(**control)).count() as u32;
+        self.next.insert(there, seq.plus(u32::from(packet.len) + controls));
+        (seq, ack.unwrap_or_default())
+    }
+}
+
+fn interface(name: &str) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        groups: Vec::new(),
+        mac: Mac::default(),
+        mtu: 1500,
+        addresses: Vec::new(),
+        zone: Zone::default(),
+        up: true,
+        role: Role::Routed,
+    }
+}
+
+/// What a frame answers that was one of the firewall's.
+fn reply_of(frame: &[u8]) -> Option<String> {
+    let Ok(Parsed::Ip(packet)) = parse(frame, Zone::default(), engine::RxChecksum::Unknown) else {
+        return None;
+    };
+    Some(match packet.transport {
+        Transport::Tcp(segment) if segment.flags.contains(TcpFlags::RST) => "rst".into(),
+        Transport::Tcp(_) => "ack".into(),
+        Transport::IcmpError { kind, code, .. } => format!("icmp {kind}/{code}"),
+        _ => return None,
+    })
+}

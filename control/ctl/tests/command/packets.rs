@@ -1,0 +1,149 @@
+//! `tpctl test`: packets, expectations and captures against rules.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::folder::{Folder, Outcome, run};
+
+const RULES: &str = "block return log\n\
+                     pass in on wan0 proto tcp to 10.0.0.1 port 443 label \"web\"\n\
+                     pass out on lan0\n\
+                     pass in on wan0 from 192.0.2.9 no state\n";
+
+fn test(arguments: &[&str]) -> Outcome {
+    run(Command::new(env!("CARGO_BIN_EXE_tpctl")).arg("test").args(arguments), "")
+}
+
+fn rules(folder: &Folder) -> String {
+    folder.write("pf.conf", RULES)
+}
+
+#[test]
+fn a_packet_is_judged_and_the_rule_named() {
+    let folder = Folder::new("test-packet");
+    let rules = rules(&folder);
+    let judged = test(&["in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:80 S", "--rules", &rules]);
+    let shown = format!(
+        "in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:80 S: block (match), told rst, logged\n  {rules}:1: @0 block return log all\n"
+    );
+    assert_eq!((judged.code, judged.out, judged.err.as_str()), (Some(0), shown, ""));
+    let udp = test(&["in on wan0 udp [2001:db8::7]:5 > 2001:db8::1[80]", "--rules", &rules]);
+    assert!(udp.out.contains("block (match), told icmp 1/4"), "{}", udp.out);
+    let passed = test(&["in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443", "--rules", &rules, "--json"]);
+    let outcome: serde_json::Value = serde_json::from_str(&passed.out).expect("JSON");
+    let outcome = &outcome[0];
+    assert_eq!(outcome["verdict"], "pass");
+    assert_eq!(outcome["rules"][0]["label"], "web");
+    assert_eq!(outcome["rules"][0]["line"], 2);
+    assert_eq!(outcome["made"][0], "all tcp 10.0.0.1:443 <- 192.0.2.7:5       CLOSED:SYN_SENT");
+    let stateless = test(&["in on wan0 tcp 192.0.2.9:5 > 10.0.0.1:80 A", "--rules", &rules]);
+    assert!(stateless.out.contains("A: pass\n"), "{}", stateless.out);
+    assert!(!stateless.out.contains("state all"), "{}", stateless.out);
+}
+
+#[test]
+fn the_exit_code_says_whether_it_is_as_expected() {
+    let folder = Folder::new("test-code");
+    let rules = rules(&folder);
+    let code = |packet: &str, expected: &str| {
+        test(&[packet, "--rules", &rules, "--expect", expected]).code.expect("it ends by itself")
+    };
+    let web = "in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443 S";
+    assert_eq!(code(web, "pass"), 0);
+    assert_eq!(code(web, "block"), 1);
+    assert_eq!(code("in on wan0 icmp 192.0.2.7 > 10.0.0.1 type echoreq", "block"), 0);
+    for wrong in [
+        "tcp 192.0.2.7:5 > 10.0.0.1:443",
+        "in on wan0 tcp 192.0.2.7 > 10.0.0.1:443",
+        "in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443 SX",
+        "in on wan0 icmp6 192.0.2.7 > 10.0.0.1",
+        "in on wan0 udp 192.0.2.7:5 > [2001:db8::1]:443",
+    ] {
+        assert_eq!(code(wrong, "pass"), 2, "{wrong}");
+    }
+    assert_eq!(code(web, "maybe"), 2);
+    assert_eq!(test(&[web]).code, Some(2), "without rules");
+    let bad = folder.write("bad.conf", "pass bogus\n");
+    assert_eq!(test(&[web, "--rules", &bad]).code, Some(1), "rules that cannot be loaded");
+}
+
+#[test]
+fn what_came_before_makes_states_for_what_comes() {
+    let folder = Folder::new("test-after");
+    let rules = rules(&folder);
+    let syn = "in on wan0 out on lan0 tcp 192.0.2.7:5 > 10.0.0.1:443 S";
+    let answer = "in on lan0 out on wan0 tcp 10.0.0.1:443 > 192.0.2.7:5 SA";
+    let alone = test(&[answer, "--rules", &rules, "--expect", "block"]);
+    assert_eq!(alone.code, Some(0), "{}", alone.out);
+    let behind = test(&[answer, "--after", syn, "--rules", &rules, "--expect", "pass"]);
+    assert_eq!(behind.code, Some(0), "{}", behind.out);
+    assert!(behind.out.contains("pass, by its state"), "{}", behind.out);
+    let data = "in on wan0 out on lan0 tcp 192.0.2.7:5 > 10.0.0.1:443 PA len 100";
+    let ack = "in on wan0 out on lan0 tcp 192.0.2.7:5 > 10.0.0.1:443 A";
+    let known = test(&[data, "--after", syn, "--after", answer, "--after", ack, "--rules", &rules]);
+    assert!(known.out.contains("pass, by its state"), "{}", known.out);
+    let forged = format!("{data} seq 77");
+    let forged = test(&[&forged, "--after", syn, "--after", answer, "--after", ack, "--rules", &rules]);
+    assert!(forged.out.contains("block (state-mismatch)"), "{}", forged.out);
+}
+
+#[test]
+fn a_file_of_expectations_is_held_to_every_one() {
+    let folder = Folder::new("test-cases");
+    rules(&folder);
+    let good = "rules = \"pf.conf\"\n\
+         [[case]]\nname = \"web\"\npacket = \"in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443 S\"\n\
+         expect = \"pass\"\nstate = true\nlabel = \"web\"\nlog = false\n\
+         [[case]]\nname = \"the rest\"\npacket = \"in on wan0 udp 192.0.2.7:5 > 10.0.0.1:443\"\n\
+         expect = \"block\"\nreply = \"icmp 3/3\"\nreason = \"match\"\nrule = \"block return log all\"\nlog = true\n";
+    let file = folder.write("cases.toml", good);
+    let held = test(&["--cases", &file]);
+    assert_eq!(held.code, Some(0), "{}{}", held.out, held.err);
+    assert!(held.out.ends_with("2 packets, 0 not as expected\n"), "{}", held.out);
+    for (was, is, missed) in [
+        ("\"pass\"", "\"block\"", "expected the verdict block, but it is pass"),
+        ("icmp 3/3", "rst", "expected the reply rst, but it is icmp 3/3"),
+        ("state = true", "state = false", "expected a state to be not made, but it is made"),
+        ("\"match\"", "\"no-route\"", "expected the reason no-route, but it is match"),
+        ("log all", "all", "expected the rule `block return all`, but it is `block return log all`"),
+        ("label = \"web\"", "label = \"ssh\"", "expected the label `ssh`, but it is `web`"),
+        ("log = true", "log = false", "expected it to be not logged, but it is logged"),
+    ] {
+        let file = folder.write("wrong.toml", &good.replacen(was, is, 1));
+        let wrong = test(&["--cases", &file]);
+        assert_eq!(wrong.code, Some(1), "{is}");
+        assert!(wrong.out.contains(missed), "{is}: {}", wrong.out);
+    }
+    let file = folder.write("unknown.toml", &good.replace("reply", "replay"));
+    assert_eq!(test(&["--cases", &file]).code, Some(2), "a key that nobody knows");
+}
+
+#[test]
+fn a_capture_is_replayed() {
+    let folder = Folder::new("test-pcap");
+    let rules = rules(&folder);
+    // A pcap file of raw IP with one datagram: UDP from 192.0.2.9:1 to 10.0.0.1:2.
+    let mut datagram = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 9, 10, 0, 0, 1];
+    let sum: u32 = datagram.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let checksum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+    datagram[10..12].copy_from_slice(&checksum.to_be_bytes());
+    datagram.extend([0, 1, 0, 2, 0, 8, 0, 0]);
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101, 1_700_000_000, 5, 28, 28] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(&datagram);
+    let path = folder.0.join("in.pcap");
+    std::fs::write(&path, &file).expect("writable");
+    let replay = |path: &Path, expected: &str| {
+        let path = path.to_str().expect("plain characters");
+        test(&["--pcap", path, "--on", "wan0", "--rules", &rules, "--expect", expected])
+    };
+    let held = replay(&path, "pass");
+    assert_eq!(held.code, Some(0), "{}{}", held.out, held.err);
+    assert!(held.out.starts_with("packet 1: pass\n"), "{}", held.out);
+    assert_eq!(replay(&path, "block").code, Some(1));
+    std::fs::write(&path, &file[..60]).expect("writable");
+    let cut = replay(&path, "pass");
+    assert_eq!((cut.code, cut.err.contains("packet 1 is cut")), (Some(2), true), "{}", cut.err);
+}
