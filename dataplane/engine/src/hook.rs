@@ -19,7 +19,7 @@ use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
-use crate::state::{Adjacency, Found, Full, Key, KeyHash, NewRecord, RecordId, Side, Sketch};
+use crate::state::{Adjacency, Found, Full, Hit, Key, KeyHash, NewRecord, RecordId, Side, Sketch, Wanted};
 use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
 
 /// What a refused packet's sender is told.
@@ -202,23 +202,23 @@ impl Shard {
         {
             return self.share(view, passage, hook, pending);
         }
-        let record = match self.find(view, root, passage, hook) {
-            Found::Record(record) => record,
+        let hit = match self.find(view, root, passage, hook) {
+            Found::Record(hit) => hit,
             none => {
                 passage.new = none == Found::Nothing;
                 return self.admit(view, root, passage, hook);
             }
         };
         if let Some(Passed::State(pending)) = hook.first
-            && pending.record == record
+            && pending.record == hit.record
         {
             return self.share(view, passage, hook, pending);
         }
-        if let Some(pending) = self.check(view, passage, hook, record)? {
+        if let Some(pending) = self.check(view, passage, hook, hit.record)? {
             return Ok(Passed::State(pending));
         }
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
-        let removed = self.connections.remove_face(record, side, passage.flow.hash);
+        let removed = self.connections.remove_face(hit.record, hit.side(side), hit.hash);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
     }
@@ -248,9 +248,11 @@ impl Shard {
         if let Some(twin) =
             twin.filter(|twin| self.connections.has_face(*twin, side, hook.interface, &expiry))
         {
-            return Found::Record(twin);
+            return Found::Record(Hit::own(twin, *hash));
         }
-        self.connections.find(key, *hash, side, hook.interface, &expiry, &mut self.counters.removals)
+        let Hook { direction, interface, .. } = *hook;
+        let wanted = Wanted { key, hash: *hash, side, direction, interface };
+        self.connections.find(&wanted, &expiry, &mut self.counters.removals)
     }
 
     /// What belongs to a face rather than to the connection: IP options, the tag that it puts on its packets, `log (all)`.
@@ -499,12 +501,12 @@ impl Shard {
         let Flow { key, hash, sender } = &passage.flow;
         let Some(root) = view.root else { return Ok(()) };
         while let Some(rival) = self.connections.rival(key, *hash, side, class) {
-            let (from, to) = self.connections.peers(rival, *sender);
+            let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
             let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
-            if !over && !self.connections.has_expired(rival, side, &view.expiry(root)) {
+            if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
                 return Err(Stop::silent(Reason::StateInsert));
             }
-            let removed = self.connections.remove_face(rival, side, *hash);
+            let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
             self.counters.removals += u64::from(removed);
         }
         Ok(())

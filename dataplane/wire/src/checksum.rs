@@ -95,6 +95,20 @@ impl Delta {
         Self(add(!fold(words(old)), fold(words(new))))
     }
 
+    /// The change as it is kept with a connection.
+    #[inline]
+    #[must_use]
+    pub const fn to_ne_bytes(self) -> [u8; 2] {
+        self.0.to_ne_bytes()
+    }
+
+    /// The change that was [kept](Self::to_ne_bytes).
+    #[inline]
+    #[must_use]
+    pub const fn from_ne_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_ne_bytes(bytes))
+    }
+
     /// Both changes.
     #[inline]
     #[must_use]

@@ -10,7 +10,7 @@ use ruleset::{Options, Timeout};
 
 use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
 use super::class::Lifetime;
-use super::index::RecordId;
+use super::index::{PROBES_MAX, RecordId};
 use super::key::{Family, Key, KeyHash};
 use super::record::{PairId, Sixteenths};
 use super::table::{Connections, Expiry};
@@ -86,19 +86,23 @@ impl Connections {
         self.index.hint_in_second(hash)
     }
 
-    /// Starts loading a record.
+    /// Starts loading a record, or the link that leads to it.
     #[inline(always)]
     pub fn prefetch_record(&self, id: RecordId) {
         if let Some(hot) = self.hot.get(id.0 as usize) {
             prefetch(hot);
+        } else if let Some(link) = id.link() {
+            self.links.prefetch(link);
         }
     }
 
-    /// Starts loading the IPv6 addresses of a record.
+    /// Starts loading the IPv6 addresses of a record, or of a link.
     #[inline(always)]
     pub fn prefetch_addresses(&self, id: RecordId) {
         if let Some(wide) = self.wide.get(id.0 as usize) {
             prefetch(wide);
+        } else if let Some(link) = id.link() {
+            self.links.prefetch_addresses(link);
         }
     }
 
@@ -116,7 +120,7 @@ impl Connections {
         if quick.key.family() == Family::Inet6 && self.wide.get(id.0 as usize) != Some(&quick.wide) {
             return None;
         }
-        let adjacency = adjacencies.get(hot.adjacency(quick.sender))?;
+        let adjacency = adjacencies.get(hot.adjacency()[quick.sender.index()])?;
         let tally = self.pairs.tally(hot.pair())?;
         if !hot.has_key(&quick.key) || adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
             return None;
@@ -149,16 +153,15 @@ impl Connections {
         adjacencies: &mut Adjacencies,
         options: &Options,
     ) {
-        let at = id.0 as usize;
-        let known = adjacencies.get(self.hot[at].adjacency(flow.sender)) == Some(&adjacency);
+        let known = adjacencies.get(self.next_hops(id)[flow.sender.index()]) == Some(&adjacency);
         if known || !self.is_alone(id, &flow.key, flow.hash) {
             return;
         }
-        let pair = self.hot[at].pair();
+        let pair = self.hot[id.0 as usize].pair();
         let Some(lifetime) = self.lifetime(pair, options) else { return };
         self.pairs.set_lifetime(pair, lifetime);
         let number = adjacencies.number(adjacency, self.numbers.used());
-        self.hot[at].remember(flow.sender, number);
+        self.next_hops_mut(id)[flow.sender.index()] = number;
     }
 
     /// How long states of a pair live without packets; `None` if they are not followed the short way.
@@ -178,21 +181,27 @@ impl Connections {
 
     /// Lets all records of a key forget their next hops: from now on lookups have to choose among them.
     pub fn forget_routes(&mut self, key: &Key, hash: KeyHash) {
-        for id in self.index.candidates(hash) {
-            if self.is_of(id, key) {
-                self.hot[id.0 as usize].forget(|_| false);
-            }
+        let mut records = [RecordId::NONE; PROBES_MAX];
+        for (place, hit) in records.iter_mut().zip(self.hits(key, hash)) {
+            *place = hit.record;
+        }
+        for id in records.into_iter().take_while(|id| *id != RecordId::NONE) {
+            *self.next_hops_mut(id) = [AdjacencyId::NONE; 2];
         }
     }
 
     fn is_alone(&self, id: RecordId, key: &Key, hash: KeyHash) -> bool {
-        self.index.candidates(hash).all(|other| other == id || !self.is_of(other, key))
+        self.hits(key, hash).all(|hit| hit.record == id)
     }
 
     /// Takes next hops of earlier epochs away from a record.
     #[inline]
     pub fn forget_stale(&mut self, id: RecordId, adjacencies: &Adjacencies) {
-        self.hot[id.0 as usize].forget(|number: AdjacencyId| adjacencies.get(number).is_some());
+        for adjacency in self.next_hops_mut(id) {
+            if *adjacency != AdjacencyId::NONE && adjacencies.get(*adjacency).is_none() {
+                *adjacency = AdjacencyId::NONE;
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The index of connections: from hash to record, in buckets of one cache line.
+//! The index of connections: from hash to record or [link](super::link), in buckets of one cache line.
 //!
 //! Overview: each hash has two buckets; the second one follows from the first and the tag, so that an entry can be moved
 //! between its buckets without looking at its record. An entry goes to its first bucket, to its second if that is full,
@@ -14,16 +14,43 @@ use crate::work;
 
 const SLOTS: usize = 10;
 
+/// The most entries that a hash leads to.
+pub(super) const PROBES_MAX: usize = 2 * SLOTS;
+
 /// Buckets are filled to this share, in per cent, when the table holds what it was made for.
 const LOAD_PERCENT: usize = 75;
 
-/// The number of a record.
+/// The number of a record. Entries of the index lead to links as well: their numbers begin at [`RecordId::LINKS`], so that no
+/// record has one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RecordId(pub u32);
 
 impl RecordId {
-    /// The number that no record has.
+    /// The number that no record has, and no link.
     pub const NONE: Self = Self(u32::MAX);
+    /// The first number of a link, as an entry of the index: so many records may there be.
+    pub const LINKS: u32 = 1 << 31;
+
+    /// The link that an entry leads to, if it is not a record's.
+    #[inline]
+    pub const fn link(self) -> Option<LinkId> {
+        match self.0.checked_sub(Self::LINKS) {
+            Some(number) => Some(LinkId(number)),
+            None => None,
+        }
+    }
+}
+
+/// The number of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(pub u32);
+
+impl LinkId {
+    /// What leads to the link in the index.
+    #[inline]
+    pub const fn entry(self) -> RecordId {
+        RecordId(self.0 | RecordId::LINKS)
+    }
 }
 
 #[derive(Clone, Debug, Zeroable)]

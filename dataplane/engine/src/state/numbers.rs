@@ -1,4 +1,5 @@
-//! Which records are in use: their numbers, given out so that memory that was never needed is never touched.
+//! Which records are in use, or which [links](super::link): their numbers, given out so that memory that was never needed is
+//! never touched.
 //!
 //! Overview: records that have never been used lie in one gap. IPv4 takes numbers from its lower end on and IPv6 from its
 //! upper end down, so that the addresses of IPv6, which lie beside the records, take memory only where there are some. A
@@ -8,12 +9,19 @@
 
 use core::ops::Range;
 
-use super::index::RecordId;
 use super::key::Family;
-use super::record::Hot;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;
+
+/// What is numbered. While it is retired, it keeps which one was retired before it.
+pub(super) trait Numbered {
+    /// Retires it after this one.
+    fn retire(&mut self, before: u32);
+
+    /// The one that was retired before this one, which is retired.
+    fn next_retired(&self) -> u32;
+}
 
 /// Which numbers are in use.
 #[derive(Debug)]
@@ -33,7 +41,7 @@ impl Numbers {
 
     /// The number that a record of `family` is to have.
     #[inline]
-    pub fn next(&self, family: Family) -> Option<RecordId> {
+    pub fn next(&self, family: Family) -> Option<u32> {
         let [own, other] = match family {
             Family::Inet => self.retired,
             Family::Inet6 => [self.retired[1], self.retired[0]],
@@ -47,34 +55,34 @@ impl Numbers {
         } else {
             self.gap.end - 1
         };
-        (number != NONE).then_some(RecordId(number))
+        (number != NONE).then_some(number)
     }
 
     /// Takes a number that is the [`next`](Self::next) of some family, before its record is written.
     #[inline]
-    pub fn take(&mut self, id: RecordId, hot: &[Hot]) {
-        let end = self.end_of(id);
-        if self.retired[end] == id.0 {
-            self.retired[end] = hot[id.0 as usize].next_retired();
-        } else if id.0 == self.gap.start {
+    pub fn take<T: Numbered>(&mut self, number: u32, all: &[T]) {
+        let end = self.end_of(number);
+        if self.retired[end] == number {
+            self.retired[end] = all[number as usize].next_retired();
+        } else if number == self.gap.start {
             self.gap.start += 1;
         } else {
-            debug_assert_eq!(id.0 + 1, self.gap.end, "a next number");
+            debug_assert_eq!(number + 1, self.gap.end, "a next number");
             self.gap.end -= 1;
         }
     }
 
     /// Retires a record.
     #[inline]
-    pub fn retire(&mut self, id: RecordId, hot: &mut [Hot]) {
-        let end = self.end_of(id);
-        hot[id.0 as usize].retire(self.retired[end]);
-        self.retired[end] = id.0;
+    pub fn retire<T: Numbered>(&mut self, number: u32, all: &mut [T]) {
+        let end = self.end_of(number);
+        all[number as usize].retire(self.retired[end]);
+        self.retired[end] = number;
     }
 
     #[inline]
-    const fn end_of(&self, id: RecordId) -> usize {
-        (id.0 >= self.gap.end) as usize
+    const fn end_of(&self, number: u32) -> usize {
+        (number >= self.gap.end) as usize
     }
 
     /// How many numbers have ever been given out.
@@ -93,9 +101,9 @@ impl Numbers {
 
     /// The first number from `from` on that was given out, round the end; there is one.
     #[inline]
-    pub const fn around(&self, from: u32) -> RecordId {
+    pub const fn around(&self, from: u32) -> u32 {
         let at = self.at_or_after(from);
-        RecordId(if at < self.capacity { at } else { self.at_or_after(0) })
+        if at < self.capacity { at } else { self.at_or_after(0) }
     }
 
     #[inline]
@@ -107,11 +115,12 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::record::Hot;
 
     fn give(numbers: &mut Numbers, hot: &[Hot], family: Family) -> Option<u32> {
-        let id = numbers.next(family)?;
-        numbers.take(id, hot);
-        Some(id.0)
+        let number = numbers.next(family)?;
+        numbers.take(number, hot);
+        Some(number)
     }
 
     #[test]
@@ -131,7 +140,7 @@ mod tests {
             assert!(give(&mut numbers, &hot, family).is_some());
         }
         assert_eq!(numbers.used(), 3);
-        assert_eq!([0, 1, 2, 98, 99, 100].map(|from| numbers.around(from).0), [0, 1, 99, 99, 99, 0]);
+        assert_eq!([0, 1, 2, 98, 99, 100].map(|from| numbers.around(from)), [0, 1, 99, 99, 99, 0]);
         assert_eq!(
             [(0, 10), (0, 1), (1, 10), (2, 10)].map(|(from, most)| numbers.run(from, most)),
             [0..2, 0..1, 1..2, 99..100]
@@ -147,7 +156,7 @@ mod tests {
             assert!(give(&mut numbers, &hot, Family::Inet).is_some());
         }
         for number in [0, 2] {
-            numbers.retire(RecordId(number), &mut hot);
+            numbers.retire(number, &mut hot);
         }
         assert_eq!(give(&mut numbers, &hot, Family::Inet), Some(2));
         assert_eq!(
@@ -158,7 +167,7 @@ mod tests {
         assert_eq!(give(&mut numbers, &hot, Family::Inet6), Some(0));
         assert_eq!(give(&mut numbers, &hot, Family::Inet6), None);
         for number in [0, 3] {
-            numbers.retire(RecordId(number), &mut hot);
+            numbers.retire(number, &mut hot);
         }
         assert_eq!(give(&mut numbers, &hot, Family::Inet6), Some(3));
         assert_eq!(give(&mut numbers, &hot, Family::Inet), Some(0));

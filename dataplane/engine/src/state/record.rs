@@ -9,7 +9,9 @@ use ruleset::{PeerState, Timeout};
 use wire::Seq;
 
 use super::adjacency::AdjacencyId;
+use super::index::LinkId;
 use super::key::{Family, Key, Narrow, Side};
+use super::numbers::Numbered;
 use crate::track::{self, Advance, End, Peer, Plain};
 use crate::{Address, Tick};
 
@@ -50,6 +52,11 @@ mod end_bits {
 
 /// Beside the class of the timer.
 const LIVE: u8 = 1 << 7;
+/// Likewise: packets of the connection come by other tuples too, and their [link](super::link) stands where next hops are
+/// remembered otherwise. What looks at this byte as a whole sees a connection out of the ordinary.
+const LINKED: u8 = 1 << 6;
+
+const _: () = assert!(Timeout::ALL.len() <= LINKED as usize);
 
 /// What every packet of a connection reads or writes.
 #[derive(Clone, Debug, Default, Zeroable)]
@@ -62,11 +69,11 @@ pub(crate) struct Hot {
     end_bits: [u8; 2],
     /// A [`PeerState`] in each half, the low side's in the low one.
     state: u8,
-    /// The class of the timer, and [`LIVE`].
+    /// The class of the timer, [`LIVE`] and [`LINKED`].
     timeout: u8,
     last_seen: u32,
     pair: u32,
-    /// By sender: the next hop that the connection remembers.
+    /// By sender: the next hop that the connection remembers. Of a [`LINKED`] record, the halves of its link's number.
     adjacency: [AdjacencyId; 2],
 }
 
@@ -170,15 +177,25 @@ impl Hot {
         self.timeout & LIVE != 0
     }
 
-    /// Ends the record's life, and keeps in it which one was retired before.
-    pub const fn retire(&mut self, before: u32) {
-        self.timeout = 0;
-        self.key = Narrow::link(before);
+    /// The first link of the record, if packets come by other tuples too.
+    #[inline(always)]
+    pub fn link(&self) -> Option<LinkId> {
+        let [low, high] = self.adjacency.map(|half| u32::from(half.0));
+        (self.timeout & LINKED != 0).then_some(LinkId(high << 16 | low))
     }
 
-    /// The record that was retired before this one, which is retired.
-    pub const fn next_retired(&self) -> u32 {
-        self.key.linked()
+    /// Has the record lead to its first link, or to none.
+    pub const fn set_link(&mut self, link: Option<LinkId>) {
+        match link {
+            Some(LinkId(number)) => {
+                self.timeout |= LINKED;
+                self.adjacency = [AdjacencyId(number as u16), AdjacencyId((number >> 16) as u16)];
+            }
+            None => {
+                self.timeout &= !LINKED;
+                self.adjacency = [AdjacencyId::NONE; 2];
+            }
+        }
     }
 
     #[inline]
@@ -206,7 +223,7 @@ impl Hot {
 
     #[inline]
     pub fn timeout(&self) -> Timeout {
-        Timeout::ALL[usize::from(self.timeout & !LIVE)]
+        Timeout::ALL[usize::from(self.timeout & !(LIVE | LINKED))]
     }
 
     #[inline]
@@ -216,7 +233,7 @@ impl Hot {
 
     #[inline]
     pub const fn refresh(&mut self, timeout: Timeout, now: Sixteenths) {
-        self.timeout = timeout as u8 | LIVE;
+        self.timeout = timeout as u8 | LIVE | self.timeout & LINKED;
         self.last_seen = now.0;
     }
 
@@ -225,31 +242,20 @@ impl Hot {
         PairId(self.pair)
     }
 
-    /// Gives the record other faces. What it remembered was decided with those that it had.
     pub const fn set_pair(&mut self, pair: PairId) {
         self.pair = pair.0;
-        self.adjacency = [AdjacencyId::NONE; 2];
     }
 
-    /// The next hop that is remembered for packets of `sender`.
+    /// The next hops that are remembered, by sender; meaningless of a record that has a link, which keeps them.
     #[inline(always)]
-    pub const fn adjacency(&self, sender: Side) -> AdjacencyId {
-        self.adjacency[sender.index()]
+    pub const fn adjacency(&self) -> &[AdjacencyId; 2] {
+        &self.adjacency
     }
 
-    /// Remembers a next hop for packets of `sender`.
-    pub const fn remember(&mut self, sender: Side, adjacency: AdjacencyId) {
-        self.adjacency[sender.index()] = adjacency;
-    }
-
-    /// Forgets the next hops that are not `current`.
-    #[inline]
-    pub fn forget(&mut self, current: impl Fn(AdjacencyId) -> bool) {
-        for adjacency in &mut self.adjacency {
-            if *adjacency != AdjacencyId::NONE && !current(*adjacency) {
-                *adjacency = AdjacencyId::NONE;
-            }
-        }
+    /// As [`Self::adjacency`], to be changed.
+    #[inline(always)]
+    pub const fn adjacency_mut(&mut self) -> &mut [AdjacencyId; 2] {
+        &mut self.adjacency
     }
 
     /// Both ends' bits, the states and the timer.
@@ -329,6 +335,17 @@ impl Hot {
     pub fn counted(&self, cold: &Cold, from: Side) -> (u64, u64) {
         let (at, end) = (from.index(), &self.ends[from.index()]);
         (cold.packets[at] + u64::from(end.packets), cold.bytes[at] + u64::from(end.bytes))
+    }
+}
+
+impl Numbered for Hot {
+    fn retire(&mut self, before: u32) {
+        self.timeout = 0;
+        self.key = Narrow::link(before);
+    }
+
+    fn next_retired(&self) -> u32 {
+        self.key.linked()
     }
 }
 

@@ -12,16 +12,16 @@ use bytemuck::zeroed_vec;
 use ruleset::{Options, Timeout};
 use wire::Af;
 
-use super::adjacency::Adjacencies;
+use super::adjacency::{Adjacencies, AdjacencyId};
 use super::class::{Class, Counted, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
-use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
+use super::key::{Family, Hashing, Key, KeyHash, Side};
+use super::link::Links;
 use super::numbers::Numbers;
-use super::record::{Cold, Hot, Sixteenths, Twin};
+use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
 use crate::eval::RuleSlot;
-use crate::fib::InterfaceId;
 use crate::track::Peer;
 use crate::work;
 
@@ -37,17 +37,6 @@ pub(crate) enum Full {
     Shard,
     /// There are too many combinations of classes.
     Classes,
-}
-
-/// What a lookup came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// A record whose face takes the packet.
-    Record(RecordId),
-    /// The key's records have no face for it.
-    Others,
-    /// No record has the key.
-    Nothing,
 }
 
 /// What states expire by, at one moment.
@@ -94,6 +83,7 @@ pub(crate) struct Connections {
     /// IPv6 addresses, by record.
     pub(super) wide: Vec<[Address; 2]>,
     pub(super) numbers: Numbers,
+    pub(super) links: Links,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
     next_id: u64,
@@ -101,9 +91,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Room for `capacity` records, whose states count against `pool`. `id_space` is put into the upper 16 bits of every
+    /// Room for `capacity` records, at most [`RecordId::LINKS`], whose states count against `pool`. `id_space` is put into the upper 16 bits of every
     /// id, so that shards differ.
     pub fn new(capacity: u32, id_space: u16, pool: StatePool) -> Self {
+        let capacity = capacity.min(RecordId::LINKS);
         let size = capacity as usize;
         Self {
             index: Index::new(size),
@@ -111,6 +102,8 @@ impl Connections {
             cold: zeroed_vec(size),
             wide: zeroed_vec(size),
             numbers: Numbers::new(capacity),
+            // One less, so that no entry of the index is the one that stands for none.
+            links: Links::new(capacity.min(RecordId::LINKS - 1)),
             pairs: Pairs::new(),
             credits: Credits::new(pool),
             next_id: u64::from(id_space) << 48 | 1,
@@ -139,91 +132,6 @@ impl Connections {
         let run = self.numbers.run(*cursor, most);
         *cursor = if run.is_empty() { u32::MAX } else { run.end };
         run
-    }
-
-    /// The record of `key` whose face at `side` takes packets of `interface`, the first in pf's order. A face that has
-    /// expired is removed when it is met, and counted in `removed`.
-    pub fn find(
-        &mut self,
-        key: &Key,
-        hash: KeyHash,
-        side: Side,
-        interface: InterfaceId,
-        expiry: &Expiry<'_>,
-        removed: &mut u64,
-    ) -> Found {
-        loop {
-            match self.best(key, hash, side, interface) {
-                Found::Record(id) if self.has_expired(id, side, expiry) => {
-                    *removed += u64::from(self.remove_face(id, side, hash));
-                }
-                found => return found,
-            }
-        }
-    }
-
-    fn best(&self, key: &Key, hash: KeyHash, side: Side, interface: InterfaceId) -> Found {
-        let (mut best, mut known) = (None, false);
-        for id in self.index.candidates(hash).filter(|id| self.is_of(*id, key)) {
-            known = true;
-            let Some(floats) = self.takes(id, side, interface) else { continue };
-            best = match best {
-                Some(other) if self.stands_before(other, (id, floats)) => Some(other),
-                _ => Some((id, floats)),
-            };
-        }
-        match best {
-            Some((id, _)) => Found::Record(id),
-            None if known => Found::Others,
-            None => Found::Nothing,
-        }
-    }
-
-    /// pf's order of states with one key: those that are bound first, the newest at the head; then those that float, the
-    /// oldest first.
-    fn stands_before(&self, a: (RecordId, bool), b: (RecordId, bool)) -> bool {
-        let age = |id: RecordId| self.cold[id.0 as usize].id;
-        match (a.1, b.1) {
-            (false, true) => true,
-            (true, false) => false,
-            (false, false) => age(a.0) > age(b.0),
-            (true, true) => age(a.0) < age(b.0),
-        }
-    }
-
-    /// Whether the face of record `id` at `side` takes packets of `interface`, and if so, whether it floats.
-    #[inline]
-    fn takes(&self, id: RecordId, side: Side, interface: InterfaceId) -> Option<bool> {
-        let class = self.face(id, side)?;
-        class.takes(interface).then_some(class.interface.is_none())
-    }
-
-    /// True if record `id` has the face at `side` that a lookup would find for packets of `interface`. False does not mean
-    /// that it has none: where a face that is bound may come before this one, only a lookup knows.
-    #[inline]
-    pub fn has_face(&self, id: RecordId, side: Side, interface: InterfaceId, expiry: &Expiry<'_>) -> bool {
-        self.face(id, side).is_some_and(|class| match class.interface {
-            Some(own) => own == interface,
-            None => self.pairs.all_float(),
-        }) && !self.has_expired(id, side, expiry)
-    }
-
-    /// The record whose face stands in the way of a new one at `side`: of the same key, binding and direction.
-    pub fn rival(&self, key: &Key, hash: KeyHash, side: Side, class: &Sketch<'_>) -> Option<RecordId> {
-        self.index.candidates(hash).find(|id| {
-            self.is_of(*id, key)
-                && self
-                    .face(*id, side)
-                    .is_some_and(|own| own.interface == class.interface && own.direction == class.direction)
-        })
-    }
-
-    /// True if record `id` is live and has this key.
-    #[inline]
-    pub(super) fn is_of(&self, id: RecordId, key: &Key) -> bool {
-        work::record();
-        let at = id.0 as usize;
-        self.hot[at].may_be(&Narrow::of(key)) && (key.af == Af::Inet || self.wide[at] == key.address)
     }
 
     /// The class of a face.
@@ -296,13 +204,13 @@ impl Connections {
     }
 
     fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
-        let id = self.numbers.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
+        let id = self.numbers.next(Family::of(new.key.af)).map(RecordId).ok_or(Full::Shard)?;
         let pair = self.pairs.acquire(new.side, new.class).map_err(|_| Full::Classes)?;
         if self.index.insert(new.hash, id).is_err() {
             self.pairs.release(pair);
             return Err(Full::Shard);
         }
-        self.numbers.take(id, &self.hot);
+        self.numbers.take(id.0, &self.hot);
         let at = id.0 as usize;
         let mut hot = Hot::new(new.key);
         hot.set_pair(pair);
@@ -315,7 +223,7 @@ impl Connections {
         self.next_id += 2;
         self.set_peers(id, new.sender, &new.peers);
         if let Some(twin) = new.twin {
-            self.link(id, twin);
+            self.pair_up(id, twin);
         }
         if !new.alone {
             self.forget_routes(new.key, new.hash);
@@ -323,7 +231,7 @@ impl Connections {
         Ok(id)
     }
 
-    fn link(&mut self, a: RecordId, b: RecordId) {
+    fn pair_up(&mut self, a: RecordId, b: RecordId) {
         for (from, to) in [(a, b), (b, a)] {
             let generation = self.cold[to.0 as usize].generation;
             self.cold[from.0 as usize].set_twin(Twin { record: to.0, generation });
@@ -353,17 +261,24 @@ impl Connections {
     ) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
         self.with_credit(limit, |table| {
-            let hot = &mut table.hot[id.0 as usize];
-            let pair = table.pairs.complete(hot.pair(), side, class, bytes).map_err(|_| Full::Classes)?;
-            hot.set_pair(pair);
+            let pair = table.hot[id.0 as usize].pair();
+            let pair = table.pairs.complete(pair, side, class, bytes).map_err(|_| Full::Classes)?;
+            table.set_pair(id, pair);
             Ok(())
         })
     }
 
     fn drop_face(&mut self, id: RecordId, side: Side) -> Result<(), TooManyClasses> {
-        let hot = &mut self.hot[id.0 as usize];
-        hot.set_pair(self.pairs.exchange(hot.pair(), side, None)?);
+        let pair = self.pairs.exchange(self.hot[id.0 as usize].pair(), side, None)?;
+        self.set_pair(id, pair);
         Ok(())
+    }
+
+    /// Gives a record other faces. What it remembered was decided with those that it had.
+    #[inline]
+    fn set_pair(&mut self, id: RecordId, pair: PairId) {
+        self.hot[id.0 as usize].set_pair(pair);
+        *self.next_hops_mut(id) = [AdjacencyId::NONE; 2];
     }
 
     /// Takes a face from a record, and retires the record with its last one. Where no class is left for the remaining
@@ -393,11 +308,14 @@ impl Connections {
         2
     }
 
-    /// Removes a record with all its faces.
+    /// Removes a record with all its faces and links.
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
+        if self.hot[id.0 as usize].link().is_some() {
+            self.drop_links(id);
+        }
         self.index.remove(hash, id);
         self.pairs.release(self.hot[id.0 as usize].pair());
-        self.numbers.retire(id, &mut self.hot);
+        self.numbers.retire(id.0, &mut self.hot);
     }
 
     /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not
@@ -412,7 +330,7 @@ impl Connections {
                 // The face lives on elsewhere: it is taken away here without being counted as gone.
                 let lost = self.detach(id, side.other(), hash) - 1;
                 self.credits.give(lost);
-                self.link(id, twin);
+                self.pair_up(id, twin);
                 lost
             }
             None => self.remove_face(id, side.other(), hash),
@@ -422,20 +340,25 @@ impl Connections {
     /// A second record of the same connection, equal to the first in everything but its faces: it has one.
     #[cold]
     fn twin_of(&mut self, id: RecordId, side: Side, face: &Class, hash: KeyHash) -> Option<RecordId> {
-        let twin = self.numbers.next(self.hot[id.0 as usize].family())?;
+        let twin = self.numbers.next(self.hot[id.0 as usize].family()).map(RecordId)?;
         let pair = self.pairs.acquire(side, face.sketch()).ok()?;
         if self.index.insert(hash, twin).is_err() {
             self.pairs.release(pair);
             return None;
         }
-        self.numbers.take(twin, &self.hot);
+        self.numbers.take(twin.0, &self.hot);
         let (from, to) = (id.0 as usize, twin.0 as usize);
         self.hot[to] = self.hot[from].clone();
+        self.hot[to].set_link(None);
         self.hot[to].set_pair(pair);
         let generation = self.cold[to].generation.wrapping_add(1);
         self.cold[to] = self.cold[from].clone();
         self.cold[to].generation = generation;
         self.wide[to] = self.wide[from];
+        if self.copy_links(id, twin).is_err() {
+            self.retire(twin, hash);
+            return None;
+        }
         self.forget_routes(&self.key(id), hash);
         Some(twin)
     }
@@ -489,7 +412,7 @@ impl Connections {
     /// Visits the next record, and returns it if one of its faces has expired.
     fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<Due> {
         work::record();
-        let id = self.numbers.around(self.sweep_at);
+        let id = RecordId(self.numbers.around(self.sweep_at));
         self.sweep_at = id.0 + 1;
         if !self.hot[id.0 as usize].is_live() {
             return None;

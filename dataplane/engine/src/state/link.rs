@@ -1,0 +1,359 @@
+//! Links: the other tuples by which packets of a connection arrive.
+//!
+//! Overview: a record has the tuple of the packet that made it, as its sender's side sees it. Where translation changes
+//! that, packets arrive by other tuples too, and each of those has a link: a cache line that the index leads to as it does
+//! to records, with the tuple, the record, and what a rewriting needs. A record leads to its first link, that to the next.
+//! Which faces a tuple's packets may meet, and at which hook, is its [`Reach`]: pf looks states up by what is on the wire where
+//! a packet enters, and by what is between the hooks where it leaves.
+//! Life cycle: made behind its record, gone with it; a link to an earlier use of a record's number is never followed.
+//! Ownership: one shard. Bounds: room is reserved for as many links as records, and takes memory once they are used; index
+//! places are shared with the records, of which a forwarded connection has one for its two states.
+
+use bytemuck::{Zeroable, zeroed_vec};
+use ruleset::Direction;
+use wire::Af;
+use wire::checksum::Delta;
+
+use super::adjacency::AdjacencyId;
+use super::index::{LinkId, RecordId};
+use super::key::{Family, Key, KeyHash, Narrow, Side};
+use super::numbers::{Numbered, Numbers};
+use super::table::{Connections, Full};
+use crate::Address;
+use crate::intrinsics::prefetch;
+use crate::work;
+
+/// At which hooks a tuple's packets meet the faces of its record; sides are the record's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
+pub(crate) struct Reach(u8);
+
+impl Reach {
+    /// No face.
+    #[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
+    pub const NONE: Self = Self(0);
+
+    /// As this, and the face at `side` where packets meet the hook of `direction`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
+    #[must_use]
+    pub const fn with(self, direction: Direction, side: Side) -> Self {
+        Self(self.0 | Self::bit(direction, side))
+    }
+
+    #[inline]
+    const fn has(self, direction: Direction, side: Side) -> bool {
+        self.0 & Self::bit(direction, side) != 0
+    }
+
+    const fn bit(direction: Direction, side: Side) -> u8 {
+        1 << (2 * direction as u8 + side as u8)
+    }
+}
+
+/// A further tuple of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLink<'a> {
+    pub key: &'a Key,
+    pub hash: KeyHash,
+    /// The tuple's low end is the record's high end.
+    pub swapped: bool,
+    /// Of the tuple.
+    pub reach: Reach,
+    /// Of the record's own tuple: what is not said any more of a record without links, whose tuple reaches all it has.
+    pub own: Reach,
+}
+
+/// How checksums change from a record's own tuple to that of a link; the way back is [`reversed`](Delta::reversed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deltas {
+    /// Of both addresses: the IPv4 header's checksum, and with `ports` that of TCP and UDP.
+    pub addresses: Delta,
+    /// Of both ports, or of a query's identifier.
+    pub ports: Delta,
+}
+
+/// One link.
+#[derive(Clone, Debug, Default, Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Link {
+    /// Of a retired link, which one was retired before it.
+    key: Narrow,
+    hash: u64,
+    /// The hash of the record's own key.
+    own_hash: u64,
+    record: u32,
+    /// The record's, when the link was made.
+    generation: u32,
+    /// One more than the number of the record's next link; 0 is none.
+    next: u32,
+    /// By sender: the next hop that the connection remembers, of a record's first link.
+    adjacency: [AdjacencyId; 2],
+    /// [`Deltas`], as they are stored.
+    deltas: [[u8; 2]; 2],
+    reach: Reach,
+    own: Reach,
+    swapped: bool,
+    live: bool,
+}
+
+const _: () = assert!(size_of::<Link>() == 64);
+
+impl Link {
+    fn next(&self) -> Option<LinkId> {
+        self.next.checked_sub(1).map(LinkId)
+    }
+}
+
+impl Numbered for Link {
+    fn retire(&mut self, before: u32) {
+        *self = Self { key: Narrow::link(before), ..Self::default() };
+    }
+
+    fn next_retired(&self) -> u32 {
+        self.key.linked()
+    }
+}
+
+/// The links of one shard.
+#[derive(Debug)]
+pub(super) struct Links {
+    lines: Vec<Link>,
+    /// IPv6 addresses, by link.
+    wide: Vec<[Address; 2]>,
+    numbers: Numbers,
+}
+
+impl Links {
+    /// Room for `capacity` links.
+    pub fn new(capacity: u32) -> Self {
+        let size = capacity as usize;
+        Self { lines: zeroed_vec(size), wide: zeroed_vec(size), numbers: Numbers::new(capacity) }
+    }
+
+    fn line(&self, id: LinkId) -> &Link {
+        &self.lines[id.0 as usize]
+    }
+
+    fn line_mut(&mut self, id: LinkId) -> &mut Link {
+        &mut self.lines[id.0 as usize]
+    }
+
+    /// Starts loading a link; no effect if there is none of this number.
+    #[inline]
+    pub fn prefetch(&self, id: LinkId) {
+        if let Some(line) = self.lines.get(id.0 as usize) {
+            prefetch(line);
+        }
+    }
+
+    /// As [`Self::prefetch`], of its IPv6 addresses.
+    #[inline]
+    pub fn prefetch_addresses(&self, id: LinkId) {
+        if let Some(wide) = self.wide.get(id.0 as usize) {
+            prefetch(wide);
+        }
+    }
+
+    fn is_of(&self, id: LinkId, key: &Key) -> bool {
+        work::record();
+        let line = self.line(id);
+        line.live
+            && line.key == Narrow::of(key)
+            && (key.af == Af::Inet || self.wide[id.0 as usize] == key.address)
+    }
+
+    fn key(&self, id: LinkId) -> Key {
+        self.line(id).key.widened(&self.wide[id.0 as usize])
+    }
+}
+
+/// A record, found by one of its tuples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub record: RecordId,
+    /// The hash of the record's own key.
+    pub hash: KeyHash,
+    /// The link with the tuple by which it was found; none if that was its own.
+    pub link: Option<LinkId>,
+    swapped: bool,
+}
+
+impl Hit {
+    /// A record found by its own tuple.
+    pub const fn own(record: RecordId, hash: KeyHash) -> Self {
+        Self { record, hash, link: None, swapped: false }
+    }
+
+    /// The record's side that is this side of the tuple.
+    #[inline]
+    pub const fn side(&self, side: Side) -> Side {
+        if self.swapped { side.other() } else { side }
+    }
+}
+
+impl Connections {
+    /// The records of a key, by their own tuple or by a link.
+    pub(super) fn hits(&self, key: &Key, hash: KeyHash) -> impl Iterator<Item = Hit> {
+        self.index.candidates(hash).filter_map(move |entry| match entry.link() {
+            None => self.is_of(entry, key).then(|| Hit::own(entry, hash)),
+            Some(link) => self.follow_link(link, key),
+        })
+    }
+
+    #[cold]
+    fn follow_link(&self, id: LinkId, key: &Key) -> Option<Hit> {
+        if !self.links.is_of(id, key) {
+            return None;
+        }
+        let line = self.links.line(id);
+        let at = line.record as usize;
+        let lives = self.hot[at].is_live() && self.cold[at].generation == line.generation;
+        lives.then_some(Hit {
+            record: RecordId(line.record),
+            hash: KeyHash(line.own_hash),
+            link: Some(id),
+            swapped: line.swapped,
+        })
+    }
+
+    /// Whether the tuple by which a record was found leads packets at the hook of `direction` to its face at `side`.
+    #[inline]
+    pub(super) fn reaches(&self, hit: &Hit, direction: Direction, side: Side) -> bool {
+        let reach = match (hit.link, self.hot[hit.record.0 as usize].link()) {
+            (Some(link), _) => self.links.line(link).reach,
+            (None, Some(first)) => self.links.line(first).own,
+            (None, None) => return true,
+        };
+        reach.has(direction, side)
+    }
+
+    /// The next hops that a record remembers, by sender.
+    #[inline]
+    pub(super) fn next_hops(&self, id: RecordId) -> &[AdjacencyId; 2] {
+        let hot = &self.hot[id.0 as usize];
+        match hot.link() {
+            None => hot.adjacency(),
+            Some(first) => &self.links.line(first).adjacency,
+        }
+    }
+
+    /// As [`Self::next_hops`], to be changed.
+    #[inline]
+    pub(super) fn next_hops_mut(&mut self, id: RecordId) -> &mut [AdjacencyId; 2] {
+        let hot = &mut self.hot[id.0 as usize];
+        match hot.link() {
+            None => hot.adjacency_mut(),
+            Some(first) => &mut self.links.line_mut(first).adjacency,
+        }
+    }
+
+    /// Has packets of a further tuple find a record, whose own key's hash is `own_hash`.
+    ///
+    /// # Errors
+    /// [`Full::Shard`]; nothing was changed then.
+    pub fn link(&mut self, record: RecordId, own_hash: KeyHash, new: &NewLink<'_>) -> Result<LinkId, Full> {
+        let family = Family::of(new.key.af);
+        let id = self.links.numbers.next(family).map(LinkId).ok_or(Full::Shard)?;
+        self.index.insert(new.hash, id.entry()).map_err(|_| Full::Shard)?;
+        self.links.numbers.take(id.0, &self.links.lines);
+        let first = self.hot[record.0 as usize].link();
+        *self.links.line_mut(id) = Link {
+            key: Narrow::of(new.key),
+            hash: new.hash.0,
+            own_hash: own_hash.0,
+            record: record.0,
+            generation: self.cold[record.0 as usize].generation,
+            next: first.map_or(0, |first| first.0 + 1),
+            deltas: deltas(&self.key(record), new.key),
+            reach: new.reach,
+            own: new.own,
+            swapped: new.swapped,
+            live: true,
+            ..Link::default()
+        };
+        if family == Family::Inet6 {
+            self.links.wide[id.0 as usize] = new.key.address;
+        }
+        self.hot[record.0 as usize].set_link(Some(id));
+        // Of whoever has the tuple, lookups choose from now on.
+        self.forget_routes(new.key, new.hash);
+        Ok(id)
+    }
+
+    /// Has packets find `to` by the further tuples of `from`, a record with the same key.
+    ///
+    /// # Errors
+    /// [`Full::Shard`]; `to` has some of the links then.
+    pub(super) fn copy_links(&mut self, from: RecordId, to: RecordId) -> Result<(), Full> {
+        let mut next = self.hot[from.0 as usize].link();
+        while let Some(id) = next {
+            let line = self.links.line(id).clone();
+            next = line.next();
+            let new = NewLink {
+                key: &self.links.key(id),
+                hash: KeyHash(line.hash),
+                swapped: line.swapped,
+                reach: line.reach,
+                own: line.own,
+            };
+            self.link(to, KeyHash(line.own_hash), &new)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the links of a record.
+    #[cold]
+    pub(super) fn drop_links(&mut self, record: RecordId) {
+        let mut next = self.hot[record.0 as usize].link();
+        while let Some(id) = next {
+            let line = self.links.line(id);
+            next = line.next();
+            self.index.remove(KeyHash(line.hash), id.entry());
+            self.links.numbers.retire(id.0, &mut self.links.lines);
+        }
+        self.hot[record.0 as usize].set_link(None);
+    }
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
+impl Connections {
+    /// The first link of a record, which is the last that it was given.
+    pub fn first_link(&self, record: RecordId) -> Option<LinkId> {
+        self.hot[record.0 as usize].link()
+    }
+
+    /// The link that the record was given before this one.
+    pub fn next_link(&self, link: LinkId) -> Option<LinkId> {
+        self.links.line(link).next()
+    }
+
+    /// The tuple of a link.
+    pub fn link_key(&self, link: LinkId) -> Key {
+        self.links.key(link)
+    }
+
+    /// Whether the low end of a link's tuple is its record's high end.
+    pub fn is_swapped(&self, link: LinkId) -> bool {
+        self.links.line(link).swapped
+    }
+
+    /// How checksums change from the record's own tuple to that of the link.
+    pub fn deltas(&self, link: LinkId) -> Deltas {
+        let [addresses, ports] = self.links.line(link).deltas.map(Delta::from_ne_bytes);
+        Deltas { addresses, ports }
+    }
+}
+
+/// [`Deltas`] between two keys, as they are stored. A sum does not depend on the order of what is added, so which end is the
+/// low one does not matter.
+fn deltas(old: &Key, new: &Key) -> [[u8; 2]; 2] {
+    let addresses = [old, new].map(|key| key.address.map(|address| address.0.to_be_bytes()));
+    let ports = [old, new].map(|key| key.port.map(|port| port.0.to_be_bytes()));
+    [
+        Delta::of(addresses[0].as_flattened(), addresses[1].as_flattened()),
+        Delta::of(ports[0].as_flattened(), ports[1].as_flattened()),
+    ]
+    .map(Delta::to_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests;
