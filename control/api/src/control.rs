@@ -337,7 +337,7 @@ pub struct SetLevel {
 }
 
 /// The body of a request to count from zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clear {
     /// What.

@@ -28,9 +28,9 @@ pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
-    InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LiveUsage, LogLevel, MAGIC, PoolStatus,
-    ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RuleUsage, Status, VERSION,
-    WorkerStatus,
+    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LiveUsage, LogLevel,
+    MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RuleUsage,
+    Status, Traffic, VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

@@ -15,7 +15,7 @@ use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -110,13 +110,15 @@ pub enum Filtering {
 }
 
 /// What can be counted from zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counts {
     /// What each rule has done.
     Rules,
-    /// What [`Info`] tells.
+    /// What [`Info`] tells of all interfaces together.
     Info,
+    /// What it tells of this one.
+    Interface(String),
 }
 
 macro_rules! log_levels {
@@ -233,6 +235,36 @@ pub struct Info {
     pub removals: u64,
     /// Packets dropped, by reason, in counter order.
     pub drops: Vec<ReasonCount>,
+    /// Every interface.
+    pub interfaces: Vec<InterfaceInfo>,
+}
+
+/// What `pfctl -vvsI` shows of an interface; bytes with Ethernet headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceInfo {
+    /// Its name.
+    pub name: String,
+    /// Since the counts were set to zero, in seconds.
+    pub counted_s: u64,
+    /// From the wire.
+    pub received: Traffic,
+    /// Onto the wire.
+    pub sent: Traffic,
+    /// From the host.
+    pub host_in: Traffic,
+    /// To the host.
+    pub punted: Traffic,
+    /// Packets dropped, for any reason.
+    pub dropped: u64,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// What two rulesets say to a packet; `None` where it never meets their rules.

@@ -47,7 +47,7 @@ pub use loaded::{
     TableVerb, UnknownAnchor, print_members,
 };
 pub use optimize::{Optimize, UnknownLevel};
-pub use print::{Numbers, print_rule, print_table};
+pub use print::{Numbers, print_options, print_rule, print_table};
 pub use source::{SourceFile, SourceMap, Span};
 
 /// Reads a ruleset in the dialect that [`Dialect::detect`] finds. `name` stands in findings; `definitions` are macros that

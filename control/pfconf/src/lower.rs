@@ -34,9 +34,14 @@ impl Config {
         unified.lower_rules()
     }
 
+    /// The tables that it defines, whatever its rules are.
+    pub fn tables(&self) -> Vec<Table> {
+        self.tables.iter().map(TableDefinition::lower).collect()
+    }
+
     fn lower_rules(&self) -> Result<Ruleset, Diagnostics> {
-        let tables = self.tables.iter().map(TableDefinition::lower).collect();
-        let mut ruleset = Ruleset { options: self.options.clone(), tables, rules: Vec::new() };
+        let (options, tables) = (self.options.clone(), self.tables());
+        let mut ruleset = Ruleset { options, tables, rules: Vec::new() };
         let mut occurrences: HashMap<String, u32> = HashMap::new();
         for entry in &self.entries {
             // Anchors have been refused.

@@ -66,6 +66,8 @@ fn an_operator_changes_what_is_live() {
         states_are_killed(lab)?;
         filtering_is_switched(lab)?;
         a_diff_counts_states(lab)?;
+        tables_are_loaded_without_rules(lab, &path)?;
+        an_interface_counts_from_zero(lab)?;
         the_operator_is_not_locked_out(lab, &path)?;
         what_was_changed_outlives_both(lab, control)
     });
@@ -214,6 +216,52 @@ fn a_diff_counts_states(lab: &Lab) -> Result<()> {
     let json: serde_json::Value = serde_json::from_str(&done(lab.ask(&format!("diff --json {path}"))?)?)?;
     ensure!(json["states"]["blocked"] == 1 && json["states"]["complete"] == true, "{json:#}");
     sockets::converse(&mut old)
+}
+
+/// Rules, options and connections stay as they are, also as rules go and tables stay.
+fn tables_are_loaded_without_rules(lab: &Lab, path: &str) -> Result<()> {
+    let optional = write(lab, "options.conf", &format!("set timeout tcp.established 4321\n{RULES}"))?;
+    done(lab.ask(&format!("apply {optional}"))?)?;
+    let mut old = connect(lab)?;
+    sockets::converse(&mut old)?;
+    let (rules, timeouts) = (done(lab.ask("pfctl -sr")?)?, done(lab.ask("pfctl -st")?)?);
+    ensure!(timeouts.contains("4321s"), "{timeouts}");
+    let file = write(
+        lab,
+        "tables.conf",
+        "table <bad> persist { 10.1.0.2 }\ntable <spare> persist { 192.0.2.1 }\npass\n",
+    )?;
+    done(lab.ask(&format!("pfctl -T load -f {file}"))?)?;
+    is_refused(lab, "a new connection from an address that the file gave the table")?;
+    sockets::converse(&mut old)?;
+    ensure!(done(lab.ask("pfctl -sr")?)? == rules && done(lab.ask("pfctl -st")?)? == timeouts);
+    ensure!(done(lab.ask("pfctl -t spare -T show")?)? == "   192.0.2.1\n");
+    done(lab.ask("table bad flush")?)?;
+    done(lab.ask("pfctl -F rules --force")?)?;
+    ensure!(done(lab.ask("pfctl -st")?)? == timeouts, "options go with the rules");
+    done(lab.ask(&format!("apply {path}"))?).map(|_| ())
+}
+
+fn an_interface_counts_from_zero(lab: &Lab) -> Result<()> {
+    drop(connect(lab)?);
+    // What is on its way, and the host's own multicast, must not be counted again at once.
+    let block = |listed: &str, name: &str| -> Option<String> {
+        let from = listed.split_once(&format!("{name}\n"))?.1;
+        Some(from.lines().take_while(|line| line.starts_with('\t')).collect::<Vec<_>>().join("\n"))
+    };
+    let packets = |listed: &str, name: &str| -> Option<u64> {
+        let line = block(listed, name)?.lines().find(|line| line.contains("Received:"))?.to_owned();
+        line.split_whitespace().skip_while(|word| *word != "Packets:").nth(1)?.parse().ok()
+    };
+    let before = done(lab.ask("pfctl -vvsI")?)?;
+    ensure!(packets(&before, "lan0").is_some_and(|count| count > 10), "{before}");
+    ensure!(block(&before, "lan0").is_some_and(|lines| lines.contains("Rules: 4 ")), "{before}");
+    let said = done(lab.ask("pfctl -F info -i lan0")?)?;
+    ensure!(said == "pf: statistics cleared for interface lan0\n", "{said}");
+    let after = done(lab.ask("pfctl -vvsI")?)?;
+    ensure!(packets(&after, "lan0") < packets(&before, "lan0"), "{after}");
+    ensure!(packets(&after, "wan0") >= packets(&before, "wan0"), "the other one counts on:\n{after}");
+    refused(lab.ask("pfctl -F info -i dmz0")?, &["no interface dmz0"])
 }
 
 /// A session as sshd has it: its socket is held by a process above the one that changes the rules.

@@ -1,8 +1,8 @@
-//! pfctl's `-si`.
+//! pfctl's `-si` and `-vvsI`.
 
 use std::io::{self, Write};
 
-use api::{Filtering, Info};
+use api::{Filtering, Info, InterfaceInfo};
 use ruleset::Reason;
 
 /// How many of the drop reasons are pf's own, which pfctl shows first.
@@ -33,6 +33,29 @@ pub fn write_info(out: &mut dyn Write, info: &Info) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes what an interface carried, and since when, as pfctl lays it out. Packets are counted as they cross the interface,
+/// not as rules pass them: lines of both families together, named for what they count.
+pub fn write_interface(
+    out: &mut dyn Write,
+    info: &InterfaceInfo,
+    cleared: &str,
+    states: usize,
+    rules: usize,
+) -> io::Result<()> {
+    writeln!(out, "\tCleared:     {cleared}")?;
+    writeln!(out, "\tReferences:  [ States:  {states:<18} Rules: {rules:<18} ]")?;
+    let carried = [
+        ("Received:", info.received),
+        ("Sent:", info.sent),
+        ("From host:", info.host_in),
+        ("To host:", info.punted),
+    ];
+    for (name, traffic) in carried {
+        writeln!(out, "\t{name:<12} [ Packets: {:<18} Bytes: {:<18} ]", traffic.packets, traffic.bytes)?;
+    }
+    writeln!(out, "\t{:<12} [ Packets: {:<18} ]", "Dropped:", info.dropped)
 }
 
 fn counter(out: &mut dyn Write, name: &str, count: u64, seconds: u64) -> io::Result<()> {

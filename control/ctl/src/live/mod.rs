@@ -16,7 +16,7 @@ use ruleset::StateView;
 use serde::Serialize;
 
 pub use drops::write_drops;
-pub use info::write_info;
+pub use info::{write_info, write_interface};
 pub use routes::{write_neighbors, write_route_to, write_routes};
 pub use rules::write_rules;
 pub use source::{Answer, Sockets, Source};

@@ -97,10 +97,10 @@ fn announce(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()
 fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match system {
         System::Live(sockets) if arguments.anchor.is_none() => {
-            rewrite(sockets, arguments.force, "rules", |live| {
+            rewrite(sockets, arguments.force, "pfctl -F rules", |live| {
                 live.rules.clear();
                 live.tables.retain(|table| table.persist);
-            })?
+            })?;
         }
         _ => {
             let offline = system.scratch("removing the rules of an anchor")?;
@@ -114,28 +114,29 @@ fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The live ruleset with a change, as pfctl makes it to what is loaded. Tables keep what they hold. Without rules, as in pf,
-/// everything passes.
-fn rewrite(
+/// Makes the live ruleset with a change the live one, as pfctl changes what is loaded; false if none is live. Tables keep what
+/// they hold, but for lists that the change gives. Without rules, as in pf, everything passes.
+pub fn rewrite(
     sockets: &Sockets,
     force: bool,
-    what: &str,
+    name: &str,
     change: impl FnOnce(&mut Ruleset),
-) -> anyhow::Result<()> {
-    let Some(live) = sockets.source()?.ruleset()? else { return Ok(()) };
+) -> anyhow::Result<bool> {
+    let Some(live) = sockets.source()?.ruleset()? else { return Ok(false) };
     let mut ruleset = live.ruleset;
-    change(&mut ruleset);
     ruleset.tables.iter_mut().for_each(|table| table.entries = None);
+    change(&mut ruleset);
     if sockets.is_direct() {
         live::connect(sockets.dataplane())?.commit(&ruleset)?;
-        return Ok(());
+        return Ok(true);
     }
+    let options = pfconf::print_options(&ruleset.options);
     let tables = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n");
     let rules = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n");
-    let text = tables.chain(rules).collect();
-    let sources = Sources { name: format!("pfctl -F {what}"), text, ..Sources::default() };
+    let text = std::iter::once(options).chain(tables).chain(rules).collect();
+    let sources = Sources { name: name.to_owned(), text, ..Sources::default() };
     ensure!(load::apply_sources(sockets, sources, force)? == ExitCode::SUCCESS, "the rules are as they were");
-    Ok(())
+    Ok(true)
 }
 
 fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
@@ -195,8 +196,11 @@ fn sources(arguments: &Arguments) {
 fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match &arguments.interface {
         Some(interface) => {
-            system.scratch("counting from zero on one interface")?;
-            arguments.say(&format!("pf: statistics cleared for interface {interface}"));
+            system.clear(Counts::Interface(interface.clone()))?;
+            arguments.tell(
+                &format!("pf: statistics cleared for interface {interface}"),
+                json!({ "cleared": "info", "interface": interface }),
+            );
         }
         None => {
             system.clear(Counts::Info)?;
@@ -214,7 +218,7 @@ fn fingerprints(arguments: &Arguments) {
 fn reset(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match system {
         System::Live(sockets) => {
-            rewrite(sockets, arguments.force, "Reset", |live| live.options = Options::default())?;
+            rewrite(sockets, arguments.force, "pfctl -F Reset", |live| live.options = Options::default())?;
         }
         System::Offline(offline) => offline.change(Loaded::reset_options)?,
     }

@@ -1,32 +1,47 @@
-//! `-f`: read a ruleset, show it, load it.
+//! `-f`: read a ruleset, show it, load it; with `-T load`, only its tables.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use api::control::{Apply, Sources};
 use pfconf::{Config, Numbers, Origin};
 
-use super::Arguments;
 use super::system::System;
+use super::{Arguments, change};
 use crate::apply;
 use crate::live::{self, Sockets};
 use crate::machine::{self, Machine};
 use crate::session;
 use crate::time::now_unix_s;
 
-pub fn run(arguments: &Arguments, system: &mut System<'_>, file: &str) -> anyhow::Result<ExitCode> {
+/// How much of a ruleset is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Everything,
+    Tables,
+}
+
+pub fn run(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    file: &str,
+    part: Part,
+) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(file)
         .with_context(|| format!("{}: cannot open the main config file!", file))?;
     let (mut config, findings) =
         machine::parse(&machine, arguments.dialect, name, &text, &arguments.definitions);
     eprint!("{findings}");
-    if !findings.has_errors() {
+    // Optimising makes tables of its own, out of rules.
+    if !findings.has_errors() && part == Part::Everything {
         config.optimize(arguments.optimize);
     }
     let mut shown = String::new();
-    if arguments.verbose > 0 {
+    if arguments.verbose > 0 && part == Part::Tables {
+        shown += &config.print_tables();
+    } else if arguments.verbose > 0 {
         shown += &config.print_echo();
         if !findings.has_errors() {
             let numbered = arguments.verbose > 1 || arguments.debug;
@@ -40,7 +55,37 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, file: &str) -> anyhow
     if arguments.noaction {
         return Ok(ExitCode::SUCCESS);
     }
-    commit(arguments, system, &config, &machine, (name, text))
+    match part {
+        Part::Everything => commit(arguments, system, &config, &machine, (name, text)),
+        Part::Tables => define_tables(arguments, system, &config),
+    }
+}
+
+/// Defines tables as the ruleset does, and leaves the live rules and options as they are. What a table holds stays where the
+/// ruleset gives no list.
+fn define_tables(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    match system {
+        System::Offline(offline) => {
+            offline.change(|loaded| loaded.load_tables(config, arguments.anchor(), now_unix_s()))?;
+        }
+        System::Live(_) if arguments.anchor.is_some() => {
+            bail!("tables of anchors are not supported yet by the running dataplane; nothing was changed")
+        }
+        System::Live(sockets) => {
+            let done = change::rewrite(sockets, arguments.force, "pfctl -T load", |live| {
+                for defined in config.tables() {
+                    live.tables.retain(|table| table.name != defined.name);
+                    live.tables.push(defined);
+                }
+            })?;
+            ensure!(done, "no ruleset is live: load one with -f");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn commit(

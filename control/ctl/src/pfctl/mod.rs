@@ -22,6 +22,7 @@ use pfconf::{Dialect, Optimize, Scope};
 
 use crate::check::definition;
 use crate::live::Sockets;
+use load::Part;
 use system::System;
 use word::{Flush, Show, Verb};
 
@@ -42,7 +43,7 @@ pub struct Arguments {
     /// Switch filtering on
     #[arg(short)]
     enable: bool,
-    /// Load this ruleset, or with -T these addresses; - for standard input
+    /// Load this ruleset, or with -T these addresses (-T load: its tables); - for standard input
     #[arg(short, value_name = "FILE")]
     file: Option<String>,
     /// Remove: rules, Sources, states, info, Tables, osfp, Reset, all
@@ -78,11 +79,12 @@ pub struct Arguments {
     /// Show: queue, rules, Anchors, Sources, states, info, Interfaces, labels, timeouts, memory, Tables, osfp, all
     #[arg(short, value_name = "WHAT")]
     show: Option<Show>,
-    /// The table of -T
+    /// The table of -T, which all but load need
     #[arg(short = 't', value_name = "TABLE", requires = "verb")]
     table: Option<String>,
-    /// Do something with a table: kill, flush, add, delete, replace, show, test, zero, expire
-    #[arg(short = 'T', value_name = "VERB", requires = "table")]
+    /// Do something with a table: kill, flush, add, delete, replace, show, test, zero, expire; or load: of the ruleset of
+    /// -f only the tables
+    #[arg(short = 'T', value_name = "VERB")]
     verb: Option<Verb>,
     /// Say more; twice, still more
     #[arg(short, action = ArgAction::Count)]
@@ -153,15 +155,26 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
     if arguments.anchor.is_some() && !arguments.changes_anchor() && arguments.show.is_none() {
         anyhow::ensure!(arguments.verb.is_some(), "anchors apply to -f, -F, -s, -z, and -T only");
     }
+    match arguments.verb {
+        Some(Verb::Load) if arguments.file.is_none() => {
+            return Ok(misused("-T load takes tables from -f FILE"));
+        }
+        Some(verb) if verb != Verb::Load && arguments.table.is_none() => {
+            return Ok(misused("-T needs a table: -t TABLE"));
+        }
+        _ => {}
+    }
     let mut system = System::new(arguments.offline.as_deref(), sockets)?;
     let mut ended = ExitCode::SUCCESS;
     if !arguments.noaction {
         act(arguments, &mut system)?;
     }
-    if let (Some(table), Some(verb)) = (&arguments.table, arguments.verb) {
-        ended = table::run(arguments, &mut system, table, verb)?;
-    } else if let Some(file) = &arguments.file {
-        ended = load::run(arguments, &mut system, file)?;
+    match (arguments.verb, &arguments.table, &arguments.file) {
+        (None, _, None) => {}
+        (None, _, Some(file)) => ended = load::run(arguments, &mut system, file, Part::Everything)?,
+        (Some(Verb::Load), _, Some(file)) => ended = load::run(arguments, &mut system, file, Part::Tables)?,
+        (Some(verb), Some(table), _) => ended = table::run(arguments, &mut system, table, verb)?,
+        (Some(_), None, _) => unreachable!("refused before anything was done"),
     }
     if !arguments.noaction {
         if arguments.enable {
@@ -172,6 +185,12 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
         }
     }
     Ok(ended)
+}
+
+/// Says how it is used.
+fn misused(what: &str) -> ExitCode {
+    eprintln!("pfctl: {what}");
+    ExitCode::from(2)
 }
 
 /// Does what pfctl would do, called with these words.

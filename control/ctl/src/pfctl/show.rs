@@ -1,8 +1,9 @@
 //! `-s`: what is loaded and what it has done, in pfctl's formats.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use api::InterfaceInfo;
 use pfconf::{Loaded, RulesView, Scope};
 use ruleset::{Limit, StateView, Timeout};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use super::system::{Detail, System};
 use super::word::Show;
 use crate::live::{self, Format, StatePrinter};
 use crate::machine::Machine;
-use crate::time::ctime;
+use crate::time::{ctime, now_unix_s};
 
 pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow::Result<()> {
     match what {
@@ -105,20 +106,39 @@ fn fits(arguments: &Arguments, state: &StateView) -> bool {
 }
 
 fn interfaces(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    let skipped = system.loaded()?.options().skip.clone();
-    let mut names = system.interfaces()?;
+    let loaded = system.loaded()?;
+    let mut known = system.info()?.interfaces;
     if let System::Offline(_) = system {
         let machine = Machine::new(arguments.interfaces.as_ref())?;
-        names = pfconf::Host::interfaces(&machine).names().map(str::to_owned).collect();
+        let named = |name: &str| InterfaceInfo { name: name.to_owned(), ..InterfaceInfo::default() };
+        known = pfconf::Host::interfaces(&machine).names().map(named).collect();
     }
-    names.retain(|name| arguments.interface.as_ref().is_none_or(|only| only == name));
-    names.sort();
-    let mut out = String::new();
-    for name in names {
-        let skip = arguments.verbose > 0 && skipped.contains(&name);
-        let _ = writeln!(out, "{name}{}", if skip { " (skip)" } else { "" });
+    known.retain(|own| arguments.interface.as_ref().is_none_or(|only| *only == own.name));
+    known.sort_by(|one, other| one.name.cmp(&other.name));
+    let detailed = arguments.verbose > 1;
+    if detailed && arguments.json {
+        return live::print(Format::Json, &known, |_, _| Ok(()));
     }
-    say(arguments, &out)
+    let states = if detailed { states_by_interface(system)? } else { BTreeMap::new() };
+    let now = now_unix_s();
+    let mut out = Vec::new();
+    for own in &known {
+        let skip = arguments.verbose > 0 && loaded.options().skip.contains(&own.name);
+        writeln!(out, "{}{}", own.name, if skip { " (skip)" } else { "" })?;
+        if detailed {
+            let cleared = ctime(now.saturating_sub(own.counted_s));
+            let bound = states.get(&own.name).copied().unwrap_or_default();
+            live::write_interface(&mut out, own, &cleared, bound, loaded.rules_on(&own.name))?;
+        }
+    }
+    say(arguments, &String::from_utf8(out)?)
+}
+
+/// How many states are bound to each interface; those that float are bound to none.
+fn states_by_interface(system: &mut System<'_>) -> anyhow::Result<BTreeMap<String, usize>> {
+    let mut count = BTreeMap::new();
+    system.states(|state| *count.entry(state.interface.clone()).or_default() += 1)?;
+    Ok(count)
 }
 
 /// A named number, as JSON.

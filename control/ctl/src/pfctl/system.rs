@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use api::control::{StateFilter, TableSummary};
 use api::{Client, ControlError, Counts, Filtering, Info, LogLevel, RuleUsage};
 use pfconf::{Counters, Loaded, LoadedTable};
 use ruleset::{StateSelector, StateView, Table, TableEntry};
 
 use super::offline::Offline;
-use crate::live::{self, Answer, Sockets, Source};
+use crate::live::{self, Sockets, Source};
 use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
@@ -130,20 +130,6 @@ impl<'a> System<'a> {
         match self {
             Self::Live(sockets) => sockets.source()?.clear(counts),
             Self::Offline(_) => Ok(()),
-        }
-    }
-
-    /// The names of the interfaces that carry packets.
-    pub fn interfaces(&mut self) -> anyhow::Result<Vec<String>> {
-        match self {
-            Self::Live(sockets) => {
-                let status = match sockets.source()?.status()? {
-                    Answer::Control(status) => status.dataplane.context("the dataplane does not answer")?,
-                    Answer::Dataplane(status) => *status,
-                };
-                Ok(status.interfaces.into_iter().map(|interface| interface.name).collect())
-            }
-            Self::Offline(_) => Ok(Vec::new()),
         }
     }
 

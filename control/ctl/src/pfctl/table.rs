@@ -175,7 +175,7 @@ fn wanted(arguments: &Arguments, verb: Verb, members: Vec<Member>) -> anyhow::Re
             let seconds = seconds.parse().ok().with_context(|| format!("expiry time: invalid: {seconds}"))?;
             TableVerb::Expire(seconds)
         }
-        Verb::Show | Verb::Test => unreachable!("they change nothing"),
+        Verb::Show | Verb::Test | Verb::Load => unreachable!("they have functions of their own"),
     }))
 }
 

@@ -35,8 +35,8 @@ words! {
 
 words! {
     /// What `-T` does.
-    Verb: Kill "kill" Flush "flush" Add "add" Delete "delete" Replace "replace" Show "show" Test "test"
-        Zero "zero" Expire "expire"
+    Verb: Kill "kill" Flush "flush" Add "add" Delete "delete" Load "load" Replace "replace" Show "show"
+        Test "test" Zero "zero" Expire "expire"
 }
 
 /// What `-x` sets: a level by any beginning of its name that fits one only, or by OpenBSD's former word for it.

@@ -184,6 +184,37 @@ fn tables_are_changed_in_pfctls_words() {
 }
 
 #[test]
+fn of_a_ruleset_only_the_tables_can_be_loaded() {
+    let scratch = Scratch::new("load", RULES);
+    scratch.said("-t held -T add -q 192.0.2.1");
+    let loaded = || [scratch.out("-sr"), scratch.out("-sm")];
+    let before_all = loaded();
+    let file = "set limit states 99\ntable <t> persist counters { 10.7.0.0/16 }\ntable <held> persist\n\
+                table <more> persist { 192.0.2.9 }\ntable <gone> { 192.0.2.10 }\npass all\n";
+    for dry in [&["-n", "-T", "load", "-f-"][..], &["-vn", "-Tl", "-f-"]] {
+        let before = scratch.kept();
+        assert_eq!(scratch.call(dry, file).code, Some(0));
+        assert_eq!(scratch.kept(), before, "{dry:?} changed something");
+    }
+    let shown = scratch.call(&["-v", "-T", "load", "-f-"], file);
+    assert_eq!((shown.code, shown.err.as_str()), (Some(0), ""));
+    assert!(shown.out.starts_with("table <t> persist counters { 10.7.0.0/16 }\n"), "{}", shown.out);
+    assert!(!shown.out.contains("pass") && !shown.out.contains("set"), "{}", shown.out);
+    assert_eq!(loaded(), before_all, "neither rules nor options are loaded");
+    assert_eq!(scratch.out("-sT"), "held\nmore\nt\n", "what nothing names does not stay");
+    assert_eq!(scratch.out("-t t -T show"), "   10.7.0.0/16\n");
+    assert_eq!(scratch.out("-t held -T show"), "   192.0.2.1\n", "without a list it keeps what it holds");
+    let before = scratch.kept();
+    let bad = scratch.call(&["-T", "load", "-f-"], "table <t> { 10.8.0.0/16 }\nnonsense\n");
+    assert_eq!((bad.code, scratch.kept()), (Some(1), before));
+    assert_eq!(
+        scratch.call(&["-a", "a", "-T", "load", "-f-"], "table <own> persist { 192.0.2.3 }\n").code,
+        Some(0)
+    );
+    assert_eq!(scratch.out("-a a -sT"), "own\n");
+}
+
+#[test]
 fn a_test_of_a_table_ends_with_2_if_something_does_not_match() {
     let scratch = Scratch::new("test", "table <t> persist { 10.0.0.0/8 !10.1.0.0/16 }\n");
     let all = scratch.ask("-t t -T test 10.9.9.9");
@@ -274,6 +305,7 @@ fn wrong_words_end_with_2() {
         "-F bogus",
         "-x bogus",
         "-T add",
+        "-T load",
         "-t t",
         "-t t -T bogus",
         "-s",
@@ -302,9 +334,15 @@ fn without_a_dataplane_every_verb_says_what_is_missing() {
     let folder = Folder::new("pfctl-live");
     let socket = folder.0.join("none.sock").to_str().expect("plain characters").to_owned();
     let verbs = ["-sr", "-ss", "-si", "-sT", "-F rules", "-f -", "-z", "-e", "-d", "-x err", "-k 10.0.0.1"];
-    for line in
-        verbs.into_iter().chain(["-k label -k x", "-K 10.0.0.1", "-F states", "-F info", "-t t -T flush"])
-    {
+    for line in verbs.into_iter().chain([
+        "-k label -k x",
+        "-K 10.0.0.1",
+        "-F states",
+        "-F info",
+        "-t t -T flush",
+        "-T load -f -",
+        "-F info -i em0",
+    ]) {
         let words: Vec<&str> =
             ["--dataplane-socket", &socket, "pfctl"].into_iter().chain(line.split(' ')).collect();
         let outcome = folder.call(&words, "pass all no state\n");

@@ -11,7 +11,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use ruleset::{AddressPattern, Options, Rule, Ruleset};
+use ruleset::{AddressPattern, InterfacePattern, Options, Rule, Ruleset};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::QueueStatement;
@@ -154,9 +154,14 @@ impl Loaded {
         for (name, entries) in &config.loaded {
             self.put(&names::join(&anchor, name), entries, origin, &mut braces);
         }
-        let tables = &mut self.make(&anchor).tables;
+        self.load_tables(config, &anchor, origin.unix_s);
+    }
+
+    /// Defines the tables of the configuration in an anchor, and changes nothing else (`pfctl -T load`).
+    pub fn load_tables(&mut self, config: &Config, anchor: &str, unix_s: u64) {
+        let tables = &mut self.make(&names::normal(anchor)).tables;
         for table in &config.tables {
-            tables.entry(table.name.clone()).or_default().define(table, origin.unix_s);
+            tables.entry(table.name.clone()).or_default().define(table, unix_s);
         }
         self.tidy();
     }
@@ -245,6 +250,15 @@ impl Loaded {
     pub fn rules(&self, anchor: &str) -> Result<Vec<RuleRow<'_>>, UnknownAnchor> {
         let rules = self.anchored(&names::normal(anchor))?.map_or(&[][..], |anchored| &anchored.rules);
         Ok(rules.iter().enumerate().map(|(number, loaded)| RuleRow { number, loaded }).collect())
+    }
+
+    /// How many rules, of all anchors, name an interface.
+    pub fn rules_on(&self, interface: &str) -> usize {
+        let names = |loaded: &&LoadedRule| match loaded.rule.rule.interface.as_ref().map(|on| &on.pattern) {
+            Some(InterfacePattern::Name(name)) => name == interface,
+            _ => false,
+        };
+        self.anchors.values().flat_map(|anchored| &anchored.rules).filter(names).count()
     }
 
     /// True if a rule of an anchor has a label.

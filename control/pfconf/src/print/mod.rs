@@ -8,13 +8,13 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{Rule, Table, TableEntry};
+use ruleset::{Limit, Options, Rule, Table, TableEntry, Timeout};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub(crate) use word::{quoted, word};
 
 use crate::ast::RouteKind;
-use crate::config::{Anchor, Config, Entry, FullRule, Member};
+use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};
 use crate::dialect::Dialect;
 
 /// In which form rules are printed.
@@ -49,6 +49,35 @@ impl Style<'_> {
 pub fn print_rule(rule: &Rule) -> String {
     let route = rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into()));
     rule::text(&FullRule { rule: rule.clone(), route, ..FullRule::default() }, Dialect::default().into())
+}
+
+/// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.
+pub fn print_options(options: &Options) -> String {
+    let plain = Options::default();
+    let mut out = String::new();
+    if options.block_policy != plain.block_policy {
+        out += "set block-policy return\n";
+    }
+    if options.state_policy != plain.state_policy {
+        out += "set state-policy if-bound\n";
+    }
+    if !options.skip.is_empty() {
+        let _ = writeln!(out, "set skip on {{ {} }}", options.skip.join(" "));
+    }
+    // The limits first: some time-outs begin as a part of them.
+    for limit in Limit::ALL {
+        let value = options.limits.get(limit);
+        if value != plain.limits.get(limit) {
+            let _ = writeln!(out, "set limit {} {value}", limit.name());
+        }
+    }
+    for timeout in Timeout::ALL {
+        let value = options.timeouts.get(timeout);
+        if value != plain.timeouts.get(timeout) {
+            let _ = writeln!(out, "set timeout {} {value}", timeout.name());
+        }
+    }
+    out
 }
 
 /// A table's definition in pfctl's normal form, with its entries, without a newline.
@@ -99,6 +128,12 @@ impl Config {
     /// What `pfctl -v` prints while it reads: macros, options and tables, in the order of the file.
     pub fn print_echo(&self) -> String {
         self.echo.iter().map(|line| format!("{}\n", line.text())).collect()
+    }
+
+    /// The tables of that, which are all that `pfctl -T load` reads.
+    pub fn print_tables(&self) -> String {
+        let tables = self.echo.iter().filter(|line| matches!(line, Echo::Table(_)));
+        tables.map(|line| format!("{}\n", line.text())).collect()
     }
 
     /// Queues and rules, as `pfctl -nv` prints them once everything is read.

@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::machine::{interfaces, read};
-use pfconf::{Colour, Host, Interfaces, Isolated, Numbers, compile};
+use pfconf::{Colour, Host, Interfaces, Isolated, Numbers, compile, print_options, print_rule};
 use ruleset::{
     Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, Limit, PortMatch, Rule, Ruleset, StateMode,
     StatePolicy, Timeout,
@@ -58,6 +58,31 @@ fn block_without_a_form_obeys_the_policy_where_it_stands() {
     assert!(matches!(replies[1], Action::Block(BlockReply::Return(_))));
     assert_eq!(replies[2], Action::Block(BlockReply::Drop));
     assert_eq!(ruleset.options.block_policy, BlockPolicy::Return);
+}
+
+/// What `pfctl -F rules` and `-T load` send again: the options, and rules that mean the same behind them.
+#[test]
+fn options_are_printed_as_what_makes_them() {
+    let texts = [
+        "",
+        "set skip on { lo wan0 }",
+        "set limit { states 7, table-entries 9 }\nset timeout { udp.first 9, adaptive.start 3, adaptive.end 8 }",
+        "block\nset block-policy return\nblock\npass\nset state-policy if-bound\npass proto tcp",
+        "set optimization aggressive\nset limit states 50\nblock drop\nset state-policy if-bound",
+    ];
+    for text in texts {
+        let written = good(text);
+        let options = print_options(&written.options);
+        let rules: String = written.rules.iter().map(|rule| print_rule(rule) + "\n").collect();
+        let again = good(&(options + &rules));
+        assert_eq!(again.options, written.options, "{text}");
+        let meant = |ruleset: &Ruleset| {
+            let rules = ruleset.rules.iter().cloned();
+            rules.map(|rule| Rule { source: Default::default(), ..rule }).collect::<Vec<_>>()
+        };
+        assert_eq!(meant(&again), meant(&written), "{text}");
+    }
+    assert_eq!(print_options(&good("").options), "");
 }
 
 #[test]

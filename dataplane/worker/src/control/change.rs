@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{Candidate, Counts, Filtering, Info, Judged, LogLevel, ReasonCount, ResponseBody, Reviewed};
+use api::{
+    Candidate, Counts, Filtering, Info, InterfaceInfo, Judged, LogLevel, ReasonCount, ResponseBody, Reviewed,
+    Traffic,
+};
 use engine::Selection;
 use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
 
 use super::desk::{Desk, PATIENCE, busy, lock};
-use super::ledger::Totals;
+use super::ledger::{Carried, Totals};
 use super::rules;
 use crate::dump::Stalled;
 use crate::telemetry::Sheet;
@@ -121,6 +124,17 @@ impl Desk {
                 let Some(sheets) = self.sheets() else { return Ok(busy()) };
                 lock(&self.ledger).clear_totals(Totals::of(&Sheet::sum(&sheets)), Instant::now());
             }
+            Counts::Interface(name) => {
+                let Some(sheets) = self.sheets() else { return Ok(busy()) };
+                let fib = self.kernel.fib();
+                let place = fib.interfaces().iter().position(|interface| interface.name == name);
+                let carried = |number| Carried::each(&Sheet::sum(&sheets)).nth(number);
+                let Some((number, carried)) = place.and_then(|number| Some((number, carried(number)?)))
+                else {
+                    return Ok(ResponseBody::Refused(format!("no interface {name}")));
+                };
+                lock(&self.ledger).clear_interface(number, carried, Instant::now());
+            }
             Counts::Rules => {
                 if let Some((epoch, usage)) = self.counted()? {
                     lock(&self.ledger).clear_rules(epoch, usage);
@@ -136,6 +150,8 @@ impl Desk {
         let ledger = lock(&self.ledger).clone();
         let Totals { searches, inserts, removals, drops } = ledger.since_cleared(Totals::of(&sheet));
         let drops = Reason::ALL.into_iter().zip(drops);
+        let fib = self.kernel.fib();
+        let carried = fib.interfaces().iter().zip(ledger.carried_since_cleared(Carried::each(&sheet)));
         ResponseBody::Info(Box::new(Info {
             filtering: self.filtering(),
             since_s: ledger.switched.elapsed().as_secs(),
@@ -146,6 +162,9 @@ impl Desk {
             inserts,
             removals,
             drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
+            interfaces: carried
+                .map(|(interface, (since, carried))| interface_info(&interface.name, since, &carried))
+                .collect(),
         }))
     }
 
@@ -206,6 +225,20 @@ impl Desk {
         }
         reviewed.complete = cursor == u32::MAX;
         Ok(ResponseBody::Reviewed(Box::new(reviewed)))
+    }
+}
+
+fn interface_info(name: &str, since: Instant, carried: &Carried) -> InterfaceInfo {
+    let Carried { counts, dropped } = *carried;
+    let traffic = |packets, bytes| Traffic { packets, bytes };
+    InterfaceInfo {
+        name: name.to_owned(),
+        counted_s: since.elapsed().as_secs(),
+        received: traffic(counts.rx_packets, counts.rx_bytes),
+        sent: traffic(counts.tx_packets, counts.tx_bytes),
+        host_in: traffic(counts.host_in_packets, counts.host_in_bytes),
+        punted: traffic(counts.punted_packets, counts.punted_bytes),
+        dropped,
     }
 }
 

@@ -67,7 +67,7 @@ impl Desk {
         journal: Journal,
         facts: Facts,
     ) -> Self {
-        let ledger = Mutex::new(Ledger::new(facts.start));
+        let ledger = Mutex::new(Ledger::new(facts.start, facts.devices.len()));
         Self {
             showcase: rules.showcase(),
             ledger,

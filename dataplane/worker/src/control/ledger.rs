@@ -1,14 +1,14 @@
 //! What was counted when somebody asked to count from zero, and since when filtering is as it is.
 //!
 //! Overview: the counters themselves only ever rise; listings show them less what is kept here. Ownership: the desk, under
-//! a lock. Bounds: a number for each rule of the live ruleset.
+//! a lock. Bounds: a number for each rule of the live ruleset, and a row for each interface.
 
 use std::time::Instant;
 
 use api::RuleUsage;
 use ruleset::REASON_COUNT;
 
-use crate::telemetry::Sheet;
+use crate::telemetry::{InterfaceCounts, Sheet};
 
 /// The counters of `pfctl -si`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,30 @@ impl Totals {
     }
 }
 
+/// The counters of `pfctl -vvsI`, of one interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// What it carried.
+    pub counts: InterfaceCounts,
+    /// Packets dropped on it.
+    pub dropped: u64,
+}
+
+impl Carried {
+    /// Of all workers, for every interface, by number.
+    pub fn each(sheet: &Sheet) -> impl Iterator<Item = Self> {
+        let drops = sheet.drops.iter().map(|reasons| reasons.iter().sum());
+        sheet.interfaces.iter().zip(drops).map(|(counts, dropped)| Self { counts: *counts, dropped })
+    }
+
+    fn less(self, earlier: &Self) -> Self {
+        Self {
+            counts: self.counts.less(&earlier.counts),
+            dropped: self.dropped.saturating_sub(earlier.dropped),
+        }
+    }
+}
+
 /// What listings leave out.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -57,12 +81,20 @@ pub struct Ledger {
     totals: Totals,
     /// Of which rules, and what each had done.
     rules: (u32, Vec<RuleUsage>),
+    /// Since when, and what each interface had carried, by number.
+    interfaces: Vec<(Instant, Carried)>,
 }
 
 impl Ledger {
     /// Everything counts since `start`.
-    pub fn new(start: Instant) -> Self {
-        Self { switched: start, cleared: start, totals: Totals::ZERO, rules: (0, Vec::new()) }
+    pub fn new(start: Instant, interfaces: usize) -> Self {
+        Self {
+            switched: start,
+            cleared: start,
+            totals: Totals::ZERO,
+            rules: (0, Vec::new()),
+            interfaces: vec![(start, Carried::default()); interfaces],
+        }
     }
 
     /// Counts the totals from zero.
@@ -73,6 +105,21 @@ impl Ledger {
     /// What was counted since then.
     pub fn since_cleared(&self, totals: Totals) -> Totals {
         totals.less(&self.totals)
+    }
+
+    /// Counts what an interface carries from zero.
+    pub fn clear_interface(&mut self, number: usize, carried: Carried, now: Instant) {
+        if let Some(row) = self.interfaces.get_mut(number) {
+            *row = (now, carried);
+        }
+    }
+
+    /// What each interface has carried since then, and when that was.
+    pub fn carried_since_cleared(
+        &self,
+        carried: impl Iterator<Item = Carried>,
+    ) -> impl Iterator<Item = (Instant, Carried)> {
+        self.interfaces.iter().zip(carried).map(|((since, earlier), own)| (*since, own.less(earlier)))
     }
 
     /// Counts what the rules of an epoch do from zero.

@@ -43,6 +43,13 @@ macro_rules! counters {
                 $( self.$name += other.$name; )*
             }
         }
+
+        impl $type {
+            /// What was counted since it was `earlier`.
+            pub fn less(&self, earlier: &Self) -> Self {
+                Self { $( $name: self.$name.saturating_sub(earlier.$name), )* }
+            }
+        }
     };
 }
 

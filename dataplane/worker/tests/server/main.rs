@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
 use api::{
-    Candidate, Client, Counts, Error, Filtering, Hello, Request, RequestBody, Response, ResponseBody,
-    RuleUsage,
+    Candidate, Client, Counts, Error, Filtering, Hello, InterfaceInfo, Request, RequestBody, Response,
+    ResponseBody, RuleUsage,
 };
 use engine::fib::{Interface, Role};
 use engine::{
@@ -319,6 +319,19 @@ fn what_is_live_can_be_changed_without_a_ruleset() {
     client.clear(Counts::Info).unwrap();
     client.clear(Counts::Rules).unwrap();
     assert_eq!(counted(&mut client), 0);
+    // Each interface has counters of its own, which only a request that names it sets to zero.
+    let carried = |client: &mut Client| {
+        let of = |interface: InterfaceInfo| (interface.name, interface.received.packets, interface.dropped);
+        client.info().unwrap().interfaces.into_iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(carried(&mut client), [("wan0".into(), 5, 5), ("lan0".into(), 0, 0)]);
+    client.clear(Counts::Interface("lan0".into())).unwrap();
+    assert_eq!(carried(&mut client)[0], ("wan0".into(), 5, 5));
+    let refused = client.clear(Counts::Interface("dmz0".into())).unwrap_err().to_string();
+    assert!(refused.contains("no interface dmz0"), "{refused}");
+    client.clear(Counts::Interface("wan0".into())).unwrap();
+    assert_eq!(carried(&mut client), [("wan0".into(), 0, 0), ("lan0".into(), 0, 0)]);
+    assert_eq!(client.status().unwrap().interfaces[0].rx_packets, 5, "what only rises is as it was");
     let drops = client.drops().unwrap();
     assert_eq!(drops[0].reasons[Reason::NoRules as usize].packets, 5, "what only rises is as it was");
 }
