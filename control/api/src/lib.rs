@@ -15,17 +15,20 @@ mod client;
 pub mod codec;
 pub mod control;
 mod distribution;
+mod lockout;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod message;
 pub mod pflog;
 mod route;
+pub mod sessions;
 mod settings;
 
 pub use access::{Access, GROUP};
 pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
+pub use lockout::Cut;
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
     InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LiveUsage, LogLevel,

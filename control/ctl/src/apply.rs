@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
             arguments.confirm.is_none(),
             "only turnpike-control takes rules back: leave --dataplane-socket out"
         );
-        return commit(&arguments.written, sockets);
+        return commit(&arguments.written, arguments.force, sockets);
     }
     let written = &arguments.written;
     let request = Apply {
@@ -161,7 +161,7 @@ struct Committed {
 }
 
 /// Hands a ruleset to the dataplane itself.
-fn commit(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+fn commit(written: &Written, force: bool, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(written.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&written.file).with_context(|| written.file.clone())?;
     let (ruleset, findings) = compile(&machine, written.dialect, name, &text, &written.definitions);
@@ -170,7 +170,7 @@ fn commit(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
         eprintln!("tpctl: {name} was not applied; the live ruleset is as it was");
         return Ok(ExitCode::FAILURE);
     };
-    let generation = live::connect(sockets.dataplane())?.commit(&ruleset)?;
+    let generation = live::commit(sockets, &ruleset, force)?;
     let committed = Committed { generation, rules: ruleset.rules.len(), tables: ruleset.tables.len() };
     live::print(Format::of(written.json), &committed, |out, committed| {
         let Committed { generation, rules, tables } = committed;

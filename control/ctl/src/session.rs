@@ -6,24 +6,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use api::control::{Operator, Session};
+use api::sessions::Socket;
 
 /// Processes above this one that are looked at.
 const ANCESTORS: usize = 64;
 
 /// What must not be cut off, unless `force` says that it may.
 pub fn operator(force: bool) -> Operator {
-    let sockets: Vec<Socket> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-        .into_iter()
-        .flat_map(|path| read_sockets(&fs::read_to_string(path).unwrap_or_default()))
-        .collect();
+    let sockets = Socket::all();
     let variable = |name| std::env::var(name).unwrap_or_default();
     let mut sessions = BTreeSet::new();
     sessions.extend(of_connection(&variable("SSH_CONNECTION")));
     sessions.extend(of_client(&variable("SSH_CLIENT"), &sockets));
-    sessions.extend(of_processes(&held_above(), &sockets));
+    let held = held_above();
+    sessions.extend(api::sessions::sessions(&sockets, |socket| held.contains(&socket.inode)));
     sessions.retain(|session| !session.client.ip().is_loopback());
     Operator { sessions: sessions.into_iter().collect(), force }
 }
@@ -48,66 +47,6 @@ fn of_client(text: &str, sockets: &[Socket]) -> Option<Session> {
     let port: u16 = server_port.parse().ok()?;
     let is_it = |socket: &&Socket| socket.connected && socket.remote == client && socket.local.port() == port;
     sockets.iter().find(is_it).map(Socket::session)
-}
-
-/// The sessions among the sockets of these numbers.
-fn of_processes(inodes: &BTreeSet<u64>, sockets: &[Socket]) -> Vec<Session> {
-    let listened: BTreeSet<u16> =
-        sockets.iter().filter(|socket| socket.listens).map(|socket| socket.local.port()).collect();
-    sockets
-        .iter()
-        .filter(|socket| socket.connected && inodes.contains(&socket.inode))
-        .filter(|socket| listened.contains(&socket.local.port()))
-        .map(Socket::session)
-        .collect()
-}
-
-/// A line of proc_net_tcp(5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Socket {
-    local: SocketAddr,
-    remote: SocketAddr,
-    connected: bool,
-    listens: bool,
-    inode: u64,
-}
-
-impl Socket {
-    fn session(&self) -> Session {
-        Session { client: self.remote, server: self.local }
-    }
-}
-
-fn read_sockets(text: &str) -> Vec<Socket> {
-    let one = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let state = words.get(3)?;
-        Some(Socket {
-            local: address(words.get(1)?)?,
-            remote: address(words.get(2)?)?,
-            connected: *state == "01",
-            listens: *state == "0A",
-            inode: words.get(9)?.parse().ok()?,
-        })
-    };
-    text.lines().skip(1).filter_map(one).collect()
-}
-
-/// `0100007F:0016`: words of four octets, each as this processor stores it.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (digits, port) = text.split_once(':')?;
-    let words: Option<Vec<u32>> = digits
-        .as_bytes()
-        .chunks(8)
-        .map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok())
-        .collect();
-    let octets: Vec<u8> = words?.into_iter().flat_map(u32::to_ne_bytes).collect();
-    let ip: IpAddr = match octets.len() {
-        4 => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).into(),
-        16 => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip.to_canonical(), u16::from_str_radix(port, 16).ok()?))
 }
 
 /// Numbers of the sockets that the processes above this one hold, as far as this user may know.
@@ -140,14 +79,7 @@ mod tests {
 
     const TCP: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0
    1: 0101010A:0016 0201010A:C350 01 00000000:00000000 00:00000000 00000000     0        0 200 1 0
-   2: 0101010A:D431 0201010A:0050 01 00000000:00000000 00:00000000 00000000     0        0 300 1 0
-";
-    const TCP6: &str =
-        "  sl  local_address remote_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode
-   0: 0000000000000000FFFF00000101010A:0016 0000000000000000FFFF00000301010A:C351 01 0:0 00:0 0 0 0 201 1 0
-   1: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 101 1 0
 ";
 
     fn session(client: &str, server: &str) -> Session {
@@ -155,21 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_connected_sockets_that_somebody_listens_for() {
-        let sockets: Vec<Socket> = read_sockets(TCP).into_iter().chain(read_sockets(TCP6)).collect();
-        assert_eq!(sockets.len(), 5);
-        let held = BTreeSet::from([100, 200, 201, 300, 999]);
-        // What the box has connected to by itself is none.
-        assert_eq!(
-            of_processes(&held, &sockets),
-            [session("10.1.1.2:50000", "10.1.1.1:22"), session("10.1.1.3:50001", "10.1.1.1:22")]
-        );
-        assert_eq!(of_processes(&BTreeSet::from([300]), &sockets), []);
-    }
-
-    #[test]
     fn sshd_tells_of_its_connection() {
-        let sockets = read_sockets(TCP);
+        let sockets = Socket::read(TCP);
         let told = session("10.1.1.2:50000", "10.1.1.1:22");
         assert_eq!(of_connection("10.1.1.2 50000 10.1.1.1 22"), Some(told));
         assert_eq!(of_client("10.1.1.2 50000 22", &sockets), Some(told));

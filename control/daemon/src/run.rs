@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::Access;
-use api::control::{Apply, Origin, Sources};
+use api::control::{Apply, Operator, Origin, Sources};
+use api::sessions::{Socket, sessions};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -118,7 +119,8 @@ async fn until_stopped(
             _ = signals.reopen.recv() => app.reopen_pflog(),
             _ = signals.reload.recv() => {
                 app.reopen_pflog();
-                tokio::spawn(reload(settings.pf_conf.clone(), Arc::clone(app)));
+                let ports = settings.management_ports.clone();
+                tokio::spawn(reload(settings.pf_conf.clone(), ports, Arc::clone(app)));
             }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
@@ -141,27 +143,26 @@ fn watchdog() -> Interval {
     check
 }
 
-/// Validates pf.conf and makes it live, or leaves everything as it is.
-async fn reload(path: PathBuf, app: Arc<App>) {
+/// Validates pf.conf and makes it live, or leaves everything as it is: also if it would cut off somebody who manages the box
+/// by one of these ports, for a signal does not tell whose it is.
+async fn reload(path: PathBuf, ports: Vec<u16>, app: Arc<App>) {
     info!("loading {}", path.display());
     match sd_notify::NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[sd_notify::NotifyState::Reloading, now]),
         Err(error) => warn!("cannot read the clock for systemd: {error}"),
     }
     let (interfaces, file) = (Arc::clone(&app.watch.get().interfaces), path.clone());
-    let sources: Result<io::Result<Sources>, _> = spawn_blocking(move || read_file(&file, &interfaces)).await;
-    match sources {
-        Ok(Ok(sources)) => {
+    let read = move || Ok((read_file(&file, &interfaces)?, managers(&ports)));
+    let read: Result<io::Result<(Sources, Operator)>, _> = spawn_blocking(read).await;
+    match read {
+        Ok(Ok((sources, operator))) => {
             let comment = format!("loaded from {}", path.display());
-            let apply = Apply { sources, comment, ..Apply::default() };
+            let apply = Apply { sources, comment, operator, confirm_s: None };
             match app.committer.apply(apply, Origin::Reload).await {
                 Ok(applied) => info!("{} is live as revision {}", path.display(), applied.revision),
                 Err(committer::Failure::Refused(problem)) => {
-                    error!(
-                        "{} is refused, the rules stay as they are:\n{}",
-                        path.display(),
-                        problem.rendered
-                    );
+                    let why = if problem.rendered.is_empty() { &problem.error } else { &problem.rendered };
+                    error!("{} is refused, the rules stay as they are:\n{why}", path.display());
                 }
                 Err(failure) => error!("cannot load {}: {failure}", path.display()),
             }
@@ -170,6 +171,13 @@ async fn reload(path: PathBuf, app: Arc<App>) {
         Err(stopped) => error!("cannot read {}: {stopped}", path.display()),
     }
     notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Whoever is connected to these ports of the box.
+fn managers(ports: &[u16]) -> Operator {
+    let sockets = Socket::all();
+    let sessions = sessions(&sockets, |socket| ports.contains(&socket.local.port()));
+    Operator { sessions, force: false }
 }
 
 /// Binds the metrics' port.

@@ -50,6 +50,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The ruleset that SIGHUP loads.
     pub pf_conf: PathBuf,
+    /// Where the box is managed: a reload by signal does not cut off who is connected there.
+    pub management_ports: Vec<u16>,
     /// The packet log; none if it is empty.
     pub pflog: PathBuf,
     /// The size in MiB at which a packet log is full.
@@ -69,6 +71,7 @@ impl Default for Settings {
             dataplane_socket: "/run/turnpike/dataplane.sock".into(),
             state_dir: "/var/lib/turnpike".into(),
             pf_conf: "/etc/turnpike/pf.conf".into(),
+            management_ports: vec![22],
             pflog: "/var/log/turnpike/pflog".into(),
             pflog_max_mib: 64,
             pflog_kept: 4,

@@ -23,7 +23,7 @@ fn every_key_is_read() {
     let settings = parse(
         "[control]\nmetrics_listen = \"[::1]:9999\"\nmetrics_rules = 7\nlog = \"debug\"\nrevisions_kept = 3\n\
          socket = \"/a\"\ndataplane_socket = \"/b\"\nstate_dir = \"/c\"\npf_conf = \"/d\"\n\
-         pflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
+         management_ports = [22, 2222]\npflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
     )
     .unwrap();
     let expected = Settings {
@@ -35,6 +35,7 @@ fn every_key_is_read() {
         dataplane_socket: "/b".into(),
         state_dir: "/c".into(),
         pf_conf: "/d".into(),
+        management_ports: vec![22, 2222],
         pflog: "/e".into(),
         pflog_max_mib: 9,
         pflog_kept: 0,
@@ -51,6 +52,7 @@ fn faults_say_where_and_what_to_do() {
         ("[control]\nrevisions_kept = 0\n", "revisions_kept is 0", "1 to 10000"),
         ("[control]\nmetrics_rules = 100001\n", "metrics_rules is 100001", "0 to 100000"),
         ("[control]\nrevisions_kept = -1\n", "turnpike.toml:2:18: ", "1 to 10000"),
+        ("[control]\nmanagement_ports = 22\n", "turnpike.toml:2:20: ", "TCP ports"),
         ("[control\n", "turnpike.toml:1:", ""),
         ("control = 1\n", "turnpike.toml:1:", ""),
     ];

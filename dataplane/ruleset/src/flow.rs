@@ -1,7 +1,9 @@
 //! A packet in few words, and what rules say to it: how rules are asked before they are live.
 
+use core::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
-use wire::Proto;
+use wire::{Port, Proto};
 
 use crate::{Direction, TupleEnd};
 
@@ -30,6 +32,15 @@ pub struct Flow {
     pub interface: Option<String>,
     /// Which packet of the connection it is.
     pub moment: Moment,
+}
+
+impl Flow {
+    /// A TCP packet between these ends, by the interface of the route to the far one.
+    pub fn tcp(source: SocketAddr, destination: SocketAddr, direction: Direction, moment: Moment) -> Self {
+        let end = |address: SocketAddr| TupleEnd { address: address.ip(), port: Port(address.port()) };
+        let (source, destination) = (end(source), end(destination));
+        Self { proto: Proto::TCP, source, destination, direction, interface: None, moment }
+    }
 }
 
 /// What rules say to a packet.

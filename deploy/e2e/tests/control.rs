@@ -68,7 +68,7 @@ fn an_operator_changes_what_is_live() {
         a_diff_counts_states(lab)?;
         tables_are_loaded_without_rules(lab, &path)?;
         an_interface_counts_from_zero(lab)?;
-        the_operator_is_not_locked_out(lab, &path)?;
+        the_operator_is_not_locked_out(lab, &path, &control)?;
         what_was_changed_outlives_both(lab, control)
     });
 }
@@ -265,7 +265,7 @@ fn an_interface_counts_from_zero(lab: &Lab) -> Result<()> {
 }
 
 /// A session as sshd has it: its socket is held by a process above the one that changes the rules.
-fn the_operator_is_not_locked_out(lab: &Lab, path: &str) -> Result<()> {
+fn the_operator_is_not_locked_out(lab: &Lab, path: &str, control: &Daemon) -> Result<()> {
     let listener = lab.firewall.inside(|| TcpListener::bind("0.0.0.0:22"))??;
     let gateway: SocketAddr = address(Lab::GATEWAY, 22);
     let client = sockets::connect(&lab.client, gateway, PATIENCE)?.succeeded("the operator's session")?;
@@ -279,7 +279,24 @@ fn the_operator_is_not_locked_out(lab: &Lab, path: &str) -> Result<()> {
     ];
     refused(lab.ask(&format!("apply {closed}"))?, &words)?;
     refused(lab.ask(&format!("pfctl -f {closed}"))?, &words)?;
+    // Past turnpike-control, and by a signal, which comes from nobody.
+    refused(lab.tpctl(&format!("apply {closed}"))?, &words)?;
+    refused(lab.tpctl(&format!("pfctl -f {closed}"))?, &words)?;
+    std::fs::copy(&closed, lab.folder.join("pf.conf"))?;
+    control.signal("HUP")?;
+    wait_until("the reload to be refused", PATIENCE, || {
+        let said = control.said();
+        said.contains("-> 10.1.0.1:22 on lan0: rule @8 block return all")
+            && said.contains("load it by tpctl apply")
+    })?;
     ensure!(live(lab)? == before, "what was refused changed something");
+    drop(sockets::connect(&lab.client, gateway, PATIENCE)?.succeeded("a session after the reload")?);
+    write(lab, "pf.conf", RULES)?;
+    control.signal("HUP")?;
+    wait_until("a reload that cuts nobody off", PATIENCE, || {
+        live(lab).is_ok_and(|live| live["revision"] != before["revision"])
+    })?;
+    let before = live(lab)?;
     let stateless = write(lab, "stateless.conf", "block return all\npass in on lan0 no state\n")?;
     refused(lab.ask(&format!("apply {stateless}"))?, &["this would cut your own connection"])?;
     ensure!(live(lab)? == before, "what was refused changed something");
@@ -293,9 +310,19 @@ fn the_operator_is_not_locked_out(lab: &Lab, path: &str) -> Result<()> {
     let said = done(lab.ask(&format!("apply --force {closed}"))?)?;
     ensure!(said.contains("warning: this would cut"), "{said}");
     done(lab.ask(&format!("apply {path}"))?)?;
+    let said = done(lab.tpctl(&format!("apply --force {closed}"))?)?;
+    ensure!(said.contains("warning: this would cut"), "{said}");
+    done(lab.ask(&format!("apply {path}"))?)?;
     drop((client, session));
     let later = done(lab.ask(&format!("apply {closed}"))?)?;
     ensure!(!later.contains("cut your own"), "nobody is left to be cut off: {later}");
+    let closing = live(lab)?;
+    std::fs::copy(&closed, lab.folder.join("pf.conf"))?;
+    control.signal("HUP")?;
+    wait_until("a reload while nobody manages the box", PATIENCE, || {
+        live(lab).is_ok_and(|live| live["revision"] != closing["revision"])
+    })?;
+    write(lab, "pf.conf", RULES)?;
     done(lab.ask(&format!("apply {path}"))?).map(|_| ())
 }
 

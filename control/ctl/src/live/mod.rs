@@ -1,5 +1,6 @@
 //! Verbs that ask a running firewall: turnpike-control, or the dataplane itself.
 
+mod commit;
 mod drops;
 mod info;
 mod routes;
@@ -15,6 +16,7 @@ use api::Client;
 use ruleset::StateView;
 use serde::Serialize;
 
+pub use commit::commit;
 pub use drops::write_drops;
 pub use info::{write_info, write_interface};
 pub use routes::{write_neighbors, write_route_to, write_routes};

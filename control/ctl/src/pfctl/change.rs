@@ -127,7 +127,7 @@ pub fn rewrite(
     ruleset.tables.iter_mut().for_each(|table| table.entries = None);
     change(&mut ruleset);
     if sockets.is_direct() {
-        live::connect(sockets.dataplane())?.commit(&ruleset)?;
+        live::commit(sockets, &ruleset, force)?;
         return Ok(true);
     }
     let options = pfconf::print_options(&ruleset.options);

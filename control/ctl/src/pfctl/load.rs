@@ -114,7 +114,7 @@ fn commit(
         }
     };
     if sockets.is_direct() {
-        live::connect(sockets.dataplane())?.commit(&ruleset)?;
+        live::commit(sockets, &ruleset, arguments.force)?;
         return Ok(ExitCode::SUCCESS);
     }
     let sources = apply::record(machine, arguments.dialect, name, text, &arguments.definitions);

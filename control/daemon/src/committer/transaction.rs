@@ -112,7 +112,7 @@ impl Committer {
         let next = self.tables.under(&compiled.ruleset, Lists::Loaded);
         let contents = self.contents(&compiled.ruleset, &next);
         let candidate = Candidate { ruleset: compiled.ruleset.clone(), contents: contents.clone() };
-        compiled.findings.extend(self.guard(apply, candidate)?);
+        compiled.findings.extend(self.guard(apply, origin, candidate)?);
         let record = self.record(apply, origin, &compiled.ruleset);
         let number = record.revision.number;
         self.store.prepare(&record).map_err(|error| {
