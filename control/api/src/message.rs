@@ -15,7 +15,7 @@ use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -401,6 +401,9 @@ pub struct InterfaceStatus {
     pub punted_packets: u64,
     /// Their bytes, Ethernet headers included.
     pub punted_bytes: u64,
+    /// Packets whose checksum nobody had completed, among those that made states or were refused: whoever sent them leaves that
+    /// to a network card that is none (ethtool(8) `tx off`).
+    pub partial_checksums: u64,
     /// What its device says.
     pub hardware: DeviceStatus,
 }

@@ -93,6 +93,7 @@ fn traffic(out: &mut Families, status: &Status) {
             (Metric::TxBytes, |at| at.tx_bytes),
             (Metric::PuntedPackets, |at| at.punted_packets),
             (Metric::PuntedBytes, |at| at.punted_bytes),
+            (Metric::PartialChecksums, |at| at.partial_checksums),
             (Metric::HostInPackets, |at| at.host_in_packets),
             (Metric::HostInBytes, |at| at.host_in_bytes),
             (Metric::InterfaceUp, |at| at.up.into()),

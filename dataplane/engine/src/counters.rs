@@ -10,6 +10,7 @@ use crate::fib::InterfaceId;
 pub struct Counters {
     drops: Vec<[u64; REASON_COUNT]>,
     created: [u64; Created::ALL.len()],
+    partial_checksums: Vec<u64>,
     /// Lookups of states.
     pub searches: u64,
     /// States made, counted as pf counts them.
@@ -25,6 +26,7 @@ impl Counters {
         Self {
             drops: vec![[0; REASON_COUNT]; interfaces],
             created: [0; Created::ALL.len()],
+            partial_checksums: vec![0; interfaces],
             searches: 0,
             inserts: 0,
             removals: 0,
@@ -49,6 +51,19 @@ impl Counters {
     /// Counts packets that were made.
     pub(crate) fn create(&mut self, kind: Created, packets: u64) {
         self.created[kind as usize] += packets;
+    }
+
+    /// Counts a packet whose checksum nobody has completed, by the interface that it was met on.
+    pub(crate) fn meet_partial_checksum(&mut self, interface: InterfaceId) {
+        if let Some(count) = self.partial_checksums.get_mut(usize::from(interface.0)) {
+            *count += 1;
+        }
+    }
+
+    /// Packets whose checksum nobody has completed, by interface, among those that are looked at: the ones that make states or
+    /// are refused.
+    pub fn partial_checksums(&self) -> &[u64] {
+        &self.partial_checksums
     }
 
     /// Packets dropped for each reason, by the interface that they arrived on (host side and wire side alike).

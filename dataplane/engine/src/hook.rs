@@ -17,6 +17,7 @@ use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
+use crate::parse::has_partial_checksum;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Found, Full, Hit, Key, KeyHash, NewRecord, RecordId, Side, Sketch, Wanted};
@@ -452,6 +453,10 @@ impl Shard {
         hook: &Hook<'_>,
         decision: &Decision<'_>,
     ) -> Result<Passed, Stop> {
+        // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
+        if hook.first.is_none() && has_partial_checksum(hook.frame, passage.packet) {
+            self.counters.meet_partial_checksum(hook.interface);
+        }
         let side = hook.side(passage.flow.sender);
         let class = Sketch {
             rule: decision.slot,

@@ -11,8 +11,8 @@ mod transport;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use ruleset::Reason;
-use wire::checksum::{Pseudo, verify_icmp4, verify_icmp6, verify_tcp, verify_udp};
-use wire::{Af, EtherType, IpOptions, Proto, ethernet, icmp6, ipv4, ipv6, udp};
+use wire::checksum::{Pseudo, is_partial, verify_icmp4, verify_icmp6, verify_tcp, verify_udp};
+use wire::{Af, EtherType, IpOptions, Proto, ethernet, icmp6, ipv4, ipv6, tcp, udp};
 
 use crate::{Address, Packet, RxChecksum, Transport, Tuple, Zone};
 use transport::Upper;
@@ -102,6 +102,24 @@ pub fn verify_transport(frame: &[u8], packet: &Packet) -> Result<(), Reason> {
         Transport::Fragment | Transport::Other => Ok(()),
     };
     verified.map_err(reason)
+}
+
+/// True if the checksum of the TCP segment or UDP datagram that `packet` describes was left for a network card to complete,
+/// and none did. The addresses are the frame's own, whatever those of `packet` were made.
+pub(crate) fn has_partial_checksum(frame: &[u8], packet: &Packet) -> bool {
+    let (l3, l4, end) = (usize::from(packet.l3), usize::from(packet.l4), usize::from(packet.end));
+    let Some(octets) = frame.get(l4..end) else { return false };
+    let field = match packet.transport {
+        Transport::Tcp(_) => tcp::Header::at(octets, 0).map(|header| header.checksum()),
+        Transport::Udp => udp::Header::at(octets, 0).map(|header| header.checksum()),
+        _ => return false,
+    };
+    let pseudo = match packet.tuple.af {
+        Af::Inet => ipv4::Header::at(frame, l3).map(|ip| Pseudo::V4(ip.src(), ip.dst())),
+        Af::Inet6 => ipv6::Header::at(frame, l3).map(|ip| Pseudo::V6(ip.src(), ip.dst())),
+    };
+    let (Ok(field), Ok(pseudo)) = (field, pseudo) else { return false };
+    is_partial(&pseudo, packet.tuple.proto, octets.len(), field) && verify_transport(frame, packet).is_err()
 }
 
 /// The pseudo header that the checksum of an upper layer covers.

@@ -22,7 +22,7 @@ use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin, Unresolved};
 use crate::packet::Packet;
-use crate::parse::{Parsed, parse};
+use crate::parse::{Parsed, has_partial_checksum, parse};
 use crate::reply::{self, NoReply, Problem};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, endpoints, gate_forwarding, is_martian, link_fate, route};
@@ -360,6 +360,9 @@ impl Shard {
         reason: Reason,
         answer: Answer,
     ) -> Fate {
+        if has_partial_checksum(frame.bytes(), packet) {
+            self.counters.meet_partial_checksum(arrival.interface);
+        }
         match self.answer(view, arrival, frame, packet, answer) {
             Ok(fate) => {
                 self.counters.drop_packet(arrival.interface, reason);

@@ -63,6 +63,9 @@ impl Sheet {
         self.created = Created::ALL.map(|kind| counters.created(kind));
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
+        for (own, partial) in self.interfaces.iter_mut().zip(counters.partial_checksums()) {
+            own.partial_checksums = *partial;
+        }
     }
 
     /// What became of every packet.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
 use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Lab, Links, Namespace, Shape, Vlans, WebServer, bed, frames};
+use e2e::{Lab, Links, Namespace, Shape, Vlans, WebServer, bed, frames, wait_until};
 use rustix::io::Errno;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -190,6 +190,35 @@ fn g11_a_frame_that_the_ring_cuts_is_dropped() {
         lab.client.try_run(&format!("ping -n -c 1 -W 1 -M do -s 1800 {}", Lab::SERVER))?;
         lab.expect_drops(&before, &[("lan0", "short", 2), ("lan0", "too-big", 1)])?;
         lab.client.run(&format!("ping -n -c 1 -W 5 {}", Lab::SERVER))?;
+        Ok(())
+    });
+}
+
+/// A virtual link hands over what a host leaves for its card to complete. Nothing is dropped for it here, the far end does
+/// that: who looks at the status is told.
+#[test]
+fn g07_checksums_that_nobody_completes_are_counted() {
+    bed("partial", Links::AfPacket, OPEN, |lab| {
+        let partial = |lab: &Lab| -> Result<u64> {
+            let status = lab.show("status")?;
+            status["interfaces"][0]["partial_checksums"].as_u64().context("it is not counted")
+        };
+        let _echo = Echo::start(&lab.server, 7)?;
+        let server = address(Lab::SERVER, 7);
+        drop(sockets::connect(&lab.client, server, PATIENCE)?.succeeded("with complete checksums")?);
+        ensure!(partial(lab)? == 0, "complete checksums are counted");
+        ensure!(!lab.tpctl("show status")?.text.contains("without a complete checksum"));
+        lab.client.run("ethtool -K eth-lan tx on")?;
+        sockets::connect(&lab.client, server, Duration::from_secs(1))?
+            .timed_out("the server takes none of it")?;
+        wait_until("packets to be counted", PATIENCE, || partial(lab).is_ok_and(|count| count > 0))?;
+        let said = lab.tpctl("show status")?.text;
+        ensure!(
+            said.contains("packets came without a complete checksum: switch the sender's offload off"),
+            "{said}"
+        );
+        lab.client.run("ethtool -K eth-lan tx off")?;
+        drop(sockets::connect(&lab.client, server, PATIENCE)?.succeeded("with complete checksums again")?);
         Ok(())
     });
 }

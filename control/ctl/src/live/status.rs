@@ -74,7 +74,15 @@ fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Resu
         interface.device,
         interface.rx_packets,
         interface.tx_packets,
-    )
+    )?;
+    if interface.partial_checksums > 0 {
+        writeln!(
+            out,
+            "{:<9} {} packets came without a complete checksum: switch the sender's offload off (ethtool -K … tx off)",
+            "", interface.partial_checksums
+        )?;
+    }
+    Ok(())
 }
 
 /// Writes which rules are live and what awaits confirmation, then how the dataplane is.

@@ -84,6 +84,7 @@ metrics! {
     PuntedBytes: Counter "punted_bytes_total" ["interface"] "Bytes handed to the host, Ethernet headers included.";
     HostInPackets: Counter "host_in_packets_total" ["interface"] "Frames that the host sent.";
     HostInBytes: Counter "host_in_bytes_total" ["interface"] "Bytes that the host sent, Ethernet headers included.";
+    PartialChecksums: Counter "partial_checksum_packets_total" ["interface"] "Packets whose checksum was left for a network card to complete and was not, among those that made states or were refused.";
     InterfaceUp: Gauge "interface_up" ["interface"] "Whether frames can be sent on the interface.";
     LinkUp: Gauge "link_up" ["interface"] "Whether the interface's device has a link.";
     LinkSpeed: Gauge "link_speed_bytes_per_second" ["interface"] "The speed of the device's link; missing where the driver does not know it.";

@@ -238,6 +238,7 @@ impl Desk {
             host_in_bytes: counts.host_in_bytes,
             punted_packets: counts.punted_packets,
             punted_bytes: counts.punted_bytes,
+            partial_checksums: counts.partial_checksums,
             hardware: device_status(hardware),
         });
         status.collect()

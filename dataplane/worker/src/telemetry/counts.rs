@@ -100,6 +100,8 @@ counters! {
         punted_packets
         /// Their bytes.
         punted_bytes
+        /// Packets that made states or were refused, and whose checksum nobody had completed.
+        partial_checksums
     }
 }
 
