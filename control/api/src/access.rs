@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rustix::net::sockopt;
 
+use crate::usage::Process;
+
 /// The group whose members may.
 pub const GROUP: &str = "turnpike";
 
@@ -46,14 +48,15 @@ impl Access {
         user == 0 || user == self.own || self.group.as_ref().is_some_and(in_group)
     }
 
-    /// Whether the process at the other end of a connection may, with its user for the log.
+    /// Whether the process at the other end of a connection may, and which it is.
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn admits_peer(&self, connection: &impl AsFd) -> io::Result<(bool, u32)> {
+    pub fn admits_peer(&self, connection: &impl AsFd) -> io::Result<(bool, Process)> {
         let peer = sockopt::socket_peercred(connection)?;
-        let (user, group) = (peer.uid.as_raw(), peer.gid.as_raw());
-        Ok((self.admits(user, group), user))
+        let (uid, group) = (peer.uid.as_raw(), peer.gid.as_raw());
+        let process = Process { uid, pid: peer.pid.as_raw_nonzero().get().unsigned_abs() };
+        Ok((self.admits(uid, group), process))
     }
 
     /// Gives a socket's file to the group, for it and its owner alone. Without such a group it is the owner's group's.

@@ -23,6 +23,7 @@ pub mod pflog;
 mod route;
 pub mod sessions;
 mod settings;
+mod usage;
 
 pub use access::{Access, GROUP};
 pub use client::{Client, Error};
@@ -31,9 +32,10 @@ pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use lockout::Cut;
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
-    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LiveUsage, LogLevel,
-    MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RuleUsage,
-    Status, Traffic, VERSION, WorkerStatus,
+    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, MAGIC,
+    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
+    WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};
+pub use usage::{LiveUsage, Process, RuleUsage, Traffic};

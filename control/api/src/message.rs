@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::distribution::Distribution;
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
+use crate::usage::{LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
 pub const VERSION: u16 = 9;
@@ -227,6 +228,8 @@ pub struct Info {
     pub level: String,
     /// States now.
     pub states: u64,
+    /// Of those, TCP's whose first SYN is not acknowledged.
+    pub half_open: u64,
     /// Lookups of states.
     pub searches: u64,
     /// States made.
@@ -258,15 +261,6 @@ pub struct InterfaceInfo {
     pub dropped: u64,
 }
 
-/// Packets and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
 /// What two rulesets say to a packet; `None` where it never meets their rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judged {
@@ -296,28 +290,6 @@ pub struct LiveRules {
     pub generation: u64,
     /// Its rules, as they were committed.
     pub ruleset: Ruleset,
-}
-
-/// What the rules of the live ruleset have done since it was committed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveUsage {
-    /// The ruleset's number.
-    pub generation: u64,
-    /// Each rule's, by number.
-    pub rules: Vec<RuleUsage>,
-}
-
-/// What a rule has done, as `pfctl -vsr` shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleUsage {
-    /// How often packets were compared with it.
-    pub evaluations: u64,
-    /// Packets that it decided, and packets of its states.
-    pub packets: u64,
-    /// Their bytes, IP headers included.
-    pub bytes: u64,
-    /// Its states now.
-    pub states: u64,
 }
 
 /// How the dataplane is.

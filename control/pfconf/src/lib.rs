@@ -43,8 +43,8 @@ pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::{Described, Interfaces};
 pub use loaded::{
-    Counters, Feedback, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange, TableRow,
-    TableVerb, UnknownAnchor, print_members,
+    Counters, Feedback, Inserter, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange,
+    TableRow, TableVerb, UnknownAnchor, print_members,
 };
 pub use optimize::{Optimize, UnknownLevel};
 pub use print::{Numbers, print_options, print_rule, print_table};

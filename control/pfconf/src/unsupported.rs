@@ -45,7 +45,7 @@ const REASONS: &[(&str, &str)] = &[
     ("set fail-policy", "what is passed or dropped without a rule is fixed"),
     ("set fingerprints", "operating systems are not recognised"),
     ("set hostid", "states are not shared between firewalls"),
-    ("set keepcounters", "counters follow a rule that stays the same by themselves"),
+    ("set keepcounters", "counters start at zero with each load"),
     ("set loginterface", "every interface has counters"),
     ("set reassemble", "fragments are not reassembled"),
     ("set syncookies", "handshakes are not answered for a server"),

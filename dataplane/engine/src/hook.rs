@@ -430,7 +430,7 @@ impl Shard {
             self.log.record(hook.entry(view, decision.rule, dropped), packet, hook.frame);
         }
         if let Action::Block(reply) = decision.action {
-            self.rule_totals.count_packet(&decision, packet.length());
+            self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             return Err(Stop::Refused { reason: Reason::Match, answer: answer_to(reply, packet) });
         }
         if packet.options && !decision.slot.allow_opts {
@@ -440,7 +440,7 @@ impl Shard {
         if decision.state == StateMode::None
             || matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. })
         {
-            self.rule_totals.count_packet(&decision, packet.length());
+            self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             return Ok(Passed::Stateless);
         }
         self.make_state(view, passage, hook, &decision)
@@ -472,9 +472,11 @@ impl Shard {
         if let Some(Passed::Made(record)) = hook.first
             && self.may_share(*record, side, &class)
         {
-            let bytes = passage.packet.length();
-            let added = self.connections.add_face(*record, side, class, bytes, limit);
-            return added.map(|()| Passed::Shared).map_err(|full| self.no_state(full));
+            let packet = (passage.flow.sender, passage.packet.length());
+            let added = self.connections.add_face(*record, side, class, packet, limit);
+            added.map_err(|full| self.no_state(full))?;
+            self.rule_totals.count_made(decision);
+            return Ok(Passed::Shared);
         }
         let (from, to, timeout) = open(passage.packet);
         let new = NewRecord {
@@ -490,6 +492,7 @@ impl Shard {
             alone: passage.new && hook.first.and_then(Passed::record).is_none(),
         };
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
+        self.rule_totals.count_made(decision);
         self.connections.count(record, passage.flow.sender, passage.packet.length());
         Ok(Passed::Made(record))
     }

@@ -39,7 +39,7 @@ mod work;
 pub use address::Address;
 pub use counters::Counters;
 pub use entropy::Entropy;
-pub use eval::{Filtering, Root, RuleUsage};
+pub use eval::{Counted, Filtering, Root, RuleUsage};
 pub use fate::{Arrival, Created, Fate, Source, WorkerId};
 pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};

@@ -266,7 +266,7 @@ impl Shard {
         };
         let (decision, lasting) = root.decide_for_all(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
-        self.rule_totals.count_packet(&decision, passage.packet.length());
+        self.rule_totals.count_packet(&decision, Direction::Out, passage.packet.length());
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
         if decision.log {
             let entry = Entry { tick: view.now, interface: target, direction, dropped, rule: decision.rule };

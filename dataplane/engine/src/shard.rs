@@ -461,6 +461,11 @@ impl Shard {
         self.connections.faces()
     }
 
+    /// How many of them are TCP's whose first SYN is not acknowledged.
+    pub const fn half_open(&self) -> u32 {
+        self.connections.half_open()
+    }
+
     /// How many records were ever used: as many as the sweep has to visit.
     pub const fn records(&self) -> usize {
         self.connections.records()
@@ -517,12 +522,13 @@ impl Shard {
         // Pairs may become more meanwhile, never fewer.
         let end = cursor.pairs.saturating_add(most).min(self.connections.pairs());
         for (slot, states, counted) in self.connections.usage(cursor.pairs..end) {
-            let Some(rule) = root.number_of(slot).and_then(|number| usage.get_mut(number as usize)) else {
-                continue;
-            };
+            let Some(number) = root.number_of(slot) else { continue };
+            let Some(rule) = usage.get_mut(number as usize) else { continue };
             rule.states += u64::from(states);
-            rule.packets += counted.packets;
-            rule.bytes += counted.bytes;
+            // As in pf, counters begin anew with each load: states of an earlier ruleset count for what made them.
+            if root.owns(slot, number) {
+                rule.add(&counted);
+            }
         }
         cursor.pairs = end;
         end == self.connections.pairs()

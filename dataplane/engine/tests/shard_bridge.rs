@@ -268,7 +268,7 @@ fn the_short_way_across_a_pair_ends_where_the_long_one_does() {
     let run = |ttl: &str| {
         let mut firewall = Firewall::bridging(vec![pass()]);
         firewall.tell(&STORY.replace("TTL", ttl));
-        let usage = firewall.usage().iter().map(|rule| (rule.packets, rule.bytes)).collect::<Vec<_>>();
+        let usage = firewall.usage().iter().map(|rule| rule.counted).collect::<Vec<_>>();
         (firewall.dump(), usage)
     };
     assert_eq!(run("ttl 64"), run("ttl 1"));

@@ -256,16 +256,41 @@ fn every_rule_knows_what_it_has_done() {
     let evaluations: Vec<u64> = usage.iter().map(|rule| rule.evaluations).collect();
     // Walks: udp in (ended by the second), udp out twice (by the third), gre in and out, icmp reply in.
     assert_eq!(evaluations, [6, 6, 5, 3]);
-    let counted = |number: usize| (usage[number].packets, usage[number].bytes, usage[number].states);
-    assert_eq!(counted(0), (1, 28, 0), "what it blocked");
-    assert_eq!(counted(1), (2, 200, 1), "the packets of its state");
-    assert_eq!(counted(2), (2, 200, 0), "the packets that it passed without a state");
-    assert_eq!(counted(3), (2, 100, 2), "one packet, counted by both its states");
+    let done = |usage: &RuleUsage| {
+        (usage.counted.map(|counted| (counted.packets, counted.bytes)), usage.states, usage.made)
+    };
+    let none = (0, 0);
+    assert_eq!(done(&usage[0]), ([(1, 28), none], 0, 0), "what it blocked");
+    assert_eq!(done(&usage[1]), ([(2, 200), none], 1, 1), "the packets of its state");
+    assert_eq!(done(&usage[2]), ([none, (2, 200)], 0, 0), "the packets that it passed without a state");
+    assert_eq!(done(&usage[3]), ([(1, 50), (1, 50)], 2, 2), "one packet, counted by both its states");
     // What states have counted stays with the rule when they are gone.
     firewall.wait(61).sweep();
     let usage = firewall.usage();
-    assert_eq!((usage[1].packets, usage[1].bytes, usage[1].states), (2, 200, 0));
-    assert_eq!((usage[3].packets, usage[3].states), (2, 0));
+    assert_eq!(done(&usage[1]), ([(2, 200), none], 0, 1));
+    assert_eq!(done(&usage[3]), ([(1, 50), (1, 50)], 0, 2));
+}
+
+#[test]
+fn replies_go_out_where_requests_came_in_and_each_load_counts_from_zero() {
+    let rules = || vec![block(), pass().any_flags().proto(Proto::UDP).incoming().quick(), pass()];
+    let mut firewall = Firewall::with(rules());
+    let story = "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 72   -> out em1
+        em1: 10.1.0.2.53 > 10.0.0.2.1 udp len 12   -> out em0
+        em1: 10.1.0.2.53 > 10.0.0.2.1 udp len 12   -> out em0
+    ";
+    firewall.tell(story);
+    let counted = |firewall: &Firewall, rule: usize| {
+        firewall.usage()[rule].counted.map(|counted| (counted.packets, counted.bytes))
+    };
+    assert_eq!([1, 2].map(|rule| counted(&firewall, rule)), [[(1, 100), (2, 80)], [(2, 80), (1, 100)]]);
+    // The same rules again: their states are theirs, and what was counted is not.
+    firewall.load(ruleset(rules())).tell(story);
+    for rule in [1, 2] {
+        let usage = firewall.usage()[rule];
+        assert_eq!((counted(&firewall, rule), usage.states, usage.made), ([(0, 0); 2], 1, 0));
+    }
 }
 
 /// What stands in a table: `!` negates.

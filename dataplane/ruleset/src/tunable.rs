@@ -59,8 +59,33 @@ macro_rules! tunables {
         }
 
         $(#[$values_doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        ///
+        /// Where people read it, it is written by name, and what is not named has its default.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub struct $Values([u32; $COUNT]);
+
+        impl serde::Serialize for $Values {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if !serializer.is_human_readable() {
+                    return self.0.serialize(serializer);
+                }
+                serializer.collect_map($Names::ALL.into_iter().map(|one| (one.name(), self.get(one))))
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $Values {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    return <[u32; $COUNT]>::deserialize(deserializer).map(Self);
+                }
+                let mut values = Self::default();
+                for (name, value) in std::collections::BTreeMap::<String, u32>::deserialize(deserializer)? {
+                    let unknown = |$Unknown| serde::de::Error::custom(format!("unknown name '{name}'"));
+                    values.set(name.parse().map_err(unknown)?, value);
+                }
+                Ok(values)
+            }
+        }
 
         impl Default for $Values {
             fn default() -> Self {

@@ -4,8 +4,8 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Endpoint, FlagsMatch, IcmpMatch, Limit, PortMatch,
-    Rule, Ruleset, SourceLine, StateMode, Table, TableEntry, bounds,
+    Action, AddressMatch, AddressPattern, BlockReply, Endpoint, FlagsMatch, IcmpMatch, Limit, Limits,
+    Options, PortMatch, Rule, Ruleset, SourceLine, StateMode, Table, TableEntry, bounds,
 };
 use wire::{Af, Port, Proto};
 
@@ -213,4 +213,17 @@ fn a_fault_names_the_rule_and_its_line() {
     assert!(fault(&ruleset).starts_with("rule @1 (pf.conf:7): "), "{}", fault(&ruleset));
     let unknown = with(|rule| rule.label = Some(String::new()));
     assert!(fault(&unknown).starts_with("rule @1: "), "{}", fault(&unknown));
+}
+
+#[test]
+fn tunables_are_written_by_name_where_people_read_them_and_unknown_names_are_refused() {
+    let mut options = Options::default();
+    options.limits.set(Limit::States, 7);
+    let text = serde_json::to_string(&options).expect("JSON");
+    assert!(text.contains("\"tcp.first\":120") && text.contains("\"states\":7"), "{text}");
+    assert_eq!(serde_json::from_str::<Options>(&text).expect("the same"), options);
+    let bare: Limits = serde_json::from_str("{\"states\":7}").expect("the others have their defaults");
+    assert_eq!(bare, options.limits);
+    let refused = serde_json::from_str::<Limits>("{\"state\":7}").expect_err("no such limit").to_string();
+    assert!(refused.starts_with("unknown name 'state'"), "{refused}");
 }

@@ -120,10 +120,7 @@ impl Lister {
         root.add_retired(&mut sum);
         for desk in &mut self.desks {
             for (sum, own) in sum.iter_mut().zip(desk.usage(root, patience)?) {
-                sum.evaluations += own.evaluations;
-                sum.packets += own.packets;
-                sum.bytes += own.bytes;
-                sum.states += own.states;
+                *sum += own;
             }
         }
         if let Some((_, told)) = self.told.take_if(|(epoch, _)| *epoch == root.epoch()) {
@@ -137,8 +134,11 @@ impl Lister {
 /// Keeps the counters of a rule from going back behind what was told of them.
 fn keep_up(now: &mut RuleUsage, told: &RuleUsage) {
     now.evaluations = now.evaluations.max(told.evaluations);
-    now.packets = now.packets.max(told.packets);
-    now.bytes = now.bytes.max(told.bytes);
+    now.made = now.made.max(told.made);
+    for (now, told) in now.counted.iter_mut().zip(told.counted) {
+        now.packets = now.packets.max(told.packets);
+        now.bytes = now.bytes.max(told.bytes);
+    }
 }
 
 /// The way to one worker.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
 
 use api::{BURST_BOUNDS, Conservation, LATENCY_BOUNDS_NS};
-use engine::{Counters, Created};
+use engine::{Created, Shard};
 use ruleset::{REASON_COUNT, Reason};
 use shm::{Block, Layout, Segment};
 
@@ -55,8 +55,10 @@ impl Sheet {
     }
 
     /// Takes over what the shard counted.
-    pub fn take_shard(&mut self, counters: &Counters, states: u32) {
-        self.worker.states = states.into();
+    pub fn take_shard(&mut self, shard: &Shard) {
+        let counters = shard.counters();
+        self.worker.states = shard.states().into();
+        self.worker.half_open = shard.half_open().into();
         self.worker.searches = counters.searches;
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;

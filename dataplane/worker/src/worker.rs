@@ -529,7 +529,7 @@ impl Worker {
     /// Brings the sheet up to date.
     fn account(&mut self) {
         let Parts { attachment: Attachment { interfaces, .. }, shard, .. } = &self.parts;
-        self.sheet.take_shard(shard.counters(), shard.states());
+        self.sheet.take_shard(shard);
         self.sheet.worker.log_lost = shard.log_lost();
         self.sheet.worker.held = self.hold.len() as u64;
         self.sheet.worker.handoff_in = self.parts.handoff.taken();

@@ -178,9 +178,13 @@ fn states_are_killed(lab: &Lab) -> Result<()> {
     done(lab.ask("pfctl -F info")?)?;
     let info = done(lab.ask("pfctl -si")?)?;
     ensure!(info.contains("  removals                               0            0.0/s"), "{info}");
+    ensure!(info.contains("  half-open tcp                          0               \n"), "{info}");
+    let rules = done(lab.ask("pfctl -vsr")?)?;
+    ensure!(rules.contains("  [ Inserted: uid ") && rules.contains(" State Creations: 3     ]"), "{rules}");
     done(lab.ask("pfctl -z")?)?;
     let rules = done(lab.ask("pfctl -vsr")?)?;
     ensure!(rules.contains("[ Evaluations: 0         Packets: 0 "), "{rules}");
+    ensure!(rules.contains(" State Creations: 0     ]"), "{rules}");
     Ok(())
 }
 

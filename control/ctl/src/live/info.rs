@@ -21,6 +21,7 @@ pub fn write_info(out: &mut dyn Write, info: &Info) -> io::Result<()> {
     writeln!(out, "{:<44}{debug:>15}\n", format!("Status: {enabled} for {clock}"))?;
     writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
     writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.states, "")?;
+    writeln!(out, "  {:<25} {:>14} {:>14}", "half-open tcp", info.half_open, "")?;
     for (name, count) in [("searches", info.searches), ("inserts", info.inserts), ("removals", info.removals)]
     {
         counter(out, name, count, info.counted_s)?;

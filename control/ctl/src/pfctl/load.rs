@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use api::control::{Apply, Sources};
-use pfconf::{Config, Numbers, Origin};
+use pfconf::{Config, Inserter, Numbers, Origin};
 
 use super::system::System;
 use super::{Arguments, change};
@@ -98,7 +98,8 @@ fn commit(
     let sockets = match system {
         System::Offline(offline) => {
             let uid = rustix::process::getuid().as_raw();
-            let origin = Origin { uid, pid: std::process::id(), unix_s: now_unix_s() };
+            let inserter = Inserter { uid, pid: std::process::id() };
+            let origin = Origin { inserter, unix_s: now_unix_s() };
             offline.change(|loaded| loaded.load(config, arguments.anchor(), origin))?;
             return Ok(ExitCode::SUCCESS);
         }

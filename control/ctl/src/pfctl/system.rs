@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::bail;
 use api::control::{StateFilter, TableSummary};
-use api::{Client, ControlError, Counts, Filtering, Info, LogLevel, RuleUsage};
-use pfconf::{Counters, Loaded, LoadedTable};
-use ruleset::{StateSelector, StateView, Table, TableEntry};
+use api::{Client, ControlError, Counts, Filtering, Info, LiveUsage, LogLevel, RuleUsage, Traffic};
+use pfconf::{Counters, Inserter, Loaded, LoadedTable};
+use ruleset::{Ruleset, StateSelector, StateView, Table, TableEntry};
 
 use super::offline::Offline;
-use crate::live::{self, Sockets, Source};
+use crate::live::{self, Sockets};
 use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
@@ -34,8 +34,8 @@ impl<'a> System<'a> {
             Self::Live(sockets) => {
                 let mut source = sockets.source()?;
                 let Some(live) = source.ruleset()? else { return Ok(Loaded::default()) };
-                let counters = counters(&mut source, live.generation)?;
-                Ok(Loaded::of(&live.ruleset, &counters))
+                let usage = source.usage()?.filter(|usage| usage.generation == live.generation);
+                Ok(loaded(&live.ruleset, usage))
             }
             Self::Offline(offline) => Ok(offline.loaded().clone()),
         }
@@ -183,15 +183,15 @@ fn hold(loaded: &mut Loaded, client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What each rule of the live ruleset has done; nothing if another ruleset has become live meanwhile.
-fn counters(source: &mut Source, generation: u64) -> anyhow::Result<Vec<Counters>> {
-    let usage = source.usage()?.filter(|usage| usage.generation == generation);
-    let one = |usage: &RuleUsage| Counters {
-        evaluations: usage.evaluations,
-        packets: usage.packets,
-        bytes: usage.bytes,
-        states: usage.states,
-        ..Counters::default()
+/// A live ruleset with what its rules have done; nothing is known of that if another has become live meanwhile.
+fn loaded(ruleset: &Ruleset, usage: Option<LiveUsage>) -> Loaded {
+    let one = |usage: &RuleUsage| {
+        let RuleUsage { evaluations, incoming, outgoing, states, made } = *usage;
+        let Traffic { packets, bytes } = usage.in_all();
+        let by_direction = Some([incoming, outgoing].map(|counted| (counted.packets, counted.bytes)));
+        Counters { evaluations, packets, bytes, states, by_direction, states_made: Some(made) }
     };
-    Ok(usage.map_or_else(Vec::new, |usage| usage.rules.iter().map(one).collect()))
+    let counters: Vec<Counters> = usage.iter().flat_map(|usage| usage.rules.iter().map(one)).collect();
+    let inserter = usage.map(|usage| Inserter { uid: usage.inserter.uid, pid: usage.inserter.pid });
+    Loaded::of(ruleset, &counters, inserter)
 }

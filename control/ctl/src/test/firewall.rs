@@ -250,7 +250,8 @@ impl Firewall {
         let created = counters.created(Created::Rst) + counters.created(Created::Icmp);
         let usage = self.shard.rule_usage(&self.root);
         let evaluations = usage.iter().map(|usage| usage.evaluations).sum();
-        let packets = usage.iter().map(|usage| usage.packets).collect();
+        let packets =
+            usage.iter().map(|usage| usage.counted.iter().map(|counted| counted.packets).sum()).collect();
         Counted { drops, created, evaluations, packets, states: self.states(fib) }
     }
 

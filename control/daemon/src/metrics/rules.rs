@@ -24,8 +24,8 @@ pub fn add(out: &mut Families, view: &View, usage: &LiveUsage, most: usize) {
     type Of = fn(&RuleUsage) -> u64;
     const FAMILIES: [(Metric, Of); 4] = [
         (Metric::RuleEvaluations, |usage| usage.evaluations),
-        (Metric::RulePackets, |usage| usage.packets),
-        (Metric::RuleBytes, |usage| usage.bytes),
+        (Metric::RulePackets, |usage| usage.in_all().packets),
+        (Metric::RuleBytes, |usage| usage.in_all().bytes),
         (Metric::RuleStates, |usage| usage.states),
     ];
     for (metric, value) in FAMILIES {
@@ -48,10 +48,7 @@ fn sum_by_key(rules: &[Rule], usage: &[RuleUsage], most: usize) -> (BTreeMap<Key
             continue;
         }
         let sum = series.entry(key).or_default();
-        sum.evaluations += usage.evaluations;
-        sum.packets += usage.packets;
-        sum.bytes += usage.bytes;
-        sum.states += usage.states;
+        *sum = sum.and(usage);
     }
     (series, beyond.len())
 }

@@ -14,8 +14,8 @@ use api::pflog::LogEntry;
 use api::{
     BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution, Filtering, Hello,
     InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView,
-    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RouteKind, RouteTo,
-    RouteView, RuleUsage, Status, WorkerStatus,
+    PoolStatus, Process, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RouteKind,
+    RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use ruleset::{
     Action, Direction, Flow, PeerState, PeerView, Reason, Ruleset, Ruling, StateView, TableEdit, TableEntry,
@@ -243,15 +243,17 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
         RequestBody::Usage => {
             let usage = |number: usize| RuleUsage {
                 evaluations: 100 + number as u64,
-                packets: 10 + number as u64,
-                bytes: 1000,
+                incoming: Traffic { packets: 10 + number as u64, bytes: 600 },
+                outgoing: Traffic { packets: 0, bytes: 400 },
                 states: 2,
+                made: 3,
             };
             let generation = state.generation;
-            let usage = state
-                .live
-                .as_ref()
-                .map(|live| LiveUsage { generation, rules: (0..live.rules.len()).map(usage).collect() });
+            let usage = state.live.as_ref().map(|live| LiveUsage {
+                generation,
+                inserter: Process { uid: 0, pid: 1 },
+                rules: (0..live.rules.len()).map(usage).collect(),
+            });
             send(ResponseBody::Usage(usage))
         }
         RequestBody::Logs => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ruleset::InterfacePart;
 use wire::Af;
 
-use super::{Anchored, Loaded, LoadedRule, LoadedTable, UnknownAnchor, names};
+use super::{Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor, names};
 use crate::config::FullRule;
 use crate::dialect::Dialect;
 use crate::interfaces::Interfaces;
@@ -308,8 +308,8 @@ impl LoadedRule {
                 "  [ Evaluations: {:<8}  Packets: {:<8}  Bytes: {:<10}  States: {:<6}]",
                 counters.evaluations, counters.packets, counters.bytes, counters.states
             );
-            if let (false, Some(origin), Some(made)) = (view.debug, self.origin, counters.states_made) {
-                let (uid, pid) = (origin.uid, origin.pid);
+            if let (false, Some(inserter), Some(made)) = (view.debug, self.inserter, counters.states_made) {
+                let Inserter { uid, pid } = inserter;
                 let _ = writeln!(out, "  [ Inserted: uid {uid} pid {pid} State Creations: {made:<6}]");
             }
         }

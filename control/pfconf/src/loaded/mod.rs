@@ -48,18 +48,25 @@ struct LoadedRule {
     text: String,
     rule: FullRule,
     counters: Counters,
-    /// Unknown of a running dataplane's rules.
+    /// Unknown of a running dataplane's rules, if others became live while it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<Origin>,
+    inserter: Option<Inserter>,
 }
 
 /// Who loaded a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct Inserter {
     /// The user.
     pub uid: u32,
     /// The process.
     pub pid: u32,
+}
+
+/// Who loads rules, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Who.
+    pub inserter: Inserter,
     /// When, in seconds since 1970.
     pub unix_s: u64,
 }
@@ -115,13 +122,13 @@ impl std::fmt::Display for UnknownAnchor {
 impl std::error::Error for UnknownAnchor {}
 
 impl Loaded {
-    /// A ruleset that is live, with what its rules have done, by number.
-    pub fn of(ruleset: &Ruleset, counters: &[Counters]) -> Self {
+    /// A ruleset that is live, with what its rules have done, by number, and who loaded them.
+    pub fn of(ruleset: &Ruleset, counters: &[Counters], inserter: Option<Inserter>) -> Self {
         let rule = |(number, rule): (usize, &Rule)| {
             let full = FullRule { rule: rule.clone(), ..FullRule::default() };
             let text = print::rule::text(&full, Dialect::default().into());
             let counters = counters.get(number).copied().unwrap_or_default();
-            LoadedRule { call: None, text, rule: full, counters, origin: None }
+            LoadedRule { call: None, text, rule: full, counters, inserter }
         };
         let rules = ruleset.rules.iter().enumerate().map(rule).collect();
         let tables =
@@ -198,7 +205,7 @@ impl Loaded {
                 text,
                 rule: full.clone(),
                 counters: Counters::ZERO,
-                origin: Some(origin),
+                inserter: Some(origin.inserter),
             });
         }
         self.make(path).rules = rules;

@@ -2,9 +2,9 @@
 
 use crate::machine::{interfaces, read};
 use ipnet::IpNet;
-use pfconf::{Dialect, Feedback, Loaded, Member, Origin, RulesView, Scope};
+use pfconf::{Dialect, Feedback, Inserter, Loaded, Member, Origin, RulesView, Scope};
 
-const NOBODY: Origin = Origin { uid: 7, pid: 8, unix_s: 9 };
+const NOBODY: Origin = Origin { inserter: Inserter { uid: 7, pid: 8 }, unix_s: 9 };
 
 fn load(loaded: &mut Loaded, anchor: &str, text: &str) {
     let (config, findings) = read(text);

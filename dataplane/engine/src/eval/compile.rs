@@ -127,8 +127,7 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
         log_all: rule.log.enabled && rule.log.all,
         copy_to,
         label: rule.label.as_deref().map(Box::from),
-        packets: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
+        retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
 }
 

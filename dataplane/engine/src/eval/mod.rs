@@ -23,8 +23,8 @@ use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
 use crate::fib::InterfaceId;
 
-pub use totals::RuleUsage;
-pub(crate) use totals::{RuleTotals, Walked};
+pub(crate) use totals::{ByHook, RuleTotals, Walked};
+pub use totals::{Counted, RuleUsage};
 pub(crate) use walk::{Decision, Question, Role, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
@@ -50,20 +50,23 @@ pub(crate) struct RuleSlot {
     pub copy_to: Option<InterfaceId>,
     /// `label`.
     pub label: Option<Box<str>>,
-    packets: AtomicU64,
-    bytes: AtomicU64,
+    /// At each hook: packets and bytes.
+    retired: [[AtomicU64; 2]; 2],
 }
 
 impl RuleSlot {
     /// Adds what a class counted that no state has any more.
-    pub fn retire(&self, packets: u64, bytes: u64) {
-        self.packets.fetch_add(packets, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub fn retire(&self, counted: &ByHook) {
+        for ([packets, bytes], counted) in self.retired.iter().zip(counted) {
+            packets.fetch_add(counted.packets, Ordering::Relaxed);
+            bytes.fetch_add(counted.bytes, Ordering::Relaxed);
+        }
     }
 
-    /// What states of the past and packets without a state added up to: packets and bytes.
-    pub fn retired(&self) -> (u64, u64) {
-        (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    /// What states of the past added up to.
+    pub fn retired(&self) -> ByHook {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        self.retired.each_ref().map(|[packets, bytes]| Counted { packets: read(packets), bytes: read(bytes) })
     }
 
     /// The rule's own time-out, if it has one.
@@ -140,6 +143,11 @@ impl Root {
         self.copies
     }
 
+    /// True if the slot is that of a rule of this very ruleset, whose number is known, and not of an equal one before it.
+    pub(crate) fn owns(&self, slot: &RuleSlot, number: u32) -> bool {
+        self.rules.get(number as usize).is_some_and(|rule| rule.slot.serial == slot.serial)
+    }
+
     /// The number of the rule with this identity, if the ruleset still has it.
     pub(crate) fn number_of(&self, slot: &RuleSlot) -> Option<u32> {
         let same =
@@ -155,9 +163,7 @@ impl Root {
     /// Adds what states of the past counted for their rules, those of all shards together.
     pub fn add_retired(&self, usage: &mut [RuleUsage]) {
         for (rule, usage) in self.rules.iter().zip(usage) {
-            let (packets, bytes) = rule.slot.retired();
-            usage.packets += packets;
-            usage.bytes += bytes;
+            usage.add(&rule.slot.retired());
         }
     }
 }

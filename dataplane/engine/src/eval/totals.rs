@@ -1,23 +1,59 @@
-//! What a shard counts for the rules of the live root: evaluations, packets and bytes without a state.
+//! What a shard counts for the rules of the live root: evaluations, states made, packets and bytes without a state.
 //!
 //! Deviation: pf counts an evaluation where its skip steps land; here every rule up to the one that ended the walk counts
 //! (design: a histogram of where walks end, so that a walk costs one increment).
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
+
+use ruleset::Direction;
 
 use super::{Decision, Root};
+
+/// Packets, and the bytes that they add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many.
+    pub packets: u64,
+    /// Of their IP datagrams, headers included.
+    pub bytes: u64,
+}
+
+impl AddAssign for Counted {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What was counted at each hook, by [`Direction`].
+pub(crate) type ByHook = [Counted; 2];
 
 /// What `pfctl -vsr` shows of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleUsage {
     /// How often packets were compared with it.
     pub evaluations: u64,
-    /// Packets that it decided, and packets of its states.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Its live states.
+    /// Packets that it decided, and packets of the states that it made, at each hook: by [`Direction`].
+    pub counted: [Counted; 2],
+    /// Its live states, and those of the same rule of earlier rulesets.
     pub states: u64,
+    /// States that it made.
+    pub made: u64,
+}
+
+impl AddAssign for RuleUsage {
+    fn add_assign(&mut self, other: Self) {
+        self.evaluations += other.evaluations;
+        self.add(&other.counted);
+        self.states += other.states;
+        self.made += other.made;
+    }
+}
+
+impl RuleUsage {
+    pub(crate) fn add(&mut self, counted: &ByHook) {
+        self.counted.iter_mut().zip(counted).for_each(|(sum, own)| *sum += *own);
+    }
 }
 
 /// What a walk came to, as far as it is counted.
@@ -39,7 +75,14 @@ pub(crate) struct RuleTotals {
     epoch: u32,
     /// By rule number, how many walks were ended by it; the last entry counts those that no `quick` ended.
     ends: Vec<u64>,
-    decided: Vec<(u64, u64)>,
+    decided: Vec<Decided>,
+}
+
+/// What a rule did itself, without its states.
+#[derive(Clone, Copy, Debug, Default)]
+struct Decided {
+    counted: ByHook,
+    made: u64,
 }
 
 impl RuleTotals {
@@ -51,23 +94,29 @@ impl RuleTotals {
         }
     }
 
-    /// Counts a packet that a rule decided without a state.
-    pub fn count_packet(&mut self, decision: &Decision<'_>, bytes: u32) {
-        self.count_decided(decision.rule, 1, bytes.into());
+    /// Counts a packet that a rule decided at a hook without a state.
+    pub fn count_packet(&mut self, decision: &Decision<'_>, hook: Direction, bytes: u32) {
+        self.count_decided(decision.rule, hook, Counted { packets: 1, bytes: bytes.into() });
     }
 
-    /// Counts a walk of the root that is counted for once more for each of so many packets, of `bytes` in all.
-    pub fn count_again(&mut self, walked: &Walked, packets: u64, bytes: u64) {
+    /// Counts a walk of the root at the OUT hook that is counted for once more for each of so many packets.
+    pub fn count_again(&mut self, walked: &Walked, counted: Counted) {
         if let Some(end) = self.ends.get_mut(walked.ended_at as usize) {
-            *end += packets;
+            *end += counted.packets;
         }
-        self.count_decided(walked.rule, packets, bytes);
+        self.count_decided(walked.rule, Direction::Out, counted);
     }
 
-    fn count_decided(&mut self, rule: Option<u32>, packets: u64, bytes: u64) {
-        if let Some(counted) = rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
-            counted.0 += packets;
-            counted.1 += bytes;
+    fn count_decided(&mut self, rule: Option<u32>, hook: Direction, counted: Counted) {
+        if let Some(decided) = rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
+            decided.counted[hook as usize] += counted;
+        }
+    }
+
+    /// Counts a state that a rule made.
+    pub fn count_made(&mut self, decision: &Decision<'_>) {
+        if let Some(decided) = decision.rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
+            decided.made += 1;
         }
     }
 
@@ -85,7 +134,7 @@ impl RuleTotals {
         *self = Self {
             epoch: root.epoch,
             ends: vec![0; root.rules.len() + 1],
-            decided: vec![(0, 0); root.rules.len()],
+            decided: vec![Decided::default(); root.rules.len()],
         };
     }
 
@@ -102,10 +151,10 @@ impl RuleTotals {
         for (number, usage) in counted {
             // A rule was evaluated by every walk that ended at it or behind it.
             *reached += self.ends[number];
-            let (packets, bytes) = self.decided[number];
+            let Decided { counted, made } = &self.decided[number];
             usage.evaluations += *reached;
-            usage.packets += packets;
-            usage.bytes += bytes;
+            usage.add(counted);
+            usage.made += made;
         }
     }
 }

@@ -11,7 +11,7 @@ use ruleset::{Direction, Reason};
 
 use super::TARGETS_MAX;
 use crate::Counters;
-use crate::eval::{RuleTotals, Walked};
+use crate::eval::{Counted, RuleTotals, Walked};
 use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::shard::BURST;
@@ -165,14 +165,14 @@ impl Plans {
         for id in self.followed.drain(..) {
             let (plan, tally) = &mut self.plans[usize::from(id.0) - 1];
             let Tally { packets, bytes } = std::mem::take(tally);
-            let (packets, bytes) = (u64::from(packets), u64::from(bytes));
+            let counted = Counted { packets: packets.into(), bytes: bytes.into() };
             for step in plan.steps() {
-                counters.create(Created::Copy, packets);
+                counters.create(Created::Copy, counted.packets);
                 if let Some(walked) = &step.walked {
-                    totals.count_again(walked, packets, bytes);
+                    totals.count_again(walked, counted);
                 }
                 if step.blocked {
-                    counters.drop_packets(step.to, Reason::Match, packets);
+                    counters.drop_packets(step.to, Reason::Match, counted.packets);
                 }
             }
         }

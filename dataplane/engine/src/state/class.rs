@@ -14,7 +14,7 @@ use ruleset::Direction;
 
 use super::key::Side;
 use super::record::PairId;
-use crate::eval::{RuleSlot, Tag};
+use crate::eval::{ByHook, Counted, RuleSlot, Tag};
 use crate::fib::InterfaceId;
 
 /// The most combinations of classes that a shard keeps.
@@ -41,6 +41,15 @@ impl Class {
     #[inline]
     pub fn takes(&self, interface: InterfaceId) -> bool {
         self.interface.is_none_or(|own| own == interface)
+    }
+
+    /// The side whose packet made a face of this class that is at `side`: an IN hook sees its sender on its own side, an OUT
+    /// hook its receiver.
+    pub const fn maker(&self, side: Side) -> Side {
+        match self.direction {
+            Direction::In => side,
+            Direction::Out => side.other(),
+        }
     }
 
     pub const fn sketch(&self) -> Sketch<'_> {
@@ -100,14 +109,14 @@ struct Pair {
     onward: u32,
 }
 
-/// What every packet reads and writes of a pair.
+/// What every packet reads and writes of a pair. Counts are by the side that packets come from.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Tally {
-    packets: u64,
+    packets: [u64; 2],
     // Between the two, which are added to faster apart.
     lifetime: Lifetime,
-    bytes: u64,
+    bytes: [u64; 2],
 }
 
 impl Tally {
@@ -116,27 +125,27 @@ impl Tally {
         self.lifetime
     }
 
-    /// Counts a packet.
+    /// Counts a packet from `sender`.
     #[inline(always)]
-    pub const fn count(&mut self, bytes: u32) {
-        self.packets = self.packets.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(bytes as u64);
+    pub const fn count(&mut self, sender: Side, bytes: u32) {
+        let at = sender.index();
+        self.packets[at] = self.packets[at].wrapping_add(1);
+        self.bytes[at] = self.bytes[at].wrapping_add(bytes as u64);
     }
 
     /// As if a packet that was counted had not been.
-    const fn take_back(&mut self, bytes: u32) {
-        self.packets = self.packets.wrapping_sub(1);
-        self.bytes = self.bytes.wrapping_sub(bytes as u64);
+    const fn take_back(&mut self, sender: Side, bytes: u32) {
+        let at = sender.index();
+        self.packets[at] = self.packets[at].wrapping_sub(1);
+        self.bytes[at] = self.bytes[at].wrapping_sub(bytes as u64);
     }
 
-    const fn counted(&self) -> Counted {
-        Counted { packets: self.packets, bytes: self.bytes }
-    }
-
-    const fn take(&mut self) -> Counted {
-        let counted = self.counted();
-        (self.packets, self.bytes) = (0, 0);
-        counted
+    /// What the face at `side` has seen at each hook: what its side sent came in, what the other sent went out.
+    fn at(&self, side: Side) -> ByHook {
+        [side, side.other()].map(|sender| {
+            let at = sender.index();
+            Counted { packets: self.packets[at], bytes: self.bytes[at] }
+        })
     }
 }
 
@@ -146,13 +155,6 @@ impl Tally {
 pub(crate) struct Lifetime {
     pub tcp: u32,
     pub udp: u32,
-}
-
-/// What the packets of a class's states add up to, of both directions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    pub packets: u64,
-    pub bytes: u64,
 }
 
 /// Too many combinations of classes.
@@ -244,8 +246,8 @@ impl Pairs {
         Ok(new)
     }
 
-    /// As [`exchange`](Self::exchange), for a record whose first packet, counted with `old`, meets its second face: it
-    /// counts for the new pair instead.
+    /// As [`exchange`](Self::exchange), for a record whose first packet, of so many bytes from its sender, was counted with
+    /// `old` and meets the second face: it counts for the new pair instead.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange).
@@ -254,12 +256,12 @@ impl Pairs {
         old: PairId,
         side: Side,
         face: Sketch<'_>,
-        bytes: u32,
+        (sender, bytes): (Side, u32),
     ) -> Result<PairId, TooManyClasses> {
         let new = self.take_instead(old, side, Some(face))?;
         // Before the old pair is released: what it has counted then goes to what all shards share.
-        self.tallies[old.0 as usize].take_back(bytes);
-        self.count(new, bytes);
+        self.tallies[old.0 as usize].take_back(sender, bytes);
+        self.count(new, sender, bytes);
         self.release(old);
         Ok(new)
     }
@@ -334,10 +336,12 @@ impl Pairs {
         }
         self.bound -= u32::from(is_bound(&pair.faces));
         // What was counted is the rules' for good.
-        let counted = self.tallies[id.0 as usize].take();
-        if counted.packets != 0 {
-            for class in pair.faces.iter().flatten() {
-                class.rule.retire(counted.packets, counted.bytes);
+        let tally = std::mem::take(&mut self.tallies[id.0 as usize]);
+        if tally.packets != [0; 2] {
+            for (side, class) in Side::BOTH.into_iter().zip(&pair.faces) {
+                if let Some(class) = class {
+                    class.rule.retire(&tally.at(side));
+                }
             }
         }
         if !std::mem::replace(&mut pair.listed, true) {
@@ -369,6 +373,12 @@ impl Pairs {
         &self.pairs[id.0 as usize].faces
     }
 
+    /// How many faces it has.
+    #[inline]
+    pub fn count_faces(&self, id: PairId) -> u32 {
+        self.pairs[id.0 as usize].identity.iter().map(|identity| u32::from(identity.slot != NONE.slot)).sum()
+    }
+
     #[inline]
     pub fn face(&self, id: PairId, side: Side) -> Option<&Class> {
         self.pairs[id.0 as usize].faces[side.index()].as_ref()
@@ -376,8 +386,8 @@ impl Pairs {
 
     /// Counts a packet of a record with this pair.
     #[inline(always)]
-    pub fn count(&mut self, id: PairId, bytes: u32) {
-        self.tallies[id.0 as usize].count(bytes);
+    pub fn count(&mut self, id: PairId, sender: Side, bytes: u32) {
+        self.tallies[id.0 as usize].count(sender, bytes);
     }
 
     /// The tally of a pair, if there is one with this number.
@@ -397,10 +407,11 @@ impl Pairs {
 
     /// For each face of each live pair with one of these numbers: its rule's slot, the records that have it, and what
     /// they counted.
-    pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
+    pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
         let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
         pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
-            pair.faces.iter().flatten().map(|class| (&*class.rule, pair.records, tally.counted()))
+            let faces = Side::BOTH.into_iter().zip(&pair.faces);
+            faces.filter_map(|(side, class)| Some((&*class.as_ref()?.rule, pair.records, tally.at(side))))
         })
     }
 }

@@ -136,7 +136,7 @@ impl Connections {
         }
         hot.touch(moment.now);
         // Not summed up over packets of one pair: which pair comes next is as good as random, and a branch costs more.
-        tally.count(u32::from(quick.length));
+        tally.count(quick.sender, u32::from(quick.length));
         if hot.count(quick.sender, u32::from(quick.length)) {
             self.spill(id);
         }

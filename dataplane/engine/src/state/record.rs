@@ -48,6 +48,8 @@ mod end_bits {
     pub const SCALED: u8 = 1 << 4;
     /// It has been heard.
     pub const SEEN: u8 = 1 << 5;
+    /// Of the low side: the high side sent the packet that made the record.
+    pub const MADE_BY_HIGH: u8 = 1 << 6;
 }
 
 /// Beside the class of the timer.
@@ -146,9 +148,10 @@ const fn with_nibble(pair: u8, side: Side, value: u8) -> u8 {
 }
 
 impl Hot {
-    /// A live record for a key, without faces or peers.
-    pub fn new(key: &Key) -> Self {
-        Self { key: Narrow::of(key), timeout: LIVE, ..Self::default() }
+    /// A live record for a key, without faces or peers, made by a packet from `maker`.
+    pub fn new(key: &Key, maker: Side) -> Self {
+        let end_bits = [maker as u8 * end_bits::MADE_BY_HIGH, 0];
+        Self { key: Narrow::of(key), end_bits, timeout: LIVE, ..Self::default() }
     }
 
     /// True if the record is live and may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
@@ -212,13 +215,21 @@ impl Hot {
         }
     }
 
+    /// True if the end that made the record has sent a SYN that is not acknowledged.
+    #[inline]
+    pub const fn is_half_open(&self) -> bool {
+        let maker = if self.end_bits[0] & end_bits::MADE_BY_HIGH == 0 { Side::Low } else { Side::High };
+        nibble(self.state, maker) == PeerState::SynSent as u8
+    }
+
     #[inline]
     pub fn set_peer(&mut self, side: Side, peer: &Peer) {
         let end = &mut self.ends[side.index()];
         (end.seqlo, end.seqhi, end.max_win) = (peer.seqlo.0, peer.seqhi.0, peer.max_win);
         self.state = with_nibble(self.state, side, peer.state as u8);
         let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
-        self.end_bits[side.index()] = scale | if peer.seen { end_bits::SEEN } else { 0 };
+        let bits = &mut self.end_bits[side.index()];
+        *bits = *bits & end_bits::MADE_BY_HIGH | scale | if peer.seen { end_bits::SEEN } else { 0 };
     }
 
     #[inline]
@@ -381,7 +392,7 @@ mod tests {
             address: [Address(1), Address(2)],
             port: [Port(3), Port(4)],
         };
-        let mut hot = Hot::new(&key);
+        let mut hot = Hot::new(&key, Side::Low);
         for state in PEER_STATES {
             for (seen, wscale) in [(false, None), (true, Some(0)), (true, Some(14)), (false, Some(7))] {
                 let low =

@@ -4,7 +4,7 @@
 //! made by a control thread, read by workers. Bounds: a record at a time, nothing is allocated.
 
 use ipnet::IpNet;
-use ruleset::{Direction, StateSelector};
+use ruleset::StateSelector;
 use wire::{Af, Port, Proto};
 
 use super::class::Class;
@@ -77,11 +77,7 @@ impl Selection {
     }
 
     fn takes(&self, key: &Key, class: &Class, side: Side, id: u64) -> bool {
-        // An IN hook sees its sender on its own side, an OUT hook its receiver.
-        let source = match class.direction {
-            Direction::In => side,
-            Direction::Out => side.other(),
-        };
+        let source = class.maker(side);
         let bound = match self.binding {
             Binding::Whatever => true,
             Binding::To(interface) => class.interface == interface,

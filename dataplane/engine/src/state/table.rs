@@ -9,11 +9,11 @@
 use core::ops::Range;
 
 use bytemuck::zeroed_vec;
-use ruleset::{Options, Timeout};
+use ruleset::{Options, PeerState, Timeout};
 use wire::Af;
 
 use super::adjacency::{Adjacencies, AdjacencyId};
-use super::class::{Class, Counted, Pairs, Sketch, TooManyClasses};
+use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
 use super::key::{Family, Hashing, Key, KeyHash, Side};
@@ -21,7 +21,7 @@ use super::link::Links;
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
-use crate::eval::RuleSlot;
+use crate::eval::{ByHook, RuleSlot};
 use crate::track::Peer;
 use crate::work;
 
@@ -86,6 +86,7 @@ pub(crate) struct Connections {
     pub(super) links: Links,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
+    half_open: u32,
     next_id: u64,
     sweep_at: u32,
 }
@@ -106,6 +107,7 @@ impl Connections {
             links: Links::new(capacity.min(RecordId::LINKS - 1)),
             pairs: Pairs::new(),
             credits: Credits::new(pool),
+            half_open: 0,
             next_id: u64::from(id_space) << 48 | 1,
             sweep_at: 0,
         }
@@ -114,6 +116,18 @@ impl Connections {
     /// How many states there are, as pf counts them.
     pub const fn faces(&self) -> u32 {
         self.credits.used()
+    }
+
+    /// How many of them are TCP's whose first SYN is not acknowledged: what `pfctl -si` calls half-open.
+    pub const fn half_open(&self) -> u32 {
+        self.half_open
+    }
+
+    /// How many half-open states a record stands for: one packet has made all its faces.
+    #[inline]
+    fn half_open_faces(&self, id: RecordId) -> u32 {
+        let hot = &self.hot[id.0 as usize];
+        if hot.is_half_open() { self.pairs.count_faces(hot.pair()) } else { 0 }
     }
 
     /// Looks at what the states of other shards leave of `limit`. To be called once for each burst.
@@ -151,8 +165,13 @@ impl Connections {
     #[inline]
     pub fn set_peers(&mut self, id: RecordId, first: Side, peers: &(Peer, Peer)) {
         let hot = &mut self.hot[id.0 as usize];
+        let was_half_open = hot.is_half_open();
         hot.set_peer(first, &peers.0);
         hot.set_peer(first.other(), &peers.1);
+        if hot.is_half_open() != was_half_open {
+            let faces = self.pairs.count_faces(hot.pair());
+            self.half_open = if was_half_open { self.half_open - faces } else { self.half_open + faces };
+        }
     }
 
     /// Restarts the timer.
@@ -169,7 +188,7 @@ impl Connections {
         if hot.count(sender, bytes) {
             self.spill(id);
         }
-        self.pairs.count(pair, bytes);
+        self.pairs.count(pair, sender, bytes);
     }
 
     /// Moves a record's counters into its cold line before they overflow.
@@ -212,16 +231,18 @@ impl Connections {
         }
         self.numbers.take(id.0, &self.hot);
         let at = id.0 as usize;
-        let mut hot = Hot::new(new.key);
+        let mut hot = Hot::new(new.key, new.sender);
         hot.set_pair(pair);
         hot.refresh(new.timeout, new.now);
+        hot.set_peer(new.sender, &new.peers.0);
+        hot.set_peer(new.sender.other(), &new.peers.1);
+        self.half_open += u32::from(new.peers.0.state == PeerState::SynSent);
         self.hot[at] = hot;
         self.cold[at] = self.cold[at].reuse(self.next_id, new.now);
         if new.key.af == Af::Inet6 {
             self.wide[at] = new.key.address;
         }
         self.next_id += 2;
-        self.set_peers(id, new.sender, &new.peers);
         if let Some(twin) = new.twin {
             self.pair_up(id, twin);
         }
@@ -246,8 +267,8 @@ impl Connections {
             .then_some(RecordId(twin.record))
     }
 
-    /// Gives a record its second face, which its first packet of so many bytes has met, unless there are `limit` states in
-    /// all shards.
+    /// Gives a record its second face, which its first packet, of so many bytes from its sender, has met, unless there are
+    /// `limit` states in all shards.
     ///
     /// # Errors
     /// Why it has none; nothing was changed then.
@@ -256,14 +277,15 @@ impl Connections {
         id: RecordId,
         side: Side,
         class: Sketch<'_>,
-        bytes: u32,
+        packet: (Side, u32),
         limit: u32,
     ) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
         self.with_credit(limit, |table| {
             let pair = table.hot[id.0 as usize].pair();
-            let pair = table.pairs.complete(pair, side, class, bytes).map_err(|_| Full::Classes)?;
+            let pair = table.pairs.complete(pair, side, class, packet).map_err(|_| Full::Classes)?;
             table.set_pair(id, pair);
+            table.half_open += u32::from(table.hot[id.0 as usize].is_half_open());
             Ok(())
         })
     }
@@ -271,6 +293,7 @@ impl Connections {
     fn drop_face(&mut self, id: RecordId, side: Side) -> Result<(), TooManyClasses> {
         let pair = self.pairs.exchange(self.hot[id.0 as usize].pair(), side, None)?;
         self.set_pair(id, pair);
+        self.half_open -= u32::from(self.hot[id.0 as usize].is_half_open());
         Ok(())
     }
 
@@ -309,7 +332,9 @@ impl Connections {
     }
 
     /// Removes a record with all its faces and links.
+    #[inline]
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
+        self.half_open -= self.half_open_faces(id);
         if self.hot[id.0 as usize].link().is_some() {
             self.drop_links(id);
         }
@@ -351,6 +376,7 @@ impl Connections {
         self.hot[to] = self.hot[from].clone();
         self.hot[to].set_link(None);
         self.hot[to].set_pair(pair);
+        self.half_open += u32::from(self.hot[to].is_half_open());
         let generation = self.cold[to].generation.wrapping_add(1);
         self.cold[to] = self.cold[from].clone();
         self.cold[to].generation = generation;
@@ -447,7 +473,7 @@ impl Connections {
     }
 
     /// What rules' states amount to, for some of the pairs: slot, live states, what their packets add up to.
-    pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, Counted)> {
+    pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
         self.pairs.usage(pairs)
     }
 }

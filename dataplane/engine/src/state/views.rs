@@ -3,7 +3,7 @@
 //! Overview: a record shows one state for each of its faces. Ownership: reads only; called by the worker of the shard, for
 //! as many records at a time as its caller asks for.
 
-use ruleset::{Direction, PeerView, StateView, TupleEnd};
+use ruleset::{PeerView, StateView, TupleEnd};
 
 use super::index::RecordId;
 use super::key::{Key, Side};
@@ -29,11 +29,7 @@ impl Connections {
         let key = self.key(id);
         for side in Side::BOTH {
             let Some(class) = self.face(id, side) else { continue };
-            // An IN hook sees its sender on its own side, an OUT hook its receiver.
-            let source = match class.direction {
-                Direction::In => side,
-                Direction::Out => side.other(),
-            };
+            let source = class.maker(side);
             let name =
                 |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
             sink(StateView {

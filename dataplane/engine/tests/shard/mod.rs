@@ -18,7 +18,7 @@ use engine::{
     Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick,
     Unresolved, View, WorkerId, Zone,
 };
-use ruleset::{Reason, Rule, Ruleset, StateView};
+use ruleset::{PeerState, Reason, Rule, Ruleset, StateView};
 use wire::{Af, Mac};
 
 pub const EM0: InterfaceId = InterfaceId(0);
@@ -340,8 +340,16 @@ impl Firewall {
             let (interface, packet) = sent.split_once(": ").unwrap_or_else(|| panic!("no place: {line}"));
             let told = self.send(interface, packet.trim());
             assert_eq!(told, expected.trim(), "{line}\nstates:\n{}", self.dump());
+            self.check_half_open();
         }
         self
+    }
+
+    /// What is counted as half-open is what the states show.
+    fn check_half_open(&self) {
+        let states = self.states();
+        let half_open = states.iter().filter(|state| state.source.state == PeerState::SynSent).count();
+        assert_eq!(self.shard.half_open() as usize, half_open, "half-open; states:\n{}", self.dump());
     }
 
     pub fn states(&self) -> Vec<StateView> {
@@ -368,7 +376,9 @@ impl Firewall {
     /// Runs a sweep over all records; how many states went.
     pub fn sweep(&mut self) -> u64 {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
-        self.shard.expire(&view, usize::MAX)
+        let removed = self.shard.expire(&view, usize::MAX);
+        self.check_half_open();
+        removed
     }
 
     pub fn dropped(&self, reason: Reason) -> u64 {

@@ -158,6 +158,7 @@ impl Desk {
             counted_s: ledger.cleared.elapsed().as_secs(),
             level: verbosity::name(),
             states: sheet.worker.states,
+            half_open: sheet.worker.half_open,
             searches,
             inserts,
             removals,

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use api::{
     Candidate, CreatedCount, DeviceStatus, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules,
-    LiveUsage, PoolStatus, ReasonCount, ResponseBody, RuleUsage, Status, WorkerStatus,
+    LiveUsage, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
-use engine::{Created, Fib, Root};
+use engine::{Counted, Created, Fib, Root};
 use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
@@ -81,9 +81,9 @@ impl Desk {
     }
 
     /// Makes a ruleset the live one.
-    pub fn commit(&self, candidate: &Candidate, user: u32) -> ResponseBody {
-        let fib = self.kernel.fib();
-        match lock(&self.rules).commit(candidate, fib.interfaces()) {
+    pub fn commit(&self, candidate: &Candidate, inserter: Process) -> ResponseBody {
+        let (fib, user) = (self.kernel.fib(), inserter.uid);
+        match lock(&self.rules).commit(candidate, fib.interfaces(), inserter) {
             Ok(generation) => {
                 let rules = candidate.ruleset.rules.len();
                 tracing::info!(generation, rules, user, "a new ruleset is live");
@@ -98,7 +98,7 @@ impl Desk {
 
     /// The live ruleset.
     pub fn rules(&self) -> ResponseBody {
-        ResponseBody::Rules(self.showcase.live().map(|Live { generation, root }| {
+        ResponseBody::Rules(self.showcase.live().map(|Live { generation, root, .. }| {
             Box::new(LiveRules { generation, ruleset: root.ruleset().clone() })
         }))
     }
@@ -119,7 +119,11 @@ impl Desk {
         let Some(live) = self.showcase.live() else { return Ok(ResponseBody::Usage(None)) };
         let usage = self.counted_by(&live.root)?;
         let rules = lock(&self.ledger).rules_since_cleared(live.root.epoch(), usage);
-        Ok(ResponseBody::Usage(Some(LiveUsage { generation: live.generation, rules })))
+        Ok(ResponseBody::Usage(Some(LiveUsage {
+            generation: live.generation,
+            inserter: live.inserter,
+            rules,
+        })))
     }
 
     /// What each rule of the live ruleset has ever done, and which rules they are.
@@ -130,11 +134,11 @@ impl Desk {
 
     fn counted_by(&self, root: &Arc<Root>) -> Result<Vec<RuleUsage>, Stalled> {
         let counted = lock(&self.lister).usage(root, PATIENCE)?;
-        let shown = |usage: engine::RuleUsage| RuleUsage {
-            evaluations: usage.evaluations,
-            packets: usage.packets,
-            bytes: usage.bytes,
-            states: usage.states,
+        let counted_as = |Counted { packets, bytes }: Counted| Traffic { packets, bytes };
+        let shown = |usage: engine::RuleUsage| {
+            let [incoming, outgoing] = usage.counted.map(counted_as);
+            let engine::RuleUsage { evaluations, states, made, .. } = usage;
+            RuleUsage { evaluations, incoming, outgoing, states, made }
         };
         Ok(counted.into_iter().map(shown).collect())
     }

@@ -132,9 +132,7 @@ impl Ledger {
         let (of, earlier) = &self.rules;
         if *of == epoch {
             for (own, earlier) in usage.iter_mut().zip(earlier) {
-                own.evaluations = own.evaluations.saturating_sub(earlier.evaluations);
-                own.packets = own.packets.saturating_sub(earlier.packets);
-                own.bytes = own.bytes.saturating_sub(earlier.bytes);
+                *own = own.since(earlier);
             }
         }
         usage

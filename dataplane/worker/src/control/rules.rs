@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::Candidate;
+use api::{Candidate, Process};
 use engine::fib::Interface;
 use engine::{Filtering, Root};
 use ruleset::{Limit, TableEdit};
@@ -66,6 +66,8 @@ pub struct Live {
     pub generation: u64,
     /// What the workers have.
     pub root: Arc<Root>,
+    /// Who committed it.
+    pub inserter: Process,
 }
 
 /// Where the live ruleset is looked at, also while another is being committed. A clone is the same place.
@@ -122,13 +124,18 @@ impl Rules {
     ///
     /// # Errors
     /// A [`Refusal`]: nothing has changed.
-    pub fn commit(&mut self, candidate: &Candidate, interfaces: &[Interface]) -> Result<u64, Refusal> {
+    pub fn commit(
+        &mut self,
+        candidate: &Candidate,
+        interfaces: &[Interface],
+        inserter: Process,
+    ) -> Result<u64, Refusal> {
         self.wait_for_others()?;
         let previous = self.showcase.live();
         let before = previous.as_ref().map(|live| live.root.as_ref());
         let root = compile(candidate, interfaces, before, self.max_states)?;
         let generation = previous.as_ref().map_or(0, |live| live.generation) + 1;
-        self.publish(generation, root, previous)?;
+        self.publish(generation, root, previous, inserter)?;
         Ok(generation)
     }
 
@@ -140,7 +147,7 @@ impl Rules {
         self.wait_for_others()?;
         let live = self.showcase.live().ok_or(Refusal::NoRules)?;
         let root = live.root.with_tables(edits)?;
-        self.publish(live.generation, root, Some(live))
+        self.republish(root, live)
     }
 
     /// Has the live rules asked, or everything passed without asking them. False if it was so.
@@ -154,12 +161,24 @@ impl Rules {
             return Ok(false);
         }
         let root = live.root.switched(filtering);
-        self.publish(live.generation, root, Some(live))?;
+        self.republish(root, live)?;
         Ok(true)
     }
 
+    /// Puts a root in the place of the live one that has the same rules.
+    fn republish(&mut self, root: Root, live: Live) -> Result<(), Refusal> {
+        let (generation, inserter) = (live.generation, live.inserter);
+        self.publish(generation, root, Some(live), inserter)
+    }
+
     /// Puts a root in the place of the `previous` one, for all workers or for none.
-    fn publish(&mut self, generation: u64, root: Root, previous: Option<Live>) -> Result<(), Refusal> {
+    fn publish(
+        &mut self,
+        generation: u64,
+        root: Root,
+        previous: Option<Live>,
+        inserter: Process,
+    ) -> Result<(), Refusal> {
         let root = Arc::new(root);
         self.others.push(Arc::downgrade(&root));
         self.most_alive = self.most_alive.max(self.alive() + usize::from(previous.is_some()));
@@ -169,7 +188,7 @@ impl Rules {
             .map_err(|stalled| Refusal::Stalled { worker: stalled.reader, patience })?;
         self.others.clear();
         self.others.extend(previous.map(|live| Arc::downgrade(&live.root)));
-        self.showcase.replace(Live { generation, root });
+        self.showcase.replace(Live { generation, root, inserter });
         Ok(())
     }
 

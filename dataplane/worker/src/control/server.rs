@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit, ReadError};
-use api::{Access, Hello, Request, RequestBody, Response, ResponseBody};
+use api::{Access, Hello, Process, Request, RequestBody, Response, ResponseBody};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -206,9 +206,9 @@ fn serve(stream: &UnixStream, shared: &Shared) {
 fn converse(mut line: Line<'_>, stream: &UnixStream, shared: &Shared) -> Result<(), ReadError> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
-    let (admitted, user) = shared.access.admits_peer(stream)?;
+    let (admitted, peer) = shared.access.admits_peer(stream)?;
     if !admitted {
-        tracing::warn!(user, "a user who may not use the socket was turned away");
+        tracing::warn!(user = peer.uid, "a user who may not use the socket was turned away");
         return Ok(());
     }
     let hello: Hello = codec::read(line.patience(FRAME), Limit::HELLO)?;
@@ -219,7 +219,7 @@ fn converse(mut line: Line<'_>, stream: &UnixStream, shared: &Shared) -> Result<
     }
     loop {
         let length = codec::read_length(line.patience(IDLE))?;
-        if let Err(error) = answer_one(&mut line, length, shared, user) {
+        if let Err(error) = answer_one(&mut line, length, shared, peer) {
             // Where the next frame begins is not known any more.
             if matches!(error, ReadError::TooLong { .. } | ReadError::Malformed(_)) {
                 refuse_connection(&mut line, error.to_string())?;
@@ -229,13 +229,13 @@ fn converse(mut line: Line<'_>, stream: &UnixStream, shared: &Shared) -> Result<
     }
 }
 
-fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, user: u32) -> Result<(), ReadError> {
+fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) -> Result<(), ReadError> {
     let _permit = (length > Limit::SMALL.0 && length <= Limit::REQUEST.0)
         .then(|| shared.large.lock().expect("no holder of this lock panics"));
     let Request { id, body } = codec::read_body(line.patience(FRAME), length, Limit::REQUEST)?;
-    let desk = &shared.desk;
+    let (desk, user) = (&shared.desk, peer.uid);
     let body = match body {
-        RequestBody::Commit(candidate) => desk.commit(&candidate, user),
+        RequestBody::Commit(candidate) => desk.commit(&candidate, peer),
         RequestBody::Status => desk.status(),
         RequestBody::Drops => desk.drops(),
         RequestBody::Rules => desk.rules(),

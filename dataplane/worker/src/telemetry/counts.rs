@@ -64,6 +64,8 @@ counters! {
         idle_ns
         /// States now, as pf counts them.
         states
+        /// Of those, TCP's whose first SYN is not acknowledged.
+        half_open
         /// Lookups of states.
         searches
         /// States made.

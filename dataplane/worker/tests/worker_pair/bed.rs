@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use api::Candidate;
+use api::{Candidate, Process};
 use dpdk::{
     Burst, Consumer, Eal, EalArgs, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock, spsc,
 };
@@ -215,7 +215,8 @@ impl Bed {
     ) -> Result<u64, Refusal> {
         thread::scope(|scope| {
             let candidate = Candidate { ruleset: ruleset.clone(), contents: Vec::new() };
-            let commit = scope.spawn(move || rules.commit(&candidate, fib().interfaces()));
+            let commit =
+                scope.spawn(move || rules.commit(&candidate, fib().interfaces(), Process::default()));
             while !commit.is_finished() {
                 for worker in awake {
                     meanwhile(self);

@@ -29,6 +29,11 @@ fn many_rules(count: usize) -> Arc<Root> {
     Arc::new(Root::compile(&ruleset, fib(1, &[]).interfaces(), None).unwrap())
 }
 
+/// What a rule has counted at each hook.
+fn packets(rule: &RuleUsage) -> [u64; 2] {
+    rule.counted.map(|counted| counted.packets)
+}
+
 /// What the rules have done, and how many polls left it to the next one to go on.
 fn usage(bed: &mut Bed, root: &Arc<Root>) -> (Vec<RuleUsage>, usize) {
     let Bed { worker, office, now, .. } = bed;
@@ -70,8 +75,8 @@ fn a_poll_looks_at_a_slice_of_the_rules() {
     // Both hooks walked all rules for the first packet; the others had their states.
     assert!(first.iter().all(|rule| rule.evaluations == 2), "{first:?}");
     let last = first.last().unwrap();
-    assert_eq!((last.packets, last.states), (2 * 3, 2));
-    assert!(first[..count - 1].iter().all(|rule| (rule.packets, rule.states) == (0, 0)));
+    assert_eq!((packets(last), last.states, last.made), ([3, 3], 2, 2));
+    assert!(first[..count - 1].iter().all(|rule| (packets(rule), rule.states) == ([0, 0], 0)));
 
     // What a state has counted stays when it ends.
     bed.now = bed.now + Tick::from_secs(600);
@@ -80,7 +85,7 @@ fn a_poll_looks_at_a_slice_of_the_rules() {
     }
     let (second, _) = usage(&mut bed, &root);
     let last = second.last().unwrap();
-    assert_eq!((last.packets, last.states), (2 * 3, 0));
+    assert_eq!((packets(last), last.states, last.made), ([3, 3], 0, 2));
     bed.end();
 }
 

@@ -121,7 +121,7 @@ impl Bed {
             alone: true,
         };
         let id = self.table.insert(new, LIMIT).expect("room");
-        self.table.add_face(id, sender.other(), class(Direction::Out), 100, LIMIT).expect("room");
+        self.table.add_face(id, sender.other(), class(Direction::Out), (sender, 100), LIMIT).expect("room");
         id
     }
 

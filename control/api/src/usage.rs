@@ -1,0 +1,96 @@
+//! What rules have done, and what is counted of packets: parts of messages. As for those, whoever changes a type here raises
+//! [`VERSION`](crate::VERSION).
+
+use serde::{Deserialize, Serialize};
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the rules of the live ruleset have done since it was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveUsage {
+    /// The ruleset's number.
+    pub generation: u64,
+    /// Who committed it.
+    pub inserter: Process,
+    /// Each rule's, by number.
+    pub rules: Vec<RuleUsage>,
+}
+
+/// A process that has asked for something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its user.
+    pub uid: u32,
+    /// Its number.
+    pub pid: u32,
+}
+
+/// What a rule has done, as `pfctl -vsr` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleUsage {
+    /// How often packets were compared with it.
+    pub evaluations: u64,
+    /// Packets that it decided coming in, and those of its states.
+    pub incoming: Traffic,
+    /// The same, going out.
+    pub outgoing: Traffic,
+    /// Its states now, and those of the same rule of earlier rulesets.
+    pub states: u64,
+    /// States that it made.
+    pub made: u64,
+}
+
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
+    }
+
+    /// What was counted since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+}
+
+impl RuleUsage {
+    /// What came in and went out.
+    pub const fn in_all(&self) -> Traffic {
+        self.incoming.and(self.outgoing)
+    }
+
+    /// What both rules have done.
+    #[must_use]
+    pub const fn and(&self, other: &Self) -> Self {
+        Self {
+            evaluations: self.evaluations + other.evaluations,
+            incoming: self.incoming.and(other.incoming),
+            outgoing: self.outgoing.and(other.outgoing),
+            states: self.states + other.states,
+            made: self.made + other.made,
+        }
+    }
+
+    /// What the rule has done since `earlier`; its states are what they are.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            evaluations: self.evaluations.saturating_sub(earlier.evaluations),
+            incoming: self.incoming.since(earlier.incoming),
+            outgoing: self.outgoing.since(earlier.outgoing),
+            states: self.states,
+            made: self.made.saturating_sub(earlier.made),
+        }
+    }
+}
