@@ -1,8 +1,8 @@
 //! Statements as they are written: lists not yet expanded, names of hosts not yet resolved, every part with its place.
 
 use ruleset::{
-    BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PortMatch, StateMode,
-    StatePolicy, Timeout,
+    BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PoolKind, PortMatch,
+    StateMode, StatePolicy, Timeout,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -462,15 +462,6 @@ pub(crate) struct MapE {
     pub offset_bits: u8,
     pub id_bits: u8,
     pub id: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum PoolKind {
-    Bitmask,
-    Random,
-    SourceHash([u32; 4]),
-    RoundRobin,
-    LeastStates,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, DupTo, Options, Rule, Table, TableEntry};
+use ruleset::{AddressPattern, DupTo, Options, PoolKind, Rule, Table, TableEntry};
 use serde::{Deserialize, Serialize};
-use wire::Af;
+use wire::{Af, Port};
 
-use crate::ast::{Early, Extras, MapE, PoolKind, QueueStatement, RouteKind, Scrub, Section, Spanned};
+use crate::ast::{Early, Extras, MapE, QueueStatement, RouteKind, Scrub, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::print;
@@ -183,6 +183,18 @@ impl Pool {
         Some(DupTo { next_hop, interface })
     }
 
+    /// As the dataplane has the target of a translation, if it is one host, network, table or interface.
+    pub(crate) fn to_target(&self) -> Option<ruleset::Pool> {
+        let (first, last) = self.ports;
+        Some(ruleset::Pool {
+            address: self.only()?.address.clone(),
+            kind: self.kind.clone(),
+            sticky: self.sticky,
+            ports: (self.ports != (0, 0)).then_some((Port(first), Port(last))),
+            static_port: self.static_port,
+        })
+    }
+
     /// Its host, if it is one.
     pub(crate) fn only(&self) -> Option<&PoolHost> {
         match self.hosts.as_slice() {
@@ -192,19 +204,50 @@ impl Pool {
     }
 }
 
-impl From<&DupTo> for Pool {
-    fn from(dup_to: &DupTo) -> Self {
-        Self {
-            hosts: vec![PoolHost {
-                address: dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net),
-                via: Some(dup_to.interface.clone()),
-            }],
+impl PoolHost {
+    /// A pool of it alone.
+    fn alone(self) -> Pool {
+        Pool {
+            hosts: vec![self],
             ports: (0, 0),
             kind: None,
             sticky: false,
             static_port: false,
             endpoint_independent: false,
             map_e: None,
+        }
+    }
+}
+
+impl From<&DupTo> for Pool {
+    fn from(dup_to: &DupTo) -> Self {
+        let address = dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net);
+        PoolHost { address, via: Some(dup_to.interface.clone()) }.alone()
+    }
+}
+
+impl From<&ruleset::Pool> for Pool {
+    fn from(pool: &ruleset::Pool) -> Self {
+        let (first, last) = pool.ports.map_or((0, 0), |(first, last)| (first.0, last.0));
+        Self {
+            ports: (first, last),
+            kind: pool.kind.clone(),
+            sticky: pool.sticky,
+            static_port: pool.static_port,
+            ..PoolHost { address: pool.address.clone(), via: None }.alone()
+        }
+    }
+}
+
+impl From<&Rule> for FullRule {
+    /// What the dataplane has of a rule, with its pools where they are printed from.
+    fn from(rule: &Rule) -> Self {
+        Self {
+            rule: rule.clone(),
+            nat: rule.nat.as_ref().map(Pool::from),
+            rdr: rule.rdr.as_ref().map(Pool::from),
+            route: rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into())),
+            ..Self::default()
         }
     }
 }

@@ -10,9 +10,9 @@ mod foreign;
 
 use std::fmt::Write;
 
-use ruleset::{Action, AddressPattern, Direction, StateMode};
+use ruleset::{Action, AddressPattern, Direction, PoolKind, StateMode};
 
-use crate::ast::{Early, PoolKind, Scrub, Section, Spanned};
+use crate::ast::{Early, Scrub, Section, Spanned};
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member, Pool, PoolHost, TableDefinition};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::dialect::Dialect;

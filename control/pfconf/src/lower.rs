@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use ruleset::{AddressPattern, Invalid, Ruleset, StateMode, Table};
+use ruleset::{AddressPattern, Invalid, PoolKind, Ruleset, StateMode, Table};
 
 use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
-use crate::config::{Config, Entry, FullRule, TableDefinition};
+use crate::config::{Config, Entry, FullRule, Pool, TableDefinition};
 use crate::convert::Finding;
 use crate::diagnostic::Diagnostics;
 use crate::dialect::Dialect;
@@ -51,6 +51,8 @@ impl Config {
                 Some((RouteKind::Dup, pool)) => pool.to_dup_to(),
                 _ => None,
             };
+            rule.nat = full.nat.as_ref().and_then(Pool::to_target);
+            rule.rdr = full.rdr.as_ref().and_then(Pool::to_target);
             let text = print::print_rule(&rule);
             let occurrence = occurrences.entry(text.clone()).or_default();
             let identity = hash::rule_identity("", &text, *occurrence);
@@ -69,9 +71,9 @@ impl Config {
         for entry in &self.entries {
             match entry {
                 Entry::Rule(full) => {
-                    refused.extend(
-                        beyond(full).into_iter().map(|keyword| (keyword, self.place(keyword, full.span))),
-                    );
+                    let weight = self.has_weights(full).then_some("weight");
+                    let keywords = beyond(full).into_iter().chain(weight);
+                    refused.extend(keywords.map(|keyword| (keyword, self.place(keyword, full.span))));
                 }
                 Entry::Anchor(anchor) => refused.push(("anchor", anchor.gate.span)),
             }
@@ -86,6 +88,18 @@ impl Config {
             Finding::new(span, format!("{keyword} is not supported yet: {why}"), "")
         };
         refused.into_iter().map(finding).collect()
+    }
+
+    /// True if a translation leads to a table whose members differ in weight.
+    fn has_weights(&self, full: &FullRule) -> bool {
+        let weighted = |name: &String| {
+            let named = self.tables.iter().filter(|table| table.name == *name);
+            named.flat_map(|table| table.members.iter().flatten()).any(|member| member.weight.is_some())
+        };
+        let pools = full.nat.iter().chain(&full.rdr);
+        pools
+            .flat_map(|pool| &pool.hosts)
+            .any(|host| matches!(&host.address, AddressPattern::Table(name) if weighted(name)))
     }
 
     fn invalid(&self, invalid: &Invalid) -> Diagnostics {
@@ -123,6 +137,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         routing_table,
         divert,
     } = extras;
+    let targets = || nat.iter().chain(rdr).filter(|_| af_to.is_none());
     let pools = || nat.iter().chain(rdr).chain(route.as_ref().map(|(_, pool)| pool));
     let used = [
         (rule.log.user, "log (user)"),
@@ -157,8 +172,9 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),
-        (nat.is_some() && af_to.is_none(), "nat-to"),
-        (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        (targets().any(|pool| pool.to_target().is_none()), "several targets"),
+        (targets().any(|pool| pool.kind == Some(PoolKind::LeastStates)), "least-states"),
+        (targets().any(|pool| pool.sticky), "sticky-address"),
         (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
         (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((RouteKind::Route, _))), "route-to"),
@@ -172,8 +188,10 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
 fn define_tables(ruleset: &mut Ruleset) {
     let mut named: Vec<String> = Vec::new();
     for rule in &ruleset.rules {
-        for end in [&rule.from, &rule.to] {
-            if let AddressPattern::Table(name) = &end.address.pattern {
+        let ends = [&rule.from, &rule.to].map(|end| &end.address.pattern);
+        let pools = [&rule.nat, &rule.rdr].into_iter().flatten().map(|pool| &pool.address);
+        for pattern in ends.into_iter().chain(pools) {
+            if let AddressPattern::Table(name) = pattern {
                 named.push(name.clone());
             }
         }

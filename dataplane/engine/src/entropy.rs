@@ -6,3 +6,44 @@ pub trait Entropy {
     /// 64 unpredictable bits.
     fn next_u64(&mut self) -> u64;
 }
+
+/// Random numbers for a burst, drawn before it begins: nothing is asked of their source while packets are decided.
+#[derive(Debug)]
+pub(crate) struct Draws {
+    numbers: [u64; DRAWS],
+    /// Those from here on are not used yet.
+    used: usize,
+}
+
+/// Two for each packet of a burst at each of both hooks.
+const DRAWS: usize = 4 * crate::BURST;
+
+impl Default for Draws {
+    fn default() -> Self {
+        Self { numbers: [0; DRAWS], used: DRAWS }
+    }
+}
+
+impl Draws {
+    /// Replaces what was used.
+    #[inline]
+    pub fn refill<E: Entropy>(&mut self, entropy: &mut E) {
+        if self.used > 0 {
+            self.renew(entropy);
+        }
+    }
+
+    #[cold]
+    fn renew<E: Entropy>(&mut self, entropy: &mut E) {
+        let used = core::mem::take(&mut self.used).min(DRAWS);
+        self.numbers[..used].fill_with(|| entropy.next_u64());
+    }
+
+    /// The next number. A burst that uses more than there are, as no packet's share allows but a pool's that is nearly full,
+    /// has them again.
+    pub fn next(&mut self) -> u64 {
+        let number = self.numbers[self.used % DRAWS];
+        self.used += 1;
+        number
+    }
+}

@@ -9,18 +9,19 @@
 //! insertion by packets that are made to die behind the IN hook
 //! (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
 
-use ruleset::{Action, BlockReply, Direction, PeerState, Reason, StateMode, Timeout};
+mod create;
+
+use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::eval::{Decision, Question, Role, Root, Tag, is_request};
+use crate::eval::{Decision, Question, Role, Root, Tag, Walk, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
-use crate::parse::has_partial_checksum;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
-use crate::state::{Adjacency, Found, Full, Hit, Key, KeyHash, NewRecord, RecordId, Side, Sketch, Wanted};
+use crate::state::{Adjacency, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
 use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
 
 /// What a refused packet's sender is told.
@@ -83,6 +84,8 @@ pub(crate) struct Passage<'p> {
     pub flow: Flow,
     /// No record has its key, but for one that it has made.
     pub new: bool,
+    /// How it arrived, once a hook has translated it.
+    pub arrived: Option<Packet>,
     /// The tag that it carries.
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
@@ -215,13 +218,29 @@ impl Shard {
         {
             return self.share(view, passage, hook, pending);
         }
+        let found_by = passage.flow;
+        if hit.link.is_some() {
+            let Hit { record, hash, .. } = hit;
+            let sender = hit.side(found_by.sender);
+            passage.flow = Flow { key: self.connections.key(record), hash, sender };
+        }
         if let Some(pending) = self.check(view, passage, hook, hit.record)? {
+            self.translate_as_before(passage, hook, hit.record);
             return Ok(Passed::State(pending));
         }
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
+        passage.flow = found_by;
         let removed = self.connections.remove_face(hit.record, hit.side(side), hit.hash);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
+    }
+
+    /// Translates a packet at a hook as its connection's first one was.
+    #[inline]
+    fn translate_as_before(&self, passage: &mut Passage<'_>, hook: &Hook<'_>, record: RecordId) {
+        if let Some(tuples) = self.connections.tuples(record) {
+            passage.follow(&tuples, hook.direction);
+        }
     }
 
     /// The second hook of a record that has both faces: tracking is done, what is the face's own is not.
@@ -233,6 +252,7 @@ impl Shard {
         pending: &Pending,
     ) -> Result<Passed, Stop> {
         self.gate_face(view, passage, hook, pending.record)?;
+        self.translate_as_before(passage, hook, pending.record);
         Ok(Passed::Shared)
     }
 
@@ -413,16 +433,9 @@ impl Shard {
         if home != self.worker {
             return Err(Stop::HandOff(home));
         }
+        let before = passage.packet.tuple;
+        let decision = self.ask(view, root, passage, hook)?;
         let packet = &passage.packet;
-        let question = Question {
-            packet,
-            direction: hook.direction,
-            interface: hook.interface,
-            tag: passage.tag,
-            fib: view.fib,
-            role: Role::Original,
-        };
-        let decision = root.decide(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;
         if decision.log {
@@ -437,105 +450,46 @@ impl Shard {
             return Err(Stop::silent(Reason::IpOption));
         }
         passage.copy_to = decision.slot.copy_to;
-        if decision.state == StateMode::None
-            || matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. })
-        {
+        if let Some(translation) = decision.translation {
+            self.translate(view, root, passage, translation)?;
+        }
+        let packet = &passage.packet;
+        let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
+        if decision.state == StateMode::None || is_single {
+            if !is_single && packet.tuple != before {
+                return Err(Stop::silent(Reason::Translate));
+            }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             return Ok(Passed::Stateless);
         }
-        self.make_state(view, passage, hook, &decision)
+        self.make_state(view, passage, hook, &decision, before)
     }
 
-    fn make_state(
+    /// What the rules say to a packet. It is translated by those `match` rules that ask for it, each before the next rule sees
+    /// it.
+    #[inline(always)]
+    fn ask<'r>(
         &mut self,
         view: &View<'_>,
-        passage: &Passage<'_>,
+        root: &'r Root,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
-        decision: &Decision<'_>,
-    ) -> Result<Passed, Stop> {
-        // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
-        if hook.first.is_none() && has_partial_checksum(hook.frame, passage.packet) {
-            self.counters.meet_partial_checksum(hook.interface);
-        }
-        let side = hook.side(passage.flow.sender);
-        let class = Sketch {
-            rule: decision.slot,
-            interface: decision.if_bound.then_some(hook.interface),
-            direction: hook.direction,
-            tag: decision.state_tag,
-        };
-        if !passage.new {
-            self.make_way(view, passage, side, &class)?;
-        }
-        let limit = view.state_limit();
-        self.counters.inserts += 1;
-        if let Some(Passed::Made(record)) = hook.first
-            && self.may_share(*record, side, &class)
-        {
-            let packet = (passage.flow.sender, passage.packet.length());
-            let added = self.connections.add_face(*record, side, class, packet, limit);
-            added.map_err(|full| self.no_state(full))?;
-            self.rule_totals.count_made(decision);
-            return Ok(Passed::Shared);
-        }
-        let (from, to, timeout) = open(passage.packet);
-        let new = NewRecord {
-            key: &passage.flow.key,
-            hash: passage.flow.hash,
-            sender: passage.flow.sender,
-            side,
-            class,
-            peers: (from, to),
-            timeout,
-            now: view.sixteenths(),
-            twin: hook.first.and_then(Passed::record),
-            alone: passage.new && hook.first.and_then(Passed::record).is_none(),
-        };
-        let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
-        self.rule_totals.count_made(decision);
-        self.connections.count(record, passage.flow.sender, passage.packet.length());
-        Ok(Passed::Made(record))
-    }
-
-    /// An equal face refuses a new one (`pf_state_insert`), unless it has expired or its connection is over at both ends.
-    /// Lookups have met it already, but for one behind a face that has just made room for this packet.
-    fn make_way(
-        &mut self,
-        view: &View<'_>,
-        passage: &Passage<'_>,
-        side: Side,
-        class: &Sketch<'_>,
-    ) -> Result<(), Stop> {
-        let Flow { key, hash, sender } = &passage.flow;
-        let Some(root) = view.root else { return Ok(()) };
-        while let Some(rival) = self.connections.rival(key, *hash, side, class) {
-            let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
-            let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
-            if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
-                return Err(Stop::silent(Reason::StateInsert));
+    ) -> Result<Decision<'r>, Stop> {
+        let mut walk = Walk::of(passage.tag);
+        loop {
+            let question = Question {
+                packet: passage.packet,
+                direction: hook.direction,
+                interface: hook.interface,
+                tag: passage.tag,
+                fib: view.fib,
+                role: Role::Original,
+            };
+            match root.advance(&question, &mut walk) {
+                None => return Ok(root.decided(&walk)),
+                Some(translation) => self.translate(view, root, passage, translation)?,
             }
-            let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
-            self.counters.removals += u64::from(removed);
         }
-        Ok(())
-    }
-
-    /// One record stands for both of pf's states only where both would track the same packets in the same way.
-    fn may_share(&self, record: RecordId, side: Side, class: &Sketch<'_>) -> bool {
-        let free = self.connections.face(record, side).is_none();
-        free && self
-            .connections
-            .face(record, side.other())
-            .is_some_and(|other| other.rule.sloppy == class.rule.sloppy)
-    }
-
-    /// No state could be made: the insertion that was counted did not happen.
-    fn no_state(&mut self, full: Full) -> Stop {
-        self.counters.inserts -= 1;
-        Stop::silent(match full {
-            Full::Limit | Full::Classes => Reason::Memory,
-            Full::Shard => Reason::ShardFull,
-        })
     }
 }
 
@@ -544,16 +498,6 @@ fn datagram(proto: Proto) -> Datagram {
         Proto::UDP => Datagram::Udp,
         Proto::ICMP | Proto::ICMP6 => Datagram::Icmp,
         _ => Datagram::Other,
-    }
-}
-
-fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
-    match packet.transport {
-        Transport::Tcp(segment) => track::open_tcp(&segment),
-        _ => {
-            let (from, to, timeout) = datagram(packet.tuple.proto).open();
-            (Peer { state: from, ..Peer::default() }, Peer { state: to, ..Peer::default() }, timeout)
-        }
     }
 }
 

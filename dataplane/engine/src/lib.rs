@@ -34,6 +34,7 @@ mod shard;
 mod state;
 mod tick;
 pub mod track;
+mod translate;
 mod work;
 
 pub use address::Address;

@@ -13,7 +13,7 @@ use wire::Af;
 
 use crate::burst::Stages;
 use crate::counters::Counters;
-use crate::entropy::Entropy;
+use crate::entropy::{Draws, Entropy};
 use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
 use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
@@ -30,6 +30,7 @@ use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
+use crate::translate::{self, Budget};
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -87,6 +88,9 @@ pub struct Shard {
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
     pub(crate) mirror: Mirror,
+    /// What is left of a burst's searches for ports.
+    pub(crate) searches: Budget,
+    draws: Draws,
 }
 
 impl Shard {
@@ -108,6 +112,8 @@ impl Shard {
             rule_totals: RuleTotals::default(),
             log: Log::new(),
             mirror: Mirror::default(),
+            searches: Budget::default(),
+            draws: Draws::default(),
         }
     }
 
@@ -116,7 +122,7 @@ impl Shard {
     pub fn process<F: Frame, E: Entropy>(
         &mut self,
         view: &View<'_>,
-        _entropy: &mut E,
+        entropy: &mut E,
         arrival: Arrival,
         frames: &mut [F],
         fates: &mut [Fate],
@@ -124,6 +130,8 @@ impl Shard {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
         self.connections.look(view.state_limit());
         self.mirror.begin();
+        self.renew_searches();
+        self.draws.refill(entropy);
         if let (Some(root), Source::Wire) = (view.root, arrival.source)
             && let Some(own) = view.fib.interface(arrival.interface)
             && !root.skips(arrival.interface)
@@ -133,6 +141,11 @@ impl Shard {
         for (frame, fate) in frames.iter_mut().zip(fates) {
             *fate = self.decide(view, arrival, frame, None);
         }
+    }
+
+    /// A random number.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.draws.next()
     }
 
     /// Decides a frame the long way. `known` is the hash of its connection's key, if somebody has computed it.
@@ -188,6 +201,7 @@ impl Shard {
                 Fate::HandOff(worker)
             }
             Err(Stop::Refused { reason, answer }) => {
+                passage.restore();
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
         }
@@ -214,6 +228,7 @@ impl Shard {
             packet,
             flow: Flow { key, hash, sender },
             new: false,
+            arrived: None,
             tag: Tag::default(),
             repaired: None,
             copy_to: None,
@@ -281,6 +296,8 @@ impl Shard {
     ) -> Result<Fate, Stop> {
         gate_forwarding(passage.packet)?;
         let interface = hop.interface;
+        let tuple = &passage.packet.tuple;
+        let waits_for = mac.is_none().then(|| hop.station(tuple.af, tuple.dst));
         let (link, left) = self.leave(view, (interface, hop.mtu), frame.bytes(), passage, entered)?;
         repair(frame, passage);
         rewrite::decrement_ttl(frame, passage.packet).map_err(Stop::silent)?;
@@ -288,8 +305,6 @@ impl Shard {
         if let Some(destination) = mac {
             rewrite::set_link(frame, link.mac, destination);
         }
-        let tuple = &passage.packet.tuple;
-        let waits_for = mac.is_none().then(|| hop.station(tuple.af, tuple.dst));
         if passage.copy_to.is_some() {
             let unresolved = waits_for.map(|next_hop| Unresolved { interface, next_hop });
             let origin = Origin { behind: Direction::Out, of: interface, unresolved };
@@ -341,9 +356,15 @@ impl Shard {
         self.counters.drop_packet(leaving, Reason::NoNeighbor);
         let silence = Fate::Drop(Reason::NoNeighbor);
         let Some(own) = view.fib.interface(arrival.interface) else { return silence };
-        let Ok(Parsed::Ip(packet)) = parse(frame.bytes(), own.zone, frame.ip_checksum()) else {
+        let Ok(Parsed::Ip(mut packet)) = parse(frame.bytes(), own.zone, frame.ip_checksum()) else {
             return silence;
         };
+        let (key, sender) = Key::of(&packet.tuple);
+        if let Some((ends, sender)) = self.connections.as_sent(&key, self.hashing.hash(&key), sender) {
+            let translated = packet;
+            packet.tuple = ends.tuple(sender, packet.tuple);
+            translate::rewrite(frame.bytes_mut(), &translated, &packet);
+        }
         let code = if packet.tuple.af == Af::Inet { 1 } else { 3 };
         let answer = Answer::Router(Problem::Unreachable { code });
         self.answer(view, arrival, frame, &packet, answer).unwrap_or(silence)
@@ -555,9 +576,12 @@ enum Unanswered {
     Refused(NoReply),
 }
 
-/// Writes into the frame what the hooks repaired of it.
+/// Writes into the frame what the hooks repaired of it, and what they translated.
 pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
     if let Some(flags) = passage.repaired {
         rewrite::set_tcp_flags(frame, passage.packet, flags);
+    }
+    if let Some(arrived) = &passage.arrived {
+        translate::rewrite(frame.bytes_mut(), arrived, passage.packet);
     }
 }

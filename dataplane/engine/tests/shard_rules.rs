@@ -410,6 +410,7 @@ fn rules_can_be_asked_without_a_packet() {
         tagged(pass().outgoing()),
         block().quick().incoming().to_port(23).proto(Proto::TCP),
         pass().incoming().to_port(179).proto(Proto::TCP).change(|rule| rule.state = ruleset::StateMode::None),
+        pass().incoming().proto(Proto::TCP).to("10.0.0.1").to_port(2222).rdr_to("10.1.0.2", None),
     ]);
     let root = firewall.root.as_ref().expect("rules");
     let end = |address: &str, port| TupleEnd {
@@ -431,6 +432,8 @@ fn rules_can_be_asked_without_a_packet() {
     assert_eq!(ask(tcp, "10.1.0.2", host, Direction::In, first), told(false, false, 0, "em1"));
     assert_eq!(ask(tcp, "10.0.0.2", ("10.0.0.1", 23), Direction::In, first), told(false, false, 3, "em0"));
     assert_eq!(ask(tcp, "10.0.0.2", host, Direction::In, Moment::Later), told(false, false, 0, "em0"));
+    // What is redirected is for somebody else.
+    assert_eq!(ask(tcp, "10.0.0.2", ("10.0.0.1", 2222), Direction::In, first), told(false, true, 5, "em0"));
     assert_eq!(ask(tcp, "10.1.0.2", ("10.1.0.1", 179), Direction::In, first), told(true, false, 4, "em1"));
     // What leaves has come in before, and was given its tag there.
     assert_eq!(ask(udp, "10.0.0.2", ("10.1.0.2", 53), Direction::Out, first), told(true, true, 2, "em1"));

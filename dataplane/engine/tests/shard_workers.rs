@@ -4,7 +4,7 @@ mod shard;
 
 use engine::{Arrival, Fate, Source, WorkerId};
 use ruleset::Reason;
-use shard::rules::{block, pass, ruleset};
+use shard::rules::{Written, block, matching, pass, ruleset};
 use shard::{EM0, EM1, Firewall, mac, packet::Packet};
 
 const WORKERS: u16 = 4;
@@ -138,4 +138,36 @@ fn the_states_of_different_workers_have_different_ids() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 100);
+}
+
+/// D9. Whoever receives the answer to a translated packet, it is the worker's that translated it.
+#[test]
+fn d09_answers_to_translated_packets_come_home() {
+    let mut workers = workers();
+    for one in &mut workers {
+        one.load(ruleset(vec![
+            block(),
+            matching().outgoing().on("em1").from("10.0.0.0/24").nat_to("10.1.0.1", (50_001, 65_535)),
+            pass(),
+        ]));
+    }
+    for port in 1..=100 {
+        let home = workers.iter_mut().position(|one| {
+            let mut frame = syn(port);
+            one.decide(FROM_INSIDE, &mut frame) == Fate::Transmit(EM1)
+        });
+        let home = home.expect("somebody takes it");
+        let states = workers[home].lines();
+        let state =
+            states.iter().find(|line| line.contains(&format!("(10.0.0.2:{port})"))).expect("its state");
+        let public: u16 = state.split([':', ' ']).nth(3).and_then(|word| word.parse().ok()).expect("a port");
+        let answer = Packet::parse(&format!("10.1.0.2.80 > 10.1.0.1.{public} tcp SA seq 9 ack 2"))
+            .frame(mac(EM1, 2), mac(EM1, 1));
+        for (number, one) in workers.iter_mut().enumerate() {
+            let fate = one.decide(FROM_OUTSIDE, &mut answer.clone());
+            let expected =
+                if number == home { Fate::Transmit(EM0) } else { Fate::HandOff(WorkerId(home as u16)) };
+            assert_eq!(fate, expected, "worker {number}, port {port}: {state}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod limit;
 mod lpm;
 
 mod options;
+mod pool;
 mod reason;
 mod rule;
 mod selector;
@@ -34,6 +35,7 @@ pub use limit::{Limit, Limits};
 pub use lpm::Lpm;
 
 pub use options::{BlockPolicy, Options, StatePolicy};
+pub use pool::{Pool, PoolKind};
 pub use reason::{REASON_COUNT, Reason};
 pub use rule::{
     Action, BlockReply, Direction, DupTo, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine,

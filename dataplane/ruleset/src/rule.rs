@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::{Endpoint, InterfaceMatch, StatePolicy, Timeout};
+use crate::{Endpoint, InterfaceMatch, Pool, StatePolicy, Timeout};
 
 /// The hook that a rule applies to: packets entering or leaving an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,6 +219,10 @@ pub struct Rule {
     pub tag: Option<String>,
     /// `tagged`.
     pub tagged: Option<TagMatch>,
+    /// `nat-to`: what takes the place of the source.
+    pub nat: Option<Pool>,
+    /// `rdr-to`: what takes the place of the destination.
+    pub rdr: Option<Pool>,
     /// `dup-to`.
     pub dup_to: Option<DupTo>,
     /// Stable over reloads: a hash of anchor path, canonical text and occurrence among equal texts.
@@ -249,6 +253,8 @@ impl Default for Rule {
             label: None,
             tag: None,
             tagged: None,
+            nat: None,
+            rdr: None,
             dup_to: None,
             identity: 0,
             source: SourceLine::default(),

@@ -5,7 +5,9 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
-use crate::{Action, AddressMatch, AddressPattern, DupTo, Limit, Options, PortMatch, Rule, StateMode, Table};
+use crate::{
+    Action, AddressMatch, AddressPattern, DupTo, Limit, Options, PortMatch, Rule, StateMode, Table, pool,
+};
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
 pub mod bounds {
@@ -133,6 +135,10 @@ impl Ruleset {
             }
         }
         validate_protocol(rule)?;
+        pool::validate(rule)?;
+        for pool in [&rule.nat, &rule.rdr].into_iter().flatten() {
+            self.validate_table(&pool.address)?;
+        }
         for name in [&rule.label, &rule.tag].into_iter().flatten() {
             if name.is_empty() || name.len() > bounds::NAME_BYTES {
                 return Err(format!(
@@ -150,16 +156,20 @@ impl Ruleset {
         Ok(())
     }
 
+    fn validate_table(&self, pattern: &AddressPattern) -> Result<(), String> {
+        match pattern {
+            AddressPattern::Table(name) if self.table(name).is_none() => {
+                Err(format!("table <{name}> is not defined"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn validate_address(&self, af: Option<Af>, address: &AddressMatch) -> Result<(), String> {
         let family = match &address.pattern {
             AddressPattern::Any | AddressPattern::NoRoute | AddressPattern::UrpfFailed => return Ok(()),
             AddressPattern::Interface { .. } => return Ok(()),
-            AddressPattern::Table(name) => {
-                return match self.table(name) {
-                    Some(_) => Ok(()),
-                    None => Err(format!("table <{name}> is not defined")),
-                };
-            }
+            pattern @ AddressPattern::Table(_) => return self.validate_table(pattern),
             AddressPattern::Net(net) => Af::of(&net.addr()),
             AddressPattern::Masked { net, mask } if Af::of(net) == Af::of(mask) => Af::of(net),
             AddressPattern::Range(first, last) if Af::of(first) == Af::of(last) => {

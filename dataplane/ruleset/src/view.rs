@@ -80,8 +80,10 @@ impl fmt::Display for TupleEnd {
 /// What is known of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerView {
-    /// Where it is.
+    /// Where it is, as the packet that made the state was behind the hook.
     pub end: TupleEnd,
+    /// Where it was in front of the hook, if translation has changed that.
+    pub untranslated: Option<TupleEnd>,
     /// How far it has come.
     pub state: PeerState,
     /// TCP: the next sequence number expected, host order.
@@ -134,7 +136,7 @@ impl StateView {
             Direction::Out => (&self.source, "->", &self.destination),
             Direction::In => (&self.destination, "<-", &self.source),
         };
-        write!(f, " {} {arrow} {}       ", left.end, right.end)?;
+        write!(f, " {} {arrow} {}       ", Place(left), Place(right))?;
         match self.proto {
             Proto::ICMP | Proto::ICMP6 => f.write_str("0:0"),
             _ => write!(f, "{}:{}", left.state.name(), right.state.name()),
@@ -175,6 +177,19 @@ impl fmt::Display for StateView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_line(f)?;
         if f.alternate() { self.write_details(f) } else { Ok(()) }
+    }
+}
+
+/// An end as pfctl prints it: behind the hook, and in brackets in front of it.
+struct Place<'a>(&'a PeerView);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(peer) = self;
+        match peer.untranslated {
+            None => write!(f, "{}", peer.end),
+            Some(before) => write!(f, "{} ({before})", peer.end),
+        }
     }
 }
 

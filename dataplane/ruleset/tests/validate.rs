@@ -4,8 +4,9 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Endpoint, FlagsMatch, IcmpMatch, Limit, Limits,
-    Options, PortMatch, Rule, Ruleset, SourceLine, StateMode, Table, TableEntry, bounds,
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, Limit,
+    Limits, Options, Pool, PoolKind, PortMatch, Rule, Ruleset, SourceLine, StateMode, Table, TableEntry,
+    bounds,
 };
 use wire::{Af, Port, Proto};
 
@@ -190,6 +191,77 @@ fn only_pass_keeps_state_and_only_tcp_is_modulated() {
         assert_eq!(rule(Action::Pass, state, Some(Proto::TCP)).validate(), Ok(()));
         assert!(fault(&rule(Action::Pass, state, Some(Proto::UDP))).contains("only apply to tcp"));
     }
+}
+
+fn pool(address: AddressPattern) -> Pool {
+    Pool { address, kind: None, sticky: false, ports: None, static_port: false }
+}
+
+/// A rule that translates, changed.
+fn translating(change: impl FnOnce(&mut Rule)) -> Ruleset {
+    with(|rule| {
+        (rule.action, rule.af, rule.proto) = (Action::Match, Some(Af::Inet), Some(Proto::TCP));
+        rule.direction = Some(Direction::Out);
+        rule.nat = Some(pool(net("192.0.2.1/32")));
+        change(rule);
+    })
+}
+
+#[test]
+fn translation_needs_a_direction_a_state_and_an_address_of_its_family() {
+    assert_eq!(translating(|_| ()).validate(), Ok(()));
+    let passing = |state| translating(|rule| (rule.action, rule.state) = (Action::Pass, state));
+    assert_eq!(passing(StateMode::Keep).validate(), Ok(()));
+    assert!(fault(&passing(StateMode::None)).contains("nat-to requires keep state"));
+    assert!(fault(&translating(|rule| rule.direction = None)).contains("requires a direction"));
+    let blocking = translating(|rule| rule.action = Action::Block(BlockReply::Drop));
+    assert!(fault(&blocking).contains("does not apply to block rules"));
+    assert!(fault(&translating(|rule| rule.af = None)).contains("of its family"));
+    assert!(
+        fault(&translating(|rule| rule.nat = Some(pool(net("2001:db8::1/128"))))).contains("of its family")
+    );
+    assert!(
+        fault(&translating(|rule| rule.rdr = Some(pool(AddressPattern::Any)))).contains("rdr-to leads to")
+    );
+}
+
+#[test]
+fn several_addresses_of_a_pool_need_a_way_to_choose_and_a_table_that_exists() {
+    let with_kind = |address: AddressPattern, kind: Option<PoolKind>| {
+        translating(|rule| rule.nat = Some(Pool { kind, ..pool(address) }))
+    };
+    let table = |kind| with_kind(AddressPattern::Table("outer".into()), kind);
+    assert!(fault(&table(None)).contains("need a way to choose one"));
+    assert!(fault(&table(Some(PoolKind::Bitmask))).contains("need a way to choose one"));
+    let mut defined = table(Some(PoolKind::Random));
+    assert!(fault(&defined).contains("table <outer> is not defined"));
+    defined.tables.push(Table { name: "outer".into(), ..Table::default() });
+    assert_eq!(defined.validate(), Ok(()));
+    assert_eq!(with_kind(net("192.0.2.0/28"), Some(PoolKind::SourceHash([1; 4]))).validate(), Ok(()));
+}
+
+#[test]
+fn ports_of_translation_are_a_range_and_exclude_static_port() {
+    let nat = |ports: Option<(u16, u16)>, static_port| {
+        let ports = ports.map(|(first, last)| (Port(first), Port(last)));
+        translating(|rule| rule.nat = Some(Pool { ports, static_port, ..pool(net("192.0.2.1/32")) }))
+    };
+    assert_eq!(nat(Some((1024, 1024)), false).validate(), Ok(()));
+    assert_eq!(nat(None, true).validate(), Ok(()));
+    assert!(fault(&nat(Some((2, 1)), false)).contains("no range"));
+    assert!(fault(&nat(Some((0, 1)), false)).contains("no range"));
+    assert!(fault(&nat(Some((1, 2)), true)).contains("exclude each other"));
+    let rdr = |proto, ports: Option<(u16, u16)>, static_port| {
+        let ports = ports.map(|(first, last)| (Port(first), Port(last)));
+        translating(|rule| {
+            (rule.proto, rule.nat) = (proto, None);
+            rule.rdr = Some(Pool { ports, static_port, ..pool(net("192.0.2.1/32")) });
+        })
+    };
+    assert_eq!(rdr(Some(Proto::UDP), Some((53, 53)), false).validate(), Ok(()));
+    assert_eq!(rdr(None, None, false).validate(), Ok(()));
+    assert!(fault(&rdr(None, Some((53, 53)), false)).contains("only apply to tcp/udp"));
+    assert!(fault(&rdr(Some(Proto::TCP), None, true)).contains("static-port only applies to nat-to"));
 }
 
 #[test]

@@ -43,8 +43,17 @@ struct Bed {
 
 impl Bed {
     fn new(seed: u64, rules: &str, faults: impl Fn(&mut Rng) -> Faults) -> Self {
+        Self::of(seed, rules, |rng| rng.between(1, 3) as u16, faults)
+    }
+
+    fn of(
+        seed: u64,
+        rules: &str,
+        workers: impl Fn(&mut Rng) -> u16,
+        faults: impl Fn(&mut Rng) -> Faults,
+    ) -> Self {
         let mut rng = Rng::new(seed);
-        let workers = rng.between(1, 3) as u16;
+        let workers = workers(&mut rng);
         let mut firewall = Firewall::new(topology::fib(), workers, 64, rng.fork());
         firewall.load(&compile(rules)).expect("rules that the engine takes");
         let mut network = Network::new(firewall);
@@ -199,6 +208,48 @@ fn sloppy_and_strict_states_on_the_two_sides_carry_a_connection_as_well() {
         let mut bed = Bed::new(seed, &rules, bad_link);
         bed.transfer(Af::Inet, 100_000, 1000);
         bed.run("sloppy_and_strict_states_on_the_two_sides_carry_a_connection_as_well", seed);
+    }
+}
+
+/// What leaves by `em1` comes from its address; on both sides of the firewall states may be bound, or sloppy.
+const MASQUERADED: [&str; 3] = ["", "set state-policy if-bound", "pass in on em0 keep state (sloppy)"];
+
+#[test]
+fn hosts_behind_one_address_are_never_cut() {
+    for seed in seeds(8 << 20, 90) {
+        let extra = MASQUERADED[(seed % 3) as usize];
+        let rules = format!(
+            "{}\nblock\nmatch out on em1 nat-to (em1)\npass in on em0\npass out\n{}",
+            if extra.starts_with("set") { extra } else { "" },
+            if extra.starts_with("set") { "" } else { extra }
+        );
+        let mut bed = Bed::new(seed, &rules, bad_link);
+        let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
+        bed.transfer(af, 20_000, 100_000);
+        let server = bed.server_address(af);
+        Echo::start(bed.network.host(bed.server), 7);
+        Caller::start(bed.network.host(bed.client), 5007, (server, 7), 30);
+        Ping::start(bed.network.host(bed.client), 607, server, 30);
+        let states = bed.run("hosts_behind_one_address_are_never_cut", seed).dump();
+        let public = topology::address(af, OUTSIDE, 1).to_string();
+        assert!(states.contains(&public), "seed {seed}: nothing was translated\n{states}");
+    }
+}
+
+#[test]
+fn a_server_behind_a_redirection_is_never_cut_off() {
+    let inside = topology::address(Af::Inet, INSIDE, 2);
+    let rules = format!(
+        "block\npass in on em1 inet proto tcp to (em1) port 80 rdr-to {inside} port 8080\npass out on em0\n"
+    );
+    for seed in seeds(9 << 20, 40) {
+        let mut bed = Bed::of(seed, &rules, |_| 1, bad_link);
+        let (request, response) = (text(&mut bed.rng, 20_000), text(&mut bed.rng, 100_000));
+        let (here, there) = (buffers(&mut bed.rng), buffers(&mut bed.rng));
+        let public = topology::address(Af::Inet, OUTSIDE, 1);
+        Stream::listen(bed.network.host(bed.client), 8080, there, response.clone(), request.clone());
+        Stream::connect(bed.network.host(bed.server), 40_000, (public, 80), here, request, response);
+        bed.run("a_server_behind_a_redirection_is_never_cut_off", seed);
     }
 }
 

@@ -48,11 +48,12 @@ impl Filter {
     }
 
     fn fits(&self, state: &StateView) -> bool {
-        let ends = [state.source.end, state.destination.end];
+        let peers = [&state.source, &state.destination];
+        let ends = || peers.iter().flat_map(|peer| [Some(peer.end), peer.untranslated]).flatten();
         self.words.interface.as_ref().is_none_or(|name| *name == state.interface)
             && self.words.proto.is_none_or(|proto| proto == state.proto.0)
-            && self.words.port.is_none_or(|port| ends.iter().any(|end| end.port.0 == port))
-            && self.net.is_none_or(|net| ends.iter().any(|end| net.contains(&end.address)))
+            && self.words.port.is_none_or(|port| ends().any(|end| end.port.0 == port))
+            && self.net.is_none_or(|net| ends().any(|end| net.contains(&end.address)))
     }
 }
 

@@ -321,6 +321,7 @@ fn stream_logs(shared: &Shared, mut send: impl FnMut(Vec<LogEntry>) -> Option<()
 pub fn state_view(n: u32) -> StateView {
     let peer = |address: Ipv4Addr, port| PeerView {
         end: TupleEnd { address: IpAddr::V4(address), port: Port(port) },
+        untranslated: None,
         state: PeerState::Established,
         seqlo: n,
         seqhi: n.wrapping_add(1000),

@@ -1,7 +1,9 @@
 //! What one dialect has and the other has not, part by part.
 
+use ruleset::PoolKind;
+
 use super::Finding;
-use crate::ast::{Divert, PoolKind};
+use crate::ast::Divert;
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Pool};
 use crate::dialect::Dialect;
 

@@ -1,13 +1,13 @@
 //! Pools: the address that a translation or a route leads to, or a table made of several.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, Direction, PortMatch, Rule};
+use ruleset::{AddressPattern, Direction, PoolKind, PortMatch, Rule};
 use wire::{Af, Proto};
 
 use super::Expander;
 use super::host::Node;
 use super::rule::{Job, Target};
-use crate::ast::{PoolKind, PoolOptions, Redirect, RedirectPort};
+use crate::ast::{PoolOptions, Redirect, RedirectPort};
 use crate::config::{FullRule, Member, Pool, PoolHost};
 use crate::dialect::Dialect;
 

@@ -125,7 +125,7 @@ impl Loaded {
     /// A ruleset that is live, with what its rules have done, by number, and who loaded them.
     pub fn of(ruleset: &Ruleset, counters: &[Counters], inserter: Option<Inserter>) -> Self {
         let rule = |(number, rule): (usize, &Rule)| {
-            let full = FullRule { rule: rule.clone(), ..FullRule::default() };
+            let full = FullRule::from(rule);
             let text = print::rule::text(&full, Dialect::default().into());
             let counters = counters.get(number).copied().unwrap_or_default();
             LoadedRule { call: None, text, rule: full, counters, inserter }

@@ -1,7 +1,9 @@
 //! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
 
+use ruleset::PoolKind;
+
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, HostItem, MapE, PoolKind, PoolOptions, Redirect, RedirectPort, RouteKind};
+use crate::ast::{FilterOptions, HostItem, MapE, PoolOptions, Redirect, RedirectPort, RouteKind};
 use crate::hash;
 use crate::lex::Kind;
 use crate::names;

@@ -13,7 +13,6 @@ use ruleset::{Limit, Options, Rule, Table, TableEntry, Timeout};
 pub(crate) use address::{Sizes, address_match, net};
 pub(crate) use word::{quoted, word};
 
-use crate::ast::RouteKind;
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};
 use crate::dialect::Dialect;
 
@@ -47,8 +46,7 @@ impl Style<'_> {
 
 /// A rule in pfctl's normal form, without a newline.
 pub fn print_rule(rule: &Rule) -> String {
-    let route = rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into()));
-    rule::text(&FullRule { rule: rule.clone(), route, ..FullRule::default() }, Dialect::default().into())
+    rule::text(&FullRule::from(rule), Dialect::default().into())
 }
 
 /// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use ruleset::AddressPattern;
+use ruleset::{AddressPattern, PoolKind};
 use wire::Af;
 
 use super::Style;
 use super::address;
-use crate::ast::{Divert, Extras, Id, IdMatch, MapE, PoolKind, Scrub, SetActions};
+use crate::ast::{Divert, Extras, Id, IdMatch, MapE, Scrub, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
 use crate::dialect::Dialect;
 

@@ -154,6 +154,7 @@ fn printed_rules_compile_to_themselves() {
         include_str!("../accepted/ports.conf"),
         include_str!("../accepted/icmp.conf"),
         include_str!("../accepted/flags.conf"),
+        include_str!("../accepted/translation.conf"),
     ] {
         let ruleset = good(text);
         let shown: String = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n").collect();
@@ -186,8 +187,8 @@ fn a_machine_without_interfaces_takes_rules_for_them() {
 #[test]
 fn what_a_rule_cannot_say_is_refused_by_name() {
     assert_eq!(
-        refused("pass in\npass out on wan0 inet nat-to 192.0.2.10 set prio 3\n"),
-        "pf.conf:2: nat-to is not supported yet: addresses cannot be translated\n\
+        refused("pass in\npass out on wan0 inet nat-to <pool> random sticky-address set prio 3\n"),
+        "pf.conf:2: sticky-address is not supported yet: sources are not tracked\n\
          pf.conf:2: set prio is not supported yet: packets are not rewritten\n"
     );
     assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
-    AddressPattern, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Rule, Ruleset,
-    StateMode, StatePolicy, TIMEOUT_COUNT, TableContents, Timeout, bounds,
+    AddressPattern, Direction, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
+    Pool, PoolKind, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT, TableContents, Timeout,
+    bounds,
 };
+
+use wire::{Af, Port};
 
 use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Interfaces, Pattern};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
+use crate::translate::{self, Addresses, Choice, NatPorts, RdrPorts, Translation};
 
 /// Numbers for the names of one ruleset.
 struct Names<'a> {
@@ -72,13 +76,15 @@ impl Root {
         for (number, rule) in (0..).zip(&rules) {
             numbers.entry(rule.slot.identity).or_insert(number);
         }
+        let tables = tables::build(ruleset, previous, contents)?;
         Ok(Self {
             epoch,
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
-            tables: tables::build(ruleset, previous, contents)?,
+            members: tables::members(ruleset, &tables),
+            tables,
             skipped: interfaces.iter().map(skips).collect(),
             default_slot: Arc::new(slot(&Rule::default(), None, serial(epoch, u32::MAX as usize))),
             tags: Arc::new(tags),
@@ -131,6 +137,22 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
     }
 }
 
+/// The number that stands first behind `port`: what a range of `rdr-to` begins with (`pf_get_transaddr`).
+const fn lowest(port: PortMatch) -> Port {
+    match port {
+        PortMatch::Any => Port(0),
+        PortMatch::Equal(port)
+        | PortMatch::NotEqual(port)
+        | PortMatch::Less(port)
+        | PortMatch::LessOrEqual(port)
+        | PortMatch::Greater(port)
+        | PortMatch::GreaterOrEqual(port)
+        | PortMatch::Range(port, _)
+        | PortMatch::Inside(port, _)
+        | PortMatch::Outside(port, _) => port,
+    }
+}
+
 /// What a rule may ask for in a ruleset, but not of this dataplane.
 fn unsupported(rule: &Rule) -> Option<&'static str> {
     let options = &rule.state_options;
@@ -139,11 +161,17 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
         StateMode::Synproxy => return Some("synproxy state"),
         StateMode::None | StateMode::Keep => (),
     }
+    let pools = || [&rule.nat, &rule.rdr].into_iter().flatten();
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if options.max != 0 => Some("a limit of states per rule (max)"),
         () if rule.log.matches => Some("log (matches)"),
         () if rule.log.user => Some("log (user)"),
+        () if pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)) => Some("least-states"),
+        () if pools().any(|pool| pool.sticky) => Some("sticky-address"),
+        () if rule.rdr.is_some() && rule.direction == Some(Direction::Out) => {
+            Some("rdr-to of packets that leave: their route is chosen already")
+        }
         () if options.timeouts.iter().any(adaptive) => Some("adaptive time-outs of a single rule"),
         () => None,
     }
@@ -155,6 +183,7 @@ impl Names<'_> {
             return Err(format!("{what} is not supported yet"));
         }
         Ok(Filter {
+            translation: self.translation(rule)?,
             action: rule.action,
             direction: rule.direction,
             quick: rule.quick,
@@ -202,6 +231,63 @@ impl Names<'_> {
         )
     }
 
+    fn translation(&self, rule: &Rule) -> Result<Option<Arc<Translation>>, String> {
+        if rule.nat.is_none() && rule.rdr.is_none() {
+            return Ok(None);
+        }
+        let nat = rule.nat.as_ref().map(|nat| {
+            let (first, last) = nat.ports.unwrap_or(Pool::NAT_PORTS);
+            let ports = if nat.static_port { NatPorts::Kept } else { NatPorts::Range(first, last) };
+            Ok::<_, String>((self.pool(nat)?, ports))
+        });
+        let rdr = rule.rdr.as_ref().map(|rdr| {
+            let ports = match rdr.ports {
+                None => RdrPorts::Kept,
+                Some((first, last)) if first == last => RdrPorts::One(first),
+                Some((first, last)) => RdrPorts::Following { first, last, asked: lowest(rule.to.port) },
+            };
+            Ok::<_, String>((self.pool(rdr)?, ports))
+        });
+        Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()? })))
+    }
+
+    fn pool(&self, pool: &Pool) -> Result<translate::Pool, String> {
+        let addresses = match &pool.address {
+            AddressPattern::Interface { name, part: InterfacePart::Own, no_alias, prefix: None } => {
+                Addresses::Interfaces { interfaces: self.called(name), no_alias: *no_alias }
+            }
+            AddressPattern::Net(net) => Addresses::Net {
+                first: net.network().into(),
+                mask: net.netmask().into(),
+                af: Af::of(&net.addr()),
+            },
+            pattern => match self.pattern(pattern)? {
+                Pattern::Table(number) => Addresses::Table(number),
+                _ => return Err("a pool of this kind is not supported yet".into()),
+            },
+        };
+        let choice = match pool.kind {
+            Some(PoolKind::Random) => Choice::Random,
+            Some(PoolKind::RoundRobin | PoolKind::LeastStates) => Choice::RoundRobin(AtomicU32::new(0)),
+            Some(PoolKind::SourceHash([a, b, c, d])) => {
+                let word = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+                Choice::SourceHash([word(a, b), word(c, d)])
+            }
+            None if matches!(addresses, Addresses::Interfaces { .. }) => {
+                Choice::RoundRobin(AtomicU32::new(0))
+            }
+            None | Some(PoolKind::Bitmask) => Choice::Bitmask,
+        };
+        Ok(translate::Pool { addresses, choice })
+    }
+
+    /// The interfaces of this name or group; pf.conf(5): "self" is every interface.
+    fn called(&self, name: &str) -> Vec<InterfaceId> {
+        let known = self.interfaces.iter().zip(0..);
+        let called = known.filter(|(interface, _)| name == "self" || is_called(interface, name));
+        called.map(|(_, number)| InterfaceId(number)).collect()
+    }
+
     fn end(&self, end: &Endpoint) -> Result<EndFilter, String> {
         Ok(EndFilter {
             negated: end.address.negated,
@@ -224,13 +310,7 @@ impl Names<'_> {
             },
             AddressPattern::NoRoute => Pattern::NoRoute,
             AddressPattern::Interface { name, part: InterfacePart::Own, no_alias: false, prefix: None } => {
-                // pf.conf(5): "self" is every address of every interface.
-                let called = self
-                    .interfaces
-                    .iter()
-                    .zip(0..)
-                    .filter(|(interface, _)| name == "self" || is_called(interface, name));
-                Pattern::Interface(called.map(|(_, number)| InterfaceId(number)).collect())
+                Pattern::Interface(self.called(name))
             }
             AddressPattern::Interface { name, .. } => {
                 return Err(format!("({name}) with a modifier is not supported yet"));

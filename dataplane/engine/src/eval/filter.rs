@@ -8,6 +8,7 @@ use wire::{Af, Proto};
 use super::{RuleSlot, Tag};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
+use crate::translate::Translation;
 
 /// Which interfaces a rule applies to.
 #[derive(Clone, Debug)]
@@ -120,5 +121,15 @@ pub(super) struct Filter {
     pub tag: Option<Tag>,
     /// The tag asked for, and whether it must be absent. A tag that no rule sets is `None`: no packet has it.
     pub tagged: Option<(Option<Tag>, bool)>,
+    /// `nat-to`, `rdr-to`.
+    pub translation: Option<Arc<Translation>>,
     pub slot: Arc<RuleSlot>,
+}
+
+impl Filter {
+    /// True for a `match` rule that translates: rules behind it see the packet as it is then.
+    #[inline]
+    pub fn translates_at_once(&self) -> bool {
+        self.translation.is_some() && self.action == Action::Match
+    }
 }

@@ -6,7 +6,7 @@
 use ruleset::{Action, Direction, Flow, Moment, Ruling, StateMode};
 use wire::{Af, Proto, Seq, TcpFlags};
 
-use super::{Decision, Filtering, Question, Role, Root, Tag, is_request};
+use super::{Decision, Filtering, Question, Role, Root, Tag, Walk, is_request};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId, Path};
 use crate::packet::{Packet, Transport, Tuple};
@@ -16,7 +16,9 @@ impl Root {
     /// What these rules say to a packet; `None` if it never meets them: no route leads by an interface of the dataplane, or
     /// the interface is not filtered.
     ///
-    /// A packet that leaves and that another host sent has come in before: the tag that it was given there is its own.
+    /// A packet that leaves and that another host sent has come in before: the tag that it was given there is its own. One
+    /// that is redirected does not pass: it goes to somebody else. What else is translated is not told, and the rules behind
+    /// see the packet as it was.
     pub fn judge(&self, fib: &Fib, flow: &Flow) -> Option<Ruling> {
         let packet = packet_of(flow);
         let af = packet.tuple.af;
@@ -37,10 +39,20 @@ impl Root {
         };
         let role = Role::Original;
         let question = Question { packet: &packet, direction: flow.direction, interface, tag, fib, role };
-        let Decision { action, state, rule, .. } = self.decide(&question);
+        let (mut walk, mut redirected) = (Walk::of(tag), false);
+        while let Some(translation) = self.advance(&question, &mut walk) {
+            redirected |= translation.rdr.is_some();
+        }
+        let Decision { action, state, rule, translation, .. } = self.decided(&walk);
+        redirected |= translation.is_some_and(|translation| translation.rdr.is_some());
         let interface = fib.interface(interface)?.name.clone();
-        let passes = action == Action::Pass;
-        Some(Ruling { passes, keeps_state: passes && state != StateMode::None, rule, interface })
+        let passes = action == Action::Pass && !redirected;
+        Some(Ruling {
+            passes,
+            keeps_state: action == Action::Pass && state != StateMode::None,
+            rule,
+            interface,
+        })
     }
 
     /// The tag that a packet carries after the hook where it came in.

@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
 
-use crate::fib::InterfaceId;
+use crate::fib::{Fib, InterfaceId};
+use crate::translate::{Known, Members};
 
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
-pub(crate) use walk::{Decision, Question, Role, is_request};
+pub(crate) use walk::{Decision, Question, Role, Walk, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +89,8 @@ pub struct Root {
     numbers: Arc<HashMap<u64, u32>>,
     /// As the ruleset's tables, in its order.
     tables: Vec<Arc<filter::TrieTable>>,
+    /// By the same numbers, those that pools name; the others are empty.
+    members: Vec<Arc<Members>>,
     /// Every tag that a ruleset has named since the process started.
     tags: Arc<BTreeMap<String, Tag>>,
     /// By interface number: `set skip on`.
@@ -136,6 +139,11 @@ impl Root {
     pub(crate) fn skips(&self, interface: InterfaceId) -> bool {
         self.filtering == Filtering::Off
             || self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
+    }
+
+    /// What pools choose by.
+    pub(crate) fn known<'a>(&'a self, fib: &'a Fib) -> Known<'a> {
+        Known { fib, tables: &self.members }
     }
 
     /// True if rules make copies.

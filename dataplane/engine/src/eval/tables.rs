@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use ruleset::{Invalid, Limit, Lpm, Ruleset, TableContents, TableEdit, TableEntry};
+use ruleset::{AddressPattern, Invalid, Limit, Lpm, Ruleset, Table, TableContents, TableEdit, TableEntry};
 use wire::Af;
 
 use super::Root;
 use super::filter::TrieTable;
 use crate::Address;
+use crate::translate::Members;
 
 impl Root {
     /// The same rules with other contents of some tables. Tables that are not named are shared.
@@ -27,7 +28,8 @@ impl Root {
             tables[number] = Arc::new(tables[number].edited(edit));
         }
         check_entries(&self.ruleset, &tables)?;
-        Ok(Self { tables, ..self.clone() })
+        let members = members(&self.ruleset, &tables);
+        Ok(Self { tables, members, ..self.clone() })
     }
 
     /// What a table holds, in no particular order; `None` if there is no such table.
@@ -61,6 +63,22 @@ pub(super) fn build(
         .collect();
     check_entries(ruleset, &tables)?;
     Ok(tables)
+}
+
+/// The addresses of the tables that pools name, one after the other.
+pub(super) fn members(ruleset: &Ruleset, tables: &[Arc<TrieTable>]) -> Vec<Arc<Members>> {
+    let pools = || ruleset.rules.iter().flat_map(|rule| [&rule.nat, &rule.rdr]).flatten();
+    let named = |name: &str| {
+        pools().any(|pool| matches!(&pool.address, AddressPattern::Table(table) if table == name))
+    };
+    let of = |(table, trie): (&Table, &Arc<TrieTable>)| {
+        let ranges = trie.entries().filter(|entry| !entry.negated).map(|entry| {
+            let (first, last) = (entry.net.network(), entry.net.broadcast());
+            (Af::of(&first), first.into(), last.into())
+        });
+        Arc::new(if named(&table.name) { Members::of(ranges) } else { Members::default() })
+    };
+    ruleset.tables.iter().zip(tables).map(of).collect()
 }
 
 fn check_entries(ruleset: &Ruleset, tables: &[Arc<TrieTable>]) -> Result<(), Invalid> {

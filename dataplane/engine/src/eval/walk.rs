@@ -12,6 +12,7 @@ use super::filter::{Filter, Pattern};
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
+use crate::translate::Translation;
 
 /// What is asked of the rules: one packet at one hook.
 #[derive(Clone, Copy, Debug)]
@@ -52,16 +53,20 @@ pub(crate) struct Decision<'a> {
     pub rule: Option<u32>,
     /// The rule that ended the walk, by number; the number of rules if none did.
     pub ended_at: usize,
+    /// `nat-to`, `rdr-to` of the deciding rule.
+    pub translation: Option<&'a Translation>,
     pub slot: &'a Arc<RuleSlot>,
 }
 
 /// What the rules so far have come to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     rule: Option<u32>,
     tag: Tag,
     state_tag: Tag,
     ended_at: Option<u32>,
+    /// The `match` rule that translates the packet before any other sees it.
+    translating: Option<u32>,
 }
 
 impl Root {
@@ -86,8 +91,42 @@ impl Root {
 
     #[inline(always)]
     fn decide_and_note(&self, question: &Question<'_>, mut note: impl FnMut(&Filter)) -> Decision<'_> {
-        let mut walk = Walk::of(question);
+        let mut walk = Walk::of(question.tag);
+        self.visit::<false>(question, &mut walk, &mut note);
+        while walk.translating.is_some() {
+            self.visit::<true>(question, &mut walk, &mut note);
+        }
+        self.decided(&walk)
+    }
+
+    /// Goes on with a walk up to the next `match` rule that translates, and returns what that asks for: the rules behind it
+    /// are to see the translated packet. `None` where the walk has come to its end.
+    #[inline(always)]
+    pub(crate) fn advance(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
+        if walk.translating.is_none() {
+            self.visit::<false>(question, walk, |_| ());
+        } else {
+            self.visit::<true>(question, walk, |_| ());
+        }
+        self.rules[walk.translating? as usize].translation.as_deref()
+    }
+
+    /// Lets a walk meet the rules, from its beginning or `RESUMED` behind the rule that translates.
+    #[inline(always)]
+    fn visit<const RESUMED: bool>(
+        &self,
+        question: &Question<'_>,
+        walk: &mut Walk,
+        mut note: impl FnMut(&Filter),
+    ) {
+        let behind = walk.translating.take();
+        if RESUMED && walk.ended_at.is_some() {
+            return;
+        }
         self.classifier.visit(question, |number, order| {
+            if RESUMED && Some(number) <= behind {
+                return ControlFlow::Continue(());
+            }
             let rule = &self.rules[number as usize];
             note(rule);
             if !self.matches_rest(rule, question) {
@@ -98,7 +137,6 @@ impl Root {
                 Order::Back => walk.decide(number, rule),
             }
         });
-        self.decided(&walk)
     }
 
     /// What the classifier leaves open of a rule.
@@ -112,7 +150,7 @@ impl Root {
             && rule.to.accepts_rest(tuple.af, tuple.dst, &self.tables, question.fib)
     }
 
-    pub(super) fn decided(&self, walk: &Walk) -> Decision<'_> {
+    pub(crate) fn decided(&self, walk: &Walk) -> Decision<'_> {
         let rule = walk.rule.map(|number| &self.rules[number as usize]);
         Decision {
             action: rule.map_or(Action::Pass, |rule| rule.action),
@@ -123,14 +161,16 @@ impl Root {
             log: rule.is_some_and(|rule| rule.log.enabled),
             rule: walk.rule,
             ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
+            translation: rule.and_then(|rule| rule.translation.as_deref()),
             slot: rule.map_or(&self.default_slot, |rule| &rule.slot),
         }
     }
 }
 
 impl Walk {
-    pub(super) fn of(question: &Question<'_>) -> Self {
-        Self { rule: None, tag: question.tag, state_tag: Tag::default(), ended_at: None }
+    /// The walk of a packet that carries this tag, at its beginning.
+    pub(crate) const fn of(tag: Tag) -> Self {
+        Self { rule: None, tag, state_tag: Tag(0), ended_at: None, translating: None }
     }
 
     /// Lets a rule decide that matches, where no rule before it can say anything more.
@@ -156,11 +196,16 @@ impl Walk {
         if rule.action != Action::Match {
             self.rule = Some(number);
         }
-        if !rule.quick {
-            return ControlFlow::Continue(());
+        if rule.quick {
+            self.ended_at = Some(number);
         }
-        self.ended_at = Some(number);
-        ControlFlow::Break(())
+        if rule.translates_at_once() {
+            self.translating = Some(number);
+        }
+        match (self.ended_at, self.translating) {
+            (None, None) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
     }
 }
 

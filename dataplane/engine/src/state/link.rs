@@ -29,18 +29,22 @@ pub(crate) struct Reach(u8);
 
 impl Reach {
     /// No face.
-    #[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
     pub const NONE: Self = Self(0);
 
     /// As this, and the face at `side` where packets meet the hook of `direction`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
     #[must_use]
     pub const fn with(self, direction: Direction, side: Side) -> Self {
         Self(self.0 | Self::bit(direction, side))
     }
 
+    /// What either of the two reaches.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     #[inline]
-    const fn has(self, direction: Direction, side: Side) -> bool {
+    pub(super) const fn has(self, direction: Direction, side: Side) -> bool {
         self.0 & Self::bit(direction, side) != 0
     }
 
@@ -101,6 +105,20 @@ impl Link {
     fn next(&self) -> Option<LinkId> {
         self.next.checked_sub(1).map(LinkId)
     }
+
+    /// Which faces packets of its tuple meet.
+    pub const fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    pub const fn set_reach(&mut self, reach: Reach) {
+        self.reach = reach;
+    }
+
+    /// Which faces packets of the record's own tuple meet.
+    pub const fn own(&self) -> Reach {
+        self.own
+    }
 }
 
 impl Numbered for Link {
@@ -129,11 +147,11 @@ impl Links {
         Self { lines: zeroed_vec(size), wide: zeroed_vec(size), numbers: Numbers::new(capacity) }
     }
 
-    fn line(&self, id: LinkId) -> &Link {
+    pub fn line(&self, id: LinkId) -> &Link {
         &self.lines[id.0 as usize]
     }
 
-    fn line_mut(&mut self, id: LinkId) -> &mut Link {
+    pub fn line_mut(&mut self, id: LinkId) -> &mut Link {
         &mut self.lines[id.0 as usize]
     }
 
@@ -314,7 +332,6 @@ impl Connections {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "translation makes links"))]
 impl Connections {
     /// The first link of a record, which is the last that it was given.
     pub fn first_link(&self, record: RecordId) -> Option<LinkId> {
@@ -337,6 +354,7 @@ impl Connections {
     }
 
     /// How checksums change from the record's own tuple to that of the link.
+    #[cfg_attr(not(test), expect(dead_code, reason = "packets of translated connections take the long way"))]
     pub fn deltas(&self, link: LinkId) -> Deltas {
         let [addresses, ports] = self.links.line(link).deltas.map(Delta::from_ne_bytes);
         Deltas { addresses, ports }

@@ -12,6 +12,7 @@ mod numbers;
 mod record;
 mod select;
 mod table;
+mod tuples;
 mod views;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
@@ -27,3 +28,4 @@ pub(crate) use lookup::{Found, Wanted};
 pub(crate) use record::Sixteenths;
 pub use select::Selection;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};
+pub(crate) use tuples::{Tuples, Turned};

@@ -11,6 +11,7 @@ use super::class::Class;
 use super::index::RecordId;
 use super::key::{Hashing, Key, Side};
 use super::table::Connections;
+use super::tuples::Ends;
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
 
@@ -37,10 +38,9 @@ impl EndSelection {
         Self { net: net.map(range), port }
     }
 
-    fn takes(&self, key: &Key, side: Side) -> bool {
-        let address = key.address[side.index()];
-        self.net.is_none_or(|(af, first, last)| af == key.af && first <= address && address <= last)
-            && self.port.is_none_or(|port| port == key.port[side.index()])
+    fn takes(&self, own: Af, (address, own_port): (Address, Port)) -> bool {
+        self.net.is_none_or(|(af, first, last)| af == own && first <= address && address <= last)
+            && self.port.is_none_or(|port| port == own_port)
     }
 }
 
@@ -76,7 +76,8 @@ impl Selection {
         }
     }
 
-    fn takes(&self, key: &Key, class: &Class, side: Side, id: u64) -> bool {
+    /// Whether a state is selected, by the ends of the packet that made it in front of the hook.
+    fn takes(&self, key: &Key, ends: &Ends, class: &Class, side: Side, id: u64) -> bool {
         let source = class.maker(side);
         let bound = match self.binding {
             Binding::Whatever => true,
@@ -86,8 +87,8 @@ impl Selection {
         bound
             && self.proto.is_none_or(|proto| proto == key.proto)
             && self.id.is_none_or(|wanted| wanted == id)
-            && self.source.takes(key, source)
-            && self.destination.takes(key, source.other())
+            && self.source.takes(key.af, ends.end(source))
+            && self.destination.takes(key.af, ends.end(source.other()))
             && self.label.as_deref().is_none_or(|label| class.rule.label.as_deref() == Some(label))
     }
 }
@@ -99,10 +100,14 @@ impl Connections {
         if !self.hot[number as usize].is_live() {
             return 0;
         }
-        let key = self.key(id);
+        let (key, tuples) = (self.key(id), self.tuples(id));
         let first = self.cold[number as usize].id;
         let doomed = Side::BOTH.map(|side| {
-            self.face(id, side).is_some_and(|class| selection.takes(&key, class, side, first + side as u64))
+            self.face(id, side).is_some_and(|class| {
+                let ends =
+                    tuples.map_or_else(|| Ends::of(&key, false), |tuples| tuples.at(class.direction)[0]);
+                selection.takes(&key, &ends, class, side, first + side as u64)
+            })
         });
         let hash = hashing.hash(&key);
         if doomed == [true, true] {

@@ -463,7 +463,7 @@ impl Connections {
         removed
     }
 
-    pub(super) fn key(&self, id: RecordId) -> Key {
+    pub fn key(&self, id: RecordId) -> Key {
         self.hot[id.0 as usize].key(&self.wide[id.0 as usize])
     }
 

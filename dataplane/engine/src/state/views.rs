@@ -4,11 +4,13 @@
 //! as many records at a time as its caller asks for.
 
 use ruleset::{PeerView, StateView, TupleEnd};
+use wire::Af;
 
 use super::index::RecordId;
-use super::key::{Key, Side};
+use super::key::Side;
 use super::record::Sixteenths;
 use super::table::{Connections, Expiry};
+use super::tuples::Ends;
 use crate::eval::Root;
 use crate::fib::{Fib, InterfaceId};
 
@@ -26,18 +28,20 @@ impl Connections {
         if !self.hot[number as usize].is_live() {
             return;
         }
-        let key = self.key(id);
+        let (key, tuples) = (self.key(id), self.tuples(id));
         for side in Side::BOTH {
             let Some(class) = self.face(id, side) else { continue };
             let source = class.maker(side);
+            let own = Ends::of(&key, false);
+            let ends = tuples.map_or([own; 2], |tuples| tuples.at(class.direction));
             let name =
                 |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
             sink(StateView {
                 interface: class.interface.map_or_else(|| "all".to_owned(), name),
                 proto: key.proto,
                 direction: class.direction,
-                source: self.peer_view(id, &key, source),
-                destination: self.peer_view(id, &key, source.other()),
+                source: self.peer_view(id, &ends, key.af, source),
+                destination: self.peer_view(id, &ends, key.af, source.other()),
                 age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
                 expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
                 rule: root.number_of(&class.rule),
@@ -47,12 +51,17 @@ impl Connections {
         }
     }
 
-    fn peer_view(&self, id: RecordId, key: &Key, side: Side) -> PeerView {
+    fn peer_view(&self, id: RecordId, [before, behind]: &[Ends; 2], af: Af, side: Side) -> PeerView {
+        let end = |ends: &Ends| {
+            let (address, port) = ends.end(side);
+            TupleEnd { address: address.to_ip(af), port }
+        };
         let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
         let (peer, other) = (hot.peer(side), hot.peer(side.other()));
         let (packets, bytes) = hot.counted(cold, side);
         PeerView {
-            end: TupleEnd { address: key.address[side.index()].to_ip(key.af), port: key.port[side.index()] },
+            end: end(behind),
+            untranslated: (before.end(side) != behind.end(side)).then(|| end(before)),
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,

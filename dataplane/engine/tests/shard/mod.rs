@@ -15,10 +15,10 @@ use engine::fib::{
     Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
 };
 use engine::{
-    Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Shard, ShardConfig, Source, Tick,
-    Unresolved, View, WorkerId, Zone,
+    Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard, ShardConfig,
+    Source, Tick, Unresolved, View, WorkerId, Zone,
 };
-use ruleset::{PeerState, Reason, Rule, Ruleset, StateView};
+use ruleset::{PeerState, Reason, Rule, Ruleset, StateSelector, StateView};
 use wire::{Af, Mac};
 
 pub const EM0: InterfaceId = InterfaceId(0);
@@ -310,6 +310,45 @@ impl Firewall {
         }
     }
 
+    /// Sends a packet that is to be forwarded, and tells where it left and as which packet.
+    pub fn pass_on(&mut self, interface: &str, text: &str) -> String {
+        let arrival = arrival(interface);
+        let mut frame =
+            packet::Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        match self.decide(arrival, &mut frame) {
+            Fate::Transmit(out) => format!("out em{}: {}", out.0, packet::render(&frame)),
+            other => panic!("{text}: {other:?}\n{}", self.dump()),
+        }
+    }
+
+    /// Kills the states whose first packet came from `source`; how many they were.
+    pub fn kill(&mut self, source: &str) -> u64 {
+        let source = Some(ip(source).into());
+        let selector = StateSelector { source, ..StateSelector::default() };
+        let selection = Selection::new(&selector, &self.fib);
+        let mut cursor = 0;
+        self.shard.kill(&mut cursor, usize::MAX, &selection)
+    }
+
+    /// Sends a packet that is translated, and tells what became of it: where it leaves, as in [`send`](Self::send), and as
+    /// which packet, but for the time to live; `translated` says that one, and everything else of the frame must be the same.
+    pub fn turn(&mut self, interface: &str, text: &str, translated: &str) -> String {
+        let arrival = arrival(interface);
+        let mut frame =
+            packet::Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let fate = self.decide(arrival, &mut frame);
+        let forwarded = u8::from(matches!(fate, Fate::Transmit(_)) && arrival.source == Source::Wire);
+        let packet = packet::Packet::parse(translated);
+        let header = wire::ethernet::Header::at(&frame, 0).expect("an Ethernet header");
+        let expected = packet.with_ttl(packet.ttl - forwarded).frame(header.src(), header.dst());
+        assert_eq!(frame, expected, "{text} became {fate:?} {}", packet::render(&frame));
+        match fate {
+            Fate::Transmit(out) => format!("out em{}", out.0),
+            Fate::Host(to) => format!("host em{}", to.0),
+            other => format!("{other:?}"),
+        }
+    }
+
     fn check_forwarded(&self, packet: &packet::Packet, out: InterfaceId, frame: &[u8]) {
         let to = wire::ethernet::Header::at(frame, 0).expect("an Ethernet header").dst();
         let expected = packet.with_ttl(packet.ttl - 1).frame(mac(out, 1), to);
@@ -329,7 +368,8 @@ impl Firewall {
         assert_eq!((&frame[..6], &frame[6..12]), (&before[6..12], &before[..6]));
     }
 
-    /// Sends packets, one a line: interface, packet, `->`, what becomes of it. A line `wait n` lets seconds pass.
+    /// Sends packets, one a line: interface, packet, `->`, what becomes of it, and `as` which packet if it is translated. A
+    /// line `wait n` lets seconds pass.
     pub fn tell(&mut self, story: &str) -> &mut Self {
         for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(seconds) = line.strip_prefix("wait ") {
@@ -338,7 +378,10 @@ impl Firewall {
             }
             let (sent, expected) = line.split_once("->").unwrap_or_else(|| panic!("no arrow: {line}"));
             let (interface, packet) = sent.split_once(": ").unwrap_or_else(|| panic!("no place: {line}"));
-            let told = self.send(interface, packet.trim());
+            let (expected, told) = match expected.split_once(" as ") {
+                Some((expected, translated)) => (expected, self.turn(interface, packet.trim(), translated)),
+                None => (expected, self.send(interface, packet.trim())),
+            };
             assert_eq!(told, expected.trim(), "{line}\nstates:\n{}", self.dump());
             self.check_half_open();
         }

@@ -267,7 +267,19 @@ pub fn render(frame: &[u8]) -> String {
             write!(text, "{src} > {dst} icmp {}/{}", h.kind().0, h.code())
                 .and_then(|()| write!(text, " about ({} > {} proto {})", quote.src, quote.dst, quote.proto.0))
         }
-        other => panic!("nothing that a firewall makes: {other:?}"),
+        Upper::Udp(datagram) => {
+            let h = datagram.header();
+            write!(text, "{src}.{} > {dst}.{} udp", h.src_port().0, h.dst_port().0)
+        }
+        Upper::Icmp4(message, None) => {
+            let h = message.header();
+            write!(text, "{src} > {dst} icmp {}/{} id {}", h.kind().0, h.code(), h.ident())
+        }
+        Upper::Icmp6(message, None) => {
+            let h = message.header();
+            write!(text, "{src} > {dst} icmp {}/{} id {}", h.kind().0, h.code(), h.ident())
+        }
+        other => panic!("nothing that is shown here: {other:?}"),
     }
     .expect("a String takes everything");
     write!(text, " ttl {ttl}").expect("a String takes everything");

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Direction, DupTo, Endpoint, FlagsMatch, IcmpReply,
-    InterfaceMatch, InterfacePattern, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TagMatch, Timeout,
+    InterfaceMatch, InterfacePattern, Pool, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TagMatch,
+    Timeout,
 };
 use wire::{Af, Port, Proto};
 
@@ -114,6 +115,18 @@ pub trait Written: Sized {
         self.change(|rule| rule.dup_to = Some(DupTo { next_hop: None, interface: name.into() }))
     }
 
+    /// `nat-to host port first:last`.
+    fn nat_to(self, net: &str, ports: (u16, u16)) -> Self {
+        let (af, pool) = pool(net, Some(ports));
+        self.change(|rule| (rule.af, rule.nat) = (Some(af), Some(pool)))
+    }
+
+    /// `rdr-to host port first:last`.
+    fn rdr_to(self, net: &str, ports: Option<(u16, u16)>) -> Self {
+        let (af, pool) = pool(net, ports);
+        self.change(|rule| (rule.af, rule.rdr) = (Some(af), Some(pool)))
+    }
+
     fn tag(self, name: &str) -> Self {
         self.change(|rule| rule.tag = Some(name.into()))
     }
@@ -128,6 +141,18 @@ impl Written for Rule {
         change(&mut self);
         self
     }
+}
+
+/// `match`.
+pub fn matching() -> Rule {
+    Rule { action: Action::Match, ..Rule::default() }
+}
+
+/// The pool of a host or network.
+pub fn pool(net: &str, ports: Option<(u16, u16)>) -> (Af, Pool) {
+    let (af, AddressMatch { pattern, .. }) = address(net);
+    let ports = ports.map(|(first, last)| (Port(first), Port(last)));
+    (af, Pool { address: pattern, kind: None, sticky: false, ports, static_port: false })
 }
 
 fn address(net: &str) -> (Af, AddressMatch) {

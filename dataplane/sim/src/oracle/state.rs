@@ -170,6 +170,7 @@ impl State {
         let scaled = self.source.wscale.is_some() && self.destination.wscale.is_some();
         let peer = |end, peer: &Peer, way: usize| PeerView {
             end,
+            untranslated: None,
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,

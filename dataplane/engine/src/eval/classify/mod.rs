@@ -129,14 +129,16 @@ impl Classifier {
 pub(super) enum Order {
     /// From the first rule on: each may have a word in what becomes of the packet.
     Forth,
-    /// From the last rule on: no rule is `quick`, sets a tag or asks for one, so that the last one that matches decides
-    /// alone.
+    /// From the last rule on: no rule is `quick`, sets a tag, asks for one or translates before others are asked, so that
+    /// the last one that matches decides alone.
     Back,
 }
 
 impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
-        let speaks_early = |rule: &&Filter| rule.quick || rule.tag.is_some() || rule.tagged.is_some();
+        let speaks_early = |rule: &&Filter| {
+            rule.quick || rule.tag.is_some() || rule.tagged.is_some() || rule.translates_at_once()
+        };
         Self {
             rules: numbers,
             order: if rules.iter().any(speaks_early) { Order::Forth } else { Order::Back },

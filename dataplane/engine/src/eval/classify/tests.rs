@@ -23,7 +23,7 @@ use crate::track::Segment;
 impl Root {
     /// The decision without a classifier: every rule is compared as a whole.
     fn decide_plainly(&self, question: &Question<'_>) -> Decision<'_> {
-        let mut walk = Walk::of(question);
+        let mut walk = Walk::of(question.tag);
         for (number, rule) in (0..).zip(&*self.rules) {
             if self.matches(rule, question) && walk.follow(number, rule).is_break() {
                 break;

@@ -1,0 +1,169 @@
+//! How packets make states: of the first packet of a connection at each hook, and of what translation made of it there.
+//!
+//! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
+
+use ruleset::{PeerState, Reason, Timeout};
+use wire::Proto;
+
+use super::{Flow, Hook, Passage, Passed, Stop, datagram};
+use crate::eval::Decision;
+use crate::packet::{Packet, Transport, Tuple};
+use crate::parse::has_partial_checksum;
+use crate::shard::{Shard, View};
+use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
+use crate::track::{self, Peer};
+
+impl Shard {
+    /// Makes a state of a packet that was `before` at the hook, and is translated by now.
+    pub(super) fn make_state(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage<'_>,
+        hook: &Hook<'_>,
+        decision: &Decision<'_>,
+        before: Tuple,
+    ) -> Result<Passed, Stop> {
+        let made = self.make_face(view, passage, hook, decision, before)?;
+        let record = match (&made, hook.first) {
+            (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) => *record,
+            _ => return Ok(made),
+        };
+        if passage.packet.tuple != before {
+            self.add_tuple(passage, hook, record)?;
+        }
+        Ok(made)
+    }
+
+    /// Has the answers to a translated packet find the record that it made; without that, there is to be none.
+    #[cold]
+    fn add_tuple(&mut self, passage: &Passage<'_>, hook: &Hook<'_>, record: RecordId) -> Result<(), Stop> {
+        let Flow { hash: own_hash, sender: initiator, .. } = passage.flow;
+        let (key, sender) = Key::of(&passage.packet.tuple);
+        let hash = self.hashing.hash(&key);
+        let direction = hook.direction;
+        let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender };
+        self.connections.add_tuple(&turned).map_err(|_| {
+            for side in Side::BOTH {
+                if self.connections.face(record, side).is_some() {
+                    let removed = self.connections.remove_face(record, side, own_hash);
+                    self.counters.removals += u64::from(removed);
+                }
+            }
+            Stop::silent(Reason::ShardFull)
+        })
+    }
+
+    fn make_face(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage<'_>,
+        hook: &Hook<'_>,
+        decision: &Decision<'_>,
+        before: Tuple,
+    ) -> Result<Passed, Stop> {
+        // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
+        let arrived = passage.arrived.as_ref().unwrap_or(passage.packet);
+        if hook.first.is_none() && has_partial_checksum(hook.frame, arrived) {
+            self.counters.meet_partial_checksum(hook.interface);
+        }
+        let side = hook.side(passage.flow.sender);
+        if passage.packet.tuple != before && self.is_taken(&passage.packet.tuple) {
+            return Err(Stop::silent(Reason::StateInsert));
+        }
+        let class = Sketch {
+            rule: decision.slot,
+            interface: decision.if_bound.then_some(hook.interface),
+            direction: hook.direction,
+            tag: decision.state_tag,
+        };
+        if !passage.new {
+            self.make_way(view, passage, side, &class)?;
+        }
+        let limit = view.state_limit();
+        self.counters.inserts += 1;
+        if let Some(Passed::Made(record)) = hook.first
+            && self.may_share(*record, side, &class)
+        {
+            let packet = (passage.flow.sender, passage.packet.length());
+            let added = self.connections.add_face(*record, side, class, packet, limit);
+            added.map_err(|full| self.no_state(full))?;
+            self.rule_totals.count_made(decision);
+            return Ok(Passed::Shared);
+        }
+        let (from, to, timeout) = open(passage.packet);
+        let new = NewRecord {
+            key: &passage.flow.key,
+            hash: passage.flow.hash,
+            sender: passage.flow.sender,
+            side,
+            class,
+            peers: (from, to),
+            timeout,
+            now: view.sixteenths(),
+            twin: hook.first.and_then(Passed::record),
+            alone: passage.new && hook.first.and_then(Passed::record).is_none(),
+        };
+        let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
+        self.rule_totals.count_made(decision);
+        self.connections.count(record, passage.flow.sender, passage.packet.length());
+        Ok(Passed::Made(record))
+    }
+
+    /// True if what a packet was translated to is another connection's.
+    #[cold]
+    fn is_taken(&self, tuple: &Tuple) -> bool {
+        let (key, _) = Key::of(tuple);
+        self.connections.is_taken(&key, self.hashing.hash(&key))
+    }
+
+    /// An equal face refuses a new one (`pf_state_insert`), unless it has expired or its connection is over at both ends.
+    /// Lookups have met it already, but for one behind a face that has just made room for this packet.
+    fn make_way(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage<'_>,
+        side: Side,
+        class: &Sketch<'_>,
+    ) -> Result<(), Stop> {
+        let Flow { key, hash, sender } = &passage.flow;
+        let Some(root) = view.root else { return Ok(()) };
+        while let Some(rival) = self.connections.rival(key, *hash, side, class) {
+            let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
+            let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
+            if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
+                return Err(Stop::silent(Reason::StateInsert));
+            }
+            let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
+            self.counters.removals += u64::from(removed);
+        }
+        Ok(())
+    }
+
+    /// One record stands for both of pf's states only where both would track the same packets in the same way.
+    fn may_share(&self, record: RecordId, side: Side, class: &Sketch<'_>) -> bool {
+        let free = self.connections.face(record, side).is_none();
+        free && self
+            .connections
+            .face(record, side.other())
+            .is_some_and(|other| other.rule.sloppy == class.rule.sloppy)
+    }
+
+    /// No state could be made: the insertion that was counted did not happen.
+    fn no_state(&mut self, full: Full) -> Stop {
+        self.counters.inserts -= 1;
+        Stop::silent(match full {
+            Full::Limit | Full::Classes => Reason::Memory,
+            Full::Shard => Reason::ShardFull,
+        })
+    }
+}
+
+fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
+    match packet.transport {
+        Transport::Tcp(segment) => track::open_tcp(&segment),
+        _ => {
+            let (from, to, timeout) = datagram(packet.tuple.proto).open();
+            (Peer { state: from, ..Peer::default() }, Peer { state: to, ..Peer::default() }, timeout)
+        }
+    }
+}

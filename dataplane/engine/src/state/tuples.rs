@@ -1,0 +1,156 @@
+//! The tuples of a translated connection, as its packets have them in front of, between and behind the hooks.
+//!
+//! Overview: of pf's two states of a forwarded connection, the first has on the wire what the sender sent and between the
+//! hooks what translation made of it; the second has that between the hooks, and on the wire what leaves. A record's own
+//! tuple is the first of the three; those that differ from it have [links](super::link), whose reach tells which they are.
+//! Ownership: one shard. Bounds: a record has two links at most.
+
+use ruleset::Direction;
+use wire::Port;
+
+use super::index::RecordId;
+use super::key::{Key, KeyHash, Side};
+use super::link::{NewLink, Reach};
+use super::table::{Connections, Full};
+use crate::{Address, Tuple};
+
+/// Both ends, by side of the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    address: [Address; 2],
+    port: [Port; 2],
+}
+
+impl Ends {
+    pub fn of(key: &Key, swapped: bool) -> Self {
+        let Key { mut address, mut port, .. } = *key;
+        if swapped {
+            address.swap(0, 1);
+            port.swap(0, 1);
+        }
+        Self { address, port }
+    }
+
+    /// The tuple of a packet from one side to the other, in all else `like` another.
+    pub fn tuple(&self, sender: Side, like: Tuple) -> Tuple {
+        let (src, dst) = (sender.index(), sender.other().index());
+        Tuple {
+            src: self.address[src],
+            dst: self.address[dst],
+            sport: self.port[src],
+            dport: self.port[dst],
+            ..like
+        }
+    }
+
+    /// Address and port of an end.
+    pub const fn end(&self, side: Side) -> (Address, Port) {
+        (self.address[side.index()], self.port[side.index()])
+    }
+}
+
+/// What a translated connection's packets are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tuples {
+    /// The side of the packet that made the record.
+    pub initiator: Side,
+    /// On the initiator's wire.
+    pub near: Ends,
+    /// Between the hooks.
+    pub between: Ends,
+    /// On the other end's wire.
+    pub far: Ends,
+}
+
+impl Tuples {
+    /// In front of and behind the hook of `direction`, of packets that the initiator sends.
+    pub const fn at(&self, direction: Direction) -> [Ends; 2] {
+        match direction {
+            Direction::In => [self.near, self.between],
+            Direction::Out => [self.between, self.far],
+        }
+    }
+}
+
+/// What a packet, the first of its connection, became at a hook.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turned<'a> {
+    /// The record that it made, or that it met before.
+    pub record: RecordId,
+    /// Of the record's own key.
+    pub own_hash: KeyHash,
+    pub initiator: Side,
+    pub direction: Direction,
+    pub key: &'a Key,
+    pub hash: KeyHash,
+    /// The side of its sender, in `key`.
+    pub sender: Side,
+}
+
+impl Connections {
+    /// True if packets of this tuple, in either direction, belong to a connection.
+    pub fn is_taken(&self, key: &Key, hash: KeyHash) -> bool {
+        self.hits(key, hash).next().is_some()
+    }
+
+    /// The tuples of a record's packets; `None` if they are translated at neither hook.
+    pub fn tuples(&self, record: RecordId) -> Option<Tuples> {
+        let first = self.first_link(record)?;
+        let own = self.links.line(first).own();
+        let initiator = if own.has(Direction::In, Side::Low) { Side::Low } else { Side::High };
+        let other = initiator.other();
+        let near = Ends::of(&self.key(record), false);
+        let (mut between, mut far) = (None, None);
+        let mut next = Some(first);
+        while let Some(id) = next {
+            let reach = self.links.line(id).reach();
+            let ends = Ends::of(&self.link_key(id), self.is_swapped(id));
+            if reach.has(Direction::Out, other) {
+                between.get_or_insert(ends);
+            }
+            if reach.has(Direction::In, other) {
+                far.get_or_insert(ends);
+            }
+            next = self.next_link(id);
+        }
+        let between = between.unwrap_or(near);
+        Some(Tuples { initiator, near, between, far: far.unwrap_or(between) })
+    }
+
+    /// What both ends of a packet that has passed both hooks were as its sender sent it, if it was translated. `sender` is a
+    /// side of its key.
+    pub fn as_sent(&self, key: &Key, hash: KeyHash, sender: Side) -> Option<(Ends, Side)> {
+        self.hits(key, hash).find_map(|hit| {
+            let (tuples, sender) = (self.tuples(hit.record)?, hit.side(sender));
+            match (hit.link, sender == tuples.initiator) {
+                (Some(_), true) => Some((tuples.near, sender)),
+                (None, false) => Some((tuples.far, sender)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Has packets find a connection by what a hook has made of its first packet.
+    ///
+    /// # Errors
+    /// [`Full::Shard`]; nothing was changed then.
+    pub fn add_tuple(&mut self, turned: &Turned<'_>) -> Result<(), Full> {
+        let Turned { record, own_hash, initiator, direction, key, hash, sender } = *turned;
+        let other = initiator.other();
+        let wire = Reach::NONE.with(Direction::In, other);
+        let between = Reach::NONE.with(Direction::Out, initiator).with(Direction::Out, other);
+        let near = Reach::NONE.with(Direction::In, initiator);
+        // Translated before, the record's own tuple is not what packets have between the hooks.
+        let before = self.first_link(record);
+        let (reach, own) = match (direction, before) {
+            (Direction::In, _) => (between.union(wire), near),
+            (Direction::Out, None) => (wire, near.union(between)),
+            (Direction::Out, Some(_)) => (wire, near),
+        };
+        self.link(record, own_hash, &NewLink { key, hash, swapped: sender != initiator, reach, own })?;
+        if let Some(before) = before {
+            self.links.line_mut(before).set_reach(between);
+        }
+        Ok(())
+    }
+}

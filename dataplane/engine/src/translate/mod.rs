@@ -1,0 +1,262 @@
+//! Translation of addresses and ports (pf.conf(5) `nat-to`, `rdr-to`, `binat-to`).
+//!
+//! Overview: rules say where a translation leads ([`Translation`]), a [pool] which address it is, a [search](port) which
+//! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
+//! has decided. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
+//! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
+//! tuples of it ([`Connections::tuples`]).
+//! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
+//! Bounds: [`SEARCHES`] ports are asked about in a burst, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
+//!
+//! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
+//! messages, whose source is replaced: nothing could find its way back.
+
+mod pool;
+mod port;
+mod rewrite;
+
+use ruleset::{Direction, Reason};
+use wire::{Af, Port};
+
+use crate::eval::{Root, is_request};
+use crate::hook::{Passage, Stop};
+use crate::packet::{Packet, Transport, Tuple};
+use crate::shard::{Shard, View};
+use crate::state::{Key, Tuples};
+
+pub(crate) use pool::{Addresses, Choice, Known, Members, Pool};
+pub(crate) use port::Budget;
+pub use rewrite::rewrite;
+
+/// The most ports that are asked about in a burst: a range that is nearly full costs the others no more than that.
+const SEARCHES: u32 = 1 << 17;
+
+/// What `nat-to` and `rdr-to` of a rule ask for.
+#[derive(Debug)]
+pub(crate) struct Translation {
+    pub nat: Option<(Pool, NatPorts)>,
+    pub rdr: Option<(Pool, RdrPorts)>,
+}
+
+/// Where a connection's source port comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NatPorts {
+    /// `static-port`: it stays.
+    Kept,
+    /// One of these that is free.
+    Range(Port, Port),
+}
+
+/// Where a connection's destination port comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RdrPorts {
+    /// It stays.
+    Kept,
+    One(Port),
+    /// As far behind the first as the port that was asked for is behind `asked`, round the end.
+    Following {
+        first: Port,
+        last: Port,
+        asked: Port,
+    },
+}
+
+impl RdrPorts {
+    const fn of(self, port: Port) -> Port {
+        match self {
+            Self::Kept => port,
+            Self::One(port) => port,
+            Self::Following { first, last, asked } => {
+                let width = (last.0 - first.0) as u32 + 1;
+                Port(first.0 + (port.0.wrapping_sub(asked.0) as u32 % width) as u16)
+            }
+        }
+    }
+}
+
+const NOTHING_LEFT: Stop = Stop::silent(Reason::Translate);
+
+impl Passage<'_> {
+    /// Gives the packet another tuple, from here on; how it arrived is kept.
+    pub fn turn(&mut self, tuple: Tuple) {
+        if tuple == self.packet.tuple {
+            return;
+        }
+        self.arrived.get_or_insert(*self.packet);
+        self.packet.tuple = tuple;
+    }
+
+    /// Gives the packet that an ICMP error quotes another tuple. The error goes to its sender, and comes from its receiver
+    /// where that is translated, so that nobody learns of a host behind.
+    fn turn_quoted(&mut self, tuple: Tuple) {
+        let Transport::IcmpError { kind, code, mut quoted } = self.packet.transport else { return };
+        if quoted.tuple == tuple {
+            return;
+        }
+        self.arrived.get_or_insert(*self.packet);
+        let outer = &mut self.packet.tuple;
+        outer.dst = tuple.src;
+        if quoted.tuple.dst != tuple.dst {
+            outer.src = tuple.dst;
+        }
+        quoted.tuple = tuple;
+        self.packet.transport = Transport::IcmpError { kind, code, quoted };
+    }
+
+    /// Makes of a packet of a translated connection what it is behind the hook of `direction`.
+    pub fn follow(&mut self, tuples: &Tuples, direction: Direction) {
+        let (sender, packet) = (self.flow.sender, &self.packet);
+        let ends = match direction {
+            Direction::In => &tuples.between,
+            Direction::Out if sender == tuples.initiator => &tuples.far,
+            Direction::Out => &tuples.near,
+        };
+        let quotes = matches!(packet.transport, Transport::IcmpError { .. });
+        // What an error quotes was sent by the end that the error goes to.
+        let from = if quotes { sender.other() } else { sender };
+        match packet.transport {
+            Transport::IcmpError { quoted, .. } => self.turn_quoted(ends.tuple(from, quoted.tuple)),
+            _ => self.turn(ends.tuple(from, packet.tuple)),
+        }
+    }
+
+    /// The packet as its sender sent it.
+    pub fn restore(&mut self) {
+        if let Some(arrived) = self.arrived.take() {
+            *self.packet = arrived;
+        }
+    }
+}
+
+/// What a packet is to `nat-to`.
+enum Kind {
+    /// Its source port can be another.
+    Ported,
+    /// A query whose identifier can be another.
+    Echo,
+    /// It has none.
+    Portless,
+    /// It makes no state: nothing will come back to it.
+    Single,
+}
+
+impl Kind {
+    const fn of(packet: &Packet) -> Self {
+        match packet.transport {
+            Transport::Tcp(_) | Transport::Udp => Self::Ported,
+            Transport::IcmpQuery { kind, .. } if is_echo(packet.tuple.af, kind) => Self::Echo,
+            Transport::IcmpError { .. } | Transport::IcmpOther { .. } => Self::Single,
+            _ => Self::Portless,
+        }
+    }
+}
+
+const fn is_echo(af: Af, kind: u8) -> bool {
+    is_request(af, kind) && matches!(kind, 8 | 128)
+}
+
+impl Shard {
+    /// Gets ready to translate in a burst.
+    #[inline]
+    pub(crate) const fn renew_searches(&mut self) {
+        self.searches = Budget(SEARCHES);
+    }
+
+    /// Translates a packet as a rule asks, at the hook of `direction`.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn translate(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
+        translation: &Translation,
+    ) -> Result<(), Stop> {
+        if is_of_the_link(&passage.packet.tuple) {
+            return Ok(());
+        }
+        if let Some((pool, ports)) = &translation.rdr {
+            self.redirect(view, root, passage, pool, *ports)?;
+        }
+        match &translation.nat {
+            Some((pool, ports)) => self.replace_source(view, root, passage, pool, *ports),
+            None => Ok(()),
+        }
+    }
+
+    fn redirect(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
+        pool: &Pool,
+        ports: RdrPorts,
+    ) -> Result<(), Stop> {
+        let packet = &passage.packet;
+        let (tuple, af) = (packet.tuple, packet.tuple.af);
+        let kind = Kind::of(packet);
+        if matches!(kind, Kind::Single) {
+            return Ok(());
+        }
+        let known = root.known(view.fib);
+        let mut order = pool.order(af, tuple.src, tuple.dst, known, self.draw()).ok_or(NOTHING_LEFT)?;
+        let dst = pool.next(&mut order, af, known).ok_or(NOTHING_LEFT)?;
+        let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
+        passage.turn(Tuple { dst, dport, ..tuple });
+        Ok(())
+    }
+
+    fn replace_source(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
+        pool: &Pool,
+        ports: NatPorts,
+    ) -> Result<(), Stop> {
+        let packet = &passage.packet;
+        let (tuple, af) = (packet.tuple, packet.tuple.af);
+        let kind = Kind::of(packet);
+        let known = root.known(view.fib);
+        let mut order = pool.order(af, tuple.src, tuple.src, known, self.draw()).ok_or(NOTHING_LEFT)?;
+        while let Some(src) = pool.next(&mut order, af, known) {
+            let other = Tuple { src, ..tuple };
+            let random = self.draw();
+            let sport = match (&kind, ports) {
+                (Kind::Single, _) => Some(tuple.sport),
+                (Kind::Echo, _) => self.free_port(&other, port::candidates(Port(1), Port(u16::MAX), random)),
+                (Kind::Ported, NatPorts::Range(first, last)) => {
+                    self.free_port(&other, port::candidates(first, last, random))
+                }
+                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) if other == tuple => Some(tuple.sport),
+                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) => {
+                    self.free_port(&other, core::iter::once(tuple.sport))
+                }
+            };
+            if let Some(sport) = sport {
+                passage.turn(Tuple { sport, ..other });
+                return Ok(());
+            }
+        }
+        Err(NOTHING_LEFT)
+    }
+
+    /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this
+    /// worker's.
+    fn free_port(&mut self, tuple: &Tuple, candidates: impl Iterator<Item = Port>) -> Option<Port> {
+        let Self { searches, connections, hashing, worker, .. } = self;
+        searches.first_free(candidates, |sport| {
+            let (key, _) = Key::of(&Tuple { sport, ..*tuple });
+            let hash = hashing.hash(&key);
+            hashing.home(hash) == *worker && !connections.is_taken(&key, hash)
+        })
+    }
+}
+
+/// Link-local and multicast traffic is of one link: nobody else may see it under another address (RFC 4291 §2.5.6).
+const fn is_of_the_link(tuple: &Tuple) -> bool {
+    match tuple.af {
+        Af::Inet => tuple.dst.v4() >> 28 == 0xe || tuple.dst.v4() == u32::MAX,
+        Af::Inet6 => tuple.src.0 >> 118 == 0x3fa || tuple.dst.0 >> 118 == 0x3fa || tuple.dst.0 >> 120 == 0xff,
+    }
+}

@@ -1,0 +1,200 @@
+//! Which address of a pool takes the place of another (pf.conf(5) POOL OPTIONS, `pf_map_addr`).
+//!
+//! Overview: a [`Pool`] names addresses, an [`Order`] is one choice among them: the address to try first, and how to go on
+//! where that has no port left. Ownership: made with the root, shared; only the turn of `round-robin` changes.
+//! Bounds: [`ATTEMPTS_MAX`] addresses are tried for one packet.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+use wire::Af;
+
+use crate::Address;
+use crate::fib::{Fib, InterfaceId};
+
+/// The most addresses that are tried for one packet.
+pub(crate) const ATTEMPTS_MAX: u32 = 64;
+
+/// The addresses of a table as a pool has them: ranges in order, each with how many addresses come before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    v4: Vec<Member>,
+    v6: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Member {
+    first: Address,
+    /// How many addresses the members before this one have.
+    before: u128,
+    /// How many it has itself; a whole family counts one less.
+    count: u128,
+}
+
+impl Members {
+    /// Of ranges, each first and last.
+    pub fn of(ranges: impl Iterator<Item = (Af, Address, Address)>) -> Self {
+        let mut members = Self::default();
+        for (af, first, last) in ranges {
+            let family = members.family_mut(af);
+            let before = family.last().map_or(0, |last| last.before.saturating_add(last.count));
+            family.push(Member { first, before, count: (last.0 - first.0).saturating_add(1) });
+        }
+        members
+    }
+
+    const fn family(&self, af: Af) -> &Vec<Member> {
+        match af {
+            Af::Inet => &self.v4,
+            Af::Inet6 => &self.v6,
+        }
+    }
+
+    const fn family_mut(&mut self, af: Af) -> &mut Vec<Member> {
+        match af {
+            Af::Inet => &mut self.v4,
+            Af::Inet6 => &mut self.v6,
+        }
+    }
+
+    fn count(&self, af: Af) -> u128 {
+        self.family(af).last().map_or(0, |last| last.before.saturating_add(last.count))
+    }
+
+    fn nth(&self, af: Af, number: u128) -> Option<Address> {
+        let family = self.family(af);
+        let at = family.partition_point(|member| member.before <= number).checked_sub(1)?;
+        let member = &family[at];
+        Some(Address(member.first.0 + (number - member.before)))
+    }
+}
+
+/// The addresses of a pool.
+#[derive(Clone, Debug)]
+pub(crate) enum Addresses {
+    /// A host or a network: its first address, and which bits are its own.
+    Net { first: Address, mask: Address, af: Af },
+    /// A table, by number in the root.
+    Table(usize),
+    /// What these interfaces have at the time of the packet: all, or the first of each.
+    Interfaces { interfaces: Vec<InterfaceId>, no_alias: bool },
+}
+
+/// What is known while one is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub fib: &'a Fib,
+    /// By number of a table; empty where no pool names it.
+    pub tables: &'a [Arc<Members>],
+}
+
+impl Addresses {
+    fn count(&self, af: Af, known: Known<'_>) -> u128 {
+        match self {
+            Self::Net { mask, af: own, .. } if *own == af => span(af, *mask).saturating_add(1),
+            Self::Net { .. } => 0,
+            Self::Table(number) => known.tables.get(*number).map_or(0, |table| table.count(af)),
+            Self::Interfaces { interfaces, no_alias } => {
+                own(interfaces, *no_alias, af, known.fib).count() as u128
+            }
+        }
+    }
+
+    fn nth(&self, af: Af, number: u128, known: Known<'_>) -> Option<Address> {
+        match self {
+            Self::Net { first, .. } => Some(Address(first.0 + number)),
+            Self::Table(table) => known.tables.get(*table)?.nth(af, number),
+            Self::Interfaces { interfaces, no_alias } => {
+                own(interfaces, *no_alias, af, known.fib).nth(usize::try_from(number).ok()?)
+            }
+        }
+    }
+}
+
+/// The last number of the addresses under a mask.
+const fn span(af: Af, mask: Address) -> u128 {
+    match af {
+        Af::Inet => (!mask.v4()) as u128,
+        Af::Inet6 => !mask.0,
+    }
+}
+
+/// The addresses of interfaces that others can reach them by.
+fn own(interfaces: &[InterfaceId], no_alias: bool, af: Af, fib: &Fib) -> impl Iterator<Item = Address> {
+    interfaces.iter().filter_map(|id| fib.interface(*id)).flat_map(move |interface| {
+        let of_family = interface.addresses.iter().map(|own| own.address).filter(move |address| {
+            Af::of(address) == af
+                && !matches!(address, core::net::IpAddr::V6(own) if own.is_unicast_link_local())
+        });
+        of_family.take(if no_alias { 1 } else { usize::MAX }).map(Address::from)
+    })
+}
+
+/// How one is chosen.
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// The network is the pool's, the host that of the address which is translated. Where the pool is one address, that.
+    Bitmask,
+    Random,
+    /// By a keyed hash of the source.
+    SourceHash([u64; 2]),
+    /// In turn, whoever asks.
+    RoundRobin(AtomicU32),
+}
+
+/// Where a translation leads.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub addresses: Addresses,
+    pub choice: Choice,
+}
+
+/// One choice among the addresses of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    next: u128,
+    count: u128,
+    left: u32,
+}
+
+impl Pool {
+    /// The addresses to try, for a packet from `source` whose address `old` is translated; `None` if there is none.
+    pub fn order(
+        &self,
+        af: Af,
+        source: Address,
+        old: Address,
+        known: Known<'_>,
+        random: u64,
+    ) -> Option<Order> {
+        let count = self.addresses.count(af, known);
+        if count == 0 {
+            return None;
+        }
+        let whole = |next: u128| Order { next: next % count, count, left: attempts(count) };
+        Some(match &self.choice {
+            Choice::Bitmask => Order { next: old.0 & (count - 1), count, left: 1 },
+            Choice::Random => whole(random.into()),
+            Choice::SourceHash(key) => {
+                let mut hash = SipHasher13::new_with_keys(key[0], key[1]);
+                hash.write_u128(source.0);
+                Order { left: 1, ..whole(hash.finish().into()) }
+            }
+            Choice::RoundRobin(turn) => whole(turn.fetch_add(1, Ordering::Relaxed).into()),
+        })
+    }
+
+    /// The next address of an order.
+    pub fn next(&self, order: &mut Order, af: Af, known: Known<'_>) -> Option<Address> {
+        order.left = order.left.checked_sub(1)?;
+        let number = order.next;
+        order.next = (number + 1) % order.count;
+        self.addresses.nth(af, number, known)
+    }
+}
+
+fn attempts(count: u128) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).min(ATTEMPTS_MAX)
+}

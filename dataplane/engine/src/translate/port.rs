@@ -1,0 +1,74 @@
+//! Which port takes the place of another (`pf_get_sport`, RFC 6056 §3.3.1).
+//!
+//! Overview: the search begins at a random port of the range, goes up to its end, and then down from where it began. A port
+//! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
+//! Bounds: each port of the range is asked about once, as long as the caller's [`Budget`] lasts.
+
+use wire::Port;
+
+/// How many ports may still be asked about in a burst.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Budget(pub u32);
+
+/// The ports of a range, from `start` on.
+pub(crate) fn candidates(first: Port, last: Port, random: u64) -> impl Iterator<Item = Port> {
+    let (first, last) = (first.0, last.0.max(first.0));
+    let width = u64::from(last - first) + 1;
+    // The modulus favours low ports by 2⁻⁴⁸ at most.
+    let start = first + (random % width) as u16;
+    (start..=last).chain((first..start).rev()).map(Port)
+}
+
+impl Budget {
+    /// The first candidate that is free, as far as the budget goes.
+    pub fn first_free(
+        &mut self,
+        candidates: impl Iterator<Item = Port>,
+        mut is_free: impl FnMut(Port) -> bool,
+    ) -> Option<Port> {
+        for port in candidates {
+            self.0 = self.0.checked_sub(1)?;
+            if is_free(port) {
+                return Some(port);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_of_a_range_is_a_candidate_once() {
+        for (first, last) in [(50_001, 65_535), (1, 65_535), (7, 7), (65_530, 65_535)] {
+            for random in [0, 1, 5, 0x1234_5678_9abc_def0, u64::MAX] {
+                let mut all: Vec<u16> =
+                    candidates(Port(first), Port(last), random).map(|port| port.0).collect();
+                assert_eq!(all.len(), usize::from(last - first) + 1);
+                all.sort_unstable();
+                assert!(all.iter().copied().eq(first..=last));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_free_port_is_found_and_a_full_range_has_none() {
+        let mut budget = Budget(1 << 20);
+        let last = |free: u16| move |port: Port| port.0 == free;
+        let range = || candidates(Port(1000), Port(1999), 0x5555);
+        for free in [1000, 1345, 1999] {
+            assert_eq!(budget.first_free(range(), last(free)), Some(Port(free)));
+        }
+        assert_eq!(budget.first_free(range(), last(2000)), None);
+    }
+
+    #[test]
+    fn a_budget_ends_the_search() {
+        let mut budget = Budget(10);
+        assert_eq!(budget.first_free(candidates(Port(1), Port(100), 0), |port| port == Port(11)), None);
+        assert_eq!(budget.0, 0);
+        assert_eq!(budget.first_free(candidates(Port(1), Port(100), 0), |_| true), None);
+    }
+}

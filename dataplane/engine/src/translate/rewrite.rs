@@ -1,0 +1,279 @@
+//! What translation changes of a frame: addresses, ports or identifiers, and every checksum that covers them, by the change
+//! (RFC 1624) and never anew.
+//!
+//! Overview: [`rewrite`] is given the packet as it arrived and as it leaves. An ICMP error is changed together with the
+//! packet that it quotes, so that its receiver knows its own (RFC 5508 §4.2): a checksum in the quote stays as right or wrong
+//! as it was.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use wire::checksum::Delta;
+use wire::quote::{self, Quote};
+use wire::{Af, Checksum, Port, Proto, icmp4, icmp6, ipv4, ipv6, tcp, udp};
+
+use crate::{Address, Packet, Transport, Tuple};
+
+/// Rewrites a frame with the packet `old` so that it is `new`, which differs from it in addresses and ports alone, its own
+/// and those of the packet that it quotes. A frame that does not hold `old` stays wrong.
+pub fn rewrite(frame: &mut [u8], old: &Packet, new: &Packet) {
+    // What was parsed is there: no error is possible.
+    let _ = try_rewrite(frame, old, new);
+}
+
+fn try_rewrite(frame: &mut [u8], old: &Packet, new: &Packet) -> Result<(), wire::Error> {
+    let addresses = set_addresses(frame, old.l3.into(), new.tuple.af, &new.tuple)?;
+    let end = usize::from(old.end).min(frame.len());
+    let upper = frame.get_mut(old.l4.into()..end).ok_or(wire::Error::Short)?;
+    match (old.transport, new.transport) {
+        (Transport::Tcp(_), _) => {
+            let ports = set_ports(upper, &new.tuple)?;
+            tcp::Header::at_mut(upper, 0)?.adjust(addresses.and(ports));
+        }
+        (Transport::Udp, _) => {
+            let ports = set_ports(upper, &new.tuple)?;
+            udp::Header::at_mut(upper, 0)?.adjust(addresses.and(ports));
+        }
+        (Transport::IcmpQuery { .. }, _) => {
+            let ident = changed_ident(&old.tuple, &new.tuple);
+            match new.tuple.af {
+                Af::Inet => {
+                    if let Some(ident) = ident {
+                        icmp4::rewrite_ident(upper, ident.0)?;
+                    }
+                }
+                Af::Inet6 => {
+                    let mut header = icmp6::Header::at_mut(upper, 0)?;
+                    header.adjust(addresses);
+                    if let Some(ident) = ident {
+                        header.rewrite_ident(ident.0);
+                    }
+                }
+            }
+        }
+        (Transport::IcmpError { quoted: from, .. }, Transport::IcmpError { quoted: to, .. }) => {
+            let inner = rewrite_quote(upper, &from.tuple, &to.tuple)?;
+            match new.tuple.af {
+                Af::Inet => {
+                    let mut header = icmp4::Header::at_mut(upper, 0)?;
+                    header.set_checksum(header.checksum().adjusted(inner));
+                }
+                Af::Inet6 => icmp6::Header::at_mut(upper, 0)?.adjust(inner.and(addresses)),
+            }
+        }
+        // Only ICMPv6 covers the pseudo header.
+        (Transport::IcmpOther { .. }, _) if new.tuple.af == Af::Inet6 => {
+            icmp6::Header::at_mut(upper, 0)?.adjust(addresses);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The identifier of a query or its reply, if it is another one: the type stands in the place of the other port.
+fn changed_ident(old: &Tuple, new: &Tuple) -> Option<Port> {
+    if old.sport != new.sport {
+        return Some(new.sport);
+    }
+    (old.dport != new.dport).then_some(new.dport)
+}
+
+/// Stores both addresses in the IP header at `at`, and returns what changed for those who cover them.
+#[inline]
+fn set_addresses(frame: &mut [u8], at: usize, af: Af, tuple: &Tuple) -> Result<Delta, wire::Error> {
+    match af {
+        Af::Inet => {
+            let mut header = ipv4::Header::at_mut(frame, at)?;
+            let src = header.rewrite_src(Ipv4Addr::from_bits(tuple.src.v4()));
+            Ok(src.and(header.rewrite_dst(Ipv4Addr::from_bits(tuple.dst.v4()))))
+        }
+        Af::Inet6 => {
+            let mut header = ipv6::Header::at_mut(frame, at)?;
+            let src = header.rewrite_src(Ipv6Addr::from_bits(tuple.src.0));
+            Ok(src.and(header.rewrite_dst(Ipv6Addr::from_bits(tuple.dst.0))))
+        }
+    }
+}
+
+/// Stores both ports of TCP or UDP, and returns what changed.
+#[inline]
+fn set_ports(upper: &mut [u8], tuple: &Tuple) -> Result<Delta, wire::Error> {
+    let ports = upper.first_chunk_mut::<4>().ok_or(wire::Error::Short)?;
+    let ([a, b], [c, d]) = (tuple.sport.0.to_be_bytes(), tuple.dport.0.to_be_bytes());
+    let old = core::mem::replace(ports, [a, b, c, d]);
+    Ok(Delta::of(&old, ports))
+}
+
+/// A message with changes in it, and what they amount to for its checksum.
+struct Patched<'a> {
+    message: &'a mut [u8],
+    delta: Delta,
+}
+
+impl Patched<'_> {
+    /// Stores octets; no effect where the message ends before them.
+    fn put(&mut self, at: usize, new: &[u8]) -> Delta {
+        let Some(place) = self.message.get_mut(at..at.saturating_add(new.len())) else { return Delta::NONE };
+        let delta = Delta::of(place, new);
+        place.copy_from_slice(new);
+        self.delta = self.delta.and(if at & 1 == 0 { delta } else { delta.at_odd() });
+        delta
+    }
+
+    /// Carries a checksum along, if the message has it.
+    fn adjust(&mut self, at: usize, change: impl FnOnce(Checksum) -> Checksum) {
+        let Some(old) = self.message.get(at..).and_then(<[u8]>::first_chunk::<2>) else { return };
+        let new = change(Checksum(*old));
+        self.put(at, &new.0);
+    }
+}
+
+/// Where the quoted packet stands in an ICMP error.
+const QUOTE_AT: usize = icmp4::HEADER_LEN;
+const _: () = assert!(QUOTE_AT == icmp6::HEADER_LEN, "both families have the quote in the same place");
+
+/// Rewrites the packet that an ICMP error quotes, and returns what changed for the error's checksum.
+fn rewrite_quote(message: &mut [u8], old: &Tuple, new: &Tuple) -> Result<Delta, wire::Error> {
+    let quote = Quote::parse(old.af, message.get(QUOTE_AT..).ok_or(wire::Error::Short)?)?;
+    let upper = QUOTE_AT + quote.transport_offset;
+    let mut patched = Patched { message, delta: Delta::NONE };
+    let addresses = match new.af {
+        Af::Inet => {
+            let octets = |address: Address| address.v4().to_be_bytes();
+            let src = patched.put(QUOTE_AT + 12, &octets(new.src));
+            let delta = src.and(patched.put(QUOTE_AT + 16, &octets(new.dst)));
+            patched.adjust(QUOTE_AT + 10, |checksum| checksum.adjusted(delta));
+            delta
+        }
+        Af::Inet6 => {
+            let src = patched.put(QUOTE_AT + 8, &new.src.0.to_be_bytes());
+            src.and(patched.put(QUOTE_AT + 24, &new.dst.0.to_be_bytes()))
+        }
+    };
+    let [sport, dport] = [new.sport, new.dport].map(|port| port.0.to_be_bytes());
+    match (quote.transport, new.proto) {
+        (quote::Transport::Tcp { .. }, _) => {
+            let delta = addresses.and(patched.put(upper, &sport)).and(patched.put(upper + 2, &dport));
+            patched.adjust(upper + 16, |checksum| checksum.adjusted(delta));
+        }
+        (quote::Transport::Udp { .. }, _) => {
+            let delta = addresses.and(patched.put(upper, &sport)).and(patched.put(upper + 2, &dport));
+            patched.adjust(upper + 6, |checksum| checksum.adjusted_udp(delta));
+        }
+        (quote::Transport::Icmp4 { .. } | quote::Transport::Icmp6 { .. }, proto) => {
+            let ident = changed_ident(old, new).map(|ident| patched.put(upper + 4, &ident.0.to_be_bytes()));
+            let covered = if proto == Proto::ICMP6 { addresses } else { Delta::NONE };
+            let delta = covered.and(ident.unwrap_or(Delta::NONE));
+            patched.adjust(upper + 2, |checksum| checksum.adjusted(delta));
+        }
+        (quote::Transport::LaterFragment | quote::Transport::Other, _) => {}
+    }
+    Ok(patched.delta)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+mod tests {
+    use proptest::prelude::*;
+    use wire::corpus;
+    use wire::corpus::build::{frame4, header4};
+
+    use super::*;
+    use crate::parse::verify_transport;
+    use crate::{Parsed, RxChecksum, Zone, parse};
+
+    fn parsed(frame: &[u8]) -> Option<Packet> {
+        match parse(frame, Zone(0), RxChecksum::Unknown) {
+            Ok(Parsed::Ip(packet)) => Some(packet),
+            _ => None,
+        }
+    }
+
+    /// What stands for both ends of a packet.
+    #[derive(Clone, Copy, Debug)]
+    struct Ends {
+        addresses: [u128; 2],
+        ports: [u16; 2],
+    }
+
+    prop_compose! {
+        fn ends()(addresses in any::<[u128; 2]>(), ports in [1_u16.., 1_u16..]) -> Ends {
+            Ends { addresses, ports }
+        }
+    }
+
+    impl Ends {
+        fn of(self, like: Tuple) -> Tuple {
+            let [src, dst] = self.addresses.map(|address| match like.af {
+                Af::Inet => Address(address & 0xffff_ffff),
+                Af::Inet6 => Address(address),
+            });
+            Tuple { src, dst, ..like }
+        }
+
+        /// The packet as it is between these ends; of a query, one port is the type.
+        fn translate(self, old: &Packet) -> Packet {
+            let mut new = *old;
+            let [sport, dport] = self.ports.map(Port);
+            let ported = |tuple: Tuple, is_request: bool| match tuple.proto {
+                Proto::TCP | Proto::UDP => Tuple { sport, dport, ..tuple },
+                Proto::ICMP | Proto::ICMP6 if is_request => Tuple { sport, ..tuple },
+                _ => tuple,
+            };
+            match old.transport {
+                Transport::IcmpError { kind, code, mut quoted } => {
+                    // Requests have their type behind the identifier.
+                    let is_request = matches!(quoted.tuple.dport.0, 8 | 128);
+                    quoted.tuple = ported(self.of(quoted.tuple), is_request);
+                    new.tuple = Tuple { src: quoted.tuple.dst, dst: quoted.tuple.src, ..old.tuple };
+                    new.transport = Transport::IcmpError { kind, code, quoted };
+                }
+                Transport::IcmpQuery { kind, .. } => {
+                    new.tuple = ported(self.of(old.tuple), matches!(kind, 8 | 128));
+                }
+                Transport::Fragment => {}
+                _ => new.tuple = ported(self.of(old.tuple), false),
+            }
+            new
+        }
+    }
+
+    fn check(frame: &[u8], ends: Ends) -> Result<(), TestCaseError> {
+        let Some(old) = parsed(frame) else { return Ok(()) };
+        let new = ends.translate(&old);
+        let mut changed = frame.to_vec();
+        rewrite(&mut changed, &old, &new);
+        let found = parsed(&changed).ok_or_else(|| TestCaseError::fail("the IP header is damaged"))?;
+        prop_assert_eq!(found.tuple, new.tuple);
+        prop_assert_eq!(found.transport, new.transport);
+        prop_assert_eq!(verify_transport(&changed, &found), verify_transport(frame, &old));
+        if let (Ok(now), Ok(before)) = (corpus::dissect(&changed), corpus::dissect(frame)) {
+            prop_assert_eq!(core::mem::discriminant(&now.network), core::mem::discriminant(&before.network));
+        }
+        rewrite(&mut changed, &found, &old);
+        prop_assert_eq!(&changed[..], frame, "and back");
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// D7. Every packet of the corpus between other ends has right checksums, and is itself again on the way back.
+        #[test]
+        fn d07_checksums_are_carried_along_as_if_they_were_summed_anew(ends in ends()) {
+            for (_, frame) in corpus::packets() {
+                check(&frame, ends)?;
+            }
+        }
+    }
+
+    #[test]
+    fn d07_a_datagram_without_a_checksum_stays_without() {
+        let mut frame = frame4(&header4(Proto::UDP), &[0x13, 0x88, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+        let old = parsed(&frame).unwrap();
+        let new = Packet { tuple: Tuple { src: Address(0x0a01_0001), sport: Port(9), ..old.tuple }, ..old };
+        rewrite(&mut frame, &old, &new);
+        assert_eq!(parsed(&frame).unwrap().tuple, new.tuple);
+        assert_eq!(frame[40..42], [0, 0]);
+    }
+}

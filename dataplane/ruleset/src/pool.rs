@@ -1,0 +1,91 @@
+//! Where a translation leads (pf.conf(5) TRANSLATION, POOL OPTIONS).
+
+use serde::{Deserialize, Serialize};
+use wire::{Af, Port, Proto};
+
+use crate::{Action, AddressPattern, Rule, StateMode};
+
+/// How an address is chosen among those of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PoolKind {
+    /// `bitmask`: the network part is the pool's, the host part that of the address that is translated.
+    Bitmask,
+    /// `random`.
+    Random,
+    /// `source-hash`, with its key: one source always has one address.
+    SourceHash([u32; 4]),
+    /// `round-robin`.
+    RoundRobin,
+    /// `least-states`.
+    LeastStates,
+}
+
+/// `nat-to` or `rdr-to`: the addresses and ports that take the place of others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pool {
+    /// A host, a network, a table, or the addresses of an interface at the time of the packet.
+    pub address: AddressPattern,
+    /// How one is chosen, where there are several.
+    pub kind: Option<PoolKind>,
+    /// `sticky-address`.
+    pub sticky: bool,
+    /// First and last port; `None` where none is given. Of `rdr-to`, one port is that of every connection, and several
+    /// follow the port that was asked for.
+    pub ports: Option<(Port, Port)>,
+    /// `static-port`: the source port stays.
+    pub static_port: bool,
+}
+
+impl Pool {
+    /// The ports of `nat-to` where the rule gives none, as pf has them.
+    pub const NAT_PORTS: (Port, Port) = (Port(50_001), Port(65_535));
+}
+
+/// What the dataplane relies on of a rule that translates.
+pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
+    let pools = [("nat-to", &rule.nat), ("rdr-to", &rule.rdr)];
+    for (word, pool) in pools.into_iter().filter_map(|(word, pool)| Some((word, pool.as_ref()?))) {
+        if matches!(rule.action, Action::Block(_)) {
+            return Err(format!("{word} does not apply to block rules"));
+        }
+        if rule.direction.is_none() {
+            return Err(format!("{word} requires a direction"));
+        }
+        if rule.action == Action::Pass && rule.state == StateMode::None {
+            return Err(format!("{word} requires keep state"));
+        }
+        validate_address(rule, word, pool)?;
+        if pool.ports.is_some_and(|(first, last)| first > last || first == Port(0)) {
+            return Err(format!("the ports of {word} are no range"));
+        }
+    }
+    if rule.nat.as_ref().is_some_and(|pool| pool.static_port && pool.ports.is_some()) {
+        return Err("static-port and a range of ports exclude each other".into());
+    }
+    if let Some(pool) = &rule.rdr {
+        if pool.static_port {
+            return Err("static-port only applies to nat-to".into());
+        }
+        if pool.ports.is_some() && !matches!(rule.proto, Some(Proto::TCP | Proto::UDP)) {
+            return Err("the ports of rdr-to only apply to tcp/udp".into());
+        }
+    }
+    Ok(())
+}
+
+fn validate_address(rule: &Rule, word: &str, pool: &Pool) -> Result<(), String> {
+    match &pool.address {
+        AddressPattern::Net(net) if rule.af == Some(Af::of(&net.addr())) => {}
+        AddressPattern::Net(_) => {
+            return Err(format!("an address of {word} needs the rule to be of its family (inet or inet6)"));
+        }
+        AddressPattern::Interface { no_alias: true, .. } => {}
+        AddressPattern::Table(_) | AddressPattern::Interface { .. } => {
+            if matches!(pool.kind, None | Some(PoolKind::Bitmask)) {
+                return Err(format!("several addresses of {word} need a way to choose one"));
+            }
+        }
+        _ => return Err(format!("{word} leads to hosts, networks, tables or interfaces only")),
+    }
+    Ok(())
+}
