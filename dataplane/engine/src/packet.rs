@@ -109,6 +109,22 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// A packet of which there is no frame, with what rules look at: no options, to one station, with 64 hops to live.
+    pub(crate) const fn without_frame(tuple: Tuple, transport: Transport) -> Self {
+        Self {
+            tuple,
+            l3: 0,
+            l4: 0,
+            end: 0,
+            ttl: 64,
+            tos: 0,
+            dont_fragment: true,
+            options: false,
+            group_frame: false,
+            transport,
+        }
+    }
+
     /// Bytes of the IP datagram, headers included: what pf counts.
     #[inline]
     pub const fn length(&self) -> u32 {

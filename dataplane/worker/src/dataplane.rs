@@ -356,11 +356,8 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
     let allowed = affinity::get_thread_affinity()
         .map_err(|error| anyhow!("cannot learn which CPUs this process may use: {error}"))?;
     let (cpus, others) = memory::cpus(config.dataplane.lcores.as_deref(), &allowed)?;
-    let source = memory::choose(
-        config.dataplane.hugepages,
-        config.dataplane.memory_mib,
-        memory::free_hugepages_mib(),
-    )?;
+    let source =
+        memory::choose(config.dataplane.hugepages, config.dataplane.memory_mib, dpdk::free_hugepages_mib())?;
     tracing::info!(version = dpdk::version(), ?source, ?cpus, "starting DPDK");
     let eal = Eal::init(&memory::eal_args(config, source, &cpus, &others, socket))?;
     Ok((cpus, eal))

@@ -1,7 +1,6 @@
 //! Where packet memory comes from, how much is needed, and on which CPUs to work.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
@@ -72,18 +71,6 @@ pub fn choose(policy: Hugepages, wanted: u32, free_mib: u64) -> Result<Memory, E
             Ok(Memory::NoHuge { mib: wanted })
         }
     }
-}
-
-/// Free hugepages of every size, in MiB.
-pub fn free_hugepages_mib() -> u64 {
-    let Ok(sizes) = fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
-    let free_kib = |folder: &Path| {
-        let name = folder.file_name()?.to_str()?;
-        let size: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-        let free: u64 = fs::read_to_string(folder.join("free_hugepages")).ok()?.trim().parse().ok()?;
-        Some(size * free)
-    };
-    sizes.flatten().filter_map(|size| free_kib(&size.path())).sum::<u64>() / 1024
 }
 
 /// The workers' CPUs, and those for everything else, out of the `allowed` ones.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use dpdk::port::{Bus, Link, Promiscuous};
-use dpdk::{Device, Eal, EalArgs, Lcore, LogLevel, Memory, Mempool, PoolConfig, Port, PortConfig, TscClock};
+use dpdk::{
+    Device, Eal, EalArgs, Lcore, LogLevel, Memory, Mempool, PoolConfig, Port, PortConfig, TscClock,
+    free_hugepages_mib,
+};
 use wire::Mac;
 
 use crate::end::End;
@@ -118,16 +121,4 @@ impl Opened {
             }
         }
     }
-}
-
-/// Free hugepages of 2 MiB and 1 GiB, in MiB.
-fn free_hugepages_mib() -> u64 {
-    [(2, "2048kB"), (1024, "1048576kB")]
-        .iter()
-        .map(|(mib, size)| {
-            let path = format!("/sys/kernel/mm/hugepages/hugepages-{size}/free_hugepages");
-            let free = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-            mib * free.unwrap_or(0)
-        })
-        .sum()
 }

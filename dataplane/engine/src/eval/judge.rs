@@ -110,16 +110,5 @@ fn packet_of(flow: &Flow) -> Packet {
         Proto::ICMP | Proto::ICMP6 => Transport::IcmpOther { kind, code: 0 },
         _ => Transport::Other,
     };
-    Packet {
-        tuple,
-        l3: 0,
-        l4: 0,
-        end: 0,
-        ttl: 64,
-        tos: 0,
-        dont_fragment: true,
-        options: false,
-        group_frame: false,
-        transport,
-    }
+    Packet::without_frame(tuple, transport)
 }

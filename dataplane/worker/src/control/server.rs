@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,12 +128,8 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
 
 /// Waits a little for a client.
 fn next_client(listener: &UnixListener) -> Option<UnixStream> {
-    let mut waited = [PollFd::new(listener, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
-    match rustix::event::poll(&mut waited, Some(&patience)) {
-        Ok(1..) => {}
-        // Nobody came, or a signal did.
-        Ok(0) | Err(_) => return None,
+    if !happens(listener, PollFlags::IN, TICK).unwrap_or(false) {
+        return None;
     }
     match listener.accept() {
         Ok((stream, _)) => Some(stream),
@@ -315,11 +312,16 @@ fn stream_logs(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
 
 /// Whether a client has sent something, or hung up.
 fn has_spoken(stream: &UnixStream) -> io::Result<bool> {
-    let mut looked_at = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
-    match rustix::event::poll(&mut looked_at, Some(&Timespec::default())) {
-        // Drivers use signals (net_tap has SIGIO for each frame), and any thread may get them.
+    happens(stream, PollFlags::IN | PollFlags::RDHUP, Duration::ZERO)
+}
+
+/// Whether something of `what` happens to a descriptor within less than a second. A signal is nothing, and ends the waiting:
+/// drivers use them (net_tap has SIGIO for each frame), and any thread may get them.
+fn happens(of: &impl AsFd, what: PollFlags, patience: Duration) -> io::Result<bool> {
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    match rustix::event::poll(&mut [PollFd::new(of, what)], Some(&patience)) {
         Err(Errno::INTR) => Ok(false),
-        looked => Ok(looked? > 0),
+        happened => Ok(happened? > 0),
     }
 }
 

@@ -297,18 +297,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     (ends, transport(), place, (0u16..3).prop_map(Tag), role).prop_map(
         |((af, src, dst, sport, dport), (proto, transport), (direction, interface), tag, role)| {
             let tuple = Tuple { af, proto, zone: Zone(0), src, dst, sport, dport };
-            let packet = Packet {
-                tuple,
-                l3: 0,
-                l4: 0,
-                end: 0,
-                ttl: 64,
-                tos: 0,
-                dont_fragment: true,
-                options: false,
-                group_frame: false,
-                transport,
-            };
+            let packet = Packet::without_frame(tuple, transport);
             Ask { packet, direction, interface: InterfaceId(interface), tag, role }
         },
     )
