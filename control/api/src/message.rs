@@ -16,7 +16,7 @@ use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::usage::{LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 10;
+pub const VERSION: u16 = 11;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -376,6 +376,8 @@ pub struct InterfaceStatus {
     /// Packets whose checksum nobody had completed, among those that made states or were refused: whoever sent them leaves that
     /// to a network card that is none (ethtool(8) `tx off`).
     pub partial_checksums: u64,
+    /// Frames received, from the wire or from the host, by another worker than the one that owns their flow.
+    pub handed_off_packets: u64,
     /// What its device says.
     pub hardware: DeviceStatus,
 }
@@ -475,6 +477,10 @@ pub struct WorkerStatus {
     pub created: Vec<CreatedCount>,
     /// Its packets.
     pub conservation: Conservation,
+    /// Flows that were to be its own, and were placed with other workers because it had too much to do.
+    pub placed: u64,
+    /// Those that are with other workers now.
+    pub aliases: u64,
     /// Packets received at once, by [`BURST_BOUNDS`](crate::BURST_BOUNDS).
     pub bursts: Distribution,
     /// A sample of the time from the reception of a burst to its end, by

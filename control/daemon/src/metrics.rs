@@ -96,6 +96,7 @@ fn traffic(out: &mut Families, status: &Status) {
             (Metric::PartialChecksums, |at| at.partial_checksums),
             (Metric::HostInPackets, |at| at.host_in_packets),
             (Metric::HostInBytes, |at| at.host_in_bytes),
+            (Metric::HandedOff, |at| at.handed_off_packets),
             (Metric::InterfaceUp, |at| at.up.into()),
         ],
     );
@@ -163,11 +164,13 @@ fn states(out: &mut Families, status: &Status) {
 fn workers(out: &mut Families, status: &Status) {
     let seconds = |ns: u64| ns as f64 / NANOSECONDS;
     type Of<'a> = &'a dyn Fn(&WorkerStatus) -> f64;
-    let families: [(Metric, Of<'_>); 4] = [
+    let families: [(Metric, Of<'_>); 6] = [
         (Metric::WorkerBusy, &|worker| seconds(worker.busy_ns)),
         (Metric::WorkerIdle, &|worker| seconds(worker.idle_ns)),
         (Metric::WorkerPolls, &|worker| worker.polls as f64),
         (Metric::WorkerStalls, &|worker| worker.stalls as f64),
+        (Metric::FlowsPlaced, &|worker| worker.placed as f64),
+        (Metric::FlowsAliased, &|worker| worker.aliases as f64),
     ];
     for (metric, value) in families {
         let mut family = out.begin(metric);

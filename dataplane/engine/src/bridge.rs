@@ -41,8 +41,7 @@ impl Shard {
         if is_reserved(destination(frame.bytes())) {
             return self.drop(arrival, Reason::LinkScope);
         }
-        let tags = ethernet::Frame::parse(frame.bytes()).map_or(Tags::None, |link| link.tags());
-        match parse(frame.bytes(), zone_of(own.zone, tags), frame.ip_checksum()) {
+        match parse(frame.bytes(), zone_of_frame(own, frame.bytes()), frame.ip_checksum()) {
             Err(reason) => self.drop(arrival, reason),
             Ok(Parsed::NonIp(other)) => match carry_non_ip(view, bridge, frame.bytes(), &other) {
                 Ok(fate) => fate,
@@ -127,6 +126,14 @@ fn conceals_ip(ether_type: EtherType, payload: &[u8]) -> bool {
         // The LLC address of IP.
         [0x06, 0x06, ..] => true,
         _ => false,
+    }
+}
+
+/// The zone of a frame that an interface received.
+pub(crate) fn zone_of_frame(own: &Interface, frame: &[u8]) -> Zone {
+    match own.bridge() {
+        None => own.zone,
+        Some(_) => zone_of(own.zone, ethernet::Frame::parse(frame).map_or(Tags::None, |link| link.tags())),
     }
 }
 

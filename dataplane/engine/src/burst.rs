@@ -102,10 +102,7 @@ impl Shard {
         {
             match self.follow::<F, REWRITES>(frame, number, quick, moment) {
                 Some(out) => *fate = Fate::Transmit(out),
-                None if let Some(home) = self.foreign_home(quick) => {
-                    self.counters.handed_off += 1;
-                    *fate = Fate::HandOff(home);
-                }
+                None if let Some(owner) = self.foreign_owner(quick) => *fate = self.hand_off(arrival, owner),
                 None => {
                     let known = (quick.kind != Kind::Other).then_some(quick.hash);
                     *fate = self.decide(view, arrival, frame, known);
@@ -116,15 +113,19 @@ impl Shard {
         self.counters.searches += (count - others) as u64;
     }
 
-    /// The owner of a packet's connection, if that is another worker and there is nothing of it here: only its owner makes
-    /// it, so no packet before this one in the burst has. The owner judges the packet as if it had received it.
+    /// The owner of a packet's connection, if that is another worker and there is nothing of it here but perhaps an alias:
+    /// only its owner makes it, so no packet before this one in the burst has. The owner judges the packet as if it had
+    /// received it.
     #[inline(always)]
-    fn foreign_home(&self, quick: &Quick) -> Option<WorkerId> {
-        if !quick.kind.is_plain() || quick.hint != RecordId::NONE {
+    fn foreign_owner(&self, quick: &Quick) -> Option<WorkerId> {
+        if !quick.kind.is_plain() {
             return None;
         }
+        if quick.hint != RecordId::NONE {
+            return quick.hint.link().and_then(|id| self.connections.alias(id, &quick.key, &quick.wide));
+        }
         let home = self.hashing.home(quick.hash);
-        (home != self.worker).then_some(home)
+        (home != self.worker && !self.placement.is_placed()).then_some(home)
     }
 
     /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.

@@ -19,6 +19,8 @@ pub struct Counters {
     pub removals: u64,
     /// Packets handed to another worker.
     pub handed_off: u64,
+    /// Flows that were placed at another worker.
+    pub placed: u64,
 }
 
 impl Counters {
@@ -31,6 +33,7 @@ impl Counters {
             inserts: 0,
             removals: 0,
             handed_off: 0,
+            placed: 0,
         }
     }
 

@@ -28,6 +28,20 @@ pub struct Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
 
+/// How often a packet may be handed from worker to worker.
+pub const HANDOFFS_MAX: u8 = 3;
+
+/// How the packets of a burst came to the worker that decides them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Custody {
+    /// Who handed them over; `None` if this worker received them.
+    pub from: Option<WorkerId>,
+    /// How often they were handed over, at most [`HANDOFFS_MAX`].
+    pub handoffs: u8,
+    /// [Placed](Fate::Place) here: this worker makes the states of their flows.
+    pub placed: bool,
+}
+
 /// What becomes of a frame, already rewritten for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -47,6 +61,9 @@ pub enum Fate {
     },
     /// To the worker that owns its flow, as it arrived but for a mere priority tag.
     HandOff(WorkerId),
+    /// Likewise, to the worker that is to own its flow, which has no state yet: that worker takes it over as
+    /// [placed](Custody::placed). If it cannot be handed over, [`Shard::withdraw`](crate::Shard::withdraw) takes that back.
+    Place(WorkerId),
     /// Nowhere.
     Drop(Reason),
 }

@@ -56,6 +56,8 @@ pub(crate) enum Stop {
     },
     /// Another worker owns the flow.
     HandOff(WorkerId),
+    /// Another worker is to own the flow.
+    Place(WorkerId),
 }
 
 impl Stop {
@@ -208,6 +210,7 @@ impl Shard {
         }
         let hit = match self.find(view, root, passage, hook) {
             Found::Record(hit) => hit,
+            Found::Elsewhere(owner) => return Err(Stop::HandOff(owner)),
             none => {
                 passage.new = none == Found::Nothing;
                 return self.admit(view, root, passage, hook);
@@ -428,11 +431,7 @@ impl Shard {
         passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
-        // Only the home of a flow makes its states.
-        let home = self.hashing.home(passage.flow.hash);
-        if home != self.worker {
-            return Err(Stop::HandOff(home));
-        }
+        self.claim(passage, hook)?;
         let before = passage.packet.tuple;
         let decision = self.ask(view, root, passage, hook)?;
         let packet = &passage.packet;

@@ -23,6 +23,7 @@ use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin, Unresolved};
 use crate::packet::Packet;
 use crate::parse::{Parsed, has_partial_checksum, parse};
+use crate::placement::Placement;
 use crate::reply::{self, NoReply, Problem};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, endpoints, gate_forwarding, is_martian, link_fate, route};
@@ -91,6 +92,7 @@ pub struct Shard {
     /// What is left of a burst's searches for ports.
     pub(crate) searches: Budget,
     draws: Draws,
+    pub(crate) placement: Placement,
 }
 
 impl Shard {
@@ -114,6 +116,7 @@ impl Shard {
             mirror: Mirror::default(),
             searches: Budget::default(),
             draws: Draws::default(),
+            placement: Placement::default(),
         }
     }
 
@@ -196,9 +199,10 @@ impl Shard {
         };
         match decided {
             Ok(fate) => fate,
-            Err(Stop::HandOff(worker)) => {
+            Err(Stop::HandOff(owner)) => self.hand_off(arrival, owner),
+            Err(Stop::Place(owner)) => {
                 self.counters.handed_off += 1;
-                Fate::HandOff(worker)
+                Fate::Place(owner)
             }
             Err(Stop::Refused { reason, answer }) => {
                 passage.restore();

@@ -66,6 +66,7 @@ reasons! {
     LinkScope "link-scope" "Link-local or multicast traffic, which is never forwarded."
     ShardFull "shard-full" "The connection table of this worker had no place, although the limit was not reached."
     HandoffFull "handoff-full" "The ring to the worker that owns the flow was full."
+    HandoffLimit "handoff-limit" "The packet was handed from worker to worker three times, and none had its flow."
     Challenge "challenge" "A SYN on an established connection: answered by a challenge ACK (RFC 5961 §4)."
     IcmpMismatch "icmp-mismatch" "An ICMP error whose addresses do not agree with the packet that it quotes."
     NoBuffer "no-buffer" "No packet buffer was left."

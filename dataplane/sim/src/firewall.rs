@@ -3,15 +3,12 @@
 use core::fmt::Write as _;
 
 use engine::{
-    Arrival, Created, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
+    Arrival, Created, Custody, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
 };
 use ruleset::{Invalid, Reason, Ruleset, StateView};
 
 use crate::rng::Rng;
 use crate::topology::{self, Routes};
-
-/// The most workers that may see a frame one after the other before it is decided.
-const HOPS_MAX: usize = 3;
 
 /// What went in and what came out, in frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +79,12 @@ impl Firewall {
         &self.shards
     }
 
-    /// Decides one frame that some worker receives, whichever the NIC happens to choose.
+    /// Decides one frame that some worker receives, whichever the NIC happens to choose. Where there are several, some of them
+    /// place what begins at another, now one and then the other.
     pub fn receive(&mut self, now: Tick, arrival: Arrival, frame: &mut Vec<u8>) -> Fate {
+        if self.shards.len() > 1 && self.entropy.below(8) == 0 {
+            self.relieve();
+        }
         let worker = self.entropy.below(self.shards.len() as u64) as u16;
         let mut fate = [Fate::Drop(Reason::NoRules)];
         self.burst(now, WorkerId(worker), arrival, core::slice::from_mut(frame), &mut fate);
@@ -93,7 +94,7 @@ impl Firewall {
     /// Decides a burst that arrives at one worker, hand-offs included: no fate is a hand-off.
     ///
     /// # Panics
-    /// If a frame is handed on for ever, or changed before it is handed on: a worker must not touch what is not its own.
+    /// If a frame is changed before it is handed on: a worker must not touch what is not its own.
     pub fn burst(
         &mut self,
         now: Tick,
@@ -109,17 +110,54 @@ impl Firewall {
         let before: Vec<Vec<u8>> = if self.shards.len() > 1 { frames.to_vec() } else { Vec::new() };
         self.process(now, worker, arrival, frames, fates);
         for at in 0..fates.len() {
-            for hop in 0.. {
-                let Fate::HandOff(owner) = fates[at] else { break };
-                assert!(hop < HOPS_MAX, "a frame was handed on {hop} times");
+            let mut custody = Custody { from: Some(worker), ..Custody::default() };
+            while let Fate::HandOff(owner) | Fate::Place(owner) = fates[at] {
                 let unchanged = frames[at] == before[at] || frames[at] == without_priority(&before[at]);
                 assert!(unchanged, "a frame was changed by a worker that does not own it");
                 self.ledger.handed_off += 1;
                 self.ledger.taken_over += 1;
-                self.process(now, owner, arrival, &mut frames[at..=at], &mut fates[at..=at]);
+                custody.handoffs += 1;
+                custody.placed = matches!(fates[at], Fate::Place(_));
+                self.release();
+                self.take_over(now, owner, arrival, custody, &mut frames[at..=at], &mut fates[at..=at]);
+                custody.from = Some(owner);
             }
             self.enter(fates[at]);
         }
+        self.release();
+    }
+
+    /// Has each worker place flows that begin at another one from now on, or at none, as it happens.
+    fn relieve(&mut self) {
+        let workers = self.shards.len() as u64;
+        for (own, shard) in self.shards.iter_mut().enumerate() {
+            let at = self.entropy.below(workers + 1);
+            shard.relieve((at < workers && at != own as u64).then_some(WorkerId(at as u16)));
+        }
+    }
+
+    /// Tells the homes of flows what their owners have released.
+    fn release(&mut self) {
+        for at in 0..self.shards.len() {
+            while let Some((home, release)) = self.shards[at].release() {
+                self.shards[usize::from(home.0)].end(&release);
+                self.shards[at].released();
+            }
+        }
+    }
+
+    fn take_over(
+        &mut self,
+        now: Tick,
+        owner: WorkerId,
+        arrival: Arrival,
+        custody: Custody,
+        frames: &mut [Vec<u8>],
+        fates: &mut [Fate],
+    ) {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        let owner = &mut self.shards[usize::from(owner.0)];
+        owner.take_over(&view, &mut self.entropy, arrival, custody, frames, fates);
     }
 
     fn process(
@@ -140,7 +178,7 @@ impl Firewall {
             Fate::Host(_) => &mut self.ledger.to_host,
             Fate::Hold { .. } => &mut self.ledger.held,
             Fate::Drop(_) => &mut self.ledger.dropped,
-            Fate::HandOff(_) => unreachable!("hand-offs were followed"),
+            Fate::HandOff(_) | Fate::Place(_) => unreachable!("hand-offs were followed"),
         };
         *entry += 1;
     }
@@ -175,6 +213,9 @@ impl Firewall {
         // A packet that is answered in place is one drop and one creation, and leaves as its answer.
         assert_eq!(drops, dropped + created, "drop counters: {:?}", self.ledger);
         assert_eq!(sum(&|shard| shard.counters().handed_off), handed_off, "hand-off counters");
+        // A flow that is not at home has states elsewhere.
+        let aliases = sum(&|shard| shard.aliases().into());
+        assert!(aliases <= sum(&|shard| shard.states().into()), "{aliases} aliases");
     }
 
     /// Lets every shard look for expired states once around; returns how many went.
@@ -185,7 +226,14 @@ impl Firewall {
     /// Lets every shard look for expired states among its next `most` records; returns how many went.
     pub fn sweep(&mut self, now: Tick, most: usize) -> u64 {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
-        self.shards.iter_mut().map(|shard| shard.expire(&view, most)).sum()
+        let removed = self.shards.iter_mut().map(|shard| shard.expire(&view, most)).sum();
+        self.release();
+        removed
+    }
+
+    /// How many flows were placed at another worker than their home.
+    pub fn placed(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.counters().placed).sum()
     }
 
     /// Every state, shard by shard.

@@ -1,39 +1,56 @@
 //! Packets on their way from the worker that received them to the one that owns their flow.
 //!
-//! Overview: a bounded ring leads from each worker to each other one. A packet goes as it arrived, with a note of where
+//! Overview: a bounded ring leads from each worker to each other one. A packet goes as it arrived, with a [`Note`] of where
 //! that was. Rings are first in, first out, and a worker takes what was handed to it after it has received its own and
 //! before it looks anything up, so that the packets of a flow that one queue received stay in their order, and in that of
-//! their queues when the NIC moves the flow to its owner's.
+//! their queues when the NIC moves the flow to its owner's. Beside each ring goes what a worker tells another of flows that
+//! it [releases](engine::Release): who takes packets out of the ring reads after that, and before it decides them, what was
+//! said before they were put in.
 //! Life cycle: made at the start, between all workers; what a ring still holds at the end is freed with it.
 //! Ownership: each end belongs to one worker. Bounds: [`RING`] packets on their way between two workers; what finds a full
-//! ring is dropped with a reason, and nothing is processed elsewhere.
+//! ring is dropped with a reason, and nothing is processed elsewhere. [`RELEASES`] releases; others wait with their owner.
 
 use std::io;
 use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use dpdk::{Burst, Consumer, Eal, Mbuf, Producer, spsc};
-use engine::{Arrival, Counters, InterfaceId, Source, WorkerId};
-use ruleset::Reason;
+use engine::{Arrival, Custody, HANDOFFS_MAX, InterfaceId, Release, Shard, Source, View, WorkerId};
 
+use crate::config::DEVICES_MAX;
+use crate::frame::MbufFrame;
+use crate::relief::Board;
 use crate::wait::Bell;
 
 /// Packets that a ring holds.
 pub const RING: u32 = 512;
+/// Releases on their way from one worker to another.
+const RELEASES: usize = 512;
 
 /// One worker's ends of the rings.
 pub struct Handoff {
     /// To each worker, by number; none to itself.
     out: Vec<Option<Outbound>>,
-    inlets: Vec<Consumer>,
+    inlets: Vec<Inlet>,
     taken: u64,
+    /// What workers tell each other of their load.
+    board: Board,
     /// What this worker is woken by, where workers may wait.
     bell: Option<Arc<Bell>>,
+}
+
+/// From one worker.
+struct Inlet {
+    from: WorkerId,
+    ring: Consumer,
+    releases: Arc<ArrayQueue<Release>>,
 }
 
 /// To one worker.
 struct Outbound {
     ring: Producer,
     gathered: Burst,
+    releases: Arc<ArrayQueue<Release>>,
     /// What that worker is woken by, where workers may wait.
     bell: Option<Arc<Bell>>,
 }
@@ -44,7 +61,8 @@ struct Outbound {
 /// # Errors
 /// DPDK's, if there is no memory.
 pub fn mesh(eal: &Eal, name: &str, workers: u16) -> dpdk::Result<Vec<Handoff>> {
-    let mut ends: Vec<Handoff> = (0..workers).map(|_| Handoff::alone()).collect();
+    let boards = Board::shared(workers).into_iter();
+    let mut ends: Vec<Handoff> = boards.map(|board| Handoff { board, ..Handoff::alone() }).collect();
     for from in 0..workers {
         for to in 0..workers {
             if from == to {
@@ -52,8 +70,10 @@ pub fn mesh(eal: &Eal, name: &str, workers: u16) -> dpdk::Result<Vec<Handoff>> {
                 continue;
             }
             let (ring, inlet) = spsc(eal, &format!("{name}-{from}-{to}"), RING)?;
-            ends[usize::from(from)].out.push(Some(Outbound { ring, gathered: Burst::new(), bell: None }));
-            ends[usize::from(to)].inlets.push(inlet);
+            let releases = Arc::new(ArrayQueue::new(RELEASES));
+            let outbound = Outbound { ring, gathered: Burst::new(), releases: releases.clone(), bell: None };
+            ends[usize::from(from)].out.push(Some(outbound));
+            ends[usize::from(to)].inlets.push(Inlet { from: WorkerId(from), ring: inlet, releases });
         }
     }
     Ok(ends)
@@ -78,8 +98,14 @@ pub fn hang_bells(mesh: &mut [Handoff]) -> io::Result<()> {
 
 impl Handoff {
     /// The ends of a worker that is the only one: there are none.
-    pub const fn alone() -> Self {
-        Self { out: Vec::new(), inlets: Vec::new(), taken: 0, bell: None }
+    pub fn alone() -> Self {
+        let board = Board::shared(1).remove(0);
+        Self { out: Vec::new(), inlets: Vec::new(), taken: 0, board, bell: None }
+    }
+
+    /// What workers tell each other of their load.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// How many workers hand packets to this one.
@@ -101,43 +127,80 @@ impl Handoff {
     /// Gathers a packet for the worker that owns its flow; the shard has counted it as handed off. It goes at the next
     /// [`flush`](Self::flush), or before if the burst is full.
     #[inline]
-    pub fn give(&mut self, to: WorkerId, arrival: Arrival, mut mbuf: Mbuf, counters: &mut Counters) {
-        note(&mut mbuf, arrival);
-        let Some(Some(out)) = self.out.get_mut(usize::from(to.0)) else {
-            debug_assert!(false, "the home of a flow is another worker");
-            return refuse(&mbuf, counters);
+    pub fn give(&mut self, to: WorkerId, note: Note, mut mbuf: Mbuf, shard: &mut Shard, view: &View<'_>) {
+        note.write(&mut mbuf);
+        let at = usize::from(to.0);
+        if self.out.get(at).is_some_and(|out| out.as_ref().is_some_and(|out| out.gathered.is_full())) {
+            self.flush(shard, view);
+        }
+        let Some(Some(out)) = self.out.get_mut(at) else {
+            debug_assert!(false, "the owner of a flow is another worker");
+            return refuse(mbuf, shard, view);
         };
-        if out.gathered.is_full() {
-            out.flush(counters);
-        }
         if let Err(mbuf) = out.gathered.push(mbuf) {
-            refuse(&mbuf, counters);
+            refuse(mbuf, shard, view);
         }
     }
 
-    /// Puts what was gathered into the rings. What does not fit is dropped: waiting would stall both workers.
+    /// Tells what the shard has released, and puts behind that what was gathered into the rings. What does not fit is
+    /// dropped: waiting would stall both workers.
     #[inline]
-    pub fn flush(&mut self, counters: &mut Counters) {
+    pub fn flush(&mut self, shard: &mut Shard, view: &View<'_>) {
+        self.tell(shard);
         for out in self.out.iter_mut().flatten() {
-            out.flush(counters);
+            out.flush(shard, view);
         }
     }
 
-    /// Adds what another worker has handed over to the end of `burst`, first come first, as much as fits. Returns how many.
+    fn tell(&mut self, shard: &mut Shard) {
+        while let Some((home, release)) = shard.release()
+            && let Some(Some(out)) = self.out.get(usize::from(home.0))
+            && out.releases.push(release).is_ok()
+        {
+            shard.released();
+        }
+    }
+
+    /// Adds what another worker has handed over to the end of `burst`, first come first, as much as fits, and hears what it
+    /// has released. Returns how many.
     #[inline]
-    pub fn take(&mut self, inlet: usize, burst: &mut Burst) -> usize {
-        let count = self.inlets[inlet].dequeue(burst);
+    pub fn take(&mut self, inlet: usize, burst: &mut Burst, shard: &mut Shard) -> usize {
+        let count = self.inlets[inlet].ring.dequeue(burst);
         self.taken += count as u64;
+        self.hear(inlet, shard);
         // All of it is in another CPU's cache: fetched together, it is waited for about once.
         burst.iter().for_each(Mbuf::prefetch);
         burst.iter().for_each(Mbuf::prefetch_data);
         count
     }
+
+    /// Hears what another worker has released.
+    #[inline]
+    pub fn hear(&self, inlet: usize, shard: &mut Shard) {
+        let releases = &self.inlets[inlet].releases;
+        if !releases.is_empty() {
+            end_each(releases, shard);
+        }
+    }
+
+    /// How packets of an inlet came here that have this note.
+    #[inline]
+    pub fn custody(&self, inlet: usize, note: Note) -> Custody {
+        let Note { handoffs, placed, .. } = note;
+        Custody { from: Some(self.inlets[inlet].from), handoffs, placed }
+    }
+}
+
+#[cold]
+fn end_each(releases: &ArrayQueue<Release>, shard: &mut Shard) {
+    for release in (0..RELEASES).map_while(|_| releases.pop()) {
+        shard.end(&release);
+    }
 }
 
 impl Outbound {
     #[inline]
-    fn flush(&mut self, counters: &mut Counters) {
+    fn flush(&mut self, shard: &mut Shard, view: &View<'_>) {
         if self.gathered.is_empty() {
             return;
         }
@@ -146,30 +209,52 @@ impl Outbound {
             bell.ring();
         }
         for mbuf in self.gathered.drain() {
-            refuse(&mbuf, counters);
+            refuse(mbuf, shard, view);
         }
     }
 }
 
-/// A packet that was to be handed off was not: it is dropped instead, and freed by whoever holds it.
+/// A packet that was to be handed off was not: it is dropped instead.
 #[cold]
-fn refuse(mbuf: &Mbuf, counters: &mut Counters) {
-    counters.handed_off -= 1;
-    counters.drop_packet(arrival(mbuf).interface, Reason::HandoffFull);
+fn refuse(mut mbuf: Mbuf, shard: &mut Shard, view: &View<'_>) {
+    let Note { arrival, placed, .. } = Note::of(&mbuf);
+    shard.withdraw(view, arrival, MbufFrame::of_one(&mut mbuf), placed);
 }
 
-/// Notes in the mbuf where the packet arrived. The field is DPDK's for the same purpose, but tells neither every
-/// driver's ports nor, of a copy, anything.
-#[inline]
-pub fn note(mbuf: &mut Mbuf, arrival: Arrival) {
-    debug_assert!(arrival.interface.0 <= u16::MAX >> 1, "interfaces are few");
-    mbuf.set_port(arrival.interface.0 << 1 | u16::from(arrival.source == Source::Host));
+/// What an mbuf says of its packet. The field is DPDK's for a like purpose, but tells neither every driver's ports nor, of
+/// a copy, anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where it arrived.
+    pub arrival: Arrival,
+    /// How often it was handed over.
+    pub handoffs: u8,
+    /// Whether it was [placed](Custody::placed) with that.
+    pub placed: bool,
 }
 
-/// Where a packet arrived, as it was noted.
-#[inline]
-pub fn arrival(mbuf: &Mbuf) -> Arrival {
-    let noted = mbuf.port();
-    let source = if noted & 1 == 0 { Source::Wire } else { Source::Host };
-    Arrival { interface: InterfaceId(noted >> 1), source }
+const _: () = assert!(HANDOFFS_MAX < 1 << 2 && DEVICES_MAX <= 1 << 12, "a note has 16 bits");
+
+impl Note {
+    /// Of a packet that nobody has handed over.
+    pub const fn new(arrival: Arrival) -> Self {
+        Self { arrival, handoffs: 0, placed: false }
+    }
+
+    /// Writes it into an mbuf.
+    #[inline]
+    pub fn write(self, mbuf: &mut Mbuf) {
+        let Self { arrival: Arrival { interface, source }, handoffs, placed } = self;
+        let rest = u16::from(handoffs) << 2 | u16::from(placed) << 1 | u16::from(source == Source::Host);
+        mbuf.set_port(interface.0 << 4 | rest);
+    }
+
+    /// As it was written.
+    #[inline]
+    pub fn of(mbuf: &Mbuf) -> Self {
+        let noted = mbuf.port();
+        let source = if noted & 1 == 0 { Source::Wire } else { Source::Host };
+        let arrival = Arrival { interface: InterfaceId(noted >> 4), source };
+        Self { arrival, handoffs: (noted >> 2 & 3) as u8, placed: noted & 2 != 0 }
+    }
 }

@@ -25,6 +25,7 @@ pub mod outlet;
 pub mod ports;
 pub mod privileges;
 pub mod random;
+pub mod relief;
 pub mod snapshot;
 pub mod stall;
 pub mod telemetry;

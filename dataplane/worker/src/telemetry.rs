@@ -59,6 +59,8 @@ impl Sheet {
         let counters = shard.counters();
         self.worker.states = shard.states().into();
         self.worker.half_open = shard.half_open().into();
+        self.worker.aliases = shard.aliases().into();
+        self.worker.placed = counters.placed;
         self.worker.searches = counters.searches;
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;

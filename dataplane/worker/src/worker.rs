@@ -5,12 +5,14 @@
 //! queues that it never waits for. Bounds: a burst from each side of each port per poll; within it no allocation, no
 //! lock, and no system call but those of the drivers.
 
+mod takeover;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
-use engine::{Arrival, BURST, COPIES_MAX, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View};
+use engine::{Arrival, BURST, COPIES_MAX, Custody, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View};
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
 
@@ -18,7 +20,7 @@ use crate::clock::Pace;
 use crate::config::Idle;
 use crate::copy::Buffers;
 use crate::frame::MbufFrame;
-use crate::handoff::{self, Handoff};
+use crate::handoff::{Handoff, Note};
 use crate::hold::{Hold, Key};
 use crate::idle::Work;
 use crate::mail::Mail;
@@ -26,6 +28,7 @@ use crate::netlink::service::Ask;
 use crate::outlet::{Lines, Outlet, Traffic};
 use crate::ports::Order;
 use crate::random::Random;
+use crate::relief::Relief;
 use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
 use crate::vlan::Trunk;
@@ -145,9 +148,6 @@ enum Origin {
     HandedOver,
 }
 
-/// The most bursts that are taken over from one worker at a time: a full ring.
-const TAKE_OVER_MAX: u32 = handoff::RING.div_ceil(BURST_MAX as u32);
-
 /// A worker.
 pub struct Worker {
     parts: Parts,
@@ -155,6 +155,9 @@ pub struct Worker {
     /// Copies of a burst whose originals wait for neighbours.
     waiting: Vec<(Key, Held)>,
     pause: Pause,
+    relief: Relief,
+    /// A queue had more than a burst in this poll.
+    overfull: bool,
     /// By [`Origin`].
     bursts: [Burst; 2],
     fates: [Fate; BURST],
@@ -174,11 +177,14 @@ impl Worker {
         let sheet = Sheet::new(parts.attachment.interfaces.len());
         let now = Tick(parts.clock.now_nanos());
         let pause = Pause::new(parts.idle, &parts.attachment, parts.handoff.bell());
+        let relief = Relief::new(parts.handoff.board(), now);
         let mut worker = Self {
             parts,
             hold: Hold::new(),
             waiting: Vec::with_capacity(COPIES_MAX),
             pause,
+            relief,
+            overfull: false,
             bursts: [Burst::new(), Burst::new()],
             fates: [Fate::Drop(Reason::NoRules); BURST],
             sheet,
@@ -215,6 +221,7 @@ impl Worker {
     /// waiting packets a bounded slice of time.
     pub fn poll(&mut self, now: Tick) -> Work {
         self.now = now;
+        self.overfull = false;
         let listing = self.take_news();
         let mut received = 0;
         for interface in 0..self.parts.attachment.interfaces.len() {
@@ -229,7 +236,11 @@ impl Worker {
         self.sweep();
         self.parts.mail.log.carry(&mut self.parts.shard);
         self.report();
-        if received > 0 || listing { Work::Done } else { Work::None }
+        let work = if received > 0 || listing { Work::Done } else { Work::None };
+        if let Some(at) = self.relief.note(now, work, self.overfull) {
+            self.parts.shard.relieve(at);
+        }
+        work
     }
 
     /// New rules, a new forwarding base, orders about ports, and whoever wants a list of states. No burst is under way. True
@@ -287,11 +298,12 @@ impl Worker {
         if received > 0 {
             self.begin_burst(received);
         }
+        self.overfull |= received == BURST_MAX;
         let taken = self.take_over();
         if received > 0 {
             match arrival.source {
                 Source::Wire if self.sides(arrival.interface).trunk.is_some() => self.forward_sorted(arrival),
-                _ => self.process(Origin::Received, arrival),
+                _ => self.process(Origin::Received, arrival, Custody::default()),
             }
         }
         received + taken
@@ -306,13 +318,13 @@ impl Worker {
         self.make_contiguous(Origin::Received, arrival);
         let Some(mut trunk) = self.sides(arrival.interface).trunk.take() else { return };
         trunk.sort(&mut self.bursts[Origin::Received as usize]);
-        self.process(Origin::Received, arrival);
+        self.process(Origin::Received, arrival, Custody::default());
         while let Some((interface, burst)) = trunk.take() {
             // The port has counted them with their tags.
             self.sides(arrival.interface).wire.received.remove(&burst, TAG_LEN);
             self.sides(interface).wire.received.add(&burst);
             self.bursts[Origin::Received as usize] = burst;
-            self.process(Origin::Received, Arrival { interface, source: Source::Wire });
+            self.process(Origin::Received, Arrival { interface, source: Source::Wire }, Custody::default());
         }
         self.sides(arrival.interface).trunk = Some(trunk);
     }
@@ -335,54 +347,22 @@ impl Worker {
         }
     }
 
-    /// Forwards what other workers have handed over. Returns how many packets.
-    fn take_over(&mut self) -> usize {
-        let mut taken = 0;
-        for inlet in 0..self.parts.handoff.inlets() {
-            for _ in 0..TAKE_OVER_MAX {
-                let mut incoming = Burst::new();
-                let count = self.parts.handoff.take(inlet, &mut incoming);
-                if count == 0 {
-                    break;
-                }
-                taken += count;
-                self.process_handed_over(incoming);
-            }
-        }
-        taken
-    }
-
-    /// Forwards packets that arrived here and there, those next to each other that arrived at one place together.
-    fn process_handed_over(&mut self, mut incoming: Burst) {
-        let mut before = None;
-        for mbuf in incoming.drain() {
-            let arrival = handoff::arrival(&mbuf);
-            if let Some(other) = before.filter(|before| *before != arrival) {
-                self.process(Origin::HandedOver, other);
-            }
-            before = Some(arrival);
-            if self.bursts[Origin::HandedOver as usize].push(mbuf).is_err() {
-                unreachable!("as many as came out of a burst fit in one");
-            }
-        }
-        if let Some(last) = before {
-            self.process(Origin::HandedOver, last);
-        }
-    }
-
     /// Has the shard decide a burst that arrived at one place, and scatters it by fate.
-    fn process(&mut self, origin: Origin, arrival: Arrival) {
+    fn process(&mut self, origin: Origin, arrival: Arrival, custody: Custody) {
         self.make_contiguous(origin, arrival);
         let Parts { shard, mail, random, .. } = &mut self.parts;
         let view = view(mail, self.now);
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fates = &mut self.fates[..frames.len()];
-        shard.process(&view, random, arrival, frames, fates);
+        match origin {
+            Origin::Received => shard.process(&view, random, arrival, frames, fates),
+            Origin::HandedOver => shard.take_over(&view, random, arrival, custody, frames, fates),
+        }
         let copies = shard.copies();
         if copies > 0 {
             self.mirror(origin, copies);
         }
-        self.scatter(origin, arrival);
+        self.scatter(origin, Note { arrival, handoffs: custody.handoffs, placed: false });
         for (key, held) in self.waiting.drain(..) {
             let to = held.out;
             if self.hold.keep(key, self.now, held).is_err() {
@@ -435,11 +415,12 @@ impl Worker {
         *burst = whole;
     }
 
-    fn scatter(&mut self, origin: Origin, arrival: Arrival) {
+    fn scatter(&mut self, origin: Origin, note: Note) {
         let Parts { attachment: Attachment { interfaces, lines }, shard, mail, handoff, .. } =
             &mut self.parts;
-        let counters = shard.counters_mut();
+        let (view, mut handed_off) = (view(mail, self.now), 0);
         for (mut mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
+            let counters = shard.counters_mut();
             match *fate {
                 Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters),
                 Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
@@ -450,16 +431,24 @@ impl Worker {
                 Fate::Hold { interface, next_hop } => {
                     // If there is no room for the question, a later packet asks it.
                     let _ = mail.asks.try_send(Ask { interface, address: next_hop });
-                    handoff::note(&mut mbuf, arrival);
+                    Note::new(note.arrival).write(&mut mbuf);
                     let held = Held { mbuf, out: interface };
                     if self.hold.keep(Key { interface, next_hop }, self.now, held).is_err() {
                         counters.drop_packet(interface, Reason::NoNeighbor);
                     }
                 }
-                Fate::HandOff(worker) => handoff.give(worker, arrival, mbuf, counters),
+                Fate::HandOff(owner) | Fate::Place(owner) => {
+                    handed_off += 1;
+                    let placed = matches!(fate, Fate::Place(_));
+                    let note = Note { handoffs: note.handoffs + 1, placed, ..note };
+                    handoff.give(owner, note, mbuf, shard, &view);
+                }
                 // The shard counted it, and the mbuf is freed here.
                 Fate::Drop(_) => {}
             }
+        }
+        if origin == Origin::Received {
+            self.sheet.interfaces[usize::from(note.arrival.interface.0)].handed_off_packets += handed_off;
         }
     }
 
@@ -486,7 +475,7 @@ impl Worker {
             if out != key.interface {
                 return shard.counters_mut().drop_packet(out, Reason::NoNeighbor);
             }
-            let arrival = handoff::arrival(&mbuf);
+            let Note { arrival, .. } = Note::of(&mbuf);
             let frame = MbufFrame::of_one(&mut mbuf);
             if let Fate::Transmit(back) = shard.give_up(&view, arrival, out, frame) {
                 interfaces[usize::from(back.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
@@ -495,8 +484,9 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        let Parts { attachment: Attachment { interfaces, lines }, shard, handoff, .. } = &mut self.parts;
-        handoff.flush(shard.counters_mut());
+        let Parts { attachment: Attachment { interfaces, lines }, shard, handoff, mail, .. } =
+            &mut self.parts;
+        handoff.flush(shard, &view(mail, self.now));
         for sides in interfaces {
             sides.wire.outlet.flush(lines, shard.counters_mut());
             if let Some(host) = &mut sides.host {

@@ -85,6 +85,7 @@ metrics! {
     HostInPackets: Counter "host_in_packets_total" ["interface"] "Frames that the host sent.";
     HostInBytes: Counter "host_in_bytes_total" ["interface"] "Bytes that the host sent, Ethernet headers included.";
     PartialChecksums: Counter "partial_checksum_packets_total" ["interface"] "Packets whose checksum was left for a network card to complete and was not, among those that made states or were refused.";
+    HandedOff: Counter "handed_off_packets_total" ["interface"] "Frames from the wire or from the host that another worker received than the one that owns their flow.";
     InterfaceUp: Gauge "interface_up" ["interface"] "Whether frames can be sent on the interface.";
     LinkUp: Gauge "link_up" ["interface"] "Whether the interface's device has a link.";
     LinkSpeed: Gauge "link_speed_bytes_per_second" ["interface"] "The speed of the device's link; missing where the driver does not know it.";
@@ -115,6 +116,8 @@ metrics! {
     WorkerIdle: Counter "worker_idle_seconds_total" ["worker"] "Time of a worker in polls that found none, and asleep.";
     WorkerPolls: Counter "worker_polls_total" ["worker"] "Polls of a worker.";
     WorkerStalls: Counter "worker_stalls_total" ["worker"] "Times that a worker did not come back from a poll within 200 ms.";
+    FlowsPlaced: Counter "flows_placed_total" ["worker"] "Flows that began with a worker under load and were placed with another one.";
+    FlowsAliased: Gauge "flows_aliased" ["worker"] "Flows placed so that are with another worker now.";
     BurstSize: Histogram "rx_burst_size" [] "Packets received at once, from the wire or from the host.";
     Latency: Histogram "latency_seconds" [] "Time from the reception of a burst until its packets are with a driver; a sample, at most one burst each millisecond and worker.";
 

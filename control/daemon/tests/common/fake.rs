@@ -354,6 +354,7 @@ fn status(state: &State) -> Status {
         addresses: vec![address.into(), "fe80::1/64".into()],
         rx_packets: 1000,
         rx_bytes: 64_000,
+        handed_off_packets: 250,
         hardware: DeviceStatus { link_up: true, link_mbps: 10_000, rx_missed: 4, ..DeviceStatus::default() },
         ..InterfaceStatus::default()
     };
@@ -381,6 +382,8 @@ fn status(state: &State) -> Status {
             stalled: state.stalled,
             created: vec![created("rst", 8), created("icmp", 9)],
             conservation,
+            placed: 6,
+            aliases: 5,
             bursts: distribution(&BURST_BOUNDS, 300),
             latency_ns: distribution(&LATENCY_BOUNDS_NS, 2_000_000_000),
             ..WorkerStatus::default()

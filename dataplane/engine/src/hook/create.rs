@@ -105,6 +105,9 @@ impl Shard {
         };
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
         self.rule_totals.count_made(decision);
+        if self.hashing.home(passage.flow.hash) != self.worker {
+            self.connections.set_placed(record);
+        }
         self.connections.count(record, passage.flow.sender, passage.packet.length());
         Ok(Passed::Made(record))
     }

@@ -20,6 +20,7 @@ use super::key::{Family, Key, KeyHash, Narrow, Side};
 use super::numbers::{Numbered, Numbers};
 use super::table::{Connections, Full};
 use crate::Address;
+use crate::fate::WorkerId;
 use crate::intrinsics::prefetch;
 use crate::work;
 
@@ -84,6 +85,7 @@ pub(super) struct Link {
     hash: u64,
     /// The hash of the record's own key.
     own_hash: u64,
+    /// Of an [alias](super::alias) the worker.
     record: u32,
     /// The record's, when the link was made.
     generation: u32,
@@ -97,6 +99,8 @@ pub(super) struct Link {
     own: Reach,
     swapped: bool,
     live: bool,
+    /// It is no link, but an alias.
+    alias: bool,
 }
 
 const _: () = assert!(size_of::<Link>() == 64);
@@ -118,6 +122,16 @@ impl Link {
     /// Which faces packets of the record's own tuple meet.
     pub const fn own(&self) -> Reach {
         self.own
+    }
+
+    /// What leads to another worker.
+    pub fn alias(owner: WorkerId) -> Self {
+        Self { record: owner.0.into(), alias: true, ..Self::default() }
+    }
+
+    /// The worker that it leads to, if it is an alias of a key that may be this one: certain for IPv4.
+    pub fn owner(&self, key: &Narrow) -> Option<WorkerId> {
+        (self.alias && self.key == *key).then_some(WorkerId(self.record as u16))
     }
 }
 
@@ -147,8 +161,31 @@ impl Links {
         Self { lines: zeroed_vec(size), wide: zeroed_vec(size), numbers: Numbers::new(capacity) }
     }
 
+    /// The number that the next tuple of `family` is to have.
+    pub fn next(&self, family: Family) -> Option<LinkId> {
+        self.numbers.next(family).map(LinkId)
+    }
+
+    /// Takes the [`next`](Self::next) number of a key's family for a line of that key.
+    pub fn put(&mut self, id: LinkId, key: &Key, line: Link) {
+        self.numbers.take(id.0, &self.lines);
+        self.lines[id.0 as usize] = Link { key: Narrow::of(key), ..line };
+        if key.af == Af::Inet6 {
+            self.wide[id.0 as usize] = key.address;
+        }
+    }
+
+    pub fn retire(&mut self, id: LinkId) {
+        self.numbers.retire(id.0, &mut self.lines);
+    }
+
     pub fn line(&self, id: LinkId) -> &Link {
         &self.lines[id.0 as usize]
+    }
+
+    /// The addresses of a link of IPv6.
+    pub fn addresses(&self, id: LinkId) -> &[Address; 2] {
+        &self.wide[id.0 as usize]
     }
 
     pub fn line_mut(&mut self, id: LinkId) -> &mut Link {
@@ -269,13 +306,10 @@ impl Connections {
     /// # Errors
     /// [`Full::Shard`]; nothing was changed then.
     pub fn link(&mut self, record: RecordId, own_hash: KeyHash, new: &NewLink<'_>) -> Result<LinkId, Full> {
-        let family = Family::of(new.key.af);
-        let id = self.links.numbers.next(family).map(LinkId).ok_or(Full::Shard)?;
+        let id = self.links.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
         self.index.insert(new.hash, id.entry()).map_err(|_| Full::Shard)?;
-        self.links.numbers.take(id.0, &self.links.lines);
         let first = self.hot[record.0 as usize].link();
-        *self.links.line_mut(id) = Link {
-            key: Narrow::of(new.key),
+        let line = Link {
             hash: new.hash.0,
             own_hash: own_hash.0,
             record: record.0,
@@ -288,9 +322,7 @@ impl Connections {
             live: true,
             ..Link::default()
         };
-        if family == Family::Inet6 {
-            self.links.wide[id.0 as usize] = new.key.address;
-        }
+        self.links.put(id, new.key, line);
         self.hot[record.0 as usize].set_link(Some(id));
         // Of whoever has the tuple, lookups choose from now on.
         self.forget_routes(new.key, new.hash);
@@ -319,14 +351,13 @@ impl Connections {
     }
 
     /// Removes the links of a record.
-    #[cold]
     pub(super) fn drop_links(&mut self, record: RecordId) {
         let mut next = self.hot[record.0 as usize].link();
         while let Some(id) = next {
             let line = self.links.line(id);
             next = line.next();
             self.index.remove(KeyHash(line.hash), id.entry());
-            self.links.numbers.retire(id.0, &mut self.links.lines);
+            self.links.retire(id);
         }
         self.hot[record.0 as usize].set_link(None);
     }

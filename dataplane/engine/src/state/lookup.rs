@@ -11,6 +11,7 @@ use super::index::RecordId;
 use super::key::{Key, KeyHash, Narrow, Side};
 use super::link::Hit;
 use super::table::{Connections, Expiry};
+use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::work;
 
@@ -23,6 +24,8 @@ pub(crate) enum Found {
     Others,
     /// No record has the key, nor a link.
     Nothing,
+    /// Another worker has the key's connection.
+    Elsewhere(WorkerId),
 }
 
 /// What a packet looks for at a hook.
@@ -64,7 +67,7 @@ impl Connections {
         match best {
             Some((hit, _)) => Found::Record(hit),
             None if known => Found::Others,
-            None => Found::Nothing,
+            None => self.owner(wanted.key, wanted.hash).map_or(Found::Nothing, Found::Elsewhere),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections: keys, the index, records, classes, and the table that ties them together.
 
 mod adjacency;
+mod alias;
 mod class;
 mod credit;
 mod follow;

@@ -57,8 +57,10 @@ const LIVE: u8 = 1 << 7;
 /// Likewise: packets of the connection come by other tuples too, and their [link](super::link) stands where next hops are
 /// remembered otherwise. What looks at this byte as a whole sees a connection out of the ordinary.
 const LINKED: u8 = 1 << 6;
+/// Likewise: the [home](super::alias) of the connection is another worker.
+const PLACED: u8 = 1 << 5;
 
-const _: () = assert!(Timeout::ALL.len() <= LINKED as usize);
+const _: () = assert!(Timeout::ALL.len() <= PLACED as usize);
 
 /// What every packet of a connection reads or writes.
 #[derive(Clone, Debug, Default, Zeroable)]
@@ -71,7 +73,7 @@ pub(crate) struct Hot {
     end_bits: [u8; 2],
     /// A [`PeerState`] in each half, the low side's in the low one.
     state: u8,
-    /// The class of the timer, [`LIVE`] and [`LINKED`].
+    /// The class of the timer, [`LIVE`], [`LINKED`] and [`PLACED`].
     timeout: u8,
     last_seen: u32,
     pair: u32,
@@ -187,6 +189,32 @@ impl Hot {
         (self.timeout & LINKED != 0).then_some(LinkId(high << 16 | low))
     }
 
+    /// Notes that the connection's home is another worker.
+    pub const fn set_placed(&mut self) {
+        self.timeout |= PLACED;
+    }
+
+    pub const fn is_placed(&self) -> bool {
+        self.timeout & PLACED != 0
+    }
+
+    /// True if more than its entry of the index goes with the record.
+    #[inline]
+    pub const fn is_far_reaching(&self) -> bool {
+        self.timeout & (LINKED | PLACED) != 0
+    }
+
+    /// Ends the record's life, but for its key, and keeps in it which one came before it.
+    pub const fn leave(&mut self, before: u32) {
+        self.timeout = 0;
+        self.pair = before;
+    }
+
+    /// The record that left before this one, which has left.
+    pub const fn left_before(&self) -> u32 {
+        self.pair
+    }
+
     /// Has the record lead to its first link, or to none.
     pub const fn set_link(&mut self, link: Option<LinkId>) {
         match link {
@@ -234,7 +262,7 @@ impl Hot {
 
     #[inline]
     pub fn timeout(&self) -> Timeout {
-        Timeout::ALL[usize::from(self.timeout & !(LIVE | LINKED))]
+        Timeout::ALL[usize::from(self.timeout & (PLACED - 1))]
     }
 
     #[inline]
@@ -244,7 +272,7 @@ impl Hot {
 
     #[inline]
     pub const fn refresh(&mut self, timeout: Timeout, now: Sixteenths) {
-        self.timeout = timeout as u8 | LIVE | self.timeout & LINKED;
+        self.timeout = timeout as u8 | LIVE | self.timeout & (LINKED | PLACED);
         self.last_seen = now.0;
     }
 
@@ -284,7 +312,7 @@ impl Hot {
         const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
         const ESTABLISHED: u32 =
             u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, BOTH, Timeout::TcpEstablished as u8 | LIVE]);
-        const LOOKED_AT: u32 = u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, 0xff]);
+        const LOOKED_AT: u32 = u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, !PLACED]);
         const SCALED: u32 = u32::from_le_bytes([end_bits::SCALED, end_bits::SCALED, 0, 0]);
         let standing = self.standing();
         if standing & LOOKED_AT != ESTABLISHED {
@@ -314,7 +342,8 @@ impl Hot {
     pub const fn follow_udp(&self) -> bool {
         const BOTH: u8 = PeerState::Multiple as u8 | (PeerState::Multiple as u8) << 4;
         const MULTIPLE: u32 = u32::from_le_bytes([0, 0, BOTH, Timeout::UdpMultiple as u8 | LIVE]);
-        self.standing() & 0xffff_0000 == MULTIPLE
+        const LOOKED_AT: u32 = u32::from_le_bytes([0, 0, 0xff, !PLACED]);
+        self.standing() & LOOKED_AT == MULTIPLE
     }
 
     /// Restarts the timer in the class that it is in.

@@ -13,6 +13,7 @@ use ruleset::{Options, PeerState, Timeout};
 use wire::Af;
 
 use super::adjacency::{Adjacencies, AdjacencyId};
+use super::alias;
 use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::index::{Index, RecordId};
@@ -87,6 +88,10 @@ pub(crate) struct Connections {
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
     half_open: u32,
+    /// How many [aliases](super::alias) there are.
+    pub(super) aliases: u32,
+    /// The record whose release is the next.
+    pub(super) leaving: u32,
     next_id: u64,
     sweep_at: u32,
 }
@@ -108,6 +113,8 @@ impl Connections {
             pairs: Pairs::new(),
             credits: Credits::new(pool),
             half_open: 0,
+            aliases: 0,
+            leaving: alias::NONE,
             next_id: u64::from(id_space) << 48 | 1,
             sweep_at: 0,
         }
@@ -335,12 +342,18 @@ impl Connections {
     #[inline]
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
         self.half_open -= self.half_open_faces(id);
-        if self.hot[id.0 as usize].link().is_some() {
-            self.drop_links(id);
+        if self.hot[id.0 as usize].is_far_reaching() {
+            return self.retire_far_reaching(id, hash);
         }
+        self.withdraw(id, hash);
+        self.numbers.retire(id.0, &mut self.hot);
+    }
+
+    /// Takes a record out of the index, and its faces from it.
+    #[inline]
+    pub(super) fn withdraw(&mut self, id: RecordId, hash: KeyHash) {
         self.index.remove(hash, id);
         self.pairs.release(self.hot[id.0 as usize].pair());
-        self.numbers.retire(id.0, &mut self.hot);
     }
 
     /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not

@@ -15,8 +15,8 @@ use engine::fib::{
     Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
 };
 use engine::{
-    Arrival, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard, ShardConfig,
-    Source, Tick, Unresolved, View, WorkerId, Zone,
+    Arrival, Custody, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard,
+    ShardConfig, Source, Tick, Unresolved, View, WorkerId, Zone,
 };
 use ruleset::{PeerState, Reason, Rule, Ruleset, StateSelector, StateView};
 use wire::{Af, Mac};
@@ -237,6 +237,28 @@ impl Firewall {
         fates
     }
 
+    /// Decides a frame that another worker has handed over.
+    pub fn take_over(&mut self, arrival: Arrival, custody: Custody, frame: &mut Vec<u8>) -> Fate {
+        let mut fate = [Fate::Drop(Reason::NoRules)];
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        let frames = core::slice::from_mut(frame);
+        self.shard.take_over(&view, &mut Constant, arrival, custody, frames, &mut fate);
+        fate[0]
+    }
+
+    /// Takes back that a frame was handed over.
+    pub fn withdraw(&mut self, arrival: Arrival, frame: &Vec<u8>, placed: bool) {
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.withdraw(&view, arrival, frame, placed);
+    }
+
+    /// Removes the states of one id.
+    pub fn kill_id(&mut self, id: u64) -> u64 {
+        let selection =
+            Selection::new(&StateSelector { id: Some(id), ..StateSelector::default() }, &self.fib);
+        self.shard.kill(&mut 0, usize::MAX, &selection)
+    }
+
     /// Sends a packet whose neighbour is unknown, and gives it up; what its sender is told, if anything.
     pub fn wait_in_vain(&mut self, interface: &str, text: &str) -> Option<String> {
         let arrival = arrival(interface);
@@ -303,7 +325,7 @@ impl Firewall {
                 format!("out em{}", out.0)
             }
             Fate::Hold { interface, next_hop } => format!("held em{} for {next_hop}", interface.0),
-            Fate::HandOff(worker) => {
+            Fate::HandOff(worker) | Fate::Place(worker) => {
                 assert_eq!(frame, before, "another worker's frame is left alone: {text}");
                 format!("worker {}", worker.0)
             }

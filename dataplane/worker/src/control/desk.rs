@@ -243,6 +243,7 @@ impl Desk {
             punted_packets: counts.punted_packets,
             punted_bytes: counts.punted_bytes,
             partial_checksums: counts.partial_checksums,
+            handed_off_packets: counts.handed_off_packets,
             hardware: device_status(hardware),
         });
         status.collect()
@@ -272,6 +273,8 @@ fn worker_status(worker: u16, cpu: u16, sheet: &Sheet, progress: &ProgressCounts
         stalled: progress.stalled != 0,
         created: created.map(|(kind, packets)| CreatedCount { kind: kind.name().into(), packets }).collect(),
         conservation: sheet.conservation(),
+        placed: sheet.worker.placed,
+        aliases: sheet.worker.aliases,
         bursts: sheet.bursts.told(),
         latency_ns: sheet.latency.told(),
     }

@@ -80,6 +80,10 @@ counters! {
         handoff_in
         /// Packets to other workers.
         handoff_out
+        /// Flows of its own that were placed with other workers.
+        placed
+        /// Those that are with other workers now.
+        aliases
     }
 }
 
@@ -90,6 +94,8 @@ counters! {
         rx_packets
         /// Their bytes.
         rx_bytes
+        /// Frames from there or from the host that another worker owned than the one that received them.
+        handed_off_packets
         /// Frames onto the wire.
         tx_packets
         /// Their bytes.

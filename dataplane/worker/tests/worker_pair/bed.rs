@@ -29,6 +29,8 @@ use worker::worker::{Attachment, Parts, Sides, Worker};
 
 pub const WORKERS: usize = 2;
 pub const STATES: u32 = 4096;
+/// The secret of the hash that tells whose a flow is.
+pub const KEY: [u64; 2] = [7, 9];
 pub const WAN: InterfaceId = InterfaceId(0);
 pub const LAN: InterfaceId = InterfaceId(1);
 pub const OWN: [Mac; 2] = [Mac([2, 0, 0, 0, 1, 1]), Mac([2, 0, 0, 0, 2, 1])];
@@ -135,7 +137,7 @@ impl Bed {
                 workers: WORKERS as u16,
                 max_states: STATES,
                 interfaces: 2,
-                key: [7, 9],
+                key: KEY,
             };
             Worker::new(Parts {
                 attachment,

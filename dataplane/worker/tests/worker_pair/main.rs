@@ -5,4 +5,5 @@
 mod bed;
 mod handoff;
 mod lists;
+mod relief;
 mod reload;

@@ -155,7 +155,7 @@ impl Bed {
     fn record(&mut self, tuple: &Tuple, direction: Direction) -> Option<RecordId> {
         match self.find(tuple, direction, NOW) {
             Found::Record(hit) => Some(hit.record),
-            Found::Others | Found::Nothing => None,
+            Found::Others | Found::Nothing | Found::Elsewhere(_) => None,
         }
     }
 
