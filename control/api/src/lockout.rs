@@ -4,7 +4,7 @@
 //! to a later one, and to the answer: what works now and would not any more is cut. Bounds: [`SESSIONS_MAX`] connections
 //! are looked at.
 
-use ruleset::{Direction, Flow, Moment, Rule, Ruling};
+use ruleset::{Direction, Flow, Moment, Rule, Ruleset, Ruling, SourceLine};
 
 use crate::client::{Client, Error};
 use crate::control::Session;
@@ -53,18 +53,21 @@ impl Cut {
     }
 
     /// What would happen, and by which of the candidate's rules, which `print` writes.
-    pub fn sentence(&self, rules: &[Rule], print: impl Fn(&Rule) -> String) -> String {
+    pub fn sentence(&self, rules: &Ruleset, print: impl Fn(&Rule) -> String) -> String {
         let Session { client, server } = self.session;
-        let by = match self.rule(rules) {
-            Some(rule) => format!(
-                "rule @{} {} ({}:{})",
-                self.ruling.rule.unwrap_or_default(),
-                print(rule),
-                rule.source.file,
-                rule.source.line
-            ),
-            None => "no rule that passes it".to_owned(),
-        };
+        let number = self.ruling.rule.map(|number| number as usize);
+        let by =
+            match number.and_then(|number| Some((rules.places().get(number)?.rule, &rules.rules[number]))) {
+                Some((number, rule)) => {
+                    let SourceLine { file, line } = &rule.source;
+                    let anchor = match rules.path(rule) {
+                        "" => String::new(),
+                        path => format!(" of the anchor {path}"),
+                    };
+                    format!("rule @{number} {}{anchor} ({file}:{line})", print(rule))
+                }
+                None => "no rule that passes it".to_owned(),
+            };
         format!("this would cut your own connection {client} -> {server} on {}: {by}", self.ruling.interface)
     }
 }

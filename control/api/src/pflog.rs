@@ -37,8 +37,12 @@ pub struct LogEntry {
     pub passed: bool,
     /// pf's number of the reason: the place of the `Reason` in its table.
     pub reason: u8,
-    /// The rule, by number; `None` where no rule matched.
+    /// The rule, by its number in its ruleset; `None` where no rule matched.
     pub rule: Option<u32>,
+    /// The call of the anchor that the rule stands in, by its number; `None` in the main ruleset.
+    pub anchor: Option<u32>,
+    /// The name of that anchor, without those above it.
+    pub ruleset: String,
     /// The sender.
     pub source: IpAddr,
     /// The receiver, of the same family.
@@ -79,8 +83,8 @@ pub fn record(entry: &LogEntry) -> Vec<u8> {
 
 /// `struct pfloghdr` of OpenBSD 7.8; numbers are big-endian.
 fn pf_header(entry: &LogEntry) -> [u8; HEADER_BYTES] {
-    // if_pflog.h: rules that are in no anchor, a socket and a process that are not known.
-    const NO_SUBRULE: u32 = u32::MAX;
+    // if_pflog.h: a rule that there is not, a socket and a process that are not known.
+    const NO_RULE: u32 = u32::MAX;
     const NO_USER: u32 = u32::MAX;
     const NO_PROCESS: u32 = 100_000;
     let (af, source, destination) = match (entry.source, entry.destination) {
@@ -96,8 +100,12 @@ fn pf_header(entry: &LogEntry) -> [u8; HEADER_BYTES] {
     // The kernel's names have 15 bytes and a NUL.
     let name = &entry.interface.as_bytes()[..entry.interface.len().min(15)];
     header[4..4 + name.len()].copy_from_slice(name);
-    let rule = entry.rule.unwrap_or(u32::MAX);
-    for (number, field) in [rule, NO_SUBRULE, NO_USER, NO_PROCESS, 0, NO_PROCESS].into_iter().enumerate() {
+    let ruleset = &entry.ruleset.as_bytes()[..entry.ruleset.len().min(15)];
+    header[20..20 + ruleset.len()].copy_from_slice(ruleset);
+    let rule = entry.rule.unwrap_or(NO_RULE);
+    // As in pf, a rule of an anchor stands behind the call of that anchor.
+    let (rule, subrule) = entry.anchor.map_or((rule, NO_RULE), |anchor| (anchor, rule));
+    for (number, field) in [rule, subrule, NO_USER, NO_PROCESS, 0, NO_PROCESS].into_iter().enumerate() {
         header[36 + 4 * number..40 + 4 * number].copy_from_slice(&field.to_be_bytes());
     }
     header[60] = match entry.direction {

@@ -21,6 +21,8 @@ fn entry() -> LogEntry {
         passed: false,
         reason: 0,
         rule: Some(7),
+        anchor: None,
+        ruleset: String::new(),
         source: "10.0.0.1".parse().expect("an address"),
         destination: "10.0.0.2".parse().expect("an address"),
         source_port: 0,
@@ -45,10 +47,20 @@ fn entry6() -> LogEntry {
         passed: true,
         direction: Direction::Out,
         rule: None,
+        anchor: None,
+        ruleset: String::new(),
         length: 40,
         bytes,
         ..entry()
     }
+}
+
+#[test]
+fn a_rule_of_an_anchor_stands_behind_the_call() {
+    let record = record(&LogEntry { anchor: Some(4), ruleset: "web".into(), ..entry() });
+    let header = &record[16..116];
+    assert_eq!(&header[20..36], b"web\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(header[36..44], [0, 0, 0, 4, 0, 0, 0, 7]);
 }
 
 #[test]
@@ -62,6 +74,7 @@ fn a_record_has_every_field_in_its_place() {
     assert_eq!(header[..4], [100, 2, 1, 0], "length, family, drop, reason match");
     assert_eq!(&header[4..20], b"wan0\0\0\0\0\0\0\0\0\0\0\0\0");
     assert_eq!(header[36..44], [0, 0, 0, 7, 255, 255, 255, 255], "rule and no subrule");
+    assert_eq!(header[20..36], [0; 16], "no anchor");
     assert_eq!(header[60], 1, "in");
     assert_eq!(header[64..68], [10, 0, 0, 1]);
     assert_eq!(record[116..], PING);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use api::control::{
-    Applied, Apply, BlockedState, ControlError, Difference, Finding, Origin, Revision, RuleChange, Severity,
-    Sources, Standing, StateImpact, TableFate,
+    Applied, Apply, BlockedState, ControlError, Difference, Finding, Origin, Revision, RuleAt, RuleChange,
+    Severity, Sources, Standing, StateImpact, TableFate,
 };
 use clap::Args;
 use pfconf::{Dialect, Recorder};
@@ -216,16 +216,16 @@ pub fn diff(written: &Written, sockets: &Sockets) -> anyhow::Result<ExitCode> {
 
 fn write_difference(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
     for rule in &difference.removed {
-        writeln!(out, "-@{} {}", rule.number, rule.text)?;
+        writeln!(out, "-{} {}", place(rule), rule.text)?;
     }
     for rule in &difference.added {
-        writeln!(out, "+@{} {}", rule.number, rule.text)?;
+        writeln!(out, "+{} {}", place(rule), rule.text)?;
     }
     for RuleChange { live, candidate } in &difference.changed {
-        writeln!(out, "-@{} {}\n+@{} {}", live.number, live.text, candidate.number, candidate.text)?;
+        writeln!(out, "-{} {}\n+{} {}", place(live), live.text, place(candidate), candidate.text)?;
     }
     for RuleChange { live, candidate } in &difference.moved {
-        writeln!(out, " @{} -> @{} {}", live.number, candidate.number, candidate.text)?;
+        writeln!(out, " {} -> {} {}", place(live), place(candidate), candidate.text)?;
     }
     for table in &difference.tables {
         let sign = match table.change {
@@ -246,13 +246,18 @@ fn write_difference(out: &mut dyn Write, difference: &Difference) -> io::Result<
     difference.states.as_ref().map_or(Ok(()), |impact| write_impact(out, impact))
 }
 
+/// `@7`; of a rule in an anchor, behind the anchor's path.
+fn place(rule: &RuleAt) -> String {
+    format!("{}@{}", rule.anchor, rule.number)
+}
+
 /// What becomes of live states: they stay, but would not be made again.
 fn write_impact(out: &mut dyn Write, impact: &StateImpact) -> io::Result<()> {
     let StateImpact { examined, blocked, complete, examples } = impact;
     let all = if *complete { "all" } else { "the first" };
     writeln!(out, "# {blocked} of {all} {examined} live states would be blocked if they began now")?;
     for BlockedState { state, interface, rule } in examples {
-        let by = rule.as_ref().map_or_else(String::new, |rule| format!(" by @{} {}", rule.number, rule.text));
+        let by = rule.as_ref().map_or_else(String::new, |rule| format!(" by {} {}", place(rule), rule.text));
         writeln!(out, "#  {state} on {interface}{by}")?;
     }
     Ok(())

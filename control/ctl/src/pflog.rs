@@ -64,7 +64,11 @@ fn write_entry(out: &mut dyn Write, form: Form, entry: &LogEntry) -> io::Result<
 
 /// An entry in tcpdump's words, its time in seconds since 1970-01-01 00:00 UTC.
 fn line(entry: &LogEntry) -> String {
-    let rule = entry.rule.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let rule = match entry.anchor {
+        None => number(entry.rule),
+        anchor => format!("{}.{}.{}", number(anchor), entry.ruleset, number(entry.rule)),
+    };
     let reason = Reason::ALL.get(usize::from(entry.reason)).map_or("unknown", |reason| reason.name());
     let action = if entry.passed { "pass" } else { "block" };
     let direction = match entry.direction {
@@ -113,6 +117,8 @@ mod tests {
             passed: false,
             reason: 0,
             rule: Some(3),
+            anchor: None,
+            ruleset: String::new(),
             source: IpAddr::from([10, 2, 0, 2]),
             destination: IpAddr::from([10, 1, 0, 2]),
             source_port: 40_000,
@@ -128,6 +134,8 @@ mod tests {
             line(&blocked()),
             "1700000000.000001 rule 3(match): block in on lan0: 10.2.0.2.40000 > 10.1.0.2.443: tcp, length 60"
         );
+        let anchored = LogEntry { anchor: Some(1), ruleset: "web".into(), ..blocked() };
+        assert!(line(&anchored).contains(" rule 1.web.3(match): block"), "{}", line(&anchored));
         let source = "fe80::1".parse().unwrap();
         let destination = "ff02::1".parse().unwrap();
         let other = LogEntry {
@@ -135,6 +143,8 @@ mod tests {
             passed: true,
             reason: 8,
             rule: None,
+            anchor: None,
+            ruleset: String::new(),
             source,
             destination,
             source_port: 0,

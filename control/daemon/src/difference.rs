@@ -11,7 +11,8 @@ use api::control::{
 };
 use pfconf::print_rule;
 use ruleset::{
-    BlockPolicy, Limit, Options, Rule, Ruleset, Ruling, StatePolicy, StateView, Table, TableEntry, Timeout,
+    BlockPolicy, Limit, Options, Rule, RulePlace, Ruleset, Ruling, StatePolicy, StateView, Table, TableEntry,
+    Timeout,
 };
 
 use crate::tables::{TableSet, entries};
@@ -34,13 +35,14 @@ pub fn difference(live: &Ruleset, candidate: &Ruleset, held: &TableSet) -> Diffe
     let removed: Vec<usize> = (0..live.rules.len()).filter(|number| !stays[*number]).collect();
 
     let (changed, added, removed) = pair_by_label(live, candidate, added, removed);
+    let (live_rules, candidate_rules) = (Numbered::of(live), Numbered::of(candidate));
     let change = |(old, new): (usize, usize)| RuleChange {
-        live: rule_at(&live.rules, old),
-        candidate: rule_at(&candidate.rules, new),
+        live: live_rules.at(old),
+        candidate: candidate_rules.at(new),
     };
     Difference {
-        added: added.into_iter().map(|number| rule_at(&candidate.rules, number)).collect(),
-        removed: removed.into_iter().map(|number| rule_at(&live.rules, number)).collect(),
+        added: added.into_iter().map(|number| candidate_rules.at(number)).collect(),
+        removed: removed.into_iter().map(|number| live_rules.at(number)).collect(),
         moved: out_of_order(&kept).into_iter().map(change).collect(),
         changed: changed.into_iter().map(change).collect(),
         tables: tables(&now_held(&live.tables, held), &candidate.tables),
@@ -50,16 +52,17 @@ pub fn difference(live: &Ruleset, candidate: &Ruleset, held: &TableSet) -> Diffe
 }
 
 /// What a candidate says to the live states.
-pub fn impact(reviewed: Reviewed, rules: &[Rule]) -> StateImpact {
+pub fn impact(reviewed: Reviewed, candidate: &Ruleset) -> StateImpact {
     let Reviewed { examined, blocked, complete, examples } = reviewed;
+    let rules = Numbered::of(candidate);
     let example = |(state, ruling): (StateView, Ruling)| BlockedState {
         state,
         interface: ruling.interface,
         rule: ruling
             .rule
             .map(|number| number as usize)
-            .filter(|number| *number < rules.len())
-            .map(|number| rule_at(rules, number)),
+            .filter(|number| *number < candidate.rules.len())
+            .map(|number| rules.at(number)),
     };
     StateImpact { examined, blocked, complete, examples: examples.into_iter().map(example).collect() }
 }
@@ -75,9 +78,26 @@ fn now_held(live: &[Table], held: &TableSet) -> Vec<Table> {
     tables
 }
 
-fn rule_at(rules: &[Rule], number: usize) -> RuleAt {
-    let rule = &rules[number];
-    RuleAt { number, identity: format!("{:016x}", rule.identity), text: print_rule(rule) }
+/// Rules with their places as pfctl numbers them.
+struct Numbered<'a> {
+    ruleset: &'a Ruleset,
+    places: Vec<RulePlace>,
+}
+
+impl<'a> Numbered<'a> {
+    fn of(ruleset: &'a Ruleset) -> Self {
+        Self { ruleset, places: ruleset.places() }
+    }
+
+    fn at(&self, number: usize) -> RuleAt {
+        let rule = &self.ruleset.rules[number];
+        RuleAt {
+            number: self.places[number].rule as usize,
+            anchor: self.ruleset.path(rule).to_owned(),
+            identity: format!("{:016x}", rule.identity),
+            text: print_rule(rule),
+        }
+    }
 }
 
 /// A removed and an added rule of one label are one rule that changed, if the label is theirs alone.

@@ -37,6 +37,8 @@ fn entry(port: u16) -> LogEntry {
         passed: false,
         reason: 0,
         rule: Some(7),
+        anchor: None,
+        ruleset: String::new(),
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
         source_port: port,

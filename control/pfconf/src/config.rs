@@ -65,8 +65,13 @@ impl Entry {
 
     /// The ruleset that it stands in; `None` for the filter.
     pub(crate) fn section(&self) -> Option<Section> {
+        self.rule().section()
+    }
+
+    /// The rule, or what must match before an anchor is entered.
+    pub(crate) fn rule(&self) -> &FullRule {
         let (Self::Rule(full) | Self::Anchor(Anchor { gate: full, .. })) = self;
-        full.section()
+        full
     }
 }
 
@@ -103,6 +108,8 @@ pub(crate) struct Anchor {
 /// A table as it is defined, with the weights that the dataplane's form has no place for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableDefinition {
+    /// The path of the anchor that it is defined in, from that of the configuration.
+    pub anchor: String,
     pub name: String,
     pub persist: bool,
     pub constant: bool,

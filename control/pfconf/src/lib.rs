@@ -29,9 +29,11 @@ mod names;
 mod nearest;
 mod optimize;
 mod parse;
+mod path;
 mod print;
 mod skip;
 mod source;
+mod tree;
 mod unsupported;
 
 use ruleset::Ruleset;

@@ -1,16 +1,18 @@
 //! A ruleset to the dataplane's form: what it cannot do yet is refused by name, nothing is dropped silently.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{AddressPattern, Invalid, PoolKind, Ruleset, StateMode, Table};
+use ruleset::{AddressPattern, Call, PoolKind, Rule, Ruleset, StateMode, Table};
 
 use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
-use crate::config::{Config, Entry, FullRule, Pool, TableDefinition};
+use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
 use crate::convert::Finding;
 use crate::diagnostic::Diagnostics;
 use crate::dialect::Dialect;
 use crate::source::Span;
-use crate::{hash, print, unsupported};
+use crate::tree::{Flat, Listed, Tree};
+use crate::{hash, path, print, unsupported};
 
 impl Config {
     /// The ruleset that the dataplane enforces.
@@ -18,68 +20,54 @@ impl Config {
     /// # Errors
     /// Every keyword that the dataplane does not know yet, with its place.
     pub fn lower(&self) -> Result<Ruleset, Diagnostics> {
-        let mut findings = Vec::new();
-        let modern;
-        let unified = match self.dialect {
-            Dialect::OpenBsd => self,
-            Dialect::FreeBsd => {
-                modern = self.modern(&mut findings);
-                &modern
-            }
-        };
-        findings.extend(unified.refused());
-        if !findings.is_empty() {
-            return Err(self.diagnostics(findings));
-        }
-        unified.lower_rules()
+        self.lower_with(&[])
     }
 
     /// The tables that it defines, whatever its rules are.
     pub fn tables(&self) -> Vec<Table> {
-        self.tables.iter().map(TableDefinition::lower).collect()
+        let named = |table: &TableDefinition| {
+            let lowered = table.lower();
+            Table { name: qualified(&table.anchor, &lowered.name), ..lowered }
+        };
+        self.tables.iter().map(named).collect()
     }
 
-    fn lower_rules(&self) -> Result<Ruleset, Diagnostics> {
-        let (options, tables) = (self.options.clone(), self.tables());
-        let mut ruleset = Ruleset { options, tables, rules: Vec::new() };
-        let mut occurrences: HashMap<String, u32> = HashMap::new();
-        for entry in &self.entries {
-            // Anchors have been refused.
-            let Entry::Rule(full) = entry else { continue };
-            let mut rule = full.rule.clone();
-            rule.dup_to = match &full.route {
-                Some((RouteKind::Dup, pool)) => pool.to_dup_to(),
-                _ => None,
-            };
-            rule.nat = full.nat.as_ref().and_then(Pool::to_target);
-            rule.rdr = full.rdr.as_ref().and_then(Pool::to_target);
-            let text = print::print_rule(&rule);
-            let occurrence = occurrences.entry(text.clone()).or_default();
-            let identity = hash::rule_identity("", &text, *occurrence);
-            *occurrence += 1;
-            ruleset.rules.push(ruleset::Rule { identity, ..rule });
+    /// The same with what was loaded into anchors since, by their paths, each in place of what was there.
+    ///
+    /// # Errors
+    /// As [`Config::lower`].
+    pub fn lower_with(&self, anchors: &[(String, Self)]) -> Result<Ruleset, Diagnostics> {
+        let main = std::iter::once(("", self));
+        let all = main.chain(anchors.iter().map(|(path, config)| (path.as_str(), config)));
+        let mut unified = Vec::new();
+        for (path, config) in all {
+            unified.push((path, config.unified()?));
         }
-        define_tables(&mut ruleset);
-        ruleset.validate().map_err(|invalid| self.invalid(&invalid))?;
-        Ok(ruleset)
+        Lowering::new(&unified).finish()
+    }
+
+    /// In OpenBSD's order of evaluation, if the dataplane knows all that it uses.
+    fn unified(&self) -> Result<Cow<'_, Self>, Diagnostics> {
+        let mut findings = Vec::new();
+        let unified = match self.dialect {
+            Dialect::OpenBsd => Cow::Borrowed(self),
+            Dialect::FreeBsd => Cow::Owned(self.modern(&mut findings)),
+        };
+        findings.extend(unified.refused());
+        if findings.is_empty() { Ok(unified) } else { Err(self.diagnostics(findings)) }
     }
 
     /// What the dataplane does not know, in the order of the file.
     fn refused(&self) -> Vec<Finding> {
         let mut refused: Vec<(&'static str, Span)> =
             self.unsupported.iter().map(|used| (used.value, used.span)).collect();
-        for entry in &self.entries {
-            match entry {
-                Entry::Rule(full) => {
-                    let weight = self.has_weights(full).then_some("weight");
-                    let keywords = beyond(full).into_iter().chain(weight);
-                    refused.extend(keywords.map(|keyword| (keyword, self.place(keyword, full.span))));
-                }
-                Entry::Anchor(anchor) => refused.push(("anchor", anchor.gate.span)),
-            }
-            if refused.len() > Diagnostics::MOST {
-                break;
-            }
+        let pathlike = self.tables.iter().filter(|table| table.name.contains('/'));
+        refused.extend(pathlike.map(|table| (TABLE_PATH, table.span)));
+        self.refused_in(&self.entries, &mut refused);
+        for (_, entries) in &self.loaded {
+            self.refused_in(entries, &mut refused);
+            let early = entries.iter().find(|entry| entry.section().is_some());
+            refused.extend(early.map(|entry| ("an anchor's translation", entry.rule().span)));
         }
         refused.sort_by_key(|(keyword, span)| (span.file, span.start, *keyword));
         refused.dedup();
@@ -88,6 +76,21 @@ impl Config {
             Finding::new(span, format!("{keyword} is not supported yet: {why}"), "")
         };
         refused.into_iter().map(finding).collect()
+    }
+
+    fn refused_in(&self, entries: &[Entry], refused: &mut Vec<(&'static str, Span)>) {
+        for entry in entries {
+            if refused.len() > Diagnostics::MOST {
+                return;
+            }
+            let full = entry.rule();
+            let weight = self.has_weights(full).then_some("weight");
+            let keywords = beyond(full).into_iter().chain(weight);
+            refused.extend(keywords.map(|keyword| (keyword, self.place(keyword, full.span))));
+            if let Entry::Anchor(Anchor { body: Some(body), .. }) = entry {
+                self.refused_in(body, refused);
+            }
+        }
     }
 
     /// True if a translation leads to a table whose members differ in weight.
@@ -101,15 +104,96 @@ impl Config {
             .flat_map(|pool| &pool.hosts)
             .any(|host| matches!(&host.address, AddressPattern::Table(name) if weighted(name)))
     }
+}
 
-    fn invalid(&self, invalid: &Invalid) -> Diagnostics {
-        let span = invalid.rule.and_then(|number| match self.entries.get(number) {
-            Some(Entry::Rule(full)) => Some(full.span),
+/// Configurations by the anchors that they are for, on their way into one ruleset; the first is the main one.
+struct Lowering<'a> {
+    configs: &'a [(&'a str, Cow<'a, Config>)],
+    tree: Tree<'a>,
+    tables: BTreeMap<String, Table>,
+    /// By anchor and text, how many rules there were.
+    occurrences: HashMap<(u32, String), u32>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(configs: &'a [(&'a str, Cow<'a, Config>)]) -> Self {
+        let (mut tree, mut tables) = (Tree::default(), BTreeMap::new());
+        for (number, (path, config)) in configs.iter().enumerate() {
+            tree.put(config, number, path);
+            for table in config.tables() {
+                let name = qualified(&path::normal(path), &table.name);
+                tables.insert(name.clone(), Table { name, ..table });
+            }
+        }
+        Self { configs, tree, tables, occurrences: HashMap::new() }
+    }
+
+    fn finish(mut self) -> Result<Ruleset, Diagnostics> {
+        let tree = std::mem::take(&mut self.tree);
+        let Listed { list, idle } =
+            tree.flatten().map_err(|(node, what)| self.fault(node.config, node.rule.span, what))?;
+        let paths = tree.rulesets().map(|(path, _)| path).filter(|path| !path.is_empty());
+        let anchors: Vec<String> = paths.cloned().collect();
+        let options = self.configs[0].1.options.clone();
+        let mut ruleset = Ruleset { options, anchors, ..Ruleset::default() };
+        ruleset.rules = list.iter().map(|flat| self.rule(flat, &ruleset.anchors)).collect();
+        ruleset.idle = idle.iter().map(|flat| self.rule(flat, &ruleset.anchors)).collect();
+        ruleset.tables = self.tables.values().cloned().collect();
+        define_tables(&mut ruleset);
+        ruleset.validate().map_err(|invalid| {
+            let at = invalid.rule.and_then(|number| list.get(number)).map(|flat| flat.node);
+            let (config, span) = at.map_or((0, Span::default()), |node| (node.config, node.rule.span));
+            self.fault(config, span, invalid.what)
+        })?;
+        Ok(ruleset)
+    }
+
+    fn rule(&mut self, flat: &Flat<'_, '_>, anchors: &[String]) -> Rule {
+        let Flat { node, path, end } = flat;
+        let full = node.rule;
+        let mut rule = full.rule.clone();
+        rule.dup_to = match &full.route {
+            Some((RouteKind::Dup, pool)) => pool.to_dup_to(),
             _ => None,
+        };
+        rule.nat = full.nat.as_ref().and_then(Pool::to_target);
+        rule.rdr = full.rdr.as_ref().and_then(Pool::to_target);
+        // Paths are in order.
+        rule.anchor =
+            anchors.binary_search_by(|known| known.as_str().cmp(path)).map_or(0, |at| at as u32 + 1);
+        rule.call = node.call.as_ref().map(|name| Call {
+            name: name.clone(),
+            wildcard: path::is_wildcard(name),
+            end: end.unwrap_or_default(),
         });
-        self.diagnostics(vec![Finding::new(span.unwrap_or_default(), invalid.what.clone(), "")])
+        let text = print::print_rule(&rule);
+        let occurrence = self.occurrences.entry((rule.anchor, text.clone())).or_default();
+        rule.identity = hash::rule_identity(path, &text, *occurrence);
+        *occurrence += 1;
+        for pattern in rule.patterns_mut() {
+            if let AddressPattern::Table(name) = pattern {
+                let own = qualified(path, name);
+                // As in pf, a table that an anchor does not have is that of the main ruleset.
+                if self.tables.contains_key(&own) {
+                    *name = own;
+                }
+            }
+        }
+        rule
+    }
+
+    fn fault(&self, config: usize, span: Span, what: String) -> Diagnostics {
+        self.configs[config].1.diagnostics(vec![Finding::new(span, what, "")])
     }
 }
+
+/// The name of an anchor's table among all.
+fn qualified(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+}
+
+/// Tables of anchors are told apart by paths.
+const TABLE_PATH: &str = "/ in a table's name";
 
 /// Keywords of a rule that [`ruleset::Rule`] has no place for, or that the dataplane does not obey. Every part is named
 /// here, so that a new one cannot be forgotten.
@@ -139,7 +223,12 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
     } = extras;
     let targets = || nat.iter().chain(rdr).filter(|_| af_to.is_none());
     let pools = || nat.iter().chain(rdr).chain(route.as_ref().map(|(_, pool)| pool));
+    let tables = [&rule.from, &rule.to].map(|end| match &end.address.pattern {
+        AddressPattern::Table(name) => name.as_str(),
+        _ => "",
+    });
     let used = [
+        (tables.iter().any(|name| name.contains('/')), TABLE_PATH),
         (rule.log.user, "log (user)"),
         (rule.state == StateMode::Modulate, "modulate state"),
         (rule.state == StateMode::Synproxy, "synproxy state"),
@@ -187,10 +276,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
 /// As in pf, a rule may name a table that nobody has defined: it exists from then on, and is empty.
 fn define_tables(ruleset: &mut Ruleset) {
     let mut named: Vec<String> = Vec::new();
-    for rule in &ruleset.rules {
-        let ends = [&rule.from, &rule.to].map(|end| &end.address.pattern);
-        let pools = [&rule.nat, &rule.rdr].into_iter().flatten().map(|pool| &pool.address);
-        for pattern in ends.into_iter().chain(pools) {
+    for rule in ruleset.rules.iter().chain(&ruleset.idle) {
+        for pattern in rule.patterns() {
             if let AddressPattern::Table(name) = pattern {
                 named.push(name.clone());
             }

@@ -3,15 +3,15 @@
 
 #[rustfmt::skip]
 const REASONS: &[(&str, &str)] = &[
+    ("/ in a table's name", "it stands between an anchor and the table's name"),
     ("af-to", "packets cannot be made packets of the other family"),
-    ("anchor", "rules within anchors are not evaluated"),
+    ("an anchor's translation", "give it to the rules in the anchor, with match"),
     ("divert", "packets cannot be handed to programs"),
     ("dup-to", "copies are not routed; name the span port that takes them, as in dup-to @span0"),
     ("endpoint-independent", "a mapping is for one connection"),
     ("group", "forwarded packets belong to no account"),
     ("label", "a rule has one label"),
     ("least-states", "states are not counted by address"),
-    ("load anchor", "rules within anchors are not evaluated"),
     ("log (user)", "forwarded packets belong to no account"),
     ("map-e-portset", "ports are chosen from one range"),
     ("max-pkt-rate", "packets are not counted over time"),

@@ -176,8 +176,8 @@ impl Hook<'_> {
         }
     }
 
-    const fn entry(&self, view: &View<'_>, rule: Option<u32>, dropped: Option<Reason>) -> Entry {
-        Entry { tick: view.now, interface: self.interface, direction: self.direction, dropped, rule }
+    fn entry(&self, view: &View<'_>, rule: Option<u32>, dropped: Option<Reason>) -> Entry {
+        Entry::new(view, (self.direction, self.interface), rule, dropped)
     }
 }
 

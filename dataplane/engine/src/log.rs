@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
-use ruleset::{Direction, Reason};
+use ruleset::{Direction, Reason, RulePlace};
 
 use crate::fib::InterfaceId;
 use crate::packet::{Packet, Tuple};
+use crate::shard::View;
 use crate::tick::Tick;
 
 /// The most records that wait for the shell.
@@ -29,8 +30,10 @@ pub struct LogRecord {
     pub direction: Direction,
     /// Whether it was let through; else why not.
     pub dropped: Option<Reason>,
-    /// The rule, by number in the live ruleset; `None` where no rule matched.
-    pub rule: Option<u32>,
+    /// The rule, as pfctl numbers it in the live ruleset; `None` where no rule matched.
+    pub rule: Option<RulePlace>,
+    /// The last name in the path of the rule's anchor.
+    anchor: AnchorName,
     /// Addresses, ports, protocol.
     pub tuple: Tuple,
     /// Bytes of the IP datagram.
@@ -40,6 +43,11 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
+    /// The last name in the path of the rule's anchor, at most 15 bytes of it; empty in the main ruleset.
+    pub fn anchor(&self) -> &[u8] {
+        self.anchor.0.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
     /// The first bytes of the IP datagram, as they were on arrival.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.captured)]
@@ -53,7 +61,39 @@ pub(crate) struct Entry {
     pub interface: InterfaceId,
     pub direction: Direction,
     pub dropped: Option<Reason>,
-    pub rule: Option<u32>,
+    pub rule: Option<RulePlace>,
+    pub anchor: AnchorName,
+}
+
+impl Entry {
+    /// What a rule of the live ruleset, by number, said at a hook.
+    pub fn new(
+        view: &View<'_>,
+        (direction, interface): (Direction, InterfaceId),
+        rule: Option<u32>,
+        dropped: Option<Reason>,
+    ) -> Self {
+        let named = view.root.zip(rule);
+        Self {
+            tick: view.now,
+            interface,
+            direction,
+            dropped,
+            rule: named.and_then(|(root, rule)| root.place(rule)),
+            anchor: named.map_or_else(AnchorName::default, |(root, rule)| AnchorName::of(root.path(rule))),
+        }
+    }
+}
+
+/// As much of an anchor's name as pf's records have room for, and zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnchorName([u8; 15]);
+
+impl AnchorName {
+    pub fn of(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or_default().as_bytes();
+        Self(core::array::from_fn(|at| name.get(at).copied().unwrap_or(0)))
+    }
 }
 
 /// The ring.
@@ -79,13 +119,14 @@ impl Log {
         let captured = datagram.len().min(SNAP_BYTES);
         let mut bytes = [0; SNAP_BYTES];
         bytes[..captured].copy_from_slice(&datagram[..captured]);
-        let Entry { tick, interface, direction, dropped, rule } = entry;
+        let Entry { tick, interface, direction, dropped, rule, anchor } = entry;
         self.records.push_back(LogRecord {
             tick,
             interface,
             direction,
             dropped,
             rule,
+            anchor,
             tuple: packet.tuple,
             length: packet.length(),
             captured: captured as u8,

@@ -269,7 +269,7 @@ impl Shard {
         self.rule_totals.count_packet(&decision, Direction::Out, passage.packet.length());
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
         if decision.log {
-            let entry = Entry { tick: view.now, interface: target, direction, dropped, rule: decision.rule };
+            let entry = Entry::new(view, (direction, target), decision.rule, dropped);
             self.log.record(entry, passage.packet, frame);
         }
         Judged {

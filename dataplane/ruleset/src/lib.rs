@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod anchor;
 mod flow;
 mod interface;
 mod limit;
@@ -29,6 +30,7 @@ mod tunable;
 mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
+pub use anchor::{Call, RulePlace};
 pub use flow::{Flow, Moment, Ruling};
 pub use interface::{InterfaceMatch, InterfacePattern};
 pub use limit::{Limit, Limits};

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::{Endpoint, InterfaceMatch, Pool, StatePolicy, Timeout};
+use crate::{AddressPattern, Call, Endpoint, InterfaceMatch, Pool, StatePolicy, Timeout};
 
 /// The hook that a rule applies to: packets entering or leaving an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -225,6 +225,10 @@ pub struct Rule {
     pub rdr: Option<Pool>,
     /// `dup-to`.
     pub dup_to: Option<DupTo>,
+    /// The anchor that it stands in, by number in [`Ruleset::anchors`](crate::Ruleset::anchors) from 1; 0 in none.
+    pub anchor: u32,
+    /// The anchor that it calls: it decides nothing then.
+    pub call: Option<Call>,
     /// Stable over reloads: a hash of anchor path, canonical text and occurrence among equal texts.
     pub identity: u64,
     /// Where it was written.
@@ -256,8 +260,24 @@ impl Default for Rule {
             nat: None,
             rdr: None,
             dup_to: None,
+            anchor: 0,
+            call: None,
             identity: 0,
             source: SourceLine::default(),
         }
+    }
+}
+
+impl Rule {
+    /// Everything that it names addresses with.
+    pub fn patterns(&self) -> impl Iterator<Item = &AddressPattern> {
+        let pools = [&self.nat, &self.rdr].into_iter().flatten().map(|pool| &pool.address);
+        [&self.from, &self.to].into_iter().map(|end| &end.address.pattern).chain(pools)
+    }
+
+    /// The same, to be changed.
+    pub fn patterns_mut(&mut self) -> impl Iterator<Item = &mut AddressPattern> {
+        let pools = [&mut self.nat, &mut self.rdr].into_iter().flatten().map(|pool| &mut pool.address);
+        [&mut self.from, &mut self.to].into_iter().map(|end| &mut end.address.pattern).chain(pools)
     }
 }

@@ -13,6 +13,10 @@ use crate::{
 pub mod bounds {
     /// Rules in one ruleset.
     pub const RULES: usize = 1 << 20;
+    /// Calls of anchors within each other (pf's `PF_ANCHOR_STACK_MAX`).
+    pub const DEPTH: usize = 64;
+    /// Bytes in the path of an anchor (pf's `PATH_MAX`, less the NUL).
+    pub const PATH_BYTES: usize = 1023;
     /// Bytes in a name: table, label, tag, interface (pf's limits are 32, 64, 64 and 16).
     pub const NAME_BYTES: usize = 63;
     /// Different tags in one ruleset; tags are numbered with 16 bits, 0 being none.
@@ -30,8 +34,12 @@ pub struct Ruleset {
     pub options: Options,
     /// Tables by name, each name once.
     pub tables: Vec<Table>,
+    /// The paths of the anchors whose rules are there.
+    pub anchors: Vec<String>,
     /// Filter rules; the last one that matches decides, `quick` at once.
     pub rules: Vec<Rule>,
+    /// Rules of anchors that nobody calls: kept to be listed, never evaluated.
+    pub idle: Vec<Rule>,
 }
 
 /// What is wrong with a ruleset, and with which rule.
@@ -69,6 +77,11 @@ impl Ruleset {
     pub fn validate(&self) -> Result<(), Invalid> {
         self.validate_sizes()?;
         self.validate_tables()?;
+        self.validate_calls().map_err(|(number, what)| Invalid {
+            rule: Some(number),
+            place: place(&self.rules[number]),
+            what,
+        })?;
         for (number, rule) in self.rules.iter().enumerate() {
             self.validate_rule(rule).map_err(|what| Invalid {
                 rule: Some(number),
@@ -85,8 +98,9 @@ impl Ruleset {
             place: String::new(),
             what: format!("{count} {what}, but at most {most} are possible"),
         };
-        if self.rules.len() > bounds::RULES {
-            return Err(too_many("rules", self.rules.len(), bounds::RULES));
+        let rules = self.rules.len() + self.idle.len();
+        if rules > bounds::RULES {
+            return Err(too_many("rules", rules, bounds::RULES));
         }
         if self.options.skip.len() > bounds::SKIPPED {
             return Err(too_many("skipped interfaces", self.options.skip.len(), bounds::SKIPPED));
@@ -94,6 +108,15 @@ impl Ruleset {
         let tables = self.options.limits.get(Limit::Tables) as usize;
         if self.tables.len() > tables {
             return Err(too_many("tables", self.tables.len(), tables));
+        }
+        let anchors = self.options.limits.get(Limit::Anchors) as usize;
+        if self.anchors.len() > anchors {
+            return Err(too_many("anchors", self.anchors.len(), anchors));
+        }
+        if let Some(path) =
+            self.anchors.iter().find(|path| path.is_empty() || path.len() > bounds::PATH_BYTES)
+        {
+            return Err(too_many("bytes in the path of an anchor", path.len(), bounds::PATH_BYTES));
         }
         let entries: usize =
             self.tables.iter().filter_map(|table| table.entries.as_ref()).map(Vec::len).sum();
@@ -117,7 +140,11 @@ impl Ruleset {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(fault(format!("table <{}> is defined twice", pair[0])));
         }
-        match names.iter().find(|name| name.is_empty() || name.len() > bounds::NAME_BYTES) {
+        let is_name = |name: &str| {
+            let (path, name) = name.rsplit_once('/').unwrap_or(("", name));
+            !name.is_empty() && name.len() <= bounds::NAME_BYTES && path.len() <= bounds::PATH_BYTES
+        };
+        match names.iter().find(|name| !is_name(name)) {
             Some(name) => Err(fault(format!(
                 "the table name '{name}' is empty or longer than {} bytes",
                 bounds::NAME_BYTES

@@ -15,7 +15,7 @@ pub struct TableEntry {
 /// A table and its contents at load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// Its name, without the angle brackets.
+    /// Its name, without the angle brackets; in an anchor, behind the anchor's path and `/`.
     pub name: String,
     /// `persist`: kept without references.
     pub persist: bool,

@@ -115,8 +115,11 @@ pub struct StateView {
     pub age_s: u32,
     /// Until it expires if nothing more is seen, in seconds.
     pub expires_in_s: u32,
-    /// The rule that made it, by number in the live ruleset; `None` if it is not there any more.
+    /// The rule that made it, as pfctl numbers it in the live ruleset; `None` if it is not there any more.
     pub rule: Option<u32>,
+    /// The call of the anchor that the rule stands in, by its number; `None` in the main ruleset.
+    #[serde(default)]
+    pub anchor: Option<u32>,
     /// Made with `sloppy`.
     pub sloppy: bool,
     /// pf's state id.
@@ -161,6 +164,9 @@ impl StateView {
             ", {}:{} pkts, {}:{} bytes",
             self.source.packets, self.destination.packets, self.source.bytes, self.destination.bytes
         )?;
+        if let Some(anchor) = self.anchor {
+            write!(f, ", anchor {anchor}")?;
+        }
         match self.rule {
             Some(rule) => write!(f, ", rule {rule}")?,
             None => f.write_str(", rule -")?,

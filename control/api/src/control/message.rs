@@ -310,8 +310,11 @@ pub struct RuleListing {
 /// A rule in a [`Difference`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleAt {
-    /// Its number, from 0, in the ruleset that it is in (the candidate, if it is in both).
+    /// Its number, from 0, in the ruleset that it is in (the candidate, if it is in both), or in its anchor.
     pub number: usize,
+    /// The path of the anchor that it stands in; empty in the main ruleset.
+    #[serde(default)]
+    pub anchor: String,
     /// Its identity, in hexadecimal.
     pub identity: String,
     /// In pfctl's normal form.

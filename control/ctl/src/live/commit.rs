@@ -14,7 +14,7 @@ pub fn commit(sockets: &Sockets, ruleset: &Ruleset, force: bool) -> Result<u64> 
     let mut client = connect(sockets.dataplane())?;
     let candidate = Candidate { ruleset: ruleset.clone(), ..Candidate::default() };
     if let Some(cut) = Cut::find(&mut client, candidate, &session::operator(force).sessions)? {
-        let what = cut.sentence(&ruleset.rules, print_rule);
+        let what = cut.sentence(ruleset, print_rule);
         if !force {
             bail!("{what}; pass it, or use --force if that is what you want");
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use pfconf::{Dialect, Interfaces, Loaded, RulesView, Scope};
 use ruleset::Ruleset;
 use serde::Serialize;
 
@@ -14,13 +15,20 @@ pub struct LiveRuleset {
     pub ruleset: Ruleset,
 }
 
-/// Writes a line a rule; a comment if there is no ruleset.
+/// Writes a line a rule, those of anchors in braces; a comment if there is no ruleset.
 pub fn write_rules(out: &mut dyn Write, live: &Option<LiveRuleset>) -> io::Result<()> {
     let Some(live) = live else {
         return writeln!(out, "# no ruleset: nothing is forwarded until `tpctl apply FILE`");
     };
-    for rule in &live.ruleset.rules {
-        writeln!(out, "{}", pfconf::print_rule(rule))?;
-    }
-    Ok(())
+    let view = RulesView {
+        anchor: "",
+        scope: Scope::Called,
+        verbose: 0,
+        debug: false,
+        only: None,
+        interfaces: &Interfaces::default(),
+        dialect: Dialect::default(),
+    };
+    let shown = Loaded::of(&live.ruleset, &[], None).print_rules(&view).map_err(io::Error::other)?;
+    out.write_all(shown.as_bytes())
 }

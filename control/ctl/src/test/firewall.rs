@@ -70,7 +70,10 @@ impl Verdict {
 /// A rule that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decider {
-    pub number: usize,
+    /// As pfctl numbers it in its ruleset.
+    pub number: u32,
+    /// The path of the anchor that it stands in; empty in the main ruleset.
+    pub anchor: String,
     pub text: String,
     pub file: String,
     pub line: u32,
@@ -226,11 +229,12 @@ impl Firewall {
         let made: Vec<String> =
             after.states.iter().filter(|state| !was_there(state)).map(StateView::to_string).collect();
         let known = !before.states.is_empty() && before.evaluations == after.evaluations;
-        let mut rules = Vec::new();
+        let (mut rules, places) = (Vec::new(), self.root.ruleset().places());
         for (number, rule) in self.root.ruleset().rules.iter().enumerate() {
             if rule.action != Action::Match && after.packets[number] > before.packets[number] {
                 rules.push(Decider {
-                    number,
+                    number: places[number].rule,
+                    anchor: self.root.ruleset().path(rule).to_owned(),
                     text: pfconf::print_rule(rule),
                     file: rule.source.file.clone(),
                     line: rule.source.line,

@@ -252,8 +252,8 @@ fn line(outcome: &Outcome) -> String {
 }
 
 fn write_details(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
-    for Decider { number, text, file, line, .. } in &outcome.rules {
-        writeln!(out, "  {file}:{line}: @{number} {text}")?;
+    for Decider { number, anchor, text, file, line, .. } in &outcome.rules {
+        writeln!(out, "  {file}:{line}: {anchor}@{number} {text}")?;
     }
     if outcome.rules.is_empty() && !outcome.known {
         writeln!(out, "  no rule decided")?;

@@ -147,3 +147,33 @@ fn a_capture_is_replayed() {
     let cut = replay(&path, "pass");
     assert_eq!((cut.code, cut.err.contains("packet 1 is cut")), (Some(2), true), "{}", cut.err);
 }
+
+#[test]
+fn anchors_are_asked_of_what_matches_their_calls() {
+    let folder = Folder::new("test-anchors");
+    let rules = "block return\n\
+         anchor \"web\" in on wan0 proto tcp {\n pass proto tcp to port 443\n anchor \"deny\" quick from 192.0.2.66 {\n  block\n }\n pass proto tcp to port 80\n}\n\
+         anchor \"udp\" in quick proto udp {\n pass proto udp to port 53\n}\n\
+         pass in proto udp to port 123\n\
+         block in proto udp from 192.0.2.5\n\
+         anchor in on lan0 tag FROM {\n match\n}\n\
+         pass in on lan0 tagged FROM\n";
+    let file = folder.write("anchors.conf", rules);
+    for (packet, expected, rule) in [
+        ("in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443", "pass", "@0 pass proto tcp from any to any port = 443"),
+        ("in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:80", "pass", "@2 pass"),
+        ("in on wan0 tcp 192.0.2.66:5 > 10.0.0.1:80", "block", "web/deny@0 block drop all"),
+        ("in on dmz0 tcp 192.0.2.7:5 > 10.0.0.1:443", "block", "@0 block return all"),
+        // `quick` on an anchor: behind it nothing is asked if a rule in it matched last.
+        ("in on wan0 udp 192.0.2.5:5 > 10.0.0.1:53", "pass", "@0 pass proto udp"),
+        ("in on wan0 udp 192.0.2.5:5 > 10.0.0.1:123", "block", "@4 block"),
+        ("in on wan0 udp 192.0.2.7:5 > 10.0.0.1:123", "pass", "@3 pass in proto udp"),
+        // `tag` on an anchor sticks as it is entered.
+        ("in on lan0 icmp 10.0.0.5 > 10.0.0.1", "pass", "@6 pass in on lan0"),
+        ("in on dmz0 icmp 10.0.0.5 > 10.0.0.1", "block", "@0 block return"),
+    ] {
+        let judged = test(&[packet, "--rules", &file, "--expect", expected]);
+        assert_eq!(judged.code, Some(0), "{packet}: {}{}", judged.out, judged.err);
+        assert!(judged.out.contains(rule), "{packet}: {}", judged.out);
+    }
+}

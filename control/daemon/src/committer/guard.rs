@@ -21,7 +21,7 @@ impl Committer {
     ) -> Result<Vec<Finding>, Failure> {
         let operator = &apply.operator;
         let Some(client) = &mut self.client else { return Ok(Vec::new()) };
-        let rules = candidate.ruleset.rules.clone();
+        let rules = candidate.ruleset.clone();
         let cut = match Cut::find(client, candidate, &operator.sessions) {
             Ok(Some(cut)) => cut,
             Ok(None) => return Ok(Vec::new()),
@@ -33,7 +33,7 @@ impl Committer {
         };
         let what = cut.sentence(&rules, print_rule);
         if operator.force || apply.confirm_s.is_some() {
-            return Ok(vec![warning(what, &apply.sources.name, cut.rule(&rules))]);
+            return Ok(vec![warning(what, &apply.sources.name, cut.rule(&rules.rules))]);
         }
         let how = if origin == Origin::Reload { "load it by tpctl apply with" } else { "use" };
         Err(Failure::refused(format!(

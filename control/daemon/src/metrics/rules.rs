@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::{LiveUsage, RuleUsage};
-use ruleset::{Action, Rule};
+use ruleset::{Action, Rule, Ruleset};
 
 use super::catalogue::Metric;
 use super::families::Families;
 use crate::View;
 
 /// What tells one series from another.
-type Key = (String, &'static str);
+type Key<'a> = (String, &'a str, &'static str);
 
 /// Adds what the rules did, for the first `most` series, and how many more there would be.
 pub fn add(out: &mut Families, view: &View, usage: &LiveUsage, most: usize) {
     let rules = match &view.rules {
         // Between a commit and the next look at it, numbers mean other rules.
-        Some(rules) if usage.generation == view.live.generation() => &rules.rules,
+        Some(rules) if usage.generation == view.live.generation() => rules,
         _ => return,
     };
     let (series, truncated) = sum_by_key(rules, &usage.rules, most);
@@ -30,19 +30,25 @@ pub fn add(out: &mut Families, view: &View, usage: &LiveUsage, most: usize) {
     ];
     for (metric, value) in FAMILIES {
         let mut family = out.begin(metric);
-        for ((rule, action), usage) in &series {
-            family.count(&[rule, "", action], value(usage));
+        for ((rule, anchor, action), usage) in &series {
+            family.count(&[rule, anchor, action], value(usage));
         }
     }
     out.single(Metric::RulesTruncated, truncated as f64);
 }
 
 /// Rules of one label and action are one series: a series that appears twice would void the whole scrape.
-fn sum_by_key(rules: &[Rule], usage: &[RuleUsage], most: usize) -> (BTreeMap<Key, RuleUsage>, usize) {
-    let mut series: BTreeMap<Key, RuleUsage> = BTreeMap::new();
+fn sum_by_key<'a>(
+    rules: &'a Ruleset,
+    usage: &[RuleUsage],
+    most: usize,
+) -> (BTreeMap<Key<'a>, RuleUsage>, usize) {
+    let mut series: BTreeMap<Key<'_>, RuleUsage> = BTreeMap::new();
     let mut beyond = std::collections::BTreeSet::new();
-    for (rule, usage) in rules.iter().zip(usage) {
-        let key = key(rule);
+    // The call of an anchor decides nothing.
+    let deciding = rules.rules.iter().zip(usage).filter(|(rule, _)| rule.call.is_none());
+    for (rule, usage) in deciding {
+        let key = key(rules, rule);
         if series.len() >= most && !series.contains_key(&key) {
             beyond.insert(key);
             continue;
@@ -53,14 +59,14 @@ fn sum_by_key(rules: &[Rule], usage: &[RuleUsage], most: usize) -> (BTreeMap<Key
     (series, beyond.len())
 }
 
-fn key(rule: &Rule) -> Key {
+fn key<'a>(rules: &'a Ruleset, rule: &Rule) -> Key<'a> {
     let action = match rule.action {
         Action::Pass => "pass",
         Action::Block(_) => "block",
         Action::Match => "match",
     };
     let label = rule.label.clone().filter(|label| !names_address(label));
-    (label.unwrap_or_else(|| format!("{:016x}", rule.identity)), action)
+    (label.unwrap_or_else(|| format!("{:016x}", rule.identity)), rules.path(rule), action)
 }
 
 /// True if a label carries an address, as those with `$srcaddr` do: addresses have no place in metrics.

@@ -320,7 +320,7 @@ fn diff(view: &View, socket: &Path, sources: &Sources) -> Answer {
     let contents = tables::contents(&compiled.ruleset, &next, Some((live, &view.tables)));
     let candidate = Candidate { ruleset: compiled.ruleset, contents };
     let mut difference = difference(live, &candidate.ruleset, &view.tables);
-    let rules = candidate.ruleset.rules.clone();
+    let rules = candidate.ruleset.clone();
     let reviewed =
         Client::connect_within(socket, ORDER_PATIENCE).and_then(|mut client| client.review(candidate));
     match reviewed {

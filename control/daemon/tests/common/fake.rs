@@ -339,6 +339,7 @@ pub fn state_view(n: u32) -> StateView {
         age_s: 1,
         expires_in_s: 60,
         rule: Some(0),
+        anchor: None,
         sloppy: false,
         id: n.into(),
     }

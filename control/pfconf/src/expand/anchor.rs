@@ -4,6 +4,7 @@ use super::{Expander, Place};
 use crate::ast::AnchorStatement;
 use crate::config::Entry;
 use crate::parse::{self, Parsed};
+use crate::path;
 
 impl Expander<'_> {
     pub(super) fn anchor(&mut self, statement: &AnchorStatement, entries: &mut Vec<Entry>) -> Parsed<()> {
@@ -23,7 +24,6 @@ impl Expander<'_> {
 
     pub(super) fn load_anchor(&mut self, anchor: &str, file: &str) -> Parsed<()> {
         let span = self.place.span;
-        self.unsupported("load anchor");
         if self.files.iter().any(|open| open == file) {
             return Err(self.fail(span, format!("anchor file {file} loads itself"), None));
         }
@@ -41,10 +41,14 @@ impl Expander<'_> {
             parse::parse(self.config.dialect, self.host, file, &text, self.definitions, findings, here.order);
         self.findings = findings;
         self.config.places.extend(text.places);
+        let anchor =
+            if self.anchor.is_empty() { anchor.to_owned() } else { path::join(&self.anchor, anchor) };
+        let outer = std::mem::replace(&mut self.anchor, anchor.clone());
         let entries = self.statements(&text.statements);
+        self.anchor = outer;
         self.place = here;
         self.files.pop();
-        self.config.loaded.push((anchor.to_owned(), entries));
+        self.config.loaded.push((anchor, entries));
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn expand(
         state_defaults: Vec::new(),
         made: 0,
         files: Vec::new(),
+        anchor: String::new(),
     };
     expander.config.places = text.places;
     let mut entries = expander.statements(&text.statements);
@@ -86,6 +87,8 @@ struct Expander<'a> {
     made: usize,
     /// Files of `load anchor` that are being read.
     files: Vec<String>,
+    /// The path of the anchor that the innermost of them is for.
+    anchor: String,
 }
 
 impl Expander<'_> {

@@ -38,6 +38,7 @@ impl Expander<'_> {
             shown = " { }".into();
         }
         let table = TableDefinition {
+            anchor: self.anchor.clone(),
             name: statement.name.value.clone(),
             persist: statement.persist,
             constant: statement.constant,
@@ -48,7 +49,7 @@ impl Expander<'_> {
         let head = print::table_head(&table.lower(), self.config.dialect);
         self.config.echo.push(Echo::Table(head + &shown));
         // As in pf, a later definition of the same name replaces an earlier one.
-        self.config.tables.retain(|known| known.name != table.name);
+        self.config.tables.retain(|known| (&known.anchor, &known.name) != (&table.anchor, &table.name));
         self.config.tables.push(table);
         Ok(())
     }

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use ruleset::InterfacePart;
 use wire::Af;
 
-use super::{Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor, names};
+use super::{Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor};
 use crate::config::FullRule;
 use crate::dialect::Dialect;
 use crate::interfaces::Interfaces;
+use crate::path;
 use crate::print::{self, Sizes, Style};
 use crate::skip::{self, Criterion};
 
@@ -77,7 +78,7 @@ impl Loaded {
     /// # Errors
     /// There is no such anchor.
     pub fn print_rules(&self, view: &RulesView<'_>) -> Result<String, UnknownAnchor> {
-        let path = names::normal(view.anchor);
+        let path = path::normal(view.anchor);
         self.anchored(&path)?;
         let mut out = String::new();
         self.write_rules(view, &path, 0, view.scope == Scope::Below, &mut out);
@@ -105,19 +106,19 @@ impl Loaded {
             let called = rule
                 .call
                 .as_deref()
-                .filter(|call| depth < DEEPEST && (names::is_private(call) || view.scope != Scope::Here));
+                .filter(|call| depth < DEEPEST && (path::is_private(call) || view.scope != Scope::Here));
             out.push_str(if called.is_some() { " {\n" } else { "\n" });
             rule.write_counters(view, number, steps.get(number), out);
             if let Some(call) = called {
-                let wildcard = names::is_wildcard(call);
-                self.write_rules(view, &names::join(path, call), depth + 1, wildcard, out);
+                let wildcard = path::is_wildcard(call);
+                self.write_rules(view, &path::join(path, call), depth + 1, wildcard, out);
                 let _ = writeln!(out, "{indent}}}");
             }
         }
         if below && rules.is_empty() && view.scope != Scope::Here && depth < DEEPEST {
             for child in self.children(path) {
                 let _ = writeln!(out, "{indent}anchor \"{child}\" all {{");
-                self.write_rules(view, &names::join(path, &child), depth + 1, false, out);
+                self.write_rules(view, &path::join(path, &child), depth + 1, false, out);
                 let _ = writeln!(out, "{indent}}}");
             }
         }
@@ -125,7 +126,7 @@ impl Loaded {
 
     /// The names of the anchors directly below one.
     fn children(&self, path: &str) -> Vec<String> {
-        let rest = self.anchors.keys().filter_map(|known| names::below(known, path));
+        let rest = self.anchors.keys().filter_map(|known| path::below(known, path));
         let mut names: Vec<String> =
             rest.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
         names.sort_unstable();
@@ -138,7 +139,7 @@ impl Loaded {
     /// # Errors
     /// There is no such anchor.
     pub fn print_labels(&self, view: &RulesView<'_>) -> Result<String, UnknownAnchor> {
-        let path = names::normal(view.anchor);
+        let path = path::normal(view.anchor);
         let rules = self.anchored(&path)?.map_or(&[][..], |anchored| &anchored.rules);
         let mut out = String::new();
         for (number, rule) in rules.iter().enumerate() {
@@ -177,8 +178,8 @@ impl Loaded {
 
     /// Every anchor below one, as `pfctl -sA` lists them; those without a name only if `verbose`.
     pub fn print_anchors(&self, anchor: &str, verbose: bool) -> String {
-        let anchor = names::normal(anchor);
-        let paths = self.anchors.keys().filter(|path| names::below(path, &anchor).is_some());
+        let anchor = path::normal(anchor);
+        let paths = self.anchors.keys().filter(|path| path::below(path, &anchor).is_some());
         let shown = paths.filter(|path| verbose || !path.split('/').any(|name| name.starts_with('_')));
         shown.map(|path| format!("  {path}\n")).collect()
     }
@@ -191,7 +192,7 @@ impl Loaded {
         debug: bool,
         time: impl Fn(u64) -> String,
     ) -> String {
-        let path = names::normal(anchor);
+        let path = path::normal(anchor);
         let named = self.tables_named_in(&path);
         let empty = Anchored::default();
         let tables = &self.anchors.get(&path).unwrap_or(&empty).tables;
@@ -270,7 +271,7 @@ fn write_traffic(out: &mut String, deeds: &[&str]) {
 impl LoadedRule {
     fn print(&self, style: Style<'_>) -> String {
         match &self.call {
-            Some(call) => print::rule::anchor_text(names::printed(call), &self.rule, style),
+            Some(call) => print::rule::anchor_text(path::printed(call), &self.rule, style),
             None => print::rule::text(&self.rule, style),
         }
     }

@@ -6,7 +6,6 @@
 //! name make `_1`, `_2` and so on. Bounds: those of a [`Config`]; anchors call each other 64 deep.
 
 mod listing;
-mod names;
 mod table;
 
 use std::collections::BTreeMap;
@@ -15,9 +14,11 @@ use ruleset::{AddressPattern, InterfacePattern, Options, Rule, Ruleset};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::QueueStatement;
-use crate::config::{Config, Entry, FullRule};
+use crate::config::{Config, FullRule};
 use crate::dialect::Dialect;
-use crate::print;
+use crate::path;
+use crate::print::{self, print_rule};
+use crate::tree::{Node, Tree};
 
 pub use listing::{RulesView, Scope, print_members};
 pub use table::{Feedback, LoadedTable, TableChange, TableRow, TableVerb};
@@ -89,6 +90,17 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Adds what another rule has done, but for its evaluations.
+    fn add_traffic(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.states += other.states;
+        let both = |(a, b): ((u64, u64), (u64, u64))| (a.0 + b.0, a.1 + b.1);
+        let ways = self.by_direction.zip(other.by_direction);
+        self.by_direction = ways.map(|([ain, aout], [bin, bout])| [both((ain, bin)), both((aout, bout))]);
+        self.states_made = self.states_made.zip(other.states_made).map(|(a, b)| a + b);
+    }
+
     /// Of a rule that has done nothing.
     pub const ZERO: Self = Self {
         evaluations: 0,
@@ -121,23 +133,75 @@ impl std::fmt::Display for UnknownAnchor {
 
 impl std::error::Error for UnknownAnchor {}
 
+impl LoadedRule {
+    fn new(node: &Node<'_>, origin: Origin) -> Self {
+        let style = Dialect::default().into();
+        let text = match &node.call {
+            None => print::rule::text(node.rule, style),
+            Some(call) => print::rule::anchor_text(path::printed(call), node.rule, style),
+        };
+        Self {
+            call: node.call.clone(),
+            text,
+            rule: node.rule.clone(),
+            counters: Counters::ZERO,
+            inserter: Some(origin.inserter),
+        }
+    }
+}
+
 impl Loaded {
     /// A ruleset that is live, with what its rules have done, by number, and who loaded them.
     pub fn of(ruleset: &Ruleset, counters: &[Counters], inserter: Option<Inserter>) -> Self {
-        let rule = |(number, rule): (usize, &Rule)| {
-            let full = FullRule::from(rule);
-            let text = print::rule::text(&full, Dialect::default().into());
-            let counters = counters.get(number).copied().unwrap_or_default();
-            LoadedRule { call: None, text, rule: full, counters, inserter }
-        };
-        let rules = ruleset.rules.iter().enumerate().map(rule).collect();
-        let tables =
-            ruleset.tables.iter().map(|table| (table.name.clone(), LoadedTable::of(table))).collect();
-        Self {
-            anchors: BTreeMap::from([(String::new(), Anchored { rules, tables })]),
-            options: ruleset.options.clone(),
-            queues: Vec::new(),
+        let mut loaded = Self { options: ruleset.options.clone(), ..Self::default() };
+        loaded.make("");
+        for path in &ruleset.anchors {
+            loaded.make(path);
         }
+        let places = ruleset.places();
+        let callers = ruleset.callers();
+        for (number, rule) in ruleset.rules.iter().enumerate() {
+            let mut counted = counters.get(number).copied().unwrap_or_default();
+            if rule.call.is_some() {
+                // As in pf, a call counts with the rules right in its anchor.
+                let within = |(_, caller): &(&Counters, &Option<u32>)| **caller == Some(number as u32);
+                for (inner, _) in counters.iter().zip(&callers).filter(within) {
+                    counted.add_traffic(inner);
+                }
+            }
+            let place = places[number].rule as usize;
+            loaded.add(ruleset.path(rule), place, rule, counted, inserter);
+        }
+        for rule in &ruleset.idle {
+            let path = ruleset.path(rule);
+            let number = loaded.anchors.get(path).map_or(0, |anchored| anchored.rules.len());
+            loaded.add(path, number, rule, Counters::ZERO, inserter);
+        }
+        for table in &ruleset.tables {
+            let (path, name) = table.name.rsplit_once('/').unwrap_or(("", &table.name));
+            loaded.make(path).tables.insert(name.to_owned(), LoadedTable::of(table));
+        }
+        loaded
+    }
+
+    /// Adds a live rule to its ruleset; of one that is there, because its anchor is called more than once, the counters.
+    fn add(
+        &mut self,
+        path: &str,
+        number: usize,
+        rule: &Rule,
+        counters: Counters,
+        inserter: Option<Inserter>,
+    ) {
+        let rules = &mut self.make(path).rules;
+        if let Some(known) = rules.get_mut(number) {
+            known.counters.evaluations += counters.evaluations;
+            known.counters.add_traffic(&counters);
+            return;
+        }
+        let full = FullRule::from(&print::local(rule));
+        let call = rule.call.as_ref().map(|call| call.name.clone());
+        rules.push(LoadedRule { call, text: print_rule(rule), rule: full, counters, inserter });
     }
 
     /// The options of the main ruleset.
@@ -149,73 +213,40 @@ impl Loaded {
     /// all of it or, if the configuration has errors, nothing, which is the caller's to see to. Options are taken over
     /// by the main ruleset only.
     pub fn load(&mut self, config: &Config, anchor: &str, origin: Origin) {
-        let anchor = names::normal(anchor);
+        let anchor = path::normal(anchor);
         if anchor.is_empty() {
             self.options = config.options.clone();
             self.queues.clone_from(&config.queues);
         }
-        let private = |path: &String| names::below(path, &anchor).is_some_and(|rest| rest.starts_with('_'));
+        let private = |path: &String| path::below(path, &anchor).is_some_and(|rest| rest.starts_with('_'));
         self.anchors.retain(|path, _| !private(path));
-        let mut braces = 0;
-        self.put(&anchor, &config.entries, origin, &mut braces);
-        for (name, entries) in &config.loaded {
-            self.put(&names::join(&anchor, name), entries, origin, &mut braces);
+        self.make(&anchor).rules.clear();
+        let mut tree = Tree::default();
+        tree.put(config, 0, &anchor);
+        for (path, nodes) in tree.rulesets() {
+            let known = self.make(path);
+            if !nodes.is_empty() {
+                known.rules = nodes.iter().map(|node| LoadedRule::new(node, origin)).collect();
+            }
         }
         self.load_tables(config, &anchor, origin.unix_s);
     }
 
     /// Defines the tables of the configuration in an anchor, and changes nothing else (`pfctl -T load`).
     pub fn load_tables(&mut self, config: &Config, anchor: &str, unix_s: u64) {
-        let tables = &mut self.make(&names::normal(anchor)).tables;
+        let anchor = path::normal(anchor);
         for table in &config.tables {
+            let tables = &mut self.make(&path::join(&anchor, &table.anchor)).tables;
             tables.entry(table.name.clone()).or_default().define(table, unix_s);
         }
         self.tidy();
     }
 
-    /// Puts rules into an anchor, and those in braces into anchors below.
-    fn put(&mut self, path: &str, entries: &[Entry], origin: Origin, braces: &mut usize) {
-        let mut rules = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (call, full) = match entry {
-                Entry::Rule(full) => (None, full),
-                Entry::Anchor(anchor) => {
-                    let call = anchor.name.clone().unwrap_or_else(|| {
-                        *braces += 1;
-                        format!("_{braces}")
-                    });
-                    let target = names::join(path, &call);
-                    match &anchor.body {
-                        Some(body) => self.put(&target, body, origin, braces),
-                        // Calling an anchor makes it, empty.
-                        None if !names::is_wildcard(&call) => {
-                            self.make(&target);
-                        }
-                        None => {}
-                    }
-                    (Some(call), &anchor.gate)
-                }
-            };
-            let text = match &call {
-                None => print::rule::text(full, Dialect::default().into()),
-                Some(call) => print::rule::anchor_text(names::printed(call), full, Dialect::default().into()),
-            };
-            rules.push(LoadedRule {
-                call,
-                text,
-                rule: full.clone(),
-                counters: Counters::ZERO,
-                inserter: Some(origin.inserter),
-            });
-        }
-        self.make(path).rules = rules;
-    }
-
     /// The ruleset of an anchor, made if it is absent, with those above it.
     fn make(&mut self, path: &str) -> &mut Anchored {
-        let mut above = names::parent(path);
+        let mut above = path::parent(path);
         while let Some(parent) = above {
-            above = names::parent(&parent);
+            above = path::parent(&parent);
             self.anchors.entry(parent).or_default();
         }
         self.anchors.entry(path.to_owned()).or_default()
@@ -223,7 +254,7 @@ impl Loaded {
 
     /// Removes the rules of an anchor.
     pub fn flush_rules(&mut self, anchor: &str) {
-        if let Some(anchored) = self.anchors.get_mut(&names::normal(anchor)) {
+        if let Some(anchored) = self.anchors.get_mut(&path::normal(anchor)) {
             anchored.rules.clear();
         }
         self.tidy();
@@ -231,7 +262,7 @@ impl Loaded {
 
     /// Removes every table of an anchor, and returns how many there were.
     pub fn flush_tables(&mut self, anchor: &str) -> usize {
-        let anchored = self.anchors.get_mut(&names::normal(anchor));
+        let anchored = self.anchors.get_mut(&path::normal(anchor));
         let count = anchored.map_or(0, |anchored| std::mem::take(&mut anchored.tables).len());
         self.tidy();
         count
@@ -244,7 +275,7 @@ impl Loaded {
 
     /// Sets the counters of an anchor's rules to zero.
     pub fn zero_rules(&mut self, anchor: &str) {
-        let anchored = self.anchors.get_mut(&names::normal(anchor));
+        let anchored = self.anchors.get_mut(&path::normal(anchor));
         for rule in anchored.into_iter().flat_map(|anchored| &mut anchored.rules) {
             rule.counters = Counters::ZERO;
         }
@@ -255,7 +286,7 @@ impl Loaded {
     /// # Errors
     /// There is no such anchor.
     pub fn rules(&self, anchor: &str) -> Result<Vec<RuleRow<'_>>, UnknownAnchor> {
-        let rules = self.anchored(&names::normal(anchor))?.map_or(&[][..], |anchored| &anchored.rules);
+        let rules = self.anchored(&path::normal(anchor))?.map_or(&[][..], |anchored| &anchored.rules);
         Ok(rules.iter().enumerate().map(|(number, loaded)| RuleRow { number, loaded }).collect())
     }
 
@@ -270,7 +301,7 @@ impl Loaded {
 
     /// True if a rule of an anchor has a label.
     pub fn has_labels(&self, anchor: &str) -> bool {
-        let anchored = self.anchors.get(&names::normal(anchor));
+        let anchored = self.anchors.get(&path::normal(anchor));
         anchored.is_some_and(|anchored| anchored.rules.iter().any(|rule| rule.rule.rule.label.is_some()))
     }
 
@@ -284,30 +315,30 @@ impl Loaded {
 
     /// The paths of an anchor and all below it, in order; the main ruleset's is empty.
     pub fn anchors_below(&self, anchor: &str) -> Vec<String> {
-        let anchor = names::normal(anchor);
-        let within = |path: &&String| **path == anchor || names::below(path, &anchor).is_some();
+        let anchor = path::normal(anchor);
+        let within = |path: &&String| **path == anchor || path::below(path, &anchor).is_some();
         self.anchors.keys().filter(within).cloned().collect()
     }
 
     /// A table that is defined in an anchor.
     pub fn table(&self, anchor: &str, name: &str) -> Option<&LoadedTable> {
-        self.anchors.get(&names::normal(anchor))?.tables.get(name)
+        self.anchors.get(&path::normal(anchor))?.tables.get(name)
     }
 
     /// The names of an anchor's tables.
     pub fn table_names(&self, anchor: &str) -> impl Iterator<Item = &str> {
-        let anchored = self.anchors.get(&names::normal(anchor));
+        let anchored = self.anchors.get(&path::normal(anchor));
         anchored.into_iter().flat_map(|anchored| anchored.tables.keys().map(String::as_str))
     }
 
     /// The same, to be changed.
     pub fn table_mut(&mut self, anchor: &str, name: &str) -> Option<&mut LoadedTable> {
-        self.anchors.get_mut(&names::normal(anchor))?.tables.get_mut(name)
+        self.anchors.get_mut(&path::normal(anchor))?.tables.get_mut(name)
     }
 
     /// Makes an empty table that stays without references, as `pfctl -T add` does; false if it was there.
     pub fn create_table(&mut self, anchor: &str, name: &str, unix_s: u64) -> bool {
-        let tables = &mut self.make(&names::normal(anchor)).tables;
+        let tables = &mut self.make(&path::normal(anchor)).tables;
         if tables.contains_key(name) {
             return false;
         }
@@ -322,7 +353,7 @@ impl Loaded {
 
     /// Removes a table (`pfctl -T kill`); false if there is none.
     pub fn remove_table(&mut self, anchor: &str, name: &str) -> bool {
-        let removed = self.anchors.get_mut(&names::normal(anchor)).and_then(|at| at.tables.remove(name));
+        let removed = self.anchors.get_mut(&path::normal(anchor)).and_then(|at| at.tables.remove(name));
         self.tidy();
         removed.is_some()
     }
@@ -339,7 +370,7 @@ impl Loaded {
         loop {
             let called = self.called();
             let before = self.anchors.len();
-            let parents: Vec<String> = self.anchors.keys().filter_map(|path| names::parent(path)).collect();
+            let parents: Vec<String> = self.anchors.keys().filter_map(|path| path::parent(path)).collect();
             self.anchors.retain(|path, anchored| {
                 let empty = anchored.rules.is_empty() && anchored.tables.is_empty();
                 path.is_empty() || !empty || called.contains(path) || parents.contains(path)
@@ -353,7 +384,7 @@ impl Loaded {
     fn called(&self) -> Vec<String> {
         let calls = |(path, anchored): (&String, &Anchored)| -> Vec<String> {
             let calls = anchored.rules.iter().filter_map(|rule| rule.call.as_ref());
-            calls.map(|call| names::join(path, call)).collect()
+            calls.map(|call| path::join(path, call)).collect()
         };
         self.anchors.iter().flat_map(calls).collect()
     }

@@ -8,13 +8,14 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{Limit, Options, Rule, Table, TableEntry, Timeout};
+use ruleset::{AddressPattern, Limit, Options, Rule, Table, TableEntry, Timeout};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub(crate) use word::{quoted, word};
 
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};
 use crate::dialect::Dialect;
+use crate::path;
 
 /// In which form rules are printed.
 #[derive(Clone, Copy)]
@@ -46,7 +47,24 @@ impl Style<'_> {
 
 /// A rule in pfctl's normal form, without a newline.
 pub fn print_rule(rule: &Rule) -> String {
-    rule::text(&FullRule::from(rule), Dialect::default().into())
+    let full = FullRule::from(&local(rule));
+    match &rule.call {
+        Some(call) => rule::anchor_text(path::printed(&call.name), &full, Dialect::default().into()),
+        None => rule::text(&full, Dialect::default().into()),
+    }
+}
+
+/// A rule as it is written within its anchor: tables without the anchor's path.
+pub(crate) fn local(rule: &Rule) -> Rule {
+    let mut rule = rule.clone();
+    for pattern in rule.patterns_mut() {
+        if let AddressPattern::Table(name) = pattern
+            && let Some((_, own)) = name.rsplit_once('/')
+        {
+            *name = own.to_owned();
+        }
+    }
+    rule
 }
 
 /// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.

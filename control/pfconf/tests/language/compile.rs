@@ -192,7 +192,6 @@ fn what_a_rule_cannot_say_is_refused_by_name() {
          pf.conf:2: set prio is not supported yet: packets are not rewritten\n"
     );
     assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));
-    assert!(refused("anchor a { \n pass\n }\n").contains("anchor is not supported yet"));
 }
 
 #[test]

@@ -40,7 +40,11 @@ fn accepted_rulesets_load_and_print() {
         let ruleset =
             pfconf::compile(text, &interfaces()).unwrap_or_else(|findings| panic!("{findings}\n{text}"));
         let rules: String = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n").collect();
-        assert!(shown.ends_with(&rules), "what is loaded prints like what was read:\n{rules}");
+        // Rules of anchors stand in braces and behind blanks.
+        let braces = |line: &&str| *line != "}";
+        let lines = shown.lines().map(|line| line.trim_start().trim_end_matches(" {"));
+        let plain: String = lines.filter(braces).map(|line| format!("{line}\n")).collect();
+        assert!(plain.ends_with(&rules), "what is loaded prints like what was read:\n{rules}");
         assert_eq!(printed(&shown), shown, "printing is a fixed point");
         shown
     });

@@ -1,5 +1,6 @@
 //! The language, from text to rules and back.
 
+mod anchors;
 mod compile;
 mod generated;
 mod golden;

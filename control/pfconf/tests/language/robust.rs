@@ -23,7 +23,7 @@ fn long_file() -> String {
         include_str!("../accepted/state.conf"),
         include_str!("../accepted/tables.conf"),
         include_str!("../accepted/home.conf"),
-        include_str!("../printed/anchors.conf"),
+        include_str!("../accepted/anchors.conf"),
         include_str!("../printed/parameters.conf"),
         include_str!("../printed/translation.conf"),
     ];

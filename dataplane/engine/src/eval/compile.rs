@@ -14,7 +14,7 @@ use ruleset::{
 use wire::{Af, Port};
 
 use super::classify::Classifier;
-use super::filter::{EndFilter, Filter, Interfaces, Pattern};
+use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::translate::{self, Addresses, Choice, NatPorts, RdrPorts, Translation};
@@ -65,10 +65,11 @@ impl Root {
             tags: &tags,
         };
         let mut rules = Vec::with_capacity(ruleset.rules.len());
-        for (number, rule) in ruleset.rules.iter().enumerate() {
-            let place = format!(" ({}:{})", rule.source.file, rule.source.line);
+        for ((number, rule), caller) in ruleset.rules.iter().enumerate().zip(ruleset.callers()) {
+            let place = || format!(" ({}:{})", rule.source.file, rule.source.line);
             let filter = names.filter(rule, ruleset.options.state_policy, serial(epoch, number));
-            rules.push(filter.map_err(|what| Invalid { rule: Some(number), place, what })?);
+            let filter = filter.map_err(|what| Invalid { rule: Some(number), place: place(), what })?;
+            rules.push(Filter { caller: caller.unwrap_or(Gate::NONE), ..filter });
         }
         let skips =
             |interface: &Interface| ruleset.options.skip.iter().any(|name| is_called(interface, name));
@@ -79,6 +80,8 @@ impl Root {
         let tables = tables::build(ruleset, previous, contents)?;
         Ok(Self {
             epoch,
+            anchored: rules.iter().any(|rule| rule.gate.is_some()),
+            places: ruleset.places().into(),
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
@@ -203,6 +206,8 @@ impl Names<'_> {
                 .tagged
                 .as_ref()
                 .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
+            caller: Gate::NONE,
+            gate: rule.call.as_ref().map(|call| Gate { end: call.end, quick: rule.quick && !call.wildcard }),
             slot: Arc::new(slot(rule, rule.dup_to.as_ref().map(|to| self.span(to)).transpose()?, serial)),
         })
     }

@@ -100,6 +100,20 @@ impl Pattern {
     }
 }
 
+/// What the call of an anchor lets packets in to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate {
+    /// The number of the first rule behind those in the anchor.
+    pub end: u32,
+    /// `quick`, and not for all anchors below one: the walk ends behind the anchor if a rule right in it matched last.
+    pub quick: bool,
+}
+
+impl Gate {
+    /// The number of no call.
+    pub const NONE: u32 = u32::MAX;
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
@@ -123,6 +137,10 @@ pub(super) struct Filter {
     pub tagged: Option<(Option<Tag>, bool)>,
     /// `nat-to`, `rdr-to`.
     pub translation: Option<Arc<Translation>>,
+    /// The call in whose anchor it stands, by number; [`Gate::NONE`] in the main ruleset.
+    pub caller: u32,
+    /// It calls an anchor.
+    pub gate: Option<Gate>,
     pub slot: Arc<RuleSlot>,
 }
 

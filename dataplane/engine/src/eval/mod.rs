@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use ruleset::{Ruleset, TIMEOUT_COUNT, Timeout};
+use ruleset::{RulePlace, Ruleset, TIMEOUT_COUNT, Timeout};
 
 use crate::fib::{Fib, InterfaceId};
 use crate::translate::{Known, Members};
@@ -84,6 +84,10 @@ pub struct Root {
     epoch: u32,
     ruleset: Arc<Ruleset>,
     rules: Arc<[filter::Filter]>,
+    /// Some of the rules stand in anchors.
+    anchored: bool,
+    /// By rule: as pfctl numbers it.
+    places: Arc<[RulePlace]>,
     classifier: Arc<classify::Classifier>,
     /// The first rule of each identity.
     numbers: Arc<HashMap<u64, u32>>,
@@ -166,6 +170,16 @@ impl Root {
             return Some(guess as u32);
         }
         self.numbers.get(&slot.identity).copied()
+    }
+
+    /// A rule as pfctl numbers it.
+    pub(crate) fn place(&self, number: u32) -> Option<RulePlace> {
+        self.places.get(number as usize).copied()
+    }
+
+    /// The path of the anchor that a rule stands in; empty in the main ruleset.
+    pub(crate) fn path(&self, number: u32) -> &str {
+        self.ruleset.rules.get(number as usize).map_or("", |rule| self.ruleset.path(rule))
     }
 
     /// Adds what states of the past counted for their rules, those of all shards together.

@@ -8,7 +8,7 @@ use ruleset::{Action, Direction, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
-use super::filter::{Filter, Pattern};
+use super::filter::{Filter, Gate, Pattern};
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
@@ -67,6 +67,8 @@ pub(crate) struct Walk {
     ended_at: Option<u32>,
     /// The `match` rule that translates the packet before any other sees it.
     translating: Option<u32>,
+    /// The call of the anchor that the walk is in, by number.
+    anchor: u32,
 }
 
 impl Root {
@@ -117,26 +119,65 @@ impl Root {
         &self,
         question: &Question<'_>,
         walk: &mut Walk,
-        mut note: impl FnMut(&Filter),
+        note: impl FnMut(&Filter),
     ) {
         let behind = walk.translating.take();
         if RESUMED && walk.ended_at.is_some() {
             return;
         }
+        if self.anchored {
+            self.visit_behind::<RESUMED, true>(question, behind, walk, note);
+        } else {
+            self.visit_behind::<RESUMED, false>(question, behind, walk, note);
+        }
+    }
+
+    #[inline(always)]
+    fn visit_behind<const RESUMED: bool, const ANCHORED: bool>(
+        &self,
+        question: &Question<'_>,
+        behind: Option<u32>,
+        walk: &mut Walk,
+        mut note: impl FnMut(&Filter),
+    ) {
         self.classifier.visit(question, |number, order| {
             if RESUMED && Some(number) <= behind {
                 return ControlFlow::Continue(());
             }
             let rule = &self.rules[number as usize];
+            if ANCHORED {
+                self.come_to(number, walk)?;
+                if rule.caller != walk.anchor {
+                    return ControlFlow::Continue(());
+                }
+            }
             note(rule);
             if !self.matches_rest(rule, question) {
                 return ControlFlow::Continue(());
             }
             match order {
+                Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule),
                 Order::Forth => walk.follow(number, rule),
                 Order::Back => walk.decide(number, rule),
             }
         });
+    }
+
+    /// Leaves the anchors whose last rule is before this one; `quick` of one of them ends the walk if the last match was
+    /// right in it.
+    #[inline]
+    fn come_to(&self, number: u32, walk: &mut Walk) -> ControlFlow<()> {
+        while walk.anchor != Gate::NONE {
+            let call = &self.rules[walk.anchor as usize];
+            let Some(gate) = call.gate.filter(|gate| gate.end <= number) else { break };
+            let last = walk.rule.map(|number| self.rules[number as usize].caller);
+            if gate.quick && last == Some(walk.anchor) {
+                walk.ended_at = Some(gate.end - 1);
+                return ControlFlow::Break(());
+            }
+            walk.anchor = call.caller;
+        }
+        ControlFlow::Continue(())
     }
 
     /// What the classifier leaves open of a rule.
@@ -170,7 +211,7 @@ impl Root {
 impl Walk {
     /// The walk of a packet that carries this tag, at its beginning.
     pub(crate) const fn of(tag: Tag) -> Self {
-        Self { rule: None, tag, state_tag: Tag(0), ended_at: None, translating: None }
+        Self { rule: None, tag, state_tag: Tag(0), ended_at: None, translating: None, anchor: Gate::NONE }
     }
 
     /// Lets a rule decide that matches, where no rule before it can say anything more.
@@ -181,6 +222,17 @@ impl Walk {
         }
         self.rule = Some(number);
         ControlFlow::Break(())
+    }
+
+    /// Enters an anchor whose call matches but for `tagged`, which is asked here. Its `tag` sticks at once.
+    fn enter(&mut self, number: u32, rule: &Filter) -> ControlFlow<()> {
+        if is_tagged(rule, self) {
+            self.anchor = number;
+            if let Some(tag) = rule.tag {
+                (self.tag, self.state_tag) = (tag, tag);
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Does what a rule says that matches but for `tagged`, which is asked here; `quick` ends the walk.

@@ -36,6 +36,7 @@ impl Connections {
             let ends = tuples.map_or([own; 2], |tuples| tuples.at(class.direction));
             let name =
                 |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
+            let place = root.number_of(&class.rule).and_then(|number| root.place(number));
             sink(StateView {
                 interface: class.interface.map_or_else(|| "all".to_owned(), name),
                 proto: key.proto,
@@ -44,7 +45,8 @@ impl Connections {
                 destination: self.peer_view(id, &ends, key.af, source.other()),
                 age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
                 expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
-                rule: root.number_of(&class.rule),
+                rule: place.map(|place| place.rule),
+                anchor: place.and_then(|place| place.anchor),
                 sloppy: class.rule.sloppy,
                 id: self.cold[number as usize].id + side as u64,
             });

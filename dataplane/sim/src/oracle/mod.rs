@@ -183,17 +183,33 @@ impl Oracle {
             Some(id) => self.world.interface(id).name.clone(),
             None => "all".to_owned(),
         };
-        state.view(interface, self.live_number(state.rule), now, self.deadline(state))
+        state.view(
+            interface,
+            self.live_number(state.rule).map(|number| self.place(number)),
+            now,
+            self.deadline(state),
+        )
     }
 
     /// The rule's number in the live ruleset, if it is still there.
-    fn live_number(&self, rule: RuleRef) -> Option<u32> {
-        let number = if rule.generation == self.generation {
-            Some(rule.number)
-        } else {
-            self.rules.rules.iter().position(|live| live.identity == rule.identity)
+    fn live_number(&self, rule: RuleRef) -> Option<usize> {
+        if rule.generation == self.generation {
+            return Some(rule.number);
+        }
+        self.rules.rules.iter().position(|live| live.identity == rule.identity)
+    }
+
+    /// A rule's number in its own ruleset, and that of the call of its anchor in the ruleset where that stands.
+    fn place(&self, number: usize) -> (u32, Option<u32>) {
+        let rules = &self.rules.rules;
+        let caller = |number: usize| {
+            let covers = |at: &usize| rules[*at].call.as_ref().is_some_and(|call| number < call.end as usize);
+            (0..number).rev().find(covers)
         };
-        number.and_then(|number| u32::try_from(number).ok())
+        let before = (0..number).filter(|before| {
+            rules[*before].anchor == rules[number].anchor && caller(*before) == caller(number)
+        });
+        (before.count() as u32, caller(number).map(|call| self.place(call).0))
     }
 }
 

@@ -163,8 +163,15 @@ impl State {
         }
     }
 
-    /// The state as pfctl prints it. Times are in nanoseconds; `rule` is its number in the live ruleset.
-    pub(super) fn view(&self, interface: String, rule: Option<u32>, now: u64, deadline: u64) -> StateView {
+    /// The state as pfctl prints it. Times are in nanoseconds; `rule` is its number in its ruleset, with that of the call of
+    /// its anchor.
+    pub(super) fn view(
+        &self,
+        interface: String,
+        rule: Option<(u32, Option<u32>)>,
+        now: u64,
+        deadline: u64,
+    ) -> StateView {
         let (source, destination) = self.ends();
         // pf prints the scale only if both ends announced one.
         let scaled = self.source.wscale.is_some() && self.destination.wscale.is_some();
@@ -186,7 +193,8 @@ impl State {
             destination: peer(destination, &self.destination, 1),
             age_s: seconds(now.saturating_sub(self.created)),
             expires_in_s: seconds(deadline.saturating_sub(now)),
-            rule,
+            rule: rule.map(|(number, _)| number),
+            anchor: rule.and_then(|(_, anchor)| anchor),
             sloppy: self.options.sloppy,
             id: self.id.0,
         }

@@ -2,6 +2,7 @@
 //! stateless. Tests are made in pf's order and a failed one goes on to the next rule.
 
 use core::net::IpAddr;
+use core::ops::Range;
 
 use ruleset::{Action, AddressMatch, AddressPattern, Rule, StateMode};
 use wire::Af;
@@ -25,22 +26,53 @@ impl Oracle {
     pub(super) fn walk(&self, hook: Hook, packet: &Packet, tag: &Tag) -> Walk {
         let mapping = packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target));
         let mut walk = Walk { rule: None, tag: None };
-        for (number, rule) in self.rules.rules.iter().enumerate() {
-            if !self.matches(rule, hook, packet, mapping) || !is_tagged(rule, &mut walk.tag, tag) {
+        let matches = |rule: &Rule, walked: &mut Tag| {
+            self.matches(rule, hook, packet, mapping) && is_tagged(rule, walked, tag)
+        };
+        let mut ruled = None;
+        self.walk_ruleset(0..self.rules.rules.len(), None, &matches, &mut walk, &mut ruled);
+        walk
+    }
+
+    /// Walks the rules of one ruleset, and at each call that matches those of its anchor; true if that ends the walk.
+    /// `ruled` is the anchor in which the last match was.
+    fn walk_ruleset(
+        &self,
+        rules: Range<usize>,
+        anchor: Option<usize>,
+        matches: &dyn Fn(&Rule, &mut Tag) -> bool,
+        walk: &mut Walk,
+        ruled: &mut Option<usize>,
+    ) -> bool {
+        let mut number = rules.start;
+        while number < rules.end {
+            let rule = &self.rules.rules[number];
+            let here = number;
+            number = rule.call.as_ref().map_or(here + 1, |call| call.end as usize);
+            if !matches(rule, &mut walk.tag) {
                 continue;
             }
             // "tag t (sticky)": every matching rule tags, not only the deciding one.
             if rule.tag.is_some() {
                 walk.tag.clone_from(&rule.tag);
             }
+            if let Some(call) = &rule.call {
+                let ended = self.walk_ruleset(here + 1..number, Some(here), matches, walk, ruled);
+                // "stop after it if any rule in it matched", which asks for the last match; not where `*` stands.
+                if ended || (rule.quick && !call.wildcard && *ruled == Some(here)) {
+                    return true;
+                }
+                continue;
+            }
             if rule.action != Action::Match {
-                walk.rule = Some(number);
+                walk.rule = Some(here);
+                *ruled = anchor;
             }
             if rule.quick {
-                break;
+                return true;
             }
         }
-        walk
+        false
     }
 
     fn matches(&self, rule: &Rule, hook: Hook, packet: &Packet, mapping: Option<Mapping>) -> bool {

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, IcmpReply,
-    InterfaceMatch, InterfacePart, InterfacePattern, Limit, PortMatch, Rule, Ruleset, StateMode,
+    Action, AddressMatch, AddressPattern, BlockReply, Call, Direction, Endpoint, FlagsMatch, IcmpMatch,
+    IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, PortMatch, Rule, Ruleset, StateMode,
     StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto, TcpFlags};
@@ -39,6 +39,12 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
     for _ in 0..rng.below(8) {
         rules.rules.push(rule(rng));
     }
+    if rng.chance(1, 3) {
+        for _ in 0..rng.between(1, 2) {
+            anchor(rng, &mut rules, 0);
+        }
+        rules.rules.push(rule(rng));
+    }
     for (number, rule) in rules.rules.iter_mut().enumerate() {
         rule.identity = rng.next();
         rule.source.line = number as u32 + 1;
@@ -50,6 +56,34 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
         }
     }
     rules
+}
+
+/// Adds the call of an anchor with rules in it, of which some call others.
+fn anchor(rng: &mut Rng, rules: &mut Ruleset, depth: usize) {
+    let (at, within) = (rules.rules.len(), rules.rules.last().map_or(0, |last| last.anchor));
+    let call = Rule {
+        action: Action::Pass,
+        state: StateMode::None,
+        state_options: StateOptions::default(),
+        allow_opts: false,
+        quick: rng.chance(1, 3),
+        anchor: if depth == 0 { 0 } else { within },
+        ..if rng.chance(1, 3) { Rule::default() } else { rule(rng) }
+    };
+    rules.rules.push(call);
+    let wildcard = rng.chance(1, 4);
+    for _ in 0..if wildcard { rng.below(3) } else { 1 } {
+        rules.anchors.push(format!("a{}", rules.anchors.len()));
+        let own = rules.anchors.len() as u32;
+        for _ in 0..rng.below(4) {
+            rules.rules.push(Rule { anchor: own, ..rule(rng) });
+            if depth < 2 && rng.chance(1, 4) {
+                anchor(rng, rules, depth + 1);
+            }
+        }
+    }
+    let end = rules.rules.len() as u32;
+    rules.rules[at].call = Some(Call { name: "a".into(), wildcard, end });
 }
 
 /// The rule for everything, with which most rulesets begin.

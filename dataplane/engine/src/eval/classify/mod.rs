@@ -24,7 +24,7 @@ use core::ops::ControlFlow;
 use ruleset::PortMatch;
 use wire::{Af, Port};
 
-use super::filter::{EndFilter, Filter, Pattern};
+use super::filter::{EndFilter, Filter, Gate, Pattern};
 use super::walk::{Question, has_ports};
 use crate::Address;
 use crate::packet::{Packet, Transport};
@@ -129,15 +129,16 @@ impl Classifier {
 pub(super) enum Order {
     /// From the first rule on: each may have a word in what becomes of the packet.
     Forth,
-    /// From the last rule on: no rule is `quick`, sets a tag, asks for one or translates before others are asked, so that
-    /// the last one that matches decides alone.
+    /// From the last rule on: no rule is `quick`, sets a tag, asks for one or translates before others are asked, and none has
+    /// to do with an anchor, so that the last one that matches decides alone.
     Back,
 }
 
 impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
         let speaks_early = |rule: &&Filter| {
-            rule.quick || rule.tag.is_some() || rule.tagged.is_some() || rule.translates_at_once()
+            let anchored = rule.gate.is_some() || rule.caller != Gate::NONE;
+            rule.quick || rule.tag.is_some() || rule.tagged.is_some() || rule.translates_at_once() || anchored
         };
         Self {
             rules: numbers,

@@ -1,13 +1,13 @@
 //! Paths of anchors: names joined by `/`, without one in front.
 
 /// A path without what says nothing: `/` in front and at the end, `/*` of a recursion.
-pub(super) fn normal(path: &str) -> String {
+pub(crate) fn normal(path: &str) -> String {
     let path = path.strip_suffix("/*").or(path.strip_suffix('*')).unwrap_or(path);
     path.trim_matches('/').to_owned()
 }
 
 /// The anchor that `call` means in a rule of `path`: `/x` from the top, `../x` from the anchor above.
-pub(super) fn join(path: &str, call: &str) -> String {
+pub(crate) fn join(path: &str, call: &str) -> String {
     let mut parts: Vec<&str> = match call.starts_with('/') {
         true => Vec::new(),
         false => path.split('/').filter(|part| !part.is_empty()).collect(),
@@ -25,22 +25,22 @@ pub(super) fn join(path: &str, call: &str) -> String {
 }
 
 /// True if a call is for all anchors below a path.
-pub(super) fn is_wildcard(call: &str) -> bool {
+pub(crate) fn is_wildcard(call: &str) -> bool {
     call == "*" || call.ends_with("/*")
 }
 
 /// True for the names that braces without one get.
-pub(super) fn is_private(call: &str) -> bool {
+pub(crate) fn is_private(call: &str) -> bool {
     call.rsplit('/').next().is_some_and(|last| last.starts_with('_'))
 }
 
 /// What is printed behind `anchor`.
-pub(super) fn printed(call: &str) -> Option<&str> {
+pub(crate) fn printed(call: &str) -> Option<&str> {
     (!is_private(call)).then_some(call)
 }
 
 /// What stands behind an anchor's path in that of an anchor below it.
-pub(super) fn below<'a>(path: &'a str, anchor: &str) -> Option<&'a str> {
+pub(crate) fn below<'a>(path: &'a str, anchor: &str) -> Option<&'a str> {
     match anchor {
         "" => (!path.is_empty()).then_some(path),
         _ => path.strip_prefix(anchor)?.strip_prefix('/'),
@@ -48,7 +48,7 @@ pub(super) fn below<'a>(path: &'a str, anchor: &str) -> Option<&'a str> {
 }
 
 /// The path of the anchor above.
-pub(super) fn parent(path: &str) -> Option<String> {
+pub(crate) fn parent(path: &str) -> Option<String> {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     (!path.is_empty()).then(|| parent.to_owned())
 }
