@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -244,6 +244,7 @@ struct Tally {
     stop: AtomicBool,
     sent: AtomicU64,
     answered: AtomicU64,
+    delays: Mutex<Vec<Duration>>,
 }
 
 impl Stream {
@@ -261,6 +262,14 @@ impl Stream {
     /// How many were answered so far.
     pub fn answered(&self) -> u64 {
         self.tally.answered.load(Ordering::Relaxed)
+    }
+
+    /// From sending to the answer, for each answer since this was last asked, sorted.
+    pub fn take_delays(&self) -> Vec<Duration> {
+        let mut delays =
+            std::mem::take(&mut *self.tally.delays.lock().unwrap_or_else(PoisonError::into_inner));
+        delays.sort_unstable();
+        delays
     }
 
     /// Ends it, waits some seconds for answers that are still missing, and returns how many went out and came back.
@@ -285,26 +294,28 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 fn stream(to: SocketAddr, every: Duration, tally: &Tally) -> io::Result<()> {
     let Datagrams(socket) = udp(to, every)?;
+    let start = Instant::now();
     while !tally.stop.load(Ordering::Relaxed) {
-        if socket.send(b"one of many").is_ok() {
+        if socket.send(&(start.elapsed().as_nanos() as u64).to_le_bytes()).is_ok() {
             tally.sent.fetch_add(1, Ordering::Relaxed);
         }
-        count_answers(&socket, every, tally, |_| false)?;
+        count_answers(&socket, start, every, tally, |_| false)?;
     }
-    count_answers(&socket, LAST_ANSWERS, tally, |tally| {
+    count_answers(&socket, start, LAST_ANSWERS, tally, |tally| {
         tally.answered.load(Ordering::Relaxed) >= tally.sent.load(Ordering::Relaxed)
     })
 }
 
-/// Counts answers for so long, or until there are `enough`.
+/// Counts answers for so long, or until there are `enough`. Each says how long after `start` its question was sent.
 fn count_answers(
     socket: &UdpSocket,
+    start: Instant,
     patience: Duration,
     tally: &Tally,
     enough: impl Fn(&Tally) -> bool,
 ) -> io::Result<()> {
     let end = Instant::now() + patience;
-    let mut buffer = [0; 64];
+    let mut sent = [0; 8];
     while !enough(tally) {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -312,8 +323,10 @@ fn count_answers(
         }
         socket.set_read_timeout(Some(left))?;
         // An error is what an ICMP error told, or that time is over.
-        if socket.recv(&mut buffer).is_ok() {
+        if socket.recv(&mut sent).is_ok() {
             tally.answered.fetch_add(1, Ordering::Relaxed);
+            let delay = start.elapsed().saturating_sub(Duration::from_nanos(u64::from_le_bytes(sent)));
+            tally.delays.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
         }
     }
     Ok(())
