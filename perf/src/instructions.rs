@@ -10,7 +10,7 @@ use crate::bed::BURST;
 use crate::firewall::Firewall;
 use crate::rules::rules;
 use crate::stages::{PASS, PASS_AND_COPY};
-use crate::traffic::{Buffer, Sender, Source, Step, Traffic};
+use crate::traffic::{Buffer, Sender, Source, Step, TRANSLATING, Traffic};
 
 /// Packets, or connections, that are counted.
 pub const UNITS: usize = 64 * BURST;
@@ -104,10 +104,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(rules: &str, traffic: Traffic) -> anyhow::Result<Self> {
+    fn new(rules: &str, source: Source) -> anyhow::Result<Self> {
         Ok(Self {
             firewall: Firewall::new(rules, 2 * UNITS as u32)?,
-            source: Source::new(traffic, UNITS as u64),
+            source,
             frames: vec![PlainFrame::empty(); BURST],
             copied: Vec::with_capacity(BURST * ROOM),
         })
@@ -159,14 +159,15 @@ fn bursts() -> impl Iterator<Item = usize> {
     (0..UNITS).step_by(BURST)
 }
 
-/// Does the work of a scenario: `established tcp4`, `dup_to tcp4` with a copy of each packet, or `setup 10` with so many
-/// rules.
+/// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `dup_to tcp4` with a copy of each
+/// packet, or `setup 10` with so many rules.
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.
 pub fn run(scenario: &str) -> anyhow::Result<()> {
     match scenario.split_once(' ') {
         Some(("established", traffic)) => established(PASS, named(traffic)?).map(drop),
+        Some(("translated", traffic)) => established(TRANSLATING, named(traffic)?.translated()).map(drop),
         Some(("dup_to", traffic)) => {
             let Scene { frames, copied, .. } = established(PASS_AND_COPY, named(traffic)?)?;
             let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
@@ -178,13 +179,14 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
     }
 }
 
-fn named(traffic: &str) -> anyhow::Result<Traffic> {
-    Traffic::named(traffic).with_context(|| format!("no traffic {traffic}"))
+fn named(traffic: &str) -> anyhow::Result<Source> {
+    let traffic = Traffic::named(traffic).with_context(|| format!("no traffic {traffic}"))?;
+    Ok(Source::new(traffic, UNITS as u64))
 }
 
 /// The packets of established connections, under these rules.
-fn established(rules: &str, traffic: Traffic) -> anyhow::Result<Scene> {
-    let mut scene = Scene::new(rules, traffic)?;
+fn established(rules: &str, source: Source) -> anyhow::Result<Scene> {
+    let mut scene = Scene::new(rules, source)?;
     for first in bursts() {
         for (sender, step) in
             [(Sender::Client, Step::Open), (Sender::Server, Step::Answer), (Sender::Client, Step::Data)]
@@ -209,7 +211,7 @@ fn established(rules: &str, traffic: Traffic) -> anyhow::Result<Scene> {
 }
 
 fn setup(rule_count: usize) -> anyhow::Result<()> {
-    let mut scene = Scene::new(&rules(rule_count), Traffic::Tcp4)?;
+    let mut scene = Scene::new(&rules(rule_count), Source::new(Traffic::Tcp4, UNITS as u64))?;
     for first in bursts() {
         scene.write(first, Sender::Client, Step::Open);
         scene.count(Sender::Client)?;

@@ -225,17 +225,9 @@ impl Report {
 
 impl Report {
     fn workers(&self, hz: u64) -> Option<String> {
-        const HEAD: [&str; 8] = [
-            "what",
-            "traffic",
-            "connections",
-            "cycles",
-            "± %",
-            "Mpps/core",
-            "rings alone",
-            "÷ without copies",
-        ];
-        let rows = self.named(&["worker", "dup_to"]).map(|row| {
+        const HEAD: [&str; 8] =
+            ["what", "traffic", "connections", "cycles", "± %", "Mpps/core", "rings alone", "÷ plain"];
+        let rows = self.named(&["worker", "dup_to", "translation"]).map(|row| {
             vec![
                 row.name.clone(),
                 row.proto.clone(),

@@ -5,7 +5,7 @@ use crate::floor::RxTx;
 use crate::measure::{self, Effort, UNEQUAL, Work, median, spread};
 use crate::pair::{Handover, Pair, Scaling};
 use crate::report::{Histogram, Report, Row, rounded};
-use crate::traffic::{Source, Traffic};
+use crate::traffic::{Source, TRANSLATING, Traffic};
 use crate::whole::{self, Forwarding, RingIo};
 
 /// Everything that passes.
@@ -47,15 +47,19 @@ pub fn workers(
     let mut rings = RingIo::new(bed, source())?;
     let mut plain = Forwarding::new(bed, "worker", PASS, source())?;
     let mut copying = Forwarding::new(bed, "dup_to", PASS_AND_COPY, source())?;
-    let works: &mut [&mut dyn Work] = &mut [&mut rx_tx, &mut rings, &mut plain, &mut copying];
+    let mut translating = Forwarding::new(bed, "translation", TRANSLATING, source().translated())?;
+    let works: &mut [&mut dyn Work] =
+        &mut [&mut rx_tx, &mut rings, &mut plain, &mut copying, &mut translating];
     let found = measure::compare(bed, works, effort)?;
     let rings = rounded(found.cycles("ring_rx_tx").unwrap_or_default(), 1);
-    let ratio = found.ratio("dup_to", "worker").unwrap_or_default();
+    let ratio = |name| rounded(found.ratio(name, "worker").unwrap_or_default(), 3);
     let row =
         |name| Row::of(&found, name, name, TRAFFIC.name(), connections).with("ring_rx_tx_cycles", rings);
     report.rows.push(row("worker"));
-    report.rows.push(row("dup_to").with("ratio_to_without", rounded(ratio, 3)));
-    drop(copying);
+    for name in ["dup_to", "translation"] {
+        report.rows.push(row(name).with("ratio_to_without", ratio(name)));
+    }
+    drop((copying, translating));
     latency(&mut plain, connections, bursts, report)
 }
 

@@ -126,6 +126,8 @@ pub struct Source {
     /// Octets that every end has sent, times 2^32.
     clock: u64,
     per_packet: u64,
+    /// By sender, the bits that the destination's address has besides, over IPv4.
+    beyond: [u32; 2],
     /// By sender, then by payload.
     templates: [[Template; PAYLOADS.len()]; 2],
 }
@@ -147,7 +149,12 @@ impl Source {
             .map(|sender| PAYLOADS.map(|payload| Template::new(traffic, sender, payload)));
         let flows = Flows::new(connections);
         let per_packet = octets_per_packet(&flows);
-        Self { traffic, flows, sizes: Sizes::Least, turn: 0, clock: 0, per_packet, templates }
+        Self { traffic, flows, sizes: Sizes::Least, turn: 0, clock: 0, per_packet, beyond: [0; 2], templates }
+    }
+
+    /// The same over IPv4 for a firewall with the rules [`TRANSLATING`]: servers know clients by other addresses.
+    pub fn translated(self) -> Self {
+        Self { beyond: [0, 0x0100_0000], ..self }
     }
 
     /// Spreads packets over connections in another way from now on.
@@ -221,6 +228,7 @@ impl Source {
             Traffic::Tcp4 | Traffic::Udp4 => {
                 let frame: &mut [u8; 60] = put::<MIXED, _>(buffer, template);
                 let [source, destination] = ends4(connection, sender);
+                let destination = destination | self.beyond[sender as usize];
                 frame[26..30].copy_from_slice(&source.to_be_bytes());
                 frame[30..34].copy_from_slice(&destination.to_be_bytes());
                 let sum = checksum(template.sum, source, destination);
@@ -308,6 +316,11 @@ fn put<'a, const MIXED: bool, const N: usize>(
     let headers: &[u8; N] = template.headers.first_chunk().expect("as long as its traffic's headers");
     buffer.fill(headers, if MIXED { template.payload } else { 0 })
 }
+
+/// Rules that give each client another address, in 11/8 or 201/8.
+pub const TRANSLATING: &str = "block\npass in\n\
+    pass out on em1 inet from 10.0.0.0/8 nat-to 11.0.0.0/8 bitmask static-port\n\
+    pass out on em1 inet from 200.0.0.0/8 nat-to 201.0.0.0/8 bitmask static-port\n";
 
 /// Client and server addresses in the order of sending: 10/8 or 200/8, as good as random, so that neither end is always
 /// the one with the lower address, and 192.168/16.

@@ -20,6 +20,7 @@ use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
 use crate::state::{Connections, Family, Moment, RecordId};
+use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
 #[derive(Debug)]
@@ -84,6 +85,11 @@ impl Shard {
             },
         );
         find_all(&self.connections, packets);
+        if self.connections.has_links() {
+            for quick in packets.iter() {
+                self.connections.prefetch_linked(quick.hint, quick.key.family());
+            }
+        }
     }
 
     #[inline(never)]
@@ -102,6 +108,9 @@ impl Shard {
         {
             match self.follow::<F, REWRITES>(frame, number, quick, moment) {
                 Some(out) => *fate = Fate::Transmit(out),
+                None if let Some(out) = self.follow_translated::<F, REWRITES>(frame, quick, moment) => {
+                    *fate = Fate::Transmit(out);
+                }
                 None if let Some(owner) = self.foreign_owner(quick) => *fate = self.hand_off(arrival, owner),
                 None => {
                     let known = (quick.kind != Kind::Other).then_some(quick.hash);
@@ -111,6 +120,25 @@ impl Shard {
             }
         }
         self.counters.searches += (count - others) as u64;
+    }
+
+    /// As [`Self::follow`], of a translated connection.
+    #[inline(never)]
+    fn follow_translated<F: Frame, const REWRITES: bool>(
+        &mut self,
+        frame: &mut F,
+        quick: &Quick,
+        moment: &Moment,
+    ) -> Option<InterfaceId> {
+        // Frames that cross a pair may have tags: what is changed in them has no fixed place.
+        if !REWRITES || !quick.kind.is_plain() {
+            return None;
+        }
+        let (adjacency, change) = self.connections.follow_linked(quick, moment, &self.adjacencies)?;
+        let family = quick.key.family();
+        rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
+        translate::rewrite_plain(frame.bytes_mut(), family, quick.kind, &change);
+        Some(adjacency.out)
     }
 
     /// The owner of a packet's connection, if that is another worker and there is nothing of it here but perhaps an alias:

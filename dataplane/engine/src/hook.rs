@@ -88,6 +88,8 @@ pub(crate) struct Passage<'p> {
     pub new: bool,
     /// How it arrived, once a hook has translated it.
     pub arrived: Option<Packet>,
+    /// The hook at which it is has translated it.
+    pub turned: bool,
     /// The tag that it carries.
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
@@ -432,7 +434,7 @@ impl Shard {
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
         self.claim(passage, hook)?;
-        let before = passage.packet.tuple;
+        passage.turned = false;
         let decision = self.ask(view, root, passage, hook)?;
         let packet = &passage.packet;
         self.rule_totals.count_walk(root, decision.ended_at);
@@ -455,13 +457,13 @@ impl Shard {
         let packet = &passage.packet;
         let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
         if decision.state == StateMode::None || is_single {
-            if !is_single && packet.tuple != before {
+            if !is_single && passage.turned {
                 return Err(Stop::silent(Reason::Translate));
             }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             return Ok(Passed::Stateless);
         }
-        self.make_state(view, passage, hook, &decision, before)
+        self.make_state(view, passage, hook, &decision)
     }
 
     /// What the rules say to a packet. It is translated by those `match` rules that ask for it, each before the next rule sees

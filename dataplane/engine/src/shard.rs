@@ -31,7 +31,7 @@ use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
-use crate::translate::{self, Budget};
+use crate::translate::{self, Budget, FullRanges};
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -91,6 +91,7 @@ pub struct Shard {
     pub(crate) mirror: Mirror,
     /// What is left of a burst's searches for ports.
     pub(crate) searches: Budget,
+    pub(crate) full_ranges: FullRanges,
     draws: Draws,
     pub(crate) placement: Placement,
 }
@@ -115,6 +116,7 @@ impl Shard {
             log: Log::new(),
             mirror: Mirror::default(),
             searches: Budget::default(),
+            full_ranges: FullRanges::default(),
             draws: Draws::default(),
             placement: Placement::default(),
         }
@@ -233,6 +235,7 @@ impl Shard {
             flow: Flow { key, hash, sender },
             new: false,
             arrived: None,
+            turned: false,
             tag: Tag::default(),
             repaired: None,
             copy_to: None,

@@ -3,9 +3,13 @@
 
 mod shard;
 
+use std::collections::BTreeSet;
+
+use engine::{Entropy, Fate, WorkerId};
 use ruleset::{Reason, Timeout};
-use shard::Firewall;
-use shard::rules::{Written, block, block_return, matching, pass};
+use shard::packet::Packet;
+use shard::rules::{Written, block, block_return, matching, pass, ruleset};
+use shard::{EM0, EM1, Firewall, arrival, mac};
 use wire::Proto;
 
 /// What leaves by `em1` comes from 10.1.0.1, from these ports.
@@ -410,4 +414,125 @@ fn a_connection_that_has_lost_one_state_is_made_anew() {
     firewall.tell(&format!(
         "em1: 10.1.0.2.53 > 10.1.0.1.{port} udp len 9 -> out em0 as 10.1.0.2.53 > 10.0.0.2.5000 udp len 9"
     ));
+}
+
+/// Of document 001: one host behind one address, 16,384 ports, two remote ports, and 20,000 connections tried to each. Each
+/// gets as many as there are ports, whatever the other has; no try fails before.
+#[test]
+fn each_of_two_remote_ports_has_all_ports_of_one_address() {
+    const PORTS: u32 = 16_384;
+    let mut firewall = Firewall::of(WorkerId(0), 1, 4 * PORTS + 20_000 * 2);
+    firewall.load(ruleset(vec![
+        matching().outgoing().on("em1").nat_to("10.1.0.1", (49_152, 65_535)),
+        pass().incoming().any_flags(),
+        pass().outgoing(),
+    ]));
+    let (mut open, mut random) = ([0; 2], Seeded(1));
+    for (remote, open) in [12_345, 12_346].into_iter().zip(&mut open) {
+        for source in 1..=20_000_u32 {
+            let syn = format!("10.0.0.2.{source} > 10.1.0.2.{remote} tcp S seq 1");
+            let mut frame = Packet::parse(&syn).frame(mac(EM0, 2), mac(EM0, 1));
+            match firewall.decide_with(&mut random, arrival("em0"), &mut frame) {
+                Fate::Transmit(EM1) => *open += 1,
+                Fate::Drop(Reason::Translate) => assert_eq!(*open, PORTS, "not before all are in use"),
+                other => panic!("{syn}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(open, [PORTS; 2]);
+    let public: BTreeSet<String> =
+        firewall.lines().into_iter().filter(|line| line.contains(" -> ")).collect();
+    assert_eq!(public.len(), 2 * PORTS as usize, "no two share a tuple");
+    // A state that goes gives its port to whoever comes next.
+    firewall.tell("em0: 10.0.0.3.1 > 10.1.0.2.12345 tcp S seq 1 -> translate");
+    assert!(firewall.kill("10.0.0.2") > 2 * u64::from(PORTS));
+    assert!(
+        firewall.wait(1).pass_on("em0", "10.0.0.3.1 > 10.1.0.2.12345 tcp S seq 1").starts_with("out em1: ")
+    );
+}
+
+/// D4. Ports are chosen evenly out of the range: a guess is as good as another.
+#[test]
+fn d04_ports_are_spread_evenly_over_the_range() {
+    const DRAWS: u32 = 100_000;
+    const CELLS: usize = 128;
+    let mut firewall = Firewall::of(WorkerId(0), 1, 64);
+    firewall.load(ruleset(vec![
+        pass().incoming().any_flags(),
+        pass().outgoing().on("em1").nat_to("10.1.0.1", (50_048, 65_407)),
+    ]));
+    let mut cells = [0_u32; CELLS];
+    let mut random = Seeded(0x5eed);
+    let mut frame = Packet::parse("10.0.0.2.4000 > 10.1.0.2.80 tcp S seq 1").frame(mac(EM0, 2), mac(EM0, 1));
+    let first = frame.clone();
+    for _ in 0..DRAWS {
+        frame.clone_from(&first);
+        assert_eq!(firewall.decide_with(&mut random, arrival("em0"), &mut frame), Fate::Transmit(EM1));
+        let port = usize::from(u16::from_be_bytes([frame[34], frame[35]]));
+        cells[(port - 50_048) * CELLS / 15_360] += 1;
+        firewall.kill("10.0.0.2");
+    }
+    let mean = f64::from(DRAWS) / CELLS as f64;
+    let chi: f64 = cells.iter().map(|count| (f64::from(*count) - mean).powi(2) / mean).sum();
+    // 127 degrees of freedom: 1 in 1000 exceeds 181.
+    assert!(chi < 181.0, "{chi}: {cells:?}");
+}
+
+struct Seeded(u64);
+
+impl Entropy for Seeded {
+    fn next_u64(&mut self) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+/// Both directions of a conversation, longer than what is decided anew: each packet is the same as one that was made with the
+/// other addresses.
+#[test]
+fn a_conversation_that_goes_the_short_way_is_translated_like_its_beginning() {
+    for (client, remote, public, from, to) in [
+        ("10.0.0.2", "10.1.0.2", "10.1.0.1", "em0", "em1"),
+        ("10.0.0.2", "10.1.0.2", "10.1.0.200", "em0", "em1"),
+        ("2001:db8::2", "2001:db8:1::2", "2001:db8:1::1", "em0", "em1"),
+        ("2001:db8::2", "2001:db8:1::2", "2001:db8:1::ffff", "em0", "em1"),
+    ] {
+        let mut firewall = Firewall::with(vec![
+            pass().incoming().any_flags(),
+            pass().outgoing().on("em1").nat_to(public, (50_001, 50_001)),
+        ]);
+        let syn = format!("{client}.40000 > {remote}.80 tcp");
+        let (syn_out, back, back_in) = (
+            format!("{public}.50001 > {remote}.80 tcp"),
+            format!("{remote}.80 > {public}.50001 tcp"),
+            format!("{remote}.80 > {client}.40000 tcp"),
+        );
+        firewall.tell(&format!("{from}: {syn} S seq 1000 -> out {to} as {syn_out} S seq 1000"));
+        firewall.tell(&format!(
+            "{to}: {back} SA seq 5000 ack 1001 -> out {from} as {back_in} SA seq 5000 ack 1001"
+        ));
+        for number in 0..6_u32 {
+            let (seq, ack) = (1001 + 10 * number, 5001 + 20 * number);
+            let up = format!("A seq {seq} ack {ack} len 10");
+            let down = format!("A seq {ack} ack {} len 20", seq + 10);
+            firewall.tell(&format!("{from}: {syn} {up} -> out {to} as {syn_out} {up}"));
+            firewall.tell(&format!("{to}: {back} {down} -> out {from} as {back_in} {down}"));
+            firewall.tell(&format!(
+                "{from}: {client}.5000 > {remote}.53 udp len {number} -> out {to} as {public}.50001 > {remote}.53 udp len {number}"
+            ));
+            firewall.tell(&format!(
+                "{to}: {remote}.53 > {public}.50001 udp len 3 -> out {from} as {remote}.53 > {client}.5000 udp len 3"
+            ));
+        }
+        // What does not fit is refused there as well.
+        assert_eq!(firewall.send(to, &format!("{back} A seq 999999 ack 1061 len 1")), "state-mismatch");
+        assert_eq!(firewall.send(from, &format!("{syn} A seq 999999 ack 5121 len 1")), "state-mismatch");
+        assert!(firewall.states().iter().all(|state| {
+            let packets = (state.source.packets, state.destination.packets);
+            packets == (7, 7) || packets == (6, 6)
+        }));
+    }
 }

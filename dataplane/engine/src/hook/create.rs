@@ -14,22 +14,22 @@ use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
 use crate::track::{self, Peer};
 
 impl Shard {
-    /// Makes a state of a packet that was `before` at the hook, and is translated by now.
+    /// Makes a state of a packet, which the hook has translated if it does.
     pub(super) fn make_state(
         &mut self,
         view: &View<'_>,
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
-        before: Tuple,
     ) -> Result<Passed, Stop> {
-        let made = self.make_face(view, passage, hook, decision, before)?;
-        let record = match (&made, hook.first) {
-            (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) => *record,
-            _ => return Ok(made),
-        };
-        if passage.packet.tuple != before {
-            self.add_tuple(passage, hook, record)?;
+        let made = self.make_face(view, passage, hook, decision)?;
+        if passage.turned {
+            match (&made, hook.first) {
+                (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) => {
+                    self.add_tuple(passage, hook, *record)?;
+                }
+                _ => {}
+            }
         }
         Ok(made)
     }
@@ -59,7 +59,6 @@ impl Shard {
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
-        before: Tuple,
     ) -> Result<Passed, Stop> {
         // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
         let arrived = passage.arrived.as_ref().unwrap_or(passage.packet);
@@ -67,7 +66,7 @@ impl Shard {
             self.counters.meet_partial_checksum(hook.interface);
         }
         let side = hook.side(passage.flow.sender);
-        if passage.packet.tuple != before && self.is_taken(&passage.packet.tuple) {
+        if passage.turned && self.is_taken(&passage.packet.tuple) {
             return Err(Stop::silent(Reason::StateInsert));
         }
         let class = Sketch {

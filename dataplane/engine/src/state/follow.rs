@@ -11,8 +11,8 @@ use ruleset::{Options, Timeout};
 use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
 use super::class::Lifetime;
 use super::index::{PROBES_MAX, RecordId};
-use super::key::{Family, Key, KeyHash};
-use super::record::{PairId, Sixteenths};
+use super::key::{Family, Key, KeyHash, Side};
+use super::record::{Hot, PairId, Sixteenths};
 use super::table::{Connections, Expiry};
 use crate::fib::InterfaceId;
 use crate::hook::Flow;
@@ -23,8 +23,8 @@ use crate::shard::BURST;
 /// What a burst is followed with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    now: Sixteenths,
-    arrival: InterfaceId,
+    pub(super) now: Sixteenths,
+    pub(super) arrival: InterfaceId,
     /// What adaptive scaling leaves of a time-out, in 65536ths: never more than the truth.
     scale: u64,
 }
@@ -42,6 +42,18 @@ impl Moment {
         let seconds = (seconds as u64).wrapping_mul(self.scale) >> 16;
         let lifetime = seconds.wrapping_mul(Sixteenths::PER_SECOND as u64);
         (self.now.0.wrapping_sub(last_seen.0) as u64) < lifetime
+    }
+}
+
+/// True if no face of a record can have expired and a packet from this side is nothing out of the ordinary; its numbers are
+/// stored then.
+#[inline(always)]
+pub(super) fn fits(hot: &mut Hot, lifetime: Lifetime, quick: &Quick, sender: Side, moment: &Moment) -> bool {
+    let last_seen = hot.last_seen();
+    if quick.kind == Kind::Segment {
+        moment.lives(last_seen, lifetime.tcp) && hot.follow_tcp(sender, &quick.segment)
+    } else {
+        moment.lives(last_seen, lifetime.udp) && hot.follow_udp()
     }
 }
 
@@ -125,13 +137,7 @@ impl Connections {
         if !hot.has_key(&quick.key) || adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
             return None;
         }
-        let (last_seen, lifetime) = (hot.last_seen(), tally.lifetime());
-        let fits = if quick.kind == Kind::Segment {
-            moment.lives(last_seen, lifetime.tcp) && hot.follow_tcp(quick.sender, &quick.segment)
-        } else {
-            moment.lives(last_seen, lifetime.udp) && hot.follow_udp()
-        };
-        if !fits {
+        if !fits(hot, tally.lifetime(), quick, quick.sender, moment) {
             return None;
         }
         hot.touch(moment.now);

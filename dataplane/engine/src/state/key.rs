@@ -147,6 +147,12 @@ impl Narrow {
         (Self { addresses: by_side(ends, sender), rest }, sender, wide)
     }
 
+    /// Addresses and ports as they stand in a packet from this side, [`inet`](Self::inet) undone: source in the upper half.
+    #[inline(always)]
+    pub const fn as_sent(&self, sender: Side) -> (u64, u32) {
+        (by_side(self.addresses, sender), Self::ports(self.rest as u32, sender))
+    }
+
     #[inline(always)]
     const fn ports(ports: u32, sender: Side) -> u32 {
         match sender {

@@ -110,6 +110,35 @@ impl Link {
         self.next.checked_sub(1).map(LinkId)
     }
 
+    /// True if its record was given no link before it.
+    pub const fn is_last(&self) -> bool {
+        self.next == 0
+    }
+
+    pub const fn record(&self) -> RecordId {
+        RecordId(self.record)
+    }
+
+    pub const fn is_swapped(&self) -> bool {
+        self.swapped
+    }
+
+    /// Its tuple, but for IPv6 addresses.
+    pub const fn narrow(&self) -> &Narrow {
+        &self.key
+    }
+
+    /// By sender, the next hops of its record, whose first link it is.
+    pub const fn next_hops(&self) -> &[AdjacencyId; 2] {
+        &self.adjacency
+    }
+
+    /// How checksums change from the record's own tuple to this one.
+    pub fn deltas(&self) -> Deltas {
+        let [addresses, ports] = self.deltas.map(Delta::from_ne_bytes);
+        Deltas { addresses, ports }
+    }
+
     /// Which faces packets of its tuple meet.
     pub const fn reach(&self) -> Reach {
         self.reach
@@ -190,6 +219,24 @@ impl Links {
 
     pub fn line_mut(&mut self, id: LinkId) -> &mut Link {
         &mut self.lines[id.0 as usize]
+    }
+
+    /// How many numbers have ever been given out.
+    #[inline(always)]
+    pub const fn used(&self) -> usize {
+        self.numbers.used()
+    }
+
+    /// The record that a link leads to, if there is a line of its number.
+    #[inline]
+    pub fn record_of(&self, id: LinkId) -> Option<RecordId> {
+        self.lines.get(id.0 as usize).map(Link::record)
+    }
+
+    /// A link, if it lives and may have this key: certain for IPv4.
+    #[inline]
+    pub fn line_if_of(&self, id: LinkId, key: &Narrow) -> Option<&Link> {
+        self.lines.get(id.0 as usize).filter(|line| line.live && line.key == *key)
     }
 
     /// Starts loading a link; no effect if there is none of this number.
@@ -382,13 +429,6 @@ impl Connections {
     /// Whether the low end of a link's tuple is its record's high end.
     pub fn is_swapped(&self, link: LinkId) -> bool {
         self.links.line(link).swapped
-    }
-
-    /// How checksums change from the record's own tuple to that of the link.
-    #[cfg_attr(not(test), expect(dead_code, reason = "packets of translated connections take the long way"))]
-    pub fn deltas(&self, link: LinkId) -> Deltas {
-        let [addresses, ports] = self.links.line(link).deltas.map(Delta::from_ne_bytes);
-        Deltas { addresses, ports }
     }
 }
 

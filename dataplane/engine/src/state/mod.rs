@@ -5,6 +5,7 @@ mod alias;
 mod class;
 mod credit;
 mod follow;
+mod follow_linked;
 mod index;
 mod key;
 mod link;
@@ -20,6 +21,7 @@ pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use class::Sketch;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
+pub(crate) use follow_linked::Change;
 #[cfg(test)]
 pub(crate) use index::Index;
 pub(crate) use index::RecordId;

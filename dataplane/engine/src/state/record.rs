@@ -297,6 +297,22 @@ impl Hot {
         &mut self.adjacency
     }
 
+    /// Does something as if the record had no link.
+    #[inline(always)]
+    pub fn as_if_unlinked<T>(&mut self, action: impl FnOnce(&mut Self) -> T) -> T {
+        let linked = self.timeout & LINKED;
+        self.timeout &= !LINKED;
+        let result = action(self);
+        self.timeout |= linked;
+        result
+    }
+
+    /// The key, but for IPv6 addresses.
+    #[inline(always)]
+    pub const fn narrow(&self) -> &Narrow {
+        &self.key
+    }
+
     /// Both ends' bits, the states and the timer.
     #[inline(always)]
     const fn standing(&self) -> u32 {

@@ -88,9 +88,9 @@ pub(crate) struct Turned<'a> {
 }
 
 impl Connections {
-    /// True if packets of this tuple, in either direction, belong to a connection.
+    /// True if packets of this tuple, in either direction, belong to a connection, be it another worker's.
     pub fn is_taken(&self, key: &Key, hash: KeyHash) -> bool {
-        self.hits(key, hash).next().is_some()
+        self.knows(key, hash) || self.owner(key, hash).is_some()
     }
 
     /// The tuples of a record's packets; `None` if they are translated at neither hook.

@@ -25,8 +25,9 @@ use crate::shard::{Shard, View};
 use crate::state::{Key, Tuples};
 
 pub(crate) use pool::{Addresses, Choice, Known, Members, Pool};
-pub(crate) use port::Budget;
+pub(crate) use port::{Budget, FullRanges};
 pub use rewrite::rewrite;
+pub(crate) use rewrite::rewrite_plain;
 
 /// The most ports that are asked about in a burst: a range that is nearly full costs the others no more than that.
 const SEARCHES: u32 = 1 << 17;
@@ -84,6 +85,7 @@ impl Passage<'_> {
         }
         self.arrived.get_or_insert(*self.packet);
         self.packet.tuple = tuple;
+        self.turned = true;
     }
 
     /// Gives the packet that an ICMP error quotes another tuple. The error goes to its sender, and comes from its receiver
@@ -224,9 +226,9 @@ impl Shard {
             let random = self.draw();
             let sport = match (&kind, ports) {
                 (Kind::Single, _) => Some(tuple.sport),
-                (Kind::Echo, _) => self.free_port(&other, port::candidates(Port(1), Port(u16::MAX), random)),
+                (Kind::Echo, _) => self.free_port_of(view, &other, (Port(1), Port(u16::MAX)), random),
                 (Kind::Ported, NatPorts::Range(first, last)) => {
-                    self.free_port(&other, port::candidates(first, last, random))
+                    self.free_port_of(view, &other, (first, last), random)
                 }
                 (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) if other == tuple => Some(tuple.sport),
                 (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) => {
@@ -239,6 +241,28 @@ impl Shard {
             }
         }
         Err(NOTHING_LEFT)
+    }
+
+    /// A free source port out of a range, which is not searched if it was just found full.
+    fn free_port_of(
+        &mut self,
+        view: &View<'_>,
+        tuple: &Tuple,
+        (first, last): (Port, Port),
+        random: u64,
+    ) -> Option<Port> {
+        let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
+        let bounds = u64::from(first.0) << 16 | u64::from(last.0);
+        let range = self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (now, removals) = (view.sixteenths(), self.counters.removals);
+        if self.full_ranges.has(range, now, removals) {
+            return None;
+        }
+        let port = self.free_port(tuple, port::candidates(first, last, random));
+        if port.is_none() && !self.searches.is_spent() {
+            self.full_ranges.add(range, now, removals);
+        }
+        port
     }
 
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this

@@ -2,9 +2,13 @@
 //!
 //! Overview: the search begins at a random port of the range, goes up to its end, and then down from where it began. A port
 //! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
-//! Bounds: each port of the range is asked about once, as long as the caller's [`Budget`] lasts.
+//! A range that was found full is remembered, so that whoever asks on and on costs no further search.
+//! Bounds: each port of the range is asked about once, as long as the caller's [`Budget`] lasts; [`PLACES`] full ranges are
+//! remembered.
 
 use wire::Port;
+
+use crate::state::Sixteenths;
 
 /// How many ports may still be asked about in a burst.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,7 +23,49 @@ pub(crate) fn candidates(first: Port, last: Port, random: u64) -> impl Iterator<
     (start..=last).chain((first..start).rev()).map(Port)
 }
 
+/// How many full ranges are remembered.
+const PLACES: usize = 256;
+
+/// A range that was found full towards a remote end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Full {
+    /// Of the tuple without its source port, and of the range; 0 is none.
+    range: u64,
+    at: Sixteenths,
+    /// How many states had been removed by then.
+    removals: u64,
+}
+
+/// The ranges that were found full last.
+#[derive(Debug)]
+pub(crate) struct FullRanges(Box<[Full; PLACES]>);
+
+impl Default for FullRanges {
+    fn default() -> Self {
+        Self(Box::new([Full::default(); PLACES]))
+    }
+}
+
+impl FullRanges {
+    /// True if the range is full still: no state was removed since, or so little time has passed that it is not searched
+    /// again yet.
+    pub fn has(&self, range: u64, now: Sixteenths, removals: u64) -> bool {
+        let full = &self.0[range as usize % PLACES];
+        full.range == range && (full.removals == removals || full.at == now)
+    }
+
+    /// Remembers a range in place of another.
+    pub const fn add(&mut self, range: u64, now: Sixteenths, removals: u64) {
+        self.0[range as usize % PLACES] = Full { range, at: now, removals };
+    }
+}
+
 impl Budget {
+    /// True if no port may be asked about any more.
+    pub const fn is_spent(self) -> bool {
+        self.0 == 0
+    }
+
     /// The first candidate that is free, as far as the budget goes.
     pub fn first_free(
         &mut self,
@@ -62,6 +108,17 @@ mod tests {
             assert_eq!(budget.first_free(range(), last(free)), Some(Port(free)));
         }
         assert_eq!(budget.first_free(range(), last(2000)), None);
+    }
+
+    #[test]
+    fn a_full_range_is_searched_again_once_a_state_has_gone_and_a_moment_has_passed() {
+        let (mut full, now) = (FullRanges::default(), Sixteenths(7));
+        assert!(!full.has(5, now, 1));
+        full.add(5, now, 1);
+        assert!(full.has(5, Sixteenths(1000), 1) && full.has(5, now, 2));
+        assert!(!full.has(5, Sixteenths(8), 2) && !full.has(6, now, 1));
+        full.add(5 + PLACES as u64, now, 1);
+        assert!(!full.has(5, now, 1), "another has its place");
     }
 
     #[test]

@@ -10,8 +10,10 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use wire::checksum::Delta;
 use wire::quote::{self, Quote};
-use wire::{Af, Checksum, Port, Proto, icmp4, icmp6, ipv4, ipv6, tcp, udp};
+use wire::{Af, Checksum, Port, Proto, ethernet, icmp4, icmp6, ipv4, ipv6, tcp, udp};
 
+use crate::quick::Kind;
+use crate::state::{Change, Family};
 use crate::{Address, Packet, Transport, Tuple};
 
 /// Rewrites a frame with the packet `old` so that it is `new`, which differs from it in addresses and ports alone, its own
@@ -19,6 +21,52 @@ use crate::{Address, Packet, Transport, Tuple};
 pub fn rewrite(frame: &mut [u8], old: &Packet, new: &Packet) {
     // What was parsed is there: no error is possible.
     let _ = try_rewrite(frame, old, new);
+}
+
+/// Rewrites a TCP segment or a UDP datagram that stands behind an untagged Ethernet header and an IP header without options,
+/// as [`rewrite`] does, without a choice in it. A frame that is too short for its headers stays as it is.
+#[inline]
+pub(crate) fn rewrite_plain(frame: &mut [u8], family: Family, kind: Kind, change: &Change) {
+    const AT: usize = ethernet::HEADER_LEN;
+    let l4 = match family {
+        Family::Inet => {
+            let Some(head) = frame.get_mut(AT..).and_then(<[u8]>::first_chunk_mut::<{ ipv4::HEADER_LEN }>)
+            else {
+                return;
+            };
+            if let Some(ends) = head.last_chunk_mut() {
+                *ends = change.ends.to_be_bytes();
+            }
+            if let Ok(mut header) = ipv4::Header::at_mut(head, 0) {
+                header.adjust(change.deltas.addresses);
+            }
+            AT + ipv4::HEADER_LEN
+        }
+        Family::Inet6 => {
+            let Some(head) = frame.get_mut(AT..).and_then(<[u8]>::first_chunk_mut::<{ ipv6::HEADER_LEN }>)
+            else {
+                return;
+            };
+            if let Some(ends) = head.last_chunk_mut::<32>() {
+                let (src, dst) = ends.split_at_mut(16);
+                src.copy_from_slice(&change.wide[0].0.to_be_bytes());
+                dst.copy_from_slice(&change.wide[1].0.to_be_bytes());
+            }
+            AT + ipv6::HEADER_LEN
+        }
+    };
+    let Some(upper) = frame.get_mut(l4..) else { return };
+    let delta = change.deltas.addresses.and(change.deltas.ports);
+    if let Some(ports) = upper.first_chunk_mut() {
+        *ports = change.ports.to_be_bytes();
+    }
+    if kind == Kind::Segment {
+        if let Ok(mut header) = tcp::Header::at_mut(upper, 0) {
+            header.adjust(delta);
+        }
+    } else if let Ok(mut header) = udp::Header::at_mut(upper, 0) {
+        header.adjust(delta);
+    }
 }
 
 fn try_rewrite(frame: &mut [u8], old: &Packet, new: &Packet) -> Result<(), wire::Error> {

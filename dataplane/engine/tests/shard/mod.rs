@@ -225,6 +225,14 @@ impl Firewall {
         self.decide_burst(arrival, core::slice::from_mut(frame))[0]
     }
 
+    /// Decides a frame, with this randomness.
+    pub fn decide_with(&mut self, entropy: &mut impl Entropy, arrival: Arrival, frame: &mut Vec<u8>) -> Fate {
+        let mut fate = [Fate::Drop(Reason::NoRules)];
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.process(&view, entropy, arrival, core::slice::from_mut(frame), &mut fate);
+        fate[0]
+    }
+
     /// Decides frames that arrived together.
     pub fn decide_burst(&mut self, arrival: Arrival, frames: &mut [Vec<u8>]) -> Vec<Fate> {
         let mut fates = vec![Fate::Drop(Reason::NoRules); frames.len()];
