@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 pub use filter::{StateFilter, escape, unescape};
 pub use message::{
-    AddressFate, Applied, Apply, BlockedState, Checked, ControlStatus, Dialect, Difference, Finding, Live,
-    Operator, OptionChange, Origin, Pending, Problem, Revision, RevisionText, RuleAt, RuleChange,
-    RuleListing, Session, Severity, Sources, Standing, StateImpact, TableAction, TableChange, TableFate,
-    TableOutcome, TableRequest, TableSummary,
+    AddressFate, Anchored, Applied, Apply, BlockedState, Checked, ControlStatus, Dialect, Difference,
+    Finding, Live, Operator, OptionChange, Origin, Pending, Problem, Revision, RevisionText, RuleAt,
+    RuleChange, RuleListing, Session, Severity, Sources, Standing, StateImpact, TableAction, TableChange,
+    TableFate, TableOutcome, TableRequest, TableSummary,
 };
 
 use crate::{Counts, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView, RouteTo, RouteView};

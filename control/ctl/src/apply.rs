@@ -77,6 +77,7 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
     let written = &arguments.written;
     let request = Apply {
         sources: written.sources()?,
+        anchors: Vec::new(),
         confirm_s: arguments.confirm,
         comment: arguments.comment.clone(),
         operator: operator(arguments.force),
@@ -117,7 +118,8 @@ pub fn record(
         Dialect::OpenBsd => api::control::Dialect::OpenBsd,
         Dialect::FreeBsd => api::control::Dialect::FreeBsd,
     });
-    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec(), dialect }
+    let anchors = Vec::new();
+    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec(), dialect, anchors }
 }
 
 /// Prints why turnpike-control refused, with the lines at fault; other errors go on.

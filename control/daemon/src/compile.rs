@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::Path;
 
 use api::Status;
-use api::control::{Checked, Finding, Problem, Severity, Sources};
+use api::control::{Anchored, Checked, Finding, Problem, Severity, Sources};
 use ipnet::IpNet;
 use pfconf::{Colour, Config, Diagnostics, Host, Interfaces, PlacedFinding, Recorder};
 use ruleset::Ruleset;
@@ -25,12 +25,32 @@ pub struct Compiled {
 /// # Errors
 /// The findings, errors among them.
 pub fn compile(sources: &Sources, interfaces: &Interfaces) -> Result<Compiled, Problem> {
-    let (config, findings) = read(&Recorded { sources, interfaces }, sources);
-    let lowered = if findings.has_errors() { Err(findings.clone()) } else { config.lower() };
-    match lowered {
-        Ok(ruleset) => Ok(Compiled { ruleset, findings: list(&findings) }),
+    let (config, mut findings) = read_recorded(sources, interfaces)?;
+    let mut anchors = Vec::new();
+    for Anchored { anchor, sources } in &sources.anchors {
+        let (config, more) = read_recorded(sources, interfaces)?;
+        findings.extend(more);
+        anchors.push((anchor.clone(), config));
+    }
+    match config.lower_with(&anchors) {
+        Ok(ruleset) => Ok(Compiled { ruleset, findings }),
         Err(findings) => Err(problem(&findings)),
     }
+}
+
+fn read_recorded(sources: &Sources, interfaces: &Interfaces) -> Result<(Config, Vec<Finding>), Problem> {
+    let (config, findings) = read(&Recorded { sources, interfaces }, sources);
+    if findings.has_errors() { Err(problem(&findings)) } else { Ok((config, list(&findings))) }
+}
+
+/// A new main ruleset with what was loaded into anchors of the live one, but for those that it has rules for itself.
+pub fn with_anchors(sources: Sources, live: &[Anchored], interfaces: &Interfaces) -> Sources {
+    if live.is_empty() || !sources.anchors.is_empty() {
+        return sources;
+    }
+    let own = read(&Recorded { sources: &sources, interfaces }, &sources).0.anchors();
+    let anchors = live.iter().filter(|kept| !own.contains(&kept.anchor)).cloned().collect();
+    Sources { anchors, ..sources }
 }
 
 /// Whether sources would be loaded, and what there is to say about them.

@@ -157,7 +157,7 @@ async fn reload(path: PathBuf, ports: Vec<u16>, app: Arc<App>) {
     match read {
         Ok(Ok((sources, operator))) => {
             let comment = format!("loaded from {}", path.display());
-            let apply = Apply { sources, comment, operator, confirm_s: None };
+            let apply = Apply { sources, comment, operator, ..Apply::default() };
             match app.committer.apply(apply, Origin::Reload).await {
                 Ok(applied) => info!("{} is live as revision {}", path.display(), applied.revision),
                 Err(committer::Failure::Refused(problem)) => {

@@ -484,3 +484,52 @@ fn sigterm_ends_it_cleanly_and_leaves_the_rules() {
     assert_eq!(bed.fake.commits(), commits);
     wait("the rules to be there", || if bed.fake.live().is_some() { Ok(()) } else { Err("none") });
 }
+
+fn anchored(anchor: &str, text: &str) -> Apply {
+    Apply { sources: sources(text), anchors: vec![anchor.into()], ..Apply::default() }
+}
+
+fn live_texts(bed: &Bed) -> Vec<String> {
+    let live = bed.fake.live().unwrap();
+    live.rules.iter().map(|rule| format!("{}: {}", live.path(rule), pfconf::print_rule(rule))).collect()
+}
+
+#[test]
+fn a_change_of_an_anchor_is_a_commit_like_any_other() {
+    let bed = Bed::new();
+    let control = &bed.daemon.control;
+    let (status, _) = refusal(control.apply(&anchored("web", OPEN)));
+    assert_eq!(status, 409, "there is no main ruleset yet");
+    bed.daemon.apply("block all\nanchor \"web\"\nanchor \"own\" {\n pass out\n}\n").unwrap();
+    let applied = control.apply(&anchored("web", "pass in on wan0 proto tcp to port 80\n")).unwrap();
+    assert_eq!((applied.revision, applied.rules), (2, 5));
+    assert_eq!(live_texts(&bed)[2], "web: pass in on wan0 proto tcp from any to any port = 80 flags S/SA");
+
+    let before = bed.picture();
+    for wrong in [anchored("web", BAD), anchored("_1", OPEN), anchored("", OPEN), anchored("a//b", OPEN)] {
+        refusal(control.apply(&wrong));
+        assert_eq!(bed.picture(), before, "{:?}", wrong.anchors);
+    }
+
+    // A new main ruleset leaves what was loaded into anchors, unless it has rules for them itself.
+    let again = "pass all no state\nanchor \"web\"\n";
+    let difference = control.diff(&sources(again)).unwrap();
+    assert_eq!(
+        difference.removed.iter().map(|rule| rule.anchor.as_str()).collect::<Vec<_>>(),
+        ["", "", "own"]
+    );
+    bed.daemon.apply(again).unwrap();
+    assert_eq!(live_texts(&bed).len(), 3);
+    bed.daemon.apply("anchor \"web\" {\n block in\n}\n").unwrap();
+    assert_eq!(live_texts(&bed)[1..], ["web: block drop in all"]);
+
+    // Back to the first rules with an anchor; then the anchor is emptied.
+    control.rollback(2, Operator::default()).unwrap();
+    assert_eq!(live_texts(&bed).len(), 5);
+    control.apply(&anchored("web", "")).unwrap();
+    assert_eq!(live_texts(&bed).len(), 4);
+    let braces = "own: pass out all flags S/SA";
+    assert_eq!(live_texts(&bed)[3], braces);
+    control.apply(&anchored("own", "")).unwrap();
+    assert_eq!(live_texts(&bed).len(), 3, "rules in braces are replaced as well");
+}

@@ -78,6 +78,11 @@ pub fn read_as(
     expand::expand(dialect, host, text, findings, definitions)
 }
 
+/// The path of an anchor without what says nothing: `/` in front and at its end, `/*`.
+pub fn anchor_path(anchor: &str) -> String {
+    path::normal(anchor)
+}
+
 /// The number of a protocol, by its name or its number.
 pub fn protocol_number(word: &str) -> Option<u8> {
     names::protocol_number(word).map(|proto| proto.0).or_else(|| word.parse().ok())

@@ -46,6 +46,14 @@ impl Config {
         Lowering::new(&unified).finish()
     }
 
+    /// The paths of the anchors that it has rules for.
+    pub fn anchors(&self) -> Vec<String> {
+        let mut tree = Tree::default();
+        tree.put(self, 0, "");
+        let ruled = tree.rulesets().filter(|(path, nodes)| !path.is_empty() && !nodes.is_empty());
+        ruled.map(|(path, _)| path.clone()).collect()
+    }
+
     /// In OpenBSD's order of evaluation, if the dataplane knows all that it uses.
     fn unified(&self) -> Result<Cow<'_, Self>, Diagnostics> {
         let mut findings = Vec::new();

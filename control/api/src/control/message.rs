@@ -30,6 +30,19 @@ pub struct Sources {
     /// The dialect that it is read in; `None` for the one that it uses.
     #[serde(default)]
     pub dialect: Option<Dialect>,
+    /// What was loaded into anchors since, each in place of what was there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchored>,
+}
+
+/// The rules of an anchor as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchored {
+    /// The anchor's path.
+    pub anchor: String,
+    /// Its rules.
+    pub sources: Sources,
 }
 
 /// Whose pf.conf(5) a ruleset is written in.
@@ -46,8 +59,11 @@ pub enum Dialect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
-    /// The ruleset.
+    /// The ruleset. Anchors that it has no rules for keep what was loaded into them.
     pub sources: Sources,
+    /// The sources are those of each of these anchors; the rest stays as it is. Without one they are the main ruleset's.
+    #[serde(default)]
+    pub anchors: Vec<String>,
     /// Seconds after which the rules before return unless the new ones are confirmed; `None` needs no confirmation.
     #[serde(default)]
     pub confirm_s: Option<u32>,

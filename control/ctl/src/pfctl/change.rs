@@ -87,7 +87,7 @@ fn affected(arguments: &Arguments, loaded: &Loaded) -> Vec<String> {
 fn announce(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     if arguments.scope() != Scope::Here {
         println!("Removing:");
-        for anchor in affected(arguments, system.scratch("removing what is in anchors")?.loaded()) {
+        for anchor in affected(arguments, &system.loaded()?) {
             println!("  {}", if anchor.is_empty() { "/" } else { &anchor });
         }
     }
@@ -95,22 +95,39 @@ fn announce(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()
 }
 
 fn rules(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
+    let anchors = affected(arguments, &system.loaded()?);
     match system {
-        System::Live(sockets) if arguments.anchor.is_none() => {
-            rewrite(sockets, arguments.force, "pfctl -F rules", |live| {
-                live.rules.clear();
-                live.tables.retain(|table| table.persist);
-            })?;
+        System::Live(sockets) => {
+            let (main, anchors): (Vec<String>, Vec<String>) =
+                anchors.iter().map(|anchor| pfconf::anchor_path(anchor)).partition(String::is_empty);
+            if !anchors.is_empty() {
+                flush_anchors(sockets, anchors, arguments.force)?;
+            }
+            if !main.is_empty() {
+                rewrite(sockets, arguments.force, "pfctl -F rules", |live| {
+                    live.rules.clear();
+                    live.tables.retain(|table| table.persist);
+                })?;
+            }
         }
-        _ => {
-            let offline = system.scratch("removing the rules of an anchor")?;
-            let anchors = affected(arguments, offline.loaded());
+        System::Offline(offline) => {
             offline.change(|loaded| anchors.iter().for_each(|anchor| loaded.flush_rules(anchor)))?;
         }
     }
     if arguments.scope() == Scope::Here {
         arguments.tell("rules cleared", json!({ "cleared": "rules" }));
     }
+    Ok(())
+}
+
+/// Loads nothing into anchors, all at once.
+fn flush_anchors(sockets: &Sockets, mut anchors: Vec<String>, force: bool) -> anyhow::Result<()> {
+    ensure!(!sockets.is_direct(), "only turnpike-control changes anchors: leave --dataplane-socket out");
+    // What stands in braces without a name goes with the anchor around it.
+    anchors.retain(|anchor| !anchor.split('/').any(|name| name.starts_with('_')));
+    let sources = Sources { name: "pfctl -F rules".into(), ..Sources::default() };
+    let done = load::apply_sources(sockets, sources, anchors, force)?;
+    ensure!(done == ExitCode::SUCCESS, "the rules are as they were");
     Ok(())
 }
 
@@ -130,12 +147,20 @@ pub fn rewrite(
         live::commit(sockets, &ruleset, force)?;
         return Ok(true);
     }
+    ensure!(
+        ruleset.anchors.is_empty() || ruleset.rules.is_empty(),
+        "{name} is not supported yet where there are anchors; nothing was changed"
+    );
+    ruleset.tables.retain(|table| !table.name.contains('/'));
     let options = pfconf::print_options(&ruleset.options);
     let tables = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n");
     let rules = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n");
     let text = std::iter::once(options).chain(tables).chain(rules).collect();
     let sources = Sources { name: name.to_owned(), text, ..Sources::default() };
-    ensure!(load::apply_sources(sockets, sources, force)? == ExitCode::SUCCESS, "the rules are as they were");
+    ensure!(
+        load::apply_sources(sockets, sources, Vec::new(), force)? == ExitCode::SUCCESS,
+        "the rules are as they were"
+    );
     Ok(true)
 }
 

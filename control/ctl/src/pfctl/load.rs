@@ -105,7 +105,6 @@ fn commit(
         }
         System::Live(sockets) => *sockets,
     };
-    ensure!(arguments.anchor.is_none(), "loading an anchor is not supported yet; nothing was changed");
     // Before turnpike-control is asked: what the dataplane cannot do is told in pfctl's words.
     let ruleset = match config.lower() {
         Ok(ruleset) => ruleset,
@@ -115,17 +114,28 @@ fn commit(
         }
     };
     if sockets.is_direct() {
+        ensure!(
+            arguments.anchor().is_empty(),
+            "only turnpike-control loads anchors: leave --dataplane-socket out; nothing was changed"
+        );
         live::commit(sockets, &ruleset, arguments.force)?;
         return Ok(ExitCode::SUCCESS);
     }
     let sources = apply::record(machine, arguments.dialect, name, text, &arguments.definitions);
-    apply_sources(sockets, sources, arguments.force)
+    let anchor = pfconf::anchor_path(arguments.anchor());
+    let anchors = if anchor.is_empty() { Vec::new() } else { vec![anchor] };
+    apply_sources(sockets, sources, anchors, arguments.force)
 }
 
-/// Makes a ruleset the live one through turnpike-control.
-pub fn apply_sources(sockets: &Sockets, sources: Sources, force: bool) -> anyhow::Result<ExitCode> {
+/// Makes a ruleset the live one through turnpike-control, or the rules of anchors in it.
+pub fn apply_sources(
+    sockets: &Sockets,
+    sources: Sources,
+    anchors: Vec<String>,
+    force: bool,
+) -> anyhow::Result<ExitCode> {
     let operator = session::operator(force);
-    let request = Apply { sources, confirm_s: None, comment: "pfctl".into(), operator };
+    let request = Apply { sources, anchors, comment: "pfctl".into(), operator, ..Apply::default() };
     match sockets.control().apply(&request) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(refused) => apply::refuse(refused),

@@ -142,6 +142,19 @@ fn pfctl_loads_through_turnpike_control() {
 }
 
 #[test]
+fn pfctl_loads_anchors_through_turnpike_control() {
+    let fake = Fake::new("pfctl-anchor", 200, applied(None));
+    let words = ["pfctl", "-a", "/web/eu/", "-f", "-", "--interfaces", &fake.interfaces()];
+    let outcome = fake.call(&words, "pass in\n");
+    assert_eq!((outcome.code, outcome.out.as_str(), outcome.err.as_str()), (Some(0), "", ""));
+    let (line, body) = fake.asked();
+    assert_eq!((line.as_str(), &body["anchors"]), ("POST /v1/apply", &json!(["web/eu"])));
+    assert_eq!(body["sources"]["text"], "pass in\n");
+    let private = fake.call(&["pfctl", "-a", "_1", "-f", "-"], "pass in\n");
+    assert_eq!(private.code, Some(1));
+}
+
+#[test]
 fn rollbacks_and_confirmations_name_the_revision() {
     let fake = Fake::new("rollback", 200, applied(None));
     let outcome = fake.call(&["rollback", "3"], "");

@@ -5,3 +5,4 @@ mod control;
 mod folder;
 mod packets;
 mod pfctl;
+mod sites;

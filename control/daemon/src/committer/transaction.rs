@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::Candidate;
-use api::control::{Applied, Apply, Live, Operator, Origin, Revision, Standing};
+use api::control::{Anchored, Applied, Apply, Live, Operator, Origin, Revision, Standing};
 use pfconf::LoadedTable;
 use ruleset::{Ruleset, TableContents};
 use tracing::{error, info, warn};
 
 use super::{Before, Committer, Failure, HEARTBEAT, REVERT_AGAIN, SETTLE, Unconfirmed, unix_ms};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, compile, with_anchors};
 use crate::revisions::{LoadError, Record};
 use crate::tables::{Lists, TableSet};
 use crate::{digest, policy, tables};
@@ -25,7 +25,7 @@ impl Committer {
     /// Makes a ruleset live and a revision of it.
     pub(super) fn apply(&mut self, apply: &Apply, origin: Origin) -> Result<Applied> {
         let done = self.require_dataplane().and_then(|()| self.may_apply(apply));
-        let done = done.and_then(|()| self.transact(apply, origin));
+        let done = done.and_then(|()| self.whole(apply)).and_then(|apply| self.transact(&apply, origin));
         match &done {
             Ok(applied) => info!("revision {} is live: generation {}", applied.revision, applied.generation),
             Err(failure) => {
@@ -41,7 +41,7 @@ impl Committer {
         self.require_dataplane()?;
         let record = self.load(number)?;
         let (sources, comment) = (record.sources, record.revision.comment);
-        let apply = Apply { sources, confirm_s: None, comment, operator };
+        let apply = Apply { sources, comment, operator, ..Apply::default() };
         let done = self.transact(&apply, Origin::Rollback { of: number });
         match &done {
             Ok(applied) => {
@@ -78,6 +78,31 @@ impl Committer {
             LoadError::Unknown(_) => Failure::Unknown(error.to_string()),
             _ => Failure::Disk(error.to_string()),
         })
+    }
+
+    /// A request for the whole ruleset: with what the live one has in anchors, or the live one with other anchors.
+    fn whole(&self, apply: &Apply) -> Result<Apply> {
+        let live = match self.live.revision() {
+            Some(number) => Some(self.load(number)?.sources),
+            None => None,
+        };
+        let sources = apply.sources.clone();
+        if apply.anchors.is_empty() {
+            let kept = live.map(|live| live.anchors).unwrap_or_default();
+            let sources = with_anchors(sources, &kept, &self.interfaces);
+            return Ok(Apply { sources, ..apply.clone() });
+        }
+        let Some(mut whole) = live else {
+            return Err(Failure::Conflict("no revision is live: apply a main ruleset first".into()));
+        };
+        for anchor in &apply.anchors {
+            if anchor.is_empty() || anchor.split('/').any(|name| name.is_empty() || name.starts_with('_')) {
+                return Err(Failure::refused(format!("'{anchor}' is not the path of an anchor")));
+            }
+            whole.anchors.retain(|known| known.anchor != *anchor);
+            whole.anchors.push(Anchored { anchor: anchor.clone(), sources: sources.clone() });
+        }
+        Ok(Apply { sources: whole, anchors: Vec::new(), ..apply.clone() })
     }
 
     fn may_apply(&self, apply: &Apply) -> Result<()> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::api::control::{
-    Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback, RuleListing,
-    SetLevel, Sources, Switch, unescape,
+    Anchored, Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback,
+    RuleListing, SetLevel, Sources, Switch, unescape,
 };
 use ::api::{Candidate, Client};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use super::{App, BODY_BYTES};
 use crate::View;
 use crate::collector::Reading;
 use crate::committer::Failure;
-use crate::compile::{check, compile};
+use crate::compile::{check, compile, with_anchors};
 use crate::difference::{difference, impact};
 use crate::tables::{self, Lists};
 
@@ -290,7 +290,14 @@ async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer 
         "/check" => decode(body, move |sources: Sources| json(&check(&sources, &view.interfaces))).await,
         "/diff" => {
             let socket = app.dataplane_socket.clone();
-            decode(body, move |sources: Sources| diff(&view, &socket, &sources)).await
+            let kept = match view.live.revision() {
+                Some(number) => app.committer.load(number).await.map(|record| record.sources.anchors),
+                None => Ok(Vec::new()),
+            };
+            match kept {
+                Ok(kept) => decode(body, move |sources: Sources| diff(&view, &socket, sources, &kept)).await,
+                Err(refusal) => Ok(failure(&refusal)),
+            }
         }
         "/apply" => match decode(body, |apply: Apply| apply).await {
             Ok(apply) => Ok(reply(app.committer.apply(apply, Origin::Apply).await)),
@@ -306,11 +313,12 @@ async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer 
     done.unwrap_or_else(|refusal| refusal)
 }
 
-fn diff(view: &View, socket: &Path, sources: &Sources) -> Answer {
+fn diff(view: &View, socket: &Path, sources: Sources, kept: &[Anchored]) -> Answer {
     if let Some(why) = &view.problem {
         return problem(503, why);
     }
-    let compiled = match compile(sources, &view.interfaces) {
+    let sources = with_anchors(sources, kept, &view.interfaces);
+    let compiled = match compile(&sources, &view.interfaces) {
         Ok(compiled) => compiled,
         Err(problem) => return failure(&Failure::Refused(Box::new(problem))),
     };

@@ -1,0 +1,51 @@
+//! Rulesets in the style of real sites, each held to its expectations by the engine (deploy/samples/sites).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::folder::run;
+
+/// The files of the samples that end like this.
+fn samples(extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples/sites");
+    let entries = std::fs::read_dir(folder).expect("the samples are there");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    files
+}
+
+#[test]
+fn every_site_does_with_packets_what_it_says() {
+    let rulesets = samples("conf");
+    assert!(rulesets.len() >= 12, "{rulesets:?}");
+    for rules in rulesets {
+        let cases = rules.with_extension("toml");
+        let text =
+            std::fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{}: {error}", cases.display()));
+        for verdict in ["\"pass\"", "\"block\""] {
+            assert!(text.contains(verdict), "{}: nothing is expected to {verdict}", cases.display());
+        }
+        let held = run(Command::new(env!("CARGO_BIN_EXE_tpctl")).arg("test").arg("--cases").arg(&cases), "");
+        assert_eq!(held.code, Some(0), "{}{}", held.out, held.err);
+    }
+}
+
+#[test]
+fn every_site_prints_as_it_was_read() {
+    for rules in samples("conf") {
+        let interfaces = rules.with_extension("json");
+        let none = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-interfaces.json");
+        std::fs::write(&none, "[]").expect("writable");
+        let machine = if interfaces.exists() { &interfaces } else { &none };
+        let print = |file: &Path, text: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+            command.args(["pfctl", "-o", "none", "-nvf"]).arg(file).arg("--interfaces").arg(machine);
+            let printed = run(&mut command, text);
+            assert_eq!(printed.code, Some(0), "{}: {}", rules.display(), printed.err);
+            printed.out
+        };
+        let first = print(&rules, "");
+        assert_eq!(print(Path::new("-"), &first), first, "{}", rules.display());
+    }
+}
