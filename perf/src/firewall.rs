@@ -2,7 +2,7 @@
 //! a worker does.
 
 use anyhow::{Context, bail};
-use dpdk::Burst;
+use dpdk::{Burst, Mbuf};
 use engine::{
     Arrival, Fate, Fib, Frame, FrameCopy, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId,
 };
@@ -13,6 +13,26 @@ use crate::flows::{Choice, Random};
 use crate::measure::Work;
 use crate::network::{self, BURST_TIME, CLIENT_SIDE, SERVER_SIDE, fib};
 use crate::traffic::{Sender, Sizes, Source, Step};
+
+/// Packets of numbered connections.
+pub trait Packets {
+    /// How many connections, from number 0 on.
+    fn connections(&self) -> u64;
+
+    /// Writes the shortest packet of one connection into an empty buffer.
+    fn write(&self, mbuf: &mut Mbuf, connection: u64, sender: Sender, step: Step);
+}
+
+impl Packets for Source {
+    fn connections(&self) -> u64 {
+        self.connections()
+    }
+
+    #[inline(always)]
+    fn write(&self, mbuf: &mut Mbuf, connection: u64, sender: Sender, step: Step) {
+        self.write(mbuf, connection, sender, step);
+    }
+}
 
 /// A firewall.
 pub struct Firewall {
@@ -48,7 +68,7 @@ impl Firewall {
     ///
     /// # Errors
     /// If any is refused.
-    pub fn establish(&mut self, bed: &mut Bed, source: &Source) -> anyhow::Result<()> {
+    pub fn establish(&mut self, bed: &mut Bed, source: &impl Packets) -> anyhow::Result<()> {
         let mut next = 0;
         while next < source.connections() {
             for (sender, step) in
@@ -72,7 +92,7 @@ impl Firewall {
     pub fn open(
         &mut self,
         bed: &mut Bed,
-        source: &Source,
+        source: &impl Packets,
         first: u64,
         sender: Sender,
         step: Step,

@@ -7,6 +7,7 @@
 //! Bounds: memory by the largest number of connections asked for, about 500 bytes each.
 #![forbid(unsafe_code)]
 
+pub mod adversary;
 pub mod appliance;
 pub mod bed;
 pub mod budget;

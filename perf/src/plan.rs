@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use crate::adversary::{Chosen, Forwarding, Weak};
 use crate::bed::Bed;
 use crate::firewall::{Established, Untouched};
 use crate::floor::{OwnBucket, Parse, RteHash, RxTx};
@@ -62,6 +63,8 @@ impl Plan {
             self.run_established(bed, connections, &mut report, &mut progress)
                 .with_context(|| format!("{connections} established connections"))?;
         }
+        self.run_chosen(bed, &mut report, &mut progress)
+            .context("connections that an attacker has chosen")?;
         for &rules in &self.rules {
             progress(&format!("set-up and removal, {rules} rules"));
             let connections = if rules > 100 { 8_192 } else { 65_536 };
@@ -93,6 +96,31 @@ impl Plan {
         stages::pair(bed, connections, effort, report).context("two workers")?;
         progress("reloads under traffic");
         stages::reload(bed, 2 * self.rounds, report).context("reloads")
+    }
+
+    /// Connections that collide under hashes which are known, beside as many at random.
+    fn run_chosen(
+        &self,
+        bed: &mut Bed,
+        report: &mut Report,
+        progress: &mut impl FnMut(&str),
+    ) -> anyhow::Result<()> {
+        let connections = self.connections.last().copied().unwrap_or(0).clamp(64, 1_000_000);
+        let mut untouched = Forwarding::untouched(Chosen::new(None, connections));
+        let mut uniform = Forwarding::new(bed, None, connections)?;
+        for weak in Weak::ALL {
+            progress(&format!("{connections} connections: {}", weak.row()));
+            let mut chosen = Forwarding::new(bed, Some(weak), connections)?;
+            let works: &mut [&mut dyn Work] = &mut [&mut untouched, &mut uniform, &mut chosen];
+            let found = measure::compare(bed, works, self.effort(connections))?;
+            let proper =
+                |name| found.cycles(name).zip(found.cycles("rx_tx")).map(|(all, source)| all - source);
+            let (own, others) = proper(weak.row()).zip(proper("uniform")).context("nothing was measured")?;
+            let row = Row::of(&found, weak.row(), weak.row(), Traffic::Tcp4.name(), connections);
+            let row = row.with("uniform_cycles", rounded(found.cycles("uniform").unwrap_or_default(), 1));
+            report.rows.push(row.with("throughput_of_uniform", rounded(others / own, 3)));
+        }
+        Ok(())
     }
 
     fn run_established(

@@ -157,6 +157,7 @@ impl Report {
     pub fn tables(&self, hz: u64) -> String {
         let sections = [
             self.established(hz),
+            self.chosen(),
             self.setup(hz),
             self.workers(hz),
             self.handoff(),
@@ -202,6 +203,23 @@ impl Report {
             ]
         });
         section("Established connections, cycles per packet", &HEAD, rows)
+    }
+
+    fn chosen(&self) -> Option<String> {
+        const HEAD: [&str; 7] =
+            ["what", "traffic", "connections", "cycles", "± %", "at random", "throughput, share of that"];
+        let rows = self.named(&["chosen"]).map(|row| {
+            vec![
+                row.name.clone(),
+                row.proto.clone(),
+                row.flows.to_string(),
+                format!("{:.1}", row.cycles),
+                format!("{:.1}", row.spread * 100.0),
+                row.cell("uniform_cycles", 1),
+                row.cell("throughput_of_uniform", 2),
+            ]
+        });
+        section("Connections that an attacker has chosen, cycles per packet", &HEAD, rows)
     }
 
     fn setup(&self, hz: u64) -> Option<String> {
