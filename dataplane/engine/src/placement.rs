@@ -3,14 +3,15 @@
 //! Overview: only the home of a flow makes its states, unless it places the flow elsewhere: it keeps an alias, which leads
 //! the flow's packets to the owner that it chose, and hands the first one over as [placed](Custody::placed), upon which the
 //! owner judges it, and makes its states. Whoever has some of a flow's states owns it, and no worker but the home ever begins
-//! one. So a home with too much to do is relieved of what begins ([`Shard::relieve`]); what it has stays.
+//! one. So a home with too much to do is relieved of what begins ([`Shard::relieve`]); what it has stays. And what is
+//! [translated](crate::translate) without a choice goes where its answers come to ([`Shard::place`]).
 //!
 //! Life cycle: an alias goes when the owner says that it has nothing of the flow: because the packet made no state, or because
 //! the last one went. The owner says so once ([`Shard::release`]), and lets go of the record behind that; whatever it gets of
 //! the flow afterwards it hands back to the home, which hears of the release before. So nothing needs to be acknowledged,
 //! as long as a shell hands releases and packets from one worker to another in their order.
 //!
-//! Order: a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
+//! Order: for relief a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
 //! way to the home while it has the states already; so those that one queue receives stay in theirs.
 //! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet; releases wait in the records that they are of, and up to
 //! [`DECLINED_MAX`] of flows without a record.
@@ -19,9 +20,10 @@ use ruleset::Reason;
 
 use crate::bridge::zone_of_frame;
 use crate::entropy::Entropy;
+use crate::eval::Root;
 use crate::fate::{Arrival, Custody, Fate, HANDOFFS_MAX, WorkerId};
 use crate::frame::Frame;
-use crate::hook::{Flow, Hook, Passage, Stop, flow_tuple};
+use crate::hook::{Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::parse::{Parsed, parse};
 use crate::shard::{BURST, Shard, View};
 use crate::state::{Key, KeyHash};
@@ -157,17 +159,51 @@ impl Shard {
     /// # Errors
     /// Whose it is, if it is another's.
     #[inline]
-    pub(crate) fn claim(&mut self, passage: &Passage<'_>, hook: &Hook<'_>) -> Result<(), Stop> {
+    pub(crate) fn claim(&mut self, root: &Root, passage: &Passage<'_>, hook: &Hook<'_>) -> Result<(), Stop> {
         let home = self.hashing.home(passage.flow.hash);
         match self.placement.relief {
             None if home == self.worker => Ok(()),
-            relief => self.claim_anothers(passage, hook, home, relief),
+            relief => self.claim_anothers(root, passage, hook, home, relief),
         }
+    }
+
+    /// Gives the flow of a packet, as if it had made nothing here, to the worker where it can be translated: its home places
+    /// it there, and whoever has it for relief hands it back to its home. `None` if it must stay: it has been handed on too often, has
+    /// other states, or copies that would be made once more.
+    #[cold]
+    pub(crate) fn place(&mut self, passage: &Passage<'_>, hook: &Hook<'_>, owner: WorkerId) -> Option<Stop> {
+        let Flow { key, hash, .. } = &passage.flow;
+        let Custody { handoffs, placed, .. } = self.placement.custody;
+        let home = self.hashing.home(*hash);
+        let may_go = passage.new && handoffs < HANDOFFS_MAX && !passage.copied;
+        if !may_go || owner == self.worker || (home != self.worker && !placed) {
+            return None;
+        }
+        if let Some(Passed::Made(record)) = hook.first {
+            self.counters.inserts -= 1;
+            self.connections.take_back(*record, *hash);
+        }
+        if home != self.worker {
+            return Some(Stop::HandOff(home));
+        }
+        self.connections.add_alias(key, *hash, owner).ok()?;
+        self.counters.placed += 1;
+        Some(Stop::Place(owner))
+    }
+
+    /// Another worker than this one, as it happens, but for the one that has just handed the burst over, if there are more.
+    pub(crate) fn neighbor(&mut self) -> WorkerId {
+        let workers = self.hashing.workers();
+        let others = workers.saturating_sub(1).max(1);
+        let step = (self.draw() % u64::from(others)) as u16;
+        let at = |step: u16| WorkerId((self.worker.0 + 1 + step % others) % workers);
+        if Some(at(step)) == self.placement.custody.from { at(step + 1) } else { at(step) }
     }
 
     #[cold]
     fn claim_anothers(
         &mut self,
+        root: &Root,
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         home: WorkerId,
@@ -180,7 +216,9 @@ impl Shard {
             return if is_own { Ok(()) } else { Err(Stop::HandOff(home)) };
         }
         // What a rule without state has let in is not asked about again elsewhere.
-        let begins = passage.new && hook.first.is_none() && handoffs < HANDOFFS_MAX;
+        // What may be translated may be handed back from there, and on to a third worker.
+        let most = if root.translates() { 1 } else { HANDOFFS_MAX };
+        let begins = passage.new && hook.first.is_none() && handoffs < most;
         match relief {
             Some(owner) if begins && from != relief => {
                 if self.connections.add_alias(key, *hash, owner).is_ok() {

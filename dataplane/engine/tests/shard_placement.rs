@@ -5,7 +5,7 @@ mod shard;
 use engine::{Arrival, Custody, Fate, HANDOFFS_MAX, Source, WorkerId};
 use ruleset::{Limit, Reason, Rule, StateMode};
 use shard::packet::Packet;
-use shard::rules::{Written, block, pass, ruleset};
+use shard::rules::{Written, block, matching, pass, ruleset};
 use shard::{EM0, EM1, Firewall, arrival, mac};
 use wire::Proto;
 
@@ -372,4 +372,76 @@ fn a_home_without_room_for_aliases_keeps_its_flows() {
     }
     assert_eq!((placed, team.aliases()[0]), (ROOM, ROOM));
     assert!(team.states()[0] > 0, "what could not be placed began at home");
+}
+
+/// What is translated without a choice of ports is where its answers come to, whoever begins with it.
+#[test]
+fn d09_redirected_flows_live_where_their_answers_come_to() {
+    const WORKERS: u16 = 4;
+    let rules = [
+        block(),
+        pass()
+            .incoming()
+            .on("em1")
+            .proto(Proto::TCP)
+            .to("10.1.0.1")
+            .to_port(80)
+            .rdr_to("10.0.0.2", Some((8080, 8080))),
+        pass().outgoing().on("em0"),
+    ];
+    for relieved in [false, true] {
+        let mut team = Team::of(WORKERS, 4096, &rules);
+        if relieved {
+            (0..WORKERS).for_each(|home| team.relieve(usize::from(home), Some((home + 1) % WORKERS)));
+        }
+        let mut shares = [0; WORKERS as usize];
+        for port in 1000..1100_u16 {
+            let at = port % WORKERS;
+            let (way, fate) = team.send(at, "em1", &format!("10.1.0.2.{port} > 10.1.0.1.80 tcp S seq 1"));
+            assert_eq!(fate, Fate::Transmit(EM0), "port {port}: {way:?}");
+            let owner = way[way.len() - 1];
+            shares[usize::from(owner)] += 1;
+            // Its answers find it at once, or by their home alone.
+            for at in 0..WORKERS {
+                let answer = format!("10.0.0.2.8080 > 10.1.0.2.{port} tcp SA seq 9 ack 2");
+                let expected = if at == owner { vec![at] } else { vec![at, owner] };
+                assert_eq!(team.send(at, "em0", &answer), (expected, Fate::Transmit(EM1)), "port {port}");
+            }
+            let data = format!("10.1.0.2.{port} > 10.1.0.1.80 tcp A seq 2 ack 10 len 5");
+            let (way, fate) = team.send(at, "em1", &data);
+            assert_eq!((way.last(), fate), (Some(&owner), Fate::Transmit(EM0)), "port {port}: {way:?}");
+        }
+        assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+        assert_eq!(team.states().iter().sum::<u32>(), 2 * shares.iter().sum::<u32>());
+        team.wait(90_000);
+        team.0.iter_mut().for_each(|one| _ = one.sweep());
+        team.release();
+        assert_eq!((team.states(), team.aliases()), (vec![0; 4], vec![0; 4]), "no alias is left behind");
+    }
+}
+
+/// Each worker has its share of the ports of an address; when that is in use, the others' are.
+#[test]
+fn ports_of_other_workers_are_used_when_ones_own_are() {
+    let rules = [
+        matching().outgoing().on("em1").nat_to("10.1.0.1", (50_000, 50_199)),
+        pass().incoming(),
+        pass().outgoing(),
+    ];
+    for workers in [1, 2] {
+        let mut team = Team::of(workers, 4096, &rules);
+        let mut open = 0;
+        for port in 1000..1250_u16 {
+            match team.send(0, "em0", &syn(port)).1 {
+                Fate::Transmit(EM1) => open += 1,
+                Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(open, 200, "{workers} workers");
+        team.wait(90_000);
+        team.0.iter_mut().for_each(|one| _ = one.sweep());
+        team.release();
+        assert_eq!(team.aliases().iter().sum::<u32>(), 0);
+    }
 }

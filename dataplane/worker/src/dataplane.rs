@@ -118,7 +118,7 @@ impl Dataplane {
             pools: vec![pool.clone()],
             links: keeper.board(),
         };
-        let rules = Rules::new(office.roots, states.in_all, cpus.len(), PATIENCE);
+        let rules = Rules::new(office.roots, states.in_all, PATIENCE);
         let now = move || Tick(clock.now_nanos());
         let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);

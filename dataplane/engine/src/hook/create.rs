@@ -43,12 +43,7 @@ impl Shard {
         let direction = hook.direction;
         let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender };
         self.connections.add_tuple(&turned).map_err(|_| {
-            for side in Side::BOTH {
-                if self.connections.face(record, side).is_some() {
-                    let removed = self.connections.remove_face(record, side, own_hash);
-                    self.counters.removals += u64::from(removed);
-                }
-            }
+            self.counters.removals += u64::from(self.connections.remove_faces(record, own_hash));
             Stop::silent(Reason::ShardFull)
         })
     }

@@ -267,6 +267,12 @@ impl Hashing {
         self.aes.hash_each(&self.keys, items, blocks, |item, hash| store(item, KeyHash(hash)));
     }
 
+    /// How many workers there are.
+    #[inline]
+    pub const fn workers(&self) -> u16 {
+        self.workers
+    }
+
     /// The worker that owns the connections of this hash: only it creates them.
     #[inline]
     pub const fn home(&self, hash: KeyHash) -> WorkerId {

@@ -319,6 +319,20 @@ impl Connections {
         removed
     }
 
+    /// Removes a record as if its only packet had not made it: nobody need be told that it has left.
+    pub fn take_back(&mut self, id: RecordId, hash: KeyHash) {
+        self.hot[id.0 as usize].set_at_home();
+        self.remove_faces(id, hash);
+    }
+
+    /// Takes all its faces from a record, and so retires it. Returns how many they were.
+    pub fn remove_faces(&mut self, id: RecordId, hash: KeyHash) -> u32 {
+        let faces = Side::BOTH.into_iter().filter(|side| self.face(id, *side).is_some()).count() as u32;
+        self.retire(id, hash);
+        self.credits.give(faces);
+        faces
+    }
+
     /// As [`remove_face`](Self::remove_face), but the states count on.
     fn detach(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
         let pair = self.hot[id.0 as usize].pair();

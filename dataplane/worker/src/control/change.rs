@@ -179,13 +179,7 @@ impl Desk {
         }
         let (fib, live) = (self.kernel.fib(), self.showcase.live());
         let previous = live.as_ref().map(|live| live.root.as_ref());
-        match rules::compile(
-            candidate,
-            fib.interfaces(),
-            previous,
-            self.facts.max_states,
-            self.facts.cpus.len(),
-        ) {
+        match rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states) {
             Ok(root) => {
                 let judged = |flow: &Flow| Judged {
                     live: previous.and_then(|root| root.judge(&fib, flow)),
@@ -206,13 +200,7 @@ impl Desk {
         // What is live is let go of at once: a commit waits for whoever holds it.
         let live = self.showcase.live();
         let previous = live.as_ref().map(|live| live.root.as_ref());
-        let compiled = rules::compile(
-            candidate,
-            fib.interfaces(),
-            previous,
-            self.facts.max_states,
-            self.facts.cpus.len(),
-        );
+        let compiled = rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states);
         drop(live);
         let root = match compiled {
             Ok(root) => root,

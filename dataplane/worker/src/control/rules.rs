@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use api::{Candidate, Process};
 use engine::fib::Interface;
 use engine::{Filtering, Root};
-use ruleset::{Limit, Rule, TableEdit};
+use ruleset::{Limit, TableEdit};
 
 use crate::snapshot::Publisher;
 
@@ -37,11 +37,6 @@ pub enum Refusal {
         /// What is possible.
         possible: u32,
     },
-    /// It translates to tuples whose answers another worker would get.
-    #[error(
-        "rule @{0}: rdr-to, binat-to and static-port are supported with one worker only; set lcores in turnpike.toml to one CPU"
-    )]
-    OneWorker(usize),
     /// A worker does not come for it.
     #[error(
         "worker {worker} did not come for the ruleset within {patience:?}, so that no worker has it and the one before \
@@ -100,21 +95,14 @@ pub struct Rules {
     others: Vec<Weak<Root>>,
     most_alive: usize,
     max_states: u32,
-    workers: usize,
     patience: Duration,
 }
 
 impl Rules {
-    /// No ruleset is live. `max_states` is what memory was taken for, by so many `workers`; they are given `patience` to come
-    /// for a ruleset.
-    pub fn new(
-        publisher: Publisher<Option<Arc<Root>>>,
-        max_states: u32,
-        workers: usize,
-        patience: Duration,
-    ) -> Self {
+    /// No ruleset is live. `max_states` is what memory was taken for; workers are given `patience` to come for a ruleset.
+    pub fn new(publisher: Publisher<Option<Arc<Root>>>, max_states: u32, patience: Duration) -> Self {
         let showcase = Showcase::default();
-        Self { publisher, showcase, others: Vec::new(), most_alive: 0, max_states, workers, patience }
+        Self { publisher, showcase, others: Vec::new(), most_alive: 0, max_states, patience }
     }
 
     /// Where the live one is to be seen.
@@ -145,7 +133,7 @@ impl Rules {
         self.wait_for_others()?;
         let previous = self.showcase.live();
         let before = previous.as_ref().map(|live| live.root.as_ref());
-        let root = compile(candidate, interfaces, before, self.max_states, self.workers)?;
+        let root = compile(candidate, interfaces, before, self.max_states)?;
         let generation = previous.as_ref().map_or(0, |live| live.generation) + 1;
         self.publish(generation, root, previous, inserter)?;
         Ok(generation)
@@ -236,17 +224,11 @@ pub fn compile(
     interfaces: &[Interface],
     previous: Option<&Root>,
     max_states: u32,
-    workers: usize,
 ) -> Result<Root, Refusal> {
     let Candidate { ruleset, contents } = candidate;
     let wanted = ruleset.options.limits.get(Limit::States);
     if wanted > max_states {
         return Err(Refusal::Limit { wanted, possible: max_states });
-    }
-    let has_no_choice =
-        |rule: &Rule| rule.rdr.is_some() || rule.nat.as_ref().is_some_and(|nat| nat.static_port);
-    if let Some(number) = ruleset.rules.iter().position(has_no_choice).filter(|_| workers > 1) {
-        return Err(Refusal::OneWorker(number));
     }
     Ok(Root::compile_with(ruleset, interfaces, previous, contents)?)
 }

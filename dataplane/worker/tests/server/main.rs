@@ -126,7 +126,7 @@ impl Bench {
         let published = Arc::new(Published::new(fib));
         let journal = Journal::start(office.logs, published.clone(), || Tick(1)).unwrap();
         let desk = Desk::new(
-            Rules::new(office.roots, MAX_STATES, 1, PATIENCE),
+            Rules::new(office.roots, MAX_STATES, PATIENCE),
             office.lister,
             reader,
             published,

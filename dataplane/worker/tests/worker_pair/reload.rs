@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use ruleset::{
-    Action, AddressPattern, BlockReply, Direction, Limit, Pool, Rule, Ruleset, StateMode, Table, TableEntry,
+    Action, AddressPattern, BlockReply, Direction, Limit, Rule, Ruleset, StateMode, Table, TableEntry,
     TagMatch,
 };
-use wire::Af;
 use worker::control::rules::Refusal;
 use worker::snapshot::Stalled;
 
@@ -62,31 +61,6 @@ fn tagged(direction: Direction, name: &str) -> Rule {
 fn to_servers(mut rule: Rule) -> Rule {
     rule.to.address.pattern = AddressPattern::Table("servers".into());
     rule
-}
-
-#[test]
-fn what_needs_one_worker_is_refused_by_its_rule() {
-    let mut bed = Bed::new();
-    let mut rules = bed.rules(Duration::from_secs(20));
-    let pool = |static_port| Pool {
-        address: AddressPattern::Net("10.0.0.1/32".parse().unwrap()),
-        kind: None,
-        sticky: false,
-        ports: None,
-        static_port,
-    };
-    let with = |change: &dyn Fn(&mut Rule)| {
-        let mut rule = Rule { action: Action::Match, af: Some(Af::Inet), ..pass(Direction::In) };
-        change(&mut rule);
-        ruleset(vec![rule], &[])
-    };
-    for refused in [with(&|rule| rule.rdr = Some(pool(false))), with(&|rule| rule.nat = Some(pool(true)))] {
-        let answer = bed.commit(&mut rules, &refused, &[0, 1], |_| ());
-        assert!(matches!(answer, Err(Refusal::OneWorker(1))), "{answer:?}");
-    }
-    let taken = with(&|rule| rule.nat = Some(pool(false)));
-    assert!(bed.commit(&mut rules, &taken, &[0, 1], |_| ()).is_ok());
-    bed.end();
 }
 
 /// How many times rulesets are exchanged: `few` in the short run.
