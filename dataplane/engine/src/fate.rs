@@ -28,18 +28,30 @@ pub struct Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
 
-/// How often a packet may be handed from worker to worker.
+/// How often a packet may be handed to the worker that has its flow, or is its home.
 pub const HANDOFFS_MAX: u8 = 3;
+
+/// What a packet is handed over for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Errand {
+    /// Its flow is that worker's.
+    #[default]
+    Follow,
+    /// Its flow has no state, and is [placed](Fate::Place) there: that worker makes them.
+    Begin,
+    /// It was placed, but where no port was left for it: its home is to [try another](Fate::Return).
+    Return,
+}
 
 /// How the packets of a burst came to the worker that decides them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Custody {
     /// Who handed them over; `None` if this worker received them.
     pub from: Option<WorkerId>,
-    /// How often they were handed over, at most [`HANDOFFS_MAX`].
+    /// How often they were handed over to [follow](Errand::Follow) their flow, at most [`HANDOFFS_MAX`].
     pub handoffs: u8,
-    /// [Placed](Fate::Place) here: this worker makes the states of their flows.
-    pub placed: bool,
+    /// What for.
+    pub errand: Errand,
 }
 
 /// What becomes of a frame, already rewritten for it.
@@ -61,11 +73,25 @@ pub enum Fate {
     },
     /// To the worker that owns its flow, as it arrived but for a mere priority tag.
     HandOff(WorkerId),
-    /// Likewise, to the worker that is to own its flow, which has no state yet: that worker takes it over as
-    /// [placed](Custody::placed). If it cannot be handed over, [`Shard::withdraw`](crate::Shard::withdraw) takes that back.
+    /// Likewise, to the worker that is to own its flow, which has no state yet ([`Errand::Begin`]). If it cannot be handed
+    /// over, [`Shard::withdraw`](crate::Shard::withdraw) takes that back.
     Place(WorkerId),
+    /// Likewise, back to its home, from where it was placed: there is no port left here to translate it to ([`Errand::Return`]).
+    Return(WorkerId),
     /// Nowhere.
     Drop(Reason),
+}
+
+impl Fate {
+    /// To whom it is handed over, and what for.
+    pub const fn handed(self) -> Option<(WorkerId, Errand)> {
+        match self {
+            Self::HandOff(owner) => Some((owner, Errand::Follow)),
+            Self::Place(owner) => Some((owner, Errand::Begin)),
+            Self::Return(home) => Some((home, Errand::Return)),
+            Self::Transmit(_) | Self::Host(_) | Self::Hold { .. } | Self::Drop(_) => None,
+        }
+    }
 }
 
 /// A packet that the firewall made itself, out of one that it dropped or copied.

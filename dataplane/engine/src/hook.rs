@@ -58,6 +58,8 @@ pub(crate) enum Stop {
     HandOff(WorkerId),
     /// Another worker is to own the flow.
     Place(WorkerId),
+    /// No port is left of those whose answers are this worker's.
+    Exhausted,
 }
 
 impl Stop {
@@ -433,17 +435,9 @@ impl Shard {
         passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
-        self.claim(root, passage, hook)?;
+        self.claim(passage, hook)?;
         passage.turned = false;
         let decision = self.ask(view, root, passage, hook)?;
-        let translated = match (decision.action, decision.translation) {
-            (Action::Pass, Some(translation)) => self.translate(view, root, passage, hook, translation),
-            _ => Ok(()),
-        };
-        if let Err(stop @ (Stop::Place(_) | Stop::HandOff(_))) = translated {
-            // Who gets it asks the rules, and counts and logs what they say.
-            return Err(stop);
-        }
         let packet = &passage.packet;
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;
@@ -459,7 +453,10 @@ impl Shard {
             return Err(Stop::silent(Reason::IpOption));
         }
         passage.copy_to = decision.slot.copy_to;
-        translated?;
+        if let Some(translation) = decision.translation {
+            self.translate(view, root, passage, translation)?;
+        }
+        let packet = &passage.packet;
         let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
         if decision.state == StateMode::None || is_single {
             if !is_single && passage.turned {
@@ -493,7 +490,7 @@ impl Shard {
             };
             match root.advance(&question, &mut walk) {
                 None => return Ok(root.decided(&walk)),
-                Some(translation) => self.translate(view, root, passage, hook, translation)?,
+                Some(translation) => self.translate(view, root, passage, translation)?,
             }
         }
     }

@@ -1,35 +1,41 @@
-//! Flows that are placed at another worker than their home.
+//! Flows that are another worker's than their home's, and tuples likewise.
 //!
 //! Overview: only the home of a flow makes its states, unless it places the flow elsewhere: it keeps an alias, which leads
-//! the flow's packets to the owner that it chose, and hands the first one over as [placed](Custody::placed), upon which the
+//! the flow's packets to the owner that it chose, and hands the first one over ([`Errand::Begin`]), upon which the
 //! owner judges it, and makes its states. Whoever has some of a flow's states owns it, and no worker but the home ever begins
-//! one. So a home with too much to do is relieved of what begins ([`Shard::relieve`]); what it has stays. And what is
-//! [translated](crate::translate) without a choice goes where its answers come to ([`Shard::place`]).
+//! one. So a home with too much to do is relieved of what begins ([`Shard::relieve`]); what it has stays. And where no port
+//! is left for `nat-to` of those whose answers are the home's, other workers are asked in turn for one of theirs.
+//!
+//! What a connection was translated to is a tuple too. Where a port was chosen, its home is the owner; where there was no
+//! choice (`rdr-to`, `binat-to`, `static-port`), its home is told, before the packet leaves that will be answered, and keeps an
+//! alias for it likewise. If somebody has the tuple there already, the home refuses it, and the connection ends.
 //!
 //! Life cycle: an alias goes when the owner says that it has nothing of the flow: because the packet made no state, or because
-//! the last one went. The owner says so once ([`Shard::release`]), and lets go of the record behind that; whatever it gets of
-//! the flow afterwards it hands back to the home, which hears of the release before. So nothing needs to be acknowledged,
-//! as long as a shell hands releases and packets from one worker to another in their order.
+//! the last one went. The owner says so once ([`Shard::notice`]), and lets go of the record or link behind that; whatever it
+//! gets of the flow afterwards it hands back to the home, which hears of it before. So nothing needs to be acknowledged,
+//! as long as a shell hands notices and packets from one worker to another in their order.
 //!
-//! Order: for relief a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
+//! Order: a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
 //! way to the home while it has the states already; so those that one queue receives stay in theirs.
-//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet; releases wait in the records that they are of, and up to
-//! [`DECLINED_MAX`] of flows without a record.
+//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers to
+//! begin it; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
+//!
+//! Deviation: pf refuses a translation to a tuple that is in use before it forwards the first packet, this one behind it
+//! where another worker is the tuple's home.
 
 use ruleset::Reason;
 
 use crate::bridge::zone_of_frame;
 use crate::entropy::Entropy;
-use crate::eval::Root;
-use crate::fate::{Arrival, Custody, Fate, HANDOFFS_MAX, WorkerId};
+use crate::fate::{Arrival, Custody, Errand, Fate, HANDOFFS_MAX, WorkerId};
 use crate::frame::Frame;
-use crate::hook::{Flow, Hook, Passage, Passed, Stop, flow_tuple};
+use crate::hook::{Flow, Hook, Passage, Stop, flow_tuple};
 use crate::parse::{Parsed, parse};
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Key, KeyHash};
+use crate::state::{Key, KeyHash, News};
 
-/// Flows without a record whose release may wait.
-const DECLINED_MAX: usize = 16 * BURST;
+/// Notices that may wait and are not of a record or link.
+const OUTBOX_MAX: usize = 16 * BURST;
 
 /// What a shard knows of flows that are not at home.
 #[derive(Debug)]
@@ -38,27 +44,38 @@ pub(crate) struct Placement {
     relief: Option<WorkerId>,
     /// Of the burst under way.
     custody: Custody,
-    /// Flows that were placed here and made no state.
-    declined: Vec<Key>,
+    /// To whom, of flows that were placed here and made no state, and of tuples that were refused.
+    outbox: Vec<(WorkerId, Notice)>,
 }
 
 impl Placement {
     /// True if the burst under way was placed here.
     pub const fn is_placed(&self) -> bool {
-        self.custody.placed
+        matches!(self.custody.errand, Errand::Begin)
     }
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { relief: None, custody: Custody::default(), declined: Vec::with_capacity(DECLINED_MAX) }
+        Self { relief: None, custody: Custody::default(), outbox: Vec::with_capacity(OUTBOX_MAX) }
     }
 }
 
-/// A flow of which its owner has nothing any more.
+/// What one worker tells another of a flow.
 #[derive(Clone, Copy, Debug)]
-pub struct Release {
+pub struct Notice {
     key: Key,
+    says: Says,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Says {
+    /// The owner to the home: a connection was translated to it.
+    Linked,
+    /// The owner to the home: nothing has it any more.
+    Gone,
+    /// The home to the owner: somebody else has it.
+    Refused,
 }
 
 impl Shard {
@@ -74,14 +91,15 @@ impl Shard {
         fates: &mut [Fate],
     ) {
         self.placement.custody = custody;
-        if custody.placed {
+        if self.placement.is_placed() {
             for (frame, fate) in frames.chunks_mut(1).zip(fates.chunks_mut(1)) {
                 let flow = self.flow_of(view, arrival, &frame[0]);
                 self.process(view, entropy, arrival, frame, fate);
                 if let Some((key, hash)) = flow
                     && !self.connections.knows(&key, hash)
                 {
-                    self.placement.declined.push(key);
+                    let home = self.hashing.home(hash);
+                    self.placement.outbox.push((home, Notice { key, says: Says::Gone }));
                 }
             }
         } else {
@@ -92,7 +110,7 @@ impl Shard {
 
     /// True if a burst may be taken over.
     pub fn may_take_over(&self) -> bool {
-        self.placement.declined.len() + BURST <= DECLINED_MAX
+        self.placement.outbox.len() + BURST <= OUTBOX_MAX
     }
 
     /// Has flows that begin be placed at another worker from now on, or no more. Those that are placed stay there.
@@ -105,33 +123,63 @@ impl Shard {
         self.connections.aliases()
     }
 
-    /// The next flow of which nothing is here any more, and its home, which is to [`end`](Self::end) its alias. It is
-    /// to get that before whatever is handed to it afterwards; then, [`released`](Self::released) goes on to the next.
-    pub fn release(&self) -> Option<(WorkerId, Release)> {
-        let key = self.placement.declined.last().copied().or_else(|| self.connections.leaving())?;
-        Some((self.hashing.home(self.hashing.hash(&key)), Release { key }))
+    /// The next notice, and whom it is for, who is to [`hear`](Self::hear) it before whatever is handed over afterwards, and
+    /// before anything that was decided so far leaves; then, [`noticed`](Self::noticed) goes on to the one behind it.
+    #[inline]
+    pub fn notice(&mut self) -> Option<(WorkerId, Notice)> {
+        if let Some(last) = self.placement.outbox.last() {
+            return Some(*last);
+        }
+        let (key, says) = match self.connections.news()? {
+            News::Linked(key) => (key, Says::Linked),
+            News::Gone(key) => (key, Says::Gone),
+        };
+        Some((self.hashing.home(self.hashing.hash(&key)), Notice { key, says }))
     }
 
-    /// The flow's home knows it.
-    pub fn released(&mut self) {
-        if self.placement.declined.pop().is_none() {
-            self.connections.let_go();
+    /// The notice is on its way.
+    pub fn noticed(&mut self) {
+        if self.placement.outbox.pop().is_none() {
+            self.connections.forget_news();
         }
     }
 
-    /// Ends the alias of a flow, which is at home again.
-    pub fn end(&mut self, release: &Release) {
-        let ended = self.connections.remove_alias(&release.key, self.hashing.hash(&release.key));
-        debug_assert!(ended, "a flow is released once");
+    /// Hears a notice of another worker.
+    pub fn hear(&mut self, from: WorkerId, notice: &Notice) {
+        let Notice { key, says } = notice;
+        let hash = self.hashing.hash(key);
+        match says {
+            Says::Gone => _ = self.connections.remove_alias(key, hash, from),
+            Says::Refused => {
+                self.counters.removals += u64::from(self.connections.remove_refused(key, hash));
+            }
+            Says::Linked => {
+                let is_free = match self.connections.owner(key, hash) {
+                    Some(owner) => owner == from,
+                    None => {
+                        !self.connections.knows(key, hash)
+                            && self.connections.add_alias(key, hash, from).is_ok()
+                    }
+                };
+                // A refusal for which there is no room is none: the connection gets no answers, and ends by its time-out.
+                if !is_free && self.placement.outbox.len() < OUTBOX_MAX {
+                    self.placement.outbox.push((from, Notice { key: *key, says: Says::Refused }));
+                }
+            }
+        }
     }
 
-    /// A packet that was to be handed over, as placed or not, cannot be: it is counted as dropped, and its flow is at home
-    /// again if it was placed.
-    pub fn withdraw<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &F, placed: bool) {
+    /// A packet that was to be handed over cannot be: it is counted as dropped, and its flow is at home again if it was to
+    /// begin elsewhere.
+    pub fn withdraw<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &F, errand: Errand) {
         self.counters.handed_off -= 1;
         self.counters.drop_packet(arrival.interface, Reason::HandoffFull);
-        if placed && let Some((key, hash)) = self.flow_of(view, arrival, frame) {
-            self.counters.placed -= u64::from(self.connections.remove_alias(&key, hash));
+        if errand == Errand::Begin
+            && let Some((key, hash)) = self.flow_of(view, arrival, frame)
+            && let Some(owner) = self.connections.owner(&key, hash)
+        {
+            self.connections.remove_alias(&key, hash, owner);
+            self.counters.placed -= 1;
         }
     }
 
@@ -159,75 +207,81 @@ impl Shard {
     /// # Errors
     /// Whose it is, if it is another's.
     #[inline]
-    pub(crate) fn claim(&mut self, root: &Root, passage: &Passage<'_>, hook: &Hook<'_>) -> Result<(), Stop> {
+    pub(crate) fn claim(&mut self, passage: &Passage<'_>, hook: &Hook<'_>) -> Result<(), Stop> {
         let home = self.hashing.home(passage.flow.hash);
         match self.placement.relief {
-            None if home == self.worker => Ok(()),
-            relief => self.claim_anothers(root, passage, hook, home, relief),
+            None if home == self.worker && self.placement.custody.errand != Errand::Return => Ok(()),
+            relief => self.claim_anothers(passage, hook, home, relief),
         }
-    }
-
-    /// Gives the flow of a packet, as if it had made nothing here, to the worker where it can be translated: its home places
-    /// it there, and whoever has it for relief hands it back to its home. `None` if it must stay: it has been handed on too often, has
-    /// other states, or copies that would be made once more.
-    #[cold]
-    pub(crate) fn place(&mut self, passage: &Passage<'_>, hook: &Hook<'_>, owner: WorkerId) -> Option<Stop> {
-        let Flow { key, hash, .. } = &passage.flow;
-        let Custody { handoffs, placed, .. } = self.placement.custody;
-        let home = self.hashing.home(*hash);
-        let may_go = passage.new && handoffs < HANDOFFS_MAX && !passage.copied;
-        if !may_go || owner == self.worker || (home != self.worker && !placed) {
-            return None;
-        }
-        if let Some(Passed::Made(record)) = hook.first {
-            self.counters.inserts -= 1;
-            self.connections.take_back(*record, *hash);
-        }
-        if home != self.worker {
-            return Some(Stop::HandOff(home));
-        }
-        self.connections.add_alias(key, *hash, owner).ok()?;
-        self.counters.placed += 1;
-        Some(Stop::Place(owner))
-    }
-
-    /// Another worker than this one, as it happens, but for the one that has just handed the burst over, if there are more.
-    pub(crate) fn neighbor(&mut self) -> WorkerId {
-        let workers = self.hashing.workers();
-        let others = workers.saturating_sub(1).max(1);
-        let step = (self.draw() % u64::from(others)) as u16;
-        let at = |step: u16| WorkerId((self.worker.0 + 1 + step % others) % workers);
-        if Some(at(step)) == self.placement.custody.from { at(step + 1) } else { at(step) }
     }
 
     #[cold]
     fn claim_anothers(
         &mut self,
-        root: &Root,
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         home: WorkerId,
         relief: Option<WorkerId>,
     ) -> Result<(), Stop> {
         let Flow { key, hash, .. } = &passage.flow;
-        let Custody { from, handoffs, placed } = self.placement.custody;
+        let Custody { from, handoffs, errand } = self.placement.custody;
         if home != self.worker {
-            let is_own = placed || self.connections.knows(key, *hash);
+            let is_own = errand == Errand::Begin || self.connections.knows(key, *hash);
             return if is_own { Ok(()) } else { Err(Stop::HandOff(home)) };
         }
         // What a rule without state has let in is not asked about again elsewhere.
-        // What may be translated may be handed back from there, and on to a third worker.
-        let most = if root.translates() { 1 } else { HANDOFFS_MAX };
-        let begins = passage.new && hook.first.is_none() && handoffs < most;
-        match relief {
-            Some(owner) if begins && from != relief => {
-                if self.connections.add_alias(key, *hash, owner).is_ok() {
-                    self.counters.placed += 1;
-                    return Err(Stop::Place(owner));
-                }
-                Ok(())
+        let begins = passage.new && hook.first.is_none();
+        match (errand, from, relief) {
+            (Errand::Return, Some(from), _) if begins => {
+                Err(match self.place(key, *hash, self.behind(from)) {
+                    Some(owner) => Stop::Place(owner),
+                    None => Stop::silent(Reason::Translate),
+                })
+            }
+            (Errand::Follow, _, Some(_)) if begins && from != relief && handoffs < HANDOFFS_MAX => {
+                self.place(key, *hash, relief).map_or(Ok(()), |owner| Err(Stop::Place(owner)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Notes that a flow that has no states is to be `owner`'s.
+    fn place(&mut self, key: &Key, hash: KeyHash, owner: Option<WorkerId>) -> Option<WorkerId> {
+        let owner = owner?;
+        self.connections.add_alias(key, hash, owner).ok()?;
+        self.counters.placed += 1;
+        Some(owner)
+    }
+
+    /// The worker behind another one, in a round that begins and ends with this one.
+    fn behind(&self, worker: WorkerId) -> Option<WorkerId> {
+        let next = WorkerId((worker.0 + 1) % self.hashing.workers());
+        (next != self.worker).then_some(next)
+    }
+
+    /// Passes the first packet of a flow on for which no port is left here: the home to the first worker behind it, others
+    /// back to the home, which goes on. What it has made here is undone. `None`: there is nobody else, or the flow is not new.
+    #[cold]
+    pub(crate) fn pass_on(&mut self, passage: &Passage<'_>) -> Option<Fate> {
+        let Flow { key, hash, .. } = &passage.flow;
+        let home = self.hashing.home(*hash);
+        let is_home = home == self.worker;
+        let next = self.behind(self.worker);
+        if !passage.new || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {
+            return None;
+        }
+        let undone = self.connections.remove_all(key, *hash);
+        self.counters.inserts -= u64::from(undone);
+        self.counters.handed_off += 1;
+        if !is_home {
+            return Some(Fate::Return(home));
+        }
+        match self.place(key, *hash, next) {
+            Some(owner) => Some(Fate::Place(owner)),
+            None => {
+                self.counters.handed_off -= 1;
+                None
+            }
         }
     }
 }

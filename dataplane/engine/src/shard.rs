@@ -206,6 +206,11 @@ impl Shard {
                 self.counters.handed_off += 1;
                 Fate::Place(owner)
             }
+            Err(Stop::Exhausted) if let Some(fate) = self.pass_on(&passage) => fate,
+            Err(Stop::Exhausted) => {
+                passage.restore();
+                self.refuse(view, arrival, frame, passage.packet, Reason::Translate, Answer::Silence)
+            }
             Err(Stop::Refused { reason, answer }) => {
                 passage.restore();
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)

@@ -2,111 +2,16 @@
 
 mod shard;
 
-use engine::{Arrival, Custody, Fate, HANDOFFS_MAX, Source, WorkerId};
-use ruleset::{Limit, Reason, Rule, StateMode};
+use engine::{Errand, Fate, HANDOFFS_MAX, WorkerId};
+use ruleset::{Reason, StateMode};
 use shard::packet::Packet;
-use shard::rules::{Written, block, matching, pass, ruleset};
-use shard::{EM0, EM1, Firewall, arrival, mac};
+use shard::rules::{Written, block, pass};
+use shard::team::{FROM_INSIDE, Team, syn};
+use shard::{EM0, EM1, mac};
 use wire::Proto;
 
-/// Workers, and what passes between them.
-struct Team(Vec<Firewall>);
-
-/// Where a packet went: who had it one after the other, and what the last one did with it.
-type Way = (Vec<u16>, Fate);
-
-impl Team {
-    fn of(workers: u16, states: u32, rules: &[Rule]) -> Self {
-        let firewall = |number| {
-            let mut firewall = Firewall::of(WorkerId(number), workers, states);
-            let mut rules = ruleset(rules.to_vec());
-            rules.options.limits.set(Limit::States, states);
-            firewall.load(rules);
-            firewall
-        };
-        Self((0..workers).map(firewall).collect())
-    }
-
-    fn pair() -> Self {
-        Self::of(2, 4096, &[block(), pass()])
-    }
-
-    fn relieve(&mut self, home: usize, at: Option<u16>) {
-        self.0[home].shard.relieve(at.map(WorkerId));
-    }
-
-    /// A packet that worker `at` receives.
-    fn send(&mut self, at: u16, interface: &str, text: &str) -> Way {
-        self.carry(at, interface, text, true)
-    }
-
-    fn carry(&mut self, at: u16, interface: &str, text: &str, releases: bool) -> Way {
-        let arrival = arrival(interface);
-        let mut frame = Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
-        let before = frame.clone();
-        let mut way = vec![at];
-        let mut fate = self.0[usize::from(at)].decide(arrival, &mut frame);
-        while let Fate::HandOff(owner) | Fate::Place(owner) = fate {
-            assert_eq!(frame, before, "what is another's is not touched");
-            if releases {
-                self.release();
-            }
-            let custody = Custody {
-                from: way.last().copied().map(WorkerId),
-                handoffs: way.len() as u8,
-                placed: matches!(fate, Fate::Place(_)),
-            };
-            way.push(owner.0);
-            fate = self.0[usize::from(owner.0)].take_over(arrival, custody, &mut frame);
-        }
-        if releases {
-            self.release();
-        }
-        (way, fate)
-    }
-
-    /// Tells homes what was released.
-    fn release(&mut self) -> usize {
-        let mut told = 0;
-        for at in 0..self.0.len() {
-            while let Some((home, release)) = self.0[at].shard.release() {
-                assert_ne!(usize::from(home.0), at, "nobody releases what is its own");
-                self.0[usize::from(home.0)].shard.end(&release);
-                self.0[at].shard.released();
-                told += 1;
-            }
-        }
-        told
-    }
-
-    fn states(&self) -> Vec<u32> {
-        self.0.iter().map(|one| one.shard.states()).collect()
-    }
-
-    fn aliases(&self) -> Vec<u32> {
-        self.0.iter().map(|one| one.shard.aliases()).collect()
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        self.0.iter_mut().for_each(|one| _ = one.wait(seconds));
-    }
-
-    /// Flows, by their client's port, whose home is worker `home`: found by a team that places none.
-    fn ports_of(home: u16, workers: u16) -> impl Iterator<Item = u16> {
-        let mut probe = Self::of(workers, 8, &[block(), pass()]);
-        (1000..).filter(move |port| {
-            let mut frame = Packet::parse(&syn(*port)).frame(mac(EM0, 2), mac(EM0, 1));
-            let fate = probe.0[0].decide(FROM_INSIDE, &mut frame);
-            let owner = if let Fate::HandOff(owner) = fate { owner.0 } else { 0 };
-            owner == home
-        })
-    }
-}
-
-const FROM_INSIDE: Arrival = Arrival { interface: EM0, source: Source::Wire };
-
-fn syn(port: u16) -> String {
-    format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")
+fn pair() -> Team {
+    Team::of(2, 4096, &[block(), pass()])
 }
 
 fn answer(port: u16) -> String {
@@ -122,7 +27,7 @@ const BACK: Fate = Fate::Transmit(EM0);
 
 #[test]
 fn what_begins_at_a_home_in_need_is_another_workers_in_both_directions() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let mut ports = Team::ports_of(0, 2);
     let (old, new) = (ports.next().expect("a port"), ports.next().expect("a port"));
     assert_eq!(team.send(0, "em0", &syn(old)), (vec![0], OUT));
@@ -158,7 +63,7 @@ fn a_connection_that_was_never_seen_is_placed_by_any_of_its_segments() {
 
 #[test]
 fn ipv6_and_other_protocols_are_placed_alike() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let mut placed = 0;
     for number in 1..=20 {
         for (there, back) in [
@@ -188,7 +93,7 @@ fn ipv6_and_other_protocols_are_placed_alike() {
 
 #[test]
 fn the_last_of_a_flow_ends_its_alias_and_frees_its_record() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let port = Team::ports_of(0, 2).next().expect("a port");
     team.relieve(0, Some(1));
     for _ in 0..3 {
@@ -207,7 +112,7 @@ fn the_last_of_a_flow_ends_its_alias_and_frees_its_record() {
 /// Until the home knows it, a record that is gone is not used again, and is neither swept, shown nor removed a second time.
 #[test]
 fn a_record_waits_for_its_release() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let mut ports = Team::ports_of(0, 2);
     team.relieve(0, Some(1));
     for port in ports.by_ref().take(3) {
@@ -274,7 +179,7 @@ fn a_flow_is_not_placed_where_its_first_packet_came_from() {
 /// A state that is made again, because its face is gone, is made where the other one is.
 #[test]
 fn who_has_some_of_a_flow_makes_the_rest_of_it() {
-    let mut team = Team::pair();
+    let mut team = pair();
     team.relieve(0, Some(1));
     let datagram = (1..).map(|port| format!("10.0.0.2.{port} > 10.1.0.2.80 udp")).find(|datagram| {
         assert_eq!(team.send(0, "em0", datagram).1, OUT);
@@ -297,7 +202,7 @@ fn who_has_some_of_a_flow_makes_the_rest_of_it() {
 
 #[test]
 fn a_connection_that_begins_again_begins_at_home() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let port = Team::ports_of(0, 2).next().expect("a port");
     team.relieve(0, Some(1));
     for (interface, text) in [
@@ -320,7 +225,7 @@ fn a_connection_that_begins_again_begins_at_home() {
 /// A home that does not hear of a release gets its packets back, until they have been handed around enough.
 #[test]
 fn a_packet_that_nobody_owns_is_dropped_for_its_reason() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let port = Team::ports_of(0, 2).next().expect("a port");
     team.relieve(0, Some(1));
     assert_eq!(team.send(0, "em0", &syn(port)), (vec![0, 1], OUT));
@@ -339,7 +244,7 @@ fn a_packet_that_nobody_owns_is_dropped_for_its_reason() {
 
 #[test]
 fn a_packet_that_could_not_be_handed_over_leaves_its_flow_at_home() {
-    let mut team = Team::pair();
+    let mut team = pair();
     let port = Team::ports_of(0, 2).next().expect("a port");
     team.relieve(0, Some(1));
     let mut frame = Packet::parse(&syn(port)).frame(mac(EM0, 2), mac(EM0, 1));
@@ -347,8 +252,8 @@ fn a_packet_that_could_not_be_handed_over_leaves_its_flow_at_home() {
     assert_eq!(home.decide(FROM_INSIDE, &mut frame), Fate::Place(WorkerId(1)));
     assert_eq!(home.decide(FROM_INSIDE, &mut frame), Fate::HandOff(WorkerId(1)));
     assert_eq!((home.shard.aliases(), home.shard.counters().handed_off), (1, 2));
-    home.withdraw(FROM_INSIDE, &frame, true);
-    home.withdraw(FROM_INSIDE, &frame, false);
+    home.withdraw(FROM_INSIDE, &frame, Errand::Begin);
+    home.withdraw(FROM_INSIDE, &frame, Errand::Follow);
     let counters = home.shard.counters();
     assert_eq!((home.shard.aliases(), counters.handed_off, counters.placed), (0, 0, 0));
     assert_eq!(home.dropped(Reason::HandoffFull), 2);
@@ -372,76 +277,4 @@ fn a_home_without_room_for_aliases_keeps_its_flows() {
     }
     assert_eq!((placed, team.aliases()[0]), (ROOM, ROOM));
     assert!(team.states()[0] > 0, "what could not be placed began at home");
-}
-
-/// What is translated without a choice of ports is where its answers come to, whoever begins with it.
-#[test]
-fn d09_redirected_flows_live_where_their_answers_come_to() {
-    const WORKERS: u16 = 4;
-    let rules = [
-        block(),
-        pass()
-            .incoming()
-            .on("em1")
-            .proto(Proto::TCP)
-            .to("10.1.0.1")
-            .to_port(80)
-            .rdr_to("10.0.0.2", Some((8080, 8080))),
-        pass().outgoing().on("em0"),
-    ];
-    for relieved in [false, true] {
-        let mut team = Team::of(WORKERS, 4096, &rules);
-        if relieved {
-            (0..WORKERS).for_each(|home| team.relieve(usize::from(home), Some((home + 1) % WORKERS)));
-        }
-        let mut shares = [0; WORKERS as usize];
-        for port in 1000..1100_u16 {
-            let at = port % WORKERS;
-            let (way, fate) = team.send(at, "em1", &format!("10.1.0.2.{port} > 10.1.0.1.80 tcp S seq 1"));
-            assert_eq!(fate, Fate::Transmit(EM0), "port {port}: {way:?}");
-            let owner = way[way.len() - 1];
-            shares[usize::from(owner)] += 1;
-            // Its answers find it at once, or by their home alone.
-            for at in 0..WORKERS {
-                let answer = format!("10.0.0.2.8080 > 10.1.0.2.{port} tcp SA seq 9 ack 2");
-                let expected = if at == owner { vec![at] } else { vec![at, owner] };
-                assert_eq!(team.send(at, "em0", &answer), (expected, Fate::Transmit(EM1)), "port {port}");
-            }
-            let data = format!("10.1.0.2.{port} > 10.1.0.1.80 tcp A seq 2 ack 10 len 5");
-            let (way, fate) = team.send(at, "em1", &data);
-            assert_eq!((way.last(), fate), (Some(&owner), Fate::Transmit(EM0)), "port {port}: {way:?}");
-        }
-        assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
-        assert_eq!(team.states().iter().sum::<u32>(), 2 * shares.iter().sum::<u32>());
-        team.wait(90_000);
-        team.0.iter_mut().for_each(|one| _ = one.sweep());
-        team.release();
-        assert_eq!((team.states(), team.aliases()), (vec![0; 4], vec![0; 4]), "no alias is left behind");
-    }
-}
-
-/// Each worker has its share of the ports of an address; when that is in use, the others' are.
-#[test]
-fn ports_of_other_workers_are_used_when_ones_own_are() {
-    let rules = [
-        matching().outgoing().on("em1").nat_to("10.1.0.1", (50_000, 50_199)),
-        pass().incoming(),
-        pass().outgoing(),
-    ];
-    for workers in [1, 2] {
-        let mut team = Team::of(workers, 4096, &rules);
-        let mut open = 0;
-        for port in 1000..1250_u16 {
-            match team.send(0, "em0", &syn(port)).1 {
-                Fate::Transmit(EM1) => open += 1,
-                Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(open, 200, "{workers} workers");
-        team.wait(90_000);
-        team.0.iter_mut().for_each(|one| _ = one.sweep());
-        team.release();
-        assert_eq!(team.aliases().iter().sum::<u32>(), 0);
-    }
 }

@@ -3,7 +3,8 @@
 use core::fmt::Write as _;
 
 use engine::{
-    Arrival, Created, Custody, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
+    Arrival, Created, Custody, Errand, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View,
+    WorkerId,
 };
 use ruleset::{Invalid, Reason, Ruleset, StateView};
 
@@ -111,20 +112,20 @@ impl Firewall {
         self.process(now, worker, arrival, frames, fates);
         for at in 0..fates.len() {
             let mut custody = Custody { from: Some(worker), ..Custody::default() };
-            while let Fate::HandOff(owner) | Fate::Place(owner) = fates[at] {
+            while let Some((owner, errand)) = fates[at].handed() {
                 let unchanged = frames[at] == before[at] || frames[at] == without_priority(&before[at]);
                 assert!(unchanged, "a frame was changed by a worker that does not own it");
                 self.ledger.handed_off += 1;
                 self.ledger.taken_over += 1;
-                custody.handoffs += 1;
-                custody.placed = matches!(fates[at], Fate::Place(_));
-                self.release();
+                custody.handoffs += u8::from(errand == Errand::Follow);
+                custody.errand = errand;
+                self.tell();
                 self.take_over(now, owner, arrival, custody, &mut frames[at..=at], &mut fates[at..=at]);
                 custody.from = Some(owner);
             }
             self.enter(fates[at]);
         }
-        self.release();
+        self.tell();
     }
 
     /// Has each worker place flows that begin at another one from now on, or at none, as it happens.
@@ -136,12 +137,12 @@ impl Firewall {
         }
     }
 
-    /// Tells the homes of flows what their owners have released.
-    fn release(&mut self) {
-        for at in 0..self.shards.len() {
-            while let Some((home, release)) = self.shards[at].release() {
-                self.shards[usize::from(home.0)].end(&release);
-                self.shards[at].released();
+    /// Tells workers what the others have to say, until nobody says anything.
+    fn tell(&mut self) {
+        for from in (0..self.shards.len()).chain(0..self.shards.len()) {
+            while let Some((to, notice)) = self.shards[from].notice() {
+                self.shards[usize::from(to.0)].hear(WorkerId(from as u16), &notice);
+                self.shards[from].noticed();
             }
         }
     }
@@ -178,7 +179,7 @@ impl Firewall {
             Fate::Host(_) => &mut self.ledger.to_host,
             Fate::Hold { .. } => &mut self.ledger.held,
             Fate::Drop(_) => &mut self.ledger.dropped,
-            Fate::HandOff(_) | Fate::Place(_) => unreachable!("hand-offs were followed"),
+            Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => unreachable!("hand-offs were followed"),
         };
         *entry += 1;
     }
@@ -227,7 +228,7 @@ impl Firewall {
     pub fn sweep(&mut self, now: Tick, most: usize) -> u64 {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
         let removed = self.shards.iter_mut().map(|shard| shard.expire(&view, most)).sum();
-        self.release();
+        self.tell();
         removed
     }
 

@@ -3,19 +3,19 @@
 //! Overview: a bounded ring leads from each worker to each other one. A packet goes as it arrived, with a [`Note`] of where
 //! that was. Rings are first in, first out, and a worker takes what was handed to it after it has received its own and
 //! before it looks anything up, so that the packets of a flow that one queue received stay in their order, and in that of
-//! their queues when the NIC moves the flow to its owner's. Beside each ring goes what a worker tells another of flows that
-//! it [releases](engine::Release): who takes packets out of the ring reads after that, and before it decides them, what was
-//! said before they were put in.
+//! their queues when the NIC moves the flow to its owner's. Beside each ring goes what a worker tells another of flows
+//! ([`Notice`]): who takes packets out of the ring reads after that, and before it decides them, what was said before they
+//! were put in.
 //! Life cycle: made at the start, between all workers; what a ring still holds at the end is freed with it.
 //! Ownership: each end belongs to one worker. Bounds: [`RING`] packets on their way between two workers; what finds a full
-//! ring is dropped with a reason, and nothing is processed elsewhere. [`RELEASES`] releases; others wait with their owner.
+//! ring is dropped with a reason, and nothing is processed elsewhere. [`NOTICES`] notices; others wait with who has them.
 
 use std::io;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use dpdk::{Burst, Consumer, Eal, Mbuf, Producer, spsc};
-use engine::{Arrival, Custody, HANDOFFS_MAX, InterfaceId, Release, Shard, Source, View, WorkerId};
+use engine::{Arrival, Custody, Errand, HANDOFFS_MAX, InterfaceId, Notice, Shard, Source, View, WorkerId};
 
 use crate::config::DEVICES_MAX;
 use crate::frame::MbufFrame;
@@ -24,8 +24,8 @@ use crate::wait::Bell;
 
 /// Packets that a ring holds.
 pub const RING: u32 = 512;
-/// Releases on their way from one worker to another.
-const RELEASES: usize = 512;
+/// Notices on their way from one worker to another.
+const NOTICES: usize = 512;
 
 /// One worker's ends of the rings.
 pub struct Handoff {
@@ -43,14 +43,14 @@ pub struct Handoff {
 struct Inlet {
     from: WorkerId,
     ring: Consumer,
-    releases: Arc<ArrayQueue<Release>>,
+    notices: Arc<ArrayQueue<Notice>>,
 }
 
 /// To one worker.
 struct Outbound {
     ring: Producer,
     gathered: Burst,
-    releases: Arc<ArrayQueue<Release>>,
+    notices: Arc<ArrayQueue<Notice>>,
     /// What that worker is woken by, where workers may wait.
     bell: Option<Arc<Bell>>,
 }
@@ -70,10 +70,10 @@ pub fn mesh(eal: &Eal, name: &str, workers: u16) -> dpdk::Result<Vec<Handoff>> {
                 continue;
             }
             let (ring, inlet) = spsc(eal, &format!("{name}-{from}-{to}"), RING)?;
-            let releases = Arc::new(ArrayQueue::new(RELEASES));
-            let outbound = Outbound { ring, gathered: Burst::new(), releases: releases.clone(), bell: None };
+            let notices = Arc::new(ArrayQueue::new(NOTICES));
+            let outbound = Outbound { ring, gathered: Burst::new(), notices: notices.clone(), bell: None };
             ends[usize::from(from)].out.push(Some(outbound));
-            ends[usize::from(to)].inlets.push(Inlet { from: WorkerId(from), ring: inlet, releases });
+            ends[usize::from(to)].inlets.push(Inlet { from: WorkerId(from), ring: inlet, notices });
         }
     }
     Ok(ends)
@@ -142,7 +142,7 @@ impl Handoff {
         }
     }
 
-    /// Tells what the shard has released, and puts behind that what was gathered into the rings. What does not fit is
+    /// Tells what the shard has to say, and puts behind that what was gathered into the rings. What does not fit is
     /// dropped: waiting would stall both workers.
     #[inline]
     pub fn flush(&mut self, shard: &mut Shard, view: &View<'_>) {
@@ -152,17 +152,19 @@ impl Handoff {
         }
     }
 
-    fn tell(&mut self, shard: &mut Shard) {
-        while let Some((home, release)) = shard.release()
-            && let Some(Some(out)) = self.out.get(usize::from(home.0))
-            && out.releases.push(release).is_ok()
+    /// Tells the other workers what the shard has to say.
+    #[inline]
+    pub fn tell(&mut self, shard: &mut Shard) {
+        while let Some((to, notice)) = shard.notice()
+            && let Some(Some(out)) = self.out.get(usize::from(to.0))
+            && out.notices.push(notice).is_ok()
         {
-            shard.released();
+            shard.noticed();
         }
     }
 
     /// Adds what another worker has handed over to the end of `burst`, first come first, as much as fits, and hears what it
-    /// has released. Returns how many.
+    /// has to say. Returns how many.
     #[inline]
     pub fn take(&mut self, inlet: usize, burst: &mut Burst, shard: &mut Shard) -> usize {
         let count = self.inlets[inlet].ring.dequeue(burst);
@@ -174,27 +176,30 @@ impl Handoff {
         count
     }
 
-    /// Hears what another worker has released.
+    /// Hears what another worker has to say.
     #[inline]
     pub fn hear(&self, inlet: usize, shard: &mut Shard) {
-        let releases = &self.inlets[inlet].releases;
-        if !releases.is_empty() {
-            end_each(releases, shard);
+        let inlet = &self.inlets[inlet];
+        if !inlet.notices.is_empty() {
+            inlet.hear(shard);
         }
     }
 
     /// How packets of an inlet came here that have this note.
     #[inline]
     pub fn custody(&self, inlet: usize, note: Note) -> Custody {
-        let Note { handoffs, placed, .. } = note;
-        Custody { from: Some(self.inlets[inlet].from), handoffs, placed }
+        let Note { handoffs, errand, .. } = note;
+        Custody { from: Some(self.inlets[inlet].from), handoffs, errand }
     }
 }
 
-#[cold]
-fn end_each(releases: &ArrayQueue<Release>, shard: &mut Shard) {
-    for release in (0..RELEASES).map_while(|_| releases.pop()) {
-        shard.end(&release);
+impl Inlet {
+    /// As much as there may be at a time.
+    #[cold]
+    fn hear(&self, shard: &mut Shard) {
+        for notice in (0..NOTICES).map_while(|_| self.notices.pop()) {
+            shard.hear(self.from, &notice);
+        }
     }
 }
 
@@ -217,8 +222,8 @@ impl Outbound {
 /// A packet that was to be handed off was not: it is dropped instead.
 #[cold]
 fn refuse(mut mbuf: Mbuf, shard: &mut Shard, view: &View<'_>) {
-    let Note { arrival, placed, .. } = Note::of(&mbuf);
-    shard.withdraw(view, arrival, MbufFrame::of_one(&mut mbuf), placed);
+    let Note { arrival, errand, .. } = Note::of(&mbuf);
+    shard.withdraw(view, arrival, MbufFrame::of_one(&mut mbuf), errand);
 }
 
 /// What an mbuf says of its packet. The field is DPDK's for a like purpose, but tells neither every driver's ports nor, of
@@ -227,26 +232,34 @@ fn refuse(mut mbuf: Mbuf, shard: &mut Shard, view: &View<'_>) {
 pub struct Note {
     /// Where it arrived.
     pub arrival: Arrival,
-    /// How often it was handed over.
+    /// How often it was handed over to follow its flow.
     pub handoffs: u8,
-    /// Whether it was [placed](Custody::placed) with that.
-    pub placed: bool,
+    /// What it was handed over for.
+    pub errand: Errand,
 }
 
-const _: () = assert!(HANDOFFS_MAX < 1 << 2 && DEVICES_MAX <= 1 << 12, "a note has 16 bits");
+const _: () = assert!(HANDOFFS_MAX < 1 << 2 && DEVICES_MAX <= 1 << 11, "a note has 16 bits");
+
+const ERRANDS: [Errand; 4] = [Errand::Follow, Errand::Begin, Errand::Return, Errand::Follow];
 
 impl Note {
     /// Of a packet that nobody has handed over.
     pub const fn new(arrival: Arrival) -> Self {
-        Self { arrival, handoffs: 0, placed: false }
+        Self { arrival, handoffs: 0, errand: Errand::Follow }
+    }
+
+    /// Of the same packet, handed over again.
+    #[must_use]
+    pub fn handed(self, errand: Errand) -> Self {
+        Self { handoffs: self.handoffs + u8::from(errand == Errand::Follow), errand, ..self }
     }
 
     /// Writes it into an mbuf.
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf) {
-        let Self { arrival: Arrival { interface, source }, handoffs, placed } = self;
-        let rest = u16::from(handoffs) << 2 | u16::from(placed) << 1 | u16::from(source == Source::Host);
-        mbuf.set_port(interface.0 << 4 | rest);
+        let Self { arrival: Arrival { interface, source }, handoffs, errand } = self;
+        let rest = u16::from(handoffs) << 3 | (errand as u16) << 1 | u16::from(source == Source::Host);
+        mbuf.set_port(interface.0 << 5 | rest);
     }
 
     /// As it was written.
@@ -254,7 +267,8 @@ impl Note {
     pub fn of(mbuf: &Mbuf) -> Self {
         let noted = mbuf.port();
         let source = if noted & 1 == 0 { Source::Wire } else { Source::Host };
-        let arrival = Arrival { interface: InterfaceId(noted >> 4), source };
-        Self { arrival, handoffs: (noted >> 2 & 3) as u8, placed: noted & 2 != 0 }
+        let arrival = Arrival { interface: InterfaceId(noted >> 5), source };
+        let errand = ERRANDS[usize::from(noted >> 1 & 3)];
+        Self { arrival, handoffs: (noted >> 3 & 3) as u8, errand }
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::rewrite;
-use engine::{Arrival, BURST, COPIES_MAX, Custody, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View};
+use engine::{
+    Arrival, BURST, COPIES_MAX, Custody, Errand, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View,
+};
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
 
@@ -362,7 +364,8 @@ impl Worker {
         if copies > 0 {
             self.mirror(origin, copies);
         }
-        self.scatter(origin, Note { arrival, handoffs: custody.handoffs, placed: false });
+        self.parts.handoff.tell(&mut self.parts.shard);
+        self.scatter(origin, Note { arrival, handoffs: custody.handoffs, errand: Errand::Follow });
         for (key, held) in self.waiting.drain(..) {
             let to = held.out;
             if self.hold.keep(key, self.now, held).is_err() {
@@ -437,11 +440,10 @@ impl Worker {
                         counters.drop_packet(interface, Reason::NoNeighbor);
                     }
                 }
-                Fate::HandOff(owner) | Fate::Place(owner) => {
+                Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => {
+                    let Some((worker, errand)) = fate.handed() else { continue };
                     handed_off += 1;
-                    let placed = matches!(fate, Fate::Place(_));
-                    let note = Note { handoffs: note.handoffs + 1, placed, ..note };
-                    handoff.give(owner, note, mbuf, shard, &view);
+                    handoff.give(worker, note.handed(errand), mbuf, shard, &view);
                 }
                 // The shard counted it, and the mbuf is freed here.
                 Fate::Drop(_) => {}

@@ -82,7 +82,6 @@ impl Root {
             epoch,
             anchored: rules.iter().any(|rule| rule.gate.is_some()),
             places: ruleset.places().into(),
-            translates: rules.iter().any(|rule| rule.translation.is_some()),
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),

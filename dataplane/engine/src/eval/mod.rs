@@ -103,8 +103,6 @@ pub struct Root {
     default_slot: Arc<RuleSlot>,
     /// Rules make copies: asked by every worker between two bursts, which must not go through all rules for it.
     copies: bool,
-    /// Rules translate.
-    translates: bool,
     filtering: Filtering,
 }
 
@@ -150,11 +148,6 @@ impl Root {
     /// What pools choose by.
     pub(crate) fn known<'a>(&'a self, fib: &'a Fib) -> Known<'a> {
         Known { fib, tables: &self.members }
-    }
-
-    /// True if rules translate.
-    pub(crate) const fn translates(&self) -> bool {
-        self.translates
     }
 
     /// True if rules make copies.

@@ -41,9 +41,15 @@ impl Shard {
         let (key, sender) = Key::of(&passage.packet.tuple);
         let hash = self.hashing.hash(&key);
         let direction = hook.direction;
-        let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender };
+        let foreign = self.hashing.home(hash) != self.worker;
+        let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender, foreign };
         self.connections.add_tuple(&turned).map_err(|_| {
-            self.counters.removals += u64::from(self.connections.remove_faces(record, own_hash));
+            for side in Side::BOTH {
+                if self.connections.face(record, side).is_some() {
+                    let removed = self.connections.remove_face(record, side, own_hash);
+                    self.counters.removals += u64::from(removed);
+                }
+            }
             Stop::silent(Reason::ShardFull)
         })
     }

@@ -268,7 +268,6 @@ impl Hashing {
     }
 
     /// How many workers there are.
-    #[inline]
     pub const fn workers(&self) -> u16 {
         self.workers
     }

@@ -65,6 +65,8 @@ pub(crate) struct NewLink<'a> {
     pub reach: Reach,
     /// Of the record's own tuple: what is not said any more of a record without links, whose tuple reaches all it has.
     pub own: Reach,
+    /// Another worker is the tuple's home, and needs an [alias](super::alias).
+    pub foreign: bool,
 }
 
 /// How checksums change from a record's own tuple to that of a link; the way back is [`reversed`](Delta::reversed).
@@ -82,7 +84,7 @@ pub(crate) struct Deltas {
 pub(super) struct Link {
     /// Of a retired link, which one was retired before it.
     key: Narrow,
-    hash: u64,
+    pub hash: u64,
     /// The hash of the record's own key.
     own_hash: u64,
     /// Of an [alias](super::alias) the worker.
@@ -101,6 +103,14 @@ pub(super) struct Link {
     live: bool,
     /// It is no link, but an alias.
     alias: bool,
+    /// Another worker is the tuple's home.
+    pub foreign: bool,
+    /// That worker knows of the link.
+    pub told: bool,
+    /// It is in the queue of those whose homes are to be told of them.
+    pub waits: bool,
+    /// One more than the number of the link that its home is told of after this one; 0 is none.
+    pub queued: u32,
 }
 
 const _: () = assert!(size_of::<Link>() == 64);
@@ -156,6 +166,15 @@ impl Link {
     /// What leads to another worker.
     pub fn alias(owner: WorkerId) -> Self {
         Self { record: owner.0.into(), alias: true, ..Self::default() }
+    }
+
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Ends its life; it is kept until its home knows.
+    pub const fn end(&mut self) {
+        self.live = false;
     }
 
     /// The worker that it leads to, if it is an alias of a key that may be this one: certain for IPv4.
@@ -263,7 +282,7 @@ impl Links {
             && (key.af == Af::Inet || self.wide[id.0 as usize] == key.address)
     }
 
-    fn key(&self, id: LinkId) -> Key {
+    pub fn key(&self, id: LinkId) -> Key {
         self.line(id).key.widened(&self.wide[id.0 as usize])
     }
 }
@@ -367,9 +386,13 @@ impl Connections {
             own: new.own,
             swapped: new.swapped,
             live: true,
+            foreign: new.foreign,
             ..Link::default()
         };
         self.links.put(id, new.key, line);
+        if new.foreign {
+            self.queue(id);
+        }
         self.hot[record.0 as usize].set_link(Some(id));
         // Of whoever has the tuple, lookups choose from now on.
         self.forget_routes(new.key, new.hash);
@@ -391,6 +414,7 @@ impl Connections {
                 swapped: line.swapped,
                 reach: line.reach,
                 own: line.own,
+                foreign: line.foreign,
             };
             self.link(to, KeyHash(line.own_hash), &new)?;
         }
@@ -404,7 +428,10 @@ impl Connections {
             let line = self.links.line(id);
             next = line.next();
             self.index.remove(KeyHash(line.hash), id.entry());
-            self.links.retire(id);
+            match line.foreign {
+                true => self.drop_foreign(id),
+                false => self.links.retire(id),
+            }
         }
         self.hot[record.0 as usize].set_link(None);
     }

@@ -18,6 +18,7 @@ mod tuples;
 mod views;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
+pub(crate) use alias::News;
 pub(crate) use class::Sketch;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;

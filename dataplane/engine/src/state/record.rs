@@ -194,11 +194,6 @@ impl Hot {
         self.timeout |= PLACED;
     }
 
-    /// As if the connection's home were this worker.
-    pub const fn set_at_home(&mut self) {
-        self.timeout &= !PLACED;
-    }
-
     pub const fn is_placed(&self) -> bool {
         self.timeout & PLACED != 0
     }

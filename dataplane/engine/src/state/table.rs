@@ -90,8 +90,10 @@ pub(crate) struct Connections {
     half_open: u32,
     /// How many [aliases](super::alias) there are.
     pub(super) aliases: u32,
-    /// The record whose release is the next.
+    /// The record that left last, of those whose homes are to know.
     pub(super) leaving: u32,
+    /// The links that their homes are to know of.
+    pub(super) queue: alias::Queue,
     next_id: u64,
     sweep_at: u32,
 }
@@ -115,6 +117,7 @@ impl Connections {
             half_open: 0,
             aliases: 0,
             leaving: alias::NONE,
+            queue: alias::Queue::default(),
             next_id: u64::from(id_space) << 48 | 1,
             sweep_at: 0,
         }
@@ -317,20 +320,6 @@ impl Connections {
         let removed = self.detach(id, side, hash);
         self.credits.give(removed);
         removed
-    }
-
-    /// Removes a record as if its only packet had not made it: nobody need be told that it has left.
-    pub fn take_back(&mut self, id: RecordId, hash: KeyHash) {
-        self.hot[id.0 as usize].set_at_home();
-        self.remove_faces(id, hash);
-    }
-
-    /// Takes all its faces from a record, and so retires it. Returns how many they were.
-    pub fn remove_faces(&mut self, id: RecordId, hash: KeyHash) -> u32 {
-        let faces = Side::BOTH.into_iter().filter(|side| self.face(id, *side).is_some()).count() as u32;
-        self.retire(id, hash);
-        self.credits.give(faces);
-        faces
     }
 
     /// As [`remove_face`](Self::remove_face), but the states count on.

@@ -85,6 +85,8 @@ pub(crate) struct Turned<'a> {
     pub hash: KeyHash,
     /// The side of its sender, in `key`.
     pub sender: Side,
+    /// Another worker is the home of `key`.
+    pub foreign: bool,
 }
 
 impl Connections {
@@ -135,7 +137,7 @@ impl Connections {
     /// # Errors
     /// [`Full::Shard`]; nothing was changed then.
     pub fn add_tuple(&mut self, turned: &Turned<'_>) -> Result<(), Full> {
-        let Turned { record, own_hash, initiator, direction, key, hash, sender } = *turned;
+        let Turned { record, own_hash, initiator, direction, key, hash, sender, foreign } = *turned;
         let other = initiator.other();
         let wire = Reach::NONE.with(Direction::In, other);
         let between = Reach::NONE.with(Direction::Out, initiator).with(Direction::Out, other);
@@ -147,7 +149,8 @@ impl Connections {
             (Direction::Out, None) => (wire, near.union(between)),
             (Direction::Out, Some(_)) => (wire, near),
         };
-        self.link(record, own_hash, &NewLink { key, hash, swapped: sender != initiator, reach, own })?;
+        let new = NewLink { key, hash, swapped: sender != initiator, reach, own, foreign };
+        self.link(record, own_hash, &new)?;
         if let Some(before) = before {
             self.links.line_mut(before).set_reach(between);
         }

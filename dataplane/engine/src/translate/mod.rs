@@ -5,13 +5,8 @@
 //! has decided. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
 //! tuples of it ([`Connections::tuples`]).
-//! Several workers: the packets that answer must come to the worker that has the connection. Ports are chosen so that it is
-//! their home; where there is nothing to choose, or no port left, the flow is [placed](crate::placement) at the worker that is.
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
 //! Bounds: [`SEARCHES`] ports are asked about in a burst, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
-//!
-//! If the ports of this worker are in use, another's are tried, and then perhaps a third one's, as often as a packet may be
-//! handed on. A packet that is redirected and then gets another source without a choice of ports must be at home at both.
 //!
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
@@ -24,8 +19,7 @@ use ruleset::{Direction, Reason};
 use wire::{Af, Port};
 
 use crate::eval::{Root, is_request};
-use crate::fate::WorkerId;
-use crate::hook::{Hook, Passage, Stop};
+use crate::hook::{Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
 use crate::shard::{Shard, View};
 use crate::state::{Key, Tuples};
@@ -80,6 +74,8 @@ impl RdrPorts {
         }
     }
 }
+
+const NOTHING_LEFT: Stop = Stop::silent(Reason::Translate);
 
 impl Passage<'_> {
     /// Gives the packet another tuple, from here on; how it arrived is kept.
@@ -168,7 +164,7 @@ impl Shard {
         self.searches = Budget(SEARCHES);
     }
 
-    /// Translates a packet at a hook as a rule asks.
+    /// Translates a packet as a rule asks, at the hook of `direction`.
     #[cold]
     #[inline(never)]
     pub(crate) fn translate(
@@ -176,115 +172,87 @@ impl Shard {
         view: &View<'_>,
         root: &Root,
         passage: &mut Passage<'_>,
-        hook: &Hook<'_>,
         translation: &Translation,
     ) -> Result<(), Stop> {
         if is_of_the_link(&passage.packet.tuple) {
             return Ok(());
         }
         if let Some((pool, ports)) = &translation.rdr {
-            let found = self.redirected(view, root, passage, pool, *ports);
-            self.turn(passage, hook, found)?;
+            self.redirect(view, root, passage, pool, *ports)?;
         }
-        if let Some((pool, ports)) = &translation.nat {
-            let found = self.with_other_source(view, root, passage, pool, *ports);
-            self.turn(passage, hook, found)?;
-        }
-        Ok(())
-    }
-
-    /// Gives a packet the tuple that was found, or its flow to the worker that would have it.
-    fn turn(
-        &mut self,
-        passage: &mut Passage<'_>,
-        hook: &Hook<'_>,
-        found: Result<Tuple, Nothing>,
-    ) -> Result<(), Stop> {
-        match found {
-            Ok(tuple) => {
-                passage.turn(tuple);
-                Ok(())
-            }
-            Err(Nothing { elsewhere }) => {
-                let placed = elsewhere.and_then(|owner| self.place(passage, hook, owner));
-                Err(placed.unwrap_or(Stop::silent(Reason::Translate)))
-            }
+        match &translation.nat {
+            Some((pool, ports)) => self.replace_source(view, root, passage, pool, *ports),
+            None => Ok(()),
         }
     }
 
-    fn redirected(
+    fn redirect(
         &mut self,
         view: &View<'_>,
         root: &Root,
-        passage: &Passage<'_>,
+        passage: &mut Passage<'_>,
         pool: &Pool,
         ports: RdrPorts,
-    ) -> Result<Tuple, Nothing> {
+    ) -> Result<(), Stop> {
         let packet = &passage.packet;
         let (tuple, af) = (packet.tuple, packet.tuple.af);
         let kind = Kind::of(packet);
         if matches!(kind, Kind::Single) {
-            return Ok(tuple);
+            return Ok(());
         }
         let known = root.known(view.fib);
-        let mut order = pool.order(af, tuple.src, tuple.dst, known, self.draw()).ok_or(Nothing::ANYWHERE)?;
+        let mut order = pool.order(af, tuple.src, tuple.dst, known, self.draw()).ok_or(NOTHING_LEFT)?;
+        let dst = pool.next(&mut order, af, known).ok_or(NOTHING_LEFT)?;
         let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
-        let mut nothing = Nothing::ANYWHERE;
-        while let Some(dst) = pool.next(&mut order, af, known) {
-            let other = Tuple { dst, dport, ..tuple };
-            match self.home_of(&other) {
-                home if home == self.worker => return Ok(other),
-                home => nothing.or_at(home),
-            }
-        }
-        Err(nothing)
+        passage.turn(Tuple { dst, dport, ..tuple });
+        Ok(())
     }
 
-    fn with_other_source(
+    fn replace_source(
         &mut self,
         view: &View<'_>,
         root: &Root,
-        passage: &Passage<'_>,
+        passage: &mut Passage<'_>,
         pool: &Pool,
         ports: NatPorts,
-    ) -> Result<Tuple, Nothing> {
+    ) -> Result<(), Stop> {
         let packet = &passage.packet;
         let (tuple, af) = (packet.tuple, packet.tuple.af);
         let kind = Kind::of(packet);
         let known = root.known(view.fib);
-        let mut order = pool.order(af, tuple.src, tuple.src, known, self.draw()).ok_or(Nothing::ANYWHERE)?;
-        let mut nothing = Nothing::ANYWHERE;
+        let mut order = pool.order(af, tuple.src, tuple.src, known, self.draw()).ok_or(NOTHING_LEFT)?;
         while let Some(src) = pool.next(&mut order, af, known) {
             let other = Tuple { src, ..tuple };
-            let range = match (&kind, ports) {
-                (Kind::Single, _) => return Ok(other),
-                (Kind::Echo, _) => Some((Port(1), Port(u16::MAX))),
-                (Kind::Ported, NatPorts::Range(first, last)) => Some((first, last)),
-                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) => None,
+            let random = self.draw();
+            let sport = match (&kind, ports) {
+                (Kind::Single, _) => Some(tuple.sport),
+                (Kind::Echo, _) => self.free_port_of(view, &other, (Port(1), Port(u16::MAX)), random),
+                (Kind::Ported, NatPorts::Range(first, last)) => {
+                    self.free_port_of(view, &other, (first, last), random)
+                }
+                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) if other == tuple => Some(tuple.sport),
+                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) => self.only_port(&other),
             };
-            match range {
-                Some(range) => match self.free_port_of(view, &other, range) {
-                    Some(sport) => return Ok(Tuple { sport, ..other }),
-                    None => nothing.or_at(self.neighbor()),
-                },
-                None if other == tuple => return Ok(tuple),
-                None => match self.home_of(&other) {
-                    home if home != self.worker => nothing.or_at(home),
-                    _ if self.free_port(&other, core::iter::once(tuple.sport)).is_some() => return Ok(other),
-                    _ => {}
-                },
+            if let Some(sport) = sport {
+                passage.turn(Tuple { sport, ..other });
+                return Ok(());
             }
         }
-        Err(nothing)
-    }
-
-    fn home_of(&self, tuple: &Tuple) -> WorkerId {
-        let (key, _) = Key::of(tuple);
-        self.hashing.home(self.hashing.hash(&key))
+        // What has but one port is no better off elsewhere.
+        Err(match (kind, ports) {
+            (Kind::Ported, NatPorts::Range(..)) | (Kind::Echo, _) => Stop::Exhausted,
+            _ => NOTHING_LEFT,
+        })
     }
 
     /// A free source port out of a range, which is not searched if it was just found full.
-    fn free_port_of(&mut self, view: &View<'_>, tuple: &Tuple, (first, last): (Port, Port)) -> Option<Port> {
+    fn free_port_of(
+        &mut self,
+        view: &View<'_>,
+        tuple: &Tuple,
+        (first, last): (Port, Port),
+        random: u64,
+    ) -> Option<Port> {
         let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
         let bounds = u64::from(first.0) << 16 | u64::from(last.0);
         let range = self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -292,7 +260,6 @@ impl Shard {
         if self.full_ranges.has(range, now, removals) {
             return None;
         }
-        let random = self.draw();
         let port = self.free_port(tuple, port::candidates(first, last, random));
         if port.is_none() && !self.searches.is_spent() {
             self.full_ranges.add(range, now, removals);
@@ -310,21 +277,12 @@ impl Shard {
             hashing.home(hash) == *worker && !connections.is_taken(&key, hash)
         })
     }
-}
 
-/// Nothing to translate to was found here.
-#[derive(Clone, Copy, Debug)]
-struct Nothing {
-    /// The worker that may have something.
-    elsewhere: Option<WorkerId>,
-}
-
-impl Nothing {
-    const ANYWHERE: Self = Self { elsewhere: None };
-
-    /// There may be something at a worker, if none was named before.
-    fn or_at(&mut self, worker: WorkerId) {
-        self.elsewhere.get_or_insert(worker);
+    /// The source port of a tuple that can have no other, unless it is taken; where its answers are another worker's, that one
+    /// [knows](crate::placement).
+    fn only_port(&self, tuple: &Tuple) -> Option<Port> {
+        let (key, _) = Key::of(tuple);
+        (!self.connections.is_taken(&key, self.hashing.hash(&key))).then_some(tuple.sport)
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod packet;
 pub mod rules;
+pub mod team;
 
 use std::net::IpAddr;
 
@@ -15,7 +16,7 @@ use engine::fib::{
     Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
 };
 use engine::{
-    Arrival, Custody, Entropy, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard,
+    Arrival, Custody, Entropy, Errand, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard,
     ShardConfig, Source, Tick, Unresolved, View, WorkerId, Zone,
 };
 use ruleset::{PeerState, Reason, Rule, Ruleset, StateSelector, StateView};
@@ -120,12 +121,16 @@ pub fn bridged(non_ip: NonIpPolicy) -> Fib {
     Fib::new(1, interfaces, routes(), neighbors())
 }
 
-/// No randomness: nothing in these stories may depend on any.
-struct Constant;
+/// Steps from one number to the next; without a step there is no randomness, upon which nothing in most stories may depend.
+pub struct Sequence {
+    number: u64,
+    pub step: u64,
+}
 
-impl Entropy for Constant {
+impl Entropy for Sequence {
     fn next_u64(&mut self) -> u64 {
-        0x0123_4567_89ab_cdef
+        self.number = self.number.wrapping_add(self.step);
+        self.number ^ self.number >> 29
     }
 }
 
@@ -135,6 +140,7 @@ pub struct Firewall {
     pub root: Option<Root>,
     pub fib: Fib,
     pub now: Tick,
+    pub entropy: Sequence,
     copies: Vec<Copy>,
 }
 
@@ -201,6 +207,7 @@ impl Firewall {
             root: None,
             fib: fib(),
             now: Tick::from_secs(1000),
+            entropy: Sequence { number: 0x0123_4567_89ab_cdef, step: 0 },
             copies: Vec::new(),
         }
     }
@@ -237,7 +244,7 @@ impl Firewall {
     pub fn decide_burst(&mut self, arrival: Arrival, frames: &mut [Vec<u8>]) -> Vec<Fate> {
         let mut fates = vec![Fate::Drop(Reason::NoRules); frames.len()];
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
-        self.shard.process(&view, &mut Constant, arrival, frames, &mut fates);
+        self.shard.process(&view, &mut self.entropy, arrival, frames, &mut fates);
         self.copies.clear();
         self.shard.take_copies(frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
             self.copies.push((to, unresolved, [head, rest].concat()));
@@ -250,14 +257,14 @@ impl Firewall {
         let mut fate = [Fate::Drop(Reason::NoRules)];
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         let frames = core::slice::from_mut(frame);
-        self.shard.take_over(&view, &mut Constant, arrival, custody, frames, &mut fate);
+        self.shard.take_over(&view, &mut self.entropy, arrival, custody, frames, &mut fate);
         fate[0]
     }
 
     /// Takes back that a frame was handed over.
-    pub fn withdraw(&mut self, arrival: Arrival, frame: &Vec<u8>, placed: bool) {
+    pub fn withdraw(&mut self, arrival: Arrival, frame: &Vec<u8>, errand: Errand) {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
-        self.shard.withdraw(&view, arrival, frame, placed);
+        self.shard.withdraw(&view, arrival, frame, errand);
     }
 
     /// Removes the states of one id.
@@ -333,7 +340,7 @@ impl Firewall {
                 format!("out em{}", out.0)
             }
             Fate::Hold { interface, next_hop } => format!("held em{} for {next_hop}", interface.0),
-            Fate::HandOff(worker) | Fate::Place(worker) => {
+            Fate::HandOff(worker) | Fate::Place(worker) | Fate::Return(worker) => {
                 assert_eq!(frame, before, "another worker's frame is left alone: {text}");
                 format!("worker {}", worker.0)
             }

@@ -7,3 +7,4 @@ mod handoff;
 mod lists;
 mod relief;
 mod reload;
+mod translation;

@@ -138,6 +138,7 @@ impl Bed {
                 .with(Direction::In, sender)
                 .with(Direction::Out, sender)
                 .with(Direction::Out, server),
+            foreign: false,
         };
         self.table.link(id, self.hashing.hash(&own), &new)
     }
