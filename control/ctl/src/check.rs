@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use pfconf::{Colour, Diagnostics, Dialect, PlacedFinding};
+use pfconf::{Colour, Diagnostics, Dialect, Host, PlacedFinding};
 use ruleset::Ruleset;
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ struct Outcome<'a> {
 pub fn run(arguments: &Written) -> anyhow::Result<ExitCode> {
     let machine = Machine::new(arguments.interfaces.as_ref())?;
     let (name, text) = machine::read_ruleset(&arguments.file).with_context(|| arguments.file.clone())?;
-    let (lowered, findings) = compile(&machine, arguments.dialect, name, &text, &arguments.definitions);
+    let (lowered, findings) = inspect(arguments, &machine, name, &text);
     let (rules, tables) =
         lowered.as_ref().map_or((0, 0), |ruleset| (ruleset.rules.len(), ruleset.tables.len()));
     let valid = lowered.is_some();
@@ -65,6 +65,22 @@ pub fn run(arguments: &Written) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a ruleset compiles to, with what its writer hardly means.
+fn inspect(arguments: &Written, machine: &Machine, name: &str, text: &str) -> (Option<Ruleset>, Diagnostics) {
+    let (config, mut findings) =
+        machine::parse(machine, arguments.dialect, name, text, &arguments.definitions);
+    if findings.has_errors() {
+        return (None, findings);
+    }
+    match config.lower() {
+        Ok(ruleset) => {
+            findings.add(config.lint(machine.interfaces()));
+            (Some(ruleset), findings)
+        }
+        Err(refused) => (None, refused),
+    }
 }
 
 /// What a ruleset compiles to, and what was found in it; nothing if there were errors.

@@ -123,6 +123,11 @@ impl Diagnostics {
         }
     }
 
+    /// Adds further findings of the same texts.
+    pub fn add(&mut self, more: Self) {
+        more.list.into_iter().for_each(|finding| self.push(finding));
+    }
+
     pub(crate) fn sort(&mut self) {
         self.list.sort_by_key(|finding| finding.order);
     }

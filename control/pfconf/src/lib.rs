@@ -23,6 +23,7 @@ mod hash;
 mod host;
 mod interfaces;
 mod lex;
+mod lint;
 mod loaded;
 mod lower;
 mod names;

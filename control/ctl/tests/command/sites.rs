@@ -49,3 +49,20 @@ fn every_site_prints_as_it_was_read() {
         assert_eq!(print(Path::new("-"), &first), first, "{}", rules.display());
     }
 }
+
+#[test]
+fn nothing_is_said_of_sites_that_are_as_they_should_be() {
+    let folder = crate::folder::Folder::new("sites-lint");
+    let none = folder.write("none.json", "[]");
+    for rules in samples("conf") {
+        let interfaces = rules.with_extension("json");
+        let machine = if interfaces.exists() { interfaces } else { none.clone().into() };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+        let checked = run(command.arg("check").arg(&rules).arg("--interfaces").arg(&machine), "");
+        assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""), "{}", rules.display());
+    }
+    let odd = folder.write("odd.conf", "pass in proto tcp to port 22\nblock in proto tcp\n");
+    let checked = folder.call(&["check", &odd], "");
+    assert_eq!(checked.code, Some(0), "warnings keep nothing from being loaded");
+    assert!(checked.err.contains("warning") && checked.err.contains("never decides"), "{}", checked.err);
+}

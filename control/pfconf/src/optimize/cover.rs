@@ -28,7 +28,7 @@ pub(super) fn remove(block: &mut Vec<Candidate>) {
 }
 
 /// True if every packet that matches `part` matches `whole`, as far as this can be seen from the rules alone.
-fn covers(whole: &Rule, part: &Rule) -> bool {
+pub(crate) fn covers(whole: &Rule, part: &Rule) -> bool {
     fn wider<T: PartialEq>(whole: &Option<T>, part: &Option<T>) -> bool {
         whole.is_none() || whole == part
     }

@@ -14,6 +14,8 @@ mod combine;
 mod cover;
 mod reorder;
 
+pub(crate) use cover::covers;
+
 use std::fmt;
 use std::str::FromStr;
 

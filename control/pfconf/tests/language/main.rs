@@ -4,6 +4,7 @@ mod anchors;
 mod compile;
 mod generated;
 mod golden;
+mod lint;
 mod loaded;
 mod machine;
 mod optimize;
