@@ -260,14 +260,17 @@ impl Shard {
     }
 
     /// Passes the first packet of a flow on for which no port is left here: the home to the first worker behind it, others
-    /// back to the home, which goes on. What it has made here is undone. `None`: there is nobody else, or the flow is not new.
+    /// back to the home, which goes on. What it has made here is undone. `None`: there is nobody else, the flow is not new, or the packet was
+    /// copied on its way.
     #[cold]
     pub(crate) fn pass_on(&mut self, passage: &Passage<'_>) -> Option<Fate> {
         let Flow { key, hash, .. } = &passage.flow;
         let home = self.hashing.home(*hash);
         let is_home = home == self.worker;
         let next = self.behind(self.worker);
-        if !passage.new || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {
+        // Copies of it are made, and would be once more.
+        let stays = !passage.new || passage.copied;
+        if stays || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {
             return None;
         }
         let undone = self.connections.remove_all(key, *hash);

@@ -112,6 +112,24 @@ fn a_port_that_stays_is_one_connections_wherever_its_answers_are_at_home() {
     end(&mut team);
 }
 
+/// All begin with one worker, whose part of the ports is soon used up.
+#[test]
+fn ports_of_other_workers_are_used_when_ones_own_are() {
+    for workers in [1, 2, 3, 4] {
+        let mut team = Team::of(workers, 4096, &masquerading((50_000, 50_199)));
+        let mut open = 0;
+        for port in 1000..1250_u16 {
+            match team.send(0, "em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")).1 {
+                Fate::Transmit(EM1) => open += 1,
+                Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(open, 200, "{workers} workers");
+        end(&mut team);
+    }
+}
+
 /// Issue: a range of 16,384 ports serves as many connections of one client to each remote port, not half of them, and none is
 /// refused before all are in use.
 #[test]

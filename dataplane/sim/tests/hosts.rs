@@ -43,17 +43,8 @@ struct Bed {
 
 impl Bed {
     fn new(seed: u64, rules: &str, faults: impl Fn(&mut Rng) -> Faults) -> Self {
-        Self::of(seed, rules, |rng| rng.between(1, 3) as u16, faults)
-    }
-
-    fn of(
-        seed: u64,
-        rules: &str,
-        workers: impl Fn(&mut Rng) -> u16,
-        faults: impl Fn(&mut Rng) -> Faults,
-    ) -> Self {
         let mut rng = Rng::new(seed);
-        let workers = workers(&mut rng);
+        let workers = rng.between(1, 3) as u16;
         let mut firewall = Firewall::new(topology::fib(), workers, 64, rng.fork());
         firewall.load(&compile(rules)).expect("rules that the engine takes");
         let mut network = Network::new(firewall);
@@ -243,7 +234,7 @@ fn a_server_behind_a_redirection_is_never_cut_off() {
         "block\npass in on em1 inet proto tcp to (em1) port 80 rdr-to {inside} port 8080\npass out on em0\n"
     );
     for seed in seeds(9 << 20, 40) {
-        let mut bed = Bed::of(seed, &rules, |_| 1, bad_link);
+        let mut bed = Bed::new(seed, &rules, bad_link);
         let (request, response) = (text(&mut bed.rng, 20_000), text(&mut bed.rng, 100_000));
         let (here, there) = (buffers(&mut bed.rng), buffers(&mut bed.rng));
         let public = topology::address(Af::Inet, OUTSIDE, 1);
