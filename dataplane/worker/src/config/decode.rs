@@ -308,11 +308,16 @@ fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>,
 }
 
 /// `net_af_packet` makes its queues when it is attached, and spreads frames over all of them, also those that nobody
-/// would look at.
+/// would look at. `net_af_xdp` with several stalls or does not start. A port for each queue of one device of the kernel's
+/// (`start_queue=N,queue_count=1`) receives on all of them: testpmd, Linux 6.18, veth with two queues; but a port here is one
+/// device.
 fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) -> Result<(), Misfit> {
     if port.is_af_xdp() && workers > 1 {
-        let what = format!("net_af_xdp has one queue, and there are {workers} workers");
-        return Err(not_yet(span, &what, "name one CPU in `lcores`, or use net_af_packet with qpairs"));
+        let what = format!(
+            "net_af_xdp is used with one queue, as its driver stalls with several, and there are {workers} workers"
+        );
+        let fix = format!("name one CPU in `lcores`, or use net_af_packet with qpairs={workers}");
+        return Err(not_yet(span, &what, &fix));
     }
     if !port.device.name().starts_with("net_af_packet") {
         return Ok(());
