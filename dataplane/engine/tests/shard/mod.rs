@@ -111,14 +111,17 @@ pub fn rerouted() -> Fib {
 
 /// `em0` and `em1` are a transparent pair without addresses, in front of which `em2` is as before.
 pub fn bridged(non_ip: NonIpPolicy) -> Fib {
-    let mut interfaces = interfaces();
-    for (number, peer) in [(0, EM1), (1, EM0)] {
-        let interface: &mut Interface = &mut interfaces[number];
+    Fib::new(1, paired(interfaces(), non_ip), routes(), neighbors())
+}
+
+/// With a pair of the first two.
+fn paired(mut interfaces: Vec<Interface>, non_ip: NonIpPolicy) -> Vec<Interface> {
+    for (interface, peer) in interfaces.iter_mut().zip([EM1, EM0]) {
         interface.addresses.clear();
         interface.groups.push("br0".into());
         interface.role = Role::Bridged(Bridge { peer, non_ip });
     }
-    Fib::new(1, interfaces, routes(), neighbors())
+    interfaces
 }
 
 /// Steps from one number to the next; without a step there is no randomness, upon which nothing in most stories may depend.
@@ -191,6 +194,15 @@ impl Firewall {
         let mut firewall = Self::bare();
         firewall.fib = bridged(NonIpPolicy::Pass);
         firewall.load(rules::ruleset(rules));
+        firewall
+    }
+
+    /// One with a pair, and the span ports of [`Self::with_spans`].
+    pub fn bridging_with_spans(rules: Ruleset) -> Self {
+        let mut firewall = Self::with_spans(Vec::new());
+        let interfaces = paired(firewall.fib.interfaces().to_vec(), NonIpPolicy::Pass);
+        firewall.fib = Fib::new(1, interfaces, routes(), neighbors());
+        firewall.load(rules);
         firewall
     }
 
