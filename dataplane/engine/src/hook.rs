@@ -441,9 +441,8 @@ impl Shard {
         let packet = &passage.packet;
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;
-        if decision.log {
-            let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
-            self.log.record(hook.entry(view, decision.rule, dropped), packet, hook.frame);
+        if decision.logs() {
+            self.log.record_decision(view, (hook.direction, hook.interface), &decision, packet, hook.frame);
         }
         if let Action::Block(reply) = decision.action {
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());

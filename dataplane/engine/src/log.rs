@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 
-use ruleset::{Direction, Reason, RulePlace};
+use ruleset::{Action, Direction, Reason, RulePlace};
 
+use crate::eval::Decision;
 use crate::fib::InterfaceId;
 use crate::packet::{Packet, Tuple};
 use crate::shard::View;
@@ -132,6 +133,28 @@ impl Log {
             captured: captured as u8,
             bytes,
         });
+    }
+
+    /// Records what the rules decided on a packet at a hook: once for each `match` rule that logs it, then for the deciding
+    /// rule.
+    #[cold]
+    pub fn record_decision(
+        &mut self,
+        view: &View<'_>,
+        hook: (Direction, InterfaceId),
+        decision: &Decision<'_>,
+        packet: &Packet,
+        frame: &[u8],
+    ) {
+        let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
+        let decides = |rule: u32| decision.rule == Some(rule);
+        for rule in decision.noted.rules().filter(|rule| !decides(*rule)) {
+            self.record(Entry::new(view, hook, Some(rule), None), packet, frame);
+        }
+        if decision.log || decision.noted.rules().any(decides) {
+            self.record(Entry::new(view, hook, decision.rule, dropped), packet, frame);
+        }
+        self.lost += decision.noted.lost();
     }
 
     pub fn take(&mut self) -> Option<LogRecord> {

@@ -22,7 +22,6 @@ use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Passage;
-use crate::log::Entry;
 use crate::packet::Transport;
 use crate::rewrite::PLAIN_HEAD;
 use crate::shard::{BURST, Shard, View};
@@ -268,15 +267,14 @@ impl Shard {
         self.rule_totals.count_walk(root, decision.ended_at);
         self.rule_totals.count_packet(&decision, Direction::Out, passage.packet.length());
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
-        if decision.log {
-            let entry = Entry::new(view, (direction, target), decision.rule, dropped);
-            self.log.record(entry, passage.packet, frame);
+        if decision.logs() {
+            self.log.record_decision(view, (direction, target), &decision, passage.packet, frame);
         }
         Judged {
             walked: Some(Walked::of(&decision)),
             blocked: dropped.is_some(),
             next: decision.slot.copy_to,
-            lasting: lasting && !decision.log,
+            lasting: lasting && !decision.logs(),
         }
     }
 

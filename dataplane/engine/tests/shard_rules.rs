@@ -4,8 +4,8 @@ mod shard;
 
 use engine::{Filtering, Root, RuleUsage, UsageCursor};
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Direction, Flow, InterfacePart, Limit, Moment, Reason,
-    Rule, Ruleset, Table, TableContents, TableEdit, TableEntry, TupleEnd,
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Flow, InterfacePart, Limit, LogOptions,
+    Moment, Reason, Rule, Ruleset, StateMode, Table, TableContents, TableEdit, TableEntry, TupleEnd,
 };
 use shard::Firewall;
 use shard::rules::{Written, block, block_return, pass, ruleset};
@@ -441,4 +441,43 @@ fn rules_can_be_asked_without_a_packet() {
     // Unreachable, and the host itself: no rule is asked.
     assert_eq!(ask(udp, "10.0.0.2", ("10.9.0.1", 53), Direction::Out, first), None);
     assert_eq!(ask(udp, "10.0.0.1", ("10.0.0.1", 53), Direction::In, first), None);
+}
+
+/// The numbers of the rules that logged since the last time, and whether the packet passed them.
+fn logged(firewall: &mut Firewall) -> Vec<(Option<u32>, bool)> {
+    std::iter::from_fn(|| firewall.shard.take_log())
+        .map(|record| (record.rule.map(|place| place.rule), record.dropped.is_none()))
+        .collect()
+}
+
+#[test]
+fn match_rules_log_beside_the_rule_that_decides() {
+    let matching = |matches| {
+        pass().change(move |rule| {
+            rule.action = Action::Match;
+            rule.state = StateMode::None;
+            rule.flags = None;
+            rule.log = LogOptions { enabled: true, matches, ..LogOptions::default() };
+        })
+    };
+    let quiet =
+        pass().change(|rule| (rule.action, rule.state, rule.flags) = (Action::Match, StateMode::None, None));
+    let mut firewall = Firewall::with(vec![block(), matching(false), quiet]);
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.2 udp -> match");
+    assert_eq!(logged(&mut firewall), [(Some(1), true)]);
+
+    // Behind `log (matches)` each rule that matches is logged, the deciding one among them.
+    let quiet =
+        pass().change(|rule| (rule.action, rule.state, rule.flags) = (Action::Match, StateMode::None, None));
+    let mut firewall = Firewall::with(vec![quiet.clone(), matching(true), quiet, block()]);
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.2 udp -> match");
+    assert_eq!(logged(&mut firewall), [(Some(1), true), (Some(2), true), (Some(3), false)]);
+
+    // A rule that logs by itself is told once; what is beyond four is counted as lost.
+    let loud = block().change(|rule| rule.log.enabled = true);
+    let mut firewall = Firewall::with([vec![matching(true); 6], vec![loud]].concat());
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.2 udp -> match");
+    let wanted: Vec<_> = (0..4).map(|number| (Some(number), true)).chain([(Some(6), false)]).collect();
+    assert_eq!(logged(&mut firewall), wanted);
+    assert_eq!(firewall.shard.log_lost(), 3, "two of the six, and the note of the deciding rule");
 }

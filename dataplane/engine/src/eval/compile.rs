@@ -168,7 +168,6 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if options.max != 0 => Some("a limit of states per rule (max)"),
-        () if rule.log.matches => Some("log (matches)"),
         () if rule.log.user => Some("log (user)"),
         () if pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)) => Some("least-states"),
         () if pools().any(|pool| pool.sticky) => Some("sticky-address"),

@@ -10,6 +10,7 @@ mod classify;
 mod compile;
 mod filter;
 mod judge;
+mod noted;
 mod tables;
 mod totals;
 mod walk;

@@ -9,6 +9,7 @@ use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
 use super::filter::{Filter, Gate, Pattern};
+use super::noted::Noted;
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
@@ -49,6 +50,8 @@ pub(crate) struct Decision<'a> {
     pub state_tag: Tag,
     /// `log` of the deciding rule.
     pub log: bool,
+    /// The rules that log the packet beside it.
+    pub noted: Noted,
     /// The deciding rule, by number; `None` where no rule matched.
     pub rule: Option<u32>,
     /// The rule that ended the walk, by number; the number of rules if none did.
@@ -69,6 +72,7 @@ pub(crate) struct Walk {
     translating: Option<u32>,
     /// The call of the anchor that the walk is in, by number.
     anchor: u32,
+    noted: Noted,
 }
 
 impl Root {
@@ -200,6 +204,7 @@ impl Root {
             tag: walk.tag,
             state_tag: walk.state_tag,
             log: rule.is_some_and(|rule| rule.log.enabled),
+            noted: walk.noted,
             rule: walk.rule,
             ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
             translation: rule.and_then(|rule| rule.translation.as_deref()),
@@ -208,10 +213,25 @@ impl Root {
     }
 }
 
+impl Decision<'_> {
+    /// True if a rule logs the packet.
+    pub fn logs(&self) -> bool {
+        self.log || self.noted.rules().next().is_some()
+    }
+}
+
 impl Walk {
     /// The walk of a packet that carries this tag, at its beginning.
-    pub(crate) const fn of(tag: Tag) -> Self {
-        Self { rule: None, tag, state_tag: Tag(0), ended_at: None, translating: None, anchor: Gate::NONE }
+    pub(crate) fn of(tag: Tag) -> Self {
+        Self {
+            rule: None,
+            tag,
+            state_tag: Tag(0),
+            ended_at: None,
+            translating: None,
+            anchor: Gate::NONE,
+            noted: Noted::default(),
+        }
     }
 
     /// Lets a rule decide that matches, where no rule before it can say anything more.
@@ -248,6 +268,7 @@ impl Walk {
         if rule.action != Action::Match {
             self.rule = Some(number);
         }
+        self.noted.see(number, rule);
         if rule.quick {
             self.ended_at = Some(number);
         }

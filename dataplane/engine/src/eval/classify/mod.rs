@@ -21,7 +21,7 @@ mod vectors;
 
 use core::ops::ControlFlow;
 
-use ruleset::PortMatch;
+use ruleset::{Action, PortMatch};
 use wire::{Af, Port};
 
 use super::filter::{EndFilter, Filter, Gate, Pattern};
@@ -138,7 +138,13 @@ impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
         let speaks_early = |rule: &&Filter| {
             let anchored = rule.gate.is_some() || rule.caller != Gate::NONE;
-            rule.quick || rule.tag.is_some() || rule.tagged.is_some() || rule.translates_at_once() || anchored
+            let notes = rule.action == Action::Match && rule.log.enabled;
+            notes
+                || rule.quick
+                || rule.tag.is_some()
+                || rule.tagged.is_some()
+                || rule.translates_at_once()
+                || anchored
         };
         Self {
             rules: numbers,
