@@ -26,6 +26,7 @@ mod lex;
 mod lint;
 mod loaded;
 mod lower;
+mod manual;
 mod names;
 mod nearest;
 mod optimize;
@@ -49,6 +50,7 @@ pub use loaded::{
     Counters, Feedback, Inserter, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange,
     TableRow, TableVerb, UnknownAnchor, print_members,
 };
+pub use manual::manual;
 pub use optimize::{Optimize, UnknownLevel};
 pub use print::{Numbers, print_options, print_rule, print_table};
 pub use source::{SourceFile, SourceMap, Span};

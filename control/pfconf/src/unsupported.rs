@@ -2,7 +2,7 @@
 //! one is refused with a sentence. Support for a keyword begins by removing its line.
 
 #[rustfmt::skip]
-const REASONS: &[(&str, &str)] = &[
+pub(crate) const REASONS: &[(&str, &str)] = &[
     ("/ in a table's name", "it stands between an anchor and the table's name"),
     ("af-to", "packets cannot be made packets of the other family"),
     ("an anchor's translation", "give it to the rules in the anchor, with match"),

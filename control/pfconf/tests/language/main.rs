@@ -7,5 +7,6 @@ mod golden;
 mod lint;
 mod loaded;
 mod machine;
+mod manual;
 mod optimize;
 mod robust;
