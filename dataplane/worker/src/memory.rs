@@ -90,8 +90,9 @@ pub fn cpus(lcores: Option<&[u16]>, allowed: &[usize]) -> Result<(Vec<u16>, Vec<
     Ok((workers, if others.is_empty() { allowed.to_vec() } else { others }))
 }
 
-/// States that memory is taken for at each of `workers`, when there may be `most` in all: twice its share, which a keyed
-/// hash of more than a few connections never fills before the whole is full.
+/// Records that room is taken for at each of `workers`, when there may be `most` states in all: twice its share, which a keyed
+/// hash of more than a few connections never fills before the whole is full, and of which a forwarded connection takes one
+/// for its two states.
 pub fn states_of_one(most: u32, workers: u16) -> u32 {
     let share = most.div_ceil(u32::from(workers.max(1)));
     // All workers' records have numbers of 32 bits.

@@ -2,9 +2,14 @@
 //!
 //! Overview: records by number, an index from hash to number, pair-classes. All of pf's states are faces here; a record
 //! has one or two of them. Life cycle: a record is made with its first face and retired with its last.
-//! Ownership: the worker of the shard. Bounds: room for records is reserved at the start, as many as there may be faces, and
-//! takes memory once they are used (a forwarded connection uses one for its two faces); lookups probe two buckets; the
-//! sweep visits as many records as it is told to, and none that was never used.
+//! Ownership: the worker of the shard. Bounds: room for records is reserved at the start and takes memory once they are used (a
+//! forwarded connection uses one for its two faces); lookups probe two buckets; the sweep visits as many records as it is
+//! told to, and none that was never used.
+//!
+//! Each shard has room for twice its share of the states, as records: for four times its share where connections are
+//! forwarded, so that of up to four shards any one could have all states (test `shard_skew`). Chunks of records out of a
+//! common arena would add nothing but what is shared: records that are not used take no memory, and what does, because
+//! hashes touch all of it, is the index, which has no more places than that in either case.
 
 use core::ops::Range;
 
