@@ -477,9 +477,10 @@ pub struct WorkerStatus {
     pub created: Vec<CreatedCount>,
     /// Its packets.
     pub conservation: Conservation,
-    /// Flows that were to be its own, and were placed with other workers because it had too much to do.
+    /// Flows that were to be its own, and were placed with other workers because it had too much to do, or no port left to
+    /// translate them to.
     pub placed: u64,
-    /// Those that are with other workers now.
+    /// Flows and translated tuples of its own that are with other workers now.
     pub aliases: u64,
     /// Packets received at once, by [`BURST_BOUNDS`](crate::BURST_BOUNDS).
     pub bursts: Distribution,

@@ -116,8 +116,8 @@ metrics! {
     WorkerIdle: Counter "worker_idle_seconds_total" ["worker"] "Time of a worker in polls that found none, and asleep.";
     WorkerPolls: Counter "worker_polls_total" ["worker"] "Polls of a worker.";
     WorkerStalls: Counter "worker_stalls_total" ["worker"] "Times that a worker did not come back from a poll within 200 ms.";
-    FlowsPlaced: Counter "flows_placed_total" ["worker"] "Flows that began with a worker under load and were placed with another one.";
-    FlowsAliased: Gauge "flows_aliased" ["worker"] "Flows placed so that are with another worker now.";
+    FlowsPlaced: Counter "flows_placed_total" ["worker"] "Flows of a worker that began with another one: because it was under load, or had no port left to translate them to.";
+    FlowsAliased: Gauge "flows_aliased" ["worker"] "Flows and translated tuples of a worker that are with another one now.";
     BurstSize: Histogram "rx_burst_size" [] "Packets received at once, from the wire or from the host.";
     Latency: Histogram "latency_seconds" [] "Time from the reception of a burst until its packets are with a driver; a sample, at most one burst each millisecond and worker.";
 

@@ -82,7 +82,7 @@ counters! {
         handoff_out
         /// Flows of its own that were placed with other workers.
         placed
-        /// Those that are with other workers now.
+        /// Flows and translated tuples of its own that are with other workers now.
         aliases
     }
 }
