@@ -58,7 +58,7 @@ pub fn interfaces() -> Vec<Interface> {
     vec![interface(0, "lan", 1500), interface(1, "egress", 1500), interface(2, "egress", SMALL_MTU)]
 }
 
-fn routes() -> Vec<RouteEntry> {
+pub fn routes() -> Vec<RouteEntry> {
     let route = |net: &str, route| {
         let (prefix, length) = net.split_once('/').expect("a network");
         RouteEntry { prefix: ip(prefix), length: length.parse().expect("a length"), route }
@@ -79,7 +79,7 @@ fn routes() -> Vec<RouteEntry> {
     ]
 }
 
-fn neighbors() -> Vec<Neighbor> {
+pub fn neighbors() -> Vec<Neighbor> {
     let known = [
         (EM0, "10.0.0.2", 2),
         (EM0, "10.0.0.3", 3),

@@ -1,0 +1,167 @@
+//! Which address of a pool a connection gets, and what becomes of it when there is none.
+
+mod shard;
+
+use std::collections::BTreeMap;
+
+use engine::{Fib, Root};
+use ruleset::{
+    AddressPattern, InterfacePart, Pool, PoolKind, Reason, Rule, Ruleset, Table, TableEdit, TableEntry,
+};
+use shard::rules::{Written, matching, pass, pool, ruleset};
+use shard::{Firewall, interfaces};
+use wire::{Af, Port, Proto};
+
+fn entry(net: &str) -> TableEntry {
+    TableEntry { negated: false, net: net.parse().expect("a network") }
+}
+
+/// A table of three addresses, and one without any.
+fn with_tables(rules: Vec<Rule>) -> Ruleset {
+    let table = |name: &str, nets: &[&str]| Table {
+        name: name.into(),
+        entries: Some(nets.iter().map(|net| entry(net)).collect()),
+        ..Table::default()
+    };
+    let tables = vec![table("three", &["10.1.0.10/32", "10.1.0.20/31"]), table("none", &[])];
+    Ruleset { tables, ..ruleset(rules) }
+}
+
+/// A pool of IPv4 with one port.
+fn of(address: AddressPattern, kind: Option<PoolKind>) -> Pool {
+    Pool { address, kind, ports: Some((Port(7), Port(7))), ..pool("10.1.0.1", None).1 }
+}
+
+fn table(name: &str) -> AddressPattern {
+    AddressPattern::Table(name.into())
+}
+
+fn interface(name: &str, no_alias: bool) -> AddressPattern {
+    AddressPattern::Interface { name: name.into(), part: InterfacePart::Own, no_alias, prefix: None }
+}
+
+fn translating(pool: Pool) -> Firewall {
+    let mut firewall = Firewall::bare();
+    let mut nat = matching().outgoing().on("em1");
+    (nat.af, nat.nat) = (Some(Af::Inet), Some(pool));
+    firewall.load(with_tables(vec![nat, pass()]));
+    firewall
+}
+
+/// The address that a datagram from this client to this port leaves with.
+fn source(firewall: &mut Firewall, client: &str, remote: u16) -> String {
+    let sent = firewall.pass_on("em0", &format!("10.0.0.{client}.4000 > 10.1.0.2.{remote} udp"));
+    let address = sent.strip_prefix("out em1: ").and_then(|rest| rest.split_whitespace().next());
+    address.and_then(|address| address.strip_suffix(".7")).unwrap_or_else(|| panic!("{sent}")).to_owned()
+}
+
+/// How often each address was given, to eighteen connections.
+fn shares(firewall: &mut Firewall) -> BTreeMap<String, u32> {
+    let mut shares = BTreeMap::new();
+    for remote in 1..=18 {
+        *shares.entry(source(firewall, "2", remote)).or_default() += 1;
+    }
+    shares
+}
+
+fn counted<const N: usize>(shares: [(&str, u32); N]) -> BTreeMap<String, u32> {
+    shares.into_iter().map(|(address, count)| (address.to_owned(), count)).collect()
+}
+
+#[test]
+fn addresses_of_a_table_take_turns() {
+    let mut firewall = translating(of(table("three"), Some(PoolKind::RoundRobin)));
+    assert_eq!(shares(&mut firewall), counted([("10.1.0.10", 6), ("10.1.0.20", 6), ("10.1.0.21", 6)]));
+}
+
+#[test]
+fn a_source_is_hashed_to_one_address_and_a_network_keeps_the_host() {
+    let mut firewall = translating(of(table("three"), Some(PoolKind::SourceHash([1, 2, 3, 4]))));
+    assert_eq!(shares(&mut firewall).len(), 1, "one client, one address");
+    let clients = ["2", "3", "4", "5", "6", "7", "8", "9"];
+    let all: Vec<String> =
+        clients.iter().zip(100..).map(|(client, remote)| source(&mut firewall, client, remote)).collect();
+    assert!(all.iter().any(|address| *address != all[0]), "different clients: {all:?}");
+    let net = AddressPattern::Net("10.1.0.128/25".parse().expect("a network"));
+    for kind in [None, Some(PoolKind::Bitmask)] {
+        let mut firewall = translating(of(net.clone(), kind));
+        assert_eq!(source(&mut firewall, "2", 1), "10.1.0.130");
+        assert_eq!(source(&mut firewall, "77", 1), "10.1.0.205");
+    }
+}
+
+/// One port each: the fourth connection to one remote end finds nothing, whichever address is asked first.
+#[test]
+fn where_an_address_has_no_port_left_the_next_one_is_tried() {
+    for kind in [PoolKind::RoundRobin, PoolKind::Random] {
+        let mut firewall = translating(of(table("three"), Some(kind)));
+        let mut used: Vec<String> = ["2", "3", "4"].map(|client| source(&mut firewall, client, 53)).into();
+        used.sort();
+        assert_eq!(used, ["10.1.0.10", "10.1.0.20", "10.1.0.21"]);
+        assert_eq!(firewall.send("em0", "10.0.0.5.4000 > 10.1.0.2.53 udp"), "translate");
+    }
+    let mut firewall = translating(of(table("three"), Some(PoolKind::SourceHash([0; 4]))));
+    source(&mut firewall, "2", 53);
+    assert_eq!(firewall.send("em0", "10.0.0.2.4001 > 10.1.0.2.53 udp"), "translate", "a hash has no other");
+}
+
+/// D6. Addresses that come and go: who finds none is refused, and counted.
+#[test]
+fn d06_pools_without_addresses_refuse_and_count() {
+    let mut firewall = translating(of(table("none"), Some(PoolKind::Random)));
+    let send = "10.0.0.2.4000 > 10.1.0.2.53 udp";
+    assert_eq!(firewall.send("em0", send), "translate");
+    let edit = TableEdit { name: "none".into(), add: vec![entry("10.1.0.99/32")], ..TableEdit::default() };
+    let root: Root = firewall.root.take().expect("rules").with_tables(&[edit]).expect("a change");
+    firewall.root = Some(root);
+    assert_eq!(source(&mut firewall, "2", 53), "10.1.0.99");
+
+    let mut firewall = translating(of(interface("em1", true), None));
+    assert_eq!(source(&mut firewall, "2", 53), "10.1.0.1");
+    // The interface gets another address: for those that begin from now on.
+    let mut changed = interfaces();
+    changed[1].addresses[0].address = "10.1.0.55".parse().expect("an address");
+    let with = |interfaces| Fib::new(2, interfaces, shard::routes(), shard::neighbors());
+    firewall.fib = with(changed.clone());
+    assert_eq!(source(&mut firewall, "2", 53), "10.1.0.1", "a connection keeps what it has");
+    assert_eq!(source(&mut firewall, "3", 53), "10.1.0.55");
+    changed[1].addresses.clear();
+    firewall.fib = with(changed);
+    assert_eq!(firewall.send("em0", "10.0.0.4.4000 > 10.1.0.2.53 udp"), "translate");
+    // One that does not exist.
+    assert_eq!(translating(of(interface("em9", true), None)).send("em0", send), "translate");
+    assert_eq!(firewall.dropped(Reason::Translate), 1);
+}
+
+/// Link-local addresses are nobody else's, and the other family has addresses of its own.
+#[test]
+fn an_interface_gives_addresses_of_the_packets_family() {
+    let mut nat = matching().outgoing().on("em1");
+    nat.nat = Some(of(interface("em1", true), None));
+    let mut firewall = Firewall::with(vec![nat, pass()]);
+    firewall.tell(
+        "
+        em0: 2001:db8::2.4000 > 2001:db8:1::2.53 udp -> out em1 as 2001:db8:1::1.7 > 2001:db8:1::2.53 udp
+        em0: 10.0.0.2.4000 > 10.1.0.2.53 udp -> out em1 as 10.1.0.1.7 > 10.1.0.2.53 udp
+        ",
+    );
+}
+
+#[test]
+fn ports_of_a_redirection_follow_those_that_were_asked_for() {
+    let rule = |ports: (u16, u16), asked: (u16, u16)| {
+        let mut rule = pass().incoming().on("em1").proto(Proto::TCP).to("10.1.0.1");
+        rule.to.port = ruleset::PortMatch::Range(Port(asked.0), Port(asked.1));
+        rule.rdr_to("10.0.0.2", Some(ports))
+    };
+    for (ports, asked, port, expected) in [
+        ((9000, 9010), (8000, 8010), 8007, 9007),
+        ((9000, 9004), (8000, 8010), 8007, 9002),
+        ((80, 80), (8000, 8010), 8007, 80),
+    ] {
+        let mut firewall = Firewall::with(vec![rule(ports, asked), pass().outgoing()]);
+        firewall.tell(&format!(
+            "em1: 10.1.0.2.4000 > 10.1.0.1.{port} tcp S seq 1 -> out em0 as 10.1.0.2.4000 > 10.0.0.2.{expected} tcp S seq 1"
+        ));
+    }
+}
