@@ -209,6 +209,31 @@ fn a_port_of_the_hosts_own_connection_is_taken() {
     );
 }
 
+/// And the other way round: what is a mapping's is not the host's, unless it is translated itself.
+#[test]
+fn a_mapping_is_not_taken_from_its_client() {
+    let mut firewall = masquerading((50_001, 50_001));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.80 tcp S seq 1
+        em1 host: 10.1.0.1.50001 > 10.1.0.2.80 tcp S seq 7 -> state-insert
+        em1 host: 10.1.0.1.50002 > 10.1.0.2.80 tcp S seq 7 -> sent em1
+        em1: 10.1.0.2.80 > 10.1.0.1.50001 tcp SA seq 1 ack 2 -> out em0 as 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 1 ack 2
+        em1: 10.1.0.2.80 > 10.1.0.1.50002 tcp SA seq 1 ack 8 -> host em1
+        ",
+    );
+    let mut firewall = Firewall::with(vec![
+        pass().incoming(),
+        pass().outgoing().on("em1").nat_to("10.1.0.1", (50_001, 50_002)),
+    ]);
+    let client = firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1");
+    let port: u16 = client.split(['.', ' ']).nth(5).and_then(|port| port.parse().ok()).expect("a port");
+    let other = if port == 50_001 { 50_002 } else { 50_001 };
+    firewall.tell(&format!(
+        "em1 host: 10.1.0.1.{port} > 10.1.0.2.80 tcp S seq 7 -> out em1 as 10.1.0.1.{other} > 10.1.0.2.80 tcp S seq 7"
+    ));
+}
+
 /// D2. Errors from outside find the sender, and quote what it sent; those of strangers find nobody.
 #[test]
 fn d02_icmp_errors_are_translated_with_what_they_quote() {

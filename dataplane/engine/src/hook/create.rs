@@ -2,12 +2,12 @@
 //!
 //! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
 
-use ruleset::{PeerState, Reason, Timeout};
+use ruleset::{Direction, PeerState, Reason, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop, datagram};
 use crate::eval::Decision;
-use crate::packet::{Packet, Transport, Tuple};
+use crate::packet::{Packet, Transport};
 use crate::parse::has_partial_checksum;
 use crate::shard::{Shard, View};
 use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
@@ -67,7 +67,7 @@ impl Shard {
             self.counters.meet_partial_checksum(hook.interface);
         }
         let side = hook.side(passage.flow.sender);
-        if passage.turned && self.is_taken(&passage.packet.tuple) {
+        if self.is_in_the_way(passage, hook, side) {
             return Err(Stop::silent(Reason::StateInsert));
         }
         let class = Sketch {
@@ -112,11 +112,19 @@ impl Shard {
         Ok(Passed::Made(record))
     }
 
-    /// True if what a packet was translated to is another connection's.
-    #[cold]
-    fn is_taken(&self, tuple: &Tuple) -> bool {
-        let (key, _) = Key::of(tuple);
-        self.connections.is_taken(&key, self.hashing.hash(&key))
+    /// True if what a packet was translated to is another connection's, or if it leaves, as it is, by a tuple whose answers are
+    /// those to a translated connection.
+    #[inline]
+    fn is_in_the_way(&self, passage: &Passage<'_>, hook: &Hook<'_>, side: Side) -> bool {
+        let Flow { key, hash, .. } = &passage.flow;
+        match (passage.turned, hook.direction) {
+            (true, _) => {
+                let (key, _) = Key::of(&passage.packet.tuple);
+                self.connections.is_taken(&key, self.hashing.hash(&key))
+            }
+            (false, Direction::Out) => !passage.new && self.connections.is_answered(key, *hash, side),
+            (false, Direction::In) => false,
+        }
     }
 
     /// An equal face refuses a new one (`pf_state_insert`), unless it has expired or its connection is over at both ends.

@@ -95,6 +95,12 @@ impl Connections {
         self.knows(key, hash) || self.owner(key, hash).is_some()
     }
 
+    /// True if packets of this tuple that come from `side` of its key are the answers to a translated connection.
+    pub fn is_answered(&self, key: &Key, hash: KeyHash, side: Side) -> bool {
+        self.hits(key, hash)
+            .any(|hit| hit.link.is_some() && self.reaches(&hit, Direction::In, hit.side(side)))
+    }
+
     /// The tuples of a record's packets; `None` if they are translated at neither hook.
     pub fn tuples(&self, record: RecordId) -> Option<Tuples> {
         let first = self.first_link(record)?;
