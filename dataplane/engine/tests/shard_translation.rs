@@ -5,11 +5,11 @@ mod shard;
 
 use std::collections::BTreeSet;
 
-use engine::{Entropy, Fate, WorkerId};
+use engine::{Entropy, Fate, Fib, WorkerId};
 use ruleset::{Reason, Timeout};
 use shard::packet::Packet;
 use shard::rules::{Written, block, block_return, matching, pass, ruleset};
-use shard::{EM0, EM1, Firewall, arrival, mac};
+use shard::{EM0, EM1, Firewall, arrival, interfaces, mac, routes};
 use wire::Proto;
 
 /// What leaves by `em1` comes from 10.1.0.1, from these ports.
@@ -559,5 +559,24 @@ fn a_conversation_that_goes_the_short_way_is_translated_like_its_beginning() {
             let packets = (state.source.packets, state.destination.packets);
             packets == (7, 7) || packets == (6, 6)
         }));
+    }
+}
+
+/// From its second packet on, each direction of an established connection goes the short way, where no neighbour is looked up:
+/// it remembers its next hop as long as no other forwarding base is published.
+#[test]
+fn translated_connections_remember_their_next_hops() {
+    for rules in [
+        vec![pass().incoming(), pass().outgoing()],
+        vec![pass().incoming(), pass().outgoing().on("em1").nat_to("10.1.0.1", (50_001, 50_001))],
+    ] {
+        let mut firewall = Firewall::with(rules);
+        let out = firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000");
+        let public = out["out em1: ".len()..].split(' ').next().expect("a source").to_owned();
+        firewall.pass_on("em1", &format!("10.1.0.2.80 > {public} tcp SA seq 5000 ack 1001"));
+        firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001");
+        firewall.fib = Fib::new(1, interfaces(), routes(), []);
+        firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001 len 5");
+        firewall.pass_on("em1", &format!("10.1.0.2.80 > {public} tcp A seq 5001 ack 1006 len 5"));
     }
 }

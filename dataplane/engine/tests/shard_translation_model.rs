@@ -3,7 +3,7 @@
 
 mod shard;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use engine::{Entropy, Fate, Tick, WorkerId};
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ struct Bed {
     firewall: Firewall,
     random: Seeded,
     /// The public port of each connection.
-    mapped: HashMap<Inner, u16>,
+    mapped: BTreeMap<Inner, u16>,
 }
 
 impl Bed {
@@ -75,7 +75,7 @@ impl Bed {
             pass().incoming().on("em0").sloppy().any_flags(),
             pass().outgoing().sloppy().any_flags(),
         ]));
-        Self { firewall, random: Seeded(seed), mapped: HashMap::new() }
+        Self { firewall, random: Seeded(seed), mapped: BTreeMap::new() }
     }
 
     /// Sends a packet, and returns what it became, or why it was dropped.

@@ -139,7 +139,11 @@ impl Connections {
 
 fn change(key: &Narrow, wide: &[Address; 2], sender: Side, deltas: Deltas) -> Change {
     let (ends, ports) = key.as_sent(sender);
-    let wide = [sender, sender.other()].map(|side| wide[side.index()]);
+    // For IPv4 they are memory that was never touched, and shall not be.
+    let wide = match key.family() {
+        Family::Inet => [Address(0); 2],
+        Family::Inet6 => [sender, sender.other()].map(|side| wide[side.index()]),
+    };
     Change { ends, ports, wide, deltas }
 }
 
