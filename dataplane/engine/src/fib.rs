@@ -26,6 +26,29 @@ pub struct InterfaceAddress {
     pub prefix: u8,
 }
 
+impl InterfaceAddress {
+    /// True if an address of the same family has so many leading bits in common with it.
+    pub fn is_near(&self, address: Address, bits: u8) -> bool {
+        let differ = address.0 ^ Address::from(self.address).0;
+        let behind = u32::from(Af::of(&self.address).bits().saturating_sub(bits));
+        differ.checked_shr(behind).unwrap_or(0) == 0
+    }
+
+    /// Its network's broadcast address; none in IPv6, nor in a /31 or /32 (RFC 3021).
+    pub fn broadcast(&self) -> Option<Address> {
+        if Af::of(&self.address) == Af::Inet6 || self.prefix >= 31 {
+            return None;
+        }
+        let host_bits = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+        Some(Address(u128::from(Address::from(self.address).v4() | host_bits)))
+    }
+
+    /// True for fe80::/10.
+    pub const fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
+    }
+}
+
 /// An interface of the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -363,6 +386,18 @@ impl Fib {
     pub fn route_to(&self, af: Af, destination: Address) -> Option<(IpAddr, u8, &Route)> {
         let (prefix, length, route) = self.routes[family_index(af)].lookup_prefix(destination.0)?;
         Some((Address(prefix).to_ip(af), length, route))
+    }
+
+    /// True if packets for this address would leave by the interface, or it is in one of the interface's own networks.
+    pub(crate) fn leads_by(&self, af: Af, address: Address, interface: InterfaceId) -> bool {
+        match self.routes[family_index(af)].lookup(address.0) {
+            Some(Route::Forward(hops)) => hops.iter().any(|hop| hop.interface == interface),
+            Some(Route::Host | Route::Broadcast) => self.interface(interface).is_some_and(|own| {
+                let of_family = own.addresses.iter().filter(|own| Af::of(&own.address) == af);
+                of_family.into_iter().any(|own| own.is_near(address, own.prefix))
+            }),
+            Some(Route::Blackhole | Route::Unreachable | Route::Prohibit) | None => false,
+        }
     }
 
     /// Every route with its prefix and length, IPv4 first, in the order of the prefixes.

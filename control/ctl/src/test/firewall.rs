@@ -2,7 +2,7 @@
 //!
 //! Overview: [`Firewall::see`] takes a packet to the hooks that it names and says what became of it. The way that packets
 //! take is not looked up: what only comes in is for the host, what only goes out comes from it, and what does both is
-//! routed where it says. Time passes by a millisecond for each packet. Bounds: [`STATES`] states.
+//! routed where it says. Networks of interfaces are behind them, and what is in none is behind where it comes in. Time passes by a millisecond for each packet. Bounds: [`STATES`] states.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use engine::{
 use pfconf::Interfaces;
 use ruleset::{Action, Direction, Reason, Ruleset, StateView};
 use serde::Serialize;
-use wire::{Mac, Proto, Seq, TcpFlags};
+use wire::{Af, Mac, Proto, Seq, TcpFlags};
 
 use super::frame::{self, Link};
 use super::packet::Packet;
@@ -181,7 +181,8 @@ impl Firewall {
         let to = self.interfaces[usize::from(arrival.interface.0)].mac;
         let numbers = self.numbers(packet);
         let frame = frame::frame(packet, Link { from: STRANGER, to }, numbers)?;
-        let fib = self.fib(way, packet.dst);
+        let entered = enters.map(|_| arrival.interface);
+        let fib = self.fib(entered, way, Some((packet.src, packet.dst)));
         self.decide(&fib, arrival, frame, packet.to_string())
     }
 
@@ -202,7 +203,13 @@ impl Firewall {
         if let Some(to) = frame.get_mut(..6).filter(|to| to[0] & 1 == 0) {
             to.copy_from_slice(&self.interfaces[usize::from(interface.0)].mac.0);
         }
-        let fib = self.fib(None, IpAddr::from([0; 4]));
+        let ends = match parse(&frame, Zone::default(), engine::RxChecksum::Unknown) {
+            Ok(Parsed::Ip(engine::Packet { tuple, .. })) => {
+                Some((tuple.src.to_ip(tuple.af), tuple.dst.to_ip(tuple.af)))
+            }
+            _ => None,
+        };
+        let fib = self.fib((source == Source::Wire).then_some(interface), None, ends);
         self.now = at.max(self.now);
         self.decide(&fib, Arrival { interface, source }, frame, name)
     }
@@ -268,16 +275,34 @@ impl Firewall {
         states
     }
 
-    /// Everything leads where the packet goes.
-    fn fib(&mut self, way: Option<InterfaceId>, dst: IpAddr) -> Fib {
+    /// The packet leads to the host, or by its way out; its sender's network is behind the interface where it comes in, unless
+    /// it is that of another interface.
+    fn fib(
+        &mut self,
+        enters: Option<InterfaceId>,
+        way: Option<InterfaceId>,
+        ends: Option<(IpAddr, IpAddr)>,
+    ) -> Fib {
         self.epoch += 1;
-        let route = match way {
-            None => Route::Host,
-            Some(interface) => Route::Forward(vec![NextHop { interface, gateway: None, mtu: None }]),
-        };
-        let default = |prefix| RouteEntry { prefix, length: 0, route: route.clone() };
-        let routes = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u8; 16])].map(default);
-        let neighbor = way.map(|interface| Neighbor { interface, address: dst, mac: STRANGER });
+        let by = |interface| Route::Forward(vec![NextHop { interface, gateway: None, mtu: None }]);
+        let entry = |prefix, length, route| RouteEntry { prefix, length, route };
+        let mut routes: Vec<RouteEntry> = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u8; 16])]
+            .map(|prefix| entry(prefix, 0, Route::Host))
+            .into();
+        for (number, interface) in (0..).zip(&self.interfaces) {
+            let own = interface.addresses.iter();
+            routes.extend(own.map(|own| entry(own.address, own.prefix, by(InterfaceId(number)))));
+        }
+        let mut neighbor = None;
+        if let Some((src, dst)) = ends {
+            let mut addresses = self.interfaces.iter().flat_map(|interface| &interface.addresses);
+            let near = addresses
+                .any(|own| Af::of(&own.address) == Af::of(&src) && own.is_near(src.into(), own.prefix));
+            let sender = enters.filter(|_| !near);
+            routes.extend(sender.map(|enters| entry(src, Af::of(&src).bits(), by(enters))));
+            routes.push(entry(dst, Af::of(&dst).bits(), way.map_or(Route::Host, by)));
+            neighbor = way.map(|interface| Neighbor { interface, address: dst, mac: STRANGER });
+        }
         Fib::new(self.epoch, self.interfaces.clone(), routes, neighbor)
     }
 

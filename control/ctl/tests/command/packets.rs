@@ -177,3 +177,34 @@ fn anchors_are_asked_of_what_matches_their_calls() {
         assert!(judged.out.contains(rule), "{packet}: {}", judged.out);
     }
 }
+
+#[test]
+fn senders_are_looked_for_behind_the_interface_and_its_parts_are_known() {
+    let folder = Folder::new("test-parts");
+    let interfaces = folder.write(
+        "two.json",
+        r#"[{"ifname":"wan0","addr_info":[{"local":"203.0.113.2","prefixlen":24},{"local":"203.0.113.3","prefixlen":24}]},
+            {"ifname":"lan0","addr_info":[{"local":"10.0.0.1","prefixlen":8}]}]"#,
+    );
+    let rules = "pass no state\nblock in from urpf-failed\nblock in proto udp to (wan0:0) port 1\n\
+                 block in proto udp to (wan0:broadcast) port 2\nblock in proto udp to (lan0:network) port 3\n\
+                 block in proto udp to (lan0)/16 port 4\n";
+    let file = folder.write("parts.conf", rules);
+    for (packet, expected) in [
+        ("in on wan0 udp 198.51.100.7:5 > 203.0.113.2:9", "pass"),
+        ("in on wan0 udp 203.0.113.9:5 > 203.0.113.2:9", "pass"),
+        ("in on wan0 udp 10.1.1.1:5 > 203.0.113.2:9", "block"),
+        ("in on lan0 udp 203.0.113.9:5 > 203.0.113.2:9", "block"),
+        ("in on lan0 udp 10.1.1.1:5 > 203.0.113.2:1", "block"),
+        ("in on lan0 udp 10.1.1.1:5 > 203.0.113.3:1", "pass"),
+        ("in on wan0 udp 203.0.113.9:5 > 203.0.113.255:2", "block"),
+        ("in on wan0 udp 203.0.113.9:5 > 203.0.113.254:2", "pass"),
+        ("in on wan0 udp 203.0.113.9:5 > 10.200.0.1:3", "block"),
+        ("in on wan0 udp 203.0.113.9:5 > 11.0.0.1:3", "pass"),
+        ("in on wan0 udp 203.0.113.9:5 > 10.0.9.9:4", "block"),
+        ("in on wan0 udp 203.0.113.9:5 > 10.1.0.1:4", "pass"),
+    ] {
+        let judged = test(&[packet, "--rules", &file, "--interfaces", &interfaces, "--expect", expected]);
+        assert_eq!(judged.code, Some(0), "{packet}: {}{}", judged.out, judged.err);
+    }
+}

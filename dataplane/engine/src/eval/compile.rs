@@ -14,7 +14,7 @@ use ruleset::{
 use wire::{Af, Port};
 
 use super::classify::Classifier;
-use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern};
+use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::translate::{self, Addresses, Choice, NatPorts, RdrPorts, Translation};
@@ -313,13 +313,16 @@ impl Names<'_> {
                 None => return Err(format!("table <{name}> is not defined")),
             },
             AddressPattern::NoRoute => Pattern::NoRoute,
-            AddressPattern::Interface { name, part: InterfacePart::Own, no_alias: false, prefix: None } => {
-                Pattern::Interface(self.called(name))
+            AddressPattern::Interface { name, part: InterfacePart::Peer, .. } => {
+                return Err(format!("({name}:peer) is not supported yet: peers are not known"));
             }
-            AddressPattern::Interface { name, .. } => {
-                return Err(format!("({name}) with a modifier is not supported yet"));
-            }
-            AddressPattern::UrpfFailed => return Err("urpf-failed is not supported yet".into()),
+            AddressPattern::Interface { name, part, no_alias, prefix } => Pattern::Interface(OfInterfaces {
+                interfaces: self.called(name),
+                part: *part,
+                no_alias: *no_alias,
+                prefix: *prefix,
+            }),
+            AddressPattern::UrpfFailed => Pattern::UrpfFailed,
         })
     }
 }

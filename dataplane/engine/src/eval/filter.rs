@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ruleset::{Action, Direction, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, StateMode};
+use ruleset::{
+    Action, Direction, FlagsMatch, IcmpMatch, InterfacePart, LogOptions, Lpm, PortMatch, StateMode,
+};
 use wire::{Af, Proto};
 
 use super::{RuleSlot, Tag};
@@ -40,9 +42,40 @@ pub(super) enum Pattern {
     },
     /// By number in [`super::Root`].
     Table(usize),
-    /// The addresses of these interfaces at the time of the packet.
-    Interface(Vec<InterfaceId>),
+    /// Of interfaces, at the time of the packet.
+    Interface(OfInterfaces),
     NoRoute,
+    /// Packets for it would not leave by the interface of the hook.
+    UrpfFailed,
+}
+
+/// What `(interface:part)` stands for.
+#[derive(Clone, Debug)]
+pub(super) struct OfInterfaces {
+    pub interfaces: Vec<InterfaceId>,
+    pub part: InterfacePart,
+    /// `:0`: the first address of each family.
+    pub no_alias: bool,
+    /// `/n`: the networks of that length around the addresses.
+    pub prefix: Option<u8>,
+}
+
+impl OfInterfaces {
+    fn contains(&self, af: Af, address: Address, fib: &Fib) -> bool {
+        // As in pf, link-local addresses are aliases, and their network is nobody's.
+        let link_local = self.part == InterfacePart::Network || self.no_alias;
+        let most = if self.no_alias { 1 } else { usize::MAX };
+        self.interfaces.iter().filter_map(|id| fib.interface(*id)).any(|interface| {
+            let own = interface.addresses.iter().filter(|own| Af::of(&own.address) == af);
+            let own = own.filter(|own| !(link_local && own.is_link_local()));
+            own.take(most).any(|own| match self.part {
+                InterfacePart::Own => own.is_near(address, self.prefix.unwrap_or(af.bits())),
+                InterfacePart::Network => own.is_near(address, own.prefix),
+                InterfacePart::Broadcast => own.broadcast() == Some(address),
+                InterfacePart::Peer => false,
+            })
+        })
+    }
 }
 
 /// A table's tries. `true` marks addresses in it, `false` negated entries.
@@ -63,6 +96,15 @@ impl TrieTable {
     }
 }
 
+/// What addresses are compared with that rules do not name themselves.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub tables: &'a [Arc<TrieTable>],
+    pub fib: &'a Fib,
+    /// The interface of the hook.
+    pub interface: InterfaceId,
+}
+
 /// `from` or `to`.
 #[derive(Clone, Debug)]
 pub(super) struct EndFilter {
@@ -74,28 +116,25 @@ pub(super) struct EndFilter {
 impl EndFilter {
     /// What the classifier leaves open: whether the address is one that the pattern does not name itself.
     #[inline]
-    pub fn accepts_rest(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
+    pub fn accepts_rest(&self, af: Af, address: Address, seen: &Seen<'_>) -> bool {
         match &self.pattern {
             Pattern::Any | Pattern::Range(..) => true,
-            pattern => pattern.finds(af, address, tables, fib) != self.negated,
+            pattern => pattern.finds(af, address, seen) != self.negated,
         }
     }
 }
 
 impl Pattern {
     /// True if this is what the address is like.
-    pub fn finds(&self, af: Af, address: Address, tables: &[Arc<TrieTable>], fib: &Fib) -> bool {
+    pub fn finds(&self, af: Af, address: Address, seen: &Seen<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::Range(first, last) => *first <= address && address <= *last,
             Self::Masked { net, mask } => address.0 & mask.0 == net.0 & mask.0,
-            Self::Table(number) => tables[*number].contains(af, address),
-            Self::Interface(interfaces) => interfaces
-                .iter()
-                .filter_map(|id| fib.interface(*id))
-                .flat_map(|interface| &interface.addresses)
-                .any(|own| Af::of(&own.address) == af && Address::from(own.address) == address),
-            Self::NoRoute => fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
+            Self::Table(number) => seen.tables[*number].contains(af, address),
+            Self::Interface(of) => of.contains(af, address, seen.fib),
+            Self::NoRoute => seen.fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
+            Self::UrpfFailed => !seen.fib.leads_by(af, address, seen.interface),
         }
     }
 }

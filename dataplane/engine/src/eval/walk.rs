@@ -8,7 +8,7 @@ use ruleset::{Action, Direction, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
-use super::filter::{Filter, Gate, Pattern};
+use super::filter::{Filter, Gate, Pattern, Seen};
 use super::noted::Noted;
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
@@ -189,10 +189,11 @@ impl Root {
     fn matches_rest(&self, rule: &Filter, question: &Question<'_>) -> bool {
         let packet = question.packet;
         let tuple = &packet.tuple;
+        let seen = Seen { tables: &self.tables, fib: question.fib, interface: question.interface };
         rule.proto.is_none_or(|proto| proto == tuple.proto)
             && transport_matches(rule, packet, question.role)
-            && rule.from.accepts_rest(tuple.af, tuple.src, &self.tables, question.fib)
-            && rule.to.accepts_rest(tuple.af, tuple.dst, &self.tables, question.fib)
+            && rule.from.accepts_rest(tuple.af, tuple.src, &seen)
+            && rule.to.accepts_rest(tuple.af, tuple.dst, &seen)
     }
 
     pub(crate) fn decided(&self, walk: &Walk) -> Decision<'_> {

@@ -249,13 +249,18 @@ fn endpoint(rng: &mut Rng, af: Option<Af>, proto: Option<Proto>) -> Endpoint {
 fn pattern(rng: &mut Rng, af: Option<Af>) -> AddressPattern {
     match (rng.below(12), af) {
         (0..=1, _) => AddressPattern::Table("some".into()),
-        (2, _) => AddressPattern::NoRoute,
-        (3, _) => AddressPattern::Interface {
-            name: (*rng.pick(&INTERFACES)).into(),
-            part: InterfacePart::Own,
-            no_alias: false,
-            prefix: None,
-        },
+        (2, _) if rng.chance(1, 2) => AddressPattern::NoRoute,
+        (2, _) => AddressPattern::UrpfFailed,
+        (3, _) => {
+            let part = *rng.pick(&[InterfacePart::Own, InterfacePart::Network, InterfacePart::Broadcast]);
+            let prefix = (part == InterfacePart::Own).then(|| *rng.pick(&[None, None, Some(8), Some(24)]));
+            AddressPattern::Interface {
+                name: (*rng.pick(&INTERFACES)).into(),
+                part,
+                no_alias: rng.chance(1, 4),
+                prefix: prefix.flatten(),
+            }
+        }
         (4..=6, Some(af)) => AddressPattern::Net(network(rng, af)),
         (7..=8, Some(af)) => AddressPattern::Net(IpNet::from(host(rng, af))),
         (9, Some(af)) => {

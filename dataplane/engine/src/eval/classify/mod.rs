@@ -263,8 +263,13 @@ fn addresses(end: &EndFilter) -> Accepted<u128> {
         (Pattern::Range(first, last), false) => Accepted::between(first.0, last.0),
         (Pattern::Range(first, last), true) => Accepted::outside(first.0, last.0),
         (Pattern::Any, false)
-        | (Pattern::Masked { .. } | Pattern::Table(_) | Pattern::Interface(_) | Pattern::NoRoute, _) => {
-            Accepted::ALL
-        }
+        | (
+            Pattern::Masked { .. }
+            | Pattern::Table(_)
+            | Pattern::Interface(_)
+            | Pattern::NoRoute
+            | Pattern::UrpfFailed,
+            _,
+        ) => Accepted::ALL,
     }
 }

@@ -14,6 +14,7 @@ use ruleset::{
 use wire::{Af, Mac, Port, Proto, Seq, TcpFlags};
 
 use super::*;
+use crate::eval::filter::Seen;
 use crate::eval::walk::{Decision, Role, Walk, transport_matches};
 use crate::eval::{Root, Tag};
 use crate::fib::{Fib, Interface, InterfaceAddress, InterfaceId, Role as InterfaceRole};
@@ -35,8 +36,9 @@ impl Root {
     fn matches(&self, rule: &Filter, question: &Question<'_>) -> bool {
         let Question { packet, fib, .. } = question;
         let tuple = &packet.tuple;
+        let seen = Seen { tables: &self.tables, fib, interface: question.interface };
         let end = |end: &EndFilter, address: Address, port: Port| {
-            end.pattern.finds(tuple.af, address, &self.tables, fib) != end.negated
+            end.pattern.finds(tuple.af, address, &seen) != end.negated
                 && (!has_ports(packet) || end.port.accepts(port))
         };
         rule.interfaces.contains(question.interface)
