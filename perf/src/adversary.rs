@@ -2,7 +2,7 @@
 //! that are strewn at random.
 //!
 //! Overview: the hashes of network cards and of many tables are linear over GF(2) but for a constant. So whatever they make
-//! equal is a tuple and all sums of some differences ([`Weak::kernel`]); tuples at random are sums of differences at random,
+//! equal is a tuple and all sums of some differences; tuples at random are sums of differences at random,
 //! and both are written by the same code at the same cost. Bounds: 2^20 connections, 36 KiB of tables.
 
 use dpdk::{Burst, Mbuf};
