@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{AddressPattern, Call, PoolKind, Rule, Ruleset, StateMode, Table};
+use ruleset::{
+    AddressPattern, Call, Direction, InterfacePart, PoolKind, Rule, Ruleset, StateMode, Table, Timeout,
+};
 
 use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
@@ -235,7 +237,16 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         AddressPattern::Table(name) => name.as_str(),
         _ => "",
     });
+    let peers = rule
+        .patterns()
+        .any(|pattern| matches!(pattern, AddressPattern::Interface { part: InterfacePart::Peer, .. }));
+    let adaptive = |(timeout, _): &(Timeout, u32)| timeout.counts_states();
     let used = [
+        (peers, "(interface:peer)"),
+        (rule.log.to > 0, "log (to pflogN)"),
+        (rule.state_options.max > 0, "max"),
+        (rule.state_options.timeouts.iter().any(adaptive), "adaptive time-outs of a rule"),
+        (rdr.is_some() && rule.direction == Some(Direction::Out), "rdr-to of packets that leave"),
         (tables.iter().any(|name| name.contains('/')), TABLE_PATH),
         (rule.log.user, "log (user)"),
         (rule.state == StateMode::Modulate, "modulate state"),

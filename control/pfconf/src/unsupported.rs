@@ -4,6 +4,8 @@
 #[rustfmt::skip]
 pub(crate) const REASONS: &[(&str, &str)] = &[
     ("/ in a table's name", "it stands between an anchor and the table's name"),
+    ("(interface:peer)", "the other ends of links are not known; name the address"),
+    ("adaptive time-outs of a rule", "time-outs shrink for all rules alike: set timeout"),
     ("af-to", "packets cannot be made packets of the other family"),
     ("an anchor's translation", "give it to the rules in the anchor, with match"),
     ("divert", "packets cannot be handed to programs"),
@@ -12,8 +14,10 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("group", "forwarded packets belong to no account"),
     ("label", "a rule has one label"),
     ("least-states", "states are not counted by address"),
+    ("log (to pflogN)", "there is one log"),
     ("log (user)", "forwarded packets belong to no account"),
     ("map-e-portset", "ports are chosen from one range"),
+    ("max", "states are not counted by rule"),
     ("max-pkt-rate", "packets are not counted over time"),
     ("max-pkt-size", "the size of packets is not compared"),
     ("max-src-conn", "sources are not tracked"),
@@ -29,6 +33,7 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("prio", "packets have no priority"),
     ("probability", "every packet is treated alike"),
     ("queue", "packets are sent in the order in which they arrive"),
+    ("rdr-to of packets that leave", "their route is chosen already; give it to a rule for in"),
     ("received-on", "the interface of arrival is not remembered"),
     ("reply-to", "packets follow the routing table"),
     ("ridentifier", "log records have no place for it"),

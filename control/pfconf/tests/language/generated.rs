@@ -64,10 +64,9 @@ fn options() -> impl Strategy<Value = String> {
     let state = maybe(&[
         "no state",
         "keep state",
-        "keep state (max 7)",
         "keep state (if-bound)",
         "keep state (sloppy, floating)",
-        "keep state (tcp.established 60, udp.first 5, adaptive.end 9)",
+        "keep state (tcp.established 60, udp.first 5)",
         "keep state (no-sync)",
     ]);
     let rest = maybe(&[
@@ -100,7 +99,7 @@ fn rule() -> impl Strategy<Value = String> {
     ]);
     let path = (
         maybe(&["in", "out"]),
-        maybe(&["log", "log (all)", "log (matches, to pflog2)"]),
+        maybe(&["log", "log (all)", "log (matches, to pflog0)"]),
         maybe(&["quick"]),
         maybe(&["on wan0", "on ! lan0", "on any", "on { em0 em1 }", "on egress"]),
     );
