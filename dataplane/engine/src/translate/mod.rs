@@ -4,7 +4,7 @@
 //! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
 //! has decided. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
-//! tuples of it ([`Connections::tuples`]).
+//! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
 //! Bounds: [`SEARCHES`] ports are asked about in a burst, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
 //!
