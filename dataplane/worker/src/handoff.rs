@@ -8,7 +8,7 @@
 //! were put in.
 //! Life cycle: made at the start, between all workers; what a ring still holds at the end is freed with it.
 //! Ownership: each end belongs to one worker. Bounds: [`RING`] packets on their way between two workers; what finds a full
-//! ring is dropped with a reason, and nothing is processed elsewhere. [`NOTICES`] notices; others wait with who has them.
+//! ring is dropped with a reason, and nothing is processed elsewhere. `NOTICES` notices; others wait with who has them.
 
 use std::io;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! this worker has no time left and another has: what is established stays where it is. Between the loads at which that
 //! begins and ends lies enough for it not to begin and end all the time.
 //! Ownership: a worker's; the [`Board`] has a line of its own for each worker, which it alone writes. Bounds: one store and
-//! as many loads as there are workers, every [`PERIOD`].
+//! as many loads as there are workers, every `PERIOD`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

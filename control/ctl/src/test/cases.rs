@@ -1,13 +1,15 @@
 //! Expectations: what a packet is to come to, alone or behind others, and files of them.
 //!
-//!     rules = "home.conf"               # beside this file
-//!     interfaces = "home.json"          # what `ip -j addr` prints there; optional
+//! ```toml
+//! rules = "home.conf"               # beside this file
+//! interfaces = "home.json"          # what `ip -j addr` prints there; optional
 //!
-//!     [[case]]
-//!     name = "answers come back"
-//!     after = ["out on wan0 tcp 192.0.2.1:1025 > 198.51.100.7:443 S"]
-//!     packet = "in on wan0 tcp 198.51.100.7:443 > 192.0.2.1:1025 SA"
-//!     expect = "pass"
+//! [[case]]
+//! name = "answers come back"
+//! after = ["out on wan0 tcp 192.0.2.1:1025 > 198.51.100.7:443 S"]
+//! packet = "in on wan0 tcp 198.51.100.7:443 > 192.0.2.1:1025 SA"
+//! expect = "pass"
+//! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
