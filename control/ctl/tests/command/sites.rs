@@ -66,3 +66,41 @@ fn nothing_is_said_of_sites_that_are_as_they_should_be() {
     assert_eq!(checked.code, Some(0), "warnings keep nothing from being loaded");
     assert!(checked.err.contains("warning") && checked.err.contains("never decides"), "{}", checked.err);
 }
+
+/// The ruleset as a value, without the lines that its rules stood in.
+fn without_lines(json: &str) -> serde_json::Value {
+    let mut ruleset: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    for rule in ruleset["rules"].as_array_mut().expect("rules") {
+        rule["source"].take();
+    }
+    ruleset
+}
+
+#[test]
+fn rules_become_json_and_the_same_rules_again() {
+    let folder = crate::folder::Folder::new("sites-json");
+    let none = folder.write("none.json", "[]");
+    for rules in samples("conf") {
+        let interfaces = rules.with_extension("json");
+        let machine = if interfaces.exists() { interfaces } else { none.clone().into() };
+        let convert = |to: &str, file: &Path| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+            command.args(["convert", "--to", to]).arg(file).arg("--interfaces").arg(&machine);
+            let done = run(&mut command, "");
+            assert_eq!(done.code, Some(0), "{}: {}", rules.display(), done.err);
+            done.out
+        };
+        let json = convert("json", &rules);
+        let kept = folder.write("ruleset.json", &json);
+        assert_eq!(convert("json", Path::new(&kept)), json, "{}", rules.display());
+        let text = folder.write("again.conf", &convert("openbsd", Path::new(&kept)));
+        assert_eq!(
+            without_lines(&convert("json", Path::new(&text))),
+            without_lines(&json),
+            "{}",
+            rules.display()
+        );
+    }
+    let broken = folder.write("broken.json", "{\"rules\": 7}");
+    assert_eq!(folder.call(&["convert", "--to", "openbsd", &broken], "").code, Some(1));
+}

@@ -4,6 +4,7 @@ mod address;
 mod more;
 pub(crate) mod queue;
 pub(crate) mod rule;
+mod whole;
 mod word;
 
 use std::fmt::Write;
@@ -11,6 +12,7 @@ use std::fmt::Write;
 use ruleset::{AddressPattern, Limit, Options, Rule, Table, TableEntry, Timeout};
 
 pub(crate) use address::{Sizes, address_match, net};
+pub use whole::print_ruleset;
 pub(crate) use word::{quoted, word};
 
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};

@@ -1,0 +1,70 @@
+//! A whole ruleset of the dataplane's form as a text that is read to the same ruleset.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::ops::Range;
+
+use ruleset::Ruleset;
+
+use super::{print_options, print_rule, print_table};
+
+/// The text of a ruleset.
+///
+/// # Errors
+/// What one file cannot say: tables and rules that were loaded into anchors apart from it.
+pub fn print_ruleset(ruleset: &Ruleset) -> Result<String, String> {
+    if let Some(table) = ruleset.tables.iter().find(|table| table.name.contains('/')) {
+        return Err(format!("the table <{}> of an anchor has no place in one file", table.name));
+    }
+    if let Some(rule) = ruleset.idle.first() {
+        return Err(format!("the anchor {} is not called, and has no place in one file", ruleset.path(rule)));
+    }
+    let mut out = print_options(&ruleset.options);
+    for table in &ruleset.tables {
+        let _ = writeln!(out, "{}", print_table(table));
+    }
+    let mut written = BTreeSet::new();
+    write_rules(ruleset, 0..ruleset.rules.len(), &mut written, 0, &mut out)?;
+    Ok(out)
+}
+
+/// Rules with those of the anchors that they call, which stand in the braces of the first call.
+fn write_rules<'a>(
+    ruleset: &'a Ruleset,
+    range: Range<usize>,
+    written: &mut BTreeSet<&'a str>,
+    depth: usize,
+    out: &mut String,
+) -> Result<(), String> {
+    let mut number = range.start;
+    while number < range.end {
+        let rule = &ruleset.rules[number];
+        let _ = write!(out, "{}{}", "\t".repeat(depth), print_rule(rule));
+        number += 1;
+        let Some(call) = &rule.call else {
+            out.push('\n');
+            continue;
+        };
+        let body = number..call.end as usize;
+        number = body.end;
+        if call.wildcard && !body.is_empty() {
+            return Err(format!(
+                "the anchors of {} were loaded apart, and have no place in one file",
+                call.name
+            ));
+        }
+        let path =
+            ruleset.rules.get(body.start).filter(|_| !body.is_empty()).map(|first| ruleset.path(first));
+        match path.filter(|path| written.insert(path)) {
+            Some(_) => {
+                out.push_str(" {\n");
+                write_rules(ruleset, body, written, depth + 1, out)?;
+                let _ = writeln!(out, "{}}}", "\t".repeat(depth));
+            }
+            // Braces without rules, which have no name, or an anchor that stands above already.
+            None if call.name.starts_with('_') => out.push_str(" {\n}\n"),
+            None => out.push('\n'),
+        }
+    }
+    Ok(())
+}
