@@ -1,8 +1,8 @@
 //! Which port takes the place of another (`pf_get_sport`, RFC 6056 §3.3.1).
 //!
-//! Overview: the search begins at a random port of the range, goes up to its end, and then down from where it began. A port
-//! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
-//! A range that was found full is remembered, so that whoever asks on and on costs no further search.
+//! Overview: the search begins at a random port of the range and goes round it in steps of a random width. A port is refused
+//! only where the very tuple that answers would come by is in use, so that each remote end has the whole range. A range
+//! that was found full is remembered, so that whoever asks on and on costs no further search.
 //! Bounds: each port of the range is asked about once, as long as the caller's [`Budget`] lasts; [`PLACES`] full ranges are
 //! remembered.
 
@@ -14,13 +14,26 @@ use crate::state::Sixteenths;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Budget(pub u32);
 
-/// The ports of a range, from `start` on.
+/// The ports of a range, each once, from a random one on in steps of a random width: ports that were taken one after the other
+/// are not met one after the other.
 pub(crate) fn candidates(first: Port, last: Port, random: u64) -> impl Iterator<Item = Port> {
-    let (first, last) = (first.0, last.0.max(first.0));
-    let width = u64::from(last - first) + 1;
-    // The modulus favours low ports by 2⁻⁴⁸ at most.
-    let start = first + (random % width) as u16;
-    (start..=last).chain((first..start).rev()).map(Port)
+    let width = u32::from(last.0.max(first.0) - first.0) + 1;
+    // The modulus favours low ports by 2⁻¹⁶ at most.
+    let (start, wanted) = (random as u32 % width, (random >> 32) as u32 % width);
+    // With a step that has no factor in common with the width the way leads through all; the next one is near.
+    let step = (wanted.max(1)..).find(|step| gcd(*step, width) == 1).map_or(0, |step| step % width);
+    (0..width).scan(start, move |at, _| {
+        let port = Port(first.0 + *at as u16);
+        *at = (*at + step) % width;
+        Some(port)
+    })
+}
+
+const fn gcd(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// How many full ranges are remembered.
