@@ -18,7 +18,7 @@ fn samples(extension: &str) -> Vec<PathBuf> {
 #[test]
 fn every_site_does_with_packets_what_it_says() {
     let rulesets = samples("conf");
-    assert!(rulesets.len() >= 12, "{rulesets:?}");
+    assert!(rulesets.len() >= 20, "{rulesets:?}");
     for rules in rulesets {
         let cases = rules.with_extension("toml");
         let text =
