@@ -300,6 +300,20 @@ fn a_ruleset_that_cannot_be_stored_is_not_committed() {
 }
 
 #[test]
+fn what_is_in_anchors_is_not_lost_with_the_file_that_holds_it() {
+    let bed = Bed::new();
+    bed.daemon.apply("block all\nanchor \"a\" {\n pass quick\n}\n").unwrap();
+    let before = bed.fake.commits();
+    let file = bed.folder.revisions().join("00000001.json");
+    fs::rename(&file, bed.folder.path("aside")).unwrap();
+    let (status, why) = refusal(bed.daemon.apply(TWO));
+    assert_eq!((status, bed.fake.commits()), (500, before));
+    assert!(why.contains("00000001.json"), "{why}");
+    fs::rename(bed.folder.path("aside"), &file).unwrap();
+    bed.daemon.apply(TWO).unwrap();
+}
+
+#[test]
 fn a_confirmed_ruleset_stays() {
     let bed = Bed::new();
     bed.daemon.apply(ONE).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use api::Candidate;
 use api::control::{Anchored, Applied, Apply, Live, Operator, Origin, Revision, Standing};
 use pfconf::LoadedTable;
-use ruleset::{Ruleset, TableContents};
+use ruleset::{Ruleset, Table, TableContents};
 use tracing::{error, info, warn};
 
 use super::{Before, Committer, Failure, HEARTBEAT, REVERT_AGAIN, SETTLE, Unconfirmed, unix_ms};
@@ -82,9 +82,10 @@ impl Committer {
 
     /// A request for the whole ruleset: with what the live one has in anchors, or the live one with other anchors.
     fn whole(&self, apply: &Apply) -> Result<Apply> {
-        let live = match self.live.revision() {
-            Some(number) => Some(self.load(number)?.sources),
-            None => None,
+        let live = match self.live.revision().map(|number| self.load(number)) {
+            // What cannot be read is not needed where nothing is to be kept of it.
+            Some(Err(_)) if apply.anchors.is_empty() && !self.has_anchors() => None,
+            live => live.transpose()?.map(|record| record.sources),
         };
         let sources = apply.sources.clone();
         if apply.anchors.is_empty() {
@@ -103,6 +104,14 @@ impl Committer {
             whole.anchors.push(Anchored { anchor: anchor.clone(), sources: sources.clone() });
         }
         Ok(Apply { sources: whole, anchors: Vec::new(), ..apply.clone() })
+    }
+
+    /// True if the live ruleset may have something in anchors.
+    fn has_anchors(&self) -> bool {
+        let in_anchor = |table: &Table| table.name.contains('/');
+        self.rules
+            .as_ref()
+            .is_none_or(|rules| !rules.anchors.is_empty() || rules.tables.iter().any(in_anchor))
     }
 
     fn may_apply(&self, apply: &Apply) -> Result<()> {
