@@ -248,6 +248,9 @@ struct Tally {
 }
 
 impl Stream {
+    /// Of each datagram: when it was sent.
+    pub const PAYLOAD_BYTES: usize = size_of::<u64>();
+
     /// Begins to send.
     ///
     /// # Errors
@@ -315,7 +318,7 @@ fn count_answers(
     enough: impl Fn(&Tally) -> bool,
 ) -> io::Result<()> {
     let end = Instant::now() + patience;
-    let mut sent = [0; 8];
+    let mut sent = [0; Stream::PAYLOAD_BYTES];
     while !enough(tally) {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -109,7 +109,7 @@ fn agree(lab: &Lab, prometheus: &Prometheus, sent: u64, answered: u64, blocked: 
         ("turnpike_rule_packets_total{rule=\"left\",action=\"pass\"}", both),
         (
             "turnpike_rule_bytes_total{rule=\"asked\"} / turnpike_rule_packets_total{rule=\"asked\"}",
-            28.0 + 11.0,
+            28.0 + Stream::PAYLOAD_BYTES as f64,
         ),
         ("turnpike_rule_states{rule=\"asked\"}", 1.0),
         ("turnpike_states", 2.0),
