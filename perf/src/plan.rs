@@ -40,11 +40,15 @@ impl Plan {
         Effort { rounds: self.rounds, slices: self.slices, warm_up }
     }
 
+    /// The most connections that are measured.
+    fn most(&self) -> u64 {
+        self.connections.last().copied().unwrap_or(0)
+    }
+
     /// Hugepages that DPDK's tables need beside packets, in MiB.
     pub fn hugepages_mib(&self) -> u32 {
-        let most = self.connections.last().copied().unwrap_or(0);
         // rte_hash: a bucket entry, a key store entry and a free-slot entry for each, with room to spare.
-        let table = most * 72 / (1 << 20);
+        let table = self.most() * 72 / (1 << 20);
         96 + table as u32
     }
 
@@ -87,7 +91,7 @@ impl Plan {
         report: &mut Report,
         progress: &mut impl FnMut(&str),
     ) -> anyhow::Result<()> {
-        let connections = self.connections.last().copied().unwrap_or(0).clamp(64, 1_000_000);
+        let connections = self.most().clamp(64, 1_000_000);
         let effort = self.effort(connections);
         progress(&format!("{connections} connections: a whole worker, copies for a span port, latency"));
         let bursts = if self.quick { 100_000 } else { 1_000_000 };
@@ -105,7 +109,7 @@ impl Plan {
         report: &mut Report,
         progress: &mut impl FnMut(&str),
     ) -> anyhow::Result<()> {
-        let connections = self.connections.last().copied().unwrap_or(0).clamp(64, 1_000_000);
+        let connections = self.most().clamp(64, 1_000_000);
         let mut untouched = Forwarding::untouched(Chosen::new(None, connections));
         let mut uniform = Forwarding::new(bed, None, connections)?;
         for weak in Weak::ALL {

@@ -275,16 +275,11 @@ impl Shard {
         }
         let undone = self.connections.remove_all(key, *hash);
         self.counters.inserts -= u64::from(undone);
+        let fate = match is_home {
+            true => Fate::Place(self.place(key, *hash, next)?),
+            false => Fate::Return(home),
+        };
         self.counters.handed_off += 1;
-        if !is_home {
-            return Some(Fate::Return(home));
-        }
-        match self.place(key, *hash, next) {
-            Some(owner) => Some(Fate::Place(owner)),
-            None => {
-                self.counters.handed_off -= 1;
-                None
-            }
-        }
+        Some(fate)
     }
 }
