@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use ruleset::{Action, Limit, Reason, Rule, Ruleset, StateMode, Timeout};
+use ruleset::{Action, AddressPattern, Direction, Limit, Pool, Reason, Rule, Ruleset, StateMode, Timeout};
 use wire::checksum::Sum;
 use wire::{Af, Mac, Port, Proto};
 
@@ -10,6 +10,7 @@ use crate::entropy::Entropy;
 use crate::fib::{Interface, InterfaceId, Neighbor, NextHop, Role, Route, RouteEntry};
 use crate::shard::BURST;
 use crate::state::{Hashing, Index, Key, KeyHash, RecordId};
+use crate::translate::{AT_ONCE, OF_A_PACKET};
 use crate::work::{self, Work};
 use crate::{
     Address, Arrival, Fate, Fib, Root, Shard, ShardConfig, Source, Tick, Tuple, View, WorkerId, Zone,
@@ -61,7 +62,10 @@ struct Firewall {
 
 impl Firewall {
     fn new(states: u32) -> Self {
-        let rule = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
+        Self::with(states, Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() })
+    }
+
+    fn with(states: u32, rule: Rule) -> Self {
         let mut ruleset = Ruleset { rules: vec![rule], ..Ruleset::default() };
         ruleset.options.limits.set(Limit::States, states);
         ruleset.options.timeouts.set(Timeout::AdaptiveStart, 0);
@@ -80,8 +84,11 @@ impl Firewall {
 
     /// The fates of a burst of SYNs, one each of the connections from number `first` on.
     fn open(&mut self, first: u32) -> Vec<Fate> {
-        let mut frames: Vec<Vec<u8>> = (first..).take(BURST).map(syn).collect();
-        let mut fates = vec![Fate::Drop(Reason::NoRules); BURST];
+        self.decide((first..).take(BURST).map(|number| syn(number, SERVER)).collect())
+    }
+
+    fn decide(&mut self, mut frames: Vec<Vec<u8>>) -> Vec<Fate> {
+        let mut fates = vec![Fate::Drop(Reason::NoRules); frames.len()];
         let view = View { now: self.now, root: Some(&self.root), fib: &self.fib };
         let arrival = Arrival { interface: EM0, source: Source::Wire };
         self.shard.process(&view, &mut Counter(0), arrival, &mut frames, &mut fates);
@@ -94,13 +101,15 @@ impl Firewall {
     }
 }
 
-/// The SYN that opens a connection.
-fn syn(number: u32) -> Vec<u8> {
+const SERVER: u32 = 0xcb00_7101;
+
+/// The SYN that opens a connection to `server`.
+fn syn(number: u32, server: u32) -> Vec<u8> {
     let mut frame = vec![0; 60];
     frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
     frame[14..24].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
     frame[26..30].copy_from_slice(&(0x0a00_0000 | number).to_be_bytes());
-    frame[30..34].copy_from_slice(&[203, 0, 113, 1]);
+    frame[30..34].copy_from_slice(&server.to_be_bytes());
     let checksum = Sum::ZERO.plus(&frame[14..34]).checksum();
     frame[24..26].copy_from_slice(&checksum.0);
     frame[34..38].copy_from_slice(&[0x40, 0, 0, 80]);
@@ -165,6 +174,70 @@ fn e07_a_million_states_that_expire_at_once_are_removed_a_poll_at_a_time() {
     }
     assert_eq!(removed, made + 2 * BURST as u64);
     assert!(polls >= made / (2 * POLL), "no poll does the work of another");
+}
+
+#[test]
+fn nearly_full_ranges_bound_the_work_of_a_moment() {
+    const PORTS: u32 = 1024;
+    const BURSTS: u64 = 3;
+    const SERVERS: u32 = BURST as u32;
+    let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+    let ports = Some((Port(1), Port(PORTS as u16)));
+    let pool = Pool {
+        address: AddressPattern::Net(address.into()),
+        kind: None,
+        sticky: false,
+        ports,
+        static_port: false,
+    };
+    let rule = Rule {
+        action: Action::Pass,
+        direction: Some(Direction::Out),
+        af: Some(Af::Inet),
+        state: StateMode::Keep,
+        nat: Some(pool),
+        ..Rule::default()
+    };
+    let mut firewall = Firewall::with(2 * PORTS * SERVERS, rule);
+    // A connection more to each server.
+    let mut number = 0;
+    let mut open = |firewall: &mut Firewall| {
+        number += SERVERS;
+        let frames = (0..SERVERS).map(|at| syn(number + at, SERVER + at)).collect();
+        work::of(|| firewall.decide(frames))
+    };
+    let pass =
+        |firewall: &mut Firewall, milliseconds| firewall.now = firewall.now + Tick::from_millis(milliseconds);
+    while firewall.shard.states() < PORTS * SERVERS {
+        open(&mut firewall);
+        pass(&mut firewall, 10);
+    }
+    pass(&mut firewall, 100);
+    // Wherever a state goes, all that is full may be so no more.
+    firewall.shard.counters_mut().removals += 1;
+    let all_asked = 2 * u64::from(PORTS * SERVERS);
+    let bound = 2 * (u64::from(AT_ONCE) + BURSTS * BURST as u64 * u64::from(OF_A_PACKET));
+    let most = Work { buckets: bound + BURSTS * BURST_MAX.buckets, records: bound / 2 };
+    assert!(most.buckets < all_asked * 3 / 4, "what is asked for is more than there is");
+    let mut done = Work::default();
+    for _ in 0..BURSTS {
+        let (work, fates) = open(&mut firewall);
+        assert_eq!(fates, [Fate::Drop(Reason::Translate); BURST]);
+        (done.buckets, done.records) = (done.buckets + work.buckets, done.records + work.records);
+    }
+    assert!(done.buckets > bound / 2 && is_within(done, most), "{done:?} at one moment");
+    let fates = firewall.decide(vec![syn(0, SERVER + SERVERS)]);
+    assert_eq!(fates[0], Fate::Transmit(EM1), "who asks for one port has it");
+    // What was begun is brought to its end, and known to be full then.
+    for _ in 0..3 {
+        pass(&mut firewall, 100);
+        assert!(is_within(open(&mut firewall).0, most));
+    }
+    pass(&mut firewall, 100);
+    let (work, fates) = open(&mut firewall);
+    assert_eq!(fates, [Fate::Drop(Reason::Translate); BURST]);
+    // Where two ranges have one place, each is searched again.
+    assert!(work.buckets < all_asked / 8, "{work:?}");
 }
 
 /// Keys that an attacker has chosen so that a hash which is known collides, each with what that hash makes of it.

@@ -31,7 +31,7 @@ use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
-use crate::translate::{self, Budget, FullRanges};
+use crate::translate::{self, Budget, Searches};
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -89,9 +89,8 @@ pub struct Shard {
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
     pub(crate) mirror: Mirror,
-    /// What is left of a burst's searches for ports.
-    pub(crate) searches: Budget,
-    pub(crate) full_ranges: FullRanges,
+    pub(crate) ports_to_ask: Budget,
+    pub(crate) searches: Searches,
     draws: Draws,
     pub(crate) placement: Placement,
 }
@@ -115,8 +114,8 @@ impl Shard {
             rule_totals: RuleTotals::default(),
             log: Log::new(),
             mirror: Mirror::default(),
-            searches: Budget::default(),
-            full_ranges: FullRanges::default(),
+            ports_to_ask: Budget::default(),
+            searches: Searches::default(),
             draws: Draws::default(),
             placement: Placement::default(),
         }
@@ -135,7 +134,7 @@ impl Shard {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
         self.connections.look(view.state_limit());
         self.mirror.begin();
-        self.renew_searches();
+        self.ports_to_ask.begin_burst(view.now);
         self.draws.refill(entropy);
         if let (Some(root), Source::Wire) = (view.root, arrival.source)
             && let Some(own) = view.fib.interface(arrival.interface)
@@ -190,6 +189,7 @@ impl Shard {
         packet: &mut Packet,
         known: Option<KeyHash>,
     ) -> Fate {
+        self.ports_to_ask.begin_packet();
         let mut passage = match self.begin(view, packet, known) {
             Ok(passage) => passage,
             Err(reason) => return self.drop(arrival, reason),

@@ -5,7 +5,7 @@ mod shard;
 
 use std::collections::HashSet;
 
-use engine::Fate;
+use engine::{Fate, Tick};
 use ruleset::{Reason, Rule};
 use shard::rules::{Written, block, matching, pass};
 use shard::team::Team;
@@ -142,6 +142,8 @@ fn each_remote_port_reaches_all_ports_of_a_range_with_any_number_of_workers() {
         for number in 0..ALL {
             for (remote, used) in [80, 443].into_iter().zip(&mut used) {
                 let at = (number ^ number >> 7) % workers;
+                // At one moment a worker searches only so far.
+                team.0.iter_mut().for_each(|one| one.now = one.now + Tick(1));
                 let datagram = format!("10.0.0.2.{} > 10.1.0.2.{remote} udp", 1000 + number);
                 let (out, sent) = team
                     .forward(at, "em0", &datagram)

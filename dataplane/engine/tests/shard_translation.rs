@@ -5,7 +5,7 @@ mod shard;
 
 use std::collections::BTreeSet;
 
-use engine::{Entropy, Fate, Fib, WorkerId};
+use engine::{Entropy, Fate, Fib, Tick, WorkerId};
 use ruleset::{Reason, Timeout};
 use shard::packet::Packet;
 use shard::rules::{Written, block, block_return, matching, pass, ruleset};
@@ -456,6 +456,8 @@ fn each_of_two_remote_ports_has_all_ports_of_one_address() {
     for (remote, open) in [12_345, 12_346].into_iter().zip(&mut open) {
         for source in 1..=20_000_u32 {
             let syn = format!("10.0.0.2.{source} > 10.1.0.2.{remote} tcp S seq 1");
+            // At one moment a worker searches only so far.
+            firewall.now = firewall.now + Tick(1);
             let mut frame = Packet::parse(&syn).frame(mac(EM0, 2), mac(EM0, 1));
             match firewall.decide_with(&mut random, arrival("em0"), &mut frame) {
                 Fate::Transmit(EM1) => *open += 1,

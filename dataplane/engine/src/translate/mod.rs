@@ -6,7 +6,7 @@
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
 //! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
-//! Bounds: [`SEARCHES`] ports are asked about in a burst, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
+//! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
 //!
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
@@ -25,12 +25,12 @@ use crate::shard::{Shard, View};
 use crate::state::{Key, Tuples};
 
 pub(crate) use pool::{Addresses, Choice, Known, Members, Pool};
-pub(crate) use port::{Budget, FullRanges};
+#[cfg(test)]
+pub(crate) use port::{AT_ONCE, OF_A_PACKET};
+pub(crate) use port::{Budget, Searches};
+use port::{Round, Task};
 pub use rewrite::rewrite;
 pub(crate) use rewrite::rewrite_plain;
-
-/// The most ports that are asked about in a burst: a range that is nearly full costs the others no more than that.
-const SEARCHES: u32 = 1 << 17;
 
 /// What `nat-to` and `rdr-to` of a rule ask for.
 #[derive(Debug)]
@@ -158,12 +158,6 @@ const fn is_echo(af: Af, kind: u8) -> bool {
 }
 
 impl Shard {
-    /// Gets ready to translate in a burst.
-    #[inline]
-    pub(crate) const fn renew_searches(&mut self) {
-        self.searches = Budget(SEARCHES);
-    }
-
     /// Translates a packet as a rule asks, at the hook of `direction`.
     #[cold]
     #[inline(never)]
@@ -245,7 +239,7 @@ impl Shard {
         })
     }
 
-    /// A free source port out of a range, which is not searched if it was just found full.
+    /// A free source port out of a range, as far as it is searched now.
     fn free_port_of(
         &mut self,
         view: &View<'_>,
@@ -257,21 +251,24 @@ impl Shard {
         let bounds = u64::from(first.0) << 16 | u64::from(last.0);
         let range = self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (now, removals) = (view.sixteenths(), self.counters.removals);
-        if self.full_ranges.has(range, now, removals) {
-            return None;
-        }
-        let port = self.free_port(tuple, port::candidates(first, last, random));
-        if port.is_none() && !self.searches.is_spent() {
-            self.full_ranges.add(range, now, removals);
+        let mut round = match self.searches.task(range, now, removals) {
+            Task::None => return None,
+            Task::Rest(rest) => rest,
+            Task::Whole => Round::new(first, last, random),
+        };
+        let port = self.free_port(tuple, &mut round);
+        match port {
+            Some(_) => self.searches.forget(range),
+            None => self.searches.note(range, round, now, removals),
         }
         port
     }
 
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this
     /// worker's.
-    fn free_port(&mut self, tuple: &Tuple, candidates: impl Iterator<Item = Port>) -> Option<Port> {
-        let Self { searches, connections, hashing, worker, .. } = self;
-        searches.first_free(candidates, |sport| {
+    fn free_port(&mut self, tuple: &Tuple, round: &mut Round) -> Option<Port> {
+        let Self { ports_to_ask, connections, hashing, worker, .. } = self;
+        ports_to_ask.first_free(round, |sport| {
             let (key, _) = Key::of(&Tuple { sport, ..*tuple });
             let hash = hashing.hash(&key);
             hashing.home(hash) == *worker && !connections.is_taken(&key, hash)

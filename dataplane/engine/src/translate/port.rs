@@ -1,32 +1,115 @@
 //! Which port takes the place of another (`pf_get_sport`, RFC 6056 §3.3.1).
 //!
-//! Overview: the search begins at a random port of the range and goes round it in steps of a random width. A port is refused
-//! only where the very tuple that answers would come by is in use, so that each remote end has the whole range. A range
-//! that was found full is remembered, so that whoever asks on and on costs no further search.
-//! Bounds: each port of the range is asked about once, as long as the caller's [`Budget`] lasts; [`PLACES`] full ranges are
-//! remembered.
+//! Overview: the search begins at a random port of the range and goes round it in steps of a random width ([`Round`]). A port
+//! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
+//! Whoever asks on and on of ranges that are nearly full costs the others nothing: there are so many ports that may be asked
+//! about at one moment ([`Budget`]), every packet has a few of its own, a search that ends early is
+//! [continued](Searches) by the next packet towards the same remote end, and a range that was found full is remembered.
+//! Bounds: [`AT_ONCE`] ports at one moment, and [`OF_A_PACKET`] for each packet; [`PLACES`] ranges are remembered.
+//!
+//! Deviation: pf asks about all ports of a range for one packet; here a packet that finds none in what is left to it is
+//! dropped (reason `translate`), and its sender's next one goes on from there
+//! (test `nearly_full_ranges_bound_the_work_of_a_moment`).
 
 use wire::Port;
 
+use crate::Tick;
 use crate::state::Sixteenths;
 
-/// How many ports may still be asked about in a burst.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Budget(pub u32);
+/// The most ports that all packets of one moment, which is a worker's poll, may ask about between them, beside those of each:
+/// what takes half a millisecond of the one that a poll may take.
+pub(crate) const AT_ONCE: u32 = 3 << 13;
+
+/// As many ports each packet may ask about whatever the others do: enough for all but one in 30 where 90 % are in use.
+pub(crate) const OF_A_PACKET: u32 = 32;
+
+/// How many ports may still be asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// By all packets of this moment.
+    common: u32,
+    /// By the packet under way.
+    own: u32,
+    moment: Tick,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { common: AT_ONCE, own: 0, moment: Tick(0) }
+    }
+}
+
+impl Budget {
+    /// A burst of this moment begins.
+    #[inline]
+    pub fn begin_burst(&mut self, moment: Tick) {
+        if self.moment != moment {
+            (self.common, self.moment) = (AT_ONCE, moment);
+        }
+    }
+
+    /// A packet begins.
+    #[inline]
+    pub const fn begin_packet(&mut self) {
+        self.own = OF_A_PACKET;
+    }
+
+    const fn take(&mut self) -> bool {
+        let left = if self.own > 0 { &mut self.own } else { &mut self.common };
+        let there = *left > 0;
+        *left -= there as u32;
+        there
+    }
+
+    /// The first port on the way round that is free, as far as the budget goes.
+    pub fn first_free(&mut self, round: &mut Round, mut is_free: impl FnMut(Port) -> bool) -> Option<Port> {
+        while !round.is_over() && self.take() {
+            let port = round.next()?;
+            if is_free(port) {
+                return Some(port);
+            }
+        }
+        None
+    }
+}
 
 /// The ports of a range, each once, from a random one on in steps of a random width: ports that were taken one after the other
 /// are not met one after the other.
-pub(crate) fn candidates(first: Port, last: Port, random: u64) -> impl Iterator<Item = Port> {
-    let width = u32::from(last.0.max(first.0) - first.0) + 1;
-    // The modulus favours low ports by 2⁻¹⁶ at most.
-    let (start, wanted) = (random as u32 % width, (random >> 32) as u32 % width);
-    // With a step that has no factor in common with the width the way leads through all; the next one is near.
-    let step = (wanted.max(1)..).find(|step| gcd(*step, width) == 1).map_or(0, |step| step % width);
-    (0..width).scan(start, move |at, _| {
-        let port = Port(first.0 + *at as u16);
-        *at = (*at + step) % width;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Round {
+    first: u16,
+    width: u32,
+    /// Behind the first.
+    at: u32,
+    step: u32,
+    left: u32,
+}
+
+impl Round {
+    pub fn new(first: Port, last: Port, random: u64) -> Self {
+        let width = u32::from(last.0.max(first.0) - first.0) + 1;
+        // The modulus favours low ports by 2⁻¹⁶ at most.
+        let (at, wanted) = (random as u32 % width, (random >> 32) as u32 % width);
+        // With a step that has no factor in common with the width the way leads through all; the next one is near.
+        let step = (wanted.max(1)..).find(|step| gcd(*step, width) == 1).map_or(0, |step| step % width);
+        Self { first: first.0, width, at, step, left: width }
+    }
+
+    /// True if every port was met.
+    pub const fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Iterator for Round {
+    type Item = Port;
+
+    fn next(&mut self) -> Option<Port> {
+        self.left = self.left.checked_sub(1)?;
+        let port = Port(self.first + self.at as u16);
+        self.at = (self.at + self.step) % self.width;
         Some(port)
-    })
+    }
 }
 
 const fn gcd(mut a: u32, mut b: u32) -> u32 {
@@ -36,62 +119,73 @@ const fn gcd(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
-/// How many full ranges are remembered.
-const PLACES: usize = 256;
+/// How many ranges are remembered.
+const PLACES: usize = 1024;
 
-/// A range that was found full towards a remote end.
+/// A range towards a remote end in which no free port was found.
 #[derive(Clone, Copy, Debug, Default)]
-struct Full {
+struct Search {
     /// Of the tuple without its source port, and of the range; 0 is none.
     range: u64,
+    /// What is left to be asked about; over if the range is full.
+    rest: Round,
+    /// Since when that is all.
     at: Sixteenths,
-    /// How many states had been removed by then.
+    /// How many states had been removed when it began.
     removals: u64,
 }
 
-/// The ranges that were found full last.
+/// What a packet has to do in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Nothing: it is full.
+    None,
+    /// To go on from where the packet before it came to.
+    Rest(Round),
+    /// To begin.
+    Whole,
+}
+
+/// The searches that have found nothing last.
 #[derive(Debug)]
-pub(crate) struct FullRanges(Box<[Full; PLACES]>);
+pub(crate) struct Searches(Box<[Search; PLACES]>);
 
-impl Default for FullRanges {
+impl Default for Searches {
     fn default() -> Self {
-        Self(Box::new([Full::default(); PLACES]))
+        Self(Box::new([Search::default(); PLACES]))
     }
 }
 
-impl FullRanges {
-    /// True if the range is full still: no state was removed since, or so little time has passed that it is not searched
-    /// again yet.
-    pub fn has(&self, range: u64, now: Sixteenths, removals: u64) -> bool {
-        let full = &self.0[range as usize % PLACES];
-        full.range == range && (full.removals == removals || full.at == now)
-    }
-
-    /// Remembers a range in place of another.
-    pub const fn add(&mut self, range: u64, now: Sixteenths, removals: u64) {
-        self.0[range as usize % PLACES] = Full { range, at: now, removals };
-    }
-}
-
-impl Budget {
-    /// True if no port may be asked about any more.
-    pub const fn is_spent(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The first candidate that is free, as far as the budget goes.
-    pub fn first_free(
-        &mut self,
-        candidates: impl Iterator<Item = Port>,
-        mut is_free: impl FnMut(Port) -> bool,
-    ) -> Option<Port> {
-        for port in candidates {
-            self.0 = self.0.checked_sub(1)?;
-            if is_free(port) {
-                return Some(port);
-            }
+impl Searches {
+    /// What is to be done in a range. One that was found full is full still if no state was removed since its search began;
+    /// and so little time may have passed that it is not searched again yet.
+    pub fn task(&self, range: u64, now: Sixteenths, removals: u64) -> Task {
+        let Search { range: own, rest, at, removals: before } = self.0[range as usize % PLACES];
+        if own != range {
+            Task::Whole
+        } else if !rest.is_over() {
+            Task::Rest(rest)
+        } else if before == removals || at == now {
+            Task::None
+        } else {
+            Task::Whole
         }
-        None
+    }
+
+    /// Remembers that nothing was found in a range, with this `rest` of it to go; in place of another.
+    pub fn note(&mut self, range: u64, rest: Round, now: Sixteenths, removals: u64) {
+        let place = &mut self.0[range as usize % PLACES];
+        let goes_on = place.range == range && !place.rest.is_over();
+        let removals = if goes_on { place.removals } else { removals };
+        *place = Search { range, rest, at: now, removals };
+    }
+
+    /// Forgets how far the search of a range has come, which has found something.
+    pub fn forget(&mut self, range: u64) {
+        let place = &mut self.0[range as usize % PLACES];
+        if place.range == range {
+            *place = Search::default();
+        }
     }
 }
 
@@ -104,7 +198,7 @@ mod tests {
         for (first, last) in [(50_001, 65_535), (1, 65_535), (7, 7), (65_530, 65_535)] {
             for random in [0, 1, 5, 0x1234_5678_9abc_def0, u64::MAX] {
                 let mut all: Vec<u16> =
-                    candidates(Port(first), Port(last), random).map(|port| port.0).collect();
+                    Round::new(Port(first), Port(last), random).map(|port| port.0).collect();
                 assert_eq!(all.len(), usize::from(last - first) + 1);
                 all.sort_unstable();
                 assert!(all.iter().copied().eq(first..=last));
@@ -114,31 +208,65 @@ mod tests {
 
     #[test]
     fn the_last_free_port_is_found_and_a_full_range_has_none() {
-        let mut budget = Budget(1 << 20);
+        let mut budget = Budget::default();
         let last = |free: u16| move |port: Port| port.0 == free;
-        let range = || candidates(Port(1000), Port(1999), 0x5555);
+        let range = || Round::new(Port(1000), Port(1999), 0x5555);
         for free in [1000, 1345, 1999] {
-            assert_eq!(budget.first_free(range(), last(free)), Some(Port(free)));
+            assert_eq!(budget.first_free(&mut range(), last(free)), Some(Port(free)));
         }
-        assert_eq!(budget.first_free(range(), last(2000)), None);
+        let mut round = range();
+        assert_eq!(budget.first_free(&mut round, last(2000)), None);
+        assert!(round.is_over());
     }
 
     #[test]
     fn a_full_range_is_searched_again_once_a_state_has_gone_and_a_moment_has_passed() {
-        let (mut full, now) = (FullRanges::default(), Sixteenths(7));
-        assert!(!full.has(5, now, 1));
-        full.add(5, now, 1);
-        assert!(full.has(5, Sixteenths(1000), 1) && full.has(5, now, 2));
-        assert!(!full.has(5, Sixteenths(8), 2) && !full.has(6, now, 1));
-        full.add(5 + PLACES as u64, now, 1);
-        assert!(!full.has(5, now, 1), "another has its place");
+        let (mut searches, now) = (Searches::default(), Sixteenths(7));
+        let over = Round::default();
+        assert_eq!(searches.task(5, now, 1), Task::Whole);
+        searches.note(5, over, now, 1);
+        assert_eq!(searches.task(5, Sixteenths(1000), 1), Task::None);
+        assert_eq!(searches.task(5, now, 2), Task::None);
+        assert_eq!(searches.task(5, Sixteenths(8), 2), Task::Whole);
+        assert_eq!(searches.task(6, now, 1), Task::Whole);
+        searches.note(5 + PLACES as u64, over, now, 1);
+        assert_eq!(searches.task(5, now, 1), Task::Whole, "another has its place");
     }
 
     #[test]
-    fn a_budget_ends_the_search() {
-        let mut budget = Budget(10);
-        assert_eq!(budget.first_free(candidates(Port(1), Port(100), 0), |port| port == Port(11)), None);
-        assert_eq!(budget.0, 0);
-        assert_eq!(budget.first_free(candidates(Port(1), Port(100), 0), |_| true), None);
+    fn a_search_goes_on_where_the_one_before_it_ended() {
+        let (mut searches, now) = (Searches::default(), Sixteenths(7));
+        let mut rest = Round::new(Port(1), Port(100), 3);
+        let met: Vec<Port> = rest.by_ref().take(60).collect();
+        searches.note(5, rest, now, 1);
+        let Task::Rest(mut rest) = searches.task(5, Sixteenths(9), 2) else { panic!("there is more to ask") };
+        assert!(rest.by_ref().all(|port| !met.contains(&port)));
+        // A port of the first part may be free since a state has gone.
+        searches.note(5, rest, Sixteenths(9), 2);
+        assert_eq!(searches.task(5, Sixteenths(9), 2), Task::None);
+        assert_eq!(searches.task(5, Sixteenths(10), 2), Task::Whole);
+        searches.note(5, Round::new(Port(1), Port(100), 3), now, 1);
+        searches.forget(5);
+        assert_eq!(searches.task(5, now, 1), Task::Whole);
+    }
+
+    #[test]
+    fn a_packet_has_ports_of_its_own_when_the_others_have_asked_about_all() {
+        let mut budget = Budget::default();
+        budget.begin_burst(Tick(1));
+        let mut asked = 0;
+        while budget.take() {
+            asked += 1;
+        }
+        assert_eq!(asked, AT_ONCE);
+        budget.begin_burst(Tick(1));
+        budget.begin_packet();
+        let own = |port: u16| move |asked: Port| asked == Port(port);
+        assert_eq!(budget.first_free(&mut Round::new(Port(1), Port(1), 0), own(1)), Some(Port(1)));
+        let mut round = Round::new(Port(1), Port(1000), 0);
+        assert_eq!(budget.first_free(&mut round, own(0)), None);
+        assert_eq!(round.count() as u32, 1000 - (OF_A_PACKET - 1));
+        budget.begin_burst(Tick(2));
+        assert!(budget.take(), "another moment");
     }
 }
