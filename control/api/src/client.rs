@@ -12,8 +12,9 @@ use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
-    Candidate, Counts, Filtering, Info, InterfaceDrops, Judged, LiveRules, LiveUsage, LogLevel, NeighborView,
-    Request, RequestBody, Response, ResponseBody, Reviewed, RouteTo, RouteView, Status,
+    Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged, LiveRules, LiveUsage,
+    LogLevel, NeighborView, Request, RequestBody, Response, ResponseBody, Reviewed, RouteTo, RouteView,
+    Status,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -154,6 +155,17 @@ impl Client {
     pub fn drops(&mut self) -> Result<Vec<InterfaceDrops>, Error> {
         match self.ask(RequestBody::Drops)? {
             ResponseBody::Drops(drops) => Ok(drops),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// What was dropped, with rates and examples.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn drop_report(&mut self, query: DropQuery) -> Result<DropReport, Error> {
+        match self.ask(RequestBody::DropReport(query))? {
+            ResponseBody::DropReport(report) => Ok(*report),
             _ => Err(Error::OutOfStep),
         }
     }

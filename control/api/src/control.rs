@@ -18,7 +18,7 @@ use ruleset::{StateSelector, StateView};
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use filter::{StateFilter, escape, unescape};
+pub use filter::{StateFilter, drops_of, escape, unescape};
 pub use message::{
     AddressFate, Anchored, Applied, Apply, BlockedState, Checked, ControlStatus, Dialect, Difference,
     Finding, Live, Operator, OptionChange, Origin, Pending, Problem, Revision, RevisionText, RuleAt,
@@ -26,7 +26,10 @@ pub use message::{
     TableFate, TableOutcome, TableRequest, TableSummary,
 };
 
-use crate::{Counts, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView, RouteTo, RouteView};
+use crate::{
+    Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView,
+    RouteTo, RouteView,
+};
 use http::Answer;
 
 /// Where turnpike-control listens unless it is told otherwise.
@@ -121,6 +124,14 @@ impl Control {
     /// [`ControlError`].
     pub fn drops(&self) -> Result<Vec<InterfaceDrops>> {
         self.get("/drops")
+    }
+
+    /// What was dropped, with rates and examples.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn drop_report(&self, query: &DropQuery) -> Result<DropReport> {
+        self.get(&format!("/drops/report{}", filter::of_drops(query)))
     }
 
     /// The live rules, if there are any.

@@ -15,6 +15,7 @@ mod client;
 pub mod codec;
 pub mod control;
 mod distribution;
+mod drops;
 mod lockout;
 #[cfg(feature = "logging")]
 pub mod logging;
@@ -29,6 +30,10 @@ pub use access::{Access, GROUP};
 pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
+pub use drops::{
+    Clause, DropExample, DropQuery, DropReport, HookView, Misfit, MisfitView, PacketView, PeerMet, RuleDrops,
+    SeenPacket, TcpView,
+};
 pub use lockout::Cut;
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,

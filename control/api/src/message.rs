@@ -11,12 +11,13 @@ use ruleset::{
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
+use crate::drops::{DropQuery, DropReport};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::usage::{LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 11;
+pub const VERSION: u16 = 12;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -53,6 +54,8 @@ pub enum RequestBody {
     Status,
     /// What was dropped. Answered by [`ResponseBody::Drops`].
     Drops,
+    /// What was dropped since a moment, with rates and examples. Answered by [`ResponseBody::DropReport`].
+    DropReport(DropQuery),
     /// Every state. Answered by any number of [`ResponseBody::States`], then [`ResponseBody::Done`].
     States,
     /// The live ruleset. Answered by [`ResponseBody::Rules`].
@@ -182,6 +185,8 @@ pub enum ResponseBody {
     Status(Box<Status>),
     /// What was dropped, by interface.
     Drops(Vec<InterfaceDrops>),
+    /// What was dropped, in detail.
+    DropReport(Box<DropReport>),
     /// Some of the states.
     States(Vec<StateView>),
     /// There are no more of them.

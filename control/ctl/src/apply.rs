@@ -16,14 +16,14 @@ use crate::check::{Written, compile, explain};
 use crate::live::{self, Format, Sockets};
 use crate::machine::{self, Machine};
 use crate::session::operator;
-use crate::time::ctime;
+use crate::time::{self, ctime};
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     written: Written,
     /// Let the rules before return unless `tpctl confirm` is called within this time: 60s, 5m
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = time::seconds)]
     confirm: Option<u32>,
     /// A remark to keep with the revision
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -52,18 +52,6 @@ pub struct RevisionsArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// `90`, `60s`, `5m`, `1h`.
-fn seconds(text: &str) -> Result<u32, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b's') => (&text[..text.len() - 1], 1),
-        Some(b'm') => (&text[..text.len() - 1], 60),
-        Some(b'h') => (&text[..text.len() - 1], 3600),
-        _ => (text, 1),
-    };
-    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
-    number.filter(|seconds| *seconds > 0).ok_or_else(|| "expected a time such as 60s or 5m".to_owned())
 }
 
 pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {

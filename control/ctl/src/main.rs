@@ -7,6 +7,7 @@
 mod apply;
 mod check;
 mod convert;
+mod drops;
 mod generate;
 mod host;
 mod live;
@@ -14,6 +15,7 @@ mod machine;
 mod nic;
 mod pfctl;
 mod pflog;
+mod rulebook;
 mod session;
 mod show;
 mod states;
@@ -64,8 +66,8 @@ enum Verb {
     States(states::Arguments),
     /// Show and change what a table holds, at once and without a reload
     Table(table::Arguments),
-    /// Say why packets were dropped, by reason and interface
-    Drops(show::FormatArguments),
+    /// Say why packets are dropped, by reason, interface and rule, with rates and the last examples
+    Drops(drops::Arguments),
     /// Show the packets that log rules record, as they happen
     Pflog(pflog::Arguments),
     /// Network cards: list them, hand them to the dataplane, give them back to the kernel
@@ -94,7 +96,7 @@ fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(arguments, &cli.sockets),
         Verb::States(arguments) => states::run(arguments, &cli.sockets),
         Verb::Table(arguments) => table::run(arguments, &cli.sockets),
-        Verb::Drops(arguments) => show::drops(arguments, &cli.sockets),
+        Verb::Drops(arguments) => drops::run(arguments, &cli.sockets),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
         Verb::Doctor(arguments) => host::run(arguments),

@@ -1,4 +1,4 @@
-//! `tpctl status`, `show`, `states` and `drops`: what the firewall has and does. To
+//! `tpctl status`, `show` and `states`: what the firewall has and does. To
 //! ask for the route to an address that has none is a failure.
 
 use std::io;
@@ -170,7 +170,7 @@ pub fn states(arguments: &StateArguments, sockets: &Sockets) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn drops(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+fn drops(arguments: &FormatArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let drops = sockets.source()?.drops()?;
     live::print(Format::of(arguments.json), &drops, |out, drops| live::write_drops(out, drops))?;
     Ok(ExitCode::SUCCESS)

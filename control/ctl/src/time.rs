@@ -8,6 +8,40 @@ pub fn now_unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// `90`, `60s`, `5m`, `1h`.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 3600),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    number.filter(|seconds| *seconds > 0).ok_or_else(|| "expected a time such as 60s or 5m".to_owned())
+}
+
+/// A span of time, in its two largest units: `3 d 4 h`, `5 min 10 s`.
+pub fn words(seconds: u64) -> String {
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let shown: Vec<String> = (units[first..].iter().take(2))
+        .filter(|(count, _)| *count > 0 || first + 1 == units.len())
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+/// The time of day in UTC, with milliseconds: `13:07:59.250Z`.
+pub fn clock(unix_s: u64, nanoseconds: u32) -> String {
+    let (hours, minutes, seconds) = (unix_s / 3600 % 24, unix_s / 60 % 60, unix_s % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", nanoseconds / 1_000_000)
+}
+
 /// As ctime(3) writes it, in UTC: `Thu Jan  1 00:00:00 1970`.
 pub fn ctime(unix_s: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -39,7 +73,7 @@ fn civil(mut days: u64) -> (u64, usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::ctime;
+    use super::*;
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -48,5 +82,25 @@ mod tests {
         assert_eq!(ctime(951_868_799), "Tue Feb 29 23:59:59 2000");
         assert_eq!(ctime(4_107_542_400), "Mon Mar  1 00:00:00 2100");
         assert_eq!(ctime(1_735_689_599), "Tue Dec 31 23:59:59 2024");
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units() {
+        let told = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (310, "5 min 10 s"),
+            (7_200, "2 h"),
+            (273_600, "3 d 4 h"),
+        ];
+        for (seconds, words_of) in told {
+            assert_eq!(words(seconds), words_of);
+        }
+        assert_eq!(seconds("90").ok().zip(seconds("2h").ok()), Some((90, 7_200)));
+        for wrong in ["", "0", "m", "5d", "-1"] {
+            assert!(seconds(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(clock(86_400 + 3_661, 250_999_999), "01:01:01.250Z");
     }
 }

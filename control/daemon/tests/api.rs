@@ -11,12 +11,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::ControlError;
 use api::Filtering;
 use api::control::{Problem, StateFilter};
+use api::{ControlError, DropQuery};
 use common::fake::{Fake, State, routes, state_view};
 use common::{Daemon, Folder, refusal};
 use proptest::prelude::*;
+use ruleset::Reason;
 
 fn bed_with(state: State) -> (Folder, Fake, Daemon) {
     let folder = Folder::new();
@@ -74,6 +75,9 @@ fn the_status_tells_both_processes() {
     assert_eq!(status.problem, None);
     let drops = daemon.control.drops().unwrap();
     assert_eq!((drops.len(), drops[0].reasons[5].packets), (2, 5));
+    let query = DropQuery { since_s: Some(7), reason: Some(Reason::StateMismatch) };
+    let report = daemon.control.drop_report(&query).unwrap();
+    assert_eq!((report.covered_s, report.interfaces), (7, drops));
     daemon.apply("block all\n").unwrap();
     let usage = common::wait("what the rule did", || {
         let usage = daemon.control.usage().unwrap().unwrap();

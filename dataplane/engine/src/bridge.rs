@@ -39,13 +39,13 @@ impl Shard {
         known: Option<KeyHash>,
     ) -> Fate {
         if is_reserved(destination(frame.bytes())) {
-            return self.drop(arrival, Reason::LinkScope);
+            return self.discard(view, arrival, frame.bytes(), Reason::LinkScope);
         }
         match parse(frame.bytes(), zone_of_frame(own, frame.bytes()), frame.ip_checksum()) {
-            Err(reason) => self.drop(arrival, reason),
+            Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
             Ok(Parsed::NonIp(other)) => match carry_non_ip(view, bridge, frame.bytes(), &other) {
                 Ok(fate) => fate,
-                Err(reason) => self.drop(arrival, reason),
+                Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
             },
             Ok(Parsed::Ip(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
         }

@@ -21,8 +21,9 @@ use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
-use crate::state::{Adjacency, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
+use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
 use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
+use crate::witness::{Misfit, RuleAt};
 
 /// What a refused packet's sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +202,14 @@ impl Shard {
         passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
+        let met = self.meet(view, passage, hook);
+        if let Err(Stop::Refused { .. }) = met {
+            self.witness.blame.hook = Some((hook.direction, hook.interface));
+        }
+        met
+    }
+
+    fn meet(&mut self, view: &View<'_>, passage: &mut Passage<'_>, hook: &Hook<'_>) -> Result<Passed, Stop> {
         let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
         if root.skips(hook.interface) {
             return Ok(Passed::Stateless);
@@ -295,6 +304,7 @@ impl Shard {
             return Ok(());
         };
         if passage.packet.options && !class.rule.allow_opts {
+            self.witness.blame.rule = rule_of(view, class);
             return Err(Stop::silent(Reason::IpOption));
         }
         if class.tag != Tag::default() {
@@ -335,6 +345,7 @@ impl Shard {
                     return Err(Stop::Refused { reason: Reason::Challenge, answer });
                 }
                 TcpOutcome::Mismatch { from: reset_peer, reset, .. } => {
+                    self.blame_state(view, hook, sender, record, Misfit::Window(segment));
                     if let Some(peer) = reset_peer {
                         self.connections.set_peers(record, sender, &(peer, to));
                     }
@@ -345,8 +356,10 @@ impl Shard {
             Transport::IcmpError { quoted, .. } => {
                 if quoted.tuple.proto == Proto::TCP {
                     // The quoted segment was sent by the end that the error goes to.
-                    track::icmp_error(&to, &from, quoted.seq, mode)
-                        .map_err(|_| Stop::silent(Reason::StateMismatch))?;
+                    track::icmp_error(&to, &from, quoted.seq, mode).map_err(|outside| {
+                        self.blame_state(view, hook, sender, record, Misfit::Quoted(outside));
+                        Stop::silent(Reason::StateMismatch)
+                    })?;
                 }
                 Pending { record, side, peers: None, refresh: None }
             }
@@ -355,6 +368,7 @@ impl Shard {
                 if mode == Mode::Strict
                     && is_request(packet.tuple.af, kind) != (made_by == Some(hook.direction)) =>
             {
+                self.blame_state(view, hook, sender, record, Misfit::Query);
                 return Err(Stop::silent(Reason::StateMismatch));
             }
             _ => {
@@ -446,9 +460,11 @@ impl Shard {
         }
         if let Action::Block(reply) = decision.action {
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
+            self.witness.blame.rule = decision.rule_at(root);
             return Err(Stop::Refused { reason: Reason::Match, answer: answer_to(reply, packet) });
         }
         if packet.options && !decision.slot.allow_opts {
+            self.witness.blame.rule = decision.rule_at(root);
             return Err(Stop::silent(Reason::IpOption));
         }
         passage.copy_to = decision.slot.copy_to;
@@ -459,12 +475,36 @@ impl Shard {
         let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
         if decision.state == StateMode::None || is_single {
             if !is_single && passage.turned {
+                self.witness.blame.rule = decision.rule_at(root);
                 return Err(Stop::silent(Reason::Translate));
             }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             return Ok(Passed::Stateless);
         }
-        self.make_state(view, passage, hook, &decision)
+        let made = self.make_state(view, passage, hook, &decision);
+        if made.is_err() {
+            self.witness.blame.rule = decision.rule_at(root);
+        }
+        made
+    }
+
+    /// Says which state a packet did not fit.
+    #[cold]
+    fn blame_state(
+        &mut self,
+        view: &View<'_>,
+        hook: &Hook<'_>,
+        sender: Side,
+        record: RecordId,
+        misfit: Misfit,
+    ) {
+        if self.witness.wants(view.now, Reason::StateMismatch) {
+            let side = hook.side(sender);
+            let met = self.connections.met(record, side, sender);
+            self.witness.blame.misfit = met.map(|met| (met, misfit));
+            let face = self.connections.face(record, side);
+            self.witness.blame.rule = face.and_then(|class| rule_of(view, class));
+        }
     }
 
     /// What the rules say to a packet. It is translated by those `match` rules that ask for it, each before the next rule sees
@@ -493,6 +533,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The rule that made a face, if the live ruleset has it.
+fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
+    let root = view.root?;
+    root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
 }
 
 fn datagram(proto: Proto) -> Datagram {

@@ -9,29 +9,29 @@
 //! Bounds: at most [`BURST`] frames a call; a frame is worked on once.
 
 use ruleset::{Direction, Limit, Reason, StateView};
-use wire::Af;
 
 use crate::burst::Stages;
 use crate::counters::Counters;
 use crate::entropy::{Draws, Entropy};
 use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
-use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
+use crate::fate::{Arrival, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin, Unresolved};
 use crate::packet::Packet;
-use crate::parse::{Parsed, has_partial_checksum, parse};
+use crate::parse::{Parsed, parse};
 use crate::placement::Placement;
-use crate::reply::{self, NoReply, Problem};
+use crate::reply::Problem;
 use crate::rewrite;
-use crate::routing::{Out, Route, destination, endpoints, gate_forwarding, is_martian, link_fate, route};
+use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, route};
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
 use crate::translate::{self, Budget, Searches};
+use crate::witness::{DropRecord, Seen, Witness};
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -88,6 +88,7 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
+    pub(crate) witness: Witness,
     pub(crate) mirror: Mirror,
     pub(crate) ports_to_ask: Budget,
     pub(crate) searches: Searches,
@@ -113,6 +114,7 @@ impl Shard {
             counters: Counters::new(config.interfaces),
             rule_totals: RuleTotals::default(),
             log: Log::new(),
+            witness: Witness::new(),
             mirror: Mirror::default(),
             ports_to_ask: Budget::default(),
             searches: Searches::default(),
@@ -161,20 +163,20 @@ impl Shard {
         known: Option<KeyHash>,
     ) -> Fate {
         let Some(own) = view.fib.interface(arrival.interface) else {
-            return self.drop(arrival, Reason::PortDown);
+            return self.discard(view, arrival, frame.bytes(), Reason::PortDown);
         };
         if let Some(bridge) = own.bridge() {
             return self.decide_bridged(view, arrival, own, bridge, frame, known);
         }
         if let Err(reason) = rewrite::untag(frame) {
-            return self.drop(arrival, reason);
+            return self.discard(view, arrival, frame.bytes(), reason);
         }
         match parse(frame.bytes(), own.zone, frame.ip_checksum()) {
-            Err(reason) => self.drop(arrival, reason),
+            Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
             Ok(Parsed::NonIp(other)) => match link_fate(arrival, &other, destination(frame.bytes()), own.mac)
             {
                 Ok(fate) => fate,
-                Err(reason) => self.drop(arrival, reason),
+                Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
             },
             Ok(Parsed::Ip(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
         }
@@ -192,7 +194,10 @@ impl Shard {
         self.ports_to_ask.begin_packet();
         let mut passage = match self.begin(view, packet, known) {
             Ok(passage) => passage,
-            Err(reason) => return self.drop(arrival, reason),
+            Err(reason) => {
+                self.witness.note(view.now, reason, (arrival, arrival.interface), Seen::Packet(*packet));
+                return self.drop(arrival, reason);
+            }
         };
         let decided = match (arrival.source, own.bridge()) {
             (_, Some(bridge)) => self.carry(view, arrival.interface, bridge, frame, &mut passage),
@@ -356,103 +361,6 @@ impl Shard {
         Ok((link, left))
     }
 
-    /// Drops a packet that waited in vain for the next hop's Ethernet address on `leaving` ([`Fate::Hold`]), and turns it
-    /// into its sender's answer: the host is unreachable (RFC 1812 §5.2.7.1), or the address is (RFC 4861 §7.2.2).
-    pub fn give_up<F: Frame>(
-        &mut self,
-        view: &View<'_>,
-        arrival: Arrival,
-        leaving: InterfaceId,
-        frame: &mut F,
-    ) -> Fate {
-        self.counters.drop_packet(leaving, Reason::NoNeighbor);
-        let silence = Fate::Drop(Reason::NoNeighbor);
-        let Some(own) = view.fib.interface(arrival.interface) else { return silence };
-        let Ok(Parsed::Ip(mut packet)) = parse(frame.bytes(), own.zone, frame.ip_checksum()) else {
-            return silence;
-        };
-        let (key, sender) = Key::of(&packet.tuple);
-        if let Some((ends, sender)) = self.connections.as_sent(&key, self.hashing.hash(&key), sender) {
-            let translated = packet;
-            packet.tuple = ends.tuple(sender, packet.tuple);
-            translate::rewrite(frame.bytes_mut(), &translated, &packet);
-        }
-        let code = if packet.tuple.af == Af::Inet { 1 } else { 3 };
-        let answer = Answer::Router(Problem::Unreachable { code });
-        self.answer(view, arrival, frame, &packet, answer).unwrap_or(silence)
-    }
-
-    /// Drops a packet for a reason, and turns it into its answer where one is due.
-    #[cold]
-    fn refuse<F: Frame>(
-        &mut self,
-        view: &View<'_>,
-        arrival: Arrival,
-        frame: &mut F,
-        packet: &Packet,
-        reason: Reason,
-        answer: Answer,
-    ) -> Fate {
-        if has_partial_checksum(frame.bytes(), packet) {
-            self.counters.meet_partial_checksum(arrival.interface);
-        }
-        match self.answer(view, arrival, frame, packet, answer) {
-            Ok(fate) => {
-                self.counters.drop_packet(arrival.interface, reason);
-                fate
-            }
-            // As pf counts it where `block return` finds a damaged packet.
-            Err(Unanswered::Refused(NoReply::Checksum)) if reason == Reason::Match => {
-                self.drop(arrival, Reason::ProtoCksum)
-            }
-            Err(_) => self.drop(arrival, reason),
-        }
-    }
-
-    /// Turns a packet that is dropped into its answer, and sends that back where the packet came from.
-    fn answer<F: Frame>(
-        &mut self,
-        view: &View<'_>,
-        arrival: Arrival,
-        frame: &mut F,
-        packet: &Packet,
-        answer: Answer,
-    ) -> Result<Fate, Unanswered> {
-        let endpoints = endpoints(view.fib, arrival, packet);
-        let own =
-            || view.fib.interface(arrival.interface).and_then(|own| own.source_address(packet.tuple.af));
-        let (kind, answered) = match answer {
-            Answer::Silence => return Err(Unanswered::Silence),
-            Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
-            Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
-            Answer::Challenge { seq, ack } => {
-                (Created::Rst, reply::challenge_ack(frame, packet, endpoints, seq, ack, 0))
-            }
-            Answer::Unreachable { code } => (
-                Created::Icmp,
-                reply::icmp_error(frame, packet, endpoints, None, Problem::Unreachable { code }),
-            ),
-            // A router without an address of the family has nothing to answer from.
-            Answer::Router(problem) => match own() {
-                Some(source) => {
-                    (Created::Icmp, reply::icmp_error(frame, packet, endpoints, Some(source), problem))
-                }
-                None => return Err(Unanswered::Silence),
-            },
-        };
-        answered.map_err(Unanswered::Refused)?;
-        self.counters.create(kind, 1);
-        Ok(match arrival.source {
-            Source::Wire => Fate::Transmit(arrival.interface),
-            Source::Host => Fate::Host(arrival.interface),
-        })
-    }
-
-    pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
-        self.counters.drop_packet(arrival.interface, reason);
-        Fate::Drop(reason)
-    }
-
     /// Looks for expired states among the next `most` records, and removes them. Returns how many states went.
     pub fn expire(&mut self, view: &View<'_>, most: usize) -> u64 {
         let Some(root) = view.root else { return 0 };
@@ -487,6 +395,12 @@ impl Shard {
     /// How many packets were not recorded because the shell had not fetched the earlier ones.
     pub const fn log_lost(&self) -> u64 {
         self.log.lost
+    }
+
+    /// The next example of a dropped packet.
+    #[inline]
+    pub fn take_drop(&mut self) -> Option<DropRecord> {
+        self.witness.take()
     }
 
     /// How many states there are, as pf counts them.
@@ -577,15 +491,6 @@ pub struct UsageCursor {
     reached: u64,
     /// Pairs of faces that were visited.
     pairs: usize,
-}
-
-/// Why a dropped packet's sender is told nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unanswered {
-    /// Nothing is to be said, or there is no address to say it from.
-    Silence,
-    /// The packet may not be answered.
-    Refused(NoReply),
 }
 
 /// Writes into the frame what the hooks repaired of it, and what they translated.

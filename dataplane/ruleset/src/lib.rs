@@ -48,4 +48,4 @@ pub use selector::StateSelector;
 pub use set::{Invalid, Ruleset, bounds};
 pub use table::{Table, TableContents, TableEdit, TableEntry};
 pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts};
-pub use view::{PeerState, PeerView, StateView, TupleEnd};
+pub use view::{PeerState, PeerView, StateView, TupleEnd, protocol_name};

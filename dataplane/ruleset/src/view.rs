@@ -217,7 +217,7 @@ impl fmt::Display for Clock {
 }
 
 /// The names that /etc/protocols gives to what a firewall meets.
-const fn protocol_name(proto: Proto) -> Option<&'static str> {
+pub const fn protocol_name(proto: Proto) -> Option<&'static str> {
     match proto {
         Proto::TCP => Some("tcp"),
         Proto::UDP => Some("udp"),

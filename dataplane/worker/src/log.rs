@@ -1,14 +1,14 @@
-//! The way of logged packets out of a worker.
+//! The way of logged packets, and of examples of dropped ones, out of a worker.
 //!
-//! Overview: the shard records them, the worker moves a few at each poll into a ring, and another thread fetches them.
-//! Ownership: one end each. Bounds: [`RING`] records of 200-odd bytes, [`PER_POLL_MAX`] of them moved in a poll. Neither
-//! end waits or wakes the other: a system call would cost more than a packet. What finds the ring full stays with the
+//! Overview: the shard records them, the worker moves a few at each poll into rings, and another thread fetches them.
+//! Ownership: one end each. Bounds: [`RING`] records of 200-odd bytes, [`PER_POLL_MAX`] of them moved in a poll, and
+//! [`DROPS`] examples, of which the shard makes few. Neither end waits or wakes the other: a system call would cost more than a packet. What finds the ring full stays with the
 //! shard, whose own room is bounded and which counts what it loses.
 
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use engine::{LogRecord, Shard};
+use engine::{DropRecord, LogRecord, Shard};
 
 /// Records on their way: at 20 ms between two looks, 200,000 logged packets a second lose none.
 pub const RING: usize = 4096;
@@ -16,22 +16,30 @@ pub const RING: usize = 4096;
 /// Records that a worker moves in one poll: as many as a burst from each side of a port can make.
 pub const PER_POLL_MAX: usize = 64;
 
+/// Examples of drops on their way: more than all reasons have between two looks.
+pub const DROPS: usize = 256;
+
 /// Both ends.
 pub fn ring() -> (Carrier, Collector) {
-    let ring = Arc::new(ArrayQueue::new(RING));
-    (Carrier { ring: ring.clone() }, Collector { ring })
+    let (ring, drops) = (Arc::new(ArrayQueue::new(RING)), Arc::new(ArrayQueue::new(DROPS)));
+    (Carrier { ring: ring.clone(), drops: drops.clone() }, Collector { ring, drops })
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct Carrier {
     ring: Arc<ArrayQueue<LogRecord>>,
+    drops: Arc<ArrayQueue<DropRecord>>,
 }
 
 impl Carrier {
     /// Moves what the shard recorded, as far as there is room.
     #[inline]
     pub fn carry(&self, shard: &mut Shard) {
+        while let Some(record) = shard.take_drop() {
+            // An example that finds no room is none.
+            let _ = self.drops.push(record);
+        }
         for _ in 0..PER_POLL_MAX {
             if self.ring.is_full() {
                 return;
@@ -47,9 +55,15 @@ impl Carrier {
 #[derive(Debug)]
 pub struct Collector {
     ring: Arc<ArrayQueue<LogRecord>>,
+    drops: Arc<ArrayQueue<DropRecord>>,
 }
 
 impl Collector {
+    /// The next example of a drop.
+    pub fn next_drop(&self) -> Option<DropRecord> {
+        self.drops.pop()
+    }
+
     /// The next record.
     pub fn next(&self) -> Option<LogRecord> {
         self.ring.pop()

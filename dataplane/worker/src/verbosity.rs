@@ -3,6 +3,7 @@
 //! Overview: whoever sets the log up says how it is changed ([`install`]); nothing is kept over a restart. Ownership: one
 //! for the process, as the log itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use api::LogLevel;
@@ -13,6 +14,8 @@ type Change = Box<dyn Fn(LevelFilter) -> bool + Send + Sync>;
 
 struct Verbosity {
     change: Change,
+    /// Packets that do not fit their state are logged: the log itself does not tell `notice` from what it is at the start.
+    mismatches: AtomicBool,
     name: Mutex<String>,
 }
 
@@ -26,7 +29,11 @@ pub struct Fixed;
 /// Says what is logged at the start, and how that is changed. The first call counts.
 pub fn install(name: &str, change: impl Fn(LevelFilter) -> bool + Send + Sync + 'static) {
     let name = Mutex::new(name.to_owned());
-    VERBOSITY.get_or_init(|| Verbosity { change: Box::new(change), name });
+    VERBOSITY.get_or_init(|| Verbosity {
+        change: Box::new(change),
+        mismatches: AtomicBool::new(false),
+        name,
+    });
 }
 
 /// Logs what is as grave as this, and graver.
@@ -44,8 +51,27 @@ pub fn set(level: LogLevel) -> Result<(), Fixed> {
     if !(verbosity.change)(filter) {
         return Err(Fixed);
     }
+    verbosity.mismatches.store(level >= LogLevel::Notice, Ordering::Relaxed);
     level.name().clone_into(&mut lock(verbosity));
     Ok(())
+}
+
+/// The place in the log of packets that do not fit their state.
+const MISMATCHES: &str = "mismatches";
+
+/// Whether packets that do not fit their state are logged: as in pf, from `notice` on.
+pub fn wants_mismatches() -> bool {
+    tracing::enabled!(target: MISMATCHES, tracing::Level::DEBUG)
+        || VERBOSITY.get().is_some_and(|verbosity| verbosity.mismatches.load(Ordering::Relaxed))
+}
+
+/// Logs one. The log leaves out what comes too often from one place.
+pub fn log_mismatch(line: &str) {
+    if tracing::enabled!(target: MISMATCHES, tracing::Level::DEBUG) {
+        tracing::debug!(target: MISMATCHES, "{line}");
+    } else {
+        tracing::info!(target: MISMATCHES, "{line}");
+    }
 }
 
 /// What is logged, in pfctl's words or as the filter was given at the start.

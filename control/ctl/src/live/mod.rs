@@ -21,7 +21,7 @@ pub use drops::write_drops;
 pub use info::{write_info, write_interface};
 pub use routes::{write_neighbors, write_route_to, write_routes};
 pub use rules::write_rules;
-pub use source::{Answer, Sockets};
+pub use source::{Answer, Sockets, Source};
 pub use status::{write_control, write_status};
 
 /// Where the dataplane answers unless `--dataplane-socket` says otherwise.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use api::control::{ControlStatus, SOCKET as CONTROL, StateFilter};
 use api::{
-    Client, Control, Counts, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView, RouteTo,
-    RouteView, Status,
+    Client, Control, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel,
+    NeighborView, RouteTo, RouteView, Status,
 };
 use clap::Args;
 use ruleset::{StateSelector, StateView};
@@ -185,6 +185,14 @@ impl Source {
         Ok(match self {
             Self::Control(control) => control.drops()?,
             Self::Dataplane(client) => client.drops()?,
+        })
+    }
+
+    /// What was dropped and why, with rates and examples.
+    pub fn drop_report(&mut self, query: &DropQuery) -> Result<DropReport> {
+        Ok(match self {
+            Self::Control(control) => control.drop_report(query)?,
+            Self::Dataplane(client) => client.drop_report(*query)?,
         })
     }
 }

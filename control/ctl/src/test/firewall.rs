@@ -20,6 +20,7 @@ use wire::{Af, Mac, Proto, Seq, TcpFlags};
 
 use super::frame::{self, Link};
 use super::packet::Packet;
+use crate::rulebook::{RuleName, Rulebook};
 
 /// Room for so many states.
 const STATES: u32 = 1 << 14;
@@ -42,7 +43,7 @@ pub struct Outcome {
     /// What its sender was told: `rst`, or `icmp` with type and code.
     pub reply: Option<String>,
     /// The rules that decided, at the hooks in their order; those of the state if it belongs to one.
-    pub rules: Vec<Decider>,
+    pub rules: Vec<RuleName>,
     /// It belongs to a state that was there before.
     pub known: bool,
     /// The states that it made, as `pfctl -ss` shows them.
@@ -65,19 +66,6 @@ impl Verdict {
             Self::Block => "block",
         }
     }
-}
-
-/// A rule that decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Decider {
-    /// As pfctl numbers it in its ruleset.
-    pub number: u32,
-    /// The path of the anchor that it stands in; empty in the main ruleset.
-    pub anchor: String,
-    pub text: String,
-    pub file: String,
-    pub line: u32,
-    pub label: Option<String>,
 }
 
 /// Always the same numbers: a test that failed fails again.
@@ -236,19 +224,13 @@ impl Firewall {
         let made: Vec<String> =
             after.states.iter().filter(|state| !was_there(state)).map(StateView::to_string).collect();
         let known = !before.states.is_empty() && before.evaluations == after.evaluations;
-        let (mut rules, places) = (Vec::new(), self.root.ruleset().places());
-        for (number, rule) in self.root.ruleset().rules.iter().enumerate() {
-            if rule.action != Action::Match && after.packets[number] > before.packets[number] {
-                rules.push(Decider {
-                    number: places[number].rule,
-                    anchor: self.root.ruleset().path(rule).to_owned(),
-                    text: pfconf::print_rule(rule),
-                    file: rule.source.file.clone(),
-                    line: rule.source.line,
-                    label: rule.label.clone(),
-                });
-            }
-        }
+        let book = Rulebook::new(self.root.ruleset());
+        let decided = |(number, rule): (u32, &ruleset::Rule)| {
+            let packets = |counted: &Counted| counted.packets[number as usize];
+            let decides = rule.action != Action::Match && packets(&after) > packets(&before);
+            book.name(number).filter(|_| decides)
+        };
+        let rules = (0..).zip(&self.root.ruleset().rules).filter_map(decided).collect();
         let logged = std::iter::from_fn(|| self.shard.take_log()).count() > 0;
         let verdict = if reason.is_none() { Verdict::Pass } else { Verdict::Block };
         let reason = reason.map(|reason| reason.name());

@@ -21,7 +21,7 @@ use crate::check::{compile, definition, explain};
 use crate::live::{self, Format};
 use crate::machine::{self, Machine};
 use cases::{Case, Cases};
-use firewall::{Decider, Firewall, Outcome, Verdict};
+use firewall::{Firewall, Outcome, Verdict};
 use packet::Packet;
 
 /// The exit code of a call that asks for nothing that can be done.
@@ -252,8 +252,8 @@ fn line(outcome: &Outcome) -> String {
 }
 
 fn write_details(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
-    for Decider { number, anchor, text, file, line, .. } in &outcome.rules {
-        writeln!(out, "  {file}:{line}: {anchor}@{number} {text}")?;
+    for rule in &outcome.rules {
+        writeln!(out, "  {rule}")?;
     }
     if outcome.rules.is_empty() && !outcome.known {
         writeln!(out, "  no rule decided")?;

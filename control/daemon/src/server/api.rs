@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ::api::control::{
     Anchored, Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback,
-    RuleListing, SetLevel, Sources, Switch, unescape,
+    RuleListing, SetLevel, Sources, Switch, drops_of, unescape,
 };
 use ::api::{Candidate, Client};
 use bytes::Bytes;
@@ -67,7 +67,7 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let posting = request.method() == Method::POST;
     match path {
         "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes" | "/neighbors"
-        | "/info" | "/tables"
+        | "/info" | "/tables" | "/drops/report"
             if !getting =>
         {
             only("GET")
@@ -77,6 +77,10 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         "/status" => json(&status(app).await),
         "/states" => states(app, request.uri().query().unwrap_or_default()),
         "/drops" => read(app, |reading| json(&reading.drops)).await,
+        "/drops/report" => match drops_of(request.uri().query().unwrap_or_default()) {
+            Ok(query) => listed(app, move |client| client.drop_report(query)).await,
+            Err(what) => problem(400, &what),
+        },
         "/usage" => read(app, |reading| json(&reading.usage)).await,
         "/rules" => rules(app).await,
         "/routes" => listed(app, Client::routes).await,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use api::codec::{self, Limit};
 use api::pflog::LogEntry;
 use api::{
-    BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution, Filtering, Hello,
-    InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView,
+    BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution, DropReport, Filtering,
+    Hello, InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules, LiveUsage, NextHopView,
     PoolStatus, Process, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, RouteKind,
     RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
 };
@@ -235,6 +235,12 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             send(ResponseBody::Status(Box::new(status(&state))))
         }
         RequestBody::Drops => send(ResponseBody::Drops(drops())),
+        RequestBody::DropReport(query) => send(ResponseBody::DropReport(Box::new(DropReport {
+            covered_s: query.since_s.unwrap_or(60),
+            interfaces: drops(),
+            generation: state.generation,
+            ..DropReport::default()
+        }))),
         RequestBody::Rules => {
             let generation = state.generation;
             let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));

@@ -14,6 +14,7 @@ use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::translate::Translation;
+use crate::witness::RuleAt;
 
 /// What is asked of the rules: one packet at one hook.
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +216,11 @@ impl Root {
 }
 
 impl Decision<'_> {
+    /// The deciding rule, and the root that it is one of.
+    pub fn rule_at(&self, root: &Root) -> Option<RuleAt> {
+        self.rule.map(|number| RuleAt { epoch: root.epoch, number })
+    }
+
     /// True if a rule logs the packet.
     pub fn logs(&self) -> bool {
         self.log || self.noted.rules().next().is_some()

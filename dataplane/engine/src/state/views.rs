@@ -13,6 +13,7 @@ use super::table::{Connections, Expiry};
 use super::tuples::Ends;
 use crate::eval::Root;
 use crate::fib::{Fib, InterfaceId};
+use crate::witness::Met;
 
 impl Connections {
     /// The states of one record, as pf prints them.
@@ -51,6 +52,24 @@ impl Connections {
                 id: self.cold[number as usize].id + side as u64,
             });
         }
+    }
+
+    /// A state as a packet of `sender` meets it on a side; `None` if there is no face.
+    pub fn met(&self, id: RecordId, side: Side, sender: Side) -> Option<Met> {
+        let class = self.face(id, side)?;
+        let source = class.maker(side);
+        let own = Ends::of(&self.key(id), false);
+        let [before, behind] = self.tuples(id).map_or([own; 2], |tuples| tuples.at(class.direction));
+        let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
+        let sides = [source, source.other()];
+        Some(Met {
+            direction: class.direction,
+            forward: sender == source,
+            before: sides.map(|side| before.end(side)),
+            behind: sides.map(|side| behind.end(side)),
+            peers: sides.map(|side| hot.peer(side)),
+            packets: sides.map(|side| hot.counted(cold, side).0),
+        })
     }
 
     fn peer_view(&self, id: RecordId, [before, behind]: &[Ends; 2], af: Af, side: Side) -> PeerView {

@@ -26,7 +26,7 @@ pub use established::{Advance, End, Plain, established};
 pub use flags::{IllegalFlags, sanity};
 pub use icmp_error::{QuotedOutside, icmp_error};
 pub use tcp::{TcpOutcome, open_tcp, tcp};
-pub use window::WindowCheck;
+pub use window::{Measure, WindowCheck, measure};
 
 /// The largest shift that a window scale option can ask for (RFC 7323 §2.3).
 pub const WSCALE_MAX: u8 = 14;

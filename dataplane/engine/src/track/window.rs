@@ -195,6 +195,47 @@ fn acknowledged(to: &Peer, segment: &Segment) -> Option<Seq> {
     (given && !reset_of_nothing && !unknown).then(|| segment.ack.minus(to.seqdiff))
 }
 
+/// Where a segment lies, as pf's BAD state line tells it, and how far outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Which clauses hold.
+    pub check: WindowCheck,
+    /// By how many octets each clause is missed, in the order of [`WindowCheck::failed`]'s marks `1234R56`; 0 where it holds.
+    pub excess: [u32; 7],
+    /// Its first octet, as it was judged: a segment without data has no position of its own.
+    pub seq: Seq,
+    /// Behind its last octet of data.
+    pub data_end: Seq,
+    /// How far behind what was seen of the receiver it acknowledges; negative if ahead. `i32::MIN` where nothing was seen.
+    pub ackskew: i32,
+}
+
+/// Measures a segment that was judged ([`tcp`](super::tcp())), with the ends as they were.
+pub fn measure(from: &Peer, to: &Peer, segment: &Segment) -> Measure {
+    let placed = Placed::new(from, to, segment);
+    let check = placed.check(segment);
+    let Placed { from, seq, data_end, shifts, .. } = placed;
+    let oldest = from.seqlo.minus(shifts.window_of_receiver(&placed.to));
+    let ackskew = placed.ackskew();
+    let slack = MAX_ACK_WINDOW.unsigned_abs();
+    let over = |later: Seq, earlier: Seq| later.since(earlier).unsigned_abs();
+    let skew = i64::from(ackskew);
+    let ahead = -skew - i64::from(MAX_ACK_WINDOW);
+    let behind = skew - i64::from(MAX_ACK_WINDOW << shifts.from);
+    let missed = [
+        over(data_end, from.seqhi),
+        over(oldest, seq),
+        u32::try_from(ahead).unwrap_or(0),
+        u32::try_from(behind).unwrap_or(0),
+        over(segment.seq, from.seqlo),
+        over(data_end, from.seqhi.plus(slack)),
+        over(from.seqlo.minus(slack), seq),
+    ];
+    let clauses = check.clauses();
+    let excess = core::array::from_fn(|at| if clauses[at].1 { 0 } else { missed[at] });
+    Measure { check, excess, seq, data_end, ackskew }
+}
+
 /// Which clauses of the window test hold. pf prints those that do not as `State failure on`, numbered as here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowCheck {

@@ -13,6 +13,7 @@ use engine::{Counted, Created, Fib, Root};
 use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
+use super::history::History;
 use super::journal::{self, Journal};
 use super::ledger::Ledger;
 use super::rules::{Live, Rules, Showcase};
@@ -32,9 +33,10 @@ pub struct Desk {
     pub(super) lister: Mutex<Lister>,
     telemetry: Mutex<Reader>,
     pub(super) kernel: Arc<Published>,
-    journal: Journal,
+    pub(super) journal: Journal,
     pub(super) facts: Facts,
     pub(super) ledger: Mutex<Ledger>,
+    pub(super) history: Mutex<History>,
 }
 
 /// What does not change.
@@ -71,6 +73,7 @@ impl Desk {
         Self {
             showcase: rules.showcase(),
             ledger,
+            history: Mutex::default(),
             rules: Mutex::new(rules),
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),

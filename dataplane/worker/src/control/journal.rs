@@ -1,13 +1,14 @@
-//! Logged packets, from the workers to whoever reads the log (pflog(4)).
+//! Logged packets, from the workers to whoever reads the log (pflog(4)); and examples of dropped ones, to where they are kept.
 //!
 //! Overview: a thread looks into the workers' rings, gives each packet its time and its names, and offers it to every
-//! reader. Nobody waits for a reader: one that is too slow loses packets, which are counted.
+//! reader. What was dropped goes to the [examples](super::examples), and into the process's own log if it did not fit its
+//! state and somebody wants to know (`pfctl -x`). Nobody waits for a reader: one that is too slow loses packets, which are counted.
 //! Life cycle: [`Journal::start`] to drop. Ownership: the thread has the rings, each reader its queue.
 //! Bounds: [`READERS_MAX`] readers; a queue has `QUEUE` batches of at most `BATCH` packets.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,8 +19,10 @@ use engine::{Fib, LogRecord, Tick};
 use ruleset::Reason;
 use wire::Proto;
 
+use super::examples::{Examples, example};
 use crate::log::Collector;
 use crate::netlink::service::Published;
+use crate::verbosity;
 
 /// Readers at once.
 pub const READERS_MAX: usize = 4;
@@ -64,6 +67,7 @@ impl Place {
 #[derive(Debug, Default)]
 struct Shared {
     readers: Mutex<Vec<Place>>,
+    examples: Mutex<Examples>,
     lost: AtomicU64,
     stop: AtomicBool,
 }
@@ -111,6 +115,11 @@ impl Journal {
         Some(Reader { batches, _alive: alive })
     }
 
+    /// The last packets that were dropped, as they are known by now.
+    pub fn examples(&self) -> MutexGuard<'_, Examples> {
+        self.shared.examples.lock().expect("no holder of this lock panics")
+    }
+
     /// Packets that were lost because a reader was too slow, counted for each.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
@@ -132,7 +141,8 @@ impl Shared {
     /// Passes on what is in the rings. As much as came in by then: a flood does not keep it from ending.
     fn look(&self, rings: &[Collector], fib: &Fib, moment: Moment) {
         let mut batch = Vec::new();
-        for ring in rings {
+        for (worker, ring) in (0..).zip(rings) {
+            self.keep_drops(worker, ring, fib, moment);
             for record in (0..crate::log::RING).map_while(|_| ring.next()) {
                 batch.push(entry(&record, fib.interfaces(), moment));
                 if batch.len() == BATCH {
@@ -142,6 +152,19 @@ impl Shared {
         }
         if !batch.is_empty() {
             self.offer(batch.into());
+        }
+    }
+
+    fn keep_drops(&self, worker: u16, ring: &Collector, fib: &Fib, moment: Moment) {
+        for record in (0..crate::log::DROPS).map_while(|_| ring.next_drop()) {
+            let example = example(&record, worker, fib.interfaces(), moment.since_epoch(record.tick));
+            if verbosity::wants_mismatches()
+                && let Some(line) = example.bad_state()
+            {
+                verbosity::log_mismatch(&line);
+            }
+            let epoch = record.rule.map(|rule| rule.epoch);
+            self.examples.lock().expect("no holder of this lock panics").keep(example, epoch);
         }
     }
 

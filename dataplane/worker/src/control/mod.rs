@@ -1,11 +1,15 @@
 //! The dataplane's socket: where rules come in and what is known goes out.
 //!
 //! Overview: [`server`] accepts clients and frames their requests, [`api::Access`] says who may, [`rules`] makes a ruleset the
-//! live one, [`desk`] answers everything, `change` does what else is asked, [`journal`] passes on what `log` rules record. Ownership: plain threads, one for each client, none of them a worker's.
+//! live one, [`desk`] answers everything, `change` does what else is asked, [`journal`] passes on
+//! what `log` rules record, `drops` tells what was dropped, out of `history` and `examples`. Ownership: plain threads, one for each client, none of them a worker's.
 //! Bounds: [`server::CLIENTS_MAX`] clients; one large request at a time; every frame has a deadline.
 
 mod change;
 pub mod desk;
+mod drops;
+mod examples;
+mod history;
 pub mod journal;
 mod ledger;
 mod routes;

@@ -109,6 +109,7 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
     let mut clients: Vec<JoinHandle<()>> = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
         clients.retain(|client| !client.is_finished());
+        shared.desk.tend(Instant::now());
         let Some(stream) = next_client(listener) else { continue };
         if clients.len() >= CLIENTS_MAX {
             tracing::warn!(clients = clients.len(), "too many clients: one was turned away");
@@ -235,6 +236,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::Commit(candidate) => desk.commit(&candidate, peer),
         RequestBody::Status => desk.status(),
         RequestBody::Drops => desk.drops(),
+        RequestBody::DropReport(query) => desk.drop_report(&query),
         RequestBody::Rules => desk.rules(),
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,

@@ -32,7 +32,7 @@ impl Bench {
         stream
     }
 
-    fn receive(&self, bursts: u32) {
+    pub fn receive(&self, bursts: u32) {
         self.bursts.store(bursts, Ordering::Relaxed);
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.bursts.load(Ordering::Relaxed) > 0 {

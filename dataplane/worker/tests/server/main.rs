@@ -1,6 +1,7 @@
 //! The socket: a ruleset that is committed, one that is refused, and clients that misbehave.
 #![allow(clippy::disallowed_methods, reason = "tests of the shell have threads")]
 
+mod drops;
 mod log;
 
 use std::io::{Read, Write};

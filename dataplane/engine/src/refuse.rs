@@ -1,0 +1,140 @@
+//! The end of a packet that goes no further: it is counted under its reason, noted as an example of it, and turned into its
+//! answer where one is due.
+//!
+//! Ownership: the shard. Bounds: an answer is built in the frame of the packet that it answers.
+
+use ruleset::Reason;
+use wire::Af;
+
+use crate::fate::{Arrival, Created, Fate, Source};
+use crate::fib::InterfaceId;
+use crate::frame::Frame;
+use crate::hook::Answer;
+use crate::packet::Packet;
+use crate::parse::{Parsed, has_partial_checksum, parse};
+use crate::reply::{self, NoReply, Problem};
+use crate::routing::endpoints;
+use crate::shard::{Shard, View};
+use crate::state::Key;
+use crate::translate;
+use crate::witness::Seen;
+
+/// Why a dropped packet's sender is told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// Nothing is to be said, or there is no address to say it from.
+    Silence,
+    /// The packet may not be answered.
+    Refused(NoReply),
+}
+
+impl Shard {
+    /// Drops a packet that waited in vain for the next hop's Ethernet address on `leaving` ([`Fate::Hold`]), and turns it
+    /// into its sender's answer: the host is unreachable (RFC 1812 §5.2.7.1), or the address is (RFC 4861 §7.2.2).
+    pub fn give_up<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        leaving: InterfaceId,
+        frame: &mut F,
+    ) -> Fate {
+        self.counters.drop_packet(leaving, Reason::NoNeighbor);
+        let silence = Fate::Drop(Reason::NoNeighbor);
+        let Some(own) = view.fib.interface(arrival.interface) else { return silence };
+        let Ok(Parsed::Ip(mut packet)) = parse(frame.bytes(), own.zone, frame.ip_checksum()) else {
+            return silence;
+        };
+        self.witness.note(view.now, Reason::NoNeighbor, (arrival, leaving), Seen::Packet(packet));
+        let (key, sender) = Key::of(&packet.tuple);
+        if let Some((ends, sender)) = self.connections.as_sent(&key, self.hashing.hash(&key), sender) {
+            let translated = packet;
+            packet.tuple = ends.tuple(sender, packet.tuple);
+            translate::rewrite(frame.bytes_mut(), &translated, &packet);
+        }
+        let code = if packet.tuple.af == Af::Inet { 1 } else { 3 };
+        let answer = Answer::Router(Problem::Unreachable { code });
+        self.answer(view, arrival, frame, &packet, answer).unwrap_or(silence)
+    }
+
+    /// Drops a packet for a reason, and turns it into its answer where one is due.
+    #[cold]
+    pub(crate) fn refuse<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        packet: &Packet,
+        reason: Reason,
+        answer: Answer,
+    ) -> Fate {
+        if has_partial_checksum(frame.bytes(), packet) {
+            self.counters.meet_partial_checksum(arrival.interface);
+        }
+        let answered = self.answer(view, arrival, frame, packet, answer);
+        let reason = match answered {
+            // As pf counts it where `block return` finds a damaged packet.
+            Err(Unanswered::Refused(NoReply::Checksum)) if reason == Reason::Match => Reason::ProtoCksum,
+            _ => reason,
+        };
+        self.witness.note(view.now, reason, (arrival, arrival.interface), Seen::Packet(*packet));
+        let silence = self.drop(arrival, reason);
+        answered.unwrap_or(silence)
+    }
+
+    /// Turns a packet that is dropped into its answer, and sends that back where the packet came from.
+    fn answer<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        packet: &Packet,
+        answer: Answer,
+    ) -> Result<Fate, Unanswered> {
+        let endpoints = endpoints(view.fib, arrival, packet);
+        let own =
+            || view.fib.interface(arrival.interface).and_then(|own| own.source_address(packet.tuple.af));
+        let (kind, answered) = match answer {
+            Answer::Silence => return Err(Unanswered::Silence),
+            Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
+            Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
+            Answer::Challenge { seq, ack } => {
+                (Created::Rst, reply::challenge_ack(frame, packet, endpoints, seq, ack, 0))
+            }
+            Answer::Unreachable { code } => (
+                Created::Icmp,
+                reply::icmp_error(frame, packet, endpoints, None, Problem::Unreachable { code }),
+            ),
+            // A router without an address of the family has nothing to answer from.
+            Answer::Router(problem) => match own() {
+                Some(source) => {
+                    (Created::Icmp, reply::icmp_error(frame, packet, endpoints, Some(source), problem))
+                }
+                None => return Err(Unanswered::Silence),
+            },
+        };
+        answered.map_err(Unanswered::Refused)?;
+        self.counters.create(kind, 1);
+        Ok(match arrival.source {
+            Source::Wire => Fate::Transmit(arrival.interface),
+            Source::Host => Fate::Host(arrival.interface),
+        })
+    }
+
+    /// Drops a frame of which no packet could be made, or that is not IP.
+    pub(crate) fn discard(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &[u8],
+        reason: Reason,
+    ) -> Fate {
+        self.witness.note_frame(view.now, reason, arrival, frame);
+        self.drop(arrival, reason)
+    }
+
+    /// Counts a drop without an example.
+    pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
+        self.counters.drop_packet(arrival.interface, reason);
+        Fate::Drop(reason)
+    }
+}
