@@ -12,9 +12,9 @@ use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
-    Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged, LiveRules, LiveUsage,
-    LogLevel, NeighborView, Request, RequestBody, Response, ResponseBody, Reviewed, RouteTo, RouteView,
-    Status,
+    AddressCounts, Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged,
+    LiveRules, LiveUsage, LogLevel, NeighborView, Request, RequestBody, Response, ResponseBody, Reviewed,
+    RouteTo, RouteView, Status,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -313,6 +313,23 @@ impl Client {
             match self.receive(id)? {
                 ResponseBody::Entries(entries) => entries.into_iter().for_each(&mut each),
                 ResponseBody::Done => return Ok(()),
+                _ => return Err(Error::OutOfStep),
+            }
+        }
+    }
+
+    /// What is counted for every entry of a table of the live ruleset, in no particular order; nothing for a table without
+    /// `counters`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there is no such table.
+    pub fn address_counts(&mut self, table: &str) -> Result<Vec<AddressCounts>, Error> {
+        let id = self.send(RequestBody::AddressCounts(table.to_owned()))?;
+        let mut all = Vec::new();
+        loop {
+            match self.receive(id)? {
+                ResponseBody::AddressCounts(mut counts) => all.append(&mut counts),
+                ResponseBody::Done => return Ok(all),
                 _ => return Err(Error::OutOfStep),
             }
         }

@@ -43,4 +43,4 @@ pub use message::{
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};
-pub use usage::{LiveUsage, Process, RuleUsage, Traffic};
+pub use usage::{AddressCounts, LiveUsage, Process, RuleUsage, Traffic};

@@ -14,10 +14,10 @@ use crate::distribution::Distribution;
 use crate::drops::{DropQuery, DropReport};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
-use crate::usage::{LiveUsage, Traffic};
+use crate::usage::{AddressCounts, LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 12;
+pub const VERSION: u16 = 13;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -77,6 +77,9 @@ pub enum RequestBody {
     /// What a table of the live ruleset holds. Answered by any number of [`ResponseBody::Entries`], then
     /// [`ResponseBody::Done`].
     Entries(String),
+    /// What is counted for each entry of a table of the live ruleset that has `counters`. Answered by any number of
+    /// [`ResponseBody::AddressCounts`], then [`ResponseBody::Done`].
+    AddressCounts(String),
     /// Remove the states that fit. Answered by [`ResponseBody::Killed`].
     Kill(Box<StateSelector>),
     /// Ask the rules, or let everything pass without asking them. Answered by [`ResponseBody::Switched`].
@@ -205,6 +208,8 @@ pub enum ResponseBody {
     Neighbors(Vec<NeighborView>),
     /// Some of a table's entries.
     Entries(Vec<TableEntry>),
+    /// What is counted for some of a table's entries.
+    AddressCounts(Vec<AddressCounts>),
     /// So many states were removed.
     Killed(u64),
     /// Filtering is as it was asked for.

@@ -20,7 +20,7 @@ impl Key {
 }
 
 /// Every key of `[control]`.
-pub const CONTROL_KEYS: [Key; 12] = [
+pub const CONTROL_KEYS: [Key; 13] = [
     Key::new("metrics_listen", "an address and port, as \"127.0.0.1:9190\"", "\"127.0.0.1:9190\""),
     Key::new("metrics_rules", "a number of rules that have series of their own, 0 to 100000", "2000"),
     Key::new("log", "a log filter, as \"info\"", "\"info\""),
@@ -30,6 +30,7 @@ pub const CONTROL_KEYS: [Key; 12] = [
     Key::new("state_dir", "the folder in which revisions are kept", "\"/var/lib/turnpike\""),
     Key::new("pf_conf", "the ruleset that SIGHUP loads", "\"/etc/turnpike/pf.conf\""),
     Key::new("management_ports", "TCP ports that no reload by SIGHUP cuts off, as [22]", "[22]"),
+    Key::new("names_refresh_s", "a number of seconds, 0 to 86400", "300"),
     Key::new("pflog", "the path of the packet log, or \"\" for none", "\"/var/log/turnpike/pflog\""),
     Key::new("pflog_max_mib", "the size in MiB at which a packet log is full, 1 to 1048576", "64"),
     Key::new("pflog_kept", "a number of full packet logs, 0 to 1000", "4"),

@@ -1,6 +1,7 @@
 //! What rules have done, and what is counted of packets: parts of messages. As for those, whoever changes a type here raises
 //! [`VERSION`](crate::VERSION).
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Packets and their bytes.
@@ -45,6 +46,22 @@ pub struct RuleUsage {
     pub states: u64,
     /// States that it made.
     pub made: u64,
+}
+
+/// What is counted for an entry of a table with `counters`, as `pfctl -T show -v` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressCounts {
+    /// The entry.
+    pub net: IpNet,
+    /// Packets for whose address it decided: coming in and going out, of each those that were blocked and that passed.
+    pub counted: [[Traffic; 2]; 2],
+}
+
+impl AddressCounts {
+    /// The same in plain numbers: packets and bytes.
+    pub fn numbers(&self) -> [[(u64, u64); 2]; 2] {
+        self.counted.map(|hook| hook.map(|Traffic { packets, bytes }| (packets, bytes)))
+    }
 }
 
 impl Traffic {

@@ -10,6 +10,7 @@
 
 mod attach;
 mod guard;
+mod names;
 mod request;
 mod table;
 mod transaction;
@@ -26,9 +27,11 @@ use pfconf::Interfaces;
 use ruleset::Ruleset;
 use tracing::error;
 
+use names::Followed;
 pub use request::{Failure, Handle, Reply};
 use request::{Request, Work};
 
+use crate::names::Known;
 use crate::revisions::Store;
 use crate::tables::{TableSet, Tables};
 use crate::{View, Watch};
@@ -50,6 +53,8 @@ struct Committer {
     socket: PathBuf,
     store: Store,
     tables: Tables,
+    known: Known,
+    followed: Followed,
     watch: Arc<Watch>,
     client: Option<Client>,
     interfaces: Arc<Interfaces>,
@@ -90,6 +95,7 @@ pub fn start(
     socket: PathBuf,
     store: Store,
     tables: Tables,
+    known: Known,
     watch: Arc<Watch>,
 ) -> std::io::Result<(Handle, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(REQUESTS);
@@ -97,6 +103,8 @@ pub fn start(
         socket,
         store,
         tables,
+        known,
+        followed: Followed::default(),
         watch,
         client: None,
         interfaces: Arc::default(),
@@ -144,6 +152,7 @@ impl Committer {
         if self.pending.as_ref().is_some_and(|pending| now >= pending.deadline) {
             self.revert();
         }
+        self.follow_names();
         self.publish_view();
     }
 
@@ -157,11 +166,13 @@ impl Committer {
             Work::Confirm => self.confirm().map(Reply::Revision),
             Work::Rollback(number, operator) => self.rollback(number, operator).map(Reply::Applied),
             Work::Table(name, request) => self.change_table(&name, &request).map(Reply::Table),
+            Work::Refresh(found) => self.refresh(&found).map(|()| Reply::Done),
             Work::Load(number) => self.load(number).map(|record| Reply::Record(Box::new(record))),
         };
         if let Err(Failure::Disk(what)) = &reply {
             error!("{what}");
         }
+        self.follow_names();
         self.publish_view();
         let _ = request.reply.send(reply);
     }
@@ -171,6 +182,7 @@ impl Committer {
             live: self.live,
             rules: self.rules.clone(),
             tables: Arc::clone(self.tables.held()),
+            names: Arc::clone(self.names()),
             pending: self.pending.as_ref().map(|pending| (pending.revision, pending.deadline)),
             revisions: Arc::new(self.store.list()),
             interfaces: Arc::clone(&self.interfaces),

@@ -1,7 +1,7 @@
 //! From sources to the ruleset that the dataplane enforces, and from pf.conf on disk to sources.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use api::Status;
@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use pfconf::{Colour, Config, Diagnostics, Host, Interfaces, PlacedFinding, Recorder};
 use ruleset::Ruleset;
 use serde_json::{Value, json};
+
+use crate::names;
 
 /// A ruleset that may be committed.
 #[derive(Clone, Debug)]
@@ -172,9 +174,6 @@ impl Host for System<'_> {
         if !fixed.is_empty() {
             return fixed;
         }
-        let found = (name, 0).to_socket_addrs().into_iter().flatten();
-        let mut addresses: Vec<IpAddr> = found.map(|socket| socket.ip()).collect();
-        addresses.dedup();
-        addresses
+        names::resolve(name)
     }
 }

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use ruleset::Ruleset;
 use siphasher::sip::SipHasher24;
 
+use crate::tables::plain;
+
 struct Feed(SipHasher24);
 
 impl Write for Feed {
@@ -20,10 +22,11 @@ impl Write for Feed {
     }
 }
 
-/// The digest of a ruleset, by its JSON form: the same for the ruleset that was sent and the one that comes back.
+/// The digest of a ruleset, by its JSON form: the same for the ruleset that was sent and the one that comes back, also where
+/// tables were made in its anchors since.
 pub fn of_ruleset(ruleset: &Ruleset) -> String {
     let mut feed = Feed(SipHasher24::new());
-    serde_json::to_writer(&mut feed, ruleset).expect("a ruleset has a JSON form");
+    serde_json::to_writer(&mut feed, &plain(ruleset)).expect("a ruleset has a JSON form");
     format!("{:016x}", feed.0.finish())
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::compile::read_file;
+use crate::names::{self, Known};
 use crate::revisions::Store;
 use crate::server::{self, App};
 use crate::settings::Settings;
@@ -50,6 +51,7 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     let folder = settings.state_dir.join("tables");
     let tables = Tables::open(&folder)
         .with_context(|| format!("cannot use {}; give another with --state-dir", folder.display()))?;
+    let known = Known::open(&settings.state_dir.join("names.json"));
     let listener = bind_api(&settings.socket).await?;
     let metrics = bind_metrics(settings.metrics_listen).with_context(|| {
         format!("cannot listen at {}; give another with --metrics", settings.metrics_listen)
@@ -57,8 +59,13 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let watch = Arc::new(Watch::default());
     let (handle, thread) =
-        committer::start(settings.dataplane_socket.clone(), store, tables, Arc::clone(&watch))
+        committer::start(settings.dataplane_socket.clone(), store, tables, known, Arc::clone(&watch))
             .context("cannot start a thread")?;
+    if settings.names_refresh_s > 0 {
+        let interval = Duration::from_secs(settings.names_refresh_s);
+        names::start(handle.clone(), Arc::clone(&watch), interval, names::resolve)
+            .context("cannot start a thread")?;
+    }
     let pflog = start_pflog(settings).context("cannot start a thread")?;
     let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules, pflog);
     let app = Arc::new(app);

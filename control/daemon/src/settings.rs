@@ -52,6 +52,8 @@ pub struct Settings {
     pub pf_conf: PathBuf,
     /// Where the box is managed: a reload by signal does not cut off who is connected there.
     pub management_ports: Vec<u16>,
+    /// How often names in tables are resolved, in seconds; 0 for never.
+    pub names_refresh_s: u64,
     /// The packet log; none if it is empty.
     pub pflog: PathBuf,
     /// The size in MiB at which a packet log is full.
@@ -72,6 +74,7 @@ impl Default for Settings {
             state_dir: "/var/lib/turnpike".into(),
             pf_conf: "/etc/turnpike/pf.conf".into(),
             management_ports: vec![22],
+            names_refresh_s: 300,
             pflog: "/var/log/turnpike/pflog".into(),
             pflog_max_mib: 64,
             pflog_kept: 4,
@@ -122,6 +125,7 @@ impl Settings {
         let bounds = [
             ("revisions_kept", settings.revisions_kept, 1..=10_000),
             ("metrics_rules", settings.metrics_rules, 0..=100_000),
+            ("names_refresh_s", settings.names_refresh_s as usize, 0..=86_400),
             ("pflog_max_mib", settings.pflog_max_mib, 1..=1_048_576),
             ("pflog_kept", settings.pflog_kept, 0..=1000),
         ];

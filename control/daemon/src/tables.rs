@@ -8,6 +8,7 @@
 //! table of a million addresses cost nothing; a change copies its table. Bounds: `set limit table-entries`, which the
 //! dataplane enforces.
 
+mod anchored;
 mod files;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use pfconf::LoadedTable;
 use ruleset::{Ruleset, TableContents, TableEdit, TableEntry};
 use tracing::error;
 
+pub use anchored::{bind, plain};
 use files::Files;
 
 /// Tables by name.

@@ -7,6 +7,7 @@ use api::control::{Live, Pending, Revision};
 use pfconf::Interfaces;
 use ruleset::Ruleset;
 
+use crate::names::Names;
 use crate::tables::TableSet;
 
 /// A snapshot, never changed.
@@ -18,6 +19,8 @@ pub struct View {
     pub rules: Option<Arc<Ruleset>>,
     /// What tables hold.
     pub tables: Arc<TableSet>,
+    /// The names that tables follow, with their addresses.
+    pub names: Arc<Names>,
     /// The revision that awaits confirmation, and until when.
     pub pending: Option<(u64, Instant)>,
     /// Every revision that is kept, the newest last.

@@ -23,7 +23,7 @@ fn every_key_is_read() {
     let settings = parse(
         "[control]\nmetrics_listen = \"[::1]:9999\"\nmetrics_rules = 7\nlog = \"debug\"\nrevisions_kept = 3\n\
          socket = \"/a\"\ndataplane_socket = \"/b\"\nstate_dir = \"/c\"\npf_conf = \"/d\"\n\
-         management_ports = [22, 2222]\npflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
+         management_ports = [22, 2222]\nnames_refresh_s = 60\npflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
     )
     .unwrap();
     let expected = Settings {
@@ -36,6 +36,7 @@ fn every_key_is_read() {
         state_dir: "/c".into(),
         pf_conf: "/d".into(),
         management_ports: vec![22, 2222],
+        names_refresh_s: 60,
         pflog: "/e".into(),
         pflog_max_mib: 9,
         pflog_kept: 0,

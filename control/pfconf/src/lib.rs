@@ -47,8 +47,8 @@ pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::{Described, Interfaces};
 pub use loaded::{
-    Counters, Feedback, Inserter, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope, TableChange,
-    TableRow, TableVerb, UnknownAnchor, print_members,
+    AddressTraffic, Counters, Feedback, Inserter, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope,
+    TableChange, TableRow, TableVerb, UnknownAnchor, print_members,
 };
 pub use manual::manual;
 pub use optimize::{Optimize, UnknownLevel};

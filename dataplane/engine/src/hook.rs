@@ -14,7 +14,7 @@ mod create;
 use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::eval::{Decision, Question, Role, Root, Tag, Walk, is_request};
+use crate::eval::{Decision, Deed, Question, Role, Root, Tag, Walk, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
@@ -315,6 +315,11 @@ impl Shard {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));
             self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
         }
+        if let Some(root) = view.root.filter(|_| class.rule.counts_addresses) {
+            let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
+            let bytes = passage.packet.length();
+            root.count_addresses(&class.rule, &tuple, hook.direction, Deed::Pass, bytes);
+        }
         Ok(())
     }
 
@@ -458,8 +463,15 @@ impl Shard {
         if decision.logs() {
             self.log.record_decision(view, (hook.direction, hook.interface), &decision, packet, hook.frame);
         }
+        let (counts, asked, bytes) = (decision.slot.counts_addresses, packet.tuple, packet.length());
+        let count = |deed| {
+            if counts {
+                root.count_addresses(decision.slot, &asked, hook.direction, deed, bytes);
+            }
+        };
         if let Action::Block(reply) = decision.action {
-            self.rule_totals.count_packet(&decision, hook.direction, packet.length());
+            self.rule_totals.count_packet(&decision, hook.direction, bytes);
+            count(Deed::Block);
             self.witness.blame.rule = decision.rule_at(root);
             return Err(Stop::Refused { reason: Reason::Match, answer: answer_to(reply, packet) });
         }
@@ -479,11 +491,13 @@ impl Shard {
                 return Err(Stop::silent(Reason::Translate));
             }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
+            count(Deed::Pass);
             return Ok(Passed::Stateless);
         }
         let made = self.make_state(view, passage, hook, &decision);
-        if made.is_err() {
-            self.witness.blame.rule = decision.rule_at(root);
+        match made {
+            Ok(_) => count(Deed::Pass),
+            Err(_) => self.witness.blame.rule = decision.rule_at(root),
         }
         made
     }

@@ -43,7 +43,7 @@ mod work;
 pub use address::Address;
 pub use counters::Counters;
 pub use entropy::Entropy;
-pub use eval::{Counted, Filtering, Root, RuleUsage};
+pub use eval::{AddressCounts, Counted, Filtering, Root, RuleUsage};
 pub use fate::{Arrival, Created, Custody, Errand, Fate, HANDOFFS_MAX, Source, WorkerId};
 pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};

@@ -86,7 +86,7 @@ fn a_table_that_a_span_ports_rules_ask_holds_for_the_next_packet() {
     assert_eq!(targets(&send(&mut firewall, "em0", ACK)), [3]);
     let net = "10.0.0.2/32".parse().expect("a host");
     let add = vec![TableEntry { negated: false, net }];
-    let edit = TableEdit { name: "t".into(), clear: false, remove: Vec::new(), add };
+    let edit = TableEdit { name: "t".into(), add, ..TableEdit::default() };
     let root = firewall.root.as_ref().expect("rules").with_tables(&[edit]).expect("a table");
     firewall.root = Some(root);
     assert_eq!(targets(&send(&mut firewall, "em0", ACK)), [0; 0]);

@@ -47,4 +47,18 @@ pub struct TableEdit {
     pub remove: Vec<IpNet>,
     /// These come, in place of entries of the same network.
     pub add: Vec<TableEntry>,
+    /// Then the counters of these are zero.
+    pub zero: ZeroCounts,
+}
+
+/// Whose counters are set to zero, of the entries of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ZeroCounts {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Those of these entries.
+    Entries(Vec<IpNet>),
+    /// All.
+    All,
 }

@@ -70,7 +70,12 @@ impl<'a> System<'a> {
         };
         if sockets.is_direct() {
             let Some(mut table) = self.loaded()?.table(anchor, name).cloned() else { return Ok(None) };
-            table.hold(&entries(&mut live::connect(sockets.dataplane())?, name)?, 0);
+            let mut client = live::connect(sockets.dataplane())?;
+            table.hold(&entries(&mut client, name)?, 0);
+            if table.has_counters() {
+                let counts = client.address_counts(name)?;
+                table.set_traffic(counts.iter().map(|counts| (counts.net, counts.numbers())).collect());
+            }
             return Ok(Some(table));
         }
         match sockets.control().table(name) {

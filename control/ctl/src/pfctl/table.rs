@@ -240,8 +240,7 @@ fn directly(
     let wanted = wanted.unwrap_or(&TableVerb::Flush);
     let change = trial(&mut table, name, wanted)?;
     if !arguments.noaction {
-        let clear = matches!(wanted, TableVerb::Flush);
-        client.edit_tables(vec![change.edit(name, clear)])?;
+        client.edit_tables(vec![change.edit(name, wanted)])?;
     }
     Ok(Done { created: false, given: given_to(wanted, &change), change })
 }

@@ -9,7 +9,7 @@ use ruleset::{Ruleset, TableContents};
 use tracing::{debug, error, info, warn};
 
 use super::{Before, Committer, Unconfirmed, unix_ms};
-use crate::compile::{compile, interfaces_of};
+use crate::compile::{Compiled, compile, interfaces_of};
 use crate::revisions::Head;
 use crate::tables::{Lists, TableSet, now_unix_s};
 use crate::{digest, policy, tables};
@@ -211,7 +211,10 @@ impl Committer {
     pub(super) fn compile_revision(&self, number: u64) -> Option<Ruleset> {
         let record = self.store.load(number).map_err(|error| error!("revision {number}: {error}")).ok()?;
         match compile(&record.sources, &self.interfaces) {
-            Ok(compiled) => Some(compiled.ruleset),
+            Ok(Compiled { mut ruleset, .. }) => {
+                tables::bind(&mut ruleset, self.tables.held());
+                Some(ruleset)
+            }
             Err(problem) => {
                 error!("revision {number} does not compile any more: {}", problem.error);
                 None

@@ -5,6 +5,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use api::control::{Applied, Apply, Operator, Origin, Problem, Revision, TableOutcome, TableRequest};
 use tokio::sync::oneshot;
 
+use crate::names::Names;
 use crate::revisions::Record;
 
 /// A request, and where its answer goes.
@@ -20,6 +21,7 @@ pub(super) enum Work {
     Rollback(u64, Operator),
     Table(String, Box<TableRequest>),
     Load(u64),
+    Refresh(Names),
 }
 
 /// The answers.
@@ -33,6 +35,8 @@ pub enum Reply {
     Table(TableOutcome),
     /// A revision was read.
     Record(Box<Record>),
+    /// It is done.
+    Done,
 }
 
 /// Why nothing was done.
@@ -128,10 +132,22 @@ impl Handle {
         }
     }
 
+    /// Has tables follow names to the addresses that were found. For threads that may wait.
+    ///
+    /// # Errors
+    /// [`Failure`]: it is to be tried again.
+    pub fn refresh(&self, found: Names) -> Result<(), Failure> {
+        self.send(Work::Refresh(found))?.blocking_recv().unwrap_or_else(|_| Err(gone())).map(drop)
+    }
+
     async fn ask(&self, work: Work) -> Result<Reply, Failure> {
+        self.send(work)?.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn send(&self, work: Work) -> Result<oneshot::Receiver<Result<Reply, Failure>>, Failure> {
         let (reply, answer) = oneshot::channel();
         match self.requests.try_send(Request { work, reply }) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
+            Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => {
                 Err(Failure::Unavailable("too many changes are waiting; try again in a moment".into()))
             }

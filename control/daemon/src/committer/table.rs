@@ -2,21 +2,24 @@
 //!
 //! A change is made in the dataplane first, then stored; what cannot be stored is undone.
 
+use std::sync::Arc;
+
 use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
 use pfconf::{Isolated, LoadedTable, Member, TableChange, TableVerb};
-use ruleset::{Limit, TableEdit};
+use ruleset::{Limit, TableEdit, bounds};
 use tracing::{error, info};
 
 use super::attach::{COMMIT_PATIENCE, PATIENCE};
 use super::{Committer, Failure};
-use crate::tables::{entries, now_unix_s};
+use crate::tables::{self, TableSet, entries, now_unix_s};
 
 type Result<T> = std::result::Result<T, Failure>;
 
 impl Committer {
     /// Does what `pfctl -T` does.
     pub(super) fn change_table(&mut self, name: &str, request: &TableRequest) -> Result<TableOutcome> {
-        if name.is_empty() || name.len() > ruleset::bounds::NAME_BYTES {
+        let (anchor, bare) = name.rsplit_once('/').unwrap_or(("", name));
+        if bare.is_empty() || bare.len() > bounds::NAME_BYTES || anchor.len() > bounds::PATH_BYTES {
             return Err(Failure::refused("the name of the table is empty or too long".into()));
         }
         self.require_dataplane()?;
@@ -38,7 +41,7 @@ impl Committer {
         let change = table.apply(&verb, now);
         let outcome = outcome(request, held.is_none(), &change);
         if !request.dry_run {
-            let edit = change.edit(name, request.action == TableAction::Flush);
+            let edit = change.edit(name, &verb);
             self.may_hold(name, &table)?;
             self.put_table(name, Some(table), held.as_deref(), &edit)?;
             info!(
@@ -84,7 +87,7 @@ impl Committer {
     }
 
     /// Tables that no rule names count as well, though the dataplane never sees them.
-    fn may_hold(&self, name: &str, table: &LoadedTable) -> Result<()> {
+    pub(super) fn may_hold(&self, name: &str, table: &LoadedTable) -> Result<()> {
         let others = self.tables.held().iter().filter(|(other, _)| *other != name);
         let count = others.map(|(_, table)| table.len()).sum::<usize>() + table.len();
         let limits = self.rules.as_ref().map(|rules| rules.options.limits.clone()).unwrap_or_default();
@@ -104,14 +107,21 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes a table what it is to be, in the dataplane if its rules know it, and on disk.
-    fn put_table(
+    /// Makes a table what it is to be, in the dataplane if its rules know it or are to know it, and on disk.
+    pub(super) fn put_table(
         &mut self,
         name: &str,
         table: Option<LoadedTable>,
         before: Option<&LoadedTable>,
         edit: &TableEdit,
     ) -> Result<()> {
+        if name.contains('/') && before.is_some() != table.is_some() && self.rebind(name, table.as_ref())? {
+            return self.tables.put(name, table, edit).map_err(|error| {
+                Failure::Disk(format!(
+                    "table <{name}> is changed until a restart, but cannot be stored: {error}"
+                ))
+            });
+        }
         let is_live = self.rules.as_ref().is_some_and(|rules| rules.table(name).is_some());
         if is_live {
             self.edit_live(edit.clone())?;
@@ -119,12 +129,41 @@ impl Committer {
         let Err(error) = self.tables.put(name, table, edit) else { return Ok(()) };
         if is_live {
             let add = before.map(entries).unwrap_or_default();
-            let undo = TableEdit { name: name.to_owned(), clear: true, remove: Vec::new(), add };
+            let undo = TableEdit { name: name.to_owned(), clear: true, add, ..TableEdit::default() };
             if let Err(why) = self.edit_live(undo) {
                 error!("table <{name}> was changed and neither stored nor put back: {why}");
             }
         }
         Err(Failure::Disk(format!("cannot store table <{name}>: {error}; it is as it was")))
+    }
+
+    /// Has the rules of anchors mean a table that is made in theirs, or that of the main ruleset once there is none any more.
+    /// False if no rule names it.
+    fn rebind(&mut self, name: &str, table: Option<&LoadedTable>) -> Result<bool> {
+        let Some(live) = self.rules.clone() else { return Ok(false) };
+        let mut next = TableSet::clone(self.tables.held());
+        match table {
+            Some(table) => drop(next.insert(name.to_owned(), Arc::new(table.clone()))),
+            None => drop(next.remove(name)),
+        }
+        let mut ruleset = tables::plain(&live);
+        tables::bind(&mut ruleset, &next);
+        if (&ruleset.rules, &ruleset.idle) == (&live.rules, &live.idle) {
+            return Ok(false);
+        }
+        let contents = tables::contents(&ruleset, &next, Some((&live, self.tables.held())));
+        match self.send(&ruleset, contents) {
+            Ok(Ok(generation)) => {
+                self.live = self.live.at(generation);
+                self.rules = Some(Arc::new(ruleset));
+                Ok(true)
+            }
+            Ok(Err(why)) => Err(Failure::refused(why)),
+            Err(error) => {
+                self.lose(&error);
+                Err(Failure::Unavailable(error.to_string()))
+            }
+        }
     }
 
     fn edit_live(&mut self, edit: TableEdit) -> Result<()> {

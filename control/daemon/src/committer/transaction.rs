@@ -143,6 +143,7 @@ impl Committer {
     fn transact(&mut self, apply: &Apply, origin: Origin) -> Result<Applied> {
         let mut compiled = compile(&apply.sources, &self.interfaces)
             .map_err(|problem| Failure::Refused(Box::new(problem)))?;
+        tables::bind(&mut compiled.ruleset, self.tables.held());
         let next = self.tables.under(&compiled.ruleset, Lists::Loaded);
         let contents = self.contents(&compiled.ruleset, &next);
         let candidate = Candidate { ruleset: compiled.ruleset.clone(), contents: contents.clone() };

@@ -38,7 +38,7 @@ use crate::tables::{self, Lists};
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the dataplane may take for an answer, or for a part of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the dataplane may take for what it is asked to do.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -323,7 +323,10 @@ fn diff(view: &View, socket: &Path, sources: Sources, kept: &[Anchored]) -> Answ
     }
     let sources = with_anchors(sources, kept, &view.interfaces);
     let compiled = match compile(&sources, &view.interfaces) {
-        Ok(compiled) => compiled,
+        Ok(mut compiled) => {
+            tables::bind(&mut compiled.ruleset, &view.tables);
+            compiled
+        }
         Err(problem) => return failure(&Failure::Refused(Box::new(problem))),
     };
     let none = Ruleset::default();

@@ -1,13 +1,19 @@
 //! What the paths below `/tables` answer.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ::api::Client;
 use ::api::control::{TableRequest, TableSummary};
 use hyper::Request;
 use hyper::body::Incoming;
+use ipnet::IpNet;
+use pfconf::{AddressTraffic, LoadedTable};
 use tokio::task::spawn_blocking;
 
 use super::App;
 use super::answer::{json, problem};
-use super::api::{Answer, decode, heavy_body, place, reply};
+use super::api::{Answer, PATIENCE, decode, heavy_body, place, reply};
 use crate::View;
 
 /// Every table, without its addresses.
@@ -32,11 +38,29 @@ pub async fn one(app: &App, name: String) -> Answer {
         Err(refusal) => return refusal,
     };
     let view = app.watch.get();
-    let made = spawn_blocking(move || match view.tables.get(&name) {
-        Some(table) => json(&**table),
-        None => problem(404, "Table does not exist."),
+    let socket = app.dataplane_socket.clone();
+    let made = spawn_blocking(move || {
+        let Some(table) = view.tables.get(&name) else { return problem(404, "Table does not exist.") };
+        let is_live = view.rules.as_ref().is_some_and(|rules| rules.table(&name).is_some());
+        if !table.has_counters() || !is_live {
+            return json(&**table);
+        }
+        match traffic(&socket, &name) {
+            Ok(traffic) => {
+                let mut table = LoadedTable::clone(table);
+                table.set_traffic(traffic);
+                json(&table)
+            }
+            Err(error) => problem(503, &error.to_string()),
+        }
     });
     made.await.unwrap_or_else(|error| problem(500, &error.to_string()))
+}
+
+/// What the dataplane has counted for the addresses of a table.
+fn traffic(socket: &Path, name: &str) -> Result<BTreeMap<IpNet, AddressTraffic>, ::api::Error> {
+    let counts = Client::connect_within(socket, PATIENCE)?.address_counts(name)?;
+    Ok(counts.iter().map(|counts| (counts.net, counts.numbers())).collect())
 }
 
 /// Changes a table.

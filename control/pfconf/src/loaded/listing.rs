@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ruleset::InterfacePart;
 use wire::Af;
 
-use super::{Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor};
+use super::{AddressTraffic, Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor};
 use crate::config::FullRule;
 use crate::dialect::Dialect;
 use crate::interfaces::Interfaces;
@@ -226,7 +226,7 @@ impl Loaded {
                 let _ = writeln!(out, "\tCleared:     {cleared}");
                 let _ = writeln!(out, "\tReferences:  [ Anchors: {anchors:<18} Rules: {rules:<18} ]");
                 let _ = writeln!(out, "\tEvaluations: [ NoMatch: {:<18} Match: {:<18} ]", 0, 0);
-                write_traffic(&mut out, &["Block", "Match", "Pass", "XPass"]);
+                write_traffic(&mut out, &["Block", "Match", "Pass", "XPass"], &Default::default());
             }
         }
         out
@@ -251,19 +251,24 @@ pub fn print_members(table: &LoadedTable, verbose: u8, time: impl Fn(u64) -> Str
                 let _ = writeln!(out, "\tWeight:             {weight}");
             }
             if table.has_counters() {
-                write_traffic(&mut out, &["Block", "Match", "Pass"]);
+                write_traffic(&mut out, &["Block", "Match", "Pass"], &table.traffic(row.member.net));
             }
         }
     }
     out
 }
 
-/// The counters of a table or an address: nothing counts by table yet.
-fn write_traffic(out: &mut String, deeds: &[&str]) {
-    for direction in ["In", "Out"] {
+/// The counters of an address; those of a table stay zero. `match` rules count for none.
+fn write_traffic(out: &mut String, deeds: &[&str], traffic: &AddressTraffic) {
+    for (direction, [blocked, passed]) in ["In", "Out"].into_iter().zip(traffic) {
         for deed in deeds {
             let title = format!("{direction}/{deed}:");
-            let _ = writeln!(out, "\t{title:<12} [ Packets: {:<18} Bytes: {:<18} ]", 0, 0);
+            let (packets, bytes) = match *deed {
+                "Block" => *blocked,
+                "Pass" => *passed,
+                _ => (0, 0),
+            };
+            let _ = writeln!(out, "\t{title:<12} [ Packets: {packets:<18} Bytes: {bytes:<18} ]");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::print::{self, print_rule};
 use crate::tree::{Node, Tree};
 
 pub use listing::{RulesView, Scope, print_members};
-pub use table::{Feedback, LoadedTable, TableChange, TableRow, TableVerb};
+pub use table::{AddressTraffic, Feedback, LoadedTable, TableChange, TableRow, TableVerb};
 
 /// The rulesets of all anchors.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ruleset::{Table, TableEdit, TableEntry};
+use ruleset::{Table, TableEdit, TableEntry, ZeroCounts};
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
@@ -21,7 +21,14 @@ pub struct LoadedTable {
     cleared_unix_s: u64,
     #[serde(with = "stored")]
     members: Members,
+    /// What the dataplane has counted, of a table with `counters` that was asked for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    traffic: BTreeMap<IpNet, AddressTraffic>,
 }
+
+/// What is counted for an address: packets and bytes that came in and that went out, of each those that were blocked and
+/// those that passed.
+pub type AddressTraffic = [[(u64, u64); 2]; 2];
 
 /// In the order in which pf lists them: by family and address, of networks with one address the smallest first.
 type Members = BTreeMap<(Af, IpAddr, Reverse<u8>), Held>;
@@ -101,9 +108,20 @@ pub struct TableChange {
 }
 
 impl TableChange {
-    /// The same change as the dataplane makes it; `cleared` if all addresses went.
-    pub fn edit(&self, name: &str, cleared: bool) -> TableEdit {
-        let mut edit = TableEdit { name: name.to_owned(), clear: cleared, ..TableEdit::default() };
+    /// The same change as the dataplane makes it.
+    pub fn edit(&self, name: &str, verb: &TableVerb) -> TableEdit {
+        let cleared =
+            |(member, feedback): &(Member, Feedback)| (*feedback == Feedback::Cleared).then_some(member.net);
+        let mut edit = TableEdit {
+            name: name.to_owned(),
+            clear: *verb == TableVerb::Flush,
+            zero: match verb {
+                TableVerb::Zero(members) if members.is_empty() => ZeroCounts::All,
+                TableVerb::Zero(_) => ZeroCounts::Entries(self.each.iter().filter_map(cleared).collect()),
+                _ => ZeroCounts::None,
+            },
+            ..TableEdit::default()
+        };
         for (member, feedback) in &self.each {
             match feedback {
                 Feedback::Added | Feedback::Changed => {
@@ -170,6 +188,7 @@ impl LoadedTable {
             counters: table.counters,
             cleared_unix_s: 0,
             members: members.map(|entry| (key(entry.net), held(entry.negated))).collect(),
+            traffic: BTreeMap::new(),
         }
     }
 
@@ -204,6 +223,20 @@ impl LoadedTable {
             let held =
                 before.get(&key(entry.net)).map_or(fresh, |known| Held { negated: entry.negated, ..*known });
             self.members.entry(key(entry.net)).or_insert(held);
+        }
+    }
+
+    /// Makes a change as the dataplane does.
+    pub fn amend(&mut self, edit: &TableEdit, unix_s: u64) {
+        if edit.clear {
+            self.members.clear();
+        }
+        for net in &edit.remove {
+            self.members.remove(&key(*net));
+        }
+        for entry in &edit.add {
+            let fresh = Held { negated: entry.negated, weight: None, cleared_unix_s: unix_s };
+            self.members.entry(key(entry.net)).or_insert(fresh).negated = entry.negated;
         }
     }
 
@@ -252,6 +285,16 @@ impl LoadedTable {
     /// When its counters were set to zero, in seconds since 1970.
     pub fn cleared_unix_s(&self) -> u64 {
         self.cleared_unix_s
+    }
+
+    /// Shows these counters with its addresses.
+    pub fn set_traffic(&mut self, traffic: BTreeMap<IpNet, AddressTraffic>) {
+        self.traffic = traffic;
+    }
+
+    /// What was counted for an address.
+    pub fn traffic(&self, net: IpNet) -> AddressTraffic {
+        self.traffic.get(&net).copied().unwrap_or_default()
     }
 
     pub(super) fn flags(&self) -> [(bool, char); 2] {

@@ -193,6 +193,31 @@ fn details_of_tables_and_addresses_are_shown() {
 }
 
 #[test]
+fn counters_of_addresses_are_shown_by_hook_and_by_what_became_of_packets() {
+    let loaded = loaded("table <t> persist counters { 10.0.0.1 10.0.0.2 }\n");
+    let mut table = loaded.table("", "t").expect("there").clone();
+    let net = "10.0.0.1/32".parse().expect("a host");
+    table.set_traffic([(net, [[(1, 40), (2, 80)], [(3, 120), (4, 160)]])].into());
+    let kept = serde_json::to_string(&table).expect("JSON");
+    let table: pfconf::LoadedTable = serde_json::from_str(&kept).expect("the same");
+    let shown = pfconf::print_members(&table, 1, |_| "T".into());
+    let lines = |name: &str| -> Vec<String> {
+        let from = shown.lines().skip_while(|line| line.trim() != name).skip(2).take(6);
+        from.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let expected = [
+        "In/Block: [ Packets: 1 Bytes: 40 ]",
+        "In/Match: [ Packets: 0 Bytes: 0 ]",
+        "In/Pass: [ Packets: 2 Bytes: 80 ]",
+        "Out/Block: [ Packets: 3 Bytes: 120 ]",
+        "Out/Match: [ Packets: 0 Bytes: 0 ]",
+        "Out/Pass: [ Packets: 4 Bytes: 160 ]",
+    ];
+    assert_eq!(lines("10.0.0.1"), expected);
+    assert!(lines("10.0.0.2").iter().all(|line| line.ends_with("[ Packets: 0 Bytes: 0 ]")), "{shown}");
+}
+
+#[test]
 fn verbs_change_a_table_and_say_how() {
     let mut loaded = Loaded::default();
     assert!(loaded.create_table("a", "t", 1) && !loaded.create_table("a", "t", 2));

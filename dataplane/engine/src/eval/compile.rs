@@ -1,6 +1,6 @@
 //! From a ruleset to a [`Root`]: names become numbers, addresses ranges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -23,6 +23,8 @@ use crate::translate::{self, Addresses, Choice, NatPorts, RdrPorts, Translation}
 struct Names<'a> {
     interfaces: &'a [Interface],
     tables: BTreeMap<&'a str, usize>,
+    /// Tables with `counters`.
+    counted: BTreeSet<&'a str>,
     tags: &'a BTreeMap<String, Tag>,
 }
 
@@ -62,6 +64,7 @@ impl Root {
                 .enumerate()
                 .map(|(number, table)| (table.name.as_str(), number))
                 .collect(),
+            counted: ruleset.tables.iter().filter(|table| table.counters).map(|table| &*table.name).collect(),
             tags: &tags,
         };
         let mut rules = Vec::with_capacity(ruleset.rules.len());
@@ -135,6 +138,7 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
         allow_opts: rule.allow_opts,
         log_all: rule.log.enabled && rule.log.all,
         copy_to,
+        counts_addresses: false,
         label: rule.label.as_deref().map(Box::from),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
@@ -184,6 +188,7 @@ impl Names<'_> {
         if let Some(what) = unsupported(rule) {
             return Err(format!("{what} is not supported yet"));
         }
+        let copy_to = rule.dup_to.as_ref().map(|to| self.span(to)).transpose()?;
         Ok(Filter {
             translation: self.translation(rule)?,
             action: rule.action,
@@ -207,7 +212,17 @@ impl Names<'_> {
                 .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
             caller: Gate::NONE,
             gate: rule.call.as_ref().map(|call| Gate { end: call.end, quick: rule.quick && !call.wildcard }),
-            slot: Arc::new(slot(rule, rule.dup_to.as_ref().map(|to| self.span(to)).transpose()?, serial)),
+            slot: Arc::new(RuleSlot {
+                counts_addresses: self.counts_addresses(rule),
+                ..slot(rule, copy_to, serial)
+            }),
+        })
+    }
+
+    fn counts_addresses(&self, rule: &Rule) -> bool {
+        [&rule.from, &rule.to].iter().any(|end| match &end.address.pattern {
+            AddressPattern::Table(name) => self.counted.contains(name.as_str()),
+            _ => false,
         })
     }
 

@@ -7,6 +7,7 @@ use ruleset::{
 };
 use wire::{Af, Proto};
 
+use super::counted::Rows;
 use super::{RuleSlot, Tag};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
@@ -83,6 +84,8 @@ impl OfInterfaces {
 pub(super) struct TrieTable {
     pub v4: Lpm<bool>,
     pub v6: Lpm<bool>,
+    /// `counters`.
+    pub rows: Option<Rows>,
 }
 
 impl TrieTable {

@@ -8,6 +8,7 @@
 
 mod classify;
 mod compile;
+mod counted;
 mod filter;
 mod judge;
 mod noted;
@@ -25,6 +26,8 @@ use ruleset::{RulePlace, Ruleset, TIMEOUT_COUNT, Timeout};
 use crate::fib::{Fib, InterfaceId};
 use crate::translate::{Known, Members};
 
+pub use counted::AddressCounts;
+pub(crate) use counted::Deed;
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
 pub(crate) use walk::{Decision, Question, Role, Walk, is_request};
@@ -50,6 +53,8 @@ pub(crate) struct RuleSlot {
     pub log_all: bool,
     /// `dup-to`.
     pub copy_to: Option<InterfaceId>,
+    /// It names a table with `counters`.
+    pub counts_addresses: bool,
     /// `label`.
     pub label: Option<Box<str>>,
     /// At each hook: packets and bytes.

@@ -10,6 +10,7 @@ use ruleset::{AddressPattern, Invalid, Limit, Lpm, Ruleset, Table, TableContents
 use wire::Af;
 
 use super::Root;
+use super::counted::Rows;
 use super::filter::TrieTable;
 use crate::Address;
 use crate::translate::Members;
@@ -45,22 +46,24 @@ pub(super) fn build(
     previous: Option<&Root>,
     contents: &[TableContents],
 ) -> Result<Vec<Arc<TrieTable>>, Invalid> {
-    let tables: Vec<Arc<TrieTable>> = ruleset
-        .tables
-        .iter()
-        .map(|table| {
-            let given = contents.iter().find(|given| given.name == table.name).map(|given| &given.entries);
-            let before = || {
-                let previous = previous?;
-                let named = previous.ruleset.tables.iter().position(|old| old.name == table.name)?;
-                previous.tables.get(named).cloned()
-            };
-            match given.or(table.entries.as_ref()) {
-                Some(entries) => Arc::new(TrieTable::of(entries)),
-                None => before().unwrap_or_else(|| Arc::new(TrieTable::of(&[]))),
+    let build_one = |table: &Table| {
+        let given = contents.iter().find(|given| given.name == table.name).map(|given| &given.entries);
+        let before = previous.and_then(|previous| {
+            let named = previous.ruleset.tables.iter().position(|old| old.name == table.name)?;
+            previous.tables.get(named)
+        });
+        let rows = before.and_then(|before| before.rows.as_ref());
+        match (given.or(table.entries.as_ref()), before) {
+            (Some(entries), _) => Arc::new(TrieTable::of(entries, table.counters, rows)),
+            (None, Some(before)) if before.rows.is_some() == table.counters => before.clone(),
+            (None, Some(before)) => {
+                let entries: Vec<TableEntry> = before.entries().collect();
+                Arc::new(TrieTable::of(&entries, table.counters, rows))
             }
-        })
-        .collect();
+            (None, None) => Arc::new(TrieTable::of(&[], table.counters, None)),
+        }
+    };
+    let tables: Vec<Arc<TrieTable>> = ruleset.tables.iter().map(build_one).collect();
     check_entries(ruleset, &tables)?;
     Ok(tables)
 }
@@ -97,21 +100,28 @@ fn fault(what: String) -> Invalid {
 }
 
 impl TrieTable {
-    pub(super) fn of(entries: &[TableEntry]) -> Self {
-        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6) };
-        entries.iter().for_each(|entry| tries.insert(entry));
+    /// A table of these entries. Those that have rows of counters in `before` go on counting there.
+    pub(super) fn of(entries: &[TableEntry], counters: bool, before: Option<&Rows>) -> Self {
+        let rows = counters.then(Rows::new);
+        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6), rows };
+        entries.iter().for_each(|entry| tries.insert(entry, before));
         tries
     }
 
     fn edited(&self, edit: &TableEdit) -> Self {
-        let mut tries = if edit.clear { Self::of(&[]) } else { self.clone() };
+        let mut tries = if edit.clear { Self::of(&[], self.rows.is_some(), None) } else { self.clone() };
         for net in &edit.remove {
             let length = net.prefix_len();
             tries.trie(net).remove(Address::from(net.addr()).0, length);
+            tries.rows.iter_mut().for_each(|rows| rows.remove(net));
         }
-        edit.add.iter().for_each(|entry| tries.insert(entry));
+        edit.add.iter().for_each(|entry| tries.insert(entry, None));
         tries.v4.tidy();
         tries.v6.tidy();
+        if let Some(rows) = &mut tries.rows {
+            rows.zero(&edit.zero);
+            rows.tidy();
+        }
         tries
     }
 
@@ -122,9 +132,12 @@ impl TrieTable {
         }
     }
 
-    fn insert(&mut self, entry: &TableEntry) {
+    fn insert(&mut self, entry: &TableEntry, before: Option<&Rows>) {
         let address = Address::from(entry.net.addr());
         self.trie(&entry.net).insert(address.0, entry.net.prefix_len(), !entry.negated);
+        if let Some(rows) = &mut self.rows {
+            rows.add(&entry.net, before);
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = TableEntry> {

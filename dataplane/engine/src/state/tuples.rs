@@ -8,6 +8,7 @@
 use ruleset::Direction;
 use wire::Port;
 
+use super::class::Class;
 use super::index::RecordId;
 use super::key::{Key, KeyHash, Side};
 use super::link::{NewLink, Reach};
@@ -99,6 +100,17 @@ impl Connections {
     pub fn is_answered(&self, key: &Key, hash: KeyHash, side: Side) -> bool {
         self.hits(key, hash)
             .any(|hit| hit.link.is_some() && self.reaches(&hit, Direction::In, hit.side(side)))
+    }
+
+    /// What the rule that made the face at `side` was asked about: the tuple of the first packet in front of its hook.
+    pub fn asked_for(&self, record: RecordId, class: &Class, side: Side) -> Tuple {
+        let key = self.key(record);
+        let Key { af, proto, zone, address: [src, dst], port: [sport, dport] } = key;
+        let [asked, _] = match self.tuples(record) {
+            Some(tuples) => tuples.at(class.direction),
+            None => [Ends::of(&key, false); 2],
+        };
+        asked.tuple(class.maker(side), Tuple { af, proto, zone, src, dst, sport, dport })
     }
 
     /// The tuples of a record's packets; `None` if they are translated at neither hook.

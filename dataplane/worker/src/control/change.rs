@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{
-    Candidate, Counts, Filtering, Info, InterfaceInfo, Judged, LogLevel, ReasonCount, ResponseBody, Reviewed,
-    Traffic,
+    AddressCounts, Candidate, Counts, Filtering, Info, InterfaceInfo, Judged, LogLevel, ReasonCount,
+    ResponseBody, Reviewed, Traffic,
 };
-use engine::Selection;
+use engine::{Counted, Selection};
 use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
 
 use super::desk::{Desk, PATIENCE, busy, lock};
@@ -32,7 +32,7 @@ impl Desk {
     pub fn edit_tables(&self, edits: &[TableEdit], user: u32) -> ResponseBody {
         match lock(&self.rules).edit_tables(edits) {
             Ok(()) => {
-                for TableEdit { name, clear, remove, add } in edits {
+                for TableEdit { name, clear, remove, add, zero: _ } in edits {
                     tracing::info!(
                         table = name,
                         clear,
@@ -52,6 +52,18 @@ impl Desk {
     pub fn entries(&self, table: &str) -> Option<Vec<TableEntry>> {
         let live = self.showcase.live()?;
         live.root.entries(table).map(Iterator::collect)
+    }
+
+    /// What is counted for each entry of a table of the live ruleset; `None` if there is no such table.
+    pub fn address_counts(&self, table: &str) -> Option<Vec<AddressCounts>> {
+        let live = self.showcase.live()?;
+        let counted = |Counted { packets, bytes }: Counted| Traffic { packets, bytes };
+        let counts = live.root.address_counts(table)?;
+        Some(
+            counts
+                .map(|(net, counts)| AddressCounts { net, counted: counts.map(|hook| hook.map(counted)) })
+                .collect(),
+        )
     }
 
     /// Removes the states that fit, on every worker.

@@ -251,6 +251,10 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
             Some(entries) => list(line, id, entries.into_iter(), ResponseBody::Entries)?,
             None => ResponseBody::Refused(format!("table <{table}> is not defined")),
         },
+        RequestBody::AddressCounts(table) => match desk.address_counts(&table) {
+            Some(counts) => list(line, id, counts.into_iter(), ResponseBody::AddressCounts)?,
+            None => ResponseBody::Refused(format!("table <{table}> is not defined")),
+        },
         RequestBody::Kill(selector) => desk.kill(&selector, user).unwrap_or_else(|Stalled| no_answer()),
         RequestBody::Switch(filtering) => desk.switch(filtering, user),
         RequestBody::LogLevel(level) => desk.set_log_level(level, user),

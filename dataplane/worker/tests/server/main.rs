@@ -295,6 +295,8 @@ fn what_is_live_can_be_changed_without_a_ruleset() {
     client.edit_tables(vec![edit("bad", "10.0.0.1/32")]).unwrap();
     let refused = client.edit_tables(vec![edit("bad", "10.0.0.2/32"), edit("absent", "10.0.0.2/32")]);
     assert!(refused.unwrap_err().to_string().contains("table <absent> is not defined"));
+    assert_eq!(client.address_counts("bad").unwrap(), [], "without `counters`");
+    assert!(client.address_counts("absent").unwrap_err().to_string().contains("not defined"));
     let mut held = Vec::new();
     client.entries("bad", |entry| held.push(entry.net.to_string())).unwrap();
     held.sort();

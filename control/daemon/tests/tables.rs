@@ -1,0 +1,180 @@
+//! Tables while rules are live: those of anchors, their counters, and the names that they follow.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::control::{Apply, Live, Origin, Sources, TableAction, TableRequest};
+use common::fake::{COUNTED, Fake};
+use common::{Daemon, Folder, refusal, wait};
+use pfconf::LoadedTable;
+use ruleset::{AddressPattern, Ruleset, ZeroCounts};
+use turnpike_control::names::{self, Known};
+use turnpike_control::revisions::Store;
+use turnpike_control::tables::Tables;
+use turnpike_control::{Watch, committer};
+
+fn fake(folder: &Folder) -> Fake {
+    Fake::start(&folder.path("dataplane.sock"))
+}
+
+fn held(fake: &Fake, table: &str) -> Vec<String> {
+    let mut held: Vec<String> =
+        fake.state().tables[table].iter().map(|entry| entry.net.to_string()).collect();
+    held.sort();
+    held
+}
+
+fn request(action: TableAction, addresses: &[&str]) -> TableRequest {
+    let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+    TableRequest { action, addresses, older_than_s: 0, dry_run: false, detail: true }
+}
+
+/// The tables that the rules name, in their order.
+fn named(ruleset: &Ruleset) -> Vec<String> {
+    let tables = ruleset.rules.iter().flat_map(|rule| rule.patterns()).filter_map(|pattern| match pattern {
+        AddressPattern::Table(name) => Some(name.clone()),
+        _ => None,
+    });
+    tables.collect()
+}
+
+const ANCHORED: &str = "table <t> persist { 10.0.0.1 }\nblock from <t>\nanchor web {\n block from <t>\n}\n";
+
+#[test]
+fn the_rules_of_an_anchor_see_a_table_that_is_made_in_it_at_once() {
+    let folder = Folder::new();
+    let dataplane = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(ANCHORED).unwrap();
+    let control = &daemon.control;
+    let before = dataplane.commits();
+    assert!(control.change_table("web/t", &request(TableAction::Add, &["10.7.0.0/16"])).unwrap().created);
+    assert_eq!(named(&dataplane.live().unwrap()), ["t", "web/t"]);
+    assert_eq!(
+        (held(&dataplane, "web/t"), held(&dataplane, "t")),
+        (vec!["10.7.0.0/16".into()], vec!["10.0.0.1/32".into()])
+    );
+    assert_eq!(dataplane.commits(), before + 1);
+    assert_eq!(
+        daemon.status().live,
+        Live::Revision { revision: 1, generation: dataplane.state().generation }
+    );
+    control.change_table("web/t", &request(TableAction::Add, &["10.8.0.0/16"])).unwrap();
+    assert_eq!(dataplane.commits(), before + 1, "from then on it changes like any other");
+    assert_eq!(held(&dataplane, "web/t").len(), 2);
+    control.change_table("other/t", &request(TableAction::Add, &["10.8.0.0/16"])).unwrap();
+    assert_eq!(dataplane.commits(), before + 1, "nobody names it");
+
+    daemon.kill();
+    let daemon = Daemon::start(&folder);
+    daemon.wait_for("the revision", |status| status.live.revision() == Some(1));
+    assert_eq!(dataplane.commits(), before + 1, "it is recognised as it is");
+    daemon.apply(&ANCHORED.replace("10.0.0.1", "10.0.0.2")).unwrap();
+    assert_eq!(named(&dataplane.live().unwrap()), ["t", "web/t"], "another load leaves it");
+    assert_eq!(held(&dataplane, "web/t").len(), 2);
+    daemon.control.change_table("web/t", &request(TableAction::Kill, &[])).unwrap();
+    assert_eq!(named(&dataplane.live().unwrap()), ["t", "t"], "without it they see that of the main ruleset");
+    assert_eq!(refusal(daemon.control.table::<LoadedTable>("web/t")).0, 404);
+}
+
+#[test]
+fn counters_are_shown_with_a_table_and_set_to_zero() {
+    let folder = Folder::new();
+    let dataplane = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply("table <t> persist counters { 10.0.0.1 }\ntable <u> { 10.0.0.1 }\nblock from <t>\nblock from <u>\n").unwrap();
+    let net = "10.0.0.1/32".parse().unwrap();
+    let numbers = COUNTED.map(|hook| hook.map(|counted| (counted.packets, counted.bytes)));
+    let traffic = |table: &str| daemon.control.table::<LoadedTable>(table).unwrap().traffic(net);
+    assert_eq!((traffic("t"), traffic("u")), (numbers, [[(0, 0); 2]; 2]));
+    let zeros = |fake: &Fake| fake.state().edits.iter().map(|edit| edit.zero.clone()).collect::<Vec<_>>();
+    daemon.control.change_table("t", &request(TableAction::Zero, &["10.0.0.1", "10.0.0.9"])).unwrap();
+    daemon.control.change_table("t", &request(TableAction::Zero, &[])).unwrap();
+    assert_eq!(zeros(&dataplane), [ZeroCounts::Entries(vec![net]), ZeroCounts::All]);
+}
+
+/// What the resolver says.
+type Zone = Arc<Mutex<BTreeMap<&'static str, Vec<IpAddr>>>>;
+
+fn addresses(words: &[&str]) -> Vec<IpAddr> {
+    words.iter().map(|word| word.parse().unwrap()).collect()
+}
+
+/// The committer alone, with a resolver that reads `zone`; and what it publishes.
+fn follow(folder: &Folder, zone: &Zone) -> (committer::Handle, Arc<Watch>) {
+    let store = Store::open(&folder.revisions(), 10).unwrap();
+    let tables = Tables::open(&folder.path("state/tables")).unwrap();
+    let known = Known::open(&folder.path("state/names.json"));
+    let watch = Arc::new(Watch::default());
+    let (handle, _) =
+        committer::start(folder.path("dataplane.sock"), store, tables, known, Arc::clone(&watch)).unwrap();
+    let zone = Arc::clone(zone);
+    let resolve = move |name: &str| zone.lock().unwrap().get(name).cloned().unwrap_or_default();
+    names::start(handle.clone(), Arc::clone(&watch), Duration::from_millis(10), resolve).unwrap();
+    (handle, watch)
+}
+
+fn apply(handle: &committer::Handle, text: &str, names: &[(&str, &[&str])]) {
+    let names = names.iter().map(|(name, words)| ((*name).to_owned(), addresses(words))).collect();
+    let sources = Sources { name: "pf.conf".into(), text: text.into(), names, ..Sources::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let done = runtime.block_on(handle.apply(Apply { sources, ..Apply::default() }, Origin::Apply));
+    done.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn wait_for(fake: &Fake, table: &str, wanted: &[&str]) {
+    wait("the table", || match held(fake, table) {
+        held if held == wanted => Ok(()),
+        held => Err(format!("{held:?}")),
+    });
+}
+
+const FOLLOWING: &str = "table <t> persist { www.example.net, 10.0.0.1, ! old.example.net }\npass to <t>\nblock from www.example.net\n";
+
+#[test]
+fn tables_follow_names_and_keep_what_cannot_be_resolved() {
+    let folder = Folder::new();
+    let dataplane = fake(&folder);
+    let zone: Zone = Arc::default();
+    zone.lock().unwrap().insert("www.example.net", addresses(&["192.0.2.1", "2001:db8::1"]));
+    let (handle, watch) = follow(&folder, &zone);
+    wait("the dataplane", || watch.get().rules.clone().map(drop).ok_or("no rules"));
+    apply(
+        &handle,
+        FOLLOWING,
+        &[("www.example.net", &["192.0.2.1", "2001:db8::1"]), ("old.example.net", &["192.0.2.99"])],
+    );
+    let first = ["10.0.0.1/32", "192.0.2.1/32", "192.0.2.99/32", "2001:db8::1/128"];
+    wait_for(&dataplane, "t", &first);
+    let commits = dataplane.commits();
+
+    // One that nobody answers for any more stays; the other moves.
+    zone.lock().unwrap().insert("www.example.net", addresses(&["192.0.2.2", "2001:db8::1"]));
+    let second = ["10.0.0.1/32", "192.0.2.2/32", "192.0.2.99/32", "2001:db8::1/128"];
+    wait_for(&dataplane, "t", &second);
+    zone.lock().unwrap().clear();
+    zone.lock().unwrap().insert("old.example.net", addresses(&["10.0.0.1"]));
+    // The network itself is in the list, without `!`, and stands in front.
+    wait_for(&dataplane, "t", &["10.0.0.1/32", "192.0.2.2/32", "2001:db8::1/128"]);
+    zone.lock().unwrap().insert("old.example.net", addresses(&["192.0.2.98"]));
+    wait_for(&dataplane, "t", &["10.0.0.1/32", "192.0.2.2/32", "192.0.2.98/32", "2001:db8::1/128"]);
+    let negated = |fake: &Fake| fake.state().tables["t"].iter().filter(|entry| entry.negated).count();
+    assert_eq!(negated(&dataplane), 1);
+    assert_eq!(dataplane.commits(), commits, "the rules stay as they are");
+
+    // What operators change stays changed, and a restart goes on from what was known.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(handle.change_table("t", request(TableAction::Delete, &["10.0.0.1"]))).unwrap();
+    // The first goes on for as long as its resolver does: it is asked nothing new.
+    let zone: Zone = Arc::default();
+    zone.lock().unwrap().insert("old.example.net", addresses(&["192.0.2.98"]));
+    let (_handle, watch) = follow(&folder, &zone);
+    wait("the names", || watch.get().names.get("www.example.net").map(drop).ok_or("no names"));
+    assert_eq!(watch.get().names["www.example.net"], addresses(&["192.0.2.2", "2001:db8::1"]));
+    zone.lock().unwrap().insert("www.example.net", addresses(&["192.0.2.3"]));
+    wait_for(&dataplane, "t", &["192.0.2.3/32", "192.0.2.98/32"]);
+}
