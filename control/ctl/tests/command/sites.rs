@@ -5,10 +5,21 @@ use std::process::Command;
 
 use crate::folder::run;
 
+/// Where the samples are, and the files that they name.
+fn place() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples/sites")
+}
+
+/// tpctl where the samples are.
+fn tpctl() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+    command.current_dir(place());
+    command
+}
+
 /// The files of the samples that end like this.
 fn samples(extension: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples/sites");
-    let entries = std::fs::read_dir(folder).expect("the samples are there");
+    let entries = std::fs::read_dir(place()).expect("the samples are there");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
     files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
@@ -18,7 +29,7 @@ fn samples(extension: &str) -> Vec<PathBuf> {
 #[test]
 fn every_site_does_with_packets_what_it_says() {
     let rulesets = samples("conf");
-    assert!(rulesets.len() >= 20, "{rulesets:?}");
+    assert!(rulesets.len() >= 50, "{rulesets:?}");
     for rules in rulesets {
         let cases = rules.with_extension("toml");
         let text =
@@ -26,7 +37,7 @@ fn every_site_does_with_packets_what_it_says() {
         for verdict in ["\"pass\"", "\"block\""] {
             assert!(text.contains(verdict), "{}: nothing is expected to {verdict}", cases.display());
         }
-        let held = run(Command::new(env!("CARGO_BIN_EXE_tpctl")).arg("test").arg("--cases").arg(&cases), "");
+        let held = run(tpctl().arg("test").arg("--cases").arg(&cases), "");
         assert_eq!(held.code, Some(0), "{}{}", held.out, held.err);
     }
 }
@@ -39,7 +50,7 @@ fn every_site_prints_as_it_was_read() {
         std::fs::write(&none, "[]").expect("writable");
         let machine = if interfaces.exists() { &interfaces } else { &none };
         let print = |file: &Path, text: &str| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+            let mut command = tpctl();
             command.args(["pfctl", "-o", "none", "-nvf"]).arg(file).arg("--interfaces").arg(machine);
             let printed = run(&mut command, text);
             assert_eq!(printed.code, Some(0), "{}: {}", rules.display(), printed.err);
@@ -57,7 +68,7 @@ fn nothing_is_said_of_sites_that_are_as_they_should_be() {
     for rules in samples("conf") {
         let interfaces = rules.with_extension("json");
         let machine = if interfaces.exists() { interfaces } else { none.clone().into() };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+        let mut command = tpctl();
         let checked = run(command.arg("check").arg(&rules).arg("--interfaces").arg(&machine), "");
         assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""), "{}", rules.display());
     }
@@ -84,7 +95,7 @@ fn rules_become_json_and_the_same_rules_again() {
         let interfaces = rules.with_extension("json");
         let machine = if interfaces.exists() { interfaces } else { none.clone().into() };
         let convert = |to: &str, file: &Path| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tpctl"));
+            let mut command = tpctl();
             command.args(["convert", "--to", to]).arg(file).arg("--interfaces").arg(&machine);
             let done = run(&mut command, "");
             assert_eq!(done.code, Some(0), "{}: {}", rules.display(), done.err);

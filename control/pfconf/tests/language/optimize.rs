@@ -70,6 +70,11 @@ fn what_stands_between_other_deeds_stays() {
 #[test]
 fn rules_that_differ_in_one_part_both_stay() {
     let parts = [
+        "flags S/SA",
+        "flags S/SAFR",
+        "rdr-to 192.0.2.1",
+        "rdr-to 192.0.2.1 port 80",
+        "rdr-to 192.0.2.1 port 81",
         "scrub (max-mss 1)",
         "scrub (max-mss 2)",
         "scrub (min-ttl 3)",
@@ -116,6 +121,60 @@ fn rules_that_differ_in_one_part_both_stay() {
             assert_eq!(basic(&text).lines().count(), 2, "{text}");
         }
     }
+}
+
+/// CVE-2026-4748: rules that differ in a range of addresses were taken for one.
+#[test]
+fn rules_that_differ_in_where_packets_go_both_stay() {
+    let ends = [
+        "from 10.0.0.1 - 10.0.0.5",
+        "from 10.0.0.1 - 10.0.0.6",
+        "from 10.0.0.2 - 10.0.0.6",
+        "from ! 10.0.0.1 - 10.0.0.5",
+        "from <one>",
+        "from <two>",
+        "from ! <one>",
+        "from (wan0)",
+        "from (lan0)",
+        "from (wan0:network)",
+        "from (wan0:0)",
+        "from (wan0:broadcast)",
+        "from any port 80",
+        "from any port != 80",
+        "from any port < 80",
+        "from any port <= 80",
+        "from any port 80:90",
+        "from any port 80:91",
+        "from any port 80 >< 90",
+        "from any port 80 <> 90",
+        "to any port 80",
+        "to 10.0.0.1 - 10.0.0.5",
+        "to <one>",
+        "to urpf-failed",
+        "from no-route",
+        "from urpf-failed",
+    ];
+    let tables = "table <one> persist\ntable <two> persist\n";
+    let pairs = || ends.iter().flat_map(|one| ends.iter().map(move |other| (one, other)));
+    let mut tried = 0;
+    for (one, other) in pairs().filter(|(one, other)| one != other) {
+        let text = format!(
+            "{tables}block in inet proto tcp {one}\npass in inet proto tcp {one}\npass in inet proto tcp {other}\nblock in inet proto tcp {other}\n"
+        );
+        let (mut config, findings) = read(&text);
+        if findings.has_errors() {
+            continue;
+        }
+        tried += 1;
+        config.optimize(Some(Optimize::Basic));
+        let ruleset = config.lower().expect("valid");
+        assert_eq!(ruleset.rules.len(), 4, "{text}");
+        let mut printed: Vec<String> = ruleset.rules.iter().map(print_rule).collect();
+        printed.sort();
+        printed.dedup();
+        assert_eq!(printed.len(), 4, "{text}");
+    }
+    assert!(tried > 400, "{tried}");
 }
 
 #[test]
