@@ -2,7 +2,7 @@
 
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PoolKind, PortMatch,
-    StateMode, StatePolicy, Timeout,
+    RoutingKind, StateMode, StatePolicy, Timeout,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -255,7 +255,7 @@ pub(crate) struct FilterOptions {
     pub binat: bool,
     /// `af-to`: the family that packets get; the sources are in `nat`, the destinations in `rdr`.
     pub af_to: Option<Af>,
-    pub route: Option<(RouteKind, Redirect)>,
+    pub route: Option<(RoutingKind, Redirect)>,
     pub more: Extras,
 }
 
@@ -462,24 +462,6 @@ pub(crate) struct MapE {
     pub offset_bits: u8,
     pub id_bits: u8,
     pub id: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum RouteKind {
-    Route,
-    Reply,
-    Dup,
-}
-
-impl RouteKind {
-    /// Its keyword.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Route => "route-to",
-            Self::Reply => "reply-to",
-            Self::Dup => "dup-to",
-        }
-    }
 }
 
 /// `anchor …`.

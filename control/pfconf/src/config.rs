@@ -1,11 +1,11 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, DupTo, Options, PoolKind, Rule, Table, TableEntry};
+use ruleset::{AddressPattern, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, Table, TableEntry};
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port};
 
-use crate::ast::{Early, Extras, MapE, QueueStatement, RouteKind, Scrub, Section, Spanned};
+use crate::ast::{Early, Extras, MapE, QueueStatement, Scrub, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::print;
@@ -92,7 +92,7 @@ pub(crate) struct FullRule {
     pub nat: Option<Pool>,
     pub rdr: Option<Pool>,
     pub af_to: Option<Af>,
-    pub route: Option<(RouteKind, Pool)>,
+    pub route: Option<(RoutingKind, Pool)>,
     #[serde(skip)]
     pub span: Span,
 }
@@ -178,16 +178,14 @@ pub(crate) struct PoolHost {
 }
 
 impl Pool {
-    /// As the dataplane has it, if one interface is named that copies leave by.
-    pub(crate) fn to_dup_to(&self) -> Option<DupTo> {
-        let host = self.only()?;
-        let next_hop = match (&host.address, &self.kind) {
-            (AddressPattern::Any, None) => None,
-            (AddressPattern::Net(net), None) => Some(*net),
-            _ => return None,
+    /// As the dataplane has where packets, or their copies, are routed to.
+    pub(crate) fn to_routing(&self, kind: RoutingKind) -> Routing {
+        let gateway = |PoolHost { address, via }: &PoolHost| Gateway {
+            address: address.clone(),
+            interface: via.clone(),
         };
-        let interface = host.via.clone().filter(|_| !self.sticky && !self.static_port)?;
-        Some(DupTo { next_hop, interface })
+        let gateways = self.hosts.iter().map(gateway).collect();
+        Routing { kind, gateways, choice: self.kind.clone(), sticky: self.sticky }
     }
 
     /// As the dataplane has the target of a translation, if it is one host, network, table or interface.
@@ -226,10 +224,19 @@ impl PoolHost {
     }
 }
 
-impl From<&DupTo> for Pool {
-    fn from(dup_to: &DupTo) -> Self {
-        let address = dup_to.next_hop.map_or(AddressPattern::Any, AddressPattern::Net);
-        PoolHost { address, via: Some(dup_to.interface.clone()) }.alone()
+impl From<&Routing> for Pool {
+    fn from(routing: &Routing) -> Self {
+        let host =
+            |gateway: &Gateway| PoolHost { address: gateway.address.clone(), via: gateway.interface.clone() };
+        Self {
+            hosts: routing.gateways.iter().map(host).collect(),
+            ports: (0, 0),
+            kind: routing.choice.clone(),
+            sticky: routing.sticky,
+            static_port: false,
+            endpoint_independent: false,
+            map_e: None,
+        }
     }
 }
 
@@ -253,7 +260,7 @@ impl From<&Rule> for FullRule {
             rule: rule.clone(),
             nat: rule.nat.as_ref().map(Pool::from),
             rdr: rule.rdr.as_ref().map(Pool::from),
-            route: rule.dup_to.as_ref().map(|dup_to| (RouteKind::Dup, dup_to.into())),
+            route: rule.routing.as_ref().map(|routing| (routing.kind, routing.into())),
             ..Self::default()
         }
     }

@@ -153,7 +153,8 @@ impl Config {
         let mut entries = std::mem::take(&mut self.entries);
         each_rule(&mut entries, &mut |full| {
             let span = full.span;
-            for pool in pools(full).filter(|pool| pool.hosts.len() > 1) {
+            let is_routed = |pool: &Pool| pool.hosts.iter().any(|host| host.via.is_some());
+            for pool in pools(full).filter(|pool| pool.hosts.len() > 1 && !is_routed(pool)) {
                 let member = |host: &PoolHost| match host.address {
                     AddressPattern::Net(net) => Some(Member { negated: false, net, weight: None }),
                     _ => None,

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use ruleset::{
-    AddressPattern, Call, Direction, InterfacePart, PoolKind, Rule, Ruleset, StateMode, Table, Timeout,
+    AddressPattern, Call, Direction, InterfacePart, PoolKind, RoutingKind, Rule, Ruleset, StateMode, Table,
+    Timeout,
 };
 
-use crate::ast::{Extras, RouteKind, Scrub, SetActions, SourceTracking};
+use crate::ast::{Extras, Scrub, SetActions, SourceTracking};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
 use crate::convert::Finding;
 use crate::diagnostic::Diagnostics;
@@ -109,7 +110,7 @@ impl Config {
             let named = self.tables.iter().filter(|table| table.name == *name);
             named.flat_map(|table| table.members.iter().flatten()).any(|member| member.weight.is_some())
         };
-        let pools = full.nat.iter().chain(&full.rdr);
+        let pools = full.nat.iter().chain(&full.rdr).chain(full.route.as_ref().map(|(_, pool)| pool));
         pools
             .flat_map(|pool| &pool.hosts)
             .any(|host| matches!(&host.address, AddressPattern::Table(name) if weighted(name)))
@@ -162,10 +163,7 @@ impl<'a> Lowering<'a> {
         let Flat { node, path, end } = flat;
         let full = node.rule;
         let mut rule = full.rule.clone();
-        rule.dup_to = match &full.route {
-            Some((RouteKind::Dup, pool)) => pool.to_dup_to(),
-            _ => None,
-        };
+        rule.routing = full.route.as_ref().map(|(kind, pool)| pool.to_routing(*kind));
         rule.nat = full.nat.as_ref().and_then(Pool::to_target);
         rule.rdr = full.rdr.as_ref().and_then(Pool::to_target);
         // Paths are in order.
@@ -237,8 +235,10 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         AddressPattern::Table(name) => name.as_str(),
         _ => "",
     });
+    let gateways = route.iter().flat_map(|(_, pool)| pool.hosts.iter().map(|host| &host.address));
     let peers = rule
         .patterns()
+        .chain(gateways)
         .any(|pattern| matches!(pattern, AddressPattern::Interface { part: InterfacePart::Peer, .. }));
     let adaptive = |(timeout, _): &(Timeout, u32)| timeout.counts_states();
     let used = [
@@ -281,15 +281,27 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),
         (targets().any(|pool| pool.to_target().is_none()), "several targets"),
-        (targets().any(|pool| pool.kind == Some(PoolKind::LeastStates)), "least-states"),
-        (targets().any(|pool| pool.sticky), "sticky-address"),
+        (pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)), "least-states"),
+        (pools().any(|pool| pool.sticky), "sticky-address"),
         (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
         (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
-        (matches!(route, Some((RouteKind::Route, _))), "route-to"),
-        (matches!(route, Some((RouteKind::Reply, _))), "reply-to"),
-        (matches!(route, Some((RouteKind::Dup, pool)) if pool.to_dup_to().is_none()), "dup-to"),
+        (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),
+        (matches!(route, Some((RoutingKind::Dup, pool)) if !is_port(pool)), "dup-to"),
     ];
     used.into_iter().filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
+}
+
+/// `route-to em0`.
+const ALONE: &str = "an interface without a gateway";
+
+/// True if only an interface is named.
+fn leads_nowhere(pool: &Pool) -> bool {
+    pool.hosts.iter().any(|host| host.address == AddressPattern::Any)
+}
+
+/// True if a port is named, behind which a host does not matter.
+fn is_port(pool: &Pool) -> bool {
+    pool.only().is_some_and(|host| host.via.is_some())
 }
 
 /// As in pf, a rule may name a table that nobody has defined: it exists from then on, and is empty.

@@ -20,10 +20,11 @@ use crate::Zone;
 use crate::fate::{Arrival, Fate};
 use crate::fib::{Bridge, Interface, InterfaceId, NonIpPolicy};
 use crate::frame::Frame;
+use crate::gateway::Departure;
 use crate::hook::{Hook, Passage, Stop};
 use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
-use crate::routing::{destination, is_martian};
+use crate::routing::{Out, destination, is_martian};
 use crate::shard::{Shard, View, repair};
 use crate::state::{Adjacency, KeyHash};
 
@@ -68,7 +69,8 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
         }
-        let (link, left) = self.leave(view, (bridge.peer, None), frame.bytes(), passage, &entered)?;
+        let Departure { link, left, .. } =
+            self.leave(view, Out::as_is(bridge.peer), frame.bytes(), passage, &entered)?;
         repair(frame, passage);
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::complete(Direction::Out, bridge.peer), frame.bytes());

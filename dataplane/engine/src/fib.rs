@@ -7,10 +7,11 @@
 
 use core::net::IpAddr;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ruleset::Lpm;
 use wire::{Af, Mac};
 
+use crate::pool::Target;
 use crate::{Address, Zone};
 
 /// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
@@ -201,9 +202,9 @@ pub enum Path {
 
 /// A [`Path`], as the forwarding base has it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way<'a> {
+pub(crate) enum Way {
     Host,
-    Forward { hop: &'a NextHop, mac: Option<Mac> },
+    Forward { hop: NextHop, mac: Option<Mac> },
     Blackhole,
     Unreachable,
     Prohibit,
@@ -228,6 +229,7 @@ pub struct Fib {
     interfaces: Vec<Interface>,
     routes: [Lpm<Route>; 2],
     neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
+    silent: HashSet<(InterfaceId, Af, Address)>,
 }
 
 /// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
@@ -289,6 +291,7 @@ impl Fib {
             interfaces,
             routes: [Lpm::new(Af::Inet), Lpm::new(Af::Inet6)],
             neighbors: HashMap::new(),
+            silent: HashSet::new(),
         };
         for entry in routes {
             fib.add_route(entry);
@@ -300,6 +303,13 @@ impl Fib {
             fib.neighbors.insert(station(neighbor.interface, &neighbor.address), neighbor.mac);
         }
         fib
+    }
+
+    /// The same, where these gateways do not answer: rules that have others leave them out.
+    #[must_use]
+    pub fn with_silent(mut self, gateways: impl IntoIterator<Item = (InterfaceId, IpAddr)>) -> Self {
+        self.silent.extend(gateways.into_iter().map(|(interface, address)| station(interface, &address)));
+        self
     }
 
     fn add_route(&mut self, mut entry: RouteEntry) {
@@ -365,11 +375,11 @@ impl Fib {
     }
 
     /// As [`lookup`](Self::lookup), where hardly anything is copied.
-    pub(crate) fn way(&self, af: Af, destination: Address, hash: u64) -> Way<'_> {
+    pub(crate) fn way(&self, af: Af, destination: Address, hash: u64) -> Way {
         match self.routes[family_index(af)].lookup(destination.0) {
             Some(Route::Host | Route::Broadcast) => Way::Host,
             Some(Route::Forward(hops)) => {
-                let hop = choose(hops, hash);
+                let hop = *choose(hops, hash);
                 let mac = match &hop.gateway {
                     Some(gateway) => self.neighbor(hop.interface, gateway),
                     None => self.neighbors.get(&(hop.interface, af, destination)).copied(),
@@ -380,6 +390,43 @@ impl Fib {
             Some(Route::Prohibit) => Way::Prohibit,
             Some(Route::Unreachable) | None => Way::Unreachable,
         }
+    }
+
+    /// The way to a gateway: on the interface that it is said to be on, else where packets for it go.
+    pub(crate) fn way_to(&self, af: Af, gateway: &Target, hash: u64) -> Way {
+        let address = gateway.address;
+        match gateway.via {
+            Some(_) if self.is_own(af, address) => Way::Host,
+            Some(interface) => {
+                let mac = self.neighbors.get(&(interface, af, address)).copied();
+                let hop = NextHop { interface, gateway: Some(address.to_ip(af)), mtu: None };
+                Way::Forward { hop, mac }
+            }
+            None => match self.way(af, address, hash) {
+                Way::Forward { hop, mac } => {
+                    let hop = NextHop { gateway: Some(hop.station(af, address)), ..hop };
+                    Way::Forward { hop, mac }
+                }
+                other => other,
+            },
+        }
+    }
+
+    /// True if it is known that a gateway does not answer.
+    pub fn is_silent(&self, interface: InterfaceId, address: &IpAddr) -> bool {
+        self.silent.contains(&station(interface, address))
+    }
+
+    /// The neighbour by which packets for a gateway go; `None` if there is none.
+    pub(crate) fn neighbor_to(&self, af: Af, gateway: &Target) -> Option<(InterfaceId, IpAddr)> {
+        let Way::Forward { hop, .. } = self.way_to(af, gateway, 0) else { return None };
+        Some((hop.interface, hop.gateway?))
+    }
+
+    /// True unless it is known that packets for a gateway get nowhere: it does not answer, its link is down, or there is none.
+    pub(crate) fn is_alive(&self, af: Af, gateway: &Target) -> bool {
+        let Some((interface, address)) = self.neighbor_to(af, gateway) else { return false };
+        !self.is_silent(interface, &address) && self.interface(interface).is_some_and(|link| link.up)
     }
 
     /// The most specific route to a destination, with its prefix and length.

@@ -19,6 +19,7 @@ use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
+use crate::pool::Target;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
@@ -97,6 +98,8 @@ pub(crate) struct Passage<'p> {
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
     pub repaired: Option<TcpFlags>,
+    /// Where the hook which it has just passed wants it to leave by.
+    pub gateway: Option<Target>,
     /// The port that the hook which it has just passed wants it copied to.
     pub copy_to: Option<InterfaceId>,
     /// It was copied: which ports got it, the [mirror](crate::mirror) knows.
@@ -130,6 +133,14 @@ pub(crate) enum Passed {
 }
 
 impl Passed {
+    /// The record of a state that was there before.
+    pub const fn found(&self) -> Option<RecordId> {
+        match self {
+            Self::State(pending) => Some(pending.record),
+            _ => None,
+        }
+    }
+
     const fn record(&self) -> Option<RecordId> {
         match self {
             Self::State(pending) => Some(pending.record),
@@ -211,6 +222,7 @@ impl Shard {
 
     fn meet(&mut self, view: &View<'_>, passage: &mut Passage<'_>, hook: &Hook<'_>) -> Result<Passed, Stop> {
         let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
+        passage.gateway = None;
         if root.skips(hook.interface) {
             return Ok(Passed::Stateless);
         }
@@ -311,6 +323,7 @@ impl Shard {
             passage.tag = class.tag;
         }
         passage.copy_to = class.rule.copy_to;
+        passage.gateway = self.connections.gateway(class, hook.direction);
         if class.rule.log_all {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));
             self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
@@ -494,7 +507,7 @@ impl Shard {
             count(Deed::Pass);
             return Ok(Passed::Stateless);
         }
-        let made = self.make_state(view, passage, hook, &decision);
+        let made = self.make_state(view, root, passage, hook, &decision, asked.src);
         match made {
             Ok(_) => count(Deed::Pass),
             Err(_) => self.witness.blame.rule = decision.rule_at(root),

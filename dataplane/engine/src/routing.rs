@@ -6,43 +6,62 @@ use wire::{Af, EtherType, Mac};
 
 use crate::Address;
 use crate::fate::{Arrival, Fate, Source};
-use crate::fib::{Fib, NextHop, Way};
+use crate::fib::{Fib, Interface, InterfaceId, NextHop, Way};
 use crate::hook::Stop;
-use crate::packet::Packet;
+use crate::packet::{Packet, Tuple};
 use crate::parse::NonIp;
+use crate::pool::Target;
 use crate::reply::{Endpoints, Problem};
+use crate::shard::View;
 
 /// Where a routed packet leaves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Out<'a> {
-    pub hop: &'a NextHop,
+pub(crate) struct Out {
+    pub hop: NextHop,
     /// The Ethernet address to send it to, if it is known.
     pub mac: Option<Mac>,
+    /// The gateway that a rule's state leads it to, and not the routing table.
+    pub gateway: Option<Target>,
+    /// Whom the packet was for when it was routed: the next hop, where there is no other.
+    pub dst: Address,
+}
+
+impl Out {
+    /// Through an interface, with the Ethernet header that the packet has.
+    pub const fn as_is(interface: InterfaceId) -> Self {
+        let hop = NextHop { interface, gateway: None, mtu: None };
+        Self { hop, mac: None, gateway: None, dst: Address(0) }
+    }
 }
 
 /// Whom a packet is for.
-pub(crate) enum Route<'a> {
+pub(crate) enum Route {
     /// The host.
     Host,
     /// A next hop.
-    Out(Out<'a>),
+    Out(Out),
 }
 
-/// Where the forwarding base sends a packet; `hash` chooses among equal next hops.
-pub(crate) fn route<'a>(fib: &'a Fib, packet: &Packet, hash: u64) -> Result<Route<'a>, Stop> {
-    let tuple = &packet.tuple;
+/// Where a packet goes: to the gateway that it is given, else where the forwarding base says; `hash` chooses among equal next
+/// hops.
+pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64, gateway: Option<Target>) -> Result<Route, Stop> {
+    let Tuple { af, dst, .. } = packet.tuple;
     // Multicast is never forwarded: it is for the host, or for nobody.
-    if is_group(tuple.af, tuple.dst) {
+    if is_group(af, dst) {
         return Ok(Route::Host);
     }
     // RFC 792 and RFC 4443 §3.1: no route 3/0 and 1/0, prohibited 3/13 and 1/1.
     let unreachable = |code, code6| {
-        let code = if tuple.af == Af::Inet { code } else { code6 };
+        let code = if af == Af::Inet { code } else { code6 };
         Err(Stop::router(Reason::NoRoute, Problem::Unreachable { code }))
     };
-    match fib.way(tuple.af, tuple.dst, hash) {
+    let way = match &gateway {
+        None => fib.way(af, dst, hash),
+        Some(gateway) => fib.way_to(af, gateway, hash),
+    };
+    match way {
         Way::Host => Ok(Route::Host),
-        Way::Forward { hop, mac } => Ok(Route::Out(Out { hop, mac })),
+        Way::Forward { hop, mac } => Ok(Route::Out(Out { hop, mac, gateway, dst })),
         Way::Blackhole => Err(Stop::silent(Reason::NoRoute)),
         Way::Unreachable => unreachable(0, 0),
         Way::Prohibit => unreachable(13, 1),
@@ -60,6 +79,20 @@ pub(crate) fn gate_forwarding(packet: &Packet) -> Result<(), Stop> {
     }
     if packet.ttl <= 1 {
         return Err(Stop::router(Reason::Ttl, Problem::TimeExceeded));
+    }
+    Ok(())
+}
+
+/// The interface that a packet leaves by, if it is up.
+pub(crate) fn link_of<'v>(view: &View<'v>, interface: InterfaceId) -> Result<&'v Interface, Stop> {
+    view.fib.interface(interface).filter(|link| link.up).ok_or(Stop::silent(Reason::PortDown))
+}
+
+/// What is larger than the link or the route takes.
+pub(crate) fn gate_size(packet: &Packet, hop: &NextHop, link: &Interface) -> Result<(), Stop> {
+    let mtu = u32::from(hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)));
+    if packet.length() > mtu {
+        return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
     }
     Ok(())
 }

@@ -17,15 +17,17 @@ use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
 use crate::fate::{Arrival, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
+use crate::gateway::Departure;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
-use crate::mirror::{Mirror, Origin, Unresolved};
+use crate::mirror::{Mirror, Origin};
 use crate::packet::Packet;
 use crate::parse::{Parsed, parse};
 use crate::placement::Placement;
-use crate::reply::Problem;
 use crate::rewrite;
-use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, route};
+use crate::routing::{
+    Out, Route, destination, gate_forwarding, gate_size, is_martian, link_fate, link_of, route,
+};
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
@@ -248,6 +250,7 @@ impl Shard {
             turned: false,
             tag: Tag::default(),
             repaired: None,
+            gateway: None,
             copy_to: None,
             copied: false,
         })
@@ -274,7 +277,8 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
         }
-        match route(view.fib, passage.packet, passage.flow.hash.0)? {
+        let gateway = self.gateway_behind(passage, &entered);
+        match route(view.fib, passage.packet, passage.flow.hash.0, gateway)? {
             Route::Host => {
                 self.commit(view, passage, &entered);
                 repair(frame, passage);
@@ -294,12 +298,19 @@ impl Shard {
     ) -> Result<Fate, Stop> {
         let hook = Hook { direction: Direction::Out, interface, frame: frame.bytes(), first: None };
         let left = self.hook(view, passage, &hook)?;
+        let Some(out) = self.turn_aside(view, passage, &Out::as_is(interface))? else {
+            self.commit(view, passage, &left);
+            repair(frame, passage);
+            if passage.copy_to.is_some() {
+                self.mirror(view, passage, Origin::complete(Direction::Out, interface), frame.bytes());
+            }
+            return Ok(Fate::Transmit(interface));
+        };
+        let link = link_of(view, out.hop.interface)?;
+        gate_size(passage.packet, &out.hop, link)?;
         self.commit(view, passage, &left);
         repair(frame, passage);
-        if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::complete(Direction::Out, interface), frame.bytes());
-        }
-        Ok(Fate::Transmit(interface))
+        Ok(self.send_by(view, frame, passage, &out, link))
     }
 
     fn forward<F: Frame>(
@@ -309,33 +320,19 @@ impl Shard {
         frame: &mut F,
         passage: &mut Passage<'_>,
         entered: &Passed,
-        Out { hop, mac }: Out<'_>,
+        out: Out,
     ) -> Result<Fate, Stop> {
         gate_forwarding(passage.packet)?;
-        let interface = hop.interface;
-        let tuple = &passage.packet.tuple;
-        let waits_for = mac.is_none().then(|| hop.station(tuple.af, tuple.dst));
-        let (link, left) = self.leave(view, (interface, hop.mtu), frame.bytes(), passage, entered)?;
+        let Departure { out, link, left } = self.leave(view, out, frame.bytes(), passage, entered)?;
         repair(frame, passage);
         rewrite::decrement_ttl(frame, passage.packet).map_err(Stop::silent)?;
-        // What waits keeps the Ethernet addresses that it came with: the way back to its sender, if it waits in vain.
-        if let Some(destination) = mac {
-            rewrite::set_link(frame, link.mac, destination);
-        }
-        if passage.copy_to.is_some() {
-            let unresolved = waits_for.map(|next_hop| Unresolved { interface, next_hop });
-            let origin = Origin { behind: Direction::Out, of: interface, unresolved };
-            self.mirror(view, passage, origin, frame.bytes());
-        }
-        if let (Passed::State(_), Some(destination)) = (entered, mac) {
-            let mtu = hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
-            let adjacency = Adjacency::new(arrival, interface, mtu, link.mac, destination);
+        let fate = self.send_by(view, frame, passage, &out, link);
+        if let (Passed::State(_), Some(destination)) = (entered, out.mac) {
+            let mtu = out.hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+            let adjacency = Adjacency::new(arrival, out.hop.interface, mtu, link.mac, destination);
             self.remember(view, passage, adjacency, entered, &left);
         }
-        Ok(match waits_for {
-            None => Fate::Transmit(interface),
-            Some(next_hop) => Fate::Hold { interface, next_hop },
-        })
+        Ok(fate)
     }
 
     /// The way out of a packet that the IN hook let in: the link, the OUT hook, and behind the last gate, the MTU of the
@@ -343,22 +340,22 @@ impl Shard {
     pub(crate) fn leave<'v>(
         &mut self,
         view: &View<'v>,
-        (interface, mtu): (InterfaceId, Option<u16>),
+        mut out: Out,
         frame: &[u8],
         passage: &mut Passage<'_>,
         entered: &Passed,
-    ) -> Result<(&'v Interface, Passed), Stop> {
-        let Some(link) = view.fib.interface(interface).filter(|link| link.up) else {
-            return Err(Stop::silent(Reason::PortDown));
-        };
-        let hook = Hook { direction: Direction::Out, interface, frame, first: Some(entered) };
+    ) -> Result<Departure<'v>, Stop> {
+        let mut link = link_of(view, out.hop.interface)?;
+        let hook =
+            Hook { direction: Direction::Out, interface: out.hop.interface, frame, first: Some(entered) };
         let left = self.hook(view, passage, &hook)?;
-        let mtu = u32::from(mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)));
-        if passage.packet.length() > mtu {
-            return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
+        if let Some(elsewhere) = self.turn_aside(view, passage, &out)? {
+            out = elsewhere;
+            link = link_of(view, out.hop.interface)?;
         }
+        gate_size(passage.packet, &out.hop, link)?;
         self.commit_both(view, passage, entered, &left);
-        Ok((link, left))
+        Ok(Departure { out, link, left })
     }
 
     /// Looks for expired states among the next `most` records, and removes them. Returns how many states went.

@@ -81,7 +81,7 @@ impl Ruleset {
             }
             if rule.action != Action::Pass
                 || rule.state != StateMode::None
-                || rule.dup_to.is_some()
+                || rule.routing.is_some()
                 || rule.nat.is_some()
                 || rule.rdr.is_some()
             {

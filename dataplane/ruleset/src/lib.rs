@@ -20,6 +20,7 @@ mod lpm;
 mod options;
 mod pool;
 mod reason;
+mod routing;
 mod rule;
 mod selector;
 mod set;
@@ -39,9 +40,10 @@ pub use lpm::Lpm;
 pub use options::{BlockPolicy, Options, StatePolicy};
 pub use pool::{Pool, PoolKind};
 pub use reason::{REASON_COUNT, Reason};
+pub use routing::{Gateway, Routing, RoutingKind};
 pub use rule::{
-    Action, BlockReply, Direction, DupTo, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine,
-    StateMode, StateOptions, TagMatch,
+    Action, BlockReply, Direction, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, Rule, SourceLine, StateMode,
+    StateOptions, TagMatch,
 };
 
 pub use selector::StateSelector;

@@ -3,11 +3,10 @@
 //! A rule holds exactly what it was written with, so that it can be printed again; what `set` options make of it
 //! (block policy, state policy) is resolved here too and marked where the printer must know the difference.
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::{AddressPattern, Call, Endpoint, InterfaceMatch, Pool, StatePolicy, Timeout};
+use crate::{AddressPattern, Call, Endpoint, InterfaceMatch, Pool, Routing, StatePolicy, Timeout};
 
 /// The hook that a rule applies to: packets entering or leaving an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,15 +152,6 @@ pub struct StateOptions {
     pub timeouts: Vec<(Timeout, u32)>,
 }
 
-/// `dup-to [address]@interface`: where copies of the packets go.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct DupTo {
-    /// The next hop; none for a port that takes frames as they are.
-    pub next_hop: Option<IpNet>,
-    /// The interface that the copies leave by.
-    pub interface: String,
-}
-
 /// `tagged [!] name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TagMatch {
@@ -223,8 +213,8 @@ pub struct Rule {
     pub nat: Option<Pool>,
     /// `rdr-to`: what takes the place of the destination.
     pub rdr: Option<Pool>,
-    /// `dup-to`.
-    pub dup_to: Option<DupTo>,
+    /// `route-to`, `reply-to`, `dup-to`.
+    pub routing: Option<Routing>,
     /// The anchor that it stands in, by number in [`Ruleset::anchors`](crate::Ruleset::anchors) from 1; 0 in none.
     pub anchor: u32,
     /// The anchor that it calls: it decides nothing then.
@@ -259,7 +249,7 @@ impl Default for Rule {
             tagged: None,
             nat: None,
             rdr: None,
-            dup_to: None,
+            routing: None,
             anchor: 0,
             call: None,
             identity: 0,
@@ -271,13 +261,22 @@ impl Default for Rule {
 impl Rule {
     /// Everything that it names addresses with.
     pub fn patterns(&self) -> impl Iterator<Item = &AddressPattern> {
-        let pools = [&self.nat, &self.rdr].into_iter().flatten().map(|pool| &pool.address);
-        [&self.from, &self.to].into_iter().map(|end| &end.address.pattern).chain(pools)
+        let ends = [&self.from, &self.to].into_iter().map(|end| &end.address.pattern);
+        ends.chain(self.targets())
     }
 
-    /// The same, to be changed.
+    /// What its translation and its route lead to.
+    pub fn targets(&self) -> impl Iterator<Item = &AddressPattern> {
+        let pools = [&self.nat, &self.rdr].into_iter().flatten().map(|pool| &pool.address);
+        let gateways = self.routing.iter().flat_map(|routing| &routing.gateways);
+        pools.chain(gateways.map(|gateway| &gateway.address))
+    }
+
+    /// As [`patterns`](Self::patterns), to be changed.
     pub fn patterns_mut(&mut self) -> impl Iterator<Item = &mut AddressPattern> {
         let pools = [&mut self.nat, &mut self.rdr].into_iter().flatten().map(|pool| &mut pool.address);
-        [&mut self.from, &mut self.to].into_iter().map(|end| &mut end.address.pattern).chain(pools)
+        let gateways = self.routing.iter_mut().flat_map(|routing| &mut routing.gateways);
+        let ends = [&mut self.from, &mut self.to].into_iter().map(|end| &mut end.address.pattern);
+        ends.chain(pools).chain(gateways.map(|gateway| &mut gateway.address))
     }
 }

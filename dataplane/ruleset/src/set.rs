@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
 use crate::{
-    Action, AddressMatch, AddressPattern, DupTo, Limit, Options, PortMatch, Rule, StateMode, Table, pool,
+    Action, AddressMatch, AddressPattern, Limit, Options, PortMatch, Rule, StateMode, Table, pool, routing,
 };
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
@@ -163,8 +163,8 @@ impl Ruleset {
         }
         validate_protocol(rule)?;
         pool::validate(rule)?;
-        for pool in [&rule.nat, &rule.rdr].into_iter().flatten() {
-            self.validate_table(&pool.address)?;
+        for pattern in rule.targets() {
+            self.validate_table(pattern)?;
         }
         for name in [&rule.label, &rule.tag].into_iter().flatten() {
             if name.is_empty() || name.len() > bounds::NAME_BYTES {
@@ -177,8 +177,8 @@ impl Ruleset {
         if rule.action != Action::Pass && rule.state != StateMode::None {
             return Err("only pass rules keep state".into());
         }
-        if let Some(dup_to) = &rule.dup_to {
-            validate_dup_to(rule, dup_to)?;
+        if let Some(routing) = &rule.routing {
+            routing::validate(rule, routing)?;
         }
         Ok(())
     }
@@ -214,20 +214,6 @@ impl Ruleset {
             _ => Err("an address needs the rule to be of its family (inet or inet6)".into()),
         }
     }
-}
-
-fn validate_dup_to(rule: &Rule, dup_to: &DupTo) -> Result<(), String> {
-    if rule.action != Action::Pass {
-        return Err("dup-to only applies to pass rules".into());
-    }
-    if dup_to.interface.is_empty() || dup_to.interface.len() > bounds::INTERFACE_BYTES {
-        return Err(format!(
-            "the interface name '{}' is empty or longer than {} bytes",
-            dup_to.interface,
-            bounds::INTERFACE_BYTES
-        ));
-    }
-    Ok(())
 }
 
 fn validate_protocol(rule: &Rule) -> Result<(), String> {

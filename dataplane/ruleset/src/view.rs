@@ -107,6 +107,8 @@ pub struct StateView {
     pub proto: Proto,
     /// The hook that the packet which made it was seen at.
     pub direction: Direction,
+    /// Where `route-to` or `reply-to` of its rule leads to.
+    pub route: Option<IpAddr>,
     /// The sender of the packet that made it.
     pub source: PeerView,
     /// The other end.
@@ -139,7 +141,11 @@ impl StateView {
             Direction::Out => (&self.source, "->", &self.destination),
             Direction::In => (&self.destination, "<-", &self.source),
         };
-        write!(f, " {} {arrow} {}       ", Place(left), Place(right))?;
+        write!(f, " {}", Place(left))?;
+        if let Some(route) = self.route {
+            write!(f, " {{{route}}}")?;
+        }
+        write!(f, " {arrow} {}       ", Place(right))?;
         match self.proto {
             Proto::ICMP | Proto::ICMP6 => f.write_str("0:0"),
             _ => write!(f, "{}:{}", left.state.name(), right.state.name()),

@@ -340,6 +340,37 @@ fn a_gateway_that_does_not_answer_is_left_while_another_is_there() {
 }
 
 #[test]
+fn gateways_that_rules_name_are_wanted_and_told_to_be_silent() {
+    let mut model = model();
+    let neighbor = |last: &str, mac, silent| {
+        Event::Neighbor(KernelNeighbor { link: LAN_LINK, address: ip(last), mac, stale: false, silent })
+    };
+    let is_silent = |model: &mut Model, last: &str| {
+        model.find_alternatives();
+        model.fib(1).is_silent(LAN, &ip(last))
+    };
+    assert_eq!(model.apply(neighbor("10.0.0.2", None, true)), Effect::Nothing, "nobody asks for it");
+    assert!(!is_silent(&mut model, "10.0.0.2"));
+    let both = || [(LAN_LINK, ip("10.0.0.2")), (LAN_LINK, ip("10.0.0.3"))];
+    assert_eq!(model.watch(both()), Effect::Changed);
+    assert_eq!(model.watch(both()), Effect::Nothing);
+    assert_eq!(model.wanted().collect::<Vec<_>>(), both());
+    assert!(is_silent(&mut model, "10.0.0.2") && !is_silent(&mut model, "10.0.0.3"));
+    let _ = model.apply(neighbor("10.0.0.3", Some(mac(7)), false));
+    assert_eq!(model.wanted().collect::<Vec<_>>(), both()[..1]);
+    // It stops answering; the other one begins to.
+    assert_eq!(model.apply(neighbor("10.0.0.3", None, true)), Effect::Changed);
+    let _ = model.apply(neighbor("10.0.0.2", Some(mac(8)), false));
+    assert!(!is_silent(&mut model, "10.0.0.2") && is_silent(&mut model, "10.0.0.3"));
+    // What rules name is known also when everything is learnt anew.
+    model.forget();
+    assert_eq!(model.watch(both()), Effect::Nothing);
+    // Other rules.
+    assert_eq!(model.watch([]), Effect::Changed);
+    assert!(!is_silent(&mut model, "10.0.0.3") && model.wanted().count() == 0);
+}
+
+#[test]
 fn an_audit_finds_every_difference_and_no_other() {
     let neighbor = KernelNeighbor {
         link: LAN_LINK,

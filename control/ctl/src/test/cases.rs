@@ -48,6 +48,8 @@ pub struct Case {
     pub expect: Option<Verdict>,
     /// What its sender is told: `none`, `rst`, or `icmp` with type and code.
     pub reply: Option<String>,
+    /// Where `route-to` or `reply-to` sends it: `none`, or next hop and interface, as `192.0.2.1@wan0`.
+    pub route: Option<String>,
     /// A state is made, or not.
     pub state: Option<bool>,
     /// Why it is dropped, by the name that counters have.
@@ -99,6 +101,9 @@ impl Case {
         }
         if let Some(wanted) = &self.reason {
             compare("the reason", wanted.clone(), outcome.reason.unwrap_or("none").into());
+        }
+        if let Some(wanted) = &self.route {
+            compare("the route", wanted.clone(), outcome.route.clone().unwrap_or_else(|| "none".into()));
         }
         let made = |made| if made { "made" } else { "not made" }.to_owned();
         if let Some(wanted) = self.state {

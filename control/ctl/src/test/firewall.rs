@@ -14,7 +14,7 @@ use engine::{
     Transport, View, WorkerId, Zone, parse,
 };
 use pfconf::Interfaces;
-use ruleset::{Action, Direction, Reason, Ruleset, StateView};
+use ruleset::{Action, Direction, Reason, RoutingKind, Ruleset, StateView};
 use serde::Serialize;
 use wire::{Af, Mac, Proto, Seq, TcpFlags};
 
@@ -40,6 +40,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Why it was dropped, by the name that counters have.
     pub reason: Option<&'static str>,
+    /// Where `route-to` or `reply-to` sends it: interface and next hop.
+    pub route: Option<String>,
     /// What its sender was told: `rst`, or `icmp` with type and code.
     pub reply: Option<String>,
     /// The rules that decided, at the hooks in their order; those of the state if it belongs to one.
@@ -120,9 +122,15 @@ impl Firewall {
             }
         });
         let mut interfaces: Vec<Interface> = described.collect();
-        let spans: Vec<&str> =
-            rules.rules.iter().filter_map(|rule| Some(rule.dup_to.as_ref()?.interface.as_str())).collect();
-        for name in named.iter().chain(&spans) {
+        let gateways = |kinds: &'static [RoutingKind]| {
+            let routings = rules.rules.iter().filter_map(|rule| rule.routing.as_ref());
+            let gateways = routings
+                .filter(|routing| kinds.contains(&routing.kind))
+                .flat_map(|routing| &routing.gateways);
+            gateways.filter_map(|gateway| gateway.interface.as_deref()).collect::<Vec<&str>>()
+        };
+        let spans = gateways(&[RoutingKind::Dup]);
+        for name in named.iter().chain(&spans).chain(&gateways(&[RoutingKind::To, RoutingKind::Reply])) {
             if !interfaces.iter().any(|known| known.name == *name) {
                 interfaces.push(interface(name));
             }
@@ -234,7 +242,14 @@ impl Firewall {
         let logged = std::iter::from_fn(|| self.shard.take_log()).count() > 0;
         let verdict = if reason.is_none() { Verdict::Pass } else { Verdict::Block };
         let reason = reason.map(|reason| reason.name());
-        Ok(Outcome { packet, verdict, reason, reply, rules, known, made, logged })
+        let route = self.route_of(fib, fate[0]);
+        Ok(Outcome { packet, verdict, reason, route, reply, rules, known, made, logged })
+    }
+
+    /// Where a packet goes that waits for a gateway: no Ethernet address is known here but that of what it is for.
+    fn route_of(&self, fib: &Fib, fate: Fate) -> Option<String> {
+        let Fate::Hold { interface, next_hop } = fate else { return None };
+        Some(format!("{next_hop}@{}", fib.interface(interface)?.name))
     }
 
     fn counted(&self, fib: &Fib) -> Counted {

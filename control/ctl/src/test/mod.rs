@@ -239,6 +239,9 @@ fn line(outcome: &Outcome) -> String {
     if let Some(reason) = outcome.reason {
         line += &format!(" ({reason})");
     }
+    if let Some(route) = &outcome.route {
+        line += &format!(", routed to {route}");
+    }
     if let Some(reply) = &outcome.reply {
         line += &format!(", told {reply}");
     }

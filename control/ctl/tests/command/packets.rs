@@ -119,6 +119,36 @@ fn a_file_of_expectations_is_held_to_every_one() {
 }
 
 #[test]
+fn the_route_that_rules_choose_is_told() {
+    let folder = Folder::new("test-route");
+    let rules = folder.write(
+        "pf.conf",
+        "block\npass out\npass in on lan0 inet route-to 192.0.2.254@wan1\n\
+         pass in on wan1 inet proto tcp to port 443 reply-to 192.0.2.254@wan1\n",
+    );
+    let out = test(&["in on lan0 out on wan0 udp 10.0.0.1:5 > 198.51.100.7:53", "--rules", &rules]);
+    assert!(out.out.contains(": pass, routed to 192.0.2.254@wan1\n"), "{}{}", out.out, out.err);
+    assert!(out.out.contains("  state all udp 198.51.100.7:53 {192.0.2.254} <- 10.0.0.1:5 "), "{}", out.out);
+    let request = "in on wan1 out on lan0 tcp 198.51.100.7:5 > 10.0.0.1:443 S";
+    let asked = test(&[request, "--rules", &rules]);
+    assert!(asked.out.contains(": pass\n"), "the question goes the usual way: {}", asked.out);
+    let file = folder.write(
+        "cases.toml",
+        &format!(
+            "rules = \"pf.conf\"\n[[case]]\nname = \"back\"\nafter = [\"{request}\"]\n\
+             packet = \"in on lan0 out on wan0 tcp 10.0.0.1:443 > 198.51.100.7:5 SA\"\n\
+             route = \"192.0.2.254@wan1\"\n\
+             [[case]]\nname = \"there\"\npacket = \"{request}\"\nroute = \"none\"\n"
+        ),
+    );
+    let held = test(&["--cases", &file]);
+    assert_eq!(held.code, Some(0), "{}{}", held.out, held.err);
+    let wrong = std::fs::read_to_string(&file).expect("written").replace("\"none\"", "\"192.0.2.1@wan1\"");
+    let wrong = test(&["--cases", &folder.write("wrong.toml", &wrong)]);
+    assert!(wrong.out.contains("expected the route 192.0.2.1@wan1, but it is none"), "{}", wrong.out);
+}
+
+#[test]
 fn a_capture_is_replayed() {
     let folder = Folder::new("test-pcap");
     let rules = rules(&folder);

@@ -354,6 +354,7 @@ pub fn state_view(n: u32) -> StateView {
         interface: "all".into(),
         proto: if n.is_multiple_of(2) { Proto::TCP } else { Proto::UDP },
         direction: Direction::In,
+        route: None,
         source: peer(Ipv4Addr::new(10, 0, high, low), 1024),
         destination: peer(Ipv4Addr::new(192, 0, 2, 1), 443),
         age_s: 1,

@@ -30,7 +30,13 @@ impl Expander<'_> {
                 return None;
             }
             [one] => one.pattern.clone(),
-            _ if self.config.dialect == Dialect::FreeBsd => return self.listed(target, &nodes),
+            // A table does not say by which interface its addresses are reached.
+            several
+                if self.config.dialect == Dialect::FreeBsd
+                    || several.iter().any(|node| node.via.is_some()) =>
+            {
+                return self.listed(target, &nodes);
+            }
             several => self.automatic_table(several, target.redirect)?,
         };
         let kind = match &options.kind {
@@ -51,11 +57,13 @@ impl Expander<'_> {
         })
     }
 
-    /// FreeBSD keeps several addresses as they are, and takes them in turn.
+    /// Several addresses as they are; FreeBSD takes them in turn.
     fn listed(&mut self, target: &Target<'_>, nodes: &[&Node]) -> Option<Pool> {
         let options = &target.redirect.pool;
         let kind = options.kind.clone().unwrap_or(PoolKind::RoundRobin);
-        if kind != PoolKind::RoundRobin {
+        if kind != PoolKind::RoundRobin && self.config.dialect == Dialect::FreeBsd
+            || kind == PoolKind::Bitmask
+        {
             let text = "only round-robin valid for multiple redirection addresses";
             self.complain(target.redirect.span, text, Some("leave the other type out"));
             return None;

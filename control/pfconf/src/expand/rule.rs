@@ -1,12 +1,12 @@
 //! What all rules of one statement have in common: checked once, before the lists are multiplied out.
 
-use ruleset::{Action, FlagsMatch, Rule, StateMode, StateOptions};
+use ruleset::{Action, FlagsMatch, RoutingKind, Rule, StateMode, StateOptions};
 use wire::{Af, Proto};
 
 use super::Expander;
 use super::host::Node;
 use crate::ast::{
-    Divert, Extras, FilterOptions, FlagsSpec, Redirect, RouteKind, RuleAction, RuleStatement, SourceTracking,
+    Divert, Extras, FilterOptions, FlagsSpec, Redirect, RuleAction, RuleStatement, SourceTracking,
     StateOption, StateSpec, Tracking,
 };
 use crate::config::{Entry, FullRule};
@@ -27,7 +27,7 @@ pub(super) struct Job<'a> {
     pub destinations: Vec<Node>,
     pub nat: Option<Target<'a>>,
     pub rdr: Option<Target<'a>>,
-    pub route: Option<(RouteKind, Target<'a>)>,
+    pub route: Option<(RoutingKind, Target<'a>)>,
     /// An anchor's name and rules, if this is one.
     pub anchor: Option<(Option<String>, Option<Vec<Entry>>)>,
 }

@@ -1,9 +1,9 @@
 //! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
 
-use ruleset::PoolKind;
+use ruleset::{PoolKind, RoutingKind};
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, HostItem, MapE, PoolOptions, Redirect, RedirectPort, RouteKind};
+use crate::ast::{FilterOptions, HostItem, MapE, PoolOptions, Redirect, RedirectPort};
 use crate::hash;
 use crate::lex::Kind;
 use crate::names;
@@ -50,9 +50,9 @@ impl Parser<'_> {
             return Err(self.fail(span, "cannot respecify route-to/reply-to/dup-to", None));
         }
         let kind = match word {
-            "route-to" => RouteKind::Route,
-            "reply-to" => RouteKind::Reply,
-            _ => RouteKind::Dup,
+            "route-to" => RoutingKind::To,
+            "reply-to" => RoutingKind::Reply,
+            _ => RoutingKind::Dup,
         };
         let host = if self.is_freebsd() { Self::routed_host } else { Self::weighted_host };
         options.route = Some((kind, self.redirect(false, host)?));

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
-    AddressPattern, Direction, DupTo, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
-    Pool, PoolKind, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT, TableContents, Timeout,
-    bounds,
+    AddressPattern, Direction, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Pool,
+    PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT,
+    TableContents, Timeout, bounds,
 };
 
 use wire::{Af, Port};
@@ -17,7 +17,8 @@ use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
-use crate::translate::{self, Addresses, Choice, NatPorts, RdrPorts, Translation};
+use crate::pool::{self, Addresses, Choice, Part};
+use crate::translate::{NatPorts, RdrPorts, Translation};
 
 /// Numbers for the names of one ruleset.
 struct Names<'a> {
@@ -139,6 +140,7 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
         log_all: rule.log.enabled && rule.log.all,
         copy_to,
         counts_addresses: false,
+        routes: rule.routing.as_ref().map(|routing| routing.kind),
         label: rule.label.as_deref().map(Box::from),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
@@ -169,12 +171,15 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
         StateMode::None | StateMode::Keep => (),
     }
     let pools = || [&rule.nat, &rule.rdr].into_iter().flatten();
+    let routing = || rule.routing.iter();
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if options.max != 0 => Some("a limit of states per rule (max)"),
         () if rule.log.user => Some("log (user)"),
         () if pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)) => Some("least-states"),
         () if pools().any(|pool| pool.sticky) => Some("sticky-address"),
+        () if routing().any(|routing| routing.choice == Some(PoolKind::LeastStates)) => Some("least-states"),
+        () if routing().any(|routing| routing.sticky) => Some("sticky-address"),
         () if rule.rdr.is_some() && rule.direction == Some(Direction::Out) => {
             Some("rdr-to of packets that leave: their route is chosen already")
         }
@@ -183,14 +188,37 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
     }
 }
 
+/// `route-to` or `reply-to`.
+fn is_routed(rule: &Rule) -> bool {
+    rule.routing.as_ref().is_some_and(|routing| routing.kind != RoutingKind::Dup)
+}
+
+/// How one of several addresses is chosen.
+fn choice(kind: Option<&PoolKind>, parts: &[Part]) -> Choice {
+    match kind {
+        Some(PoolKind::Random) => Choice::Random,
+        Some(PoolKind::RoundRobin | PoolKind::LeastStates) => Choice::RoundRobin(AtomicU32::new(0)),
+        Some(PoolKind::SourceHash([a, b, c, d])) => {
+            let word = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+            Choice::SourceHash([word(*a, *b), word(*c, *d)])
+        }
+        None if matches!(parts, [Part { addresses: Addresses::Interfaces { .. }, .. }]) => {
+            Choice::RoundRobin(AtomicU32::new(0))
+        }
+        None | Some(PoolKind::Bitmask) => Choice::Bitmask,
+    }
+}
+
 impl Names<'_> {
     fn filter(&self, rule: &Rule, policy: StatePolicy, serial: u64) -> Result<Filter, String> {
         if let Some(what) = unsupported(rule) {
             return Err(format!("{what} is not supported yet"));
         }
-        let copy_to = rule.dup_to.as_ref().map(|to| self.span(to)).transpose()?;
+        let copied = rule.routing.as_ref().filter(|routing| routing.kind == RoutingKind::Dup);
+        let copy_to = copied.map(|copied| self.span(copied)).transpose()?;
         Ok(Filter {
             translation: self.translation(rule)?,
+            gateways: self.gateways(rule)?,
             action: rule.action,
             direction: rule.direction,
             quick: rule.quick,
@@ -204,7 +232,8 @@ impl Names<'_> {
             icmp: rule.icmp,
             fragment: rule.fragment,
             state: rule.state,
-            if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound,
+            // Its packets come and go by other interfaces than the routing table says.
+            if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound && !is_routed(rule),
             tag: rule.tag.as_deref().and_then(|name| self.tags.get(name).copied()),
             tagged: rule
                 .tagged
@@ -226,16 +255,45 @@ impl Names<'_> {
         })
     }
 
-    fn span(&self, dup_to: &DupTo) -> Result<InterfaceId, String> {
-        let name = &dup_to.interface;
-        let mut known = self.interfaces.iter().zip(0..);
-        match known.find(|(interface, _)| interface.name == *name) {
-            Some((interface, number)) if interface.role == Role::Span => Ok(InterfaceId(number)),
-            Some(_) => {
-                Err(format!("dup-to @{name}: {name} is not a span port (mode = \"span\" in turnpike.toml)"))
-            }
-            None => Err(format!("dup-to @{name}: the dataplane has no port {name}")),
+    /// The port that takes copies.
+    fn span(&self, routing: &Routing) -> Result<InterfaceId, String> {
+        let gateway = match routing.gateways.as_slice() {
+            [gateway] if gateway.interface.is_some() => gateway,
+            _ => return Err("dup-to a host without a port is not supported yet".into()),
+        };
+        let name = gateway.interface.as_deref().unwrap_or_default();
+        match self.numbered(name, routing.kind)? {
+            (interface, number) if interface.role == Role::Span => Ok(number),
+            _ => Err(format!("dup-to @{name}: {name} is not a span port (mode = \"span\" in turnpike.toml)")),
         }
+    }
+
+    fn numbered(&self, name: &str, kind: RoutingKind) -> Result<(&Interface, InterfaceId), String> {
+        let mut known = self.interfaces.iter().zip(0..);
+        let (interface, number) = known
+            .find(|(interface, _)| interface.name == *name)
+            .ok_or_else(|| format!("{} @{name}: the dataplane has no port {name}", kind.word()))?;
+        Ok((interface, InterfaceId(number)))
+    }
+
+    /// The gateways of `route-to` and `reply-to`.
+    fn gateways(&self, rule: &Rule) -> Result<Option<Arc<pool::Pool>>, String> {
+        let Some(routing) = rule.routing.as_ref().filter(|_| is_routed(rule)) else {
+            return Ok(None);
+        };
+        let mut parts = Vec::with_capacity(routing.gateways.len());
+        for gateway in &routing.gateways {
+            let via = match &gateway.interface {
+                None => None,
+                Some(name) => match self.numbered(name, routing.kind)? {
+                    (interface, number) if interface.role == Role::Routed => Some(number),
+                    _ => return Err(format!("{} @{name}: nothing is routed by it", routing.kind.word())),
+                },
+            };
+            parts.push(Part { addresses: self.addresses(&gateway.address)?, via });
+        }
+        let choice = choice(routing.choice.as_ref(), &parts);
+        Ok(Some(Arc::new(pool::Pool { parts, choice })))
     }
 
     fn interfaces(&self, wanted: Option<&InterfaceMatch>) -> Interfaces {
@@ -270,8 +328,14 @@ impl Names<'_> {
         Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()? })))
     }
 
-    fn pool(&self, pool: &Pool) -> Result<translate::Pool, String> {
-        let addresses = match &pool.address {
+    fn pool(&self, pool: &Pool) -> Result<pool::Pool, String> {
+        let parts = vec![Part { addresses: self.addresses(&pool.address)?, via: None }];
+        let choice = choice(pool.kind.as_ref(), &parts);
+        Ok(pool::Pool { parts, choice })
+    }
+
+    fn addresses(&self, pattern: &AddressPattern) -> Result<Addresses, String> {
+        Ok(match pattern {
             AddressPattern::Interface { name, part: InterfacePart::Own, no_alias, prefix: None } => {
                 Addresses::Interfaces { interfaces: self.called(name), no_alias: *no_alias }
             }
@@ -284,20 +348,7 @@ impl Names<'_> {
                 Pattern::Table(number) => Addresses::Table(number),
                 _ => return Err("a pool of this kind is not supported yet".into()),
             },
-        };
-        let choice = match pool.kind {
-            Some(PoolKind::Random) => Choice::Random,
-            Some(PoolKind::RoundRobin | PoolKind::LeastStates) => Choice::RoundRobin(AtomicU32::new(0)),
-            Some(PoolKind::SourceHash([a, b, c, d])) => {
-                let word = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-                Choice::SourceHash([word(a, b), word(c, d)])
-            }
-            None if matches!(addresses, Addresses::Interfaces { .. }) => {
-                Choice::RoundRobin(AtomicU32::new(0))
-            }
-            None | Some(PoolKind::Bitmask) => Choice::Bitmask,
-        };
-        Ok(translate::Pool { addresses, choice })
+        })
     }
 
     /// The interfaces of this name or group; pf.conf(5): "self" is every interface.

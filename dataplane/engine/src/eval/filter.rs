@@ -11,6 +11,7 @@ use super::counted::Rows;
 use super::{RuleSlot, Tag};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
+use crate::pool::Pool;
 use crate::translate::Translation;
 
 /// Which interfaces a rule applies to.
@@ -179,6 +180,8 @@ pub(super) struct Filter {
     pub tagged: Option<(Option<Tag>, bool)>,
     /// `nat-to`, `rdr-to`.
     pub translation: Option<Arc<Translation>>,
+    /// `route-to`, `reply-to`.
+    pub gateways: Option<Arc<Pool>>,
     /// The call in whose anchor it stands, by number; [`Gate::NONE`] in the main ruleset.
     pub caller: u32,
     /// It calls an anchor.

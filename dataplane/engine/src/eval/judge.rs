@@ -3,7 +3,7 @@
 //! Overview: [`Root::judge`] makes the packet, and walks the rules as a worker does. Ownership: for control threads; nothing
 //! is counted, logged or changed.
 
-use ruleset::{Action, Direction, Flow, Moment, Ruling, StateMode};
+use ruleset::{Action, Direction, Flow, Moment, RoutingKind, Ruling, StateMode};
 use wire::{Af, Proto, Seq, TcpFlags};
 
 use super::{Decision, Filtering, Question, Role, Root, Tag, Walk, is_request};
@@ -43,8 +43,10 @@ impl Root {
         while let Some(translation) = self.advance(&question, &mut walk) {
             redirected |= translation.rdr.is_some();
         }
-        let Decision { action, state, rule, translation, .. } = self.decided(&walk);
+        let Decision { action, state, rule, translation, slot, .. } = self.decided(&walk);
         redirected |= translation.is_some_and(|translation| translation.rdr.is_some());
+        // What comes in for the host goes to a gateway.
+        redirected |= flow.direction == Direction::In && slot.routes == Some(RoutingKind::To);
         let interface = fib.interface(interface)?.name.clone();
         let passes = action == Action::Pass && !redirected;
         Some(Ruling {

@@ -16,15 +16,17 @@ mod tables;
 mod totals;
 mod walk;
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use ruleset::{RulePlace, Ruleset, TIMEOUT_COUNT, Timeout};
+use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, TIMEOUT_COUNT, Timeout};
+use wire::Af;
 
 use crate::fib::{Fib, InterfaceId};
-use crate::translate::{Known, Members};
+use crate::pool::{Known, Members};
 
 pub use counted::AddressCounts;
 pub(crate) use counted::Deed;
@@ -55,6 +57,8 @@ pub(crate) struct RuleSlot {
     pub copy_to: Option<InterfaceId>,
     /// It names a table with `counters`.
     pub counts_addresses: bool,
+    /// `route-to`, `reply-to`: which packets of its states have a gateway.
+    pub routes: Option<RoutingKind>,
     /// `label`.
     pub label: Option<Box<str>>,
     /// At each hook: packets and bytes.
@@ -74,6 +78,17 @@ impl RuleSlot {
     pub fn retired(&self) -> ByHook {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         self.retired.each_ref().map(|[packets, bytes]| Counted { packets: read(packets), bytes: read(bytes) })
+    }
+
+    /// True if packets that meet a state of the rule at a hook leave by its gateway, where `forth` is the direction in which
+    /// its first one met it.
+    #[inline]
+    pub fn routes_at(&self, hook: Direction, forth: Direction) -> bool {
+        match self.routes {
+            Some(RoutingKind::To) => hook == forth,
+            Some(RoutingKind::Reply) => hook != forth,
+            Some(RoutingKind::Dup) | None => false,
+        }
     }
 
     /// The rule's own time-out, if it has one.
@@ -154,6 +169,24 @@ impl Root {
     /// What pools choose by.
     pub(crate) fn known<'a>(&'a self, fib: &'a Fib) -> Known<'a> {
         Known { fib, tables: &self.members }
+    }
+
+    /// The neighbours that lead to the gateways which rules name, of the first few of each pool.
+    pub fn gateways(&self, fib: &Fib) -> Vec<(InterfaceId, IpAddr)> {
+        let known = self.known(fib);
+        let mut all: Vec<_> = self
+            .rules
+            .iter()
+            .filter_map(|rule| rule.gateways.as_deref())
+            .flat_map(|pool| {
+                let of =
+                    |af| pool.first_targets(af, known).filter_map(move |target| fib.neighbor_to(af, &target));
+                of(Af::Inet).chain(of(Af::Inet6))
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// True if rules make copies.

@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use ipnet::IpNet;
-use ruleset::{AddressPattern, Invalid, Limit, Lpm, Ruleset, Table, TableContents, TableEdit, TableEntry};
+use ruleset::{
+    AddressPattern, Invalid, Limit, Lpm, Rule, Ruleset, Table, TableContents, TableEdit, TableEntry,
+};
 use wire::Af;
 
 use super::Root;
 use super::counted::Rows;
 use super::filter::TrieTable;
 use crate::Address;
-use crate::translate::Members;
+use crate::pool::Members;
 
 impl Root {
     /// The same rules with other contents of some tables. Tables that are not named are shared.
@@ -70,16 +73,19 @@ pub(super) fn build(
 
 /// The addresses of the tables that pools name, one after the other.
 pub(super) fn members(ruleset: &Ruleset, tables: &[Arc<TrieTable>]) -> Vec<Arc<Members>> {
-    let pools = || ruleset.rules.iter().flat_map(|rule| [&rule.nat, &rule.rdr]).flatten();
-    let named = |name: &str| {
-        pools().any(|pool| matches!(&pool.address, AddressPattern::Table(table) if table == name))
-    };
+    let targets = ruleset.rules.iter().flat_map(Rule::targets);
+    let names: HashSet<&str> = targets
+        .filter_map(|target| match target {
+            AddressPattern::Table(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
     let of = |(table, trie): (&Table, &Arc<TrieTable>)| {
         let ranges = trie.entries().filter(|entry| !entry.negated).map(|entry| {
             let (first, last) = (entry.net.network(), entry.net.broadcast());
             (Af::of(&first), first.into(), last.into())
         });
-        Arc::new(if named(&table.name) { Members::of(ranges) } else { Members::default() })
+        Arc::new(if names.contains(table.name.as_str()) { Members::of(ranges) } else { Members::default() })
     };
     ruleset.tables.iter().zip(tables).map(of).collect()
 }

@@ -13,6 +13,7 @@ use super::noted::Noted;
 use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
+use crate::pool::Pool;
 use crate::translate::Translation;
 use crate::witness::RuleAt;
 
@@ -59,6 +60,8 @@ pub(crate) struct Decision<'a> {
     pub ended_at: usize,
     /// `nat-to`, `rdr-to` of the deciding rule.
     pub translation: Option<&'a Translation>,
+    /// `route-to`, `reply-to` of the deciding rule.
+    pub gateways: Option<&'a Pool>,
     pub slot: &'a Arc<RuleSlot>,
 }
 
@@ -210,6 +213,7 @@ impl Root {
             rule: walk.rule,
             ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
             translation: rule.and_then(|rule| rule.translation.as_deref()),
+            gateways: rule.and_then(|rule| rule.gateways.as_deref()),
             slot: rule.map_or(&self.default_slot, |rule| &rule.slot),
         }
     }

@@ -6,23 +6,32 @@ use ruleset::{Direction, PeerState, Reason, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop, datagram};
-use crate::eval::Decision;
+use crate::Address;
+use crate::eval::{Decision, Root};
 use crate::packet::{Packet, Transport};
 use crate::parse::has_partial_checksum;
+use crate::pool::Target;
 use crate::shard::{Shard, View};
 use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
 use crate::track::{self, Peer};
 
 impl Shard {
-    /// Makes a state of a packet, which the hook has translated if it does.
+    /// Makes a state of a packet, which came to the hook from `source` and has been translated there if it does; with the gateway
+    /// that it is to have.
     pub(super) fn make_state(
         &mut self,
         view: &View<'_>,
-        passage: &Passage<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
+        source: Address,
     ) -> Result<Passed, Stop> {
-        let made = self.make_face(view, passage, hook, decision)?;
+        let gateway = match decision.gateways {
+            Some(pool) => Some(self.pick(view, root, passage.packet.tuple.af, source, pool)?),
+            None => None,
+        };
+        let made = self.make_face(view, passage, hook, decision, gateway)?;
         if passage.turned {
             match (&made, hook.first) {
                 (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) => {
@@ -31,6 +40,7 @@ impl Shard {
                 _ => {}
             }
         }
+        passage.gateway = gateway.filter(|_| decision.slot.routes_at(hook.direction, hook.direction));
         Ok(made)
     }
 
@@ -60,6 +70,7 @@ impl Shard {
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
+        gateway: Option<Target>,
     ) -> Result<Passed, Stop> {
         // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
         let arrived = passage.arrived.as_ref().unwrap_or(passage.packet);
@@ -70,11 +81,13 @@ impl Shard {
         if self.is_in_the_way(passage, hook, side) {
             return Err(Stop::silent(Reason::StateInsert));
         }
+        let gateway = gateway.map(|gateway| self.connections.number_of(gateway)).transpose();
         let class = Sketch {
             rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),
             direction: hook.direction,
             tag: decision.state_tag,
+            gateway: gateway.map_err(|_| Stop::silent(Reason::Memory))?,
         };
         if !passage.new {
             self.make_way(view, passage, side, &class)?;

@@ -1,6 +1,6 @@
 //! Classes: what faces have in common, kept once.
 //!
-//! Overview: states never point into a ruleset. A face refers to a [`Class`] (its rule's slot, interface, direction, tag),
+//! Overview: states never point into a ruleset. A face refers to a [`Class`] (its rule's slot, interface, direction, tag, gateway),
 //! and a record to a pair of classes, by one number. Both are hash-consed and counted; a slot lives as long as a root
 //! or a class refers to it, so states survive reloads with what they were made with.
 //! Ownership: one shard. Bounds: [`PAIRS_MAX`] pairs; a state that would need more is refused (reason `memory`).
@@ -12,10 +12,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ruleset::Direction;
 
+use super::gateway::{GatewayId, Gateways};
 use super::key::Side;
 use super::record::PairId;
 use crate::eval::{ByHook, Counted, RuleSlot, Tag};
 use crate::fib::InterfaceId;
+use crate::pool::Target;
 
 /// The most combinations of classes that a shard keeps.
 const PAIRS_MAX: usize = 1 << 16;
@@ -34,6 +36,8 @@ pub(crate) struct Class {
     pub direction: Direction,
     /// The tag that its packets carry.
     pub tag: Tag,
+    /// Where some of its packets leave by.
+    pub gateway: Option<GatewayId>,
 }
 
 impl Class {
@@ -53,7 +57,8 @@ impl Class {
     }
 
     pub const fn sketch(&self) -> Sketch<'_> {
-        Sketch { rule: &self.rule, interface: self.interface, direction: self.direction, tag: self.tag }
+        let Self { ref rule, interface, direction, tag, gateway } = *self;
+        Sketch { rule, interface, direction, tag, gateway }
     }
 }
 
@@ -64,17 +69,20 @@ pub(crate) struct Sketch<'a> {
     pub interface: Option<InterfaceId>,
     pub direction: Direction,
     pub tag: Tag,
+    pub gateway: Option<GatewayId>,
 }
 
 impl Sketch<'_> {
     fn to_class(self) -> Class {
-        Class { rule: self.rule.clone(), interface: self.interface, direction: self.direction, tag: self.tag }
+        let Self { rule, interface, direction, tag, gateway } = self;
+        Class { rule: rule.clone(), interface, direction, tag, gateway }
     }
 
     #[inline]
     fn identity(&self) -> Identity {
-        let interface = self.interface.map_or(u32::MAX, |interface| u32::from(interface.0));
-        let rest = u64::from(interface) << 32 | u64::from(self.tag.0) << 1 | self.direction as u64;
+        let interface = self.interface.map_or(0, |interface| u64::from(interface.0) + 1);
+        let gateway = self.gateway.map_or(0, |gateway| u64::from(gateway.0) + 1);
+        let rest = gateway << 34 | interface << 17 | u64::from(self.tag.0) << 1 | self.direction as u64;
         Identity { slot: self.rule.serial, rest }
     }
 }
@@ -84,7 +92,7 @@ impl Sketch<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Identity {
     slot: u64,
-    /// Interface, tag, direction.
+    /// Gateway, interface, tag, direction.
     rest: u64,
 }
 
@@ -176,6 +184,7 @@ pub(crate) struct Pairs {
     resting: VecDeque<u32>,
     /// Live pairs with a face that is bound to an interface.
     bound: u32,
+    gateways: Gateways,
 }
 
 /// The most pairs that rest.
@@ -183,6 +192,10 @@ const RESTING_MAX: usize = 32;
 
 fn is_bound(faces: &Faces) -> bool {
     faces.iter().flatten().any(|class| class.interface.is_some())
+}
+
+fn gateways_of(faces: &Faces) -> impl Iterator<Item = GatewayId> {
+    faces.iter().flatten().filter_map(|class| class.gateway)
 }
 
 /// True if a record with one pair may have the other: both are of the same classes.
@@ -202,7 +215,21 @@ impl Pairs {
             recent: [0; 2],
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
+            gateways: Gateways::default(),
         }
+    }
+
+    /// The number of a gateway, for a class.
+    ///
+    /// # Errors
+    /// [`TooManyClasses`]: there are too many gateways.
+    pub fn number(&mut self, gateway: Target) -> Result<GatewayId, TooManyClasses> {
+        self.gateways.number(gateway).ok_or(TooManyClasses)
+    }
+
+    /// The gateway of this number, which a class of a live pair has.
+    pub fn gateway(&self, id: GatewayId) -> Target {
+        self.gateways.get(id)
     }
 
     /// True if no face of any record is bound to an interface.
@@ -300,6 +327,9 @@ impl Pairs {
             let Some(number) = self.resting.pop_front() else { return Err(TooManyClasses) };
             self.end_rest(number);
         }
+        for gateway in gateways_of(&faces) {
+            self.gateways.hold(gateway);
+        }
         let pair = Pair { faces, identity, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
@@ -362,7 +392,10 @@ impl Pairs {
             return;
         }
         // Taking the faces lets go of the rules' slots.
-        pair.faces = [None, None];
+        let faces = std::mem::take(&mut pair.faces);
+        for gateway in gateways_of(&faces) {
+            self.gateways.let_go(gateway);
+        }
         let identity = std::mem::take(&mut pair.identity);
         self.numbers.remove(&identity);
         self.free.push(number);

@@ -6,6 +6,7 @@ mod class;
 mod credit;
 mod follow;
 mod follow_linked;
+mod gateway;
 mod index;
 mod key;
 mod link;

@@ -14,13 +14,14 @@
 use core::ops::Range;
 
 use bytemuck::zeroed_vec;
-use ruleset::{Options, PeerState, Timeout};
+use ruleset::{Direction, Options, PeerState, Timeout};
 use wire::Af;
 
 use super::adjacency::{Adjacencies, AdjacencyId};
 use super::alias;
 use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
+use super::gateway::GatewayId;
 use super::index::{Index, RecordId};
 use super::key::{Family, Hashing, Key, KeyHash, Side};
 use super::link::Links;
@@ -28,6 +29,7 @@ use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
 use crate::eval::{ByHook, RuleSlot};
+use crate::pool::Target;
 use crate::track::Peer;
 use crate::work;
 
@@ -167,6 +169,21 @@ impl Connections {
     #[inline]
     pub fn face(&self, id: RecordId, side: Side) -> Option<&Class> {
         self.pairs.face(self.hot[id.0 as usize].pair(), side)
+    }
+
+    /// The number of a gateway, for a [`Sketch`].
+    ///
+    /// # Errors
+    /// [`Full::Classes`].
+    pub fn number_of(&mut self, gateway: Target) -> Result<GatewayId, Full> {
+        self.pairs.number(gateway).map_err(|TooManyClasses| Full::Classes)
+    }
+
+    /// The gateway that packets leave by which meet a face of this class at the hook of `hook`.
+    #[inline]
+    pub fn gateway(&self, class: &Class, hook: Direction) -> Option<Target> {
+        let gateway = class.gateway.filter(|_| class.rule.routes_at(hook, class.direction))?;
+        Some(self.pairs.gateway(gateway))
     }
 
     /// The two ends, the one at `first` first.

@@ -42,6 +42,7 @@ impl Connections {
                 interface: class.interface.map_or_else(|| "all".to_owned(), name),
                 proto: key.proto,
                 direction: class.direction,
+                route: class.gateway.map(|gateway| self.pairs.gateway(gateway).address.to_ip(key.af)),
                 source: self.peer_view(id, &ends, key.af, source),
                 destination: self.peer_view(id, &ends, key.af, source.other()),
                 age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,

@@ -1,17 +1,16 @@
 //! Translation of addresses and ports (pf.conf(5) `nat-to`, `rdr-to`, `binat-to`).
 //!
-//! Overview: rules say where a translation leads ([`Translation`]), a [pool] which address it is, a [search](port) which
+//! Overview: rules say where a translation leads ([`Translation`]), a [pool](crate::pool) which address it is, a [search](port) which
 //! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
 //! has decided. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
 //! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
-//! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`pool::ATTEMPTS_MAX`] addresses tried for a packet.
+//! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`ATTEMPTS_MAX`](crate::pool) addresses tried for a packet.
 //!
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
 
-mod pool;
 mod port;
 mod rewrite;
 
@@ -21,10 +20,10 @@ use wire::{Af, Port};
 use crate::eval::{Root, is_request};
 use crate::hook::{Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
+use crate::pool::{Asked, Pool};
 use crate::shard::{Shard, View};
 use crate::state::{Key, Tuples};
 
-pub(crate) use pool::{Addresses, Choice, Known, Members, Pool};
 #[cfg(test)]
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
@@ -195,7 +194,8 @@ impl Shard {
             return Ok(());
         }
         let known = root.known(view.fib);
-        let mut order = pool.order(af, tuple.src, tuple.dst, known, self.draw()).ok_or(NOTHING_LEFT)?;
+        let asked = Asked { af, source: tuple.src, old: tuple.dst, random: self.draw() };
+        let mut order = pool.order(&asked, known).ok_or(NOTHING_LEFT)?;
         let dst = pool.next(&mut order, af, known).ok_or(NOTHING_LEFT)?;
         let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
         passage.turn(Tuple { dst, dport, ..tuple });
@@ -214,7 +214,8 @@ impl Shard {
         let (tuple, af) = (packet.tuple, packet.tuple.af);
         let kind = Kind::of(packet);
         let known = root.known(view.fib);
-        let mut order = pool.order(af, tuple.src, tuple.src, known, self.draw()).ok_or(NOTHING_LEFT)?;
+        let asked = Asked { af, source: tuple.src, old: tuple.src, random: self.draw() };
+        let mut order = pool.order(&asked, known).ok_or(NOTHING_LEFT)?;
         while let Some(src) = pool.next(&mut order, af, known) {
             let other = Tuple { src, ..tuple };
             let random = self.draw();

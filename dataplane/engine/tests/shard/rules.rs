@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Direction, DupTo, Endpoint, FlagsMatch, IcmpReply,
-    InterfaceMatch, InterfacePattern, Pool, PortMatch, Rule, Ruleset, StateMode, StatePolicy, TagMatch,
-    Timeout,
+    Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, Gateway, IcmpReply,
+    InterfaceMatch, InterfacePattern, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset,
+    StateMode, StatePolicy, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto};
 
@@ -112,7 +112,38 @@ pub trait Written: Sized {
 
     /// `dup-to @name`.
     fn dup_to(self, name: &str) -> Self {
-        self.change(|rule| rule.dup_to = Some(DupTo { next_hop: None, interface: name.into() }))
+        self.routing(RoutingKind::Dup, &[&format!("@{name}")])
+    }
+
+    /// `route-to host@name`, or to several in turn.
+    fn route_to(self, gateways: &[&str]) -> Self {
+        self.routing(RoutingKind::To, gateways)
+    }
+
+    /// `reply-to host@name`.
+    fn reply_to(self, gateways: &[&str]) -> Self {
+        self.routing(RoutingKind::Reply, gateways)
+    }
+
+    fn routing(self, kind: RoutingKind, gateways: &[&str]) -> Self {
+        let several = gateways.len() > 1;
+        let choice = several.then_some(PoolKind::RoundRobin);
+        let gateways: Vec<Gateway> = gateways.iter().map(|text| gateway(text)).collect();
+        self.change(|rule| {
+            if let AddressPattern::Net(net) = &gateways[0].address {
+                rule.af = Some(Af::of(&net.addr()));
+            }
+            rule.routing = Some(Routing { kind, gateways, choice, sticky: false });
+        })
+    }
+
+    /// How the pool of its route chooses.
+    fn choosing(self, kind: PoolKind) -> Self {
+        self.change(|rule| {
+            if let Some(routing) = &mut rule.routing {
+                routing.choice = Some(kind);
+            }
+        })
     }
 
     /// `nat-to host port first:last`.
@@ -146,6 +177,16 @@ impl Written for Rule {
 /// `match`.
 pub fn matching() -> Rule {
     Rule { action: Action::Match, ..Rule::default() }
+}
+
+/// `host`, `host@interface` or `@interface`.
+fn gateway(text: &str) -> Gateway {
+    let (host, interface) = match text.split_once('@') {
+        Some((host, interface)) => (host, Some(interface.to_owned())),
+        None => (text, None),
+    };
+    let address = if host.is_empty() { AddressPattern::Any } else { address(host).1.pattern };
+    Gateway { address, interface }
 }
 
 /// The pool of a host or network.

@@ -189,6 +189,7 @@ impl State {
             interface,
             proto: self.wire.proto,
             direction: self.direction,
+            route: None,
             source: peer(source, &self.source, 0),
             destination: peer(destination, &self.destination, 1),
             age_s: seconds(now.saturating_sub(self.created)),

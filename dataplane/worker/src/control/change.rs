@@ -42,6 +42,7 @@ impl Desk {
                         "a table has changed"
                     );
                 }
+                self.watch_gateways();
                 ResponseBody::Done
             }
             Err(refusal) => ResponseBody::Refused(refusal.to_string()),

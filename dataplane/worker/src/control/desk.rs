@@ -90,12 +90,20 @@ impl Desk {
             Ok(generation) => {
                 let rules = candidate.ruleset.rules.len();
                 tracing::info!(generation, rules, user, "a new ruleset is live");
+                self.watch_gateways();
                 ResponseBody::Committed { generation }
             }
             Err(refusal) => {
                 tracing::warn!(%refusal, user, "a ruleset was refused; the one before is live");
                 ResponseBody::Refused(refusal.to_string())
             }
+        }
+    }
+
+    /// Has the gateways looked after that the live rules name.
+    pub(super) fn watch_gateways(&self) {
+        if let Some(live) = self.showcase.live() {
+            self.kernel.watch(live.root.gateways(&self.kernel.fib()));
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Model {
     neighbors: BTreeMap<(u32, IpAddr), KernelNeighbor>,
     /// Gateways of routes that have others as well.
     alternatives: BTreeSet<(u32, IpAddr)>,
+    /// Gateways that rules name.
+    watched: BTreeSet<(u32, IpAddr)>,
     /// Those of them that did not answer the kernel, until they do: they get nothing while another one is left.
     silent: BTreeSet<(u32, IpAddr)>,
 }
@@ -86,6 +88,7 @@ impl Model {
             routes: BTreeMap::new(),
             neighbors: BTreeMap::new(),
             alternatives: BTreeSet::new(),
+            watched: BTreeSet::new(),
             silent: BTreeSet::new(),
         }
     }
@@ -97,7 +100,8 @@ impl Model {
 
     /// Forgets everything that was learnt, before everything is dumped again.
     pub fn forget(&mut self) {
-        *self = Self::new(std::mem::take(&mut self.interfaces));
+        let watched = std::mem::take(&mut self.watched);
+        *self = Self { watched, ..Self::new(std::mem::take(&mut self.interfaces)) };
     }
 
     /// Forgets the routes, before they are dumped again.
@@ -127,6 +131,27 @@ impl Model {
         self.neighbors.values().filter(ours).map(|known| (known.link, known.address))
     }
 
+    /// Has these gateways looked after, and no others but those of routes.
+    pub fn watch(&mut self, gateways: impl IntoIterator<Item = (u32, IpAddr)>) -> Effect {
+        let watched: BTreeSet<_> = gateways.into_iter().collect();
+        if watched == self.watched {
+            return Effect::Nothing;
+        }
+        let fails = |place: &&(u32, IpAddr)| {
+            self.neighbors.get(place).is_some_and(|known| known.silent && known.mac.is_none())
+        };
+        self.silent.extend(watched.iter().filter(fails));
+        self.watched = watched;
+        Effect::Changed
+    }
+
+    /// Gateways that rules name and whose Ethernet address is not known.
+    pub fn wanted(&self) -> impl Iterator<Item = (u32, IpAddr)> + '_ {
+        let known =
+            |place: &(u32, IpAddr)| self.neighbors.get(place).is_some_and(|known| known.mac.is_some());
+        self.watched.iter().filter(move |place| !known(place)).copied()
+    }
+
     /// Gateways that do not answer, and would get packets if they did.
     pub fn silent(&self) -> impl Iterator<Item = (u32, IpAddr)> + '_ {
         self.silent.iter().copied()
@@ -143,7 +168,7 @@ impl Model {
         };
         let best = self.routes.values().filter_map(|targets| targets.first());
         self.alternatives = best.filter(several).flat_map(places).collect();
-        self.silent.retain(|place| self.alternatives.contains(place));
+        self.silent.retain(|place| self.alternatives.contains(place) || self.watched.contains(place));
     }
 
     /// True if forwarding by `other` would not be the same.
@@ -263,7 +288,10 @@ impl Model {
         let before = self.neighbors.insert(place, neighbor);
         let moved = match (neighbor.mac, neighbor.silent) {
             (Some(_), _) => self.silent.remove(&place),
-            (None, true) => self.alternatives.contains(&place) && self.silent.insert(place),
+            (None, true) => {
+                let matters = self.alternatives.contains(&place) || self.watched.contains(&place);
+                matters && self.silent.insert(place)
+            }
             (None, false) => false,
         };
         let same = before.and_then(|known| known.mac) == neighbor.mac;
@@ -289,7 +317,8 @@ impl Model {
             Some(Neighbor { interface: number(known.link)?, address: known.address, mac: known.mac? })
         });
         let routes = self.best_routes(&number).chain(self.foreign_addresses(&own));
-        Fib::new(epoch, interfaces, routes, neighbors)
+        let silent = self.silent.iter().filter_map(|(link, address)| Some((number(*link)?, *address)));
+        Fib::new(epoch, interfaces, routes, neighbors).with_silent(silent)
     }
 
     fn interface(&self, spec: &InterfaceSpec, link: Option<u32>) -> Interface {

@@ -62,17 +62,29 @@ pub struct Ask {
 pub struct Published {
     latest: Mutex<Arc<Fib>>,
     overruns: AtomicU64,
+    /// Gateways that rules name.
+    watched: Mutex<Vec<Ask>>,
 }
 
 impl Published {
     /// What is seen before anything changes.
     pub fn new(fib: Arc<Fib>) -> Self {
-        Self { latest: Mutex::new(fib), overruns: AtomicU64::new(0) }
+        Self { latest: Mutex::new(fib), overruns: AtomicU64::new(0), watched: Mutex::default() }
     }
 
     /// The newest forwarding base; workers have it very soon.
     pub fn fib(&self) -> Arc<Fib> {
         self.latest.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Has these gateways looked after, so that rules with several are told which of them do not answer.
+    pub fn watch(&self, gateways: impl IntoIterator<Item = (InterfaceId, IpAddr)>) {
+        let asks = gateways.into_iter().map(|(interface, address)| Ask { interface, address });
+        *self.watched.lock().expect("no holder of this lock panics") = asks.collect();
+    }
+
+    fn watched(&self) -> Vec<Ask> {
+        self.watched.lock().expect("no holder of this lock panics").clone()
     }
 
     /// How often the kernel had to drop messages.
@@ -197,13 +209,19 @@ impl Service {
 
     /// The kernel sees no forwarded packet, so every neighbour looks unused to it and is forgotten in the end. Each that
     /// is not confirmed any more is confirmed again, as the kernel itself does with managed neighbours. Gateways that do not
-    /// answer are asked until they do.
-    fn refresh_neighbors(&mut self) {
+    /// answer are asked until they do; those that rules name, also before they are used.
+    fn refresh_neighbors(&mut self) -> Effect {
+        let watched = self.published.watched();
+        let place = |ask: Ask| Some((self.model.link_of(ask.interface)?, ask.address));
+        let places: Vec<_> = watched.into_iter().filter_map(place).collect();
+        let effect = self.model.watch(places);
         let now = Instant::now();
-        let doubtful: Vec<_> = self.model.silent().chain(self.model.stale()).take(ASKED_MAX).collect();
+        let doubtful = self.model.silent().chain(self.model.wanted()).chain(self.model.stale());
+        let doubtful: Vec<_> = doubtful.take(ASKED_MAX).collect();
         for (link, address) in doubtful {
             self.resolve(link, address, now);
         }
+        effect
     }
 }
 
@@ -264,7 +282,9 @@ impl Loop {
         loop {
             let now = Instant::now();
             if now >= next_refresh {
-                self.service.refresh_neighbors();
+                if self.service.refresh_neighbors() != Effect::Nothing {
+                    self.change = self.change.max(Change::Applied);
+                }
                 next_refresh = now + REFRESH_EVERY;
             }
             if self.change == Change::None && now >= next_audit {

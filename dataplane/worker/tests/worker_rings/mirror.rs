@@ -4,7 +4,10 @@ use std::iter;
 
 use dpdk::Mbuf;
 use engine::{Created, InterfaceId};
-use ruleset::{Action, Direction, DupTo, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode};
+use ruleset::{
+    Action, AddressPattern, Direction, Gateway, InterfaceMatch, InterfacePattern, Reason, Routing,
+    RoutingKind, Rule, StateMode,
+};
 
 use crate::bed::{Plan, RING};
 use crate::{
@@ -14,6 +17,12 @@ use crate::{
 
 const SPAN: InterfaceId = InterfaceId(2);
 
+/// `dup-to @NAME`.
+fn copied_to(name: &str) -> Routing {
+    let gateway = Gateway { address: AddressPattern::Any, interface: Some(name.into()) };
+    Routing { kind: RoutingKind::Dup, gateways: vec![gateway], choice: None, sticky: false }
+}
+
 /// `pass; pass out on NAME dup-to @span0`.
 fn copying(name: &str) -> Vec<Rule> {
     let pass = Rule { action: Action::Pass, state: StateMode::Keep, ..Rule::default() };
@@ -21,7 +30,7 @@ fn copying(name: &str) -> Vec<Rule> {
     let out = Rule {
         direction: Some(Direction::Out),
         interface: Some(InterfaceMatch { negated: false, pattern }),
-        dup_to: Some(DupTo { next_hop: None, interface: "span0".into() }),
+        routing: Some(copied_to("span0")),
         ..pass.clone()
     };
     vec![pass, out]

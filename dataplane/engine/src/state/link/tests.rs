@@ -107,7 +107,13 @@ impl Bed {
         let (key, sender) = Key::of(tuple);
         let hash = self.hashing.hash(&key);
         let slot = self.slot.clone();
-        let class = |direction| Sketch { rule: &slot, interface: None, direction, tag: Tag::default() };
+        let class = |direction| Sketch {
+            rule: &slot,
+            interface: None,
+            direction,
+            tag: Tag::default(),
+            gateway: None,
+        };
         let new = NewRecord {
             key: &key,
             hash,

@@ -1,7 +1,8 @@
-//! Which address of a pool takes the place of another (pf.conf(5) POOL OPTIONS, `pf_map_addr`).
+//! Which address of a pool takes the place of another, or is the gateway of a packet (pf.conf(5) POOL OPTIONS, `pf_map_addr`).
 //!
 //! Overview: a [`Pool`] names addresses, an [`Order`] is one choice among them: the address to try first, and how to go on
-//! where that has no port left. Ownership: made with the root, shared; only the turn of `round-robin` changes.
+//! where that has no port left; [`Pool::pick`] leaves out gateways that are dead.
+//! Ownership: made with the root, shared; only the turn of `round-robin` changes.
 //! Bounds: [`ATTEMPTS_MAX`] addresses are tried for one packet.
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -144,11 +145,37 @@ pub(crate) enum Choice {
     RoundRobin(AtomicU32),
 }
 
-/// Where a translation leads.
+/// Addresses, and the interface that they are on where they are gateways and it is given.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub addresses: Addresses,
+    pub via: Option<InterfaceId>,
+}
+
+/// Where a translation or a route leads.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub addresses: Addresses,
+    pub parts: Vec<Part>,
     pub choice: Choice,
+}
+
+/// A gateway of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    pub address: Address,
+    /// The interface that it is on, if that is given.
+    pub via: Option<InterfaceId>,
+}
+
+/// For whom one is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub af: Af,
+    /// The packet's source.
+    pub source: Address,
+    /// The address that another one is to take the place of.
+    pub old: Address,
+    pub random: u64,
 }
 
 /// One choice among the addresses of a pool.
@@ -160,26 +187,41 @@ pub(crate) struct Order {
 }
 
 impl Pool {
-    /// The addresses to try, for a packet from `source` whose address `old` is translated; `None` if there is none.
-    pub fn order(
-        &self,
-        af: Af,
-        source: Address,
-        old: Address,
-        known: Known<'_>,
-        random: u64,
-    ) -> Option<Order> {
-        let count = self.addresses.count(af, known);
+    fn count(&self, af: Af, known: Known<'_>) -> u128 {
+        self.parts.iter().map(|part| part.addresses.count(af, known)).fold(0, u128::saturating_add)
+    }
+
+    fn nth(&self, af: Af, mut number: u128, known: Known<'_>) -> Option<Target> {
+        for part in &self.parts {
+            let count = part.addresses.count(af, known);
+            if number < count {
+                let address = part.addresses.nth(af, number, known)?;
+                return Some(Target { address, via: part.via });
+            }
+            number -= count;
+        }
+        None
+    }
+
+    /// As many as are ever tried for one packet.
+    pub fn first_targets<'a>(&'a self, af: Af, known: Known<'a>) -> impl Iterator<Item = Target> + 'a {
+        let count = attempts(self.count(af, known));
+        (0..count).filter_map(move |number| self.nth(af, number.into(), known))
+    }
+
+    /// The addresses to try; `None` if there is none.
+    pub fn order(&self, asked: &Asked, known: Known<'_>) -> Option<Order> {
+        let count = self.count(asked.af, known);
         if count == 0 {
             return None;
         }
         let whole = |next: u128| Order { next: next % count, count, left: attempts(count) };
         Some(match &self.choice {
-            Choice::Bitmask => Order { next: old.0 & (count - 1), count, left: 1 },
-            Choice::Random => whole(random.into()),
+            Choice::Bitmask => Order { next: asked.old.0 & (count - 1), count, left: 1 },
+            Choice::Random => whole(asked.random.into()),
             Choice::SourceHash(key) => {
                 let mut hash = SipHasher13::new_with_keys(key[0], key[1]);
-                hash.write_u128(source.0);
+                hash.write_u128(asked.source.0);
                 Order { left: 1, ..whole(hash.finish().into()) }
             }
             Choice::RoundRobin(turn) => whole(turn.fetch_add(1, Ordering::Relaxed).into()),
@@ -191,7 +233,26 @@ impl Pool {
         order.left = order.left.checked_sub(1)?;
         let number = order.next;
         order.next = (number + 1) % order.count;
-        self.addresses.nth(af, number, known)
+        self.nth(af, number, known).map(|target| target.address)
+    }
+
+    /// A gateway that is good, or if there is none, the one whose turn it is; `None` of a pool without any.
+    pub fn pick(&self, asked: &Asked, known: Known<'_>, is_good: impl Fn(&Target) -> bool) -> Option<Target> {
+        let Order { mut next, count, .. } = self.order(asked, known)?;
+        let first = self.nth(asked.af, next, known)?;
+        let mut target = first;
+        for _ in 0..attempts(count) {
+            if is_good(&target) {
+                return Some(target);
+            }
+            // What a dead gateway would have got is not all for the one behind it.
+            next = match &self.choice {
+                Choice::RoundRobin(turn) => u128::from(turn.fetch_add(1, Ordering::Relaxed)) % count,
+                _ => (next + 1) % count,
+            };
+            target = self.nth(asked.af, next, known)?;
+        }
+        Some(first)
     }
 }
 

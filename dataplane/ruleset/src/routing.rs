@@ -1,0 +1,102 @@
+//! Where packets go instead of where the routing table says (pf.conf(5) ROUTING).
+
+use serde::{Deserialize, Serialize};
+use wire::Af;
+
+use crate::{Action, AddressPattern, PoolKind, Rule, StateMode, bounds};
+
+/// Which packets a rule routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RoutingKind {
+    /// `route-to`: those of its state that go the way of the first one.
+    To,
+    /// `reply-to`: those that go the other way.
+    Reply,
+    /// `dup-to`: copies of both.
+    Dup,
+}
+
+impl RoutingKind {
+    /// Its keyword.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::To => "route-to",
+            Self::Reply => "reply-to",
+            Self::Dup => "dup-to",
+        }
+    }
+}
+
+/// One way out: `host@interface`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Hosts to choose from; of `dup-to`, [`AddressPattern::Any`] is a port that takes frames as they are.
+    pub address: AddressPattern,
+    /// The interface that they are on; else they are where the routing table says.
+    pub interface: Option<String>,
+}
+
+/// `route-to`, `reply-to` or `dup-to`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Routing {
+    /// Which of them.
+    pub kind: RoutingKind,
+    /// Where to; never empty.
+    pub gateways: Vec<Gateway>,
+    /// How one is chosen, where there are several.
+    pub choice: Option<PoolKind>,
+    /// `sticky-address`.
+    pub sticky: bool,
+}
+
+/// What the dataplane relies on of a rule that routes.
+pub(crate) fn validate(rule: &Rule, routing: &Routing) -> Result<(), String> {
+    let word = routing.kind.word();
+    if matches!(rule.action, Action::Block(_))
+        || routing.kind == RoutingKind::Dup && rule.action != Action::Pass
+    {
+        return Err(format!("{word} only applies to pass rules"));
+    }
+    if routing.kind != RoutingKind::Dup {
+        if rule.direction.is_none() {
+            return Err(format!("{word} requires a direction"));
+        }
+        if rule.action == Action::Pass && rule.state == StateMode::None {
+            return Err(format!("{word} requires keep state"));
+        }
+    }
+    let several = match routing.gateways.as_slice() {
+        [] => return Err(format!("{word} leads nowhere")),
+        [only] => !is_one(&only.address),
+        _ => true,
+    };
+    if several && matches!(routing.choice, None | Some(PoolKind::Bitmask)) {
+        return Err(format!("several addresses of {word} need a way to choose one"));
+    }
+    routing.gateways.iter().try_for_each(|gateway| validate_gateway(rule, routing.kind, gateway))
+}
+
+fn validate_gateway(rule: &Rule, kind: RoutingKind, gateway: &Gateway) -> Result<(), String> {
+    let (word, name) = (kind.word(), gateway.interface.as_deref());
+    if let Some(name) = name.filter(|name| name.is_empty() || name.len() > bounds::INTERFACE_BYTES) {
+        let most = bounds::INTERFACE_BYTES;
+        return Err(format!("the interface name '{name}' is empty or longer than {most} bytes"));
+    }
+    match &gateway.address {
+        AddressPattern::Any if kind == RoutingKind::Dup && name.is_some() => Ok(()),
+        AddressPattern::Net(net) if rule.af == Some(Af::of(&net.addr())) => Ok(()),
+        AddressPattern::Net(_) => {
+            Err(format!("an address of {word} needs the rule to be of its family (inet or inet6)"))
+        }
+        AddressPattern::Table(_) | AddressPattern::Interface { .. } => Ok(()),
+        _ => Err(format!("{word} leads to hosts, networks, tables or interfaces only")),
+    }
+}
+
+/// True if no choice is needed.
+const fn is_one(pattern: &AddressPattern) -> bool {
+    matches!(
+        pattern,
+        AddressPattern::Any | AddressPattern::Net(_) | AddressPattern::Interface { no_alias: true, .. }
+    )
+}
