@@ -19,18 +19,13 @@ use crate::tree::Tree;
 use wanted::Wanted;
 
 #[derive(Args)]
+#[group(skip)]
 pub struct Arguments {
-    /// Look at the machine: hugepages, IOMMU, CPUs, kernel arguments
-    #[arg(long, required = true)]
-    host: bool,
     /// The configuration that the machine is to run
-    #[arg(long, value_name = "FILE", default_value = wanted::CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = wanted::CONFIG, requires = "host")]
     config: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     /// Read /proc, /sys and /dev beneath this folder
-    #[arg(long, hide = true, value_name = "DIR", default_value = "/")]
+    #[arg(long, hide = true, value_name = "DIR", default_value = "/", requires = "host")]
     root: PathBuf,
 }
 
@@ -76,14 +71,14 @@ struct Report {
     kernel_arguments: Vec<String>,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Arguments, json: bool) -> anyhow::Result<ExitCode> {
     let tree = Tree::new(&arguments.root);
     let wanted = Wanted::read(&tree, &arguments.config)?;
     let mut findings = memory::check(&tree, &wanted);
     findings.extend(device::check(&tree, &wanted));
     findings.extend(cpu::check(&tree, &wanted));
     let report = Report::of(findings);
-    if arguments.json {
+    if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         report.write(&mut io::stdout().lock(), &wanted)?;

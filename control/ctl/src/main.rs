@@ -7,6 +7,7 @@
 mod apply;
 mod check;
 mod convert;
+mod doctor;
 mod drops;
 mod generate;
 mod host;
@@ -72,8 +73,8 @@ enum Verb {
     Pflog(pflog::Arguments),
     /// Network cards: list them, hand them to the dataplane, give them back to the kernel
     Nic(nic::Arguments),
-    /// Look for what keeps the machine from line rate, and say what to do about it
-    Doctor(host::Arguments),
+    /// Say what is wrong with the traffic, by what it is known and how to cure it; or what is wrong with the machine
+    Doctor(Box<doctor::Arguments>),
     /// Write manual pages or completions
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
         Verb::Drops(arguments) => drops::run(arguments, &cli.sockets),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
-        Verb::Doctor(arguments) => host::run(arguments),
+        Verb::Doctor(arguments) => doctor::run(arguments, &cli.sockets),
         Verb::Generate(arguments) => generate::run(arguments, Cli::command()),
         Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.sockets),
     };

@@ -50,4 +50,10 @@ impl<'a> Rulebook<'a> {
             label: rule.label.clone(),
         })
     }
+
+    /// The place of the rule that pfctl numbers so.
+    pub fn find(&self, place: RulePlace) -> Option<u32> {
+        let found = self.places.iter().position(|known| *known == place)?;
+        Some(found as u32)
+    }
 }

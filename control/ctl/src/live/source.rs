@@ -97,6 +97,11 @@ impl Source {
         })
     }
 
+    /// Whether it knows how to give a part of the states only.
+    pub const fn filters(&self) -> bool {
+        matches!(self, Self::Control(_))
+    }
+
     /// Hands every state that fits to `each`.
     pub fn states(&mut self, filter: &StateFilter, mut each: impl FnMut(&StateView)) -> Result<()> {
         match self {

@@ -1,0 +1,329 @@
+//! Broken networks, each built, and found by `tpctl doctor` with its evidence, its rule and its cure; and a healthy one, in
+//! which it finds nothing.
+#![allow(clippy::disallowed_methods, reason = "beds live in real time")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::sockets::{self, Datagrams, Echo, address};
+use e2e::{Lab, Links, Shape, bed, frames, transfer, wait_until};
+use serde_json::Value;
+use wire::checksum::Pseudo;
+use wire::ethernet::{self, Tags};
+use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, ipv4, tcp};
+
+const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\npass out on lan0\n";
+const PATIENCE: Duration = Duration::from_secs(10);
+/// In which a SYN is sent again once.
+const ONE_REPEAT: Duration = Duration::from_millis(2500);
+
+/// What the doctor finds.
+fn findings(lab: &Lab) -> Result<Vec<Value>> {
+    let said = lab.tpctl("doctor --json")?;
+    let report: Value = serde_json::from_str(&said.text).with_context(|| said.text.clone())?;
+    let findings = report["findings"].as_array().context("no findings")?.clone();
+    let code = if findings.is_empty() { 0 } else { 1 };
+    ensure!(
+        said.code == Some(code) && report["healthy"] == findings.is_empty(),
+        "{:?}: {}",
+        said.code,
+        said.text
+    );
+    Ok(findings)
+}
+
+/// Waits until the doctor finds this alone, and returns it.
+fn finds(lab: &Lab, check: &str, words: &[&str]) -> Result<Value> {
+    let mut found = Vec::new();
+    let reached = wait_until(check, PATIENCE, || {
+        found = findings(lab).unwrap_or_default();
+        found.iter().any(|finding| finding["check"] == check)
+    });
+    reached.with_context(|| format!("{found:#?}"))?;
+    ensure!(found.len() == 1, "more than {check}: {found:#?}");
+    let told = found[0].to_string();
+    for word in words {
+        ensure!(told.contains(word), "{check} says nothing of {word}: {:#}", found[0]);
+    }
+    let said = lab.tpctl("doctor")?;
+    ensure!(said.code == Some(1) && said.text.contains(&format!("{check}: ")), "{}", said.text);
+    eprintln!("{}", said.text);
+    Ok(found.remove(0))
+}
+
+#[test]
+fn a_healthy_network_yields_no_finding() {
+    bed("doctor-healthy", Links::AfPacket, OPEN, |lab| {
+        transfer::both_ways(lab, [Lab::SERVER, Lab::SERVER6], 4)?;
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        Datagrams::open(&lab.client, address(Lab::SERVER6, 7), PATIENCE)?.ask()?;
+        lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;
+        // A refused connection and a blocked one belong to every day.
+        let _ = sockets::connect(&lab.client, address(Lab::SERVER, 9), PATIENCE)?;
+        let _ = sockets::connect(&lab.server, address(Lab::CLIENT, 22), Duration::from_millis(300))?;
+        let found = findings(lab)?;
+        ensure!(found.is_empty(), "{found:#?}");
+        ensure!(lab.tpctl("doctor")?.text.contains("nothing is wrong"), "it says so");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_without_a_way_back_is_found() {
+    bed("doctor-silent", Links::Tap, OPEN, |lab| {
+        lab.server.run("ip route del default")?;
+        let _echo = Echo::start(&lab.server, 7)?;
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?.timed_out("no way back")?;
+        let rule = finds(
+            lab,
+            "no-answers",
+            &[Lab::SERVER, "answers would have to come in there", "wan0", ":0 pkts"],
+        )?;
+        ensure!(rule["rule"]["line"].as_u64().is_some(), "{rule:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn nat_to_an_address_that_nobody_has_is_found() {
+    let rules = format!("{OPEN}match out on wan0 inet from lan0:network nat-to 10.2.0.99\n");
+    bed("doctor-nat", Links::Tap, &rules, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?.timed_out("translated")?;
+        finds(lab, "one-way-nat", &["10.2.0.99", "ip addr add 10.2.0.99/32 dev wan0"]).map(|_| ())
+    });
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_found() {
+    bed("doctor-neighbor", Links::Tap, OPEN, |lab| {
+        let _ = lab.client.try_run("ping -n -c 3 -i 0.5 -W 1 10.2.0.77")?;
+        // Its echo requests have no answers either.
+        let found = wait_until("the neighbour to be missed", PATIENCE, || {
+            findings(lab).is_ok_and(|found| found.iter().any(|finding| finding["check"] == "neighbor"))
+        });
+        let told = findings(lab)?;
+        found.with_context(|| format!("{told:#?}"))?;
+        ensure!(
+            told.iter().any(|finding| finding.to_string().contains("10.2.0.77 on wan0 does not answer ARP")),
+            "{told:#?}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_state_from_the_middle_of_a_connection_is_found() {
+    bed("doctor-middle", Links::Tap, "pass no state\n", |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        lab.rules("pass flags any\n")?;
+        sockets::converse(&mut tcp)?;
+        let found = finds(lab, "no-window-scaling", &["flags S/SA", "no wscale"])?;
+        ensure!(found["rule"]["text"].as_str().is_some_and(|text| text.contains("flags any")), "{found:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_whose_both_ends_come_in_is_found() {
+    let rules = "pass in proto tcp flags any\npass out no state\n";
+    bed("doctor-direction", Links::Tap, rules, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        let reached = wait_until("the direction", PATIENCE, || {
+            findings(lab).is_ok_and(|found| found.iter().any(|finding| finding["check"] == "direction"))
+        });
+        let told = findings(lab)?;
+        reached.with_context(|| format!("{told:#?}"))?;
+        ensure!(told.iter().any(|finding| finding.to_string().contains("seen going in")), "{told:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_limit_that_is_reached_is_found() {
+    let rules = format!("set limit states 4\n{OPEN}");
+    bed("doctor-limit", Links::Tap, &rules, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let tcp = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
+            open.push(tcp.succeeded("a connection within the limit")?);
+        }
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?.timed_out("one too many")?;
+        finds(lab, "state-limit", &["4 states of 4", "set limit states"]).map(|_| ())
+    });
+}
+
+#[test]
+fn a_sender_that_does_not_hear_of_a_narrow_path_is_found() {
+    let shape = Shape { mtu: [1500, 1280], ..Links::AfPacket.into() };
+    bed("doctor-mtu", shape, OPEN, |lab| {
+        // It sends without regard to what it is told.
+        let (client, server) = (Lab::CLIENT.parse()?, Lab::SERVER.parse()?);
+        let large = Segment {
+            from: (client, 5000),
+            to: (server, 7),
+            flags: TcpFlags::SYN,
+            len: 1400,
+            ..Segment::new(0)
+        };
+        let frame = large.frame(lab)?;
+        for _ in 0..4 {
+            frames::send(lab, &lab.client, "eth-lan", [frame.as_slice()])?;
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        finds(lab, "mtu", &["too large for wan0", "an MTU of 1280", "code 4"]).map(|_| ())
+    });
+}
+
+#[test]
+fn offload_to_a_card_that_is_none_is_found() {
+    bed("doctor-offload", Links::AfPacket, OPEN, |lab| {
+        lab.client.run("ethtool -K eth-lan tx on")?;
+        let _echo = Echo::start(&lab.server, 7)?;
+        let _ = sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?;
+        let reached = wait_until("the offload", PATIENCE, || {
+            findings(lab).is_ok_and(|found| found.iter().any(|finding| finding["check"] == "offload"))
+        });
+        let told = findings(lab)?;
+        reached.with_context(|| format!("{told:#?}"))?;
+        ensure!(told.iter().any(|finding| finding.to_string().contains("ethtool -K")), "{told:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn segments_outside_of_the_window_are_found_and_explained() {
+    bed("doctor-window", Links::Tap, OPEN, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        let before = lab.drops()?;
+        let port = tcp.local_addr()?.port();
+        let (server, client) = (Lab::SERVER.parse()?, Lab::CLIENT.parse()?);
+        let (next, expected) = sequence(lab, port)?;
+        // A middlebox that moves the server's numbers by 100 MB.
+        let seq = next.wrapping_add(100_000_000);
+        let astray = Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new(1) };
+        let astray = astray.frame(lab)?;
+        for _ in 0..3 {
+            frames::send(lab, &lab.server, "eth-wan", [astray.as_slice()])?;
+        }
+        lab.expect_drops(&before, &[("wan0", "state-mismatch", 3)])?;
+        finds(lab, "window", &["(1) ends", "octets beyond the window", "sequence numbers"])?;
+        let told = lab.tpctl("drops --reason state-mismatch")?.text;
+        ensure!(told.contains("(1) ends") && told.contains("in on wan0: tcp 10.2.0.2:7 >"), "{told}");
+        eprintln!("{told}");
+        // The connection has not suffered.
+        sockets::converse(&mut tcp)
+    });
+}
+
+#[test]
+fn a_mismatch_is_logged_as_pf_logs_it_once_that_is_asked_for() {
+    bed("doctor-loud", Links::Tap, OPEN, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        let port = tcp.local_addr()?.port();
+        let (server, client) = (Lab::SERVER.parse()?, Lab::CLIENT.parse()?);
+        let (next, expected) = sequence(lab, port)?;
+        let seq = next.wrapping_add(100_000_000);
+        let astray = Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new(1) };
+        let astray = astray.frame(lab)?;
+        let send = || frames::send(lab, &lab.server, "eth-wan", [astray.as_slice()]);
+        let logged = || lab.dataplane.said().contains("BAD state");
+        let before = lab.drops()?;
+        send()?;
+        lab.expect_drops(&before, &[("wan0", "state-mismatch", 1)])?;
+        ensure!(!logged(), "nobody asked for it");
+        ensure!(lab.tpctl("pfctl -x loud")?.ok(), "-x loud");
+        send()?;
+        wait_until("the line", PATIENCE, logged)?;
+        let said = lab.dataplane.said();
+        let line = said.lines().find(|line| line.contains("BAD state")).unwrap_or_default();
+        let ends = format!("wire: (0) 10.2.0.2:7 10.1.0.2:{port} stack: (0) -");
+        for part in
+            ["pf: BAD state: TCP out", &ends, "4:4 @", "dir=in,rev", "State failure on: 1         | 5"]
+        {
+            ensure!(line.contains(part), "{part} is missing in: {line}");
+        }
+        Ok(())
+    });
+}
+
+/// What the firewall expects next of the server in the connection from this port, and of the client.
+fn sequence(lab: &Lab, port: u16) -> Result<(u32, u32)> {
+    let states = lab.show("states")?;
+    let states = states.as_array().context("no states")?;
+    let of_it = |state: &&Value| {
+        state["source"]["end"]["port"] == port
+            && state["direction"].as_str().is_some_and(|to| to.eq_ignore_ascii_case("out"))
+    };
+    let state = states.iter().find(of_it).with_context(|| format!("no state of port {port}: {states:#?}"))?;
+    let number = |end: &str| state[end]["seqlo"].as_u64().and_then(|number| u32::try_from(number).ok());
+    number("destination").zip(number("source")).context("a state without numbers")
+}
+
+/// A segment on its way to the firewall.
+struct Segment {
+    /// The number of the interface that it arrives by.
+    interface: usize,
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    seq: u32,
+    ack: u32,
+    flags: TcpFlags,
+    /// Octets of payload.
+    len: usize,
+}
+
+impl Segment {
+    const fn new(interface: usize) -> Self {
+        let nobody = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let flags = TcpFlags::ACK.union(TcpFlags::PSH);
+        Self { interface, from: nobody, to: nobody, seq: 1, ack: 0, flags, len: 10 }
+    }
+
+    fn frame(&self, lab: &Lab) -> Result<Vec<u8>> {
+        let status = lab.show("status")?;
+        let mac = status["interfaces"][self.interface]["mac"].as_str().context("no Ethernet address")?;
+        let octets: Vec<u8> =
+            mac.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
+        let to = Mac(octets.try_into().ok().context("six octets")?);
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (self.from.0, self.to.0) else { bail!("not of IPv4") };
+        let header = tcp::Repr {
+            src_port: Port(self.from.1),
+            dst_port: Port(self.to.1),
+            seq: Seq(self.seq),
+            ack: Seq(self.ack),
+            flags: self.flags,
+            window: 500,
+            ..tcp::Repr::default()
+        };
+        let fault = |error: wire::Error| anyhow::anyhow!("{error:?}");
+        let mut payload = vec![0; header.header_len() + self.len];
+        let pseudo = Pseudo::of(self.from.0, self.to.0).context("one family")?;
+        header.emit(&pseudo, &mut payload).map_err(fault)?;
+        let ip = ipv4::Repr { dont_fragment: true, ..ipv4::Repr::new(src, dst, Proto::TCP, payload.len()) };
+        let src = Mac([2, 0, 0, 0, 9, 9]);
+        let link = ethernet::Repr { dst: to, src, tags: Tags::None, ether_type: EtherType::IPV4 };
+        let mut frame = vec![0; link.len() + ip.header_len()];
+        frame.extend(payload);
+        ip.emit(&mut frame[link.len()..]).map_err(fault)?;
+        link.emit(&mut frame).map_err(fault)?;
+        Ok(frame)
+    }
+}
