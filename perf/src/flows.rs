@@ -89,6 +89,12 @@ impl Random {
         Self(88_172_645_463_325_252)
     }
 
+    /// Other numbers for each seed, the same in every run.
+    pub const fn seeded(seed: u64) -> Self {
+        // Xorshift knows no way out of 0.
+        Self(88_172_645_463_325_252 ^ (seed << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     /// The next number.
     #[inline(always)]
     pub const fn next(&mut self) -> u64 {

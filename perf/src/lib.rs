@@ -12,6 +12,7 @@ pub mod appliance;
 pub mod bed;
 pub mod budget;
 pub mod calibration;
+pub mod classbench;
 pub mod firewall;
 pub mod floor;
 pub mod flows;

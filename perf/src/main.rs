@@ -108,12 +108,15 @@ impl Arguments {
         };
         let mut connections = or_usual(&self.connections, usual);
         connections.sort_unstable();
+        let sizes: &[usize] = if self.quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_000] };
+        let classbench = if self.rules.is_empty() { sizes } else { &[] }.to_vec();
         let mut rules = or_usual(&self.rules, &[10, 1_000, 10_000]);
         rules.retain(|count| *count > 0);
         Plan {
             connections,
             traffic: or_usual(&self.traffic, &Traffic::ALL),
             rules,
+            classbench,
             rounds: self.rounds.unwrap_or(if self.quick { 9 } else { 15 }),
             slices: if self.quick { 100 } else { 200 },
             whole: !self.engine_only,

@@ -4,12 +4,14 @@ use anyhow::Context;
 
 use crate::adversary::{Chosen, Forwarding, Weak};
 use crate::bed::Bed;
+use crate::classbench::{self, Style};
 use crate::firewall::{Established, Untouched};
 use crate::floor::{OwnBucket, Parse, RteHash, RxTx};
 use crate::flows::Choice;
 use crate::measure::{self, Effort, SLICE_PACKETS, Work};
 use crate::memory;
 use crate::report::{Report, Row, rounded};
+use crate::rules::rules;
 use crate::setup;
 use crate::stages;
 use crate::traffic::{Sizes, Source, Traffic};
@@ -23,6 +25,8 @@ pub struct Plan {
     pub traffic: Vec<Traffic>,
     /// Sizes of rulesets for set-up.
     pub rules: Vec<usize>,
+    /// Sizes of rulesets in the manner of ClassBench.
+    pub classbench: Vec<usize>,
     /// Rounds to keep of each comparison.
     pub rounds: usize,
     /// Slices of each sample.
@@ -69,11 +73,19 @@ impl Plan {
         }
         self.run_chosen(bed, &mut report, &mut progress)
             .context("connections that an attacker has chosen")?;
-        for &rules in &self.rules {
-            progress(&format!("set-up and removal, {rules} rules"));
-            let connections = if rules > 100 { 8_192 } else { 65_536 };
-            let found = setup::measure(bed, rules, connections, self.rounds.clamp(3, 7))?;
-            report.rows.push(setup_row(&found));
+        for &count in &self.rules {
+            progress(&format!("set-up and removal, {count} rules"));
+            let connections = if count > 100 { 8_192 } else { 65_536 };
+            let found = setup::measure(bed, &rules(count), connections, self.rounds.clamp(3, 7))?;
+            report.rows.push(setup_row("setup", Traffic::Tcp4.name(), &found));
+        }
+        for &count in &self.classbench {
+            for style in Style::ALL {
+                progress(&format!("set-up, {count} rules of style {}", style.name()));
+                let text = classbench::rules(style, count, 1);
+                let found = setup::measure(bed, &text, 8_192, 3)?;
+                report.rows.push(setup_row("classbench", style.name(), &found));
+            }
         }
         if self.whole {
             self.run_whole(bed, &mut report, &mut progress)?;
@@ -176,10 +188,10 @@ impl Plan {
     }
 }
 
-fn setup_row(found: &setup::Setup) -> Row {
+fn setup_row(name: &str, proto: &str, found: &setup::Setup) -> Row {
     let row = Row {
-        name: "setup".to_owned(),
-        proto: Traffic::Tcp4.name().to_owned(),
+        name: name.to_owned(),
+        proto: proto.to_owned(),
         flows: found.connections,
         cycles: (found.open + found.remove).round(),
         pairs: found.runs,
@@ -189,4 +201,5 @@ fn setup_row(found: &setup::Setup) -> Row {
     row.with("rules", found.rules as f64)
         .with("open_cycles", found.open.round())
         .with("remove_cycles", found.remove.round())
+        .with("compile_cycles", found.compile.round())
 }

@@ -223,9 +223,18 @@ impl Report {
     }
 
     fn setup(&self, hz: u64) -> Option<String> {
-        const HEAD: [&str; 8] =
-            ["traffic", "rules", "connections", "made", "removed", "both", "± %", "million/s and core"];
-        let rows = self.named(&["setup"]).map(|row| {
+        const HEAD: [&str; 9] = [
+            "traffic",
+            "rules",
+            "connections",
+            "made",
+            "removed",
+            "both",
+            "± %",
+            "million/s and core",
+            "compiled, ms",
+        ];
+        let rows = self.named(&["setup", "classbench"]).map(|row| {
             vec![
                 row.proto.clone(),
                 row.cell("rules", 0),
@@ -235,6 +244,7 @@ impl Report {
                 format!("{:.0}", row.cycles),
                 format!("{:.1}", row.spread * 100.0),
                 format!("{:.2}", hz as f64 / row.cycles / 1e6),
+                cell(row.more.get("compile_cycles").map(|cycles| cycles / hz as f64 * 1e3), 0),
             ]
         });
         section("New connections, cycles for each", &HEAD, rows)

@@ -6,7 +6,6 @@ use crate::bed::{BURST, Bed};
 use crate::calibration::calibrate;
 use crate::firewall::Firewall;
 use crate::measure::median;
-use crate::rules::rules;
 use crate::traffic::{Sender, Source, Step, Traffic};
 
 /// Records in one stretch of the sweep: as many as a worker visits in one poll.
@@ -23,6 +22,8 @@ pub struct Setup {
     pub open: f64,
     /// Median cycles for removing one.
     pub remove: f64,
+    /// Cycles from the rules' text to a firewall: read, lowered, compiled.
+    pub compile: f64,
     /// Runs that count.
     pub runs: usize,
     /// The distance between slowest and fastest of them, as a share of the median.
@@ -33,9 +34,11 @@ pub struct Setup {
 ///
 /// # Errors
 /// If a connection is refused.
-pub fn measure(bed: &mut Bed, rule_count: usize, connections: u64, runs: usize) -> anyhow::Result<Setup> {
+pub fn measure(bed: &mut Bed, rules: &str, connections: u64, runs: usize) -> anyhow::Result<Setup> {
     let source = Source::new(Traffic::Tcp4, connections);
-    let mut firewall = Firewall::new(&rules(rule_count), 2 * connections as u32)?;
+    let begin = Tsc::now();
+    let mut firewall = Firewall::new(rules, 2 * connections as u32)?;
+    let compile = Tsc::now().cycles_since(begin) as f64;
     let (mut opened, mut removed) = (Vec::new(), Vec::new());
     // The first run meets cold memory and is left out.
     for run in 0..=runs {
@@ -48,7 +51,8 @@ pub fn measure(bed: &mut Bed, rule_count: usize, connections: u64, runs: usize) 
     let total = || opened.iter().zip(&removed).map(|(open, remove)| open + remove);
     let range = total().fold(0.0, f64::max) - total().fold(f64::INFINITY, f64::min);
     Ok(Setup {
-        rules: rule_count,
+        rules: rules.lines().count(),
+        compile,
         connections,
         open: median(opened.iter().copied()),
         remove: median(removed.iter().copied()),
