@@ -1,7 +1,10 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
 use ipnet::IpNet;
-use ruleset::{AddressPattern, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, Table, TableEntry};
+use ruleset::{
+    Action, AddressPattern, Direction, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, StateMode,
+    Table, TableEntry, Translating,
+};
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port};
 
@@ -25,6 +28,8 @@ pub struct Config {
     pub(crate) entries: Vec<Entry>,
     /// Rules of `load anchor`, by the anchor's path.
     pub(crate) loaded: Vec<(String, Vec<Entry>)>,
+    /// What anchors have for rulesets for translation, on the way to the dataplane.
+    pub(crate) beside: Vec<Beside>,
     /// Statements that the dataplane does not know yet.
     pub(crate) unsupported: Vec<Spanned<&'static str>>,
     /// Where the keywords of rules stand.
@@ -47,6 +52,16 @@ impl Echo {
         let (Self::Macro(text) | Self::Option { text, .. } | Self::Table(text)) = self;
         text
     }
+}
+
+/// What an anchor has for one of FreeBSD's rulesets for translation.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    /// One of [`path::BESIDE`](crate::path::BESIDE).
+    pub tree: &'static str,
+    /// The path of the anchor, from that of the configuration.
+    pub anchor: String,
+    pub entries: Vec<Entry>,
 }
 
 /// A place in the order of evaluation.
@@ -253,12 +268,46 @@ impl From<&ruleset::Pool> for Pool {
     }
 }
 
+/// What makes a rule one of FreeBSD's rulesets for translation. The way in of `binat` stands for itself.
+fn early_of(rule: &Rule) -> Option<Early> {
+    let first = rule.first_match?;
+    let section = match (first.ruleset, rule.direction) {
+        (Translating::Nat, _) => Section::Nat,
+        (Translating::Rdr, _) => Section::Rdr,
+        (Translating::Binat, Some(Direction::Out)) => Section::Binat,
+        (Translating::Binat, _) if rule.call.is_some() => Section::Binat,
+        (Translating::Binat, _) => return None,
+    };
+    Some(Early {
+        section,
+        exempt: first.exempt && rule.call.is_none(),
+        pass: rule.quick && rule.call.is_none(),
+    })
+}
+
 impl From<&Rule> for FullRule {
     /// What the dataplane has of a rule, with its pools where they are printed from.
     fn from(rule: &Rule) -> Self {
+        let early = early_of(rule);
+        let own = match early {
+            None => rule.clone(),
+            // What its ruleset implies is not said.
+            Some(_) => Rule {
+                direction: None,
+                quick: rule.quick && rule.call.is_some(),
+                action: Action::Match,
+                state: StateMode::None,
+                ..rule.clone()
+            },
+        };
+        let nat = rule.nat.as_ref().map(Pool::from);
+        // That a port stays is what `binat` means.
+        let both_ways = early.is_some_and(|early| early.section == Section::Binat);
+        let nat = nat.map(|nat| Pool { static_port: nat.static_port && !both_ways, ..nat });
         Self {
-            rule: rule.clone(),
-            nat: rule.nat.as_ref().map(Pool::from),
+            early,
+            rule: own,
+            nat,
             rdr: rule.rdr.as_ref().map(Pool::from),
             route: rule.routing.as_ref().map(|routing| (routing.kind, routing.into())),
             ..Self::default()

@@ -1,11 +1,11 @@
 //! A ruleset in the other dialect.
 //!
-//! Overview: [`Config::convert`] writes the whole ruleset anew and says what cannot be written. [`Config::modern`] is the
-//! part of it that lowering needs, too: FreeBSD's rulesets before the filter become `match` rules at its head, in the order
+//! Overview: [`Config::convert`] writes the whole ruleset anew and says what cannot be written. FreeBSD's rulesets before the filter become `match` rules at its head, in the order
 //! in which FreeBSD evaluates them. There the first match decides, while each `match` rule that fits translates once more;
 //! two rules of which that may make a difference are reported (`clash`). Bounds: [`COMPARED`] rules are compared in pairs.
 
 mod clash;
+mod first;
 mod foreign;
 
 use std::fmt::Write;
@@ -76,8 +76,8 @@ impl Config {
         }
     }
 
-    /// FreeBSD's rulesets as one, which is OpenBSD's. What cannot be done is added to the findings.
-    pub(crate) fn modern(&self, findings: &mut Vec<Finding>) -> Self {
+    /// FreeBSD's rulesets as one, as OpenBSD can write it. What cannot be written is added to the findings.
+    fn modern(&self, findings: &mut Vec<Finding>) -> Self {
         let mut modern = self.clone();
         modern.dialect = Dialect::OpenBsd;
         let entries = std::mem::take(&mut modern.entries);
@@ -101,8 +101,7 @@ impl Config {
                 Section::Nat => nat.push(directed(full, early, Direction::Out)),
                 Section::Rdr => rdr.push(directed(full, early, Direction::In)),
                 Section::Binat if !matches!(full.rule.from.address.pattern, AddressPattern::Net(_)) => {
-                    let text = "binat from what is no network cannot be expressed";
-                    findings.push(Finding::new(full.span, text, "name the network behind from"));
+                    findings.push(Finding::no_network(full.span));
                     left.push(Entry::Rule(full));
                 }
                 Section::Binat => {
@@ -228,6 +227,12 @@ pub(crate) struct Finding {
 impl Finding {
     pub(crate) fn new(span: Span, text: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { span, text: text.into(), hint: hint.into() }
+    }
+
+    /// Of a translation both ways that names no network.
+    fn no_network(span: Span) -> Self {
+        let text = "binat from what is no network cannot be expressed";
+        Self::new(span, text, "name the network behind from")
     }
 
     /// Of an exemption, or of an anchor for one kind of rules.

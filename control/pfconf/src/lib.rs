@@ -46,6 +46,8 @@ pub use dialect::{Dialect, UnknownDialect};
 pub use expand::{MemberError, members, read_members};
 pub use host::{Host, Isolated, Recorder, localhost};
 pub use interfaces::{Described, Interfaces};
+pub use path::owner as table_owner;
+
 pub use loaded::{
     AddressTraffic, Counters, Feedback, Inserter, Loaded, LoadedTable, Origin, RuleRow, RulesView, Scope,
     TableChange, TableRow, TableVerb, UnknownAnchor, print_members,

@@ -44,7 +44,7 @@ impl Config {
         let all = main.chain(anchors.iter().map(|(path, config)| (path.as_str(), config)));
         let mut unified = Vec::new();
         for (path, config) in all {
-            unified.push((path, config.unified()?));
+            unified.push((path, config.unified(!path.is_empty())?));
         }
         Lowering::new(&unified).finish()
     }
@@ -58,11 +58,11 @@ impl Config {
     }
 
     /// In OpenBSD's order of evaluation, if the dataplane knows all that it uses.
-    fn unified(&self) -> Result<Cow<'_, Self>, Diagnostics> {
+    fn unified(&self, in_anchor: bool) -> Result<Cow<'_, Self>, Diagnostics> {
         let mut findings = Vec::new();
         let unified = match self.dialect {
             Dialect::OpenBsd => Cow::Borrowed(self),
-            Dialect::FreeBsd => Cow::Owned(self.modern(&mut findings)),
+            Dialect::FreeBsd => Cow::Owned(self.in_one(in_anchor, &mut findings)),
         };
         findings.extend(unified.refused());
         if findings.is_empty() { Ok(unified) } else { Err(self.diagnostics(findings)) }
@@ -75,10 +75,11 @@ impl Config {
         let pathlike = self.tables.iter().filter(|table| table.name.contains('/'));
         refused.extend(pathlike.map(|table| (TABLE_PATH, table.span)));
         self.refused_in(&self.entries, &mut refused);
+        for beside in &self.beside {
+            self.refused_in(&beside.entries, &mut refused);
+        }
         for (_, entries) in &self.loaded {
             self.refused_in(entries, &mut refused);
-            let early = entries.iter().find(|entry| entry.section().is_some());
-            refused.extend(early.map(|entry| ("an anchor's translation", entry.rule().span)));
         }
         refused.sort_by_key(|(keyword, span)| (span.file, span.start, *keyword));
         refused.dedup();
@@ -180,7 +181,7 @@ impl<'a> Lowering<'a> {
         *occurrence += 1;
         for pattern in rule.patterns_mut() {
             if let AddressPattern::Table(name) = pattern {
-                let own = qualified(path, name);
+                let own = qualified(path::owner(path), name);
                 // As in pf, a table that an anchor does not have is that of the main ruleset.
                 if self.tables.contains_key(&own) {
                     *name = own;

@@ -1,5 +1,14 @@
 //! Paths of anchors: names joined by `/`, without one in front.
 
+/// The trees in which anchors' rules for FreeBSD's rulesets for translation are kept, by [`ruleset::Translating`].
+pub(crate) const BESIDE: [&str; 3] = ["_nat", "_rdr", "_binat"];
+
+/// The anchor whose tables the rules of a path mean: its own, or that of which they are kept beside.
+pub fn owner(path: &str) -> &str {
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    if BESIDE.contains(&first) { rest } else { path }
+}
+
 /// A path without what says nothing: `/` in front and at the end, `/*` of a recursion.
 pub(crate) fn normal(path: &str) -> String {
     let path = path.strip_suffix("/*").or(path.strip_suffix('*')).unwrap_or(path);
@@ -36,7 +45,8 @@ pub(crate) fn is_private(call: &str) -> bool {
 
 /// What is printed behind `anchor`.
 pub(crate) fn printed(call: &str) -> Option<&str> {
-    (!is_private(call)).then_some(call)
+    let beside = BESIDE.iter().find_map(|tree| call.strip_prefix('/')?.strip_prefix(tree)?.strip_prefix('/'));
+    beside.or_else(|| (!is_private(call)).then_some(call))
 }
 
 /// What stands behind an anchor's path in that of an anchor below it.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ruleset::bounds;
 
-use crate::config::{Config, Entry, FullRule};
+use crate::config::{Beside, Config, Entry, FullRule};
 use crate::path;
 
 /// The rulesets of all anchors; the main one's path is empty.
@@ -57,6 +57,11 @@ impl<'a> Tree<'a> {
         collect(&mut own, number, &anchor, &config.entries, &mut braces);
         for (name, entries) in &config.loaded {
             collect(&mut own, number, &path::join(&anchor, name), entries, &mut braces);
+        }
+        for Beside { tree, anchor: name, entries } in &config.beside {
+            let path = path::join(tree, &path::join(&anchor, name));
+            own.entry(path.clone()).or_default();
+            collect(&mut own, number, &path, entries, &mut braces);
         }
         // Calling an anchor makes it, empty; what it had before stays.
         for (path, nodes) in own {

@@ -8,7 +8,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("adaptive time-outs of a rule", "time-outs shrink for all rules alike: set timeout"),
     ("af-to", "packets cannot be made packets of the other family"),
     ("an interface without a gateway", "name the host that packets are sent to, too"),
-    ("an anchor's translation", "give it to the rules in the anchor, with match"),
     ("divert", "packets cannot be handed to programs"),
     ("dup-to", "copies are not routed; name the span port that takes them, as in dup-to @span0"),
     ("endpoint-independent", "a mapping is for one connection"),

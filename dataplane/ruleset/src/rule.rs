@@ -215,6 +215,8 @@ pub struct Rule {
     pub rdr: Option<Pool>,
     /// `route-to`, `reply-to`, `dup-to`.
     pub routing: Option<Routing>,
+    /// FreeBSD's: the ruleset for translation that it is of, where that matters.
+    pub first_match: Option<FirstMatch>,
     /// The anchor that it stands in, by number in [`Ruleset::anchors`](crate::Ruleset::anchors) from 1; 0 in none.
     pub anchor: u32,
     /// The anchor that it calls: it decides nothing then.
@@ -223,6 +225,27 @@ pub struct Rule {
     pub identity: u64,
     /// Where it was written.
     pub source: SourceLine,
+}
+
+/// That a rule is of one of FreeBSD's rulesets for translation, of each of which the first rule that matches a packet at a
+/// hook is the only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstMatch {
+    /// Which.
+    pub ruleset: Translating,
+    /// `no nat` and its sisters: nothing is translated.
+    pub exempt: bool,
+}
+
+/// FreeBSD's rulesets for translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Translating {
+    /// `nat`.
+    Nat,
+    /// `rdr`.
+    Rdr,
+    /// `binat`, which comes before `nat` and behind `rdr`: whatever translates by one of the two is not asked by the other.
+    Binat,
 }
 
 impl Default for Rule {
@@ -250,6 +273,7 @@ impl Default for Rule {
             nat: None,
             rdr: None,
             routing: None,
+            first_match: None,
             anchor: 0,
             call: None,
             identity: 0,

@@ -50,8 +50,9 @@ fn made(name: String) -> Table {
 
 /// Has the rules of an anchor name another table. False if none named the first.
 fn rename(ruleset: &mut Ruleset, path: &str, from: &str, to: &str) -> bool {
-    let Ok(place) = ruleset.anchors.binary_search_by(|known| known.as_str().cmp(path)) else { return false };
-    let within = |rule: &&mut Rule| rule.anchor as usize == place + 1;
+    let places = (1..).zip(&ruleset.anchors).filter(|(_, known)| pfconf::table_owner(known) == path);
+    let places: Vec<u32> = places.map(|(place, _)| place).collect();
+    let within = |rule: &&mut Rule| places.contains(&rule.anchor);
     let rules = ruleset.rules.iter_mut().chain(&mut ruleset.idle).filter(within);
     let mut renamed = false;
     for pattern in rules.flat_map(Rule::patterns_mut) {

@@ -1,8 +1,10 @@
 //! Rules within rules, as the dataplane gets them: one list, with the rules of an anchor behind each of its calls.
 
 use crate::machine::{FILE, interfaces, read};
-use pfconf::{Config, Counters, Dialect, Host, Interfaces, Loaded, Origin, RulesView, Scope};
-use ruleset::{AddressPattern, Ruleset};
+use pfconf::{
+    Config, Counters, Dialect, Host, Interfaces, Isolated, Loaded, Origin, RulesView, Scope, print_rule,
+};
+use ruleset::{AddressPattern, Rule, Ruleset};
 
 fn config(text: &str) -> Config {
     let (config, findings) = read(text);
@@ -233,4 +235,50 @@ fn live_rules_are_listed_as_they_were_loaded() {
         dialect: Dialect::OpenBsd,
     });
     assert_eq!(labels.expect("the anchor exists"), format!("c 0 {} 0 - - - - -\n", (1 << 8) + (1 << 10)));
+}
+
+/// FreeBSD keeps rules for translation apart from the filter's, in anchors as well.
+#[test]
+fn what_an_anchor_has_for_translation_is_asked_by_the_call_for_it() {
+    let interfaces = interfaces();
+    let freebsd = |text: &str| {
+        let (config, findings) =
+            pfconf::read_as(Dialect::FreeBsd, &Isolated(&interfaces), "pf.conf", text, &[]);
+        assert!(!findings.has_errors(), "{findings}");
+        config
+    };
+    let main = freebsd(
+        "no nat on wan0 inet from 10.9.0.0/16 to any\nnat-anchor \"ftp/*\"\n\
+         nat on wan0 inet from 10.0.0.0/8 to any -> 192.0.2.1\nrdr-anchor \"ftp/*\"\nbinat-anchor \"ftp/*\"\npass\n",
+    );
+    let anchor = freebsd(
+        "table <c> { 10.0.0.7 }\nnat on wan0 inet proto tcp from <c> to any -> 192.0.2.2\n\
+         rdr pass on wan0 inet proto tcp to any port 21 -> 127.0.0.1\n\
+         binat on wan0 inet from 10.0.0.8 to any -> 192.0.2.8\npass in quick proto tcp to port 21\n",
+    );
+    let ruleset = main.lower_with(&[("ftp/a".into(), anchor)]).expect("rules");
+    let shown = |rules: &[Rule]| -> Vec<String> {
+        rules.iter().map(|rule| format!("{}: {}", ruleset.path(rule), print_rule(rule))).collect()
+    };
+    assert_eq!(
+        shown(&ruleset.rules),
+        [
+            ": binat-anchor \"ftp/*\" all",
+            "_binat/ftp/a: binat on wan0 inet from 10.0.0.8 to any -> 192.0.2.8",
+            "_binat/ftp/a: match in on wan0 inet from any to 192.0.2.8 rdr-to 10.0.0.8",
+            ": no nat on wan0 inet from 10.9.0.0/16 to any",
+            ": nat-anchor \"ftp/*\" all",
+            "_nat/ftp/a: nat on wan0 inet proto tcp from <c> to any -> 192.0.2.2",
+            ": nat on wan0 inet from 10.0.0.0/8 to any -> 192.0.2.1",
+            ": rdr-anchor \"ftp/*\" all",
+            "_rdr/ftp/a: rdr pass on wan0 inet proto tcp from any to any port = 21 -> 127.0.0.1",
+            ": binat-anchor \"ftp/*\" all",
+            "_binat/ftp/a: binat on wan0 inet from 10.0.0.8 to any -> 192.0.2.8",
+            "_binat/ftp/a: match in on wan0 inet from any to 192.0.2.8 rdr-to 10.0.0.8",
+            ": pass all flags S/SA",
+        ]
+    );
+    assert_eq!(shown(&ruleset.idle), ["ftp/a: pass in quick proto tcp from any to any port = 21 flags S/SA"]);
+    assert_eq!(ruleset.tables.len(), 1);
+    assert_eq!(ruleset.tables[0].name, "ftp/a/c", "the anchor's own table");
 }

@@ -14,7 +14,7 @@ use ruleset::{
 use wire::{Af, Port};
 
 use super::classify::Classifier;
-use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern};
+use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
 use super::{Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Part};
@@ -84,7 +84,7 @@ impl Root {
         let tables = tables::build(ruleset, previous, contents)?;
         Ok(Self {
             epoch,
-            anchored: rules.iter().any(|rule| rule.gate.is_some()),
+            anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
             places: ruleset.places().into(),
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
@@ -240,6 +240,7 @@ impl Names<'_> {
                 .as_ref()
                 .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
             caller: Gate::NONE,
+            turn: Turn::of(rule),
             gate: rule.call.as_ref().map(|call| Gate { end: call.end, quick: rule.quick && !call.wildcard }),
             slot: Arc::new(RuleSlot {
                 counts_addresses: self.counts_addresses(rule),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ruleset::{
-    Action, Direction, FlagsMatch, IcmpMatch, InterfacePart, LogOptions, Lpm, PortMatch, StateMode,
+    Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, InterfacePart, LogOptions, Lpm, PortMatch, Rule,
+    StateMode, Translating,
 };
 use wire::{Af, Proto};
 
@@ -157,6 +158,33 @@ impl Gate {
     pub const NONE: u32 = u32::MAX;
 }
 
+/// The rulesets of which the first match is the only one, as bits: those in which a match hides a rule, and those in which
+/// the rule is a match.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    pub hidden_by: u8,
+    pub takes: u8,
+}
+
+impl Turn {
+    /// No ruleset.
+    pub const NONE: Self = Self { hidden_by: 0, takes: 0 };
+
+    pub fn of(rule: &Rule) -> Self {
+        let Some(FirstMatch { ruleset, exempt }) = rule.first_match else { return Self::NONE };
+        let bit = |ruleset| 1 << ruleset as u8;
+        let own = bit(ruleset);
+        let other = match ruleset {
+            _ if exempt => 0,
+            Translating::Nat => 0,
+            Translating::Rdr => bit(Translating::Binat),
+            Translating::Binat => bit(Translating::Nat),
+        };
+        // What an anchor has may match or not.
+        Self { hidden_by: own, takes: if rule.call.is_some() { 0 } else { own | other } }
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
@@ -186,6 +214,8 @@ pub(super) struct Filter {
     pub caller: u32,
     /// It calls an anchor.
     pub gate: Option<Gate>,
+    /// FreeBSD's rulesets for translation.
+    pub turn: Turn,
     pub slot: Arc<RuleSlot>,
 }
 

@@ -105,7 +105,7 @@ pub struct Root {
     epoch: u32,
     ruleset: Arc<Ruleset>,
     rules: Arc<[filter::Filter]>,
-    /// Some of the rules stand in anchors.
+    /// Some of the rules stand in anchors, or in rulesets of which the first match is the only one.
     anchored: bool,
     /// By rule: as pfctl numbers it.
     places: Arc<[RulePlace]>,

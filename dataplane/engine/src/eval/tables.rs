@@ -110,7 +110,12 @@ impl TrieTable {
     pub(super) fn of(entries: &[TableEntry], counters: bool, before: Option<&Rows>) -> Self {
         let rows = counters.then(Rows::new);
         let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6), rows };
-        entries.iter().for_each(|entry| tries.insert(entry, before));
+        // In order, so that what one insertion has brought into the caches serves the next one; of two entries of one
+        // network the first holds.
+        let mut sorted = entries.to_vec();
+        sorted.sort_by_key(|entry| entry.net);
+        sorted.dedup_by_key(|entry| entry.net);
+        sorted.iter().for_each(|entry| tries.insert(entry, before));
         tries
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Walk {
     /// The call of the anchor that the walk is in, by number.
     anchor: u32,
     noted: Noted,
+    /// The rulesets that have had their first match, as bits.
+    taken: u8,
 }
 
 impl Root {
@@ -155,7 +157,7 @@ impl Root {
             let rule = &self.rules[number as usize];
             if ANCHORED {
                 self.come_to(number, walk)?;
-                if rule.caller != walk.anchor {
+                if rule.caller != walk.anchor || rule.turn.hidden_by & walk.taken != 0 {
                     return ControlFlow::Continue(());
                 }
             }
@@ -242,6 +244,7 @@ impl Walk {
             translating: None,
             anchor: Gate::NONE,
             noted: Noted::default(),
+            taken: 0,
         }
     }
 
@@ -280,6 +283,7 @@ impl Walk {
             self.rule = Some(number);
         }
         self.noted.see(number, rule);
+        self.taken |= rule.turn.takes;
         if rule.quick {
             self.ended_at = Some(number);
         }

@@ -144,6 +144,7 @@ impl Part {
                 || rule.tag.is_some()
                 || rule.tagged.is_some()
                 || rule.translates_at_once()
+                || rule.turn.hidden_by != 0
                 || anchored
         };
         Self {
