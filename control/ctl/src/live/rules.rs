@@ -28,6 +28,7 @@ pub fn write_rules(out: &mut dyn Write, live: &Option<LiveRuleset>) -> io::Resul
         only: None,
         interfaces: &Interfaces::default(),
         dialect: Dialect::default(),
+        translation: false,
     };
     let shown = Loaded::of(&live.ruleset, &[], None).print_rules(&view).map_err(io::Error::other)?;
     out.write_all(shown.as_bytes())

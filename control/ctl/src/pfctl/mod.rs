@@ -76,7 +76,7 @@ pub struct Arguments {
     /// Only the rule of this number, or its states
     #[arg(short = 'R', value_name = "NUMBER")]
     rule: Option<usize>,
-    /// Show: queue, rules, Anchors, Sources, states, info, Interfaces, labels, timeouts, memory, Tables, osfp, all
+    /// Show: nat, queue, rules, Anchors, Sources, states, info, Interfaces, labels, timeouts, memory, Tables, osfp, all
     #[arg(short, value_name = "WHAT")]
     show: Option<Show>,
     /// The table of -T, which all but load need

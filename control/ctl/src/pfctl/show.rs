@@ -17,6 +17,7 @@ use crate::time::{ctime, now_unix_s};
 
 pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow::Result<()> {
     match what {
+        Show::Nat => translation(arguments, &system.loaded()?),
         Show::Rules => rules(arguments, &system.loaded()?),
         Show::Labels => labels(arguments, &system.loaded()?),
         Show::Anchors => {
@@ -64,6 +65,7 @@ fn view<'a>(arguments: &'a Arguments, machine: &'a Machine) -> RulesView<'a> {
         only: arguments.rule,
         interfaces: pfconf::Host::interfaces(machine),
         dialect: arguments.dialect.unwrap_or_default(),
+        translation: false,
     }
 }
 
@@ -73,6 +75,13 @@ fn rules(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
         true => live::print(Format::Json, &loaded.rules(arguments.anchor())?, |_, _| Ok(())),
         false => say(arguments, &loaded.print_rules(&view(arguments, &machine)).map_err(dotted)?),
     }
+}
+
+/// The rules of FreeBSD's rulesets for translation.
+fn translation(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
+    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let view = RulesView { translation: true, ..view(arguments, &machine) };
+    say(arguments, &loaded.print_rules(&view).map_err(dotted)?)
 }
 
 fn labels(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {

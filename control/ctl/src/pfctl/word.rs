@@ -22,7 +22,7 @@ macro_rules! words {
 
 words! {
     /// What `-s` shows.
-    Show: Queues "queue" Rules "rules" Anchors "Anchors" Sources "Sources" States "states" Info "info"
+    Show: Nat "nat" Queues "queue" Rules "rules" Anchors "Anchors" Sources "Sources" States "states" Info "info"
         Interfaces "Interfaces" Labels "labels" Timeouts "timeouts" Memory "memory" Tables "Tables"
         Fingerprints "osfp" All "all"
 }

@@ -184,6 +184,22 @@ fn tables_are_changed_in_pfctls_words() {
 }
 
 #[test]
+fn freebsds_rules_for_translation_are_shown_apart() {
+    let rules = "no nat on em0 inet from 10.9.0.0/16 to any\nnat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1\n\
+                 nat-anchor \"ftp/*\"\nrdr on em0 inet proto tcp from any to 192.0.2.1 port 80 -> 10.0.0.1\n\
+                 pass in quick on em0 all\n";
+    let scratch = Scratch::new("freebsd-nat", rules);
+    let shown = scratch.out("-s nat");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    assert!(lines[0].starts_with("no nat on em0 inet from 10.9.0.0/16"), "{shown}");
+    assert!(lines[1].ends_with("-> 192.0.2.1") && lines[2].starts_with("nat-anchor \"ftp/*\""), "{shown}");
+    assert!(lines[3].starts_with("rdr on em0") && !shown.contains("pass"), "{shown}");
+    assert!(scratch.out("-sr").contains("pass in quick on em0"));
+    assert_eq!(Scratch::new("openbsd-nat", RULES).out("-sn"), "");
+}
+
+#[test]
 fn of_a_ruleset_only_the_tables_can_be_loaded() {
     let scratch = Scratch::new("load", RULES);
     scratch.said("-t held -T add -q 192.0.2.1");

@@ -6,6 +6,7 @@ use ruleset::InterfacePart;
 use wire::Af;
 
 use super::{AddressTraffic, Anchored, Inserter, Loaded, LoadedRule, LoadedTable, UnknownAnchor};
+use crate::ast::Section;
 use crate::config::FullRule;
 use crate::dialect::Dialect;
 use crate::interfaces::Interfaces;
@@ -33,6 +34,8 @@ pub struct RulesView<'a> {
     pub interfaces: &'a Interfaces,
     /// In which dialect they are printed.
     pub dialect: Dialect,
+    /// Only those of FreeBSD's rulesets for translation (`-s nat`).
+    pub translation: bool,
 }
 
 /// How far a listing goes.
@@ -82,6 +85,11 @@ impl Loaded {
         self.anchored(&path)?;
         let mut out = String::new();
         self.write_rules(view, &path, 0, view.scope == Scope::Below, &mut out);
+        if view.translation && !path.is_empty() {
+            for tree in path::BESIDE {
+                self.write_rules(view, &path::join(tree, &path), 0, false, &mut out);
+            }
+        }
         Ok(out)
     }
 
@@ -95,7 +103,9 @@ impl Loaded {
         let full: Vec<&FullRule> = rules.iter().map(|rule| &rule.rule).collect();
         let steps = if view.debug { skip::steps(&full) } else { Vec::new() };
         for (number, rule) in rules.iter().enumerate() {
-            if depth == 0 && view.only.is_some_and(|only| only != number) {
+            let left_out =
+                view.only.is_some_and(|only| only != number) || (view.translation && !translates(&rule.rule));
+            if depth == 0 && left_out {
                 continue;
             }
             out.push_str(&indent);
@@ -237,6 +247,11 @@ impl Loaded {
         let anchors = self.anchors.keys().filter(|path| !path.is_empty());
         anchors.filter(|path| self.tables_named_in(path).contains_key(name)).count()
     }
+}
+
+/// True for what is of FreeBSD's rulesets for translation.
+fn translates(full: &FullRule) -> bool {
+    full.section().is_some_and(|section| section != Section::Scrub)
 }
 
 /// The addresses of a table, as `pfctl -T show` lists them.

@@ -216,6 +216,7 @@ fn live_rules_are_listed_as_they_were_loaded() {
                 only: None,
                 interfaces: &interfaces,
                 dialect: Dialect::OpenBsd,
+                translation: false,
             };
             let shown = |loaded: &Loaded| loaded.print_rules(&view(0)).expect("the anchor exists");
             assert_eq!(shown(&live), shown(&loaded), "{anchor} {scope:?}");
@@ -233,6 +234,7 @@ fn live_rules_are_listed_as_they_were_loaded() {
         only: None,
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
+        translation: false,
     });
     assert_eq!(labels.expect("the anchor exists"), format!("c 0 {} 0 - - - - -\n", (1 << 8) + (1 << 10)));
 }

@@ -28,6 +28,7 @@ fn shown(loaded: &Loaded, anchor: &str, scope: Scope, verbose: u8, debug: bool) 
         only: None,
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
+        translation: false,
     };
     loaded.print_rules(&view).expect("the anchor exists")
 }
@@ -107,6 +108,7 @@ fn anchors_that_do_not_exist_are_named_so() {
         only: None,
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
+        translation: false,
     };
     let loaded = loaded(ANCHORS);
     assert_eq!(loaded.print_rules(&view).expect_err("absent").to_string(), "Anchor does not exist");
@@ -148,6 +150,7 @@ fn counters_and_skip_steps_stand_below_each_rule() {
         only: Some(1),
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
+        translation: false,
     };
     assert_eq!(
         loaded.print_rules(&view).expect("main"),
