@@ -36,9 +36,9 @@ pub use drops::{
 };
 pub use lockout::Cut;
 pub use message::{
-    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
-    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, MAGIC,
-    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FragmentStatus, Hello, Info,
+    InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel,
+    MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
     WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};

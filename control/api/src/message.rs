@@ -246,10 +246,27 @@ pub struct Info {
     pub inserts: u64,
     /// States removed.
     pub removals: u64,
+    /// Datagrams in fragments.
+    pub fragments: FragmentStatus,
     /// Packets dropped, by reason, in counter order.
     pub drops: Vec<ReasonCount>,
     /// Every interface.
     pub interfaces: Vec<InterfaceInfo>,
+}
+
+/// What is known of datagrams that came in fragments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentStatus {
+    /// Fragments that wait now.
+    pub waiting: u64,
+    /// Datagrams that they are of.
+    pub datagrams: u64,
+    /// Searches for the datagram of a fragment.
+    pub searches: u64,
+    /// Datagrams of which a fragment came.
+    pub inserts: u64,
+    /// Datagrams that were put together or given up.
+    pub removals: u64,
 }
 
 /// What `pfctl -vvsI` shows of an interface; bytes with Ethernet headers.
@@ -323,6 +340,8 @@ pub struct Status {
     pub inserts: u64,
     /// States removed.
     pub removals: u64,
+    /// Datagrams in fragments.
+    pub fragments: FragmentStatus,
     /// Packets that `log` rules recorded in vain: the worker's records were full, or a reader of the log was too slow.
     pub log_lost: u64,
     /// Times that the kernel had to drop netlink messages, each followed by a full resynchronisation.
@@ -432,7 +451,7 @@ pub struct Conservation {
     pub rx: u64,
     /// Received from the host.
     pub host_in: u64,
-    /// Made here: RSTs, ICMP errors and copies.
+    /// Made here: RSTs, ICMP errors, copies, and fragments beside the first of a packet.
     pub created: u64,
     /// Handed over by other workers.
     pub handoff_in: u64,
@@ -440,8 +459,10 @@ pub struct Conservation {
     pub tx: u64,
     /// Handed to the host.
     pub punted: u64,
-    /// Waiting for a neighbour now.
+    /// Waiting now: for a neighbour, or for the rest of a datagram.
     pub held: u64,
+    /// Put together with others: fragments, but for one of each datagram.
+    pub joined: u64,
     /// Dropped, for any reason.
     pub drops: u64,
     /// Handed to other workers.
@@ -456,11 +477,11 @@ impl Conservation {
 
     /// Packets whose fate is known.
     pub const fn sinks(&self) -> u64 {
-        self.tx + self.punted + self.held + self.drops + self.handoff_out
+        self.tx + self.punted + self.held + self.joined + self.drops + self.handoff_out
     }
 
-    /// True if no packet was lost or counted twice: `rx + host_in + created + handoff_in = tx + punted + held + drops +
-    /// handoff_out`.
+    /// True if no packet was lost or counted twice: `rx + host_in + created + handoff_in = tx + punted + held +
+    /// joined + drops + handoff_out`.
     pub const fn holds(&self) -> bool {
         self.sources() == self.sinks()
     }
@@ -502,7 +523,7 @@ pub struct WorkerStatus {
 /// How many packets of a kind were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedCount {
-    /// The kind: `rst`, `icmp` or `copy`.
+    /// The kind: `rst`, `icmp`, `copy` or `fragment`.
     pub kind: String,
     /// Packets.
     pub packets: u64,

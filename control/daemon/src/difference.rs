@@ -218,8 +218,12 @@ fn settings(options: &Options) -> Vec<(String, String)> {
         StatePolicy::Floating => "floating",
         StatePolicy::IfBound => "if-bound",
     };
-    let plain =
-        [("skip", options.skip.join(" ")), ("block-policy", block.into()), ("state-policy", state.into())];
+    let plain = [
+        ("skip", options.skip.join(" ")),
+        ("block-policy", block.into()),
+        ("state-policy", state.into()),
+        ("reassemble", pfconf::reassemble_words(options.reassemble).into()),
+    ];
     let timeouts = Timeout::ALL
         .into_iter()
         .map(|timeout| (format!("timeout {timeout}"), options.timeouts.get(timeout).to_string()));

@@ -141,6 +141,19 @@ fn packets(out: &mut Families, status: &Status) {
     for worker in &status.workers {
         held.count(&[&worker.worker.to_string()], worker.conservation.held);
     }
+    let mut joined = out.begin(Metric::Joined);
+    for worker in &status.workers {
+        joined.count(&[&worker.worker.to_string()], worker.conservation.joined);
+    }
+    let fragments = &status.fragments;
+    for (metric, value) in [
+        (Metric::Fragments, fragments.waiting),
+        (Metric::FragmentSearches, fragments.searches),
+        (Metric::FragmentInserts, fragments.inserts),
+        (Metric::FragmentRemovals, fragments.removals),
+    ] {
+        out.begin(metric).count(&[], value);
+    }
     let mut handoff = out.begin(Metric::Handoff);
     for worker in &status.workers {
         let (name, kept) = (worker.worker.to_string(), &worker.conservation);

@@ -10,9 +10,9 @@ mod foreign;
 
 use std::fmt::Write;
 
-use ruleset::{Action, AddressPattern, Direction, PoolKind, StateMode};
+use ruleset::{Action, AddressPattern, Direction, PoolKind, Reassemble, StateMode};
 
-use crate::ast::{Early, Scrub, Section, Spanned};
+use crate::ast::{Early, Scrub, Section};
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member, Pool, PoolHost, TableDefinition};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::dialect::Dialect;
@@ -49,7 +49,7 @@ impl Config {
         for option in options().filter(|option| !option.text().starts_with("set require-order")) {
             let _ = writeln!(out, "{}", option.text().trim_end());
         }
-        if from != self.dialect && !options().any(|option| option.text().starts_with("set reassemble")) {
+        if from != self.dialect && !self.sets_reassembly() {
             // What holds without the option differs.
             let _ = writeln!(out, "set reassemble {}", self.reassembly(from));
         }
@@ -65,6 +65,11 @@ impl Config {
             let _ = writeln!(out, "{}", print::table_text(&table.lower(), self.dialect));
         }
         out
+    }
+
+    /// True if `set reassemble` is there.
+    fn sets_reassembly(&self) -> bool {
+        self.echo.iter().any(|line| line.text().starts_with("set reassemble"))
     }
 
     /// Whether fragments are put together in the dialect that a ruleset comes from.
@@ -115,6 +120,10 @@ impl Config {
             }
         }
         let scrub = modern.scrubbed(scrub, findings);
+        if !modern.sets_reassembly() {
+            let no_df = modern.scrubs_fragments.is_some_and(|scrub| scrub.no_df);
+            modern.options.reassemble = Reassemble { enabled: modern.scrubs_fragments.is_some(), no_df };
+        }
         both_out.append(&mut nat);
         rdr.append(&mut both_in);
         for rules in [&both_out, &rdr] {
@@ -134,7 +143,6 @@ impl Config {
             let scrub = full.extras.scrub;
             if !scrub.fragments_kept {
                 self.scrubs_fragments.get_or_insert(scrub);
-                self.unsupported.push(Spanned { value: "set reassemble", span: full.span });
             }
             (full.early, full.rule.quick) = (None, false);
             full.extras.set.tos = scrub.set_tos;

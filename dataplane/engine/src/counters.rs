@@ -21,6 +21,8 @@ pub struct Counters {
     pub handed_off: u64,
     /// Flows that were placed at another worker.
     pub placed: u64,
+    /// Fragments that were put together, but for one of each datagram: that is a packet by itself.
+    pub joined: u64,
 }
 
 impl Counters {
@@ -34,6 +36,7 @@ impl Counters {
             removals: 0,
             handed_off: 0,
             placed: 0,
+            joined: 0,
         }
     }
 

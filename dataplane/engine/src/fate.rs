@@ -78,6 +78,9 @@ pub enum Fate {
     Place(WorkerId),
     /// Likewise, back to its home, from where it was placed: there is no port left here to translate it to ([`Errand::Return`]).
     Return(WorkerId),
+    /// Nowhere by itself: it is a fragment that waits for others, or what there is of a datagram to be
+    /// [taken in pieces](crate::Shard::take_pieces). The frame is not needed any more.
+    Kept,
     /// Nowhere.
     Drop(Reason),
 }
@@ -89,7 +92,7 @@ impl Fate {
             Self::HandOff(owner) => Some((owner, Errand::Follow)),
             Self::Place(owner) => Some((owner, Errand::Begin)),
             Self::Return(home) => Some((home, Errand::Return)),
-            Self::Transmit(_) | Self::Host(_) | Self::Hold { .. } | Self::Drop(_) => None,
+            Self::Transmit(_) | Self::Host(_) | Self::Hold { .. } | Self::Kept | Self::Drop(_) => None,
         }
     }
 }
@@ -104,11 +107,13 @@ pub enum Created {
     Icmp,
     /// A copy of a packet that went on (`dup-to`).
     Copy,
+    /// A fragment of a packet that went on, beside the first one.
+    Fragment,
 }
 
 impl Created {
     /// Every kind, in counter order.
-    pub const ALL: [Self; 3] = [Self::Rst, Self::Icmp, Self::Copy];
+    pub const ALL: [Self; 4] = [Self::Rst, Self::Icmp, Self::Copy, Self::Fragment];
 
     /// The name in counters and metrics.
     pub const fn name(self) -> &'static str {
@@ -116,6 +121,7 @@ impl Created {
             Self::Rst => "rst",
             Self::Icmp => "icmp",
             Self::Copy => "copy",
+            Self::Fragment => "fragment",
         }
     }
 }

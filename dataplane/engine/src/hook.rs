@@ -23,8 +23,9 @@ use crate::pool::Target;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
-use crate::track::{self, Datagram, Mode, Peer, TcpOutcome};
+use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::{Misfit, RuleAt};
+use create::datagram;
 
 /// What a refused packet's sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,11 +152,10 @@ impl Passed {
 }
 
 impl Passage<'_> {
-    /// What no state and no rule may accept, nor undo: fragments, control bits that contradict each other, and ICMP errors
+    /// What no state and no rule may accept, nor undo: control bits that contradict each other, and ICMP errors
     /// that do not go to the sender of the packet that they quote (CVE-2019-5598).
     fn make_sound(&mut self) -> Result<(), Stop> {
         match &mut self.packet.transport {
-            Transport::Fragment => Err(Stop::silent(Reason::Fragment)),
             Transport::Tcp(segment) => {
                 let flags = track::sanity(segment.flags).map_err(|_| Stop::silent(Reason::Normalize))?;
                 if flags != segment.flags {
@@ -225,6 +225,9 @@ impl Shard {
         passage.gateway = None;
         if root.skips(hook.interface) {
             return Ok(Passed::Stateless);
+        }
+        if passage.packet.transport == Transport::Fragment {
+            return self.admit_fragment(view, root, passage, hook);
         }
         passage.make_sound()?;
         let side = hook.side(passage.flow.sender);
@@ -460,7 +463,7 @@ impl Shard {
 
     /// A packet without a state meets the rules.
     #[inline(never)]
-    fn admit(
+    pub(crate) fn admit(
         &mut self,
         view: &View<'_>,
         root: &Root,
@@ -498,7 +501,8 @@ impl Shard {
         }
         let packet = &passage.packet;
         let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
-        if decision.state == StateMode::None || is_single {
+        let is_fragment = packet.transport == Transport::Fragment;
+        if decision.state == StateMode::None || is_single || is_fragment {
             if !is_single && passage.turned {
                 self.witness.blame.rule = decision.rule_at(root);
                 return Err(Stop::silent(Reason::Translate));
@@ -566,14 +570,6 @@ impl Shard {
 fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
     let root = view.root?;
     root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
-}
-
-fn datagram(proto: Proto) -> Datagram {
-    match proto {
-        Proto::UDP => Datagram::Udp,
-        Proto::ICMP | Proto::ICMP6 => Datagram::Icmp,
-        _ => Datagram::Other,
-    }
 }
 
 /// What pf.conf(5) `block` tells the sender of this packet.

@@ -23,6 +23,7 @@ mod hook;
 mod intrinsics;
 mod log;
 mod mirror;
+mod normalize;
 #[cfg(test)]
 mod overload;
 mod packet;
@@ -51,6 +52,7 @@ pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use log::LogRecord;
 pub use mirror::{COPIES_MAX, FrameCopy, Unresolved};
+pub use normalize::{FragmentCounts, Piece};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use placement::Notice;

@@ -116,7 +116,7 @@ impl Log {
             self.lost += 1;
             return;
         }
-        let datagram = frame.get(usize::from(packet.l3)..usize::from(packet.end)).unwrap_or_default();
+        let datagram = frame.get(usize::from(packet.l3)..packet.end as usize).unwrap_or_default();
         let captured = datagram.len().min(SNAP_BYTES);
         let mut bytes = [0; SNAP_BYTES];
         bytes[..captured].copy_from_slice(&datagram[..captured]);

@@ -22,6 +22,7 @@ use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Passage;
+use crate::normalize::{Cut, cut_up};
 use crate::packet::Transport;
 use crate::rewrite::PLAIN_HEAD;
 use crate::shard::{BURST, Shard, View};
@@ -87,6 +88,8 @@ struct Gathered {
     rest: u8,
     /// It waits for its Ethernet header.
     waits: bool,
+    /// It is of a datagram that came in fragments, and goes in such.
+    cut: Option<Cut>,
 }
 
 /// All bytes of a copy are its own.
@@ -145,7 +148,7 @@ impl Mirror {
     }
 
     /// Copies a frame; false if there is no room.
-    fn add(&mut self, to: InterfaceId, origin: &Origin, frame: &[u8]) -> bool {
+    fn add(&mut self, to: InterfaceId, origin: &Origin, frame: &[u8], cut: Option<Cut>) -> bool {
         if self.bytes.len() + frame.len() > BYTES_MAX {
             return false;
         }
@@ -153,7 +156,7 @@ impl Mirror {
         let end = self.bytes.len() as u32;
         self.unresolved.extend(origin.unresolved);
         let waits = origin.unresolved.is_some();
-        self.gathered.push(Gathered { to, of: origin.of, end, rest: NO_FRAME, waits });
+        self.gathered.push(Gathered { to, of: origin.of, end, rest: NO_FRAME, waits, cut });
         true
     }
 
@@ -178,20 +181,33 @@ impl Mirror {
             }
             let of = if arrived { adjacency.arrival } else { adjacency.out };
             let (end, rest) = (self.bytes.len() as u32, number as u8);
-            self.gathered.push(Gathered { to: step.to, of, end, rest, waits: false });
+            self.gathered.push(Gathered { to: step.to, of, end, rest, waits: false, cut: None });
         }
     }
 
     /// Gives out all copies in their order; `frames` are those of the burst.
     #[inline]
-    pub fn drain<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(FrameCopy<'_>)) {
+    pub fn drain<F: Frame>(
+        &mut self,
+        frames: &[F],
+        counters: &mut Counters,
+        mut each: impl FnMut(FrameCopy<'_>, &mut Counters),
+    ) {
         let (mut start, mut unresolved) = (0, self.unresolved.drain(..));
-        for Gathered { to, of, end, rest, waits } in self.gathered.drain(..) {
+        for Gathered { to, of, end, rest, waits, cut } in self.gathered.drain(..) {
             let head = self.bytes.get(start..end as usize).unwrap_or_default();
             let rest = frames.get(usize::from(rest)).and_then(|frame| frame.bytes().get(head.len()..));
             let unresolved = if waits { unresolved.next() } else { None };
-            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() });
             start = end as usize;
+            if let Some(cut) = cut {
+                let piece = |head: &[u8], rest: &[u8]| {
+                    each(FrameCopy { to, of, unresolved, head, rest }, counters);
+                };
+                let pieces = cut_up(head, cut, piece).unwrap_or_default();
+                counters.create(Created::Copy, pieces.saturating_sub(1));
+                continue;
+            }
+            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() }, counters);
         }
         self.bytes.clear();
     }
@@ -234,7 +250,8 @@ impl Shard {
             if blocked {
                 return self.counters.drop_packet(target, Reason::Match);
             }
-            if !self.mirror.add(target, &origin, frame) {
+            let cut = self.normalizer.came_as();
+            if !self.mirror.add(target, &origin, frame, cut) {
                 self.mirror.trail.lead_nowhere();
                 return self.counters.drop_packet(target, Reason::NoBuffer);
             }
@@ -288,13 +305,9 @@ impl Shard {
     /// `frames` are those of the burst, as [`process`](Self::process) has left them. What is not fetched before the next
     /// burst is lost.
     #[inline]
-    pub fn take_copies<F: Frame>(
-        &mut self,
-        frames: &[F],
-        mut each: impl FnMut(FrameCopy<'_>, &mut Counters),
-    ) {
+    pub fn take_copies<F: Frame>(&mut self, frames: &[F], each: impl FnMut(FrameCopy<'_>, &mut Counters)) {
         let Self { mirror, counters, .. } = self;
-        mirror.drain(frames, |copy| each(copy, counters));
+        mirror.drain(frames, counters, each);
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Packet {
     /// Where the transport header starts.
     pub l4: u16,
     /// Where the IP datagram ends; padding may follow.
-    pub end: u16,
+    pub end: u32,
     /// Time to live, or hop limit.
     pub ttl: u8,
     /// Type of service, or traffic class.
@@ -128,6 +128,6 @@ impl Packet {
     /// Bytes of the IP datagram, headers included: what pf counts.
     #[inline]
     pub const fn length(&self) -> u32 {
-        (self.end - self.l3) as u32
+        self.end - self.l3 as u32
     }
 }

@@ -82,7 +82,7 @@ pub const fn reason(error: wire::Error) -> Reason {
 /// # Errors
 /// `proto-cksum`; `short` if the packet is not that of this frame.
 pub fn verify_transport(frame: &[u8], packet: &Packet) -> Result<(), Reason> {
-    let octets = frame.get(usize::from(packet.l4)..usize::from(packet.end)).ok_or(Reason::Short)?;
+    let octets = frame.get(usize::from(packet.l4)..packet.end as usize).ok_or(Reason::Short)?;
     let pseudo = pseudo(&packet.tuple);
     let verified = match packet.transport {
         Transport::Tcp(_) => verify_tcp(&pseudo, octets),
@@ -107,7 +107,7 @@ pub fn verify_transport(frame: &[u8], packet: &Packet) -> Result<(), Reason> {
 /// True if the checksum of the TCP segment or UDP datagram that `packet` describes was left for a network card to complete,
 /// and none did. The addresses are the frame's own, whatever those of `packet` were made.
 pub(crate) fn has_partial_checksum(frame: &[u8], packet: &Packet) -> bool {
-    let (l3, l4, end) = (usize::from(packet.l3), usize::from(packet.l4), usize::from(packet.end));
+    let (l3, l4, end) = (usize::from(packet.l3), usize::from(packet.l4), packet.end as usize);
     let Some(octets) = frame.get(l4..end) else { return false };
     let field = match packet.transport {
         Transport::Tcp(_) => tcp::Header::at(octets, 0).map(|header| header.checksum()),
@@ -217,7 +217,7 @@ impl Link {
             tuple: Tuple { af, proto, zone: self.zone, src, dst, sport, dport },
             l3: offset(self.l3)?,
             l4: offset(l4)?,
-            end: offset(l4 + ip.payload.len())?,
+            end: u32::try_from(l4 + ip.payload.len()).map_err(|_| Reason::Normalize)?,
             ttl: ip.ttl,
             tos: ip.tos,
             dont_fragment: ip.dont_fragment,
@@ -253,7 +253,7 @@ fn router_alert_by_right(ip: &Ip<'_>, transport: &Transport) -> bool {
     }
 }
 
-/// An offset into the frame. No link has frames of more than 65535 bytes, so nothing honest is refused here.
+/// An offset into the headers of a frame. No link has frames of more than 65535 bytes, so nothing honest is refused here.
 fn offset(bytes: usize) -> Result<u16, Reason> {
     u16::try_from(bytes).map_err(|_| Reason::Normalize)
 }

@@ -53,6 +53,11 @@ impl Placement {
     pub const fn is_placed(&self) -> bool {
         matches!(self.custody.errand, Errand::Begin)
     }
+
+    /// True if another worker received the burst under way.
+    pub const fn is_handed_over(&self) -> bool {
+        self.custody.from.is_some()
+    }
 }
 
 impl Default for Placement {
@@ -230,7 +235,8 @@ impl Shard {
             return if is_own { Ok(()) } else { Err(Stop::HandOff(home)) };
         }
         // What a rule without state has let in is not asked about again elsewhere.
-        let begins = passage.new && hook.first.is_none();
+        // Nor is a datagram begun elsewhere that goes there in fragments, some of which may be lost on the way.
+        let begins = passage.new && hook.first.is_none() && !self.normalizer.has_joined();
         match (errand, from, relief) {
             (Errand::Return, Some(from), _) if begins => {
                 Err(match self.place(key, *hash, self.behind(from)) {
@@ -269,7 +275,7 @@ impl Shard {
         let is_home = home == self.worker;
         let next = self.behind(self.worker);
         // Copies of it are made, and would be once more.
-        let stays = !passage.new || passage.copied;
+        let stays = !passage.new || passage.copied || self.normalizer.has_joined();
         if stays || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {
             return None;
         }

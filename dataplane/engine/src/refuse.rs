@@ -10,7 +10,7 @@ use crate::fate::{Arrival, Created, Fate, Source};
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Answer;
-use crate::packet::Packet;
+use crate::packet::{Packet, Transport};
 use crate::parse::{Parsed, has_partial_checksum, parse};
 use crate::reply::{self, NoReply, Problem};
 use crate::routing::endpoints;
@@ -45,6 +45,10 @@ impl Shard {
             return silence;
         };
         self.witness.note(view.now, Reason::NoNeighbor, (arrival, leaving), Seen::Packet(packet));
+        // What it belonged to went through the hooks as a whole.
+        if packet.transport == Transport::Fragment {
+            return silence;
+        }
         let (key, sender) = Key::of(&packet.tuple);
         if let Some((ends, sender)) = self.connections.as_sent(&key, self.hashing.hash(&key), sender) {
             let translated = packet;

@@ -88,15 +88,6 @@ pub(crate) fn link_of<'v>(view: &View<'v>, interface: InterfaceId) -> Result<&'v
     view.fib.interface(interface).filter(|link| link.up).ok_or(Stop::silent(Reason::PortDown))
 }
 
-/// What is larger than the link or the route takes.
-pub(crate) fn gate_size(packet: &Packet, hop: &NextHop, link: &Interface) -> Result<(), Stop> {
-    let mtu = u32::from(hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)));
-    if packet.length() > mtu {
-        return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
-    }
-    Ok(())
-}
-
 /// Multicast, and IPv4's limited broadcast.
 const fn is_group(af: Af, address: Address) -> bool {
     match af {

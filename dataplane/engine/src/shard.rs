@@ -21,13 +21,12 @@ use crate::gateway::Departure;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin};
-use crate::packet::Packet;
+use crate::normalize::Normalizer;
+use crate::packet::{Packet, Transport};
 use crate::parse::{Parsed, parse};
 use crate::placement::Placement;
 use crate::rewrite;
-use crate::routing::{
-    Out, Route, destination, gate_forwarding, gate_size, is_martian, link_fate, link_of, route,
-};
+use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, link_of, route};
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
@@ -92,6 +91,7 @@ pub struct Shard {
     pub(crate) log: Log,
     pub(crate) witness: Witness,
     pub(crate) mirror: Mirror,
+    pub(crate) normalizer: Normalizer,
     pub(crate) ports_to_ask: Budget,
     pub(crate) searches: Searches,
     draws: Draws,
@@ -107,6 +107,7 @@ impl Shard {
     /// A shard without connections, whose states count against `pool` with those of the other workers; all memory is
     /// taken here.
     pub fn sharing(config: ShardConfig, pool: StatePool) -> Self {
+        let fragments = pool.of_fragments();
         Self {
             worker: config.worker,
             hashing: Hashing::new(config.key, config.workers),
@@ -118,6 +119,7 @@ impl Shard {
             log: Log::new(),
             witness: Witness::new(),
             mirror: Mirror::default(),
+            normalizer: Normalizer::new(fragments),
             ports_to_ask: Budget::default(),
             searches: Searches::default(),
             draws: Draws::default(),
@@ -193,6 +195,11 @@ impl Shard {
         packet: &mut Packet,
         known: Option<KeyHash>,
     ) -> Fate {
+        if packet.transport == Transport::Fragment
+            && let Some(fate) = self.normalize(view, arrival, own, frame, packet)
+        {
+            return fate;
+        }
         self.ports_to_ask.begin_packet();
         let mut passage = match self.begin(view, packet, known) {
             Ok(passage) => passage,
@@ -207,6 +214,7 @@ impl Shard {
             (Source::Host, None) => self.let_out(view, arrival.interface, frame, &mut passage),
         };
         match decided {
+            Ok(fate) if self.normalizer.concerns() => self.cut(view, arrival, frame, passage.packet, fate),
             Ok(fate) => fate,
             Err(Stop::HandOff(owner)) => self.hand_off(arrival, owner),
             Err(Stop::Place(owner)) => {
@@ -219,6 +227,7 @@ impl Shard {
                 self.refuse(view, arrival, frame, passage.packet, Reason::Translate, Answer::Silence)
             }
             Err(Stop::Refused { reason, answer }) => {
+                self.normalizer.stay_whole();
                 passage.restore();
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
@@ -307,7 +316,7 @@ impl Shard {
             return Ok(Fate::Transmit(interface));
         };
         let link = link_of(view, out.hop.interface)?;
-        gate_size(passage.packet, &out.hop, link)?;
+        self.gate_size(passage.packet, &out.hop, link)?;
         self.commit(view, passage, &left);
         repair(frame, passage);
         Ok(self.send_by(view, frame, passage, &out, link))
@@ -353,7 +362,7 @@ impl Shard {
             out = elsewhere;
             link = link_of(view, out.hop.interface)?;
         }
-        gate_size(passage.packet, &out.hop, link)?;
+        self.gate_size(passage.packet, &out.hop, link)?;
         self.commit_both(view, passage, entered, &left);
         Ok(Departure { out, link, left })
     }

@@ -81,7 +81,7 @@ fn what_may_appear_on_no_wire_crosses_no_pair() {
         em0: 10.0.0.2.1 > 10.0.0.2.2 udp       -> martian
         em0: 127.0.0.1.1 > 10.0.0.9.2 udp      -> martian
         em0: 224.0.0.1.1 > 10.0.0.9.2 udp      -> martian
-        em0: 10.0.0.2.1 > 10.0.0.9.2 udp fragment -> fragment
+        em0: 10.0.0.2.1 > 10.0.0.9.2 udp fragment df -> fragment
         em0: 10.0.0.2.1 > 10.0.0.9.2 tcp SR    -> normalize
         ",
     );
@@ -192,7 +192,7 @@ fn what_is_too_large_for_the_other_port_is_dropped_in_silence() {
     firewall.tell(
         "
         em0: 10.0.0.2.1 > 10.0.0.9.53 udp len 572 -> over to em1
-        em0: 10.0.0.2.1 > 10.0.0.9.53 udp len 573 -> too-big
+        em0: 10.0.0.2.1 > 10.0.0.9.53 udp len 573 df -> too-big
         em1: 10.0.0.9.53 > 10.0.0.2.1 udp len 573 -> over to em0
         ",
     );

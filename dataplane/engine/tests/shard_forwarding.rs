@@ -209,7 +209,7 @@ fn a_routes_own_mtu_is_told_and_the_links_bounds_it() {
     firewall.fib = Fib::new(7, interfaces(), routes_over(EM1, None, Some(1000)), neighbors.clone());
     let story = "
         em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 972 -> out em1
-        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 973 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 973 df -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
         ";
     // The second time by what the connection remembers.
     firewall.tell(story).tell(story);
@@ -217,7 +217,7 @@ fn a_routes_own_mtu_is_told_and_the_links_bounds_it() {
     firewall.tell(
         "
         em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 1472 -> out em1
-        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 1473 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp len 1473 df -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 17) ttl 64
         ",
     );
 }
@@ -298,7 +298,7 @@ fn what_is_larger_than_the_next_link_is_answered_with_its_size() {
     firewall.tell(
         "
         em0: 10.0.0.2.1 > 10.2.0.2.53 udp len 572 -> out em2
-        em0: 10.0.0.2.1 > 10.2.0.2.53 udp len 573 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.2.0.2 proto 17) ttl 64
+        em0: 10.0.0.2.1 > 10.2.0.2.53 udp len 573 df -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.2.0.2 proto 17) ttl 64
         ",
     );
     assert_eq!(firewall.states()[0].source.packets, 1, "the one that did not fit counts for no state");

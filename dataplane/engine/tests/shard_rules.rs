@@ -79,7 +79,7 @@ fn what_must_not_be_answered_is_dropped_in_silence() {
         em0: 10.0.0.2.1 > 10.0.0.255.2 udp                            -> match
         em0: 0.0.0.0.1 > 10.1.0.2.2 udp                               -> match
         em0: 10.1.0.1.1 > 10.1.0.2.2 udp                              -> match
-        em0: 10.0.0.2.1 > 10.1.0.2.2 udp fragment                     -> fragment
+        em0: 10.0.0.2.1 > 10.1.0.2.2 udp fragment df                  -> fragment
         ",
     );
 }
@@ -154,7 +154,7 @@ fn a_skipped_interface_is_not_filtered() {
         "
         em0: 10.0.0.2.1 > 10.0.0.1.53 udp           -> host em0
         em0: 10.0.0.2.1 > 10.0.0.1.53 udp options   -> host em0
-        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment  -> host em0
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment  -> kept
         em0: 10.0.0.2.1 > 10.0.0.1.53 tcp - seq 1   -> host em0
         em0: 10.0.0.2.1 > 10.0.0.1.53 tcp SF seq 1  -> host em0
         em0 host: 10.0.0.1.1 > 10.0.0.2.53 udp      -> sent em0
@@ -221,8 +221,8 @@ fn fragments_are_not_taken() {
     let mut firewall = Firewall::with(vec![pass().any_flags()]);
     firewall.tell(
         "
-        em0: 10.0.0.2.1 > 10.1.0.2.53 udp fragment -> fragment
-        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment -> fragment
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp fragment df -> fragment
+        em0: 10.0.0.2.1 > 10.0.0.1.53 udp fragment df -> fragment
         ",
     );
     assert_eq!(firewall.dump(), "");

@@ -46,7 +46,7 @@ fn another_forwarding_base_holds_for_the_next_packet() {
     let mut firewall = established();
     firewall.fib = rerouted();
     firewall.tell(&format!("em0: {NEXT} -> out em2"));
-    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1011 ack 5021 win 8192 len 561 -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 6) ttl 64");
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1011 ack 5021 win 8192 len 561 df -> too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4 about (10.0.0.2 > 10.1.0.2 proto 6) ttl 64");
     firewall.fib = engine::Fib::new(3, shard::interfaces(), [], []);
     assert!(firewall.send("em0", NEXT).starts_with("no-route"));
     firewall.fib = fib();

@@ -316,7 +316,7 @@ fn our_own_answers_are_to_the_packet_as_it_was_sent() {
         "
         em1: 10.1.0.2.4321 > 10.1.0.1.80 tcp S seq 5 -> match: 10.1.0.1.80 > 10.1.0.2.4321 tcp RA seq 0 ack 6 win 0 ttl 64
         em1: 10.1.0.2.4321 > 10.1.0.1.53 udp len 9 ttl 1 -> ttl: 10.1.0.1 > 10.1.0.2 icmp 11/0 about (10.1.0.2 > 10.1.0.1 proto 17) ttl 64
-        em1: 10.1.0.2.4321 > 10.1.0.1.53 udp len 900 -> too-big: 10.1.0.1 > 10.1.0.2 icmp 3/4 about (10.1.0.2 > 10.1.0.1 proto 17) ttl 64
+        em1: 10.1.0.2.4321 > 10.1.0.1.53 udp len 900 df -> too-big: 10.1.0.1 > 10.1.0.2 icmp 3/4 about (10.1.0.2 > 10.1.0.1 proto 17) ttl 64
         em1: 10.1.0.2.4321 > 10.1.0.1.53 udp len 9 -> out em2 as 10.1.0.2.4321 > 10.2.0.2.53 udp len 9
         ",
     );

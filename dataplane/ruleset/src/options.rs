@@ -24,6 +24,21 @@ pub enum StatePolicy {
     IfBound,
 }
 
+/// `set reassemble`: what becomes of fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reassemble {
+    /// Datagrams are put together before rules are asked; else each fragment meets the rules by itself.
+    pub enabled: bool,
+    /// `no-df`: fragments that say "do not fragment" are taken too.
+    pub no_df: bool,
+}
+
+impl Default for Reassemble {
+    fn default() -> Self {
+        Self { enabled: true, no_df: false }
+    }
+}
+
 /// The options of a ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -33,6 +48,8 @@ pub struct Options {
     pub block_policy: BlockPolicy,
     /// `set state-policy`.
     pub state_policy: StatePolicy,
+    /// `set reassemble`.
+    pub reassemble: Reassemble,
     /// `set timeout`.
     pub timeouts: Timeouts,
     /// `set limit`.

@@ -162,9 +162,12 @@ impl Network {
     fn filter(&mut self, interface: InterfaceId, mut frame: Vec<u8>) {
         self.capture.record(self.now, interface, &frame);
         let arrival = Arrival { interface, source: Source::Wire };
-        if let Fate::Transmit(out) = self.firewall.receive(self.now, arrival, &mut frame) {
-            self.capture.record(self.now, out, &frame);
-            self.deliver(out, frame);
+        let fate = self.firewall.receive(self.now, arrival, &mut frame);
+        for (fate, frame) in self.firewall.pieces().into_iter().chain([(fate, frame)]) {
+            if let Fate::Transmit(out) = fate {
+                self.capture.record(self.now, out, &frame);
+                self.deliver(out, frame);
+            }
         }
     }
 

@@ -236,11 +236,13 @@ fn ip_options_need_allow_opts() {
 }
 
 #[test]
-fn fragments_are_refused_and_skipped_interfaces_are_not_filtered() {
+fn fragments_have_neither_ports_nor_states_and_skipped_interfaces_are_not_filtered() {
     let fragment = Packet { part: Part::Fragment, ..packet(CLIENT, SERVER, proto(17)) };
+    let within = Packet { part: Part::WithinHeader, ..packet(CLIENT, SERVER, proto(6)) };
     let mut ruleset = rules(vec![pass_any_flags()]);
     let mut oracle = oracle(ruleset.clone(), Deviations::NONE);
-    assert_eq!(outbound(&mut oracle, &fragment, 0), dropped(Reason::Fragment));
+    assert_eq!(outbound(&mut oracle, &fragment, 0), Verdict::Pass);
+    assert_eq!(outbound(&mut oracle, &within, 0), dropped(Reason::Fragment));
     assert!(oracle.states().is_empty());
     ruleset.options.skip = vec!["lan".into()];
     ruleset.rules = vec![block(DROP)];

@@ -25,6 +25,10 @@ impl<'a> Buffers<'a> {
     /// An empty buffer; `None` if the pool has none.
     #[inline]
     fn next(&mut self) -> Option<Mbuf> {
+        if self.ready.is_empty() && self.wanted == 0 {
+            // Of a datagram that goes in fragments, each piece is one.
+            return self.pool.alloc();
+        }
         if self.ready.is_empty() {
             let count = self.wanted.min(BURST_MAX);
             if !self.pool.alloc_burst(&mut self.ready, count) {

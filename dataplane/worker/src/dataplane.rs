@@ -262,7 +262,7 @@ fn account(sheets: &[Sheet], pool: &Mempool, kept_by_drivers: u32) -> End {
     let kept = pool.in_use().min(kept_by_drivers);
     let leaked = pool.in_use() - kept;
     eprintln!(
-        "conservation: rx {} + host_in {} + created {} + handoff_in {} = tx {} + punted {} + held {} + drops {} + \
+        "conservation: rx {} + host_in {} + created {} + handoff_in {} = tx {} + punted {} + held {} + joined {} + drops {} + \
          handoff_out {}: {}; buffers in use: {leaked}{}",
         sum.rx,
         sum.host_in,
@@ -271,6 +271,7 @@ fn account(sheets: &[Sheet], pool: &Mempool, kept_by_drivers: u32) -> End {
         sum.tx,
         sum.punted,
         sum.held,
+        sum.joined,
         sum.drops,
         sum.handoff_out,
         if holds { "holds" } else { "VIOLATED" },

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
 
 use api::{BURST_BOUNDS, Conservation, LATENCY_BOUNDS_NS};
-use engine::{Created, Shard};
+use engine::{Created, FragmentCounts, Shard};
 use ruleset::{REASON_COUNT, Reason};
 use shm::{Block, Layout, Segment};
 
@@ -64,6 +64,13 @@ impl Sheet {
         self.worker.searches = counters.searches;
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;
+        self.worker.joined = counters.joined;
+        let FragmentCounts { current, searches, inserts, removals } = shard.fragment_counts();
+        self.worker.fragments = shard.fragments().into();
+        self.worker.fragmented = current.into();
+        self.worker.fragment_searches = searches;
+        self.worker.fragment_inserts = inserts;
+        self.worker.fragment_removals = removals;
         self.created = Created::ALL.map(|kind| counters.created(kind));
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
@@ -83,6 +90,7 @@ impl Sheet {
             tx: sum(|counts| counts.tx_packets),
             punted: sum(|counts| counts.punted_packets),
             held: self.worker.held,
+            joined: self.worker.joined,
             drops: self.drops.iter().flatten().sum(),
             handoff_out: self.worker.handoff_out,
         }

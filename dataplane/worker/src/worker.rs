@@ -6,6 +6,7 @@
 //! lock, and no system call but those of the drivers.
 
 mod takeover;
+mod ways;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,7 +27,6 @@ use crate::handoff::{Handoff, Note};
 use crate::hold::{Hold, Key};
 use crate::idle::Work;
 use crate::mail::Mail;
-use crate::netlink::service::Ask;
 use crate::outlet::{Lines, Outlet, Traffic};
 use crate::ports::Order;
 use crate::random::Random;
@@ -35,6 +35,7 @@ use crate::snapshot::Refreshed;
 use crate::telemetry::{Sheet, Writer};
 use crate::vlan::Trunk;
 use crate::wait::Pause;
+use ways::Ways;
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
 
@@ -42,6 +43,8 @@ const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the 
 const SWEEP_PER_POLL_MAX: u64 = 512;
 /// Every record is looked at for expiry about this often.
 const SWEEP_PERIOD: Tick = Tick::from_secs(2);
+/// Most pieces of the datagrams of a burst; as many as those of 64 KiB for each frame have at the MTU of Ethernet.
+const PIECES_MAX: usize = 46 * BURST;
 /// Counters are copied at most this often.
 const COPY_EVERY: Tick = Tick::from_millis(1);
 /// The time that packets spend here is measured of a burst at most this often.
@@ -156,6 +159,8 @@ pub struct Worker {
     hold: Hold<Held>,
     /// Copies of a burst whose originals wait for neighbours.
     waiting: Vec<(Key, Held)>,
+    /// What a burst has left of datagrams.
+    pieces: Vec<(Note, Fate, Mbuf)>,
     pause: Pause,
     relief: Relief,
     /// A queue had more than a burst in this poll.
@@ -184,6 +189,7 @@ impl Worker {
             parts,
             hold: Hold::new(),
             waiting: Vec::with_capacity(COPIES_MAX),
+            pieces: Vec::with_capacity(PIECES_MAX),
             pause,
             relief,
             overfull: false,
@@ -366,6 +372,9 @@ impl Worker {
         }
         self.parts.handoff.tell(&mut self.parts.shard);
         self.scatter(origin, Note { arrival, handoffs: custody.handoffs, errand: Errand::Follow });
+        if self.parts.shard.has_pieces() {
+            self.send_pieces(custody);
+        }
         for (key, held) in self.waiting.drain(..) {
             let to = held.out;
             if self.hold.keep(key, self.now, held).is_err() {
@@ -419,35 +428,12 @@ impl Worker {
     }
 
     fn scatter(&mut self, origin: Origin, note: Note) {
-        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, handoff, .. } =
-            &mut self.parts;
-        let (view, mut handed_off) = (view(mail, self.now), 0);
-        for (mut mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
-            let counters = shard.counters_mut();
-            match *fate {
-                Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters),
-                Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
-                    Some(host) => host.outlet.push(mbuf, lines, counters),
-                    // Nothing that a bridged port receives is for the host.
-                    None => counters.drop_packet(out, Reason::PortDown),
-                },
-                Fate::Hold { interface, next_hop } => {
-                    // If there is no room for the question, a later packet asks it.
-                    let _ = mail.asks.try_send(Ask { interface, address: next_hop });
-                    Note::new(note.arrival).write(&mut mbuf);
-                    let held = Held { mbuf, out: interface };
-                    if self.hold.keep(Key { interface, next_hop }, self.now, held).is_err() {
-                        counters.drop_packet(interface, Reason::NoNeighbor);
-                    }
-                }
-                Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => {
-                    let Some((worker, errand)) = fate.handed() else { continue };
-                    handed_off += 1;
-                    handoff.give(worker, note.handed(errand), mbuf, shard, &view);
-                }
-                // The shard counted it, and the mbuf is freed here.
-                Fate::Drop(_) => {}
-            }
+        let Parts { attachment, shard, mail, handoff, .. } = &mut self.parts;
+        let view = view(mail, self.now);
+        let (mut ways, mut handed_off) =
+            (Ways { attachment, shard, handoff, hold: &mut self.hold, mail, view }, 0);
+        for (mbuf, fate) in self.bursts[origin as usize].drain().zip(&self.fates) {
+            handed_off += u64::from(ways.send(mbuf, *fate, note));
         }
         if origin == Origin::Received {
             self.sheet.interfaces[usize::from(note.arrival.interface.0)].handed_off_packets += handed_off;
@@ -499,6 +485,8 @@ impl Worker {
 
     /// Looks for expired states among as many records as the time since the last sweep is worth.
     fn sweep(&mut self) {
+        let Parts { shard, mail, .. } = &mut self.parts;
+        shard.expire_fragments(&view(mail, self.now));
         let passed = (self.now - self.swept).0.min(SWEEP_PERIOD.0);
         let due = passed * self.parts.shard.records() as u64 / SWEEP_PERIOD.0;
         if due == 0 {
@@ -523,7 +511,7 @@ impl Worker {
         let Parts { attachment: Attachment { interfaces, .. }, shard, .. } = &self.parts;
         self.sheet.take_shard(shard);
         self.sheet.worker.log_lost = shard.log_lost();
-        self.sheet.worker.held = self.hold.len() as u64;
+        self.sheet.worker.held = self.hold.len() as u64 + u64::from(shard.fragments());
         self.sheet.worker.handoff_in = self.parts.handoff.taken();
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {
             let Sides { wire, host, .. } = sides;
@@ -539,6 +527,7 @@ impl Worker {
 
     /// Ends: what waits is dropped and counted, and every mbuf goes back.
     fn finish(mut self) -> Sheet {
+        self.parts.shard.drop_fragments();
         let counters = self.parts.shard.counters_mut();
         self.hold.clear(|_, held| counters.drop_packet(held.out, Reason::NoNeighbor));
         self.flush();

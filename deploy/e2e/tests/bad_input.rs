@@ -266,7 +266,7 @@ fn broken_frames(lab: &mut Lab) -> Result<()> {
     let sum = |names: &[&str]| -> u64 { names.iter().filter_map(|name| kept[*name].as_u64()).sum() };
     let (sources, sinks) = (
         sum(&["rx", "host_in", "created", "handoff_in"]),
-        sum(&["tx", "punted", "held", "drops", "handoff_out"]),
+        sum(&["tx", "punted", "held", "joined", "drops", "handoff_out"]),
     );
     ensure!(sources == sinks, "packets are not accounted for: {kept}");
     let dropped = lab.drops()?;

@@ -103,6 +103,7 @@ fn status(workers: Vec<WorkerStatus>) -> Status {
         searches: 0,
         inserts: 0,
         removals: 0,
+        fragments: api::FragmentStatus::default(),
         log_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("lan0", "10.1.0.1/24"), interface("wan0", "192.0.2.1/24")],

@@ -2,15 +2,15 @@
 
 use std::io::{self, Write};
 
-use api::{Filtering, Info, InterfaceInfo};
+use api::{Filtering, FragmentStatus, Info, InterfaceInfo};
 use ruleset::Reason;
 
 /// How many of the drop reasons are pf's own, which pfctl shows first.
 const PF_REASONS: usize = Reason::NoRoute as usize + 1;
 
-/// Writes the status, the state table's and the reasons' counters with their rates since they are counted, as pfctl does; our
+/// Writes the status, the state table's, if `verbose` the fragments', and the reasons' counters with their rates since they are counted, as pfctl does; our
 /// own reasons follow pf's where they counted something.
-pub fn write_info(out: &mut dyn Write, info: &Info) -> io::Result<()> {
+pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result<()> {
     let up = info.since_s;
     let clock = format!("{} days {:02}:{:02}:{:02}", up / 86_400, up / 3600 % 24, up / 60 % 60, up % 60);
     let enabled = match info.filtering {
@@ -25,6 +25,14 @@ pub fn write_info(out: &mut dyn Write, info: &Info) -> io::Result<()> {
     for (name, count) in [("searches", info.searches), ("inserts", info.inserts), ("removals", info.removals)]
     {
         counter(out, name, count, info.counted_s)?;
+    }
+    if verbose {
+        let FragmentStatus { datagrams, searches, inserts, removals, .. } = info.fragments;
+        writeln!(out, "Fragments")?;
+        writeln!(out, "  {:<25} {datagrams:>14} {:>14}", "current entries", "")?;
+        for (name, count) in [("searches", searches), ("inserts", inserts), ("removals", removals)] {
+            counter(out, name, count, info.counted_s)?;
+        }
     }
     writeln!(out, "Counters")?;
     for (number, reason) in Reason::ALL.into_iter().enumerate() {

@@ -30,7 +30,9 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow
         Show::Sources | Show::Fingerprints => say(arguments, ""),
         Show::Info => {
             let info = system.info()?;
-            live::print(Format::of(arguments.json), &info, |out, info| live::write_info(out, info))
+            live::print(Format::of(arguments.json), &info, |out, info| {
+                live::write_info(out, info, arguments.verbose > 0)
+            })
         }
         Show::Interfaces => interfaces(arguments, system),
         Show::Timeouts => timeouts(arguments, &system.loaded()?),

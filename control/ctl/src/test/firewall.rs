@@ -222,6 +222,13 @@ impl Firewall {
         let mut fate = [Fate::Drop(Reason::NoRules)];
         let view = View { now: self.now, root: Some(&self.root), fib };
         self.shard.process(&view, &mut self.entropy, arrival, std::slice::from_mut(&mut frame), &mut fate);
+        let mut first = None;
+        self.shard.take_pieces(|piece, _| {
+            first.get_or_insert_with(|| ([piece.head, piece.rest].concat(), piece.fate));
+        });
+        if let Some(first) = first {
+            (frame, fate[0]) = first;
+        }
         ensure!(!matches!(fate[0], Fate::HandOff(_)), "{packet}: handed to a worker that there is not");
         let after = self.counted(fib);
         let dropped = Reason::ALL.iter().zip(before.drops.iter().zip(&after.drops));

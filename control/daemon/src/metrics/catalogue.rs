@@ -96,7 +96,12 @@ metrics! {
 
     Drops: Counter "drops_total" ["reason", "interface"] "Packets dropped, by the reason, and the interface that they arrived on or should have left by.";
     Created: Counter "created_packets_total" ["kind"] "Packets that were made here.";
-    Held: Gauge "held_packets" ["worker"] "Packets that wait for their next hop's Ethernet address.";
+    Held: Gauge "held_packets" ["worker"] "Packets that wait for their next hop's Ethernet address, and fragments for the rest of their datagrams.";
+    Joined: Counter "joined_packets_total" ["worker"] "Fragments put together with others, but for one of each datagram.";
+    Fragments: Gauge "fragments" [] "Fragments that wait for the rest of their datagrams.";
+    FragmentSearches: Counter "fragment_searches_total" [] "Searches for the datagram of a fragment.";
+    FragmentInserts: Counter "fragment_inserts_total" [] "Datagrams of which a fragment came.";
+    FragmentRemovals: Counter "fragment_removals_total" [] "Datagrams that were put together or given up.";
     Handoff: Counter "handoff_packets_total" ["worker", "direction"] "Packets handed between workers.";
 
     States: Gauge "states" [] "States now, as pf counts them: two for a forwarded connection.";

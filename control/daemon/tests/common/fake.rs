@@ -395,6 +395,7 @@ fn status(state: &State) -> Status {
         searches: 7,
         inserts: 5,
         removals: 3,
+        fragments: api::FragmentStatus::default(),
         log_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],

@@ -1,6 +1,6 @@
 //! What `set` changes, and what pfctl prints of it.
 
-use ruleset::{BlockPolicy, InterfacePattern, StatePolicy};
+use ruleset::{BlockPolicy, InterfacePattern, Reassemble, StatePolicy};
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetOption, Syncookies};
@@ -33,6 +33,11 @@ impl Expander<'_> {
                 let word = if *policy == StatePolicy::Floating { "floating" } else { "if-bound" };
                 self.echo(format!("set state-policy {word}"));
             }
+            SetOption::Reassemble { yes, no_df } => {
+                self.config.options.reassemble = Reassemble { enabled: *yes, no_df: *no_df };
+                let (yes, no_df) = (if *yes { "yes" } else { "no" }, if *no_df { "no-df" } else { "" });
+                self.echo(format!("set reassemble {yes} {no_df}"));
+            }
             SetOption::Limit(limit, most) => {
                 self.config.options.limits.set(*limit, *most);
                 self.echo(format!("set limit {limit} {most}"));
@@ -57,11 +62,6 @@ impl Expander<'_> {
     /// Options that are read and printed, but that nothing obeys yet.
     fn refused_option(&mut self, option: &SetOption) {
         let keyword = match option {
-            SetOption::Reassemble { yes, no_df } => {
-                let (yes, no_df) = (if *yes { "yes" } else { "no" }, if *no_df { "no-df" } else { "" });
-                self.echo(format!("set reassemble {yes} {no_df}"));
-                "set reassemble"
-            }
             SetOption::LogInterface(name) => {
                 let word =
                     name.as_deref().map_or("none".into(), |name| print::word(name, self.config.dialect));

@@ -9,7 +9,7 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{AddressPattern, Limit, Options, Rule, Table, TableEntry, Timeout};
+use ruleset::{AddressPattern, Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub use whole::print_ruleset;
@@ -69,6 +69,16 @@ pub(crate) fn local(rule: &Rule) -> Rule {
     rule
 }
 
+/// The value of `set reassemble`.
+pub fn reassemble_words(option: Reassemble) -> &'static str {
+    match (option.enabled, option.no_df) {
+        (true, false) => "yes",
+        (true, true) => "yes no-df",
+        (false, false) => "no",
+        (false, true) => "no no-df",
+    }
+}
+
 /// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.
 pub fn print_options(options: &Options) -> String {
     let plain = Options::default();
@@ -78,6 +88,9 @@ pub fn print_options(options: &Options) -> String {
     }
     if options.state_policy != plain.state_policy {
         out += "set state-policy if-bound\n";
+    }
+    if options.reassemble != plain.reassemble {
+        let _ = writeln!(out, "set reassemble {}", reassemble_words(options.reassemble));
     }
     if !options.skip.is_empty() {
         let _ = writeln!(out, "set skip on {{ {} }}", options.skip.join(" "));

@@ -167,7 +167,7 @@ proptest! {
         let read = |dialect, text: &str| pfconf::read_as(dialect, &Isolated(&interfaces()), "pf.conf", text, &[]).0;
         let (written, lost) = read(Dialect::OpenBsd, &rule).convert(Dialect::FreeBsd);
         prop_assert!(!lost.has_errors(), "{}", lost);
-        // FreeBSD's default is not to put fragments together, OpenBSD's is; nothing does so here.
+        // What becomes of fragments is an option of the whole ruleset, which FreeBSD has in rules.
         let written = written.replace("set reassemble yes\n", "");
         let again = read(Dialect::FreeBsd, &written).lower();
         prop_assert!(again.is_ok(), "{}cannot be read:\n{}", written, again.expect_err("refused"));

@@ -166,6 +166,11 @@ impl Root {
             || self.skipped.get(usize::from(interface.0)).copied().unwrap_or(false)
     }
 
+    /// True unless nothing is filtered at all.
+    pub(crate) fn filters(&self) -> bool {
+        self.filtering != Filtering::Off
+    }
+
     /// What pools choose by.
     pub(crate) fn known<'a>(&'a self, fib: &'a Fib) -> Known<'a> {
         Known { fib, tables: &self.members }

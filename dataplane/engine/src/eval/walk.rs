@@ -4,7 +4,7 @@
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
-use ruleset::{Action, Direction, StateMode};
+use ruleset::{Action, Direction, PortMatch, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
@@ -313,8 +313,8 @@ pub(super) fn has_ports(packet: &Packet) -> bool {
 
 #[inline(always)]
 pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> bool {
-    if rule.fragment {
-        return packet.transport == Transport::Fragment;
+    if rule.fragment && packet.transport != Transport::Fragment {
+        return false;
     }
     let spared = is_spared(rule, role);
     match packet.transport {
@@ -325,8 +325,16 @@ pub(super) fn transport_matches(rule: &Filter, packet: &Packet, role: Role) -> b
         Transport::IcmpError { kind, code, .. } | Transport::IcmpOther { kind, code } => {
             icmp_matches(rule, kind, code)
         }
-        Transport::Udp | Transport::Fragment | Transport::Other => true,
+        Transport::Fragment => asks_ip_alone(rule, packet.tuple.proto),
+        Transport::Udp | Transport::Other => true,
     }
+}
+
+/// True if nothing is asked that a fragment does not tell.
+fn asks_ip_alone(rule: &Filter, proto: Proto) -> bool {
+    [&rule.from, &rule.to].iter().all(|end| end.port == PortMatch::Any)
+        && rule.icmp.is_none()
+        && (rule.flags.is_none() || proto != Proto::TCP)
 }
 
 /// True if what `pass` implies for the sake of its state is not asked.

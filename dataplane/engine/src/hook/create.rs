@@ -5,7 +5,7 @@
 use ruleset::{Direction, PeerState, Reason, Timeout};
 use wire::Proto;
 
-use super::{Flow, Hook, Passage, Passed, Stop, datagram};
+use super::{Flow, Hook, Passage, Passed, Stop};
 use crate::Address;
 use crate::eval::{Decision, Root};
 use crate::packet::{Packet, Transport};
@@ -13,7 +13,7 @@ use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
 use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
-use crate::track::{self, Peer};
+use crate::track::{self, Datagram, Peer};
 
 impl Shard {
     /// Makes a state of a packet, which came to the hook from `source` and has been translated there if it does; with the gateway
@@ -189,5 +189,13 @@ fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
             let (from, to, timeout) = datagram(packet.tuple.proto).open();
             (Peer { state: from, ..Peer::default() }, Peer { state: to, ..Peer::default() }, timeout)
         }
+    }
+}
+
+pub(super) fn datagram(proto: Proto) -> Datagram {
+    match proto {
+        Proto::UDP => Datagram::Udp,
+        Proto::ICMP | Proto::ICMP6 => Datagram::Icmp,
+        _ => Datagram::Other,
     }
 }

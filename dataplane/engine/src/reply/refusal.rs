@@ -133,7 +133,7 @@ fn ip_header(bytes: &[u8], packet: &Packet) -> Result<IpHeader, NoReply> {
         return Err(NoReply::Group);
     }
     let (l3, l4) = (usize::from(packet.l3), usize::from(packet.l4));
-    if ethernet.l2_len() != l3 || l4 < l3 || bytes.len() < usize::from(packet.end) {
+    if ethernet.l2_len() != l3 || l4 < l3 || bytes.len() < packet.end as usize {
         return Err(NoReply::Inconsistent);
     }
     match packet.tuple.af {

@@ -92,7 +92,7 @@ fn answer(
     check(frame, packet, endpoints)?;
     let l4 = usize::from(packet.l3).saturating_add(Header::len(packet.tuple.af));
     let length = l4.saturating_add(tcp::HEADER_LEN);
-    if usize::from(packet.end) < length {
+    if (packet.end as usize) < length {
         return Err(NoReply::Inconsistent);
     }
     frame.truncate(length);

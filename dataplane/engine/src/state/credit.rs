@@ -20,6 +20,8 @@ const STOCK_PART: u32 = 16;
 pub struct StatePool {
     /// Credits out of the pool: used by states, or in stock.
     taken: Arc<AtomicU32>,
+    /// Likewise, of fragments.
+    fragments: Arc<AtomicU32>,
     most: u32,
     shards: u32,
 }
@@ -27,7 +29,12 @@ pub struct StatePool {
 impl StatePool {
     /// A pool for so many shards (at least one), of at most `most` states whatever the ruleset allows.
     pub fn new(most: u32, shards: u16) -> Self {
-        Self { taken: Arc::default(), most, shards: u32::from(shards.max(1)) }
+        Self { taken: Arc::default(), fragments: Arc::default(), most, shards: u32::from(shards.max(1)) }
+    }
+
+    /// The pool of the fragments that the same shards may keep between them, in place of states.
+    pub(crate) fn of_fragments(&self) -> Self {
+        Self { taken: self.fragments.clone(), most: u32::MAX, ..self.clone() }
     }
 
     /// How many states there are in all shards, and credits in their stocks.

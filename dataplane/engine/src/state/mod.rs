@@ -21,6 +21,7 @@ mod views;
 pub(crate) use adjacency::{Adjacencies, Adjacency};
 pub(crate) use alias::News;
 pub(crate) use class::{Class, Sketch};
+pub(crate) use credit::Credits;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
 pub(crate) use follow_linked::Change;

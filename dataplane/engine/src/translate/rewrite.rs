@@ -71,7 +71,7 @@ pub(crate) fn rewrite_plain(frame: &mut [u8], family: Family, kind: Kind, change
 
 fn try_rewrite(frame: &mut [u8], old: &Packet, new: &Packet) -> Result<(), wire::Error> {
     let addresses = set_addresses(frame, old.l3.into(), new.tuple.af, &new.tuple)?;
-    let end = usize::from(old.end).min(frame.len());
+    let end = (old.end as usize).min(frame.len());
     let upper = frame.get_mut(old.l4.into()..end).ok_or(wire::Error::Short)?;
     match (old.transport, new.transport) {
         (Transport::Tcp(_), _) => {

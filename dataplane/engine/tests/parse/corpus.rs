@@ -81,7 +81,7 @@ fn offsets_lead_to_the_headers() {
         };
         assert_eq!(packet.tuple.af, af, "{name}");
         assert_eq!(usize::from(packet.l4 - packet.l3), header_len, "{name}");
-        assert_eq!(&frame[packet.l4.into()..packet.end.into()], upper, "{name}");
+        assert_eq!(&frame[packet.l4.into()..packet.end as usize], upper, "{name}");
         assert_eq!(packet.transport == Transport::Fragment, fragment, "{name}");
         assert_eq!(packet.length() as usize, header_len + upper.len(), "{name}");
     }
@@ -93,10 +93,10 @@ fn every_cut_is_short() {
     for (name, frame) in packets() {
         match parsed(&frame) {
             Ok(Parsed::Ip(whole)) => {
-                for length in 0..usize::from(whole.end) {
+                for length in 0..whole.end as usize {
                     assert_eq!(refused(&frame[..length]), Reason::Short, "{name} cut to {length}");
                 }
-                for length in whole.end.into()..frame.len() {
+                for length in whole.end as usize..frame.len() {
                     assert_eq!(
                         line(&crate::packet(&frame[..length])),
                         line(&whole),

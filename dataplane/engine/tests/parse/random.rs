@@ -6,11 +6,13 @@ use wire::corpus::packets;
 
 fn check(frame: &[u8], checksum: RxChecksum) {
     let Ok(Parsed::Ip(packet)) = parse(frame, Zone(0), checksum) else { return };
-    assert!(packet.l3 < packet.l4 && packet.l4 <= packet.end && usize::from(packet.end) <= frame.len());
+    assert!(
+        packet.l3 < packet.l4 && u32::from(packet.l4) <= packet.end && packet.end as usize <= frame.len()
+    );
     assert!(packet.length() >= 20);
     if let Transport::Tcp(segment) = packet.transport {
         // No data offset makes the payload longer than the packet.
-        assert!(segment.len + 20 <= u32::from(packet.end - packet.l4));
+        assert!(segment.len + 20 <= packet.end - u32::from(packet.l4));
         assert!(segment.wscale.is_none_or(|shift| shift <= 14));
     }
     let _ = engine::parse::verify_transport(frame, &packet);

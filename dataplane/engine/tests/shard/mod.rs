@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
+pub mod fragment;
 pub mod packet;
 pub mod rules;
 pub mod team;
@@ -145,6 +146,7 @@ pub struct Firewall {
     pub now: Tick,
     pub entropy: Sequence,
     copies: Vec<Copy>,
+    pieces: Vec<(Fate, Vec<u8>)>,
 }
 
 /// A copy: where to, what its original waits for, and the frame.
@@ -221,7 +223,18 @@ impl Firewall {
             now: Tick::from_secs(1000),
             entropy: Sequence { number: 0x0123_4567_89ab_cdef, step: 0 },
             copies: Vec::new(),
+            pieces: Vec::new(),
         }
+    }
+
+    /// The pieces that the last frames left of datagrams, and what becomes of each.
+    pub fn pieces(&mut self) -> Vec<(Fate, Vec<u8>)> {
+        std::mem::take(&mut self.pieces)
+    }
+
+    fn keep_pieces(&mut self) {
+        let pieces = &mut self.pieces;
+        self.shard.take_pieces(|piece, _| pieces.push((piece.fate, [piece.head, piece.rest].concat())));
     }
 
     pub fn load(&mut self, rules: Ruleset) -> &mut Self {
@@ -261,6 +274,7 @@ impl Firewall {
         self.shard.take_copies(frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
             self.copies.push((to, unresolved, [head, rest].concat()));
         });
+        self.keep_pieces();
         fates
     }
 
@@ -270,6 +284,7 @@ impl Firewall {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         let frames = core::slice::from_mut(frame);
         self.shard.take_over(&view, &mut self.entropy, arrival, custody, frames, &mut fate);
+        self.keep_pieces();
         fate[0]
     }
 
@@ -284,6 +299,18 @@ impl Firewall {
         let selection =
             Selection::new(&StateSelector { id: Some(id), ..StateSelector::default() }, &self.fib);
         self.shard.kill(&mut 0, usize::MAX, &selection)
+    }
+
+    /// Gives up a packet that waited for a neighbour.
+    pub fn give_up(&mut self, arrival: Arrival, leaving: InterfaceId, frame: &mut Vec<u8>) -> Fate {
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.give_up(&view, arrival, leaving, frame)
+    }
+
+    /// Gives up what waits for fragments that do not come.
+    pub fn expire_fragments(&mut self) {
+        let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
+        self.shard.expire_fragments(&view);
     }
 
     /// Sends a packet whose neighbour is unknown, and gives it up; what its sender is told, if anything.
@@ -352,6 +379,7 @@ impl Firewall {
                 format!("out em{}", out.0)
             }
             Fate::Hold { interface, next_hop } => format!("held em{} for {next_hop}", interface.0),
+            Fate::Kept => "kept".into(),
             Fate::HandOff(worker) | Fate::Place(worker) | Fate::Return(worker) => {
                 assert_eq!(frame, before, "another worker's frame is left alone: {text}");
                 format!("worker {}", worker.0)

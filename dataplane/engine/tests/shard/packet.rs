@@ -8,7 +8,7 @@
 //! 10.0.0.2 > 10.1.0.2 proto 47 len 20
 //! ```
 //!
-//! Everything behind the protocol may be left out; `ttl n`, `options`, `fragment` and `bad-sum` may stand at the end.
+//! Everything behind the protocol may be left out; `ttl n`, `options`, `df`, `fragment` and `bad-sum` may stand at the end.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -39,6 +39,7 @@ pub struct Packet {
     pub dst: IpAddr,
     pub ttl: u8,
     options: bool,
+    dont_fragment: bool,
     fragment: bool,
     bad_sum: bool,
     body: Body,
@@ -87,11 +88,21 @@ impl Packet {
             ("proto", None) => Body::Other(Proto(words.number()), words.named("len").unwrap_or(0)),
             _ => panic!("not a packet: {text}"),
         };
-        let mut packet = Self { src, dst, ttl: 64, options: false, fragment: false, bad_sum: false, body };
+        let mut packet = Self {
+            src,
+            dst,
+            ttl: 64,
+            options: false,
+            dont_fragment: false,
+            fragment: false,
+            bad_sum: false,
+            body,
+        };
         while let Some(word) = words.0.next() {
             match word {
                 "ttl" => packet.ttl = words.number(),
                 "options" => packet.options = true,
+                "df" => packet.dont_fragment = true,
                 "fragment" => packet.fragment = true,
                 "bad-sum" => packet.bad_sum = true,
                 _ => panic!("what is {word}? {text}"),
@@ -118,6 +129,7 @@ impl Packet {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut header = ipv4::Repr::new(src, dst, proto, payload.len());
                 (header.ttl, header.more_fragments) = (self.ttl, self.fragment);
+                header.dont_fragment = self.dont_fragment;
                 if self.options {
                     header.options.push(OptionKind::RECORD_ROUTE, &[4, 0, 0, 0, 0]).expect("it fits");
                 }

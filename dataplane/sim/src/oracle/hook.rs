@@ -90,6 +90,10 @@ impl Oracle {
 
     /// The state that the packet concerns here.
     pub(super) fn lookup(&mut self, hook: Hook, packet: &Packet, now: u64) -> Lookup {
+        // "handle fragments that aren't reassembled": by the rules alone.
+        if packet.part != Part::Whole {
+            return Lookup::Miss;
+        }
         match packet.icmp() {
             Some(icmp) if icmp::is_error(packet.af(), icmp.kind) => self.lookup_quoted(hook, packet, now),
             Some(_) => self.lookup_query(hook, packet, now),
@@ -240,7 +244,8 @@ impl Oracle {
         if packet.options == IpOptions::Present && !rule.allow_opts {
             return Verdict::drop(Reason::IpOption).into();
         }
-        let stateless = own_mapping(packet).is_some_and(|mapping| mapping.own_state == OwnState::No);
+        let stateless = packet.part != Part::Whole
+            || own_mapping(packet).is_some_and(|mapping| mapping.own_state == OwnState::No);
         match walk.rule {
             Some(number) if rule.state != StateMode::None && !stateless => {
                 match self.create(&rule, number, walk, hook, packet, now) {
@@ -310,10 +315,10 @@ fn first_peers(packet: &Packet) -> (Peer, Peer, Timeout) {
     }
 }
 
-/// What is filtered by no rule: fragments, which are not reassembled here, headers that nobody sends, and ICMP of
+/// What is filtered by no rule: TCP headers in two fragments, headers that nobody sends, and ICMP of
 /// the other family (pf.md 1, Scrub; CVE-2009-0687).
 fn sound(packet: &Packet) -> Result<Packet, Reason> {
-    if packet.part == Part::Fragment {
+    if packet.part == Part::WithinHeader {
         return Err(Reason::Fragment);
     }
     let mut sound = packet.clone();

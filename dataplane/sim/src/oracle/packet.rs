@@ -25,6 +25,8 @@ pub enum Part {
     Whole,
     /// A fragment of it.
     Fragment,
+    /// A fragment that begins within the TCP header (RFC 3128).
+    WithinHeader,
 }
 
 /// Whether the transport checksum is right.

@@ -47,11 +47,19 @@ impl Packet {
         };
         let transport = match ip.part {
             Part::Whole => ip.transport()?,
-            Part::Fragment => Transport::Other(ip.proto),
+            Part::Fragment | Part::WithinHeader => Transport::Other(ip.proto),
         };
         let options = allowed(ip.seen, &transport);
         let Ip { source, destination, ttl, length, part, .. } = ip;
         Ok(Self { source, destination, ttl, length, options, part, transport })
+    }
+}
+
+fn part(fragment: Option<wire::Fragment>, proto: Proto) -> Part {
+    match fragment {
+        None => Part::Whole,
+        Some(fragment) if fragment.offset == 8 && proto == Proto::TCP => Part::WithinHeader,
+        Some(_) => Part::Fragment,
     }
 }
 
@@ -66,7 +74,7 @@ impl<'a> Ip<'a> {
             length: u32::from(header.total_len()),
             proto: header.proto(),
             seen: packet.options().seen()?,
-            part: if header.is_fragment() { Part::Fragment } else { Part::Whole },
+            part: part(header.fragment(), header.proto()),
             upper: packet.payload(),
         })
     }
@@ -81,7 +89,7 @@ impl<'a> Ip<'a> {
             length: u32::from(header.payload_len()) + ipv6::HEADER_LEN as u32,
             proto: chain.upper,
             seen: chain.seen,
-            part: if chain.fragment.is_some() { Part::Fragment } else { Part::Whole },
+            part: part(chain.fragment.map(|place| place.fragment), chain.upper),
             upper: packet.upper(&chain),
         })
     }

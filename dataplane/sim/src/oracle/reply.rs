@@ -6,7 +6,7 @@ use ruleset::{BlockReply, Reason};
 use wire::{Af, Seq, TcpFlags};
 
 use super::icmp;
-use super::packet::{Checksum, Packet, Tcp, Transport};
+use super::packet::{Checksum, Packet, Part, Tcp, Transport};
 use super::{From, Oracle, Peer};
 
 /// A packet sent back to the sender, in the name of its destination.
@@ -114,7 +114,8 @@ impl Oracle {
     }
 
     /// What must never be answered (RFC 1122 §3.2.2, RFC 4443 §2.4, RFC 9293 §3.5.2): resets, ICMP errors, and
-    /// packets whose source is not one host or whose destination is many.
+    /// packets whose source is not one host or whose destination is many, and
+    /// fragments.
     fn may_answer(&self, packet: &Packet) -> bool {
         let transport = match &packet.transport {
             Transport::Tcp(tcp) => !tcp.flags.contains(TcpFlags::RST),
@@ -122,6 +123,8 @@ impl Oracle {
             Transport::Udp { .. } | Transport::Other(_) => true,
         };
         transport
+            // Of the fragments that come here none is a first one.
+            && packet.part == Part::Whole
             && is_host(packet.source)
             && !packet.destination.is_multicast()
             && packet.destination != IpAddr::V4(Ipv4Addr::BROADCAST)

@@ -4,12 +4,12 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use ruleset::{Action, AddressMatch, AddressPattern, Rule, StateMode};
-use wire::Af;
+use ruleset::{Action, AddressMatch, AddressPattern, PortMatch, Rule, StateMode};
+use wire::{Af, Proto};
 
 use super::hook::Hook;
 use super::icmp::{self, Mapping, OwnState, Way};
-use super::packet::{Packet, Transport};
+use super::packet::{Packet, Part, Transport};
 use super::{Oracle, Tag};
 
 /// What the walk found.
@@ -83,8 +83,7 @@ impl Oracle {
             && self.is_address(&rule.from.address, packet.source, hook)
             && self.is_address(&rule.to.address, packet.destination, hook)
             && is_transport(rule, packet, mapping)
-            // `fragment` matches fragments only, and those never come here.
-            && !rule.fragment
+            && (!rule.fragment || packet.part != Part::Whole)
     }
 
     /// pf.conf(5) `from` and `to`.
@@ -128,6 +127,12 @@ fn is_masked(net: IpAddr, mask: IpAddr, address: IpAddr) -> bool {
 
 /// The tests of `switch (virtual_proto)`: a rule's flags concern TCP only, its ports TCP and UDP, its type ICMP.
 fn is_transport(rule: &Rule, packet: &Packet, mapping: Option<Mapping>) -> bool {
+    if packet.part != Part::Whole {
+        // "no port/flags/icmp keys match there"
+        let ports = [rule.from.port, rule.to.port] != [PortMatch::Any; 2];
+        let flags = rule.flags.is_some() && packet.transport.proto() == Proto::TCP;
+        return !ports && !flags && rule.icmp.is_none();
+    }
     if let Transport::Tcp(tcp) = &packet.transport
         && rule.flags.is_some_and(|flags| !flags.accepts(tcp.flags))
     {

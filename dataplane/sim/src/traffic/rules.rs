@@ -111,6 +111,8 @@ fn table(rng: &mut Rng) -> Table {
 
 fn options(rng: &mut Rng, rules: &mut Ruleset, variety: Variety) {
     let options = &mut rules.options;
+    // The oracle knows fragments by themselves; what becomes of datagrams is its `reassembly`'s.
+    options.reassemble.enabled = false;
     if variety != Variety::Plain {
         if rng.chance(1, 10) {
             options.skip.push((*rng.pick(&INTERFACES)).into());

@@ -11,7 +11,7 @@ use api::{
 use engine::{Counted, Selection};
 use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
 
-use super::desk::{Desk, PATIENCE, busy, lock};
+use super::desk::{Desk, PATIENCE, busy, fragment_status, lock};
 use super::ledger::{Carried, Totals};
 use super::rules;
 use crate::dump::Stalled;
@@ -161,7 +161,8 @@ impl Desk {
     pub fn info(&self) -> ResponseBody {
         let Some(sheet) = self.sheets().map(|sheets| Sheet::sum(&sheets)) else { return busy() };
         let ledger = lock(&self.ledger).clone();
-        let Totals { searches, inserts, removals, drops } = ledger.since_cleared(Totals::of(&sheet));
+        let Totals { searches, inserts, removals, fragments, drops } =
+            ledger.since_cleared(Totals::of(&sheet));
         let drops = Reason::ALL.into_iter().zip(drops);
         let fib = self.kernel.fib();
         let carried = fib.interfaces().iter().zip(ledger.carried_since_cleared(Carried::each(&sheet)));
@@ -175,6 +176,7 @@ impl Desk {
             searches,
             inserts,
             removals,
+            fragments: fragment_status(&sheet, fragments),
             drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
             interfaces: carried
                 .map(|(interface, (since, carried))| interface_info(&interface.name, since, &carried))

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::{
-    Candidate, CreatedCount, DeviceStatus, InterfaceDrops, InterfacePlace, InterfaceStatus, LiveRules,
-    LiveUsage, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status, Traffic, WorkerStatus,
+    Candidate, CreatedCount, DeviceStatus, FragmentStatus, InterfaceDrops, InterfacePlace, InterfaceStatus,
+    LiveRules, LiveUsage, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status, Traffic,
+    WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
@@ -15,7 +16,7 @@ use wire::Mac;
 
 use super::history::History;
 use super::journal::{self, Journal};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Totals};
 use super::rules::{Live, Rules, Showcase};
 use crate::dump::{Lister, Stalled};
 use crate::keeper::Board;
@@ -205,6 +206,7 @@ impl Desk {
             searches: sheet.worker.searches,
             inserts: sheet.worker.inserts,
             removals: sheet.worker.removals,
+            fragments: fragment_status(&sheet, Totals::of(&sheet).fragments),
             log_lost: sheet.worker.log_lost + self.journal.lost(),
             netlink_overruns: self.kernel.overruns(),
             interfaces: self.interfaces(&self.kernel.fib(), &sheet, &minutes),
@@ -259,6 +261,12 @@ impl Desk {
         });
         status.collect()
     }
+}
+
+/// What is known of fragments: what waits now, and what was counted.
+pub(super) fn fragment_status(sheet: &Sheet, [searches, inserts, removals]: [u64; 3]) -> FragmentStatus {
+    let (waiting, datagrams) = (sheet.worker.fragments, sheet.worker.fragmented);
+    FragmentStatus { waiting, datagrams, searches, inserts, removals }
 }
 
 fn device_status(counts: &DeviceCounts) -> DeviceStatus {

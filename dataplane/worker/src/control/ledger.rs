@@ -8,7 +8,7 @@ use std::time::Instant;
 use api::RuleUsage;
 use ruleset::REASON_COUNT;
 
-use crate::telemetry::{InterfaceCounts, Sheet};
+use crate::telemetry::{InterfaceCounts, Sheet, WorkerCounts};
 
 /// The counters of `pfctl -si`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,15 @@ pub struct Totals {
     pub inserts: u64,
     /// States removed.
     pub removals: u64,
+    /// Of the fragments' queues: searches, inserts, removals.
+    pub fragments: [u64; 3],
     /// Packets dropped, by reason.
     pub drops: [u64; REASON_COUNT],
 }
 
 impl Totals {
-    const ZERO: Self = Self { searches: 0, inserts: 0, removals: 0, drops: [0; REASON_COUNT] };
+    const ZERO: Self =
+        Self { searches: 0, inserts: 0, removals: 0, fragments: [0; 3], drops: [0; REASON_COUNT] };
 
     /// Of all workers.
     pub fn of(sheet: &Sheet) -> Self {
@@ -33,13 +36,18 @@ impl Totals {
             drops.iter_mut().zip(interface).for_each(|(sum, own)| *sum += own);
         }
         let worker = &sheet.worker;
-        Self { searches: worker.searches, inserts: worker.inserts, removals: worker.removals, drops }
+        let fragments = [worker.fragment_searches, worker.fragment_inserts, worker.fragment_removals];
+        let WorkerCounts { searches, inserts, removals, .. } = *worker;
+        Self { searches, inserts, removals, fragments, drops }
     }
 
     fn less(mut self, earlier: &Self) -> Self {
         self.searches -= earlier.searches.min(self.searches);
         self.inserts -= earlier.inserts.min(self.inserts);
         self.removals -= earlier.removals.min(self.removals);
+        for (own, earlier) in self.fragments.iter_mut().zip(earlier.fragments) {
+            *own -= earlier.min(*own);
+        }
         for (own, earlier) in self.drops.iter_mut().zip(earlier.drops) {
             *own -= earlier.min(*own);
         }

@@ -74,8 +74,20 @@ counters! {
         removals
         /// Packets that `log` rules recorded in vain.
         log_lost
-        /// Packets waiting for a neighbour now.
+        /// Packets waiting for a neighbour now, and fragments for the rest of their datagrams.
         held
+        /// Fragments put together, but for one of each datagram.
+        joined
+        /// Fragments waiting now.
+        fragments
+        /// Datagrams of which fragments wait now.
+        fragmented
+        /// Searches for the datagram of a fragment.
+        fragment_searches
+        /// Datagrams of which a fragment came.
+        fragment_inserts
+        /// Datagrams that were put together or given up.
+        fragment_removals
         /// Packets from other workers.
         handoff_in
         /// Packets to other workers.

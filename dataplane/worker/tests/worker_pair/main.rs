@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of the shell have clocks")]
 
 mod bed;
+mod fragments;
 mod handoff;
 mod lists;
 mod relief;

@@ -3,6 +3,7 @@
 
 mod bed;
 mod exhaustion;
+mod fragments;
 mod links;
 mod listings;
 mod mirror;
