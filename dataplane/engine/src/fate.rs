@@ -101,7 +101,7 @@ impl Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Created {
-    /// A RST, or a challenge ACK.
+    /// A RST, a challenge ACK, or an ABORT of SCTP.
     Rst,
     /// An ICMP error.
     Icmp,

@@ -11,8 +11,8 @@
 
 mod create;
 
-use ruleset::{Action, BlockReply, Direction, Reason, StateMode, Timeout};
-use wire::{Af, Proto, TcpFlags};
+use ruleset::{Action, Direction, Reason, StateMode, Timeout};
+use wire::{Proto, TcpFlags};
 
 use crate::eval::{Decision, Deed, Question, Role, Root, Tag, Walk, is_request};
 use crate::fate::WorkerId;
@@ -20,6 +20,7 @@ use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::Target;
+use crate::refuse::answer_to;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
@@ -42,6 +43,8 @@ pub(crate) enum Answer {
         seq: wire::Seq,
         ack: wire::Seq,
     },
+    /// `return` of SCTP.
+    Abort,
     /// `return-icmp`: from the packet's own destination.
     Unreachable {
         code: u8,
@@ -570,26 +573,4 @@ impl Shard {
 fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
     let root = view.root?;
     root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
-}
-
-/// What pf.conf(5) `block` tells the sender of this packet.
-fn answer_to(reply: BlockReply, packet: &Packet) -> Answer {
-    let unreachable = |code: Option<u8>| code.map_or(Answer::Silence, |code| Answer::Unreachable { code });
-    let is_tcp = matches!(packet.transport, Transport::Tcp(_));
-    match reply {
-        BlockReply::Drop => Answer::Silence,
-        BlockReply::Rst { ttl } if is_tcp => Answer::Rst { ttl },
-        BlockReply::Rst { .. } => Answer::Silence,
-        BlockReply::Return(_) if is_tcp => Answer::Rst { ttl: 0 },
-        BlockReply::Return(codes) => Answer::Unreachable {
-            code: match packet.tuple.af {
-                Af::Inet => codes.code,
-                Af::Inet6 => codes.code6,
-            },
-        },
-        BlockReply::Icmp { code, code6 } => match packet.tuple.af {
-            Af::Inet => unreachable(code),
-            Af::Inet6 => unreachable(code6),
-        },
-    }
 }

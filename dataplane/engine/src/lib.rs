@@ -21,6 +21,7 @@ mod frame;
 mod gateway;
 mod hook;
 mod intrinsics;
+mod limiter;
 mod log;
 mod mirror;
 mod normalize;

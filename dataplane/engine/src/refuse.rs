@@ -3,8 +3,8 @@
 //!
 //! Ownership: the shard. Bounds: an answer is built in the frame of the packet that it answers.
 
-use ruleset::Reason;
-use wire::Af;
+use ruleset::{BlockReply, Reason};
+use wire::{Af, Proto};
 
 use crate::fate::{Arrival, Created, Fate, Source};
 use crate::fib::InterfaceId;
@@ -26,6 +26,8 @@ enum Unanswered {
     Silence,
     /// The packet may not be answered.
     Refused(NoReply),
+    /// Its sender has got enough answers.
+    Enough,
 }
 
 impl Shard {
@@ -94,11 +96,24 @@ impl Shard {
         packet: &Packet,
         answer: Answer,
     ) -> Result<Fate, Unanswered> {
+        if answer == Answer::Silence {
+            return Err(Unanswered::Silence);
+        }
+        // What the host is told costs nobody anything.
+        let share = match arrival.source {
+            Source::Host => None,
+            Source::Wire => {
+                let (to, random) = (&packet.tuple, self.draw());
+                let share = self.answers.look(to.af, to.src, view.sixteenths(), random);
+                Some(share.ok_or(Unanswered::Enough)?)
+            }
+        };
         let endpoints = endpoints(view.fib, arrival, packet);
         let own =
             || view.fib.interface(arrival.interface).and_then(|own| own.source_address(packet.tuple.af));
         let (kind, answered) = match answer {
             Answer::Silence => return Err(Unanswered::Silence),
+            Answer::Abort => (Created::Rst, reply::abort(frame, packet, endpoints)),
             Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
             Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
             Answer::Challenge { seq, ack } => {
@@ -117,6 +132,9 @@ impl Shard {
             },
         };
         answered.map_err(Unanswered::Refused)?;
+        if let Some(share) = share {
+            self.answers.take(share);
+        }
         self.counters.create(kind, 1);
         Ok(match arrival.source {
             Source::Wire => Fate::Transmit(arrival.interface),
@@ -140,5 +158,28 @@ impl Shard {
     pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
         self.counters.drop_packet(arrival.interface, reason);
         Fate::Drop(reason)
+    }
+}
+
+/// What pf.conf(5) `block` tells the sender of this packet.
+pub(crate) fn answer_to(reply: BlockReply, packet: &Packet) -> Answer {
+    let unreachable = |code: Option<u8>| code.map_or(Answer::Silence, |code| Answer::Unreachable { code });
+    let is_tcp = matches!(packet.transport, Transport::Tcp(_));
+    match reply {
+        BlockReply::Drop => Answer::Silence,
+        BlockReply::Rst { ttl } if is_tcp => Answer::Rst { ttl },
+        BlockReply::Rst { .. } => Answer::Silence,
+        BlockReply::Return(_) if is_tcp => Answer::Rst { ttl: 0 },
+        BlockReply::Return(_) if packet.tuple.proto == Proto::SCTP => Answer::Abort,
+        BlockReply::Return(codes) => Answer::Unreachable {
+            code: match packet.tuple.af {
+                Af::Inet => codes.code,
+                Af::Inet6 => codes.code6,
+            },
+        },
+        BlockReply::Icmp { code, code6 } => match packet.tuple.af {
+            Af::Inet => unreachable(code),
+            Af::Inet6 => unreachable(code6),
+        },
     }
 }

@@ -19,6 +19,7 @@ use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::gateway::Departure;
 use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
+use crate::limiter::Limiter;
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin};
 use crate::normalize::Normalizer;
@@ -94,6 +95,8 @@ pub struct Shard {
     pub(crate) normalizer: Normalizer,
     pub(crate) ports_to_ask: Budget,
     pub(crate) searches: Searches,
+    /// How often who was answered.
+    pub(crate) answers: Limiter,
     draws: Draws,
     pub(crate) placement: Placement,
 }
@@ -122,6 +125,7 @@ impl Shard {
             normalizer: Normalizer::new(fragments),
             ports_to_ask: Budget::default(),
             searches: Searches::default(),
+            answers: Limiter::default(),
             draws: Draws::default(),
             placement: Placement::default(),
         }

@@ -256,7 +256,7 @@ fn the_routers_errors_are_about_the_way_that_packets_take() {
         ",
     );
     // em2 takes 600 bytes, em1 1500.
-    let told = firewall.send("em0", "10.0.0.2.4 > 198.51.100.7.53 udp len 600");
+    let told = firewall.send("em0", "10.0.0.2.4 > 198.51.100.7.53 udp len 600 df");
     assert!(told.starts_with("too-big: 10.0.0.1 > 10.0.0.2 icmp 3/4"), "{told}");
     firewall.tell("em2: 10.2.0.2.4 > 198.51.100.7.53 udp len 560 -> out em1");
 }

@@ -40,6 +40,7 @@ mod ip_option;
 pub mod ipv4;
 pub mod ipv6;
 pub mod quote;
+pub mod sctp;
 pub mod tcp;
 mod types;
 pub mod udp;

@@ -77,6 +77,9 @@ pub fn icmp_error(
     check(frame, packet, endpoints)?;
     let form = Form::of(packet.tuple.af);
     let quote_len = form.quote_len(packet);
+    if form.headers + quote_len > 2 * packet.length() as usize {
+        return Err(NoReply::Short);
+    }
     frame.prepend(form.headers).map_err(|_| NoReply::NoRoom)?;
     frame.truncate(usize::from(packet.l3) + form.headers + quote_len);
     let error = Error { form, src: source.unwrap_or(packet.tuple.dst), dst: packet.tuple.src, problem };

@@ -7,15 +7,16 @@
 //! needs 28 bytes (IPv4) or 48 (IPv6) in front of the frame.
 //!
 //! Life cycle: what must not be answered is refused first, and the frame is then untouched, byte for byte
-//! ([`NoReply`]); behind that point nothing can fail. How often somebody is answered is the caller's business.
+//! ([`NoReply`]); behind that point nothing can fail. How often somebody is answered is limited by the shard.
 //!
-//! Bounds: a RST or ACK is never longer than the packet that it answers; an ICMP error quotes that packet and is at most
-//! 576 bytes long over IPv4 (RFC 1812 §4.3.2.3), 1280 over IPv6 (RFC 4443 §2.4), and a frame with it at most twice as
-//! long as the frame that it answers.
+//! Bounds: a RST, ACK or ABORT is never longer than the packet that it answers; an ICMP error quotes that packet and is at
+//! most 576 bytes long over IPv4 (RFC 1812 §4.3.2.3), 1280 over IPv6 (RFC 4443 §2.4), and at most twice as long as the
+//! datagram that it answers: one of hardly more than a header gets none.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod icmp;
 mod refusal;
+mod sctp;
 mod tcp;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -24,6 +25,7 @@ use wire::{Af, Proto, ethernet, ipv4, ipv6};
 
 pub use icmp::{Problem, icmp_error};
 pub use refusal::{Endpoints, NoReply};
+pub use sctp::abort;
 pub use tcp::{challenge_ack, rst, rst_with};
 
 /// Time to live, or hop limit, of an answer for which the rule says nothing else.

@@ -23,7 +23,9 @@ pub enum Endpoints {
 pub enum NoReply {
     /// A TCP answer was asked for, and it is not a whole TCP segment.
     NotTcp,
-    /// A TCP segment with RST (RFC 9293 §3.10.7.1).
+    /// A SCTP answer was asked for, and it is not a whole SCTP packet.
+    NotSctp,
+    /// A TCP segment with RST (RFC 9293 §3.10.7.1), or SCTP that ends an association (RFC 9260 §8.4).
     Reset,
     /// An ICMP error, a redirect, or an ICMP message that may be an error (RFC 1122 §3.2.2, RFC 4443 §2.4 e).
     IcmpError,
@@ -41,6 +43,8 @@ pub enum NoReply {
     Broadcast,
     /// A checksum of the IPv4 header, TCP, UDP or ICMP is wrong. What the sender never sent is not answered.
     Checksum,
+    /// The answer would be more than twice as long.
+    Short,
     /// The buffer has no room in front of the frame.
     NoRoom,
     /// The [`Packet`] does not describe this frame.

@@ -83,7 +83,8 @@ impl Oracle {
             let reply = self.may_answer(packet).then(|| self.reset(tcp, ttl));
             return Verdict::Drop { reason: Reason::Match, reply };
         }
-        let reply = icmp.filter(|_| self.may_answer(packet)).and_then(|(code, code6)| match packet.af() {
+        let answers = self.may_answer(packet) && is_worth_an_error(packet);
+        let reply = icmp.filter(|_| answers).and_then(|(code, code6)| match packet.af() {
             Af::Inet => code.map(|code| Reply::Icmp { kind: 3, code }),
             Af::Inet6 => code6.map(|code| Reply::Icmp { kind: 1, code }),
         });
@@ -145,6 +146,15 @@ impl Oracle {
         let nets = self.world.interfaces.iter().flat_map(|interface| &interface.addresses);
         nets.filter(|net| net.addr().is_ipv4() && net.prefix_len() < 31).any(|net| net.broadcast() == address)
     }
+}
+
+/// False for a datagram that is shorter than the headers in front of its quote: the error would be more than twice as long.
+const fn is_worth_an_error(packet: &Packet) -> bool {
+    let headers = match packet.af() {
+        Af::Inet => 28,
+        Af::Inet6 => 48,
+    };
+    packet.length >= headers
 }
 
 /// False for addresses that no single other host has: 0/8, 127/8, 224/3, ::, ::1, ff00::/8.
