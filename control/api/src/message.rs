@@ -17,7 +17,7 @@ use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::usage::{AddressCounts, LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 15;
+pub const VERSION: u16 = 16;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";

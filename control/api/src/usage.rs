@@ -46,6 +46,8 @@ pub struct RuleUsage {
     pub states: u64,
     /// States that it made.
     pub made: u64,
+    /// `once`, and it has matched.
+    pub spent: bool,
 }
 
 /// What is counted for an entry of a table with `counters`, as `pfctl -T show -v` shows it.
@@ -96,6 +98,7 @@ impl RuleUsage {
             outgoing: self.outgoing.and(other.outgoing),
             states: self.states + other.states,
             made: self.made + other.made,
+            spent: self.spent && other.spent,
         }
     }
 
@@ -108,6 +111,7 @@ impl RuleUsage {
             outgoing: self.outgoing.since(earlier.outgoing),
             states: self.states,
             made: self.made.saturating_sub(earlier.made),
+            spent: self.spent,
         }
     }
 }

@@ -118,7 +118,7 @@ fn pair_by_label(
 fn sole_labels<'a>(rules: &'a [Rule], numbers: &[usize]) -> BTreeMap<&'a str, usize> {
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for number in numbers {
-        if let Some(label) = &rules[*number].label {
+        for label in rules[*number].labels() {
             found.entry(label).or_default().push(*number);
         }
     }

@@ -1,8 +1,8 @@
 //! Statements as they are written: lists not yet expanded, names of hosts not yet resolved, every part with its place.
 
 use ruleset::{
-    BlockPolicy, BlockReply, Direction, FlagsMatch, InterfacePart, Limit, LogOptions, PoolKind, PortMatch,
-    RoutingKind, StateMode, StatePolicy, Timeout,
+    BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
+    PacketRate, PoolKind, PortMatch, RoutingKind, StateMode, StatePolicy, Timeout,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -241,12 +241,19 @@ pub(crate) enum HostSpec {
 pub(crate) struct FilterOptions {
     pub users: Vec<IdMatch>,
     pub groups: Vec<IdMatch>,
+    pub received_on: Option<InterfaceMatch>,
     pub flags: Option<FlagsSpec>,
     pub icmp: Vec<IcmpItem>,
+    pub tos: Option<u8>,
+    pub packet_rate: Option<PacketRate>,
+    /// In units of 2⁻³².
+    pub probability: Option<u32>,
     pub state: Option<StateSpec>,
     pub fragment: bool,
     pub allow_opts: bool,
     pub labels: Vec<String>,
+    pub ridentifier: Option<u32>,
+    pub once: bool,
     pub tag: Option<String>,
     pub tagged: Option<(bool, String)>,
     pub nat: Option<Redirect>,
@@ -266,22 +273,13 @@ pub(crate) struct Extras {
     pub from_route: Option<String>,
     pub to_route: Option<String>,
     pub domain: Option<(bool, u32)>,
-    pub received_on: Option<(bool, String)>,
     pub user: Option<IdMatch>,
     pub group: Option<IdMatch>,
-    pub tos: Option<u8>,
     pub prio: Option<u8>,
-    pub packet_rate: Option<(u32, u32)>,
     pub packet_size: Option<u16>,
     pub set: SetActions,
-    /// Probability that the rule matches, in units of 2⁻³².
-    pub probability: Option<u32>,
     pub source: SourceTracking,
     pub scrub: Scrub,
-    pub once: bool,
-    /// Labels behind the first.
-    pub more_labels: Vec<String>,
-    pub ridentifier: Option<u32>,
     pub routing_table: Option<u32>,
     pub divert: Option<Divert>,
 }

@@ -261,8 +261,6 @@ fn hides(whole: &FullRule, part: &FullRule) -> bool {
         set: SetActions::default(),
         scrub: Scrub::default(),
         source: SourceTracking::default(),
-        more_labels: Vec::new(),
-        ridentifier: None,
         ..whole.extras.clone()
     };
     // A rule that keeps state leaves out replies of ICMP.
@@ -270,10 +268,18 @@ fn hides(whole: &FullRule, part: &FullRule) -> bool {
     let spares_replies = rule.state != StateMode::None && other.state == StateMode::None && icmp;
     asked == Extras::default()
         && rule.tagged.is_none()
+        && !matches_sometimes(rule)
+        && (rule.received_on.is_none() || rule.received_on == other.received_on)
+        && (rule.tos.is_none() || rule.tos == other.tos)
         && (rule.icmp.is_none() || rule.icmp == other.icmp)
         && (!rule.fragment || other.fragment)
         && !spares_replies
         && covers(rule, other)
+}
+
+/// True if a rule does not match all packets that are as it asks.
+const fn matches_sometimes(rule: &Rule) -> bool {
+    rule.probability.is_some() || rule.packet_rate.is_some() || rule.once
 }
 
 /// Rules that make states of what does not begin a connection.

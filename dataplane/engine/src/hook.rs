@@ -14,7 +14,7 @@ mod create;
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
 use wire::{Proto, TcpFlags};
 
-use crate::eval::{Decision, Deed, Question, Role, Root, Tag, Walk, is_request};
+use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
@@ -91,6 +91,8 @@ pub(crate) struct Flow {
 #[derive(Debug)]
 pub(crate) struct Passage<'p> {
     pub packet: &'p mut Packet,
+    /// Where it was received; `None` if the host sends it.
+    pub received_on: Option<InterfaceId>,
     pub flow: Flow,
     /// No record has its key, but for one that it has made.
     pub new: bool,
@@ -237,6 +239,9 @@ impl Shard {
         if let Some(Passed::State(pending)) = hook.first
             && self.connections.has_face(pending.record, side, hook.interface, &view.expiry(root))
         {
+            if self.is_too_fast(view, hook, pending.record, side) {
+                return self.admit(view, root, passage, hook);
+            }
             return self.share(view, passage, hook, pending);
         }
         let hit = match self.find(view, root, passage, hook) {
@@ -247,6 +252,9 @@ impl Shard {
                 return self.admit(view, root, passage, hook);
             }
         };
+        if self.is_too_fast(view, hook, hit.record, hit.side(side)) {
+            return self.admit(view, root, passage, hook);
+        }
         if let Some(Passed::State(pending)) = hook.first
             && pending.record == hit.record
         {
@@ -267,6 +275,17 @@ impl Shard {
         let removed = self.connections.remove_face(hit.record, hit.side(side), hit.hash);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
+    }
+
+    /// True if a packet that goes the way of its state's first one is too many for the rule that made it (`max-pkt-rate`):
+    /// it meets the rules then, as if it had no state.
+    #[inline]
+    fn is_too_fast(&self, view: &View<'_>, hook: &Hook<'_>, record: RecordId, side: Side) -> bool {
+        let exceeds = |class: &Class| {
+            class.direction == hook.direction
+                && class.rule.meter.as_ref().is_some_and(|meter| !meter.takes(view.now))
+        };
+        self.connections.are_metered() && self.connections.face(record, side).is_some_and(exceeds)
     }
 
     /// Translates a packet at a hook as its connection's first one was.
@@ -541,6 +560,12 @@ impl Shard {
         }
     }
 
+    /// That of a packet which has come.
+    #[inline(always)]
+    pub(crate) fn occasion(&mut self, view: &View<'_>, root: &Root) -> Occasion {
+        Occasion::Real { now: view.now, luck: if root.has_chance() { self.draw() } else { 0 } }
+    }
+
     /// What the rules say to a packet. It is translated by those `match` rules that ask for it, each before the next rule sees
     /// it.
     #[inline(always)]
@@ -552,14 +577,17 @@ impl Shard {
         hook: &Hook<'_>,
     ) -> Result<Decision<'r>, Stop> {
         let mut walk = Walk::of(passage.tag);
+        let occasion = self.occasion(view, root);
         loop {
             let question = Question {
                 packet: passage.packet,
                 direction: hook.direction,
                 interface: hook.interface,
                 tag: passage.tag,
+                received_on: passage.received_on,
                 fib: view.fib,
                 role: Role::Original,
+                occasion,
             };
             match root.advance(&question, &mut walk) {
                 None => return Ok(root.decided(&walk)),

@@ -41,6 +41,7 @@ mod state;
 mod tick;
 pub mod track;
 mod translate;
+mod usage;
 mod witness;
 mod work;
 
@@ -57,7 +58,8 @@ pub use normalize::{FragmentCounts, Piece};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use placement::Notice;
-pub use shard::{BURST, Shard, ShardConfig, UsageCursor, View};
+pub use shard::{BURST, Shard, ShardConfig, View};
 pub use state::{Selection, StatePool};
 pub use tick::Tick;
+pub use usage::UsageCursor;
 pub use witness::{DropRecord, Head, Met, Misfit, RuleAt, Seen};

@@ -277,8 +277,10 @@ impl Shard {
             direction,
             interface: target,
             tag: passage.tag,
+            received_on: passage.received_on,
             fib: view.fib,
             role: Role::Copy,
+            occasion: self.occasion(view, root),
         };
         let (decision, lasting) = root.decide_for_all(&question);
         self.rule_totals.count_walk(root, decision.ended_at);

@@ -13,7 +13,7 @@ use ruleset::{Direction, Limit, Reason, StateView};
 use crate::burst::Stages;
 use crate::counters::Counters;
 use crate::entropy::{Draws, Entropy};
-use crate::eval::{Root, RuleTotals, RuleUsage, Tag};
+use crate::eval::{Root, RuleTotals, Tag};
 use crate::fate::{Arrival, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
@@ -205,7 +205,7 @@ impl Shard {
             return fate;
         }
         self.ports_to_ask.begin_packet();
-        let mut passage = match self.begin(view, packet, known) {
+        let mut passage = match self.begin(view, arrival, packet, known) {
             Ok(passage) => passage,
             Err(reason) => {
                 self.witness.note(view.now, reason, (arrival, arrival.interface), Seen::Packet(*packet));
@@ -243,6 +243,7 @@ impl Shard {
     fn begin<'p>(
         &self,
         view: &View<'_>,
+        arrival: Arrival,
         packet: &'p mut Packet,
         known: Option<KeyHash>,
     ) -> Result<Passage<'p>, Reason> {
@@ -257,6 +258,7 @@ impl Shard {
         debug_assert_eq!(hash, self.hashing.hash(&key), "who reads a packet quickly reads the same key");
         Ok(Passage {
             packet,
+            received_on: (arrival.source == Source::Wire).then_some(arrival.interface),
             flow: Flow { key, hash, sender },
             new: false,
             arrived: None,
@@ -449,58 +451,6 @@ impl Shard {
         self.counters.removals += removed;
         removed
     }
-
-    /// What each rule of the live ruleset has done, by number, if this is the only shard.
-    pub fn rule_usage(&self, root: &Root) -> Vec<RuleUsage> {
-        let mut usage = vec![RuleUsage::default(); root.ruleset().rules.len()];
-        root.add_retired(&mut usage);
-        let mut cursor = UsageCursor::default();
-        while !self.add_usage(root, &mut cursor, usize::MAX, &mut usage) {}
-        usage
-    }
-
-    /// Adds what each rule of the live ruleset has done here, by number, but for what states of the past counted: that is
-    /// kept with the ruleset ([`Root::add_retired`]). At most `most` rules and pairs of faces are visited; true if those
-    /// were the last. `cursor` begins as its default and `usage` has a place for each rule.
-    pub fn add_usage(
-        &self,
-        root: &Root,
-        cursor: &mut UsageCursor,
-        most: usize,
-        usage: &mut [RuleUsage],
-    ) -> bool {
-        if cursor.rules < usage.len() {
-            let end = usage.len() - cursor.rules;
-            let begin = end.saturating_sub(most);
-            self.rule_totals.add_usage(root, begin..end, &mut cursor.reached, usage);
-            cursor.rules += end - begin;
-            return false;
-        }
-        // Pairs may become more meanwhile, never fewer.
-        let end = cursor.pairs.saturating_add(most).min(self.connections.pairs());
-        for (slot, states, counted) in self.connections.usage(cursor.pairs..end) {
-            let Some(number) = root.number_of(slot) else { continue };
-            let Some(rule) = usage.get_mut(number as usize) else { continue };
-            rule.states += u64::from(states);
-            // As in pf, counters begin anew with each load: states of an earlier ruleset count for what made them.
-            if root.owns(slot, number) {
-                rule.add(&counted);
-            }
-        }
-        cursor.pairs = end;
-        end == self.connections.pairs()
-    }
-}
-
-/// How far [`Shard::add_usage`] has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UsageCursor {
-    /// Rules that were visited, from the last one on.
-    rules: usize,
-    /// Walks that ended at them, or at no rule.
-    reached: u64,
-    /// Pairs of faces that were visited.
-    pairs: usize,
 }
 
 /// Writes into the frame what the hooks repaired of it, and what they translated.

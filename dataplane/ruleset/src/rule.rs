@@ -161,6 +161,15 @@ pub struct TagMatch {
     pub name: String,
 }
 
+/// `max-pkt-rate packets/seconds`: the rule matches while packets come no faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PacketRate {
+    /// How many; 0 is unlimited.
+    pub packets: u32,
+    /// In so many seconds.
+    pub seconds: u32,
+}
+
 /// Where a rule was written: for findings, logs and errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceLine {
@@ -191,10 +200,18 @@ pub struct Rule {
     pub from: Endpoint,
     /// `to`.
     pub to: Endpoint,
+    /// `received-on`.
+    pub received_on: Option<InterfaceMatch>,
     /// `flags`; `None` is `flags any`.
     pub flags: Option<FlagsMatch>,
     /// `icmp-type`, `icmp6-type`.
     pub icmp: Option<IcmpMatch>,
+    /// `tos`: the whole octet, type of service or traffic class.
+    pub tos: Option<u8>,
+    /// `max-pkt-rate`.
+    pub packet_rate: Option<PacketRate>,
+    /// `probability`, in units of 2⁻³².
+    pub probability: Option<u32>,
     /// Whether a state is kept.
     pub state: StateMode,
     /// Its options.
@@ -205,6 +222,12 @@ pub struct Rule {
     pub allow_opts: bool,
     /// `label`, expanded.
     pub label: Option<String>,
+    /// FreeBSD: the labels behind the first.
+    pub more_labels: Vec<String>,
+    /// FreeBSD: `ridentifier`.
+    pub ridentifier: Option<u32>,
+    /// `once`: it matches one packet, and none after that.
+    pub once: bool,
     /// `tag`.
     pub tag: Option<String>,
     /// `tagged`.
@@ -261,13 +284,20 @@ impl Default for Rule {
             proto: None,
             from: Endpoint::default(),
             to: Endpoint::default(),
+            received_on: None,
             flags: None,
             icmp: None,
+            tos: None,
+            packet_rate: None,
+            probability: None,
             state: StateMode::None,
             state_options: StateOptions::default(),
             fragment: false,
             allow_opts: false,
             label: None,
+            more_labels: Vec::new(),
+            ridentifier: None,
+            once: false,
             tag: None,
             tagged: None,
             nat: None,
@@ -283,6 +313,11 @@ impl Default for Rule {
 }
 
 impl Rule {
+    /// All its labels.
+    pub fn labels(&self) -> impl Iterator<Item = &String> {
+        self.label.iter().chain(&self.more_labels)
+    }
+
     /// Everything that it names addresses with.
     pub fn patterns(&self) -> impl Iterator<Item = &AddressPattern> {
         let ends = [&self.from, &self.to].into_iter().map(|end| &end.address.pattern);

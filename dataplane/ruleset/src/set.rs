@@ -166,7 +166,7 @@ impl Ruleset {
         for pattern in rule.targets() {
             self.validate_table(pattern)?;
         }
-        for name in [&rule.label, &rule.tag].into_iter().flatten() {
+        for name in rule.labels().chain(&rule.tag) {
             if name.is_empty() || name.len() > bounds::NAME_BYTES {
                 return Err(format!(
                     "the name '{name}' is empty or longer than {} bytes",
@@ -179,6 +179,9 @@ impl Ruleset {
         }
         if let Some(routing) = &rule.routing {
             routing::validate(rule, routing)?;
+        }
+        if rule.once && rule.action == Action::Match {
+            return Err("match rules do not end with the first match (once)".into());
         }
         Ok(())
     }

@@ -94,6 +94,8 @@ pub struct Sketch {
     pub dst: IpAddr,
     /// Time to live, or hop limit.
     pub ttl: u8,
+    /// Type of service, or traffic class.
+    pub tos: u8,
     /// With an IPv4 option, or an IPv6 destination options header.
     pub options: bool,
     /// What is wrong with it.
@@ -108,7 +110,7 @@ const QUOTED: usize = 8;
 impl Sketch {
     /// A sound packet with the usual time to live.
     pub const fn new(src: IpAddr, dst: IpAddr, body: Body) -> Self {
-        Self { src, dst, ttl: 64, options: false, damage: Damage::None, body }
+        Self { src, dst, ttl: 64, tos: 0, options: false, damage: Damage::None, body }
     }
 
     /// The Ethernet frame.
@@ -132,7 +134,7 @@ impl Sketch {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut header = ipv4::Repr::new(src, dst, self.proto(), payload.len());
-                header.ttl = self.ttl;
+                (header.ttl, header.tos) = (self.ttl, self.tos);
                 if self.damage == Damage::Fragment {
                     header.fragment_offset = 8;
                 }
@@ -143,8 +145,11 @@ impl Sketch {
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let (next, chain) = self.extended(payload);
-                let header =
-                    ipv6::Repr { hop_limit: self.ttl, ..ipv6::Repr::new(src, dst, next, chain.len()) };
+                let header = ipv6::Repr {
+                    hop_limit: self.ttl,
+                    traffic_class: self.tos,
+                    ..ipv6::Repr::new(src, dst, next, chain.len())
+                };
                 let mut out = room(ipv6::HEADER_LEN, &chain);
                 header.emit(&mut out).expect("a header that can be sent");
                 out
@@ -278,6 +283,9 @@ impl fmt::Display for Sketch {
         }
         if self.ttl != 64 {
             write!(f, " ttl {}", self.ttl)?;
+        }
+        if self.tos != 0 {
+            write!(f, " tos {:#x}", self.tos)?;
         }
         if self.options {
             f.write_str(" options")?;

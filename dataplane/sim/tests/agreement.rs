@@ -81,6 +81,7 @@ fn agrees_on_all_rules() {
         Reason::Normalize,
         Reason::Memory,
         Reason::IpOption,
+        Reason::StateLimit,
         Reason::ProtoCksum,
         Reason::StateMismatch,
         Reason::NoRoute,

@@ -191,10 +191,10 @@ fn hold(loaded: &mut Loaded, client: &mut Client) -> anyhow::Result<()> {
 /// A live ruleset with what its rules have done; nothing is known of that if another has become live meanwhile.
 fn loaded(ruleset: &Ruleset, usage: Option<LiveUsage>) -> Loaded {
     let one = |usage: &RuleUsage| {
-        let RuleUsage { evaluations, incoming, outgoing, states, made } = *usage;
+        let RuleUsage { evaluations, incoming, outgoing, states, made, spent } = *usage;
         let Traffic { packets, bytes } = usage.in_all();
         let by_direction = Some([incoming, outgoing].map(|counted| (counted.packets, counted.bytes)));
-        Counters { evaluations, packets, bytes, states, by_direction, states_made: Some(made) }
+        Counters { evaluations, packets, bytes, states, by_direction, states_made: Some(made), spent }
     };
     let counters: Vec<Counters> = usage.iter().flat_map(|usage| usage.rules.iter().map(one)).collect();
     let inserter = usage.map(|usage| Inserter { uid: usage.inserter.uid, pid: usage.inserter.pid });

@@ -259,6 +259,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
                 outgoing: Traffic { packets: 0, bytes: 400 },
                 states: 2,
                 made: 3,
+                spent: false,
             };
             let generation = state.generation;
             let usage = state.live.as_ref().map(|live| LiveUsage {

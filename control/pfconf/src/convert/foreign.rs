@@ -73,8 +73,8 @@ fn of_freebsd(full: &FullRule) -> Vec<Part> {
     let extras = &full.extras;
     let pools = || pools(full);
     vec![
-        (!extras.more_labels.is_empty(), "label", "a rule has one label: the first is kept"),
-        (extras.ridentifier.is_some(), "ridentifier", "use a label"),
+        (!full.rule.more_labels.is_empty(), "label", "a rule has one label: the first is kept"),
+        (full.rule.ridentifier.is_some(), "ridentifier", "use a label"),
         (extras.packet_size.is_some(), "max-pkt-size", "leave it out"),
         (
             matches!(extras.divert, Some(Divert::To(None, _))),

@@ -143,7 +143,7 @@ impl Expander<'_> {
         }
         let mut labels = labels.into_iter();
         full.rule.label = labels.next();
-        full.extras.more_labels = labels.collect();
+        full.rule.more_labels = labels.collect();
         full.rule.tag = self.expanded_name(&options.tag, &full.rule, number, "tag")?;
         if let Some((negated, name)) = &options.tagged {
             let name = self.expanded_name(&Some(name.clone()), &full.rule, number, "tag")?;

@@ -60,7 +60,7 @@ impl Expander<'_> {
         }
         self.check_divert(statement, &mut template)?;
         self.check_protocols(statement, &template);
-        if options.more.once && statement.action == RuleAction::Match {
+        if options.once && statement.action == RuleAction::Match {
             let span = self.config.place("once", statement.span);
             return Err(self.fail(span, "can't specify once for match rules", None));
         }
@@ -101,11 +101,17 @@ impl Expander<'_> {
             log: statement.log,
             quick: statement.quick,
             af: statement.af,
+            received_on: options.received_on.clone(),
             flags,
+            tos: options.tos,
+            packet_rate: options.packet_rate,
+            probability: options.probability,
             state,
             state_options,
             fragment: options.fragment,
             allow_opts: options.allow_opts,
+            ridentifier: options.ridentifier,
+            once: options.once,
             source: self.source_line(),
             ..Rule::default()
         };

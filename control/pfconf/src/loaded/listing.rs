@@ -105,7 +105,8 @@ impl Loaded {
         for (number, rule) in rules.iter().enumerate() {
             let left_out =
                 view.only.is_some_and(|only| only != number) || (view.translation && !translates(&rule.rule));
-            if depth == 0 && left_out {
+            let hidden = rule.counters.spent && view.verbose < 2;
+            if hidden || depth == 0 && left_out {
                 continue;
             }
             out.push_str(&indent);
@@ -113,6 +114,9 @@ impl Loaded {
                 let _ = write!(out, "@{number} ");
             }
             out.push_str(&rule.print(style));
+            if rule.counters.spent {
+                out.push_str(" # expired");
+            }
             let called = rule
                 .call
                 .as_deref()
@@ -153,9 +157,8 @@ impl Loaded {
         let rules = self.anchored(&path)?.map_or(&[][..], |anchored| &anchored.rules);
         let mut out = String::new();
         for (number, rule) in rules.iter().enumerate() {
-            if let Some(label) = &rule.rule.rule.label
-                && view.only.is_none_or(|only| only == number)
-            {
+            let labels: Vec<&str> = rule.rule.rule.labels().map(String::as_str).collect();
+            if !labels.is_empty() && view.only.is_none_or(|only| only == number) {
                 let counters = &rule.counters;
                 let unknown = || "-".to_owned();
                 let apart: Vec<String> = match counters.by_direction {
@@ -167,7 +170,8 @@ impl Loaded {
                 let made = counters.states_made.map_or_else(unknown, |made| made.to_string());
                 let _ = writeln!(
                     out,
-                    "{label} {} {} {} {} {made}",
+                    "{} {} {} {} {} {made}",
+                    labels.join(" "),
                     counters.evaluations,
                     counters.packets,
                     counters.bytes,

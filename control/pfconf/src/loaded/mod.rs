@@ -87,6 +87,9 @@ pub struct Counters {
     pub by_direction: Option<[(u64, u64); 2]>,
     /// States that it made; `None` where they are not counted.
     pub states_made: Option<u64>,
+    /// `once`, and it has matched: it never will again.
+    #[serde(default)]
+    pub spent: bool,
 }
 
 impl Counters {
@@ -95,6 +98,7 @@ impl Counters {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.states += other.states;
+        self.spent &= other.spent;
         let both = |(a, b): ((u64, u64), (u64, u64))| (a.0 + b.0, a.1 + b.1);
         let ways = self.by_direction.zip(other.by_direction);
         self.by_direction = ways.map(|([ain, aout], [bin, bout])| [both((ain, bin)), both((aout, bout))]);
@@ -109,6 +113,7 @@ impl Counters {
         states: 0,
         by_direction: Some([(0, 0); 2]),
         states_made: Some(0),
+        spent: false,
     };
 }
 

@@ -61,10 +61,10 @@ fn criteria_removed(full: &FullRule) -> FullRule {
 
 /// Without anything that only says which packets match: what the rule does to them.
 fn matching_removed(mut rest: FullRule) -> FullRule {
-    (rest.rule.icmp, rest.rule.tagged) = Default::default();
+    (rest.rule.icmp, rest.rule.tagged, rest.rule.tos) = Default::default();
     let extras = &mut rest.extras;
     (extras.os, extras.from_route, extras.to_route, extras.domain) = Default::default();
-    (extras.user, extras.group, extras.tos, extras.prio) = Default::default();
+    (extras.user, extras.group, extras.prio) = Default::default();
     rest
 }
 
@@ -75,11 +75,11 @@ fn stands_alone(full: &FullRule) -> bool {
         &extras.source;
     full.early.is_some()
         || rule.label.is_some()
-        || extras.ridentifier.is_some()
+        || rule.ridentifier.is_some()
         || rule.state_options.max > 0
-        || extras.probability.is_some()
-        || extras.packet_rate.is_some()
-        || extras.once
+        || rule.probability.is_some()
+        || rule.packet_rate.is_some()
+        || rule.once
         || *track == Some(Tracking::Rule)
         || *max_states > 0
         || *max_nodes > 0

@@ -1,6 +1,6 @@
 //! Filter options: what may stand behind `from … to …`, in any order.
 
-use ruleset::FlagsMatch;
+use ruleset::{FlagsMatch, InterfaceMatch, InterfacePattern, PacketRate};
 use wire::{Af, TcpFlags};
 
 use super::{Parsed, Parser};
@@ -78,14 +78,14 @@ impl Parser<'_> {
             }
             "once" => {
                 self.take();
-                options.more.once = true;
+                options.once = true;
             }
             "tos" => {
                 let span = self.take().span;
-                if options.more.tos.is_some() {
+                if options.tos.is_some() {
                     return Err(self.fail(span, "tos cannot be redefined", None));
                 }
-                options.more.tos = Some(self.tos()?);
+                options.tos = Some(self.tos()?);
             }
             "prio" => {
                 self.take();
@@ -97,14 +97,14 @@ impl Parser<'_> {
             }
             "probability" => {
                 self.take();
-                options.more.probability = Some(self.probability()?);
+                options.probability = Some(self.probability()?);
             }
             "max-pkt-rate" => {
                 self.take();
-                let limit = self.number_in("a number of packets", "only positive values permitted")?;
+                let packets = self.number_in("a number of packets", "only positive values permitted")?;
                 self.symbol("/")?;
                 let seconds = self.number_in("a number of seconds", "only positive values permitted")?;
-                options.more.packet_rate = Some((limit, seconds));
+                options.packet_rate = Some(PacketRate { packets, seconds });
             }
             _ => return Ok(false),
         }
@@ -122,12 +122,12 @@ impl Parser<'_> {
         self.mark("received-on");
         self.keyword("received-on")?;
         let interface = self.interface()?;
-        let name = match interface.name {
-            InterfaceName::Any => "any".to_owned(),
-            InterfaceName::Name(name) => name,
+        let pattern = match interface.name {
+            InterfaceName::Any => InterfacePattern::Any,
+            InterfaceName::Name(name) => InterfacePattern::Name(name),
             InterfaceName::Domain(_) => return Err(self.fail(interface.span, "invalid interface", None)),
         };
-        options.more.received_on = Some((negated ^ interface.negated, name));
+        options.received_on = Some(InterfaceMatch { negated: negated ^ interface.negated, pattern });
         Ok(())
     }
 
@@ -171,10 +171,10 @@ impl Parser<'_> {
 
     fn ridentifier(&mut self, options: &mut FilterOptions) -> Parsed<()> {
         let span = self.take().span;
-        if options.more.ridentifier.is_some() {
+        if options.ridentifier.is_some() {
             return Err(self.fail(span, "ridentifier cannot be redefined", None));
         }
-        options.more.ridentifier = Some(self.number_in("a number", "ridentifier out of range")?);
+        options.ridentifier = Some(self.number_in("a number", "ridentifier out of range")?);
         Ok(())
     }
 

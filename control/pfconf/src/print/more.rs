@@ -2,19 +2,21 @@
 
 use std::fmt::Write;
 
-use ruleset::{AddressPattern, PoolKind};
+use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, Rule};
 use wire::Af;
 
 use super::Style;
-use super::address;
-use crate::ast::{Divert, Extras, Id, IdMatch, MapE, Scrub, SetActions};
+use super::{address, rule};
+use crate::ast::{Divert, Id, IdMatch, MapE, Scrub, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
 use crate::dialect::Dialect;
 
-pub(super) fn before_flags(extras: &Extras, style: Style<'_>) -> String {
+pub(super) fn before_flags(full: &FullRule, style: Style<'_>) -> String {
+    let FullRule { rule, extras, .. } = full;
     let mut out = String::new();
-    if let Some((negated, interface)) = &extras.received_on {
-        let _ = write!(out, " {}received-on {}", if *negated { "! " } else { "" }, style.word(interface));
+    if let Some(wanted) = &rule.received_on {
+        let name = rule::interface_match(&InterfaceMatch { negated: false, ..wanted.clone() }, style);
+        let _ = write!(out, " {}received-on {name}", if wanted.negated { "! " } else { "" });
     }
     for (word, account) in [("user", extras.user), ("group", extras.group)] {
         match account {
@@ -40,16 +42,17 @@ fn id(id: Id) -> String {
     }
 }
 
-pub(super) fn before_state(extras: &Extras, style: Style<'_>) -> String {
+pub(super) fn before_state(full: &FullRule, style: Style<'_>) -> String {
+    let FullRule { rule, extras, .. } = full;
     let mut out = String::new();
-    if let Some(tos) = extras.tos {
+    if let Some(tos) = rule.tos {
         let _ = write!(out, " tos 0x{tos:02x}");
     }
     if let Some(prio) = extras.prio {
         let _ = write!(out, " prio {prio}");
     }
-    if let Some((most, seconds)) = extras.packet_rate {
-        let _ = write!(out, " max-pkt-rate {most}/{seconds}");
+    if let Some(PacketRate { packets, seconds }) = rule.packet_rate {
+        let _ = write!(out, " max-pkt-rate {packets}/{seconds}");
     }
     if let Some(bytes) = extras.packet_size {
         let _ = write!(out, " max-pkt-size {bytes}");
@@ -88,8 +91,8 @@ pub(super) fn queue(set: &SetActions, style: Style<'_>) -> Option<String> {
     }
 }
 
-pub(super) fn probability(extras: &Extras) -> String {
-    let Some(probability) = extras.probability else { return String::new() };
+pub(super) fn probability(rule: &Rule) -> String {
+    let Some(probability) = rule.probability else { return String::new() };
     let percent = format!("{:.6}", f64::from(probability) * 100.0 / (f64::from(u32::MAX) + 1.0));
     let percent = percent.trim_end_matches('0').trim_end_matches('.');
     format!(" probability {percent}%")

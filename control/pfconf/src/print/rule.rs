@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use ruleset::{
-    Action, AddressPattern, BlockReply, Direction, FlagsMatch, InterfacePattern, LogOptions, Rule, StateMode,
-    StateOptions, StatePolicy, Timeout,
+    Action, AddressPattern, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePattern, LogOptions,
+    Rule, StateMode, StateOptions, StatePolicy, Timeout,
 };
 use wire::{Af, Proto};
 
@@ -77,10 +77,10 @@ fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
         };
     }
     *out += &from_to(rule, extras, style);
-    *out += &more::before_flags(extras, style);
+    *out += &more::before_flags(full, style);
     *out += &flags(rule, kind);
     *out += &icmp(rule);
-    *out += &more::before_state(extras, style);
+    *out += &more::before_state(full, style);
     if kind == Kind::Rule {
         *out += &state(rule, extras, style);
     }
@@ -94,13 +94,13 @@ fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
     if rule.allow_opts {
         *out += " allow-opts";
     }
-    for label in rule.label.iter().chain(&extras.more_labels) {
+    for label in rule.labels() {
         let _ = write!(out, " label {}", quoted(label));
     }
-    if let Some(number) = extras.ridentifier {
+    if let Some(number) = rule.ridentifier {
         let _ = write!(out, " ridentifier {number}");
     }
-    if extras.once {
+    if rule.once {
         *out += " once";
     }
     if let Some(queue) = more::queue(&extras.set, style).filter(|_| style.is_freebsd()) {
@@ -159,12 +159,16 @@ fn interface(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
     if let Some((negated, domain)) = extras.domain {
         return format!(" on {}rdomain {domain}", if negated { "! " } else { "" });
     }
-    let Some(interface) = &rule.interface else { return String::new() };
-    let name = match &interface.pattern {
+    rule.interface.as_ref().map_or_else(String::new, |on| format!(" on {}", interface_match(on, style)))
+}
+
+/// `[!] interface`.
+pub(super) fn interface_match(wanted: &InterfaceMatch, style: Style<'_>) -> String {
+    let name = match &wanted.pattern {
         InterfacePattern::Any => "any".to_owned(),
         InterfacePattern::Name(name) => style.word(name),
     };
-    format!(" on {}{name}", if interface.negated { "! " } else { "" })
+    if wanted.negated { format!("! {name}") } else { name }
 }
 
 fn from_to(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
@@ -234,7 +238,7 @@ fn state(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
         StateMode::Synproxy => " synproxy state",
         _ => "",
     });
-    let probability = more::probability(extras);
+    let probability = more::probability(rule);
     if rule.state == StateMode::None || options.is_empty() {
         return out + &probability;
     }

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use crate::machine::{interfaces, read};
 use pfconf::{Colour, Host, Interfaces, Isolated, Numbers, compile, print_options, print_rule};
 use ruleset::{
-    Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, Limit, PortMatch, Rule, Ruleset, StateMode,
-    StatePolicy, Timeout,
+    Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, InterfacePattern, Limit, PacketRate,
+    PortMatch, Rule, Ruleset, StateMode, StatePolicy, Timeout,
 };
 use wire::{Af, Port, Proto};
 
@@ -331,4 +331,16 @@ fn interfaces_are_read_from_ip() {
     assert!(Interfaces::from_json("not json").is_err());
     assert!(Interfaces::from_json("[{\"mtu\":1}]").is_err());
     assert!(Interfaces::from_json("[{\"ifname\":\"x0\"}]").is_ok(), "an interface may have no addresses");
+}
+
+#[test]
+fn what_few_rules_ask_comes_to_the_dataplane() {
+    let text = "pass in received-on ! wan0 tos ef max-pkt-rate 5/2 probability 25% keep state (max 7)\nblock in once\n";
+    let ruleset = good(text);
+    let [pass, block] = &ruleset.rules[..] else { panic!("two rules") };
+    let received_on = pass.received_on.as_ref().expect("an interface");
+    assert_eq!((received_on.negated, &received_on.pattern), (true, &InterfacePattern::Name("wan0".into())));
+    assert_eq!((pass.tos, pass.probability), (Some(0xb8), Some(u32::MAX / 4)));
+    assert_eq!(pass.packet_rate, Some(PacketRate { packets: 5, seconds: 2 }));
+    assert_eq!((pass.state_options.max, pass.once, block.once), (7, false, true));
 }

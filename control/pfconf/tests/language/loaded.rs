@@ -2,7 +2,7 @@
 
 use crate::machine::{interfaces, read};
 use ipnet::IpNet;
-use pfconf::{Dialect, Feedback, Inserter, Loaded, Member, Origin, RulesView, Scope};
+use pfconf::{Counters, Dialect, Feedback, Inserter, Loaded, Member, Origin, RulesView, Scope};
 
 const NOBODY: Origin = Origin { inserter: Inserter { uid: 7, pid: 8 }, unix_s: 9 };
 
@@ -46,6 +46,20 @@ fn letters(each: &[(Member, Feedback)]) -> String {
 
 fn members(loaded: &Loaded, anchor: &str, table: &str) -> String {
     pfconf::print_members(loaded.table(anchor, table).expect("the table exists"), 0, |_| String::new())
+}
+
+#[test]
+fn a_rule_that_has_matched_once_is_shown_to_who_asks_for_everything() {
+    let ruleset = pfconf::compile("block in\npass in once\npass out\n", &interfaces()).expect("rules");
+    let counters = [false, true, false].map(|spent| Counters { spent, ..Counters::default() });
+    let live = Loaded::of(&ruleset, &counters, None);
+    for verbose in [0, 1] {
+        let rules = shown(&live, "", Scope::Here, verbose, false);
+        assert!(!rules.contains("once") && rules.contains("pass out"), "{rules}");
+    }
+    let rules = shown(&live, "", Scope::Here, 2, false);
+    assert!(rules.contains("@1 pass in all flags S/SA once # expired\n"), "{rules}");
+    assert_eq!(rules.matches("# expired").count(), 1);
 }
 
 const ANCHORS: &str = "pass in all no state\nanchor \"a\" {\n block in all\n anchor on wan0 {\n  pass out all no state\n }\n}\nanchor \"b/*\"\n";

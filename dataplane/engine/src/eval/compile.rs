@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
@@ -15,9 +15,11 @@ use wire::{Af, Port};
 
 use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
-use super::{Root, RuleSlot, Tag, tables};
+use super::rest::{ReceivedOn, Rest};
+use super::{Meter, Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Part};
+use crate::state::RuleLimit;
 use crate::translate::{NatPorts, RdrPorts, Translation};
 
 /// Numbers for the names of one ruleset.
@@ -87,13 +89,14 @@ impl Root {
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
             places: ruleset.places().into(),
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
+            chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
             members: tables::members(ruleset, &tables),
             tables,
             skipped: interfaces.iter().map(skips).collect(),
-            default_slot: Arc::new(slot(&Rule::default(), None, serial(epoch, u32::MAX as usize))),
+            default_slot: Arc::new(slot(&Rule::default(), serial(epoch, u32::MAX as usize))),
             tags: Arc::new(tags),
             ruleset: Arc::new(ruleset.clone()),
             filtering: previous.map(|previous| previous.filtering).unwrap_or_default(),
@@ -125,7 +128,7 @@ fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<Strin
     Ok(tags)
 }
 
-fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
+fn slot(rule: &Rule, serial: u64) -> RuleSlot {
     let mut timeouts = [None; TIMEOUT_COUNT];
     for (timeout, seconds) in &rule.state_options.timeouts {
         // As in pf, a rule's time-out of 0 is none: the ruleset's holds.
@@ -138,10 +141,12 @@ fn slot(rule: &Rule, copy_to: Option<InterfaceId>, serial: u64) -> RuleSlot {
         sloppy: rule.state_options.sloppy,
         allow_opts: rule.allow_opts,
         log_all: rule.log.enabled && rule.log.all,
-        copy_to,
+        copy_to: None,
         counts_addresses: false,
         routes: rule.routing.as_ref().map(|routing| routing.kind),
-        label: rule.label.as_deref().map(Box::from),
+        labels: rule.labels().map(|label| label.as_str().into()).collect(),
+        limit: (rule.state_options.max > 0).then(|| RuleLimit::new(rule.state_options.max, serial)),
+        meter: rule.packet_rate.and_then(Meter::new).map(Arc::new),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
 }
@@ -174,7 +179,6 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
     let routing = || rule.routing.iter();
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
-        () if options.max != 0 => Some("a limit of states per rule (max)"),
         () if rule.log.user => Some("log (user)"),
         () if pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)) => Some("least-states"),
         () if pools().any(|pool| pool.sticky) => Some("sticky-address"),
@@ -216,6 +220,8 @@ impl Names<'_> {
         }
         let copied = rule.routing.as_ref().filter(|routing| routing.kind == RoutingKind::Dup);
         let copy_to = copied.map(|copied| self.span(copied)).transpose()?;
+        let slot = RuleSlot { copy_to, counts_addresses: self.counts_addresses(rule), ..slot(rule, serial) };
+        let rest = self.rest(rule, slot.meter.clone());
         Ok(Filter {
             translation: self.translation(rule)?,
             gateways: self.gateways(rule)?,
@@ -235,18 +241,27 @@ impl Names<'_> {
             // Its packets come and go by other interfaces than the routing table says.
             if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound && !is_routed(rule),
             tag: rule.tag.as_deref().and_then(|name| self.tags.get(name).copied()),
-            tagged: rule
-                .tagged
-                .as_ref()
-                .map(|wanted| (self.tags.get(wanted.name.as_str()).copied(), wanted.negated)),
+            rest: (!rest.is_empty()).then(|| Box::new(rest)),
             caller: Gate::NONE,
             turn: Turn::of(rule),
             gate: rule.call.as_ref().map(|call| Gate { end: call.end, quick: rule.quick && !call.wildcard }),
-            slot: Arc::new(RuleSlot {
-                counts_addresses: self.counts_addresses(rule),
-                ..slot(rule, copy_to, serial)
-            }),
+            slot: Arc::new(slot),
         })
+    }
+
+    fn rest(&self, rule: &Rule, meter: Option<Arc<Meter>>) -> Rest {
+        let tag = |name: &str| self.tags.get(name).copied();
+        Rest {
+            tos: rule.tos,
+            probability: rule.probability,
+            tagged: rule.tagged.as_ref().map(|wanted| (tag(&wanted.name), wanted.negated)),
+            received_on: rule
+                .received_on
+                .as_ref()
+                .map(|wanted| ReceivedOn { on: self.interfaces(Some(wanted)), nowhere: wanted.negated }),
+            meter,
+            spent: rule.once.then(AtomicBool::default),
+        }
     }
 
     fn counts_addresses(&self, rule: &Rule) -> bool {

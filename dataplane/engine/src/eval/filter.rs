@@ -9,6 +9,7 @@ use ruleset::{
 use wire::{Af, Proto};
 
 use super::counted::Rows;
+use super::rest::Rest;
 use super::{RuleSlot, Tag};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
@@ -186,7 +187,7 @@ impl Turn {
 }
 
 /// One rule.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Filter {
     pub action: Action,
     pub direction: Option<Direction>,
@@ -204,8 +205,8 @@ pub(super) struct Filter {
     /// States of the rule are bound to the interface that they are made on.
     pub if_bound: bool,
     pub tag: Option<Tag>,
-    /// The tag asked for, and whether it must be absent. A tag that no rule sets is `None`: no packet has it.
-    pub tagged: Option<(Option<Tag>, bool)>,
+    /// What few rules ask; `None` where nothing of it is.
+    pub rest: Option<Box<Rest>>,
     /// `nat-to`, `rdr-to`.
     pub translation: Option<Arc<Translation>>,
     /// `route-to`, `reply-to`.

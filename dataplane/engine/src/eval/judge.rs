@@ -6,7 +6,7 @@
 use ruleset::{Action, Direction, Flow, Moment, RoutingKind, Ruling, StateMode};
 use wire::{Af, Proto, Seq, TcpFlags};
 
-use super::{Decision, Filtering, Question, Role, Root, Tag, Walk, is_request};
+use super::{Decision, Filtering, Occasion, Question, Role, Root, Tag, Walk, is_request};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId, Path};
 use crate::packet::{Packet, Transport, Tuple};
@@ -38,7 +38,19 @@ impl Root {
             Direction::Out => self.tag_from_entry(fib, &packet),
         };
         let role = Role::Original;
-        let question = Question { packet: &packet, direction: flow.direction, interface, tag, fib, role };
+        let question = Question {
+            packet: &packet,
+            direction: flow.direction,
+            interface,
+            tag,
+            received_on: match flow.direction {
+                Direction::In => Some(interface),
+                Direction::Out => towards(fib, af, packet.tuple.src),
+            },
+            fib,
+            role,
+            occasion: Occasion::Imagined,
+        };
         let (mut walk, mut redirected) = (Walk::of(tag), false);
         while let Some(translation) = self.advance(&question, &mut walk) {
             redirected |= translation.rdr.is_some();
@@ -62,7 +74,16 @@ impl Root {
         match towards(fib, packet.tuple.af, packet.tuple.src) {
             Some(interface) if !self.skips(interface) => {
                 let (tag, role) = (Tag::default(), Role::Original);
-                let question = Question { packet, direction: Direction::In, interface, tag, fib, role };
+                let question = Question {
+                    packet,
+                    direction: Direction::In,
+                    interface,
+                    tag,
+                    received_on: Some(interface),
+                    fib,
+                    role,
+                    occasion: Occasion::Imagined,
+                };
                 self.decide(&question).tag
             }
             _ => Tag::default(),

@@ -11,7 +11,9 @@ mod compile;
 mod counted;
 mod filter;
 mod judge;
+mod meter;
 mod noted;
+mod rest;
 mod tables;
 mod totals;
 mod walk;
@@ -27,12 +29,14 @@ use wire::Af;
 
 use crate::fib::{Fib, InterfaceId};
 use crate::pool::{Known, Members};
+use crate::state::RuleLimit;
 
 pub use counted::AddressCounts;
 pub(crate) use counted::Deed;
+pub(crate) use meter::Meter;
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
-pub(crate) use walk::{Decision, Question, Role, Walk, is_request};
+pub(crate) use walk::{Decision, Occasion, Question, Role, Walk, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +64,11 @@ pub(crate) struct RuleSlot {
     /// `route-to`, `reply-to`: which packets of its states have a gateway.
     pub routes: Option<RoutingKind>,
     /// `label`.
-    pub label: Option<Box<str>>,
+    pub labels: Box<[Box<str>]>,
+    /// `max`.
+    pub limit: Option<RuleLimit>,
+    /// `max-pkt-rate`, which packets of its states from their sender count for, too.
+    pub meter: Option<Arc<Meter>>,
     /// At each hook: packets and bytes.
     retired: [[AtomicU64; 2]; 2],
 }
@@ -89,6 +97,11 @@ impl RuleSlot {
             Some(RoutingKind::Reply) => hook != forth,
             Some(RoutingKind::Dup) | None => false,
         }
+    }
+
+    /// True if packets of its states never go the short way, which does no more than most of them need.
+    pub const fn meets_each_packet(&self) -> bool {
+        self.sloppy || self.log_all || self.counts_addresses || self.meter.is_some()
     }
 
     /// The rule's own time-out, if it has one.
@@ -124,6 +137,8 @@ pub struct Root {
     default_slot: Arc<RuleSlot>,
     /// Rules make copies: asked by every worker between two bursts, which must not go through all rules for it.
     copies: bool,
+    /// Rules match by chance.
+    chance: bool,
     filtering: Filtering,
 }
 
@@ -194,6 +209,12 @@ impl Root {
         all
     }
 
+    /// True if rules match by chance.
+    #[inline]
+    pub(crate) const fn has_chance(&self) -> bool {
+        self.chance
+    }
+
     /// True if rules make copies.
     pub(crate) const fn copies(&self) -> bool {
         self.copies
@@ -230,6 +251,7 @@ impl Root {
     pub fn add_retired(&self, usage: &mut [RuleUsage]) {
         for (rule, usage) in self.rules.iter().zip(usage) {
             usage.add(&rule.slot.retired());
+            usage.spent |= rule.rest.as_ref().is_some_and(|rest| rest.is_spent());
         }
     }
 }

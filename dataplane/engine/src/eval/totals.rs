@@ -39,6 +39,8 @@ pub struct RuleUsage {
     pub states: u64,
     /// States that it made.
     pub made: u64,
+    /// `once`, and it has matched.
+    pub spent: bool,
 }
 
 impl AddAssign for RuleUsage {
@@ -47,6 +49,7 @@ impl AddAssign for RuleUsage {
         self.add(&other.counted);
         self.states += other.states;
         self.made += other.made;
+        self.spent |= other.spent;
     }
 }
 

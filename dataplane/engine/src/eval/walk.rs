@@ -14,6 +14,7 @@ use super::{Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::pool::Pool;
+use crate::tick::Tick;
 use crate::translate::Translation;
 use crate::witness::RuleAt;
 
@@ -25,8 +26,38 @@ pub(crate) struct Question<'a> {
     pub interface: InterfaceId,
     /// The tag that the packet carries already.
     pub tag: Tag,
+    /// Where it was received; `None` for one that the host sends.
+    pub received_on: Option<InterfaceId>,
     pub fib: &'a Fib,
     pub role: Role,
+    pub occasion: Occasion,
+}
+
+/// What a packet is there for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Occasion {
+    /// It has come: rules that match up to a rate or once count it. `luck` is random, where [`Root::has_chance`].
+    Real { now: Tick, luck: u64 },
+    /// To ask what would become of it: nothing is changed, and what needs luck does not happen.
+    Imagined,
+}
+
+impl Occasion {
+    /// True if rule `number` matches by a chance of so many 2⁻³², of which the greatest is certainty.
+    pub(super) fn favours(self, number: u32, probability: u32) -> bool {
+        probability == u32::MAX
+            || match self {
+                Self::Real { luck, .. } => spread(luck ^ u64::from(number) << 32) < probability,
+                Self::Imagined => false,
+            }
+    }
+}
+
+/// As good as random, for each number another (SplitMix64's finalizer).
+const fn spread(number: u64) -> u32 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (number >> 32) as u32
 }
 
 /// What the packet is that is asked about.
@@ -93,7 +124,8 @@ impl Root {
     pub(crate) fn decide_for_all(&self, question: &Question<'_>) -> (Decision<'_>, bool) {
         let mut for_all = true;
         let decision = self.decide_and_note(question, |rule| {
-            let asks_flags = rule.flags.is_some() && !is_spared(rule, question.role);
+            let asks_flags = rule.flags.is_some() && !is_spared(rule, question.role)
+                || rule.rest.as_ref().is_some_and(|rest| rest.looks_at_each_packet());
             let asks_table =
                 [&rule.from, &rule.to].iter().any(|end| matches!(end.pattern, Pattern::Table(_)));
             for_all &= !asks_flags && !asks_table;
@@ -166,8 +198,8 @@ impl Root {
                 return ControlFlow::Continue(());
             }
             match order {
-                Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule),
-                Order::Forth => walk.follow(number, rule),
+                Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule, question),
+                Order::Forth => walk.follow(number, rule, question),
                 Order::Back => walk.decide(number, rule),
             }
         });
@@ -258,9 +290,15 @@ impl Walk {
         ControlFlow::Break(())
     }
 
-    /// Enters an anchor whose call matches but for `tagged`, which is asked here. Its `tag` sticks at once.
-    fn enter(&mut self, number: u32, rule: &Filter) -> ControlFlow<()> {
-        if is_tagged(rule, self) {
+    /// The tag that the packet carries so far, which a rule asks for.
+    pub(super) const fn carried(&mut self) -> Tag {
+        self.state_tag = self.tag;
+        self.tag
+    }
+
+    /// Enters an anchor whose call matches but for what few ask, which is asked here. Its `tag` sticks at once.
+    fn enter(&mut self, number: u32, rule: &Filter, question: &Question<'_>) -> ControlFlow<()> {
+        if self.is_as_asked(number, rule, question) {
             self.anchor = number;
             if let Some(tag) = rule.tag {
                 (self.tag, self.state_tag) = (tag, tag);
@@ -269,10 +307,16 @@ impl Walk {
         ControlFlow::Continue(())
     }
 
-    /// Does what a rule says that matches but for `tagged`, which is asked here; `quick` ends the walk.
+    /// Whether the packet is as a rule asks that asks more than most.
     #[inline(always)]
-    pub(super) fn follow(&mut self, number: u32, rule: &Filter) -> ControlFlow<()> {
-        if !is_tagged(rule, self) {
+    fn is_as_asked(&mut self, number: u32, rule: &Filter, question: &Question<'_>) -> bool {
+        rule.rest.as_ref().is_none_or(|rest| rest.accepts(number, question, self))
+    }
+
+    /// Does what a rule says that matches but for what few ask, which is asked here; `quick` ends the walk.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, number: u32, rule: &Filter, question: &Question<'_>) -> ControlFlow<()> {
+        if !self.is_as_asked(number, rule, question) {
             return ControlFlow::Continue(());
         }
         // `tag` sticks as soon as the rule matches, whatever decides in the end.
@@ -295,14 +339,6 @@ impl Walk {
             _ => ControlFlow::Break(()),
         }
     }
-}
-
-/// pf.conf(5) `tagged`, asked last.
-#[inline(always)]
-fn is_tagged(rule: &Filter, walk: &mut Walk) -> bool {
-    let Some((wanted, negated)) = rule.tagged else { return true };
-    walk.state_tag = walk.tag;
-    (wanted == Some(walk.tag)) != negated
 }
 
 /// True if rules ask for a packet's ports.

@@ -78,6 +78,9 @@ impl Shard {
             self.counters.meet_partial_checksum(hook.interface);
         }
         let side = hook.side(passage.flow.sender);
+        if !self.connections.take_for_rule(decision.slot) {
+            return Err(Stop::silent(Reason::StateLimit));
+        }
         if self.is_in_the_way(passage, hook, side) {
             return Err(Stop::silent(Reason::StateInsert));
         }
@@ -155,7 +158,9 @@ impl Shard {
             let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
             let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
             if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
-                return Err(Stop::silent(Reason::StateInsert));
+                // As in pf, what there is no room for is not compared with what there is.
+                let room = self.connections.has_room(view.state_limit());
+                return Err(Stop::silent(if room { Reason::StateInsert } else { Reason::Memory }));
             }
             let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
             self.counters.removals += u64::from(removed);

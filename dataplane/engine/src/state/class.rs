@@ -12,8 +12,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ruleset::Direction;
 
+use super::credit::StatePool;
 use super::gateway::{GatewayId, Gateways};
 use super::key::Side;
+use super::limit::{RuleLimit, RuleLimits};
 use super::record::PairId;
 use crate::eval::{ByHook, Counted, RuleSlot, Tag};
 use crate::fib::InterfaceId;
@@ -185,6 +187,9 @@ pub(crate) struct Pairs {
     /// Live pairs with a face that is bound to an interface.
     bound: u32,
     gateways: Gateways,
+    /// Live pairs with a face of a rule with `max-pkt-rate`.
+    metered: u32,
+    limits: RuleLimits,
 }
 
 /// The most pairs that rest.
@@ -198,6 +203,16 @@ fn gateways_of(faces: &Faces) -> impl Iterator<Item = GatewayId> {
     faces.iter().flatten().filter_map(|class| class.gateway)
 }
 
+/// `max` of the faces' rules.
+fn limited(faces: &Faces) -> impl Iterator<Item = (&RuleLimit, Side)> {
+    let limits = faces.iter().map(|face| face.as_ref()?.rule.limit.as_ref());
+    limits.zip(Side::BOTH).filter_map(|(limit, side)| Some((limit?, side)))
+}
+
+fn is_metered(faces: &Faces) -> bool {
+    faces.iter().flatten().any(|class| class.rule.meter.is_some())
+}
+
 /// True if a record with one pair may have the other: both are of the same classes.
 #[inline]
 fn are_same(a: &PairIdentity, b: &PairIdentity) -> bool {
@@ -206,7 +221,8 @@ fn are_same(a: &PairIdentity, b: &PairIdentity) -> bool {
 }
 
 impl Pairs {
-    pub fn new() -> Self {
+    /// Those of one of the shards between which `pool` is.
+    pub fn new(pool: StatePool) -> Self {
         Self {
             pairs: Vec::with_capacity(PAIRS_RESERVED),
             tallies: Vec::with_capacity(PAIRS_RESERVED),
@@ -216,6 +232,8 @@ impl Pairs {
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
             gateways: Gateways::default(),
+            metered: 0,
+            limits: RuleLimits::new(pool, PAIRS_RESERVED),
         }
     }
 
@@ -236,6 +254,27 @@ impl Pairs {
     #[inline]
     pub const fn all_float(&self) -> bool {
         self.bound == 0
+    }
+
+    /// True if any face is of a rule with `max-pkt-rate`.
+    #[inline]
+    pub const fn are_metered(&self) -> bool {
+        self.metered > 0
+    }
+
+    /// Takes a credit for one more state of a rule.
+    pub fn take(&mut self, limit: &RuleLimit) -> bool {
+        let Self { limits, pairs, .. } = self;
+        limits.take(limit, |number| pairs[number as usize].records)
+    }
+
+    /// Gives back credits that other shards may need.
+    #[inline]
+    pub fn settle_limits(&mut self) {
+        let Self { limits, pairs, .. } = self;
+        if !limits.is_empty() {
+            limits.settle(|number| pairs[number as usize].records);
+        }
     }
 
     /// The number of the pair that has one face, at `side`. One more record has it from now on.
@@ -344,6 +383,8 @@ impl Pairs {
             }
         };
         self.numbers.insert(identity, number);
+        let faces = &self.pairs[number as usize].faces;
+        limited(faces).for_each(|(limit, side)| self.limits.note(limit, number, side));
         Ok(number)
     }
 
@@ -352,6 +393,7 @@ impl Pairs {
         let pair = &mut self.pairs[number as usize];
         if pair.records == 0 {
             self.bound += u32::from(is_bound(&pair.faces));
+            self.metered += u32::from(is_metered(&pair.faces));
         }
         pair.records += 1;
         PairId(number)
@@ -365,6 +407,7 @@ impl Pairs {
             return;
         }
         self.bound -= u32::from(is_bound(&pair.faces));
+        self.metered -= u32::from(is_metered(&pair.faces));
         // What was counted is the rules' for good.
         let tally = std::mem::take(&mut self.tallies[id.0 as usize]);
         if tally.packets != [0; 2] {
@@ -391,6 +434,7 @@ impl Pairs {
         if pair.records > 0 {
             return;
         }
+        limited(&pair.faces).for_each(|(limit, side)| self.limits.forget(limit, number, side));
         // Taking the faces lets go of the rules' slots.
         let faces = std::mem::take(&mut pair.faces);
         for gateway in gateways_of(&faces) {

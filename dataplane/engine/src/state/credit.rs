@@ -37,6 +37,11 @@ impl StatePool {
         Self { taken: self.fragments.clone(), most: u32::MAX, ..self.clone() }
     }
 
+    /// The pool of the states that a rule may have between the same shards, whose credits are counted in `taken`.
+    pub(super) fn of_rule(&self, taken: Arc<AtomicU32>, most: u32) -> Self {
+        Self { taken, most, ..self.clone() }
+    }
+
     /// How many states there are in all shards, and credits in their stocks.
     pub fn taken(&self) -> u32 {
         // The number is all that is shared; nothing else is ordered by it.
@@ -124,6 +129,11 @@ impl Credits {
         if self.stock > self.stock_max {
             self.trim();
         }
+    }
+
+    /// Gives back all of the stock.
+    pub fn empty(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.stock));
     }
 
     /// Gives back all but half of what it may keep, so that neither the next creation nor the next removal needs the pool.

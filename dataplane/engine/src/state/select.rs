@@ -89,7 +89,7 @@ impl Selection {
             && self.id.is_none_or(|wanted| wanted == id)
             && self.source.takes(key.af, ends.end(source))
             && self.destination.takes(key.af, ends.end(source.other()))
-            && self.label.as_deref().is_none_or(|label| class.rule.label.as_deref() == Some(label))
+            && self.label.as_ref().is_none_or(|label| class.rule.labels.contains(label))
     }
 }
 

@@ -119,7 +119,7 @@ impl Connections {
             numbers: Numbers::new(capacity),
             // One less, so that no entry of the index is the one that stands for none.
             links: Links::new(capacity.min(RecordId::LINKS - 1)),
-            pairs: Pairs::new(),
+            pairs: Pairs::new(pool.clone()),
             credits: Credits::new(pool),
             half_open: 0,
             aliases: 0,
@@ -151,6 +151,20 @@ impl Connections {
     #[inline]
     pub fn look(&mut self, limit: u32) {
         self.credits.look(limit);
+        self.pairs.settle_limits();
+    }
+
+    /// True if there may be one more state.
+    pub fn has_room(&mut self, limit: u32) -> bool {
+        let room = self.credits.take(limit);
+        self.credits.give(u32::from(room));
+        room
+    }
+
+    /// Takes a credit for one more state of a rule; false if it has as many as it may.
+    #[inline]
+    pub fn take_for_rule(&mut self, rule: &RuleSlot) -> bool {
+        rule.limit.as_ref().is_none_or(|limit| self.pairs.take(limit))
     }
 
     /// How many records were ever used.
@@ -184,6 +198,12 @@ impl Connections {
     pub fn gateway(&self, class: &Class, hook: Direction) -> Option<Target> {
         let gateway = class.gateway.filter(|_| class.rule.routes_at(hook, class.direction))?;
         Some(self.pairs.gateway(gateway))
+    }
+
+    /// True if any face is of a rule with `max-pkt-rate`.
+    #[inline]
+    pub const fn are_metered(&self) -> bool {
+        self.pairs.are_metered()
     }
 
     /// The two ends, the one at `first` first.

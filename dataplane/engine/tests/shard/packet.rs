@@ -8,7 +8,8 @@
 //! 10.0.0.2 > 10.1.0.2 proto 47 len 20
 //! ```
 //!
-//! Everything behind the protocol may be left out; `ttl n`, `options`, `df`, `fragment` and `bad-sum` may stand at the end.
+//! Everything behind the protocol may be left out; `ttl n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
+//! the end.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ pub struct Packet {
     pub src: IpAddr,
     pub dst: IpAddr,
     pub ttl: u8,
+    pub tos: u8,
     options: bool,
     dont_fragment: bool,
     fragment: bool,
@@ -92,6 +94,7 @@ impl Packet {
             src,
             dst,
             ttl: 64,
+            tos: 0,
             options: false,
             dont_fragment: false,
             fragment: false,
@@ -101,6 +104,7 @@ impl Packet {
         while let Some(word) = words.0.next() {
             match word {
                 "ttl" => packet.ttl = words.number(),
+                "tos" => packet.tos = words.number(),
                 "options" => packet.options = true,
                 "df" => packet.dont_fragment = true,
                 "fragment" => packet.fragment = true,
@@ -128,7 +132,7 @@ impl Packet {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut header = ipv4::Repr::new(src, dst, proto, payload.len());
-                (header.ttl, header.more_fragments) = (self.ttl, self.fragment);
+                (header.ttl, header.tos, header.more_fragments) = (self.ttl, self.tos, self.fragment);
                 header.dont_fragment = self.dont_fragment;
                 if self.options {
                     header.options.push(OptionKind::RECORD_ROUTE, &[4, 0, 0, 0, 0]).expect("it fits");
@@ -144,8 +148,11 @@ impl Packet {
                 } else {
                     (proto, payload)
                 };
-                let header =
-                    ipv6::Repr { hop_limit: self.ttl, ..ipv6::Repr::new(src, dst, next, chain.len()) };
+                let header = ipv6::Repr {
+                    hop_limit: self.ttl,
+                    traffic_class: self.tos,
+                    ..ipv6::Repr::new(src, dst, next, chain.len())
+                };
                 let mut out = room(ipv6::HEADER_LEN, &chain);
                 header.emit(&mut out).expect("a header");
                 out

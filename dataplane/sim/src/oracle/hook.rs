@@ -229,7 +229,7 @@ impl Oracle {
 
     /// A packet without a state: the rules (`pf_test_rule`, pf.md 2.2).
     fn evaluate(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Outcome {
-        let walk = self.walk(hook, packet, tag);
+        let walk = self.walk(hook, packet, tag, now);
         let rule = match walk.rule {
             Some(number) => self.rules.rules[number].clone(),
             None => Rule::default(),
@@ -288,6 +288,7 @@ impl Oracle {
             rule: made_by,
             options: rule.state_options.clone(),
             allow_opts: rule.allow_opts,
+            rate: rule.packet_rate.filter(|rate| rate.packets > 0),
             tag: walk.tag,
             source,
             destination,

@@ -9,7 +9,7 @@
 //! - `world`: interfaces, addresses, routes.
 //! - `state`: one state; `table`: all of them, and when they expire.
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
-//! - `walk`: the rules; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
+//! - `walk`: the rules; `rate`: `max-pkt-rate`; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
@@ -22,6 +22,7 @@ mod hook;
 mod icmp;
 mod packet;
 mod parse;
+mod rate;
 mod reply;
 mod state;
 mod table;
@@ -31,8 +32,9 @@ mod walk;
 mod world;
 
 use core::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruleset::{Ruleset, StateMode};
+use ruleset::{Rule, Ruleset, StateMode};
 
 pub use forward::{From, Onward};
 pub use hook::Hook;
@@ -40,6 +42,7 @@ pub use packet::{
     Checksum, Icmp, IpOptions, Packet, Part, Quoted, QuotedPart, QuotedTransport, Tcp, Transport,
 };
 pub use parse::Unparsed;
+use rate::Threshold;
 pub use reply::{Reply, Verdict};
 pub use state::{Key, Peer, RuleRef, SECOND, Seen, State, StateId};
 pub use world::{Interface, InterfaceId, InterfaceKind, World};
@@ -112,6 +115,10 @@ pub struct Oracle {
     /// floating ones, the oldest first.
     states: Vec<State>,
     last_id: u64,
+    /// Of rules with `max-pkt-rate`, by generation and number.
+    rates: BTreeMap<(u32, usize), Threshold>,
+    /// The numbers of the rules with `once` that have matched.
+    expired: BTreeSet<usize>,
     /// Who sent the packet that is on its way through [`Oracle::forward`].
     speaker: From,
 }
@@ -120,7 +127,7 @@ impl Oracle {
     /// A filter with these rules and no states. `granularity` is in nanoseconds, at least 1.
     ///
     /// # Errors
-    /// The first rule with `modulate state` or `synproxy state`.
+    /// The first rule with `modulate state` or `synproxy state`, or whose probability is neither none nor certainty.
     pub fn new(
         rules: Ruleset,
         world: World,
@@ -137,6 +144,8 @@ impl Oracle {
             granularity,
             states: Vec::new(),
             last_id: 0,
+            rates: BTreeMap::new(),
+            expired: BTreeSet::new(),
             speaker: From::Interface(InterfaceId(0)),
         })
     }
@@ -149,6 +158,7 @@ impl Oracle {
         modelled(&rules)?;
         self.rules = rules;
         self.generation += 1;
+        self.expired.clear();
         Ok(())
     }
 
@@ -214,8 +224,11 @@ impl Oracle {
 }
 
 fn modelled(rules: &Ruleset) -> Result<(), Unmodelled> {
-    let beyond = |mode| matches!(mode, StateMode::Modulate | StateMode::Synproxy);
-    match rules.rules.iter().position(|rule| beyond(rule.state)) {
+    let beyond = |rule: &Rule| {
+        matches!(rule.state, StateMode::Modulate | StateMode::Synproxy)
+            || rule.probability.is_some_and(|chance| !matches!(chance, 0 | u32::MAX))
+    };
+    match rules.rules.iter().position(beyond) {
         Some(rule) => Err(Unmodelled { rule }),
         None => Ok(()),
     }

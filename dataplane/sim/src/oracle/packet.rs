@@ -186,6 +186,8 @@ pub struct Packet {
     pub destination: IpAddr,
     /// Time to live or hop limit.
     pub ttl: u8,
+    /// The octet of IPv4's type of service; of IPv6's traffic class what `pd->tos` keeps (0xfc).
+    pub tos: u8,
     /// Octets from the IP header on, as the header states them.
     pub length: u32,
     /// Options.

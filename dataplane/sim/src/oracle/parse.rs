@@ -26,6 +26,7 @@ struct Ip<'a> {
     source: IpAddr,
     destination: IpAddr,
     ttl: u8,
+    tos: u8,
     length: u32,
     proto: Proto,
     seen: wire::IpOptions,
@@ -50,8 +51,8 @@ impl Packet {
             Part::Fragment | Part::WithinHeader => Transport::Other(ip.proto),
         };
         let options = allowed(ip.seen, &transport);
-        let Ip { source, destination, ttl, length, part, .. } = ip;
-        Ok(Self { source, destination, ttl, length, options, part, transport })
+        let Ip { source, destination, ttl, tos, length, part, .. } = ip;
+        Ok(Self { source, destination, ttl, tos, length, options, part, transport })
     }
 }
 
@@ -71,6 +72,7 @@ impl<'a> Ip<'a> {
             source: header.src().into(),
             destination: header.dst().into(),
             ttl: header.ttl(),
+            tos: header.tos(),
             length: u32::from(header.total_len()),
             proto: header.proto(),
             seen: packet.options().seen()?,
@@ -86,6 +88,7 @@ impl<'a> Ip<'a> {
             source: header.src().into(),
             destination: header.dst().into(),
             ttl: header.hop_limit(),
+            tos: header.traffic_class() & 0xfc,
             length: u32::from(header.payload_len()) + ipv6::HEADER_LEN as u32,
             proto: chain.upper,
             seen: chain.seen,

@@ -5,7 +5,7 @@
 
 use core::net::IpAddr;
 
-use ruleset::{Direction, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
+use ruleset::{Direction, PacketRate, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
 use wire::{Port, Proto, Seq};
 
 use super::InterfaceId;
@@ -117,6 +117,8 @@ pub struct State {
     pub options: StateOptions,
     /// `allow-opts` of that rule.
     pub allow_opts: bool,
+    /// `max-pkt-rate` of that rule.
+    pub rate: Option<PacketRate>,
     /// The tag that it puts on every packet.
     pub tag: Option<String>,
     /// The sender of the packet that made it.

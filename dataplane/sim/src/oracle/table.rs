@@ -15,11 +15,18 @@ impl Oracle {
         while let Some(state) = self.states.iter().find(|state| is_met(state, hook, key)) {
             let id = state.id;
             if !self.has_expired(state, now) {
-                return Some(id);
+                return (!self.is_over_rate(id, hook, now)).then_some(id);
             }
             self.remove(id);
         }
         None
+    }
+
+    /// "Also enforces max-pkt-rate for forward direction" (pf.md 2.1): over it, the packet has no state.
+    fn is_over_rate(&mut self, id: StateId, hook: Hook, now: u64) -> bool {
+        let State { direction, rate, rule, .. } = *self.state_mut(id);
+        let Some(rate) = rate.filter(|_| direction == hook.direction) else { return false };
+        self.rates.entry((rule.generation, rule.number)).or_default().add(rate, now)
     }
 
     /// The state of this id.

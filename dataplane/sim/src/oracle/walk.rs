@@ -7,6 +7,7 @@ use core::ops::Range;
 use ruleset::{Action, AddressMatch, AddressPattern, PortMatch, Rule, StateMode};
 use wire::{Af, Proto};
 
+use super::forward::From;
 use super::hook::Hook;
 use super::icmp::{self, Mapping, OwnState, Way};
 use super::packet::{Packet, Part, Transport};
@@ -23,15 +24,36 @@ pub(super) struct Walk {
 
 impl Oracle {
     /// Walks the rules for a packet that has no state at this hook and carries `tag`.
-    pub(super) fn walk(&self, hook: Hook, packet: &Packet, tag: &Tag) -> Walk {
+    pub(super) fn walk(&mut self, hook: Hook, packet: &Packet, tag: &Tag, now: u64) -> Walk {
         let mapping = packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target));
         let mut walk = Walk { rule: None, tag: None };
-        let matches = |rule: &Rule, walked: &mut Tag| {
-            self.matches(rule, hook, packet, mapping) && is_tagged(rule, walked, tag)
+        let (mut rates, mut expired) = (core::mem::take(&mut self.rates), core::mem::take(&mut self.expired));
+        // The order of `pf_match_rule` (pf.md 2.2): "pktrate last"; a rule that `once` has expired is none.
+        let mut matches = |number: usize, rule: &Rule, walked: &mut Tag| {
+            !expired.contains(&number)
+                && self.matches(rule, hook, packet, mapping)
+                && rule.tos.is_none_or(|tos| tos == packet.tos)
+                && rule.probability != Some(0)
+                && is_tagged(rule, walked, tag)
+                && self.is_received_on(rule)
+                && rule
+                    .packet_rate
+                    .filter(|rate| rate.packets > 0)
+                    .is_none_or(|rate| !rates.entry((self.generation, number)).or_default().add(rate, now))
+                && (!rule.once || expired.insert(number))
         };
         let mut ruled = None;
-        self.walk_ruleset(0..self.rules.rules.len(), None, &matches, &mut walk, &mut ruled);
+        self.walk_ruleset(0..self.rules.rules.len(), None, &mut matches, &mut walk, &mut ruled);
+        (self.rates, self.expired) = (rates, expired);
         walk
+    }
+
+    /// pf.conf(5) `received-on`: what the firewall itself sends was received nowhere.
+    fn is_received_on(&self, rule: &Rule) -> bool {
+        rule.received_on.as_ref().is_none_or(|wanted| match self.speaker {
+            From::Interface(interface) => self.world.matches(wanted, interface),
+            From::Host => wanted.negated,
+        })
     }
 
     /// Walks the rules of one ruleset, and at each call that matches those of its anchor; true if that ends the walk.
@@ -40,7 +62,7 @@ impl Oracle {
         &self,
         rules: Range<usize>,
         anchor: Option<usize>,
-        matches: &dyn Fn(&Rule, &mut Tag) -> bool,
+        matches: &mut dyn FnMut(usize, &Rule, &mut Tag) -> bool,
         walk: &mut Walk,
         ruled: &mut Option<usize>,
     ) -> bool {
@@ -49,7 +71,7 @@ impl Oracle {
             let rule = &self.rules.rules[number];
             let here = number;
             number = rule.call.as_ref().map_or(here + 1, |call| call.end as usize);
-            if !matches(rule, &mut walk.tag) {
+            if !matches(here, rule, &mut walk.tag) {
                 continue;
             }
             // "tag t (sticky)": every matching rule tags, not only the deciding one.

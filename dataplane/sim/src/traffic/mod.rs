@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Segment, Sketch};
 use crate::topology::{self, Routes, address, home_of};
 use connection::{Connection, mutate};
-use rules::{PORTS, Variety, addresses, family};
+use rules::{PORTS, TYPES_OF_SERVICE, Variety, addresses, family};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -125,6 +125,9 @@ impl Generator {
             sketch.ttl = rng.between(1, 2) as u8;
         }
         sketch.options = rng.chance(1, 40);
+        if rng.chance(1, 6) {
+            sketch.tos = *rng.pick(&TYPES_OF_SERVICE);
+        }
         sketch.damage = match rng.below(120) {
             0 => Damage::Fragment,
             1 if matches!(sketch.body, Body::Tcp(_)) => Damage::Checksum,

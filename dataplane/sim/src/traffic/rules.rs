@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Call, Direction, Endpoint, FlagsMatch, IcmpMatch,
-    IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, PortMatch, Rule, Ruleset, StateMode,
-    StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
+    IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, PacketRate, PortMatch, Rule, Ruleset,
+    StateMode, StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto, TcpFlags};
 
@@ -13,6 +13,9 @@ use crate::topology::{self, address, interfaces, remote};
 
 /// Ports that rules and packets draw from.
 pub const PORTS: [u16; 4] = [22, 80, 1000, 1001];
+
+/// Types of service that rules and packets draw from.
+pub const TYPES_OF_SERVICE: [u8; 4] = [0, 0x10, 0xb8, 0xb9];
 
 const TAGS: [&str; 3] = ["RED", "GREEN", "BLUE"];
 
@@ -25,8 +28,9 @@ pub enum Variety {
     Plain,
     /// Everything that both the engine and the oracle know.
     Full,
-    /// The same without what depends on the exact number of all states: shards have credits for states in stock, and
-    /// those count until they are given back.
+    /// The same without what depends on the exact number of all states, or of all packets: shards have credits for states
+    /// in stock, and those count until they are given back; rules that a worker has asked are asked again by a packet's
+    /// home where states of a flow that was placed expire between its hooks.
     Sharded,
 }
 
@@ -50,9 +54,12 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
         rule.source.line = number as u32 + 1;
     }
     options(rng, &mut rules, variety);
-    if variety == Variety::Plain {
-        for rule in &mut rules.rules {
+    for rule in &mut rules.rules {
+        if variety == Variety::Plain {
             rule.state_options.policy = None;
+        }
+        if variety == Variety::Sharded {
+            (rule.state_options.max, rule.packet_rate, rule.once) = (0, None, false);
         }
     }
     rules
@@ -175,6 +182,13 @@ fn rule(rng: &mut Rng) -> Rule {
         tagged: rng
             .chance(1, 8)
             .then(|| TagMatch { negated: rng.chance(1, 3), name: (*rng.pick(&TAGS)).into() }),
+        tos: rng.chance(1, 20).then(|| *rng.pick(&TYPES_OF_SERVICE)),
+        received_on: rng.chance(1, 15).then(|| interface(rng)),
+        probability: rng.chance(1, 30).then(|| *rng.pick(&[0, u32::MAX, u32::MAX])),
+        packet_rate: rng
+            .chance(1, 15)
+            .then(|| PacketRate { packets: rng.between(1, 8) as u32, seconds: *rng.pick(&[1, 2, 10, 60]) }),
+        once: action != Action::Match && rng.chance(1, 30),
         ..Rule::default()
     }
 }
@@ -317,6 +331,7 @@ fn icmp(rng: &mut Rng, proto: Option<Proto>) -> Option<IcmpMatch> {
 fn state_options(rng: &mut Rng) -> StateOptions {
     StateOptions {
         policy: *rng.pick(&[None, None, None, None, Some(StatePolicy::IfBound), Some(StatePolicy::Floating)]),
+        max: if rng.chance(1, 12) { rng.between(1, 4) as u32 } else { 0 },
         sloppy: rng.chance(1, 8),
         timeouts: (0..rng.below(3)).map(|_| timeout(rng)).collect(),
         ..StateOptions::default()

@@ -109,7 +109,7 @@ pub fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> Pack
             _ => 8,
         };
     let (options, part) = (IpOptions::Absent, Part::Whole);
-    Packet { source, destination, ttl: 64, length, options, part, transport }
+    Packet { source, destination, ttl: 64, tos: 0, length, options, part, transport }
 }
 
 /// A segment from the client; [`back`] turns it round.

@@ -149,8 +149,8 @@ impl Desk {
         let counted_as = |Counted { packets, bytes }: Counted| Traffic { packets, bytes };
         let shown = |usage: engine::RuleUsage| {
             let [incoming, outgoing] = usage.counted.map(counted_as);
-            let engine::RuleUsage { evaluations, states, made, .. } = usage;
-            RuleUsage { evaluations, incoming, outgoing, states, made }
+            let engine::RuleUsage { evaluations, states, made, spent, .. } = usage;
+            RuleUsage { evaluations, incoming, outgoing, states, made, spent }
         };
         Ok(counted.into_iter().map(shown).collect())
     }

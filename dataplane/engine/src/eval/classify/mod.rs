@@ -129,7 +129,7 @@ impl Classifier {
 pub(super) enum Order {
     /// From the first rule on: each may have a word in what becomes of the packet.
     Forth,
-    /// From the last rule on: no rule is `quick`, sets a tag, asks for one or translates before others are asked, and none has
+    /// From the last rule on: no rule is `quick`, sets a tag, asks what few ask or translates before others are asked, and none has
     /// to do with an anchor, so that the last one that matches decides alone.
     Back,
 }
@@ -142,7 +142,7 @@ impl Part {
             notes
                 || rule.quick
                 || rule.tag.is_some()
-                || rule.tagged.is_some()
+                || rule.rest.is_some()
                 || rule.translates_at_once()
                 || rule.turn.hidden_by != 0
                 || anchored

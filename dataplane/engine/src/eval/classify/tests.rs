@@ -8,17 +8,18 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch,
-    InterfaceMatch, InterfacePart, InterfacePattern, PortMatch, Rule, Ruleset, StateMode, Table, TableEntry,
-    TagMatch,
+    InterfaceMatch, InterfacePart, InterfacePattern, PacketRate, PortMatch, Rule, Ruleset, StateMode, Table,
+    TableEntry, TagMatch,
 };
 use wire::{Af, Mac, Port, Proto, Seq, TcpFlags};
 
 use super::*;
 use crate::eval::filter::Seen;
-use crate::eval::walk::{Decision, Role, Walk, transport_matches};
+use crate::eval::walk::{Decision, Occasion, Role, Walk, transport_matches};
 use crate::eval::{Root, Tag};
 use crate::fib::{Fib, Interface, InterfaceAddress, InterfaceId, Role as InterfaceRole};
 use crate::packet::{Tuple, Zone};
+use crate::tick::Tick;
 use crate::track::Segment;
 
 impl Root {
@@ -26,7 +27,7 @@ impl Root {
     fn decide_plainly(&self, question: &Question<'_>) -> Decision<'_> {
         let mut walk = Walk::of(question.tag);
         for (number, rule) in (0..).zip(&*self.rules) {
-            if self.matches(rule, question) && walk.follow(number, rule).is_break() {
+            if self.matches(rule, question) && walk.follow(number, rule, question).is_break() {
                 break;
             }
         }
@@ -226,28 +227,46 @@ fn rule() -> impl Strategy<Value = Rule> {
             (any::<bool>(), tag()).prop_map(|(negated, name)| TagMatch { negated, name }),
         ),
     );
+    let few = (
+        prop::option::weighted(0.1, type_of_service()),
+        prop::option::weighted(0.1, prop::sample::select(vec![0, u32::MAX / 2, u32::MAX])),
+        prop::option::weighted(0.1, interface_match()),
+        prop::option::weighted(
+            0.1,
+            (0u32..4, 1u32..3).prop_map(|(packets, seconds)| PacketRate { packets, seconds }),
+        ),
+        prop::bool::weighted(0.1),
+    );
     let rest = (action(), prop::bool::weighted(0.1), prop::bool::weighted(0.05), any::<bool>());
-    (fields, place, tags, rest).prop_map(|(fields, place, tags, (decides, quick, fragment, syn))| {
-        let (af, proto, (from, from_port), (to, to_port), icmp) = fields;
-        let flags = (syn && proto.is_none_or(|proto| proto == Proto::TCP)).then_some(FlagsMatch::SYN_ONLY);
-        Rule {
-            action: decides.0,
-            state: decides.1,
-            direction: place.0,
-            interface: place.1,
-            quick,
-            fragment,
-            af,
-            proto,
-            icmp,
-            flags,
-            from: Endpoint { address: from, port: from_port },
-            to: Endpoint { address: to, port: to_port },
-            tag: tags.0,
-            tagged: tags.1,
-            ..Rule::default()
-        }
-    })
+    (fields, place, tags, few, rest).prop_map(
+        |(fields, place, tags, few, (decides, quick, fragment, syn))| {
+            let (af, proto, (from, from_port), (to, to_port), icmp) = fields;
+            let flags =
+                (syn && proto.is_none_or(|proto| proto == Proto::TCP)).then_some(FlagsMatch::SYN_ONLY);
+            Rule {
+                action: decides.0,
+                state: decides.1,
+                direction: place.0,
+                interface: place.1,
+                quick,
+                fragment,
+                af,
+                proto,
+                icmp,
+                flags,
+                from: Endpoint { address: from, port: from_port },
+                to: Endpoint { address: to, port: to_port },
+                tag: tags.0,
+                tagged: tags.1,
+                tos: few.0,
+                probability: few.1,
+                received_on: few.2,
+                packet_rate: few.3,
+                once: few.4 && decides.0 != Action::Match,
+                ..Rule::default()
+            }
+        },
+    )
 }
 
 /// A packet at a hook, and the tag that it carries.
@@ -257,14 +276,29 @@ struct Ask {
     direction: Direction,
     interface: InterfaceId,
     tag: Tag,
+    received_on: Option<InterfaceId>,
     role: Role,
+    occasion: Occasion,
 }
 
 impl Ask {
     const fn question<'a>(&'a self, fib: &'a Fib) -> Question<'a> {
-        let Self { packet, direction, interface, tag, role } = self;
-        Question { packet, direction: *direction, interface: *interface, tag: *tag, fib, role: *role }
+        let Self { packet, direction, interface, tag, received_on, role, occasion } = self;
+        Question {
+            packet,
+            direction: *direction,
+            interface: *interface,
+            tag: *tag,
+            received_on: *received_on,
+            fib,
+            role: *role,
+            occasion: *occasion,
+        }
     }
+}
+
+fn type_of_service() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![0u8, 0x10, 0xb8, 0xb9])
 }
 
 const fn tcp(flags: u8) -> Transport {
@@ -296,11 +330,17 @@ fn ask() -> impl Strategy<Value = Ask> {
     // One more interface than there was when the rules were compiled.
     let place = (prop::sample::select(vec![Direction::In, Direction::Out]), 0u16..4);
     let role = prop_oneof![4 => Just(Role::Original), 1 => Just(Role::Copy)];
-    (ends, transport(), place, (0u16..3).prop_map(Tag), role).prop_map(
-        |((af, src, dst, sport, dport), (proto, transport), (direction, interface), tag, role)| {
+    let real =
+        (0u64..3, any::<u64>()).prop_map(|(now, luck)| Occasion::Real { now: Tick::from_secs(now), luck });
+    let occasion = prop_oneof![9 => real, 1 => Just(Occasion::Imagined)];
+    let few = (type_of_service(), prop::option::weighted(0.8, 0u16..4), occasion);
+    (ends, transport(), place, (0u16..3).prop_map(Tag), role, few).prop_map(
+        |((af, src, dst, sport, dport), (proto, transport), (direction, interface), tag, role, few)| {
             let tuple = Tuple { af, proto, zone: Zone(0), src, dst, sport, dport };
-            let packet = Packet::without_frame(tuple, transport);
-            Ask { packet, direction, interface: InterfaceId(interface), tag, role }
+            let (tos, received_on, occasion) = few;
+            let packet = Packet { tos, ..Packet::without_frame(tuple, transport) };
+            let received_on = received_on.map(InterfaceId);
+            Ask { packet, direction, interface: InterfaceId(interface), tag, received_on, role, occasion }
         },
     )
 }
@@ -319,13 +359,15 @@ fn compile(rules: Vec<Rule>, fib: &Fib) -> Root {
     Root::compile(&ruleset, fib.interfaces(), None).expect("valid rules")
 }
 
-/// Asserts that a root decides as the plain walk, whatever it is asked.
-fn agrees(root: &Root, fib: &Fib, asks: &[Ask]) -> Result<(), TestCaseError> {
+/// Asserts that a root of these rules decides as the plain walk, whatever it is asked, and returns it. The walk has the same
+/// rules for itself: some change as they match.
+fn agrees(rules: &[Rule], fib: &Fib, asks: &[Ask]) -> Result<Root, TestCaseError> {
+    let [root, plain] = [compile(rules.to_vec(), fib), compile(rules.to_vec(), fib)];
     for ask in asks {
         let question = ask.question(fib);
-        prop_assert_eq!(said(&root.decide(&question)), said(&root.decide_plainly(&question)), "{:?}", ask);
+        prop_assert_eq!(said(&root.decide(&question)), said(&plain.decide_plainly(&question)), "{:?}", ask);
     }
-    Ok(())
+    Ok(root)
 }
 
 /// `count` values, the same in each run.
@@ -337,6 +379,7 @@ fn sample<S: Strategy>(strategy: &S, count: usize) -> Vec<S::Value> {
 /// Takes away what makes a rule have a word before the last one that matches.
 fn silence(rule: &mut Rule) {
     (rule.quick, rule.tag, rule.tagged) = (false, None, None);
+    (rule.tos, rule.probability, rule.received_on, rule.packet_rate, rule.once) = Default::default();
 }
 
 proptest! {
@@ -346,9 +389,9 @@ proptest! {
         asks in prop::collection::vec(ask(), 40),
     ) {
         let fib = fib();
-        agrees(&compile(rules.clone(), &fib), &fib, &asks)?;
+        agrees(&rules, &fib, &asks)?;
         rules.iter_mut().for_each(silence);
-        agrees(&compile(rules, &fib), &fib, &asks)?;
+        agrees(&rules, &fib, &asks)?;
     }
 }
 
@@ -367,9 +410,8 @@ fn decisions_over_thousands_of_rules_are_those_of_the_plain_walk() {
         }
         let mut silent = rules.clone();
         silent.iter_mut().for_each(silence);
-        agrees(&compile(silent, &fib), &fib, &asks).unwrap();
-        let root = compile(rules, &fib);
-        agrees(&root, &fib, &asks).unwrap();
+        agrees(&silent, &fib, &asks).unwrap();
+        let root = agrees(&rules, &fib, &asks).unwrap();
         let (visits, matched) = asks.iter().fold((0, 0), |(visits, matched), ask| {
             let question = ask.question(&fib);
             (visits + root.visits(&question), matched + usize::from(root.decide(&question).rule.is_some()))
@@ -412,7 +454,8 @@ fn segment(interface: u16, [high, low]: [u8; 2], port: u16) -> Ask {
     };
     let packet = Packet { tuple, transport: tcp(0x02), ..ask.packet };
     let (direction, interface) = (Direction::In, InterfaceId(interface));
-    Ask { packet, direction, interface, tag: Tag::default(), role: Role::Original }
+    let received_on = Some(interface);
+    Ask { packet, direction, interface, tag: Tag::default(), received_on, role: Role::Original, ..ask }
 }
 
 #[test]
@@ -422,11 +465,12 @@ fn a_fragment_has_no_port_by_which_rules_are_told_apart() {
         let [from, to] = [rule.from, rule.to].map(|end| Endpoint { address: AddressMatch::default(), ..end });
         Rule { from, to, ..rule }
     };
-    let root = compile((0..1000).map(|number| any(service(number, None))).collect(), &fib);
+    let rules: Vec<Rule> = (0..1000).map(|number| any(service(number, None))).collect();
+    let root = compile(rules.clone(), &fib);
     let whole = segment(0, [1, 1], 80);
     let fragment = Ask { packet: Packet { transport: Transport::Fragment, ..whole.packet }, ..whole.clone() };
     assert_eq!([&whole, &fragment].map(|ask| root.visits(&ask.question(&fib))), [0, 1000]);
-    agrees(&root, &fib, &[whole, fragment]).unwrap();
+    agrees(&rules, &fib, &[whole, fragment]).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use ruleset::{Action, Limit, Rule, Ruleset, StateMode, StateSelector, Timeout};
 use wire::{Port, Proto};
 
 use super::*;
-use crate::eval::{Question, Role, Root, RuleSlot, Tag};
+use crate::eval::{Occasion, Question, Role, Root, RuleSlot, Tag};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::state::adjacency::{Adjacencies, Adjacency};
@@ -90,8 +90,10 @@ impl Bed {
             direction: Direction::In,
             interface: LAN,
             tag: Tag::default(),
+            received_on: Some(LAN),
             fib: &fib,
             role: Role::Original,
+            occasion: Occasion::Imagined,
         };
         let slot = root.decide(&question).slot.clone();
         let table = Connections::new(8, 0, StatePool::new(LIMIT, 1));
