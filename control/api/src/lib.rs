@@ -38,9 +38,9 @@ pub use lockout::Cut;
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FragmentStatus, Hello, Info,
     InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel,
-    MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
-    WorkerStatus,
+    Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status,
+    VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};
-pub use usage::{AddressCounts, LiveUsage, Process, RuleUsage, Traffic};
+pub use usage::{AddressCounts, Hooks, LiveUsage, Process, RuleUsage, Traffic, Verdicts};

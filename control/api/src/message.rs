@@ -14,10 +14,10 @@ use crate::distribution::Distribution;
 use crate::drops::{DropQuery, DropReport};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
-use crate::usage::{AddressCounts, LiveUsage, Traffic};
+use crate::usage::{AddressCounts, Hooks, LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 16;
+pub const VERSION: u16 = 17;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -250,6 +250,8 @@ pub struct Info {
     pub fragments: FragmentStatus,
     /// Packets dropped, by reason, in counter order.
     pub drops: Vec<ReasonCount>,
+    /// The interface or group of `set loginterface`.
+    pub logged: Option<Logged>,
     /// Every interface.
     pub interfaces: Vec<InterfaceInfo>,
 }
@@ -269,7 +271,16 @@ pub struct FragmentStatus {
     pub removals: u64,
 }
 
-/// What `pfctl -vvsI` shows of an interface; bytes with Ethernet headers.
+/// What `pfctl -si` shows of the interface of `set loginterface`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// Its name, or that of a group.
+    pub name: String,
+    /// What its hooks did, or those of all interfaces of the group.
+    pub hooks: Hooks,
+}
+
+/// What an interface carried, with bytes of Ethernet frames, and what `pfctl -vvsI` shows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceInfo {
     /// Its name.
@@ -286,6 +297,8 @@ pub struct InterfaceInfo {
     pub punted: Traffic,
     /// Packets dropped, for any reason.
     pub dropped: u64,
+    /// What its hooks did.
+    pub hooks: Hooks,
 }
 
 /// What two rulesets say to a packet; `None` where it never meets their rules.

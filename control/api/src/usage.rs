@@ -13,6 +13,28 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// What a hook let pass, and what it blocked; bytes of IP datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// What passed.
+    pub passed: Traffic,
+    /// What did not.
+    pub blocked: Traffic,
+}
+
+/// What the hooks of an interface did with packets, by family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// IPv4 that entered.
+    pub in4: Verdicts,
+    /// IPv4 that left.
+    pub out4: Verdicts,
+    /// IPv6 that entered.
+    pub in6: Verdicts,
+    /// IPv6 that left.
+    pub out6: Verdicts,
+}
+
 /// What the rules of the live ruleset have done since it was committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveUsage {

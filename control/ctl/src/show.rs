@@ -32,7 +32,7 @@ enum What {
     Info(FormatArguments),
     /// What each labelled rule has done, as pfctl -sl shows it
     Labels(FormatArguments),
-    /// The interfaces, as pfctl -sI shows them
+    /// What each interface carried, and dropped
     Interfaces(FormatArguments),
     /// The tables, as pfctl -vvsT shows them
     Tables(FormatArguments),
@@ -114,7 +114,11 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
         What::Drops(form) => drops(form, sockets),
         What::Info(form) => as_pfctl("-si", form, sockets),
         What::Labels(form) => as_pfctl("-sl", form, sockets),
-        What::Interfaces(form) => as_pfctl("-sI", form, sockets),
+        What::Interfaces(form) => {
+            let known = sockets.source()?.info()?.interfaces;
+            live::print(Format::of(form.json), &known, |out, known| live::write_carried(out, known))?;
+            Ok(ExitCode::SUCCESS)
+        }
         What::Tables(form) => as_pfctl("-vvsT", form, sockets),
         What::Timeouts(form) => as_pfctl("-st", form, sockets),
         What::Limits(form) => as_pfctl("-sm", form, sockets),

@@ -42,7 +42,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("set fingerprints", "operating systems are not recognised"),
     ("set hostid", "states are not shared between firewalls"),
     ("set keepcounters", "counters start at zero with each load"),
-    ("set loginterface", "every interface has counters"),
     ("set syncookies", "handshakes are not answered for a server"),
     ("source-track", "sources are not tracked"),
     ("sticky-address", "sources are not tracked"),

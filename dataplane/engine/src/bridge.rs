@@ -43,7 +43,7 @@ impl Shard {
             return self.discard(view, arrival, frame.bytes(), Reason::LinkScope);
         }
         match parse(frame.bytes(), zone_of_frame(own, frame.bytes()), frame.ip_checksum()) {
-            Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
+            Err(reason) => self.drop_unread(view, arrival, own, frame, reason),
             Ok(Parsed::NonIp(other)) => match carry_non_ip(view, bridge, frame.bytes(), &other) {
                 Ok(fate) => fate,
                 Err(reason) => self.discard(view, arrival, frame.bytes(), reason),

@@ -11,6 +11,7 @@
 //! [`Shard::decide`] as if there were no stages.
 //! Bounds: [`BURST`] packets; what is known of them is kept in one place from burst to burst.
 
+use crate::crossings::Run;
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::{Interface, InterfaceId};
@@ -102,13 +103,17 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) {
-        let mut others = 0;
+        let (mut others, mut run) = (0, Run::begin(arrival.interface));
         let count = frames.len().min(BURST);
         for (number, ((frame, fate), quick)) in frames.iter_mut().zip(fates).zip(&stages.packets).enumerate()
         {
             match self.follow::<F, REWRITES>(frame, number, quick, moment) {
-                Some(out) => *fate = Fate::Transmit(out),
+                Some(out) => {
+                    run.add(out, quick.key.family(), quick.length, &mut self.counters);
+                    *fate = Fate::Transmit(out);
+                }
                 None if let Some(out) = self.follow_translated::<F, REWRITES>(frame, quick, moment) => {
+                    run.add(out, quick.key.family(), quick.length, &mut self.counters);
                     *fate = Fate::Transmit(out);
                 }
                 None if let Some(owner) = self.foreign_owner(quick) => *fate = self.hand_off(arrival, owner),
@@ -119,6 +124,7 @@ impl Shard {
                 }
             }
         }
+        run.end(&mut self.counters);
         self.counters.searches += (count - others) as u64;
     }
 

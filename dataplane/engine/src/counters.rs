@@ -1,9 +1,12 @@
 //! What a shard counts. Plain numbers of one writer; the shell copies them to where others may read them.
 
-use ruleset::{REASON_COUNT, Reason};
+use ruleset::{Direction, REASON_COUNT, Reason};
 
+use crate::crossings::{Crossings, Verdict};
+use crate::eval::Counted;
 use crate::fate::Created;
 use crate::fib::InterfaceId;
+use crate::state::Family;
 
 /// The counters of a shard.
 #[derive(Clone, Debug)]
@@ -11,6 +14,7 @@ pub struct Counters {
     drops: Vec<[u64; REASON_COUNT]>,
     created: [u64; Created::ALL.len()],
     partial_checksums: Vec<u64>,
+    crossings: Vec<Crossings>,
     /// Lookups of states.
     pub searches: u64,
     /// States made, counted as pf counts them.
@@ -31,6 +35,7 @@ impl Counters {
             drops: vec![[0; REASON_COUNT]; interfaces],
             created: [0; Created::ALL.len()],
             partial_checksums: vec![0; interfaces],
+            crossings: vec![Crossings::default(); interfaces],
             searches: 0,
             inserts: 0,
             removals: 0,
@@ -70,6 +75,26 @@ impl Counters {
     /// are refused.
     pub fn partial_checksums(&self) -> &[u64] {
         &self.partial_checksums
+    }
+
+    /// Counts packets for a hook.
+    #[inline]
+    pub(crate) fn cross(
+        &mut self,
+        interface: InterfaceId,
+        family: Family,
+        direction: Direction,
+        verdict: Verdict,
+        counted: Counted,
+    ) {
+        if let Some(own) = self.crossings.get_mut(usize::from(interface.0)) {
+            own.add(family, direction, verdict, counted);
+        }
+    }
+
+    /// What the hooks of each interface let pass and blocked.
+    pub fn crossings(&self) -> &[Crossings] {
+        &self.crossings
     }
 
     /// Packets dropped for each reason, by the interface that they arrived on (host side and wire side alike).

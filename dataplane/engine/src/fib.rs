@@ -103,6 +103,11 @@ pub enum NonIpPolicy {
 }
 
 impl Interface {
+    /// True if this is its name, or that of a group that it is in.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.groups.iter().any(|group| group == name)
+    }
+
     /// Its part in a transparent pair, if it is in one.
     pub const fn bridge(&self) -> Option<&Bridge> {
         match &self.role {

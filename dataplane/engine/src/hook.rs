@@ -1,6 +1,6 @@
 //! pf's two hooks: a packet entering or leaving an interface meets its state, or the rules.
 //!
-//! Overview: [`Shard::hook`] finds the state and checks the packet against it without changing it, or asks the rules and
+//! Overview: [`Shard::meet`] finds the state and checks the packet against it without changing it, or asks the rules and
 //! makes a state. What the check would change is returned as a [`Pending`] update, which the caller commits once the packet
 //! has passed everything else: check, gates, commit. Creation commits here, per hook, as in pf: a state whose packet is
 //! blocked later stays.
@@ -14,6 +14,7 @@ mod create;
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
 use wire::{Proto, TcpFlags};
 
+use crate::crossings::Crossed;
 use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
@@ -110,6 +111,8 @@ pub(crate) struct Passage<'p> {
     pub copy_to: Option<InterfaceId>,
     /// It was copied: which ports got it, the [mirror](crate::mirror) knows.
     pub copied: bool,
+    /// The hooks that it has met.
+    pub crossed: Crossed,
 }
 
 /// What a checked packet will do to its state.
@@ -211,26 +214,14 @@ pub(crate) const fn flow_tuple(packet: &Packet) -> Tuple {
 }
 
 impl Shard {
-    /// Takes a packet through one hook.
-    pub(crate) fn hook(
+    /// A packet at a hook of an interface that is filtered: its state, or the rules.
+    pub(crate) fn meet(
         &mut self,
         view: &View<'_>,
+        root: &Root,
         passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
-        let met = self.meet(view, passage, hook);
-        if let Err(Stop::Refused { .. }) = met {
-            self.witness.blame.hook = Some((hook.direction, hook.interface));
-        }
-        met
-    }
-
-    fn meet(&mut self, view: &View<'_>, passage: &mut Passage<'_>, hook: &Hook<'_>) -> Result<Passed, Stop> {
-        let Some(root) = view.root else { return Err(Stop::silent(Reason::NoRules)) };
-        passage.gateway = None;
-        if root.skips(hook.interface) {
-            return Ok(Passed::Stateless);
-        }
         if passage.packet.transport == Transport::Fragment {
             return self.admit_fragment(view, root, passage, hook);
         }

@@ -13,6 +13,7 @@ mod address;
 mod bridge;
 mod burst;
 mod counters;
+mod crossings;
 mod entropy;
 mod eval;
 mod fate;
@@ -47,6 +48,7 @@ mod work;
 
 pub use address::Address;
 pub use counters::Counters;
+pub use crossings::{Crossings, Verdict};
 pub use entropy::Entropy;
 pub use eval::{AddressCounts, Counted, Filtering, Root, RuleUsage};
 pub use fate::{Arrival, Created, Custody, Errand, Fate, HANDOFFS_MAX, Source, WorkerId};

@@ -17,7 +17,8 @@ use core::net::IpAddr;
 use ruleset::{Action, Direction, Reason};
 
 use crate::Counters;
-use crate::eval::{Question, Role, Root, RuleTotals, Walked};
+use crate::crossings::Verdict;
+use crate::eval::{Counted, Question, Role, Root, RuleTotals, Walked};
 use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
@@ -26,7 +27,7 @@ use crate::normalize::{Cut, cut_up};
 use crate::packet::Transport;
 use crate::rewrite::PLAIN_HEAD;
 use crate::shard::{BURST, Shard, View};
-use crate::state::Adjacency;
+use crate::state::{Adjacency, Family};
 pub(crate) use plan::PlanId;
 use plan::Plans;
 use plan::{Step, Trail};
@@ -236,7 +237,7 @@ impl Shard {
         if !std::mem::replace(&mut passage.copied, true) {
             // An ICMP error is none of the packets that it quotes.
             let lasting = matches!(passage.packet.transport, Transport::Tcp(_) | Transport::Udp);
-            self.mirror.trail.begin(lasting);
+            self.mirror.trail.begin(lasting, Family::of(passage.packet.tuple.af));
         }
         let mut wanted = passage.copy_to.take();
         while let Some(target) = wanted {
@@ -286,6 +287,9 @@ impl Shard {
         self.rule_totals.count_walk(root, decision.ended_at);
         self.rule_totals.count_packet(&decision, Direction::Out, passage.packet.length());
         let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
+        let verdict = if dropped.is_some() { Verdict::Blocked } else { Verdict::Passed };
+        let (family, bytes) = (Family::of(passage.packet.tuple.af), passage.packet.length().into());
+        self.counters.cross(target, family, direction, verdict, Counted { packets: 1, bytes });
         if decision.logs() {
             self.log.record_decision(view, (direction, target), &decision, passage.packet, frame);
         }

@@ -180,7 +180,7 @@ impl Shard {
             return self.discard(view, arrival, frame.bytes(), reason);
         }
         match parse(frame.bytes(), own.zone, frame.ip_checksum()) {
-            Err(reason) => self.discard(view, arrival, frame.bytes(), reason),
+            Err(reason) => self.drop_unread(view, arrival, own, frame, reason),
             Ok(Parsed::NonIp(other)) => match link_fate(arrival, &other, destination(frame.bytes()), own.mac)
             {
                 Ok(fate) => fate,
@@ -217,7 +217,7 @@ impl Shard {
             (Source::Wire, None) => self.take_in(view, arrival.interface, own, frame, &mut passage),
             (Source::Host, None) => self.let_out(view, arrival.interface, frame, &mut passage),
         };
-        match decided {
+        let fate = match decided {
             Ok(fate) if self.normalizer.concerns() => self.cut(view, arrival, frame, passage.packet, fate),
             Ok(fate) => fate,
             Err(Stop::HandOff(owner)) => self.hand_off(arrival, owner),
@@ -235,7 +235,11 @@ impl Shard {
                 passage.restore();
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
+        };
+        if fate.handed().is_none() {
+            self.count_crossed(&passage);
         }
+        fate
     }
 
     /// Everything that comes before the hooks: what no ruleset may accept, and the flow that the packet belongs to.
@@ -268,6 +272,7 @@ impl Shard {
             gateway: None,
             copy_to: None,
             copied: false,
+            crossed: [None; 2],
         })
     }
 

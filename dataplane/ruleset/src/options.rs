@@ -48,6 +48,8 @@ pub struct Options {
     pub block_policy: BlockPolicy,
     /// `set state-policy`.
     pub state_policy: StatePolicy,
+    /// `set loginterface`: the interface or group whose packets are shown with the state table's counters.
+    pub log_interface: Option<String>,
     /// `set reassemble`.
     pub reassemble: Reassemble,
     /// `set timeout`.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
 
 use api::{BURST_BOUNDS, Conservation, LATENCY_BOUNDS_NS};
-use engine::{Created, FragmentCounts, Shard};
+use engine::{Counted, Created, Crossings, FragmentCounts, Shard};
 use ruleset::{REASON_COUNT, Reason};
 use shm::{Block, Layout, Segment};
 
@@ -37,6 +37,8 @@ pub struct Sheet {
     pub latency: Histogram<{ LATENCY_BOUNDS_NS.len() }>,
     /// Each interface's, by number.
     pub interfaces: Vec<InterfaceCounts>,
+    /// What each interface's hooks let pass and blocked.
+    pub crossings: Vec<Crossings>,
     /// Each interface's drops by reason.
     pub drops: Vec<[u64; REASON_COUNT]>,
 }
@@ -50,6 +52,7 @@ impl Sheet {
             bursts: Histogram::new(&BURST_BOUNDS),
             latency: Histogram::new(&LATENCY_BOUNDS_NS),
             interfaces: vec![InterfaceCounts::default(); interfaces],
+            crossings: vec![Crossings::default(); interfaces],
             drops: vec![[0; REASON_COUNT]; interfaces],
         }
     }
@@ -74,6 +77,7 @@ impl Sheet {
         self.created = Created::ALL.map(|kind| counters.created(kind));
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
+        self.crossings.copy_from_slice(counters.crossings());
         for (own, partial) in self.interfaces.iter_mut().zip(counters.partial_checksums()) {
             own.partial_checksums = *partial;
         }
@@ -111,6 +115,7 @@ impl Sheet {
         for (own, other) in self.interfaces.iter_mut().zip(&other.interfaces) {
             own.add(other);
         }
+        self.crossings.iter_mut().zip(&other.crossings).for_each(|(own, other)| *own += *other);
         for (own, other) in self.drops.iter_mut().flatten().zip(other.drops.iter().flatten()) {
             *own += other;
         }
@@ -121,6 +126,11 @@ impl Sheet {
         let own = WorkerCounts::NAMES.iter().map(|name| (*name).to_owned());
         let created = Created::ALL.iter().map(|kind| format!("created.{}", kind.name()));
         let carried = interfaces.iter().flat_map(|interface| InterfaceCounts::names_of(interface));
+        let crossed = interfaces.iter().flat_map(|interface| {
+            Crossings::NAMES
+                .iter()
+                .flat_map(move |hook| ["packets", "bytes"].map(|unit| format!("{interface}.{hook}.{unit}")))
+        });
         let dropped = interfaces.iter().flat_map(|interface| {
             Reason::ALL.iter().map(move |reason| format!("{interface}.drops.{}", reason.name()))
         });
@@ -128,6 +138,7 @@ impl Sheet {
             .chain(blank.bursts.names_of("bursts"))
             .chain(blank.latency.names_of("latency_ns"))
             .chain(carried)
+            .chain(crossed)
             .chain(dropped)
             .collect()
     }
@@ -139,8 +150,9 @@ impl Sheet {
         let bursts = Histogram::take(&BURST_BOUNDS, &mut values)?;
         let latency = Histogram::take(&LATENCY_BOUNDS_NS, &mut values)?;
         let carried = (0..interfaces).map(|_| InterfaceCounts::take(&mut values)).collect::<Option<_>>()?;
+        let crossings = (0..interfaces).map(|_| crossings(&mut values)).collect::<Option<_>>()?;
         let drops = (0..interfaces).map(|_| array_of(&mut values)).collect::<Option<_>>()?;
-        Some(Self { worker, created, bursts, latency, interfaces: carried, drops })
+        Some(Self { worker, created, bursts, latency, interfaces: carried, crossings, drops })
     }
 }
 
@@ -148,7 +160,12 @@ impl Values for Sheet {
     fn values(&self) -> impl Iterator<Item = u64> {
         let own = self.worker.values().chain(self.created).chain(self.bursts.values());
         let carried = self.interfaces.iter().flat_map(InterfaceCounts::values);
-        own.chain(self.latency.values()).chain(carried).chain(self.drops.iter().flatten().copied())
+        let crossed = self.crossings.iter().flat_map(Crossings::cells);
+        let crossed = crossed.flat_map(|Counted { packets, bytes }| [*packets, *bytes]);
+        own.chain(self.latency.values())
+            .chain(carried)
+            .chain(crossed)
+            .chain(self.drops.iter().flatten().copied())
     }
 }
 
@@ -203,6 +220,14 @@ fn array_of<const COUNT: usize>(values: &mut impl Iterator<Item = u64>) -> Optio
         *place = values.next()?;
     }
     Some(array)
+}
+
+fn crossings(values: &mut impl Iterator<Item = u64>) -> Option<Crossings> {
+    let mut cells = [Counted::default(); Crossings::CELLS];
+    for cell in &mut cells {
+        *cell = Counted { packets: values.next()?, bytes: values.next()? };
+    }
+    Some(Crossings::of(cells))
 }
 
 /// In front of the values and behind them: a copy has begun, and it has ended.

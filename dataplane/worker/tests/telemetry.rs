@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dpdk::port::{Duplex, Link, PortStats};
-use engine::Created;
+use engine::{Counted, Created, Crossings};
 use ruleset::Reason;
 use worker::devices::{Devices, LOOK_EVERY, Lasting, Reading};
 use worker::stall::Report;
@@ -39,6 +39,10 @@ fn sheet(seed: u64) -> Sheet {
     sheet.interfaces[1].host_in_packets = 5 * seed;
     sheet.interfaces[1].tx_packets = 12 * seed;
     sheet.interfaces[0].punted_packets = 3 * seed;
+    sheet.crossings[1] = Crossings::of(std::array::from_fn(|cell| Counted {
+        packets: seed * (cell as u64 + 1),
+        bytes: seed * cell as u64,
+    }));
     sheet.drops[0][Reason::Match as usize] = seed;
     sheet.drops[1][Reason::PortDown as usize] = seed;
     sheet

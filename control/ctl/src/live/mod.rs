@@ -18,7 +18,7 @@ use serde::Serialize;
 
 pub use commit::commit;
 pub use drops::write_drops;
-pub use info::{write_info, write_interface};
+pub use info::{write_carried, write_info, write_interface};
 pub use routes::{write_neighbors, write_route_to, write_routes};
 pub use rules::write_rules;
 pub use source::{Answer, Sockets, Source};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use api::control::{StateFilter, TableSummary};
-use api::{Client, ControlError, Counts, Filtering, Info, LiveUsage, LogLevel, RuleUsage, Traffic};
+use api::{Client, ControlError, Counts, Filtering, Info, LiveUsage, LogLevel, Logged, RuleUsage, Traffic};
 use pfconf::{Counters, Inserter, Loaded, LoadedTable};
 use ruleset::{Ruleset, StateSelector, StateView, Table, TableEntry};
 
@@ -101,7 +101,9 @@ impl<'a> System<'a> {
                 let (filtering, since) = offline.filtering();
                 let since_s = if since == 0 { 0 } else { now_unix_s().saturating_sub(since) };
                 let level = offline.level().to_owned();
-                Ok(Info { filtering, since_s, counted_s: since_s, level, ..Info::default() })
+                let name = offline.loaded().options().log_interface.clone();
+                let logged = name.map(|name| Logged { name, ..Logged::default() });
+                Ok(Info { filtering, since_s, counted_s: since_s, level, logged, ..Info::default() })
             }
         }
     }

@@ -282,6 +282,9 @@ fn filtering_is_switched_and_messages_are_set() {
     assert!(scratch.out("-si").starts_with("Status: Enabled for 0 days 00:00:0"));
     assert_eq!(scratch.said("-x debug"), "debug level set to 'debug'\n");
     assert!(scratch.out("-si").contains(" Debug: debug\n"));
+    assert!(!scratch.out("-si").contains("Interface Stats"));
+    assert_eq!(scratch.call(&["-f", "-"], "set loginterface em0\npass\n").code, Some(0));
+    assert!(scratch.out("-si").contains("\nInterface Stats for em0               IPv4             IPv6\n"));
     assert_eq!(scratch.said("-d"), "pf disabled\n");
     assert_eq!(scratch.refused("-d"), "pfctl: pf not enabled\n");
 }

@@ -53,6 +53,12 @@ impl Expander<'_> {
                 self.echo(format!("set optimization {}", profile.name));
             }
             SetOption::RulesetOptimization(level) => self.config.optimize = Some(*level),
+            SetOption::LogInterface(name) => {
+                let word =
+                    name.as_deref().map_or("none".into(), |name| print::word(name, self.config.dialect));
+                self.echo(format!("set loginterface {word}"));
+                self.config.options.log_interface.clone_from(name);
+            }
             SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
             _ => self.refused_option(option),
         }
@@ -62,15 +68,6 @@ impl Expander<'_> {
     /// Options that are read and printed, but that nothing obeys yet.
     fn refused_option(&mut self, option: &SetOption) {
         let keyword = match option {
-            SetOption::LogInterface(name) => {
-                let word =
-                    name.as_deref().map_or("none".into(), |name| print::word(name, self.config.dialect));
-                self.echo(format!("set loginterface {}", word));
-                if name.is_none() {
-                    return;
-                }
-                "set loginterface"
-            }
             SetOption::HostId(id) => {
                 self.echo(format!("set hostid 0x{id:08x}"));
                 "set hostid"

@@ -95,6 +95,9 @@ pub fn print_options(options: &Options) -> String {
     if !options.skip.is_empty() {
         let _ = writeln!(out, "set skip on {{ {} }}", options.skip.join(" "));
     }
+    if let Some(name) = &options.log_interface {
+        let _ = writeln!(out, "set loginterface {name}");
+    }
     // The limits first: some time-outs begin as a part of them.
     for limit in Limit::ALL {
         let value = options.limits.get(limit);

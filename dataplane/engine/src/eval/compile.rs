@@ -77,8 +77,7 @@ impl Root {
             let filter = filter.map_err(|what| Invalid { rule: Some(number), place: place(), what })?;
             rules.push(Filter { caller: caller.unwrap_or(Gate::NONE), ..filter });
         }
-        let skips =
-            |interface: &Interface| ruleset.options.skip.iter().any(|name| is_called(interface, name));
+        let skips = |interface: &Interface| ruleset.options.skip.iter().any(|name| interface.is_called(name));
         let mut numbers = HashMap::with_capacity(rules.len());
         for (number, rule) in (0..).zip(&rules) {
             numbers.entry(rule.slot.identity).or_insert(number);
@@ -106,10 +105,6 @@ impl Root {
 
 fn serial(epoch: u32, number: usize) -> u64 {
     u64::from(epoch) << 32 | number as u64
-}
-
-fn is_called(interface: &Interface, name: &str) -> bool {
-    interface.name == name || interface.groups.iter().any(|group| group == name)
 }
 
 /// Tags keep their numbers as long as the process runs, because states carry them across reloads.
@@ -317,7 +312,7 @@ impl Names<'_> {
         let matches = |interface: &Interface| match &wanted.pattern {
             // No loopback interface is among the dataplane's.
             InterfacePattern::Any => true,
-            InterfacePattern::Name(name) => is_called(interface, name),
+            InterfacePattern::Name(name) => interface.is_called(name),
         };
         Interfaces::Listed(
             self.interfaces.iter().map(|interface| matches(interface) != wanted.negated).collect(),
@@ -370,7 +365,7 @@ impl Names<'_> {
     /// The interfaces of this name or group; pf.conf(5): "self" is every interface.
     fn called(&self, name: &str) -> Vec<InterfaceId> {
         let known = self.interfaces.iter().zip(0..);
-        let called = known.filter(|(interface, _)| name == "self" || is_called(interface, name));
+        let called = known.filter(|(interface, _)| name == "self" || interface.is_called(name));
         called.map(|(_, number)| InterfaceId(number)).collect()
     }
 

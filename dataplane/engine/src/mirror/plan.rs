@@ -11,10 +11,12 @@ use ruleset::{Direction, Reason};
 
 use super::TARGETS_MAX;
 use crate::Counters;
+use crate::crossings::Verdict;
 use crate::eval::{Counted, RuleTotals, Walked};
 use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::shard::BURST;
+use crate::state::Family;
 
 /// The most plans of an epoch.
 const PLANS_MAX: usize = 1024;
@@ -39,10 +41,12 @@ const NO_STEP: Step = Step { to: InterfaceId(0), behind: Direction::In, walked: 
 struct Plan {
     steps: [Step; TARGETS_MAX],
     count: u8,
+    /// Of the packets.
+    family: Family,
 }
 
 impl Plan {
-    const EMPTY: Self = Self { steps: [NO_STEP; TARGETS_MAX], count: 0 };
+    const EMPTY: Self = Self { steps: [NO_STEP; TARGETS_MAX], count: 0, family: Family::Inet };
 
     #[inline]
     pub fn steps(&self) -> &[Step] {
@@ -65,9 +69,10 @@ impl Default for Trail {
 }
 
 impl Trail {
-    /// Begins with a packet; `lasting` if the packets behind it have in common with it what rules ask for.
-    pub const fn begin(&mut self, lasting: bool) {
+    /// Begins with a packet of a family; `lasting` if the packets behind it have in common with it what rules ask for.
+    pub const fn begin(&mut self, lasting: bool, family: Family) {
         self.plan.count = 0;
+        self.plan.family = family;
         self.lasting = lasting;
     }
 
@@ -170,6 +175,8 @@ impl Plans {
                 counters.create(Created::Copy, counted.packets);
                 if let Some(walked) = &step.walked {
                     totals.count_again(walked, counted);
+                    let verdict = if step.blocked { Verdict::Blocked } else { Verdict::Passed };
+                    counters.cross(step.to, plan.family, Direction::Out, verdict, counted);
                 }
                 if step.blocked {
                     counters.drop_packets(step.to, Reason::Match, counted.packets);
@@ -207,7 +214,7 @@ mod tests {
 
     fn trail(targets: &[u16]) -> Trail {
         let mut trail = Trail::default();
-        trail.begin(true);
+        trail.begin(true, Family::Inet);
         for to in targets {
             trail.add(Step { to: InterfaceId(*to), ..NO_STEP }, true);
         }
@@ -220,7 +227,7 @@ mod tests {
         let first = plans.number(&trail(&[3])).expect("a number");
         let mut again = trail(&[4, 5]);
         let other = plans.number(&again).expect("a number");
-        again.begin(true);
+        again.begin(true, Family::Inet);
         again.add(Step { to: InterfaceId(3), ..NO_STEP }, true);
         assert_eq!(plans.number(&again), Some(first));
         assert_ne!(first, other);
@@ -235,7 +242,7 @@ mod tests {
         one.add(Step { to: InterfaceId(4), ..NO_STEP }, false);
         one.add(Step { to: InterfaceId(5), ..NO_STEP }, true);
         assert_eq!(plans.number(&one), None);
-        one.begin(false);
+        one.begin(false, Family::Inet);
         assert_eq!(plans.number(&one), None);
         let mut full = trail(&[3]);
         full.lead_nowhere();

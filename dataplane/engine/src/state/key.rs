@@ -74,7 +74,7 @@ pub(crate) struct Narrow {
 }
 
 /// The family of a [`Narrow`] key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(crate) enum Family {
     Inet,

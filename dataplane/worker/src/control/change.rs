@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{
-    AddressCounts, Candidate, Counts, Filtering, Info, InterfaceInfo, Judged, LogLevel, ReasonCount,
-    ResponseBody, Reviewed, Traffic,
+    AddressCounts, Candidate, Counts, Filtering, Hooks, Info, InterfaceInfo, Judged, LogLevel, Logged,
+    ReasonCount, ResponseBody, Reviewed, Traffic, Verdicts,
 };
-use engine::{Counted, Selection};
+use engine::{Counted, Crossings, Selection};
 use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
 
 use super::desk::{Desk, PATIENCE, busy, fragment_status, lock};
@@ -165,7 +165,16 @@ impl Desk {
             ledger.since_cleared(Totals::of(&sheet));
         let drops = Reason::ALL.into_iter().zip(drops);
         let fib = self.kernel.fib();
-        let carried = fib.interfaces().iter().zip(ledger.carried_since_cleared(Carried::each(&sheet)));
+        let carried: Vec<_> =
+            fib.interfaces().iter().zip(ledger.carried_since_cleared(Carried::each(&sheet))).collect();
+        let logged = self.showcase.live().and_then(|live| live.root.ruleset().options.log_interface.clone());
+        let logged = logged.map(|name| {
+            let mut crossings = Crossings::default();
+            for (_, (_, own)) in carried.iter().filter(|(interface, _)| interface.is_called(&name)) {
+                crossings += own.crossings;
+            }
+            Logged { name, hooks: hooks(&crossings) }
+        });
         ResponseBody::Info(Box::new(Info {
             filtering: self.filtering(),
             since_s: ledger.switched.elapsed().as_secs(),
@@ -178,8 +187,10 @@ impl Desk {
             removals,
             fragments: fragment_status(&sheet, fragments),
             drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
+            logged,
             interfaces: carried
-                .map(|(interface, (since, carried))| interface_info(&interface.name, since, &carried))
+                .iter()
+                .map(|(interface, (since, carried))| interface_info(&interface.name, *since, carried))
                 .collect(),
         }))
     }
@@ -245,7 +256,7 @@ impl Desk {
 }
 
 fn interface_info(name: &str, since: Instant, carried: &Carried) -> InterfaceInfo {
-    let Carried { counts, dropped } = *carried;
+    let Carried { counts, crossings, dropped } = *carried;
     let traffic = |packets, bytes| Traffic { packets, bytes };
     InterfaceInfo {
         name: name.to_owned(),
@@ -255,6 +266,30 @@ fn interface_info(name: &str, since: Instant, carried: &Carried) -> InterfaceInf
         host_in: traffic(counts.host_in_packets, counts.host_in_bytes),
         punted: traffic(counts.punted_packets, counts.punted_bytes),
         dropped,
+        hooks: hooks(&crossings),
+    }
+}
+
+fn hooks(crossings: &Crossings) -> Hooks {
+    let told = |passed: Counted, blocked: Counted| {
+        let traffic = |Counted { packets, bytes }| Traffic { packets, bytes };
+        Verdicts { passed: traffic(passed), blocked: traffic(blocked) }
+    };
+    let [
+        in4_passed,
+        in4_blocked,
+        out4_passed,
+        out4_blocked,
+        in6_passed,
+        in6_blocked,
+        out6_passed,
+        out6_blocked,
+    ] = *crossings.cells();
+    Hooks {
+        in4: told(in4_passed, in4_blocked),
+        out4: told(out4_passed, out4_blocked),
+        in6: told(in6_passed, in6_blocked),
+        out6: told(out6_passed, out6_blocked),
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use api::RuleUsage;
+use engine::Crossings;
 use ruleset::REASON_COUNT;
 
 use crate::telemetry::{InterfaceCounts, Sheet, WorkerCounts};
@@ -60,6 +61,8 @@ impl Totals {
 pub struct Carried {
     /// What it carried.
     pub counts: InterfaceCounts,
+    /// What its hooks let pass and blocked.
+    pub crossings: Crossings,
     /// Packets dropped on it.
     pub dropped: u64,
 }
@@ -68,12 +71,14 @@ impl Carried {
     /// Of all workers, for every interface, by number.
     pub fn each(sheet: &Sheet) -> impl Iterator<Item = Self> {
         let drops = sheet.drops.iter().map(|reasons| reasons.iter().sum());
-        sheet.interfaces.iter().zip(drops).map(|(counts, dropped)| Self { counts: *counts, dropped })
+        let counted = sheet.interfaces.iter().zip(&sheet.crossings).zip(drops);
+        counted.map(|((counts, crossings), dropped)| Self { counts: *counts, crossings: *crossings, dropped })
     }
 
     fn less(self, earlier: &Self) -> Self {
         Self {
             counts: self.counts.less(&earlier.counts),
+            crossings: self.crossings.since(&earlier.crossings),
             dropped: self.dropped.saturating_sub(earlier.dropped),
         }
     }

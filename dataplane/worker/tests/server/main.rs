@@ -19,7 +19,8 @@ use api::{
 };
 use engine::fib::{Interface, Role};
 use engine::{
-    Arrival, BURST, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick, View, WorkerId, Zone,
+    Arrival, BURST, Counted, Crossings, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick,
+    View, WorkerId, Zone,
 };
 use ruleset::{
     Action, Direction, Flow, Limit, Moment, Reason, Rule, Ruleset, StateMode, StateSelector, Table,
@@ -62,6 +63,14 @@ struct Bench {
     epoch: Arc<AtomicU32>,
     /// Bursts that are still to arrive on wan0.
     bursts: Arc<AtomicU32>,
+}
+
+/// What the hooks of an interface did: each cell another number.
+fn crossings() -> Crossings {
+    Crossings::of(std::array::from_fn(|cell| {
+        let packets = cell as u64 + 1;
+        Counted { packets, bytes: 100 * packets }
+    }))
 }
 
 impl Bench {
@@ -110,6 +119,7 @@ impl Bench {
                     sheet.interfaces[0].rx_packets = 5;
                     sheet.drops[0] = [0; ruleset::REASON_COUNT];
                     sheet.drops[0][Reason::NoRules as usize] = 5;
+                    sheet.crossings[0] = crossings();
                     writer.copy(&sheet);
                     thread::sleep(Duration::from_micros(100));
                 }
@@ -330,10 +340,27 @@ fn what_is_live_can_be_changed_without_a_ruleset() {
     assert_eq!(carried(&mut client), [("wan0".into(), 5, 5), ("lan0".into(), 0, 0)]);
     client.clear(Counts::Interface("lan0".into())).unwrap();
     assert_eq!(carried(&mut client)[0], ("wan0".into(), 5, 5));
+    let interfaces = client.info().unwrap().interfaces;
+    let [wan0, lan0] = &interfaces[..] else { panic!("two interfaces") };
+    let counted = |traffic: api::Traffic| (traffic.packets, traffic.bytes);
+    let told = [wan0.hooks.in4, wan0.hooks.out4, wan0.hooks.in6, wan0.hooks.out6];
+    let told: Vec<_> = told.iter().flat_map(|hook| [counted(hook.passed), counted(hook.blocked)]).collect();
+    assert_eq!(told, (1..9).map(|number| (number, 100 * number)).collect::<Vec<_>>());
+    assert_eq!(lan0.hooks, api::Hooks::default());
+    assert_eq!(client.info().unwrap().logged, None);
+    let mut logging = rules(2);
+    logging.options.log_interface = Some("wan0".into());
+    client.commit(&logging).unwrap();
+    assert_eq!(client.info().unwrap().logged, Some(api::Logged { name: "wan0".into(), hooks: wan0.hooks }));
+    logging.options.log_interface = Some("dmz".into());
+    client.commit(&logging).unwrap();
+    let nothing = api::Logged { name: "dmz".into(), ..api::Logged::default() };
+    assert_eq!(client.info().unwrap().logged, Some(nothing));
     let refused = client.clear(Counts::Interface("dmz0".into())).unwrap_err().to_string();
     assert!(refused.contains("no interface dmz0"), "{refused}");
     client.clear(Counts::Interface("wan0".into())).unwrap();
     assert_eq!(carried(&mut client), [("wan0".into(), 0, 0), ("lan0".into(), 0, 0)]);
+    assert_eq!(client.info().unwrap().interfaces[0].hooks, api::Hooks::default());
     assert_eq!(client.status().unwrap().interfaces[0].rx_packets, 5, "what only rises is as it was");
     let drops = client.drops().unwrap();
     assert_eq!(drops[0].reasons[Reason::NoRules as usize].packets, 5, "what only rises is as it was");
