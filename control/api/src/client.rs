@@ -395,6 +395,17 @@ impl Client {
         }
     }
 
+    /// What the live rules say to packets, and what they will once filtering is on.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if no rules are live.
+    pub fn judge_enabled(&mut self, flows: Vec<Flow>) -> Result<Vec<Judged>, Error> {
+        match self.ask(RequestBody::JudgeEnabled(flows))? {
+            ResponseBody::Judged(judged) => Ok(judged),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
     /// Which live states a candidate would not make again.
     ///
     /// # Errors

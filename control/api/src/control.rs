@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use filter::{StateFilter, drops_of, escape, unescape};
 pub use message::{
     AddressFate, Anchored, Applied, Apply, BlockedState, Checked, ControlStatus, Dialect, Difference,
-    Finding, Live, Operator, OptionChange, Origin, Pending, Problem, Revision, RevisionText, RuleAt,
+    Finding, Live, Operator, OptionChange, Origin, Part, Pending, Problem, Revision, RevisionText, RuleAt,
     RuleChange, RuleListing, Session, Severity, Sources, Standing, StateImpact, TableAction, TableChange,
     TableFate, TableOutcome, TableRequest, TableSummary,
 };
@@ -262,12 +262,12 @@ impl Control {
         self.post("/states/kill", selector).map(|Killed { states }| states)
     }
 
-    /// Switches filtering on or off; false if it was so.
+    /// Switches filtering on or off.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] if no rules are live.
-    pub fn switch(&self, filtering: Filtering) -> Result<bool> {
-        self.post("/filtering", &Switch { filtering }).map(|Changed { changed }| changed)
+    /// [`ControlError::Refused`] if no rules are live, or if they would cut the operator off.
+    pub fn switch(&self, filtering: Filtering, operator: &Operator) -> Result<Changed> {
+        self.post("/filtering", &Switch { filtering, operator: operator.clone() })
     }
 
     /// Has the dataplane log what is as grave as `level`, and graver.
@@ -332,11 +332,14 @@ pub struct Rollback {
 }
 
 /// The body of a switch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Whether the rules are asked.
     pub filtering: Filtering,
+    /// What must not be cut off by it.
+    #[serde(default)]
+    pub operator: Operator,
 }
 
 /// The body of a change of the log.
@@ -363,10 +366,13 @@ pub struct Killed {
 }
 
 /// Whether something is not as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// It is not.
     pub changed: bool,
+    /// What it cuts off, if it was forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 fn read_json<T: DeserializeOwned>(answer: Answer<UnixStream>) -> Result<T> {

@@ -16,7 +16,7 @@ pub mod codec;
 pub mod control;
 mod distribution;
 mod drops;
-mod lockout;
+pub mod lockout;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod message;

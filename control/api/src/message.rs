@@ -92,6 +92,9 @@ pub enum RequestBody {
     Info,
     /// What the live rules and a candidate say to these packets. Answered by [`ResponseBody::Judged`].
     Judge(Box<Candidate>, Vec<Flow>),
+    /// What the live rules say to these packets, and in place of a candidate the same rules once they are asked. Answered by
+    /// [`ResponseBody::Judged`].
+    JudgeEnabled(Vec<Flow>),
     /// Which states a candidate would not make again. Answered by [`ResponseBody::Reviewed`].
     Review(Box<Candidate>),
 }

@@ -65,10 +65,10 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
     let written = &arguments.written;
     let request = Apply {
         sources: written.sources()?,
-        anchors: Vec::new(),
         confirm_s: arguments.confirm,
         comment: arguments.comment.clone(),
         operator: operator(arguments.force),
+        ..Apply::default()
     };
     let name = request.sources.name.clone();
     match sockets.control().apply(&request) {
@@ -106,8 +106,8 @@ pub fn record(
         Dialect::OpenBsd => api::control::Dialect::OpenBsd,
         Dialect::FreeBsd => api::control::Dialect::FreeBsd,
     });
-    let anchors = Vec::new();
-    Sources { name: name.to_owned(), text, files, names, definitions: definitions.to_vec(), dialect, anchors }
+    let (name, definitions) = (name.to_owned(), definitions.to_vec());
+    Sources { name, text, files, names, definitions, dialect, ..Sources::default() }
 }
 
 /// Prints why turnpike-control refused, with the lines at fault; other errors go on.

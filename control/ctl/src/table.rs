@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Say what became of each address; twice, also of those of which nothing did
     #[arg(short, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Change it also where that cuts off the connection that this command is given through
+    #[arg(long)]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +37,7 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
     let mut words = vec!["-t".to_owned(), arguments.name.clone(), "-T".to_owned(), arguments.verb.clone()];
     words.extend(std::iter::repeat_n("-v".to_owned(), arguments.verbose.into()));
     words.extend(arguments.dry_run.then(|| "-n".to_owned()));
+    words.extend(arguments.force.then(|| "--force".to_owned()));
     words.extend(arguments.json.then(|| "--json".to_owned()));
     words.extend(arguments.file.iter().flat_map(|file| ["-f".to_owned(), file.clone()]));
     words.push("--".to_owned());

@@ -27,12 +27,23 @@ pub struct Compiled {
 /// # Errors
 /// The findings, errors among them.
 pub fn compile(sources: &Sources, interfaces: &Interfaces) -> Result<Compiled, Problem> {
-    let (config, mut findings) = read_recorded(sources, interfaces)?;
+    let (mut config, mut findings) = read_recorded(sources, interfaces)?;
+    if sources.reset {
+        config.reset_options();
+    }
     let mut anchors = Vec::new();
     for Anchored { anchor, sources } in &sources.anchors {
         let (config, more) = read_recorded(sources, interfaces)?;
         findings.extend(more);
         anchors.push((anchor.clone(), config));
+    }
+    for Anchored { anchor, sources } in &sources.tables {
+        // What there is to say of the rest of them is no matter.
+        let (defining, _) = read_recorded(sources, interfaces)?;
+        match anchors.iter_mut().find(|(path, _)| path == anchor) {
+            Some((_, own)) => own.define_tables(&defining, ""),
+            None => config.define_tables(&defining, anchor),
+        }
     }
     match config.lower_with(&anchors) {
         Ok(ruleset) => Ok(Compiled { ruleset, findings }),
@@ -45,14 +56,28 @@ fn read_recorded(sources: &Sources, interfaces: &Interfaces) -> Result<(Config, 
     if findings.has_errors() { Err(problem(&findings)) } else { Ok((config, list(&findings))) }
 }
 
+/// The names of the tables that sources define in an anchor, among all.
+///
+/// # Errors
+/// The findings, errors among them.
+pub fn table_names(sources: &Sources, anchor: &str, interfaces: &Interfaces) -> Result<Vec<String>, Problem> {
+    let mut only = Config::default();
+    only.define_tables(&read_recorded(sources, interfaces)?.0, anchor);
+    Ok(only.tables().into_iter().map(|table| table.name).collect())
+}
+
 /// A new main ruleset with what was loaded into anchors of the live one, but for those that it has rules for itself.
-pub fn with_anchors(sources: Sources, live: &[Anchored], interfaces: &Interfaces) -> Sources {
-    if live.is_empty() || !sources.anchors.is_empty() {
+pub fn with_anchors(sources: Sources, live: &Sources, interfaces: &Interfaces) -> Sources {
+    let is_whole = !sources.anchors.is_empty() || !sources.tables.is_empty();
+    if is_whole || (live.anchors.is_empty() && live.tables.is_empty()) {
         return sources;
     }
     let own = read(&Recorded { sources: &sources, interfaces }, &sources).0.anchors();
-    let anchors = live.iter().filter(|kept| !own.contains(&kept.anchor)).cloned().collect();
-    Sources { anchors, ..sources }
+    let kept = |loaded: &[Anchored]| {
+        let stays = |one: &&Anchored| !one.anchor.is_empty() && !own.contains(&one.anchor);
+        loaded.iter().filter(stays).cloned().collect()
+    };
+    Sources { anchors: kept(&live.anchors), tables: kept(&live.tables), ..sources }
 }
 
 /// Whether sources would be loaded, and what there is to say about them.

@@ -29,9 +29,11 @@ pub type TableSet = BTreeMap<String, Arc<LoadedTable>>;
 
 /// What the lists of a ruleset are worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lists {
+pub enum Lists<'a> {
     /// It is loaded: they replace what tables hold.
     Loaded,
+    /// A part of it is loaded: those of these tables do.
+    LoadedFor(&'a [String]),
     /// It was live before, and tables may have changed since: they are for tables that nobody knows yet.
     Known,
 }
@@ -64,7 +66,7 @@ impl Tables {
     }
 
     /// What they hold once a ruleset is live.
-    pub fn under(&self, ruleset: &Ruleset, lists: Lists) -> TableSet {
+    pub fn under(&self, ruleset: &Ruleset, lists: Lists<'_>) -> TableSet {
         under(&self.held, ruleset, lists)
     }
 
@@ -109,8 +111,13 @@ fn told(name: &str, stored: io::Result<()>) {
 }
 
 /// What tables that hold `held` hold once a ruleset is live.
-pub fn under(held: &TableSet, ruleset: &Ruleset, lists: Lists) -> TableSet {
+pub fn under(held: &TableSet, ruleset: &Ruleset, lists: Lists<'_>) -> TableSet {
     let now = now_unix_s();
+    let replaces = |name: &String| match lists {
+        Lists::Loaded => true,
+        Lists::LoadedFor(names) => names.contains(name),
+        Lists::Known => false,
+    };
     let mut next = TableSet::new();
     for defined in &ruleset.tables {
         let table = match held.get(&defined.name) {
@@ -121,7 +128,7 @@ pub fn under(held: &TableSet, ruleset: &Ruleset, lists: Lists) -> TableSet {
             }
             Some(known) => {
                 let mut taken = known.attributes_of(defined);
-                if let Some(entries) = defined.entries.as_ref().filter(|_| lists == Lists::Loaded)
+                if let Some(entries) = defined.entries.as_ref().filter(|_| replaces(&defined.name))
                     && !known.holds(entries)
                 {
                     taken.get_or_insert_with(|| LoadedTable::clone(known)).hold(entries, now);

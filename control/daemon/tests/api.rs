@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::Filtering;
-use api::control::{Problem, StateFilter};
+use api::control::{Operator, Problem, StateFilter};
 use api::{ControlError, DropQuery};
 use common::fake::{Fake, State, routes, state_view};
 use common::{Daemon, Folder, refusal};
@@ -92,7 +92,7 @@ fn who_changes_something_and_looks_sees_it() {
     let (_folder, _fake, daemon) = bed();
     for filtering in [Filtering::Off, Filtering::On, Filtering::Off] {
         let before = daemon.status().dataplane.unwrap().filtering;
-        assert!(daemon.control.switch(filtering).unwrap());
+        assert!(daemon.control.switch(filtering, &Operator::default()).unwrap().changed);
         let after = daemon.status().dataplane.unwrap().filtering;
         assert_eq!((after, before != after), (filtering, true));
     }

@@ -341,7 +341,14 @@ fn held(fake: &Fake, table: &str) -> Vec<String> {
 
 fn change(action: TableAction, addresses: &[&str]) -> TableRequest {
     let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
-    TableRequest { action, addresses, older_than_s: 0, dry_run: false, detail: true }
+    TableRequest {
+        action,
+        addresses,
+        older_than_s: 0,
+        dry_run: false,
+        detail: true,
+        operator: Operator::default(),
+    }
 }
 
 const TABLES: &str = "table <bad> persist { 10.0.0.1 }\ntable <more> persist\nblock in quick from <bad>\nblock in from <more>\npass out\n";

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::control::{Apply, Live, Origin, Sources, TableAction, TableRequest};
+use api::control::{Apply, Live, Operator, Origin, Sources, TableAction, TableRequest};
 use common::fake::{COUNTED, Fake};
 use common::{Daemon, Folder, refusal, wait};
 use pfconf::LoadedTable;
@@ -30,7 +30,14 @@ fn held(fake: &Fake, table: &str) -> Vec<String> {
 
 fn request(action: TableAction, addresses: &[&str]) -> TableRequest {
     let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
-    TableRequest { action, addresses, older_than_s: 0, dry_run: false, detail: true }
+    TableRequest {
+        action,
+        addresses,
+        older_than_s: 0,
+        dry_run: false,
+        detail: true,
+        operator: Operator::default(),
+    }
 }
 
 /// The tables that the rules name, in their order.

@@ -11,8 +11,8 @@ use wire::{Af, Port};
 use crate::ast::{Early, Extras, MapE, QueueStatement, Scrub, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
-use crate::print;
 use crate::source::{SourceMap, Span};
+use crate::{path, print};
 
 /// A ruleset as it was written, expanded.
 #[derive(Clone, Debug, Default)]
@@ -327,6 +327,20 @@ impl Config {
         let members = Some(members);
         self.tables.push(TableDefinition { name, constant: true, members, ..TableDefinition::default() });
         pattern
+    }
+
+    /// Defines the tables of another configuration, each in place of one of its name, in an anchor.
+    pub fn define_tables(&mut self, other: &Self, anchor: &str) {
+        for table in &other.tables {
+            let anchor = path::join(&path::normal(anchor), &table.anchor);
+            self.tables.retain(|own| (&own.anchor, &own.name) != (&anchor, &table.name));
+            self.tables.push(TableDefinition { anchor, span: Span::default(), ..table.clone() });
+        }
+    }
+
+    /// Has the options hold that hold where nothing is set.
+    pub fn reset_options(&mut self) {
+        self.options = Options::default();
     }
 
     /// Where a keyword stands in a statement, else the statement.

@@ -33,6 +33,13 @@ pub struct Sources {
     /// What was loaded into anchors since, each in place of what was there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anchors: Vec<Anchored>,
+    /// Of what these sources have for anchors, or for the main ruleset, which has no path, the tables count, each in place of
+    /// one of its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Anchored>,
+    /// Its options do not hold, but those that hold where nothing is set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }
 
 /// The rules of an anchor as they were written.
@@ -55,6 +62,19 @@ pub enum Dialect {
     FreeBsd,
 }
 
+/// What of a request's sources is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Everything, in place of what is live.
+    #[default]
+    Everything,
+    /// The tables, beside what is live.
+    Tables,
+    /// Nothing: what is live loses its options.
+    Reset,
+}
+
 /// A request to make a ruleset the live one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +84,9 @@ pub struct Apply {
     /// The sources are those of each of these anchors; the rest stays as it is. Without one they are the main ruleset's.
     #[serde(default)]
     pub anchors: Vec<String>,
+    /// What of the sources is loaded.
+    #[serde(default)]
+    pub part: Part,
     /// Seconds after which the rules before return unless the new ones are confirmed; `None` needs no confirmation.
     #[serde(default)]
     pub confirm_s: Option<u32>,
@@ -472,6 +495,9 @@ pub struct TableRequest {
     /// Say what became of each address.
     #[serde(default)]
     pub detail: bool,
+    /// What must not be cut off by it.
+    #[serde(default)]
+    pub operator: Operator,
 }
 
 /// What was done to a table.
@@ -490,6 +516,9 @@ pub struct TableOutcome {
     /// What became of each, if that was asked for.
     #[serde(default)]
     pub each: Vec<AddressFate>,
+    /// What it cuts off, if it was forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What became of an address.

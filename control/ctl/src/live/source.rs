@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use api::control::{ControlStatus, SOCKET as CONTROL, StateFilter};
+use api::control::{Changed, ControlStatus, Operator, SOCKET as CONTROL, StateFilter};
 use api::{
     Client, Control, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel,
-    NeighborView, RouteTo, RouteView, Status,
+    NeighborView, RouteTo, RouteView, Status, lockout,
 };
 use clap::Args;
+use pfconf::print_rule;
 use ruleset::{StateSelector, StateView};
 use serde::Serialize;
 
@@ -151,11 +152,11 @@ impl Source {
         })
     }
 
-    /// Switches filtering on or off; false if it was so.
-    pub fn switch(&mut self, filtering: Filtering) -> Result<bool> {
+    /// Switches filtering on or off, unless that cuts the operator off.
+    pub fn switch(&mut self, filtering: Filtering, operator: &Operator) -> Result<Changed> {
         Ok(match self {
-            Self::Control(control) => control.switch(filtering)?,
-            Self::Dataplane(client) => client.switch(filtering)?,
+            Self::Control(control) => control.switch(filtering, operator)?,
+            Self::Dataplane(client) => lockout::switch(client, filtering, operator, print_rule)?,
         })
     }
 

@@ -3,25 +3,26 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use api::control::{Sources, TableAction, TableRequest};
+use api::control::{Part, Sources, TableAction, TableRequest};
 use api::{Counts, Filtering, LogLevel};
 use pfconf::{Loaded, Scope};
 use ruleset::{Options, Ruleset, StateSelector};
 use serde_json::json;
 
-use super::system::System;
+use super::system::{System, warn};
 use super::word::Flush;
 use super::{Arguments, load};
 use crate::live::{self, Sockets};
+use crate::session;
 
 pub fn enable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(system.switch(Filtering::On)?, "pf already enabled");
+    ensure!(system.switch(Filtering::On, arguments.force)?, "pf already enabled");
     arguments.tell("pf enabled", json!({ "filtering": "on" }));
     Ok(())
 }
 
 pub fn disable(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    ensure!(system.switch(Filtering::Off)?, "pf not enabled");
+    ensure!(system.switch(Filtering::Off, arguments.force)?, "pf not enabled");
     arguments.tell("pf disabled", json!({ "filtering": "off" }));
     Ok(())
 }
@@ -126,7 +127,7 @@ fn flush_anchors(sockets: &Sockets, mut anchors: Vec<String>, force: bool) -> an
     // What stands in braces without a name goes with the anchor around it.
     anchors.retain(|anchor| !anchor.split('/').any(|name| name.starts_with('_')));
     let sources = Sources { name: "pfctl -F rules".into(), ..Sources::default() };
-    let done = load::apply_sources(sockets, sources, anchors, force)?;
+    let done = load::apply_part(sockets, Part::Everything, sources, anchors, force)?;
     ensure!(done == ExitCode::SUCCESS, "the rules are as they were");
     Ok(())
 }
@@ -147,10 +148,6 @@ pub fn rewrite(
         live::commit(sockets, &ruleset, force)?;
         return Ok(true);
     }
-    ensure!(
-        ruleset.anchors.is_empty() || ruleset.rules.is_empty(),
-        "{name} is not supported yet where there are anchors; nothing was changed"
-    );
     ruleset.tables.retain(|table| !table.name.contains('/'));
     let options = pfconf::print_options(&ruleset.options);
     let tables = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n");
@@ -158,49 +155,50 @@ pub fn rewrite(
     let text = std::iter::once(options).chain(tables).chain(rules).collect();
     let sources = Sources { name: name.to_owned(), text, ..Sources::default() };
     ensure!(
-        load::apply_sources(sockets, sources, Vec::new(), force)? == ExitCode::SUCCESS,
+        load::apply_part(sockets, Part::Everything, sources, Vec::new(), force)? == ExitCode::SUCCESS,
         "the rules are as they were"
     );
     Ok(true)
 }
 
 fn tables(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
-    if let System::Live(sockets) = system
-        && arguments.anchor.is_none()
-    {
-        let count = clear_tables(sockets)?;
-        arguments.tell(&format!("{count} tables deleted."), json!({ "tables": count }));
-        return Ok(());
+    if let System::Live(sockets) = system {
+        ensure!(
+            !sockets.is_direct(),
+            "only turnpike-control removes tables: leave --dataplane-socket out, or use -T flush"
+        );
     }
-    let offline = system.scratch("-F Tables")?;
-    let anchors = affected(arguments, offline.loaded());
-    let count =
-        offline.change(|loaded| anchors.iter().map(|anchor| loaded.flush_tables(anchor)).sum::<usize>())?;
+    let anchors = affected(arguments, &system.loaded()?);
+    let count = match system {
+        System::Live(sockets) => clear_tables(sockets, &anchors, arguments.force)?,
+        System::Offline(offline) => {
+            offline.change(|loaded| anchors.iter().map(|anchor| loaded.flush_tables(anchor)).sum())?
+        }
+    };
     if arguments.scope() == Scope::Here {
-        arguments.say(&format!("{count} tables deleted."));
+        arguments.tell(&format!("{count} tables deleted."), json!({ "tables": count }));
     }
     Ok(())
 }
 
-/// Removes every table that is not constant, and returns how many there were.
-fn clear_tables(sockets: &Sockets) -> anyhow::Result<usize> {
-    ensure!(
-        !sockets.is_direct(),
-        "only turnpike-control removes tables: leave --dataplane-socket out, or use -T flush"
-    );
+/// Removes every table of anchors that is not constant, and returns how many there were.
+fn clear_tables(sockets: &Sockets, anchors: &[String], force: bool) -> anyhow::Result<usize> {
     let control = sockets.control();
     let tables = control.tables()?;
-    let removed = tables.iter().filter(|table| !table.constant);
+    let anchors: Vec<String> = anchors.iter().map(|anchor| pfconf::anchor_path(anchor)).collect();
+    let path = |name: &str| name.rsplit_once('/').map_or(String::new(), |(path, _)| path.to_owned());
+    let removed = tables.iter().filter(|table| !table.constant && anchors.contains(&path(&table.name)));
     let kill = TableRequest {
         action: TableAction::Kill,
         addresses: Vec::new(),
         older_than_s: 0,
         dry_run: false,
         detail: false,
+        operator: session::operator(force),
     };
     let mut count = 0;
     for table in removed {
-        control.change_table(&table.name, &kill)?;
+        warn(control.change_table(&table.name, &kill)?.warning.as_ref());
         count += 1;
     }
     Ok(count)
@@ -243,7 +241,14 @@ fn fingerprints(arguments: &Arguments) {
 fn reset(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     match system {
         System::Live(sockets) => {
-            rewrite(sockets, arguments.force, "pfctl -F Reset", |live| live.options = Options::default())?;
+            let name = "pfctl -F Reset";
+            if sockets.is_direct() {
+                rewrite(sockets, arguments.force, name, |live| live.options = Options::default())?;
+            } else {
+                let sources = Sources { name: name.into(), ..Sources::default() };
+                let done = load::apply_part(sockets, Part::Reset, sources, Vec::new(), arguments.force)?;
+                ensure!(done == ExitCode::SUCCESS, "the options are as they were");
+            }
         }
         System::Offline(offline) => offline.change(Loaded::reset_options)?,
     }

@@ -3,24 +3,17 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use api::control::{Apply, Sources};
+use anyhow::{Context, anyhow, ensure};
+use api::control::{Apply, Part, Sources};
 use pfconf::{Config, Inserter, Numbers, Origin};
 
-use super::system::System;
+use super::system::{System, full_name};
 use super::{Arguments, change};
 use crate::apply;
 use crate::live::{self, Sockets};
 use crate::machine::{self, Machine};
 use crate::session;
 use crate::time::now_unix_s;
-
-/// How much of a ruleset is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    Everything,
-    Tables,
-}
 
 pub fn run(
     arguments: &Arguments,
@@ -56,8 +49,8 @@ pub fn run(
         return Ok(ExitCode::SUCCESS);
     }
     match part {
-        Part::Everything => commit(arguments, system, &config, &machine, (name, text)),
-        Part::Tables => define_tables(arguments, system, &config),
+        Part::Tables => define_tables(arguments, system, &config, &machine, (name, text)),
+        _ => commit(arguments, system, &config, &machine, (name, text)),
     }
 }
 
@@ -67,17 +60,22 @@ fn define_tables(
     arguments: &Arguments,
     system: &mut System<'_>,
     config: &Config,
+    machine: &Machine,
+    (name, text): (&str, String),
 ) -> anyhow::Result<ExitCode> {
     match system {
         System::Offline(offline) => {
             offline.change(|loaded| loaded.load_tables(config, arguments.anchor(), now_unix_s()))?;
         }
-        System::Live(_) if arguments.anchor.is_some() => {
-            bail!("tables of anchors are not supported yet by the running dataplane; nothing was changed")
+        System::Live(sockets) if !sockets.is_direct() => {
+            let sources = apply::record(machine, arguments.dialect, name, text, &arguments.definitions);
+            let anchors = anchors(arguments);
+            return apply_part(sockets, Part::Tables, sources, anchors, arguments.force);
         }
         System::Live(sockets) => {
             let done = change::rewrite(sockets, arguments.force, "pfctl -T load", |live| {
-                for defined in config.tables() {
+                for mut defined in config.tables() {
+                    defined.name = full_name(arguments.anchor(), &defined.name);
                     live.tables.retain(|table| table.name != defined.name);
                     live.tables.push(defined);
                 }
@@ -122,20 +120,24 @@ fn commit(
         return Ok(ExitCode::SUCCESS);
     }
     let sources = apply::record(machine, arguments.dialect, name, text, &arguments.definitions);
-    let anchor = pfconf::anchor_path(arguments.anchor());
-    let anchors = if anchor.is_empty() { Vec::new() } else { vec![anchor] };
-    apply_sources(sockets, sources, anchors, arguments.force)
+    apply_part(sockets, Part::Everything, sources, anchors(arguments), arguments.force)
 }
 
-/// Makes a ruleset the live one through turnpike-control, or the rules of anchors in it.
-pub fn apply_sources(
+/// The anchor that is loaded into, if it is not the main ruleset.
+fn anchors(arguments: &Arguments) -> Vec<String> {
+    Some(pfconf::anchor_path(arguments.anchor())).filter(|anchor| !anchor.is_empty()).into_iter().collect()
+}
+
+/// Makes a part of a ruleset live through turnpike-control: of the main one, or of anchors in it.
+pub fn apply_part(
     sockets: &Sockets,
+    part: Part,
     sources: Sources,
     anchors: Vec<String>,
     force: bool,
 ) -> anyhow::Result<ExitCode> {
     let operator = session::operator(force);
-    let request = Apply { sources, anchors, comment: "pfctl".into(), operator, ..Apply::default() };
+    let request = Apply { sources, anchors, part, comment: "pfctl".into(), operator, ..Apply::default() };
     match sockets.control().apply(&request) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(refused) => apply::refuse(refused),

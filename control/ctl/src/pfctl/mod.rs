@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::LogLevel;
+use api::control::Part;
 use clap::{ArgAction, ArgGroup, Args, Command, FromArgMatches};
 use pfconf::{Dialect, Optimize, Scope};
 
 use crate::check::definition;
 use crate::live::Sockets;
-use load::Part;
 use system::System;
 use word::{Flush, Show, Verb};
 
@@ -101,7 +101,8 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Load rules also if they cut off the connection that this command is given through
+    /// Change rules and tables, and switch filtering on, also where that cuts off the connection that this command is given
+    /// through
     #[arg(long)]
     force: bool,
     /// A scratch ruleset in this folder, in place of the running dataplane

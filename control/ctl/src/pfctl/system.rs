@@ -10,6 +10,7 @@ use ruleset::{Ruleset, StateSelector, StateView, Table, TableEntry};
 
 use super::offline::Offline;
 use crate::live::{self, Sockets};
+use crate::session;
 use crate::time::now_unix_s;
 
 /// The running dataplane, connected to at each question, or a scratch ruleset.
@@ -65,20 +66,21 @@ impl<'a> System<'a> {
     /// A table with its addresses, if there is one.
     pub fn table(&mut self, anchor: &str, name: &str) -> anyhow::Result<Option<LoadedTable>> {
         let sockets = match self {
-            Self::Live(sockets) if anchor.is_empty() => *sockets,
-            _ => return Ok(self.loaded()?.table(anchor, name).cloned()),
+            Self::Live(sockets) => *sockets,
+            Self::Offline(offline) => return Ok(offline.loaded().table(anchor, name).cloned()),
         };
+        let full_name = full_name(anchor, name);
         if sockets.is_direct() {
             let Some(mut table) = self.loaded()?.table(anchor, name).cloned() else { return Ok(None) };
             let mut client = live::connect(sockets.dataplane())?;
-            table.hold(&entries(&mut client, name)?, 0);
+            table.hold(&entries(&mut client, &full_name)?, 0);
             if table.has_counters() {
-                let counts = client.address_counts(name)?;
+                let counts = client.address_counts(&full_name)?;
                 table.set_traffic(counts.iter().map(|counts| (counts.net, counts.numbers())).collect());
             }
             return Ok(Some(table));
         }
-        match sockets.control().table(name) {
+        match sockets.control().table(&full_name) {
             Ok(table) => Ok(Some(table)),
             Err(ControlError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -116,10 +118,14 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Switches filtering on or off; false if it was so.
-    pub fn switch(&mut self, filtering: Filtering) -> anyhow::Result<bool> {
+    /// Switches filtering on or off, unless that cuts the operator off; false if it was so.
+    pub fn switch(&mut self, filtering: Filtering, force: bool) -> anyhow::Result<bool> {
         match self {
-            Self::Live(sockets) => sockets.source()?.switch(filtering),
+            Self::Live(sockets) => {
+                let done = sockets.source()?.switch(filtering, &session::operator(force))?;
+                warn(done.warning.as_ref());
+                Ok(done.changed)
+            }
             Self::Offline(offline) => offline.switch(filtering, now_unix_s()),
         }
     }
@@ -151,6 +157,13 @@ impl<'a> System<'a> {
     }
 }
 
+/// Says what a change cuts off that was forced.
+pub fn warn(what: Option<&String>) {
+    if let Some(what) = what {
+        eprintln!("warning: {what}");
+    }
+}
+
 /// How much is to be known of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -172,6 +185,14 @@ fn known(summary: &TableSummary) -> LoadedTable {
     })
 }
 
+/// The name of an anchor's table among all.
+pub fn full_name(anchor: &str, name: &str) -> String {
+    match pfconf::anchor_path(anchor) {
+        main if main.is_empty() => name.to_owned(),
+        path => format!("{path}/{name}"),
+    }
+}
+
 /// What a table of the dataplane holds.
 pub fn entries(client: &mut Client, name: &str) -> anyhow::Result<Vec<TableEntry>> {
     let mut entries = Vec::new();
@@ -180,11 +201,13 @@ pub fn entries(client: &mut Client, name: &str) -> anyhow::Result<Vec<TableEntry
 }
 
 fn hold(loaded: &mut Loaded, client: &mut Client) -> anyhow::Result<()> {
-    let names: Vec<String> = loaded.table_names("").map(str::to_owned).collect();
-    for name in names {
-        let held = entries(client, &name)?;
-        if let Some(table) = loaded.table_mut("", &name) {
-            table.hold(&held, 0);
+    for anchor in loaded.anchors_below("") {
+        let names: Vec<String> = loaded.table_names(&anchor).map(str::to_owned).collect();
+        for name in names {
+            let held = entries(client, &full_name(&anchor, &name))?;
+            if let Some(table) = loaded.table_mut(&anchor, &name) {
+                table.hold(&held, 0);
+            }
         }
     }
     Ok(())

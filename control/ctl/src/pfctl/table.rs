@@ -4,8 +4,10 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use api::Cut;
 use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
-use pfconf::{Feedback, Interfaces, LoadedTable, Member, TableChange, TableVerb};
+use pfconf::{Feedback, Interfaces, LoadedTable, Member, TableChange, TableVerb, print_rule};
+use ruleset::{TableContents, TableEntry};
 use serde::Serialize;
 
 use super::Arguments;
@@ -14,6 +16,7 @@ use super::system::{self, System};
 use super::word::Verb;
 use crate::live::{self, Format, Sockets};
 use crate::machine::Machine;
+use crate::session;
 use crate::time::{ctime, now_unix_s};
 
 /// The address of the table that decides, for each that was asked for.
@@ -145,11 +148,11 @@ fn change(
     let wanted = wanted(arguments, verb, members)?;
     let done = match system {
         System::Offline(offline) => in_scratch(arguments, offline, name, wanted.as_ref())?,
-        System::Live(_) if !arguments.anchor().is_empty() => {
-            bail!("tables of anchors are not supported yet by the running dataplane; nothing was changed")
+        System::Live(sockets) => {
+            let name = system::full_name(arguments.anchor(), name);
+            let change = if sockets.is_direct() { directly } else { by_control };
+            change(arguments, sockets, &name, wanted.as_ref())?
         }
-        System::Live(sockets) if sockets.is_direct() => directly(arguments, sockets, name, wanted.as_ref())?,
-        System::Live(sockets) => by_control(arguments, sockets, name, wanted.as_ref())?,
     };
     if done.created {
         arguments.say(&format!("1 table created{}", end(arguments)));
@@ -240,6 +243,12 @@ fn directly(
     let wanted = wanted.unwrap_or(&TableVerb::Flush);
     let change = trial(&mut table, name, wanted)?;
     if !arguments.noaction {
+        let operator = session::operator(arguments.force);
+        let held = table.rows().map(|row| TableEntry { negated: row.member.negated, net: row.member.net });
+        let contents = TableContents { name: name.to_owned(), entries: held.collect() };
+        if let Some(cut) = Cut::by_table(&mut client, &ruleset, contents, &operator.sessions)? {
+            system::warn(Some(&cut.allow(&ruleset, operator.force, print_rule)?));
+        }
         client.edit_tables(vec![change.edit(name, wanted)])?;
     }
     Ok(Done { created: false, given: given_to(wanted, &change), change })
@@ -267,9 +276,11 @@ fn by_control(
         older_than_s,
         dry_run: arguments.noaction,
         detail: arguments.verbose > 0 || arguments.json,
+        operator: session::operator(arguments.force),
     };
-    let TableOutcome { created, given, added, deleted, changed, each } =
+    let TableOutcome { created, given, added, deleted, changed, each, warning } =
         sockets.control().change_table(name, &request)?;
+    system::warn(warning.as_ref());
     let fate = |fate: &AddressFate| {
         let members = pfconf::members(&pfconf::Isolated(&Interfaces::default()), [fate.address.as_str()]);
         let member = members.ok()?.into_iter().next()?;

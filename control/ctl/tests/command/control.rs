@@ -155,6 +155,54 @@ fn pfctl_loads_anchors_through_turnpike_control() {
 }
 
 #[test]
+fn parts_and_tables_of_anchors_are_changed_through_turnpike_control() {
+    let fake = Fake::new("pfctl-parts", 200, applied(None));
+    let interfaces = fake.interfaces();
+    let words = ["pfctl", "-a", "/web/", "-T", "load", "-f", "-", "--interfaces", &interfaces];
+    let outcome = fake.call(&words, "table <t> { 10.0.0.1 }\n");
+    assert_eq!((outcome.code, outcome.out.as_str(), outcome.err.as_str()), (Some(0), "", ""));
+    let (line, body) = fake.asked();
+    assert_eq!(
+        (line.as_str(), &body["part"], &body["anchors"]),
+        ("POST /v1/apply", &"tables".into(), &json!(["web"]))
+    );
+    let outcome =
+        fake.call(&["pfctl", "-T", "load", "-f", "-", "--interfaces", &interfaces], "table <t> {}\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let (_, body) = fake.asked();
+    assert_eq!(
+        (&body["part"], &body["anchors"], &body["sources"]["text"]),
+        (&"tables".into(), &json!([]), &"table <t> {}\n".into())
+    );
+    let outcome = fake.call(&["pfctl", "-F", "Reset"], "");
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), "pf: interface flags reset\n"));
+    assert_eq!(fake.asked().1["part"], "reset");
+
+    let done =
+        json!({ "created": false, "given": 1, "added": 1, "deleted": 0, "changed": 0, "warning": "cut" });
+    let fake = Fake::new("pfctl-anchored-table", 200, done);
+    let words = ["pfctl", "-a", "web/eu", "-t", "bad", "-T", "add", "--interfaces", &interfaces, "10.0.0.1"];
+    let outcome = fake.call(&words, "");
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), "warning: cut\n1/1 addresses added.\n"));
+    let (line, body) = fake.asked();
+    assert_eq!(
+        (line.as_str(), &body["operator"]["force"]),
+        ("POST /v1/tables/web%2Feu%2Fbad", &false.into())
+    );
+    let outcome = fake.call(&["table", "bad", "add", "--force", "10.0.0.1"], "");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert_eq!(fake.asked().1["operator"]["force"], true);
+    let fake = Fake::new("pfctl-enable", 200, json!({ "changed": true, "warning": "cut" }));
+    let outcome = fake.call(&["pfctl", "-e", "--force"], "");
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), "warning: cut\npf enabled\n"));
+    let (line, body) = fake.asked();
+    assert_eq!(
+        (line.as_str(), &body["filtering"], &body["operator"]["force"]),
+        ("POST /v1/filtering", &"on".into(), &true.into())
+    );
+}
+
+#[test]
 fn rollbacks_and_confirmations_name_the_revision() {
     let fake = Fake::new("rollback", 200, applied(None));
     let outcome = fake.call(&["rollback", "3"], "");

@@ -1,15 +1,17 @@
-//! Rules that would lock out whoever loads them.
+//! Changes that would lock out whoever makes them.
 //!
 //! Overview: the operator's own connections to the box come with the request, and those of all who manage the box with a
 //! reload by signal, which comes from nobody in particular. What would cut one of them is refused, with the rule that
 //! blocks it ([`Cut`]). Rules that have to be confirmed are only warned of: those before return by themselves.
 
-use api::control::{Apply, Finding, Origin, Severity};
+use api::control::{Apply, Finding, Operator, Origin, Session, Severity};
 use api::{Candidate, Cut};
-use pfconf::print_rule;
-use ruleset::Rule;
+use pfconf::{LoadedTable, print_rule};
+use ruleset::{Rule, TableContents};
+use tracing::warn;
 
 use super::{Committer, Failure};
+use crate::tables::entries;
 
 impl Committer {
     /// Refuses a candidate that would cut the operator off; says so where that is allowed or undone by itself.
@@ -25,11 +27,7 @@ impl Committer {
         let cut = match Cut::find(client, candidate, &operator.sessions) {
             Ok(Some(cut)) => cut,
             Ok(None) => return Ok(Vec::new()),
-            Err(api::Error::Refused(why)) => return Err(Failure::refused(why)),
-            Err(error) => {
-                self.lose(&error);
-                return Err(Failure::Unavailable(error.to_string()));
-            }
+            Err(error) => return Err(self.failure(error)),
         };
         let what = cut.sentence(&rules, print_rule);
         if operator.force || apply.confirm_s.is_some() {
@@ -39,6 +37,50 @@ impl Committer {
         Err(Failure::refused(format!(
             "{what}; pass it, or {how} --confirm 60s, or --force if that is what you want"
         )))
+    }
+
+    /// Refuses that a table of the live rules holds what would cut the operator off; says so where that is forced. Nobody is
+    /// asked where the table says the same of all who are concerned.
+    pub(super) fn guard_table(
+        &mut self,
+        name: &str,
+        before: Option<&LoadedTable>,
+        after: &LoadedTable,
+        operator: &Operator,
+    ) -> Result<Option<String>, Failure> {
+        let Some(rules) = self.rules.clone().filter(|rules| rules.table(name).is_some()) else {
+            return Ok(None);
+        };
+        let changes = |end: std::net::SocketAddr| {
+            before.is_some_and(|table| table.contains(end.ip())) != after.contains(end.ip())
+        };
+        let concerned = |session: &&Session| changes(session.client) || changes(session.server);
+        let sessions: Vec<Session> = operator.sessions.iter().filter(concerned).copied().collect();
+        let Some(client) = &mut self.client else { return Ok(None) };
+        let table = TableContents { name: name.to_owned(), entries: entries(after) };
+        let warning = match Cut::by_table(client, &rules, table, &sessions) {
+            Ok(None) => return Ok(None),
+            Ok(Some(cut)) => cut.allow(&rules, operator.force, print_rule),
+            Err(error) => Err(error),
+        };
+        match warning {
+            Ok(warning) => {
+                warn!("table <{name}>: {warning}");
+                Ok(Some(warning))
+            }
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Why the dataplane did not say; if that is because it is away, that is noted.
+    fn failure(&mut self, error: api::Error) -> Failure {
+        match error {
+            api::Error::Refused(why) => Failure::refused(why),
+            error => {
+                self.lose(&error);
+                Failure::Unavailable(error.to_string())
+            }
+        }
     }
 }
 

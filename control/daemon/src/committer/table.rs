@@ -18,10 +18,7 @@ type Result<T> = std::result::Result<T, Failure>;
 impl Committer {
     /// Does what `pfctl -T` does.
     pub(super) fn change_table(&mut self, name: &str, request: &TableRequest) -> Result<TableOutcome> {
-        let (anchor, bare) = name.rsplit_once('/').unwrap_or(("", name));
-        if bare.is_empty() || bare.len() > bounds::NAME_BYTES || anchor.len() > bounds::PATH_BYTES {
-            return Err(Failure::refused("the name of the table is empty or too long".into()));
-        }
+        check_name(name)?;
         self.require_dataplane()?;
         let held = self.tables.held().get(name).cloned();
         if held.as_ref().is_some_and(|table| table.is_constant()) && request.action != TableAction::Zero {
@@ -34,15 +31,16 @@ impl Committer {
             return Err(Failure::Unknown("Table does not exist.".into()));
         }
         let Some(verb) = self.verb(request)? else {
-            return self.kill_table(name, request);
+            return self.kill_table(name, held.as_deref(), request);
         };
         let now = now_unix_s();
         let mut table = held.as_deref().cloned().unwrap_or_else(|| LoadedTable::empty(now));
         let change = table.apply(&verb, now);
-        let outcome = outcome(request, held.is_none(), &change);
+        let mut outcome = outcome(request, held.is_none(), &change);
         if !request.dry_run {
             let edit = change.edit(name, &verb);
             self.may_hold(name, &table)?;
+            outcome.warning = self.guard_table(name, held.as_deref(), &table, &request.operator)?;
             self.put_table(name, Some(table), held.as_deref(), &edit)?;
             info!(
                 "table <{name}>: {} added, {} deleted, {} changed",
@@ -52,14 +50,21 @@ impl Committer {
         Ok(outcome)
     }
 
-    fn kill_table(&mut self, name: &str, request: &TableRequest) -> Result<TableOutcome> {
-        let held = self.tables.held().get(name).cloned();
+    fn kill_table(
+        &mut self,
+        name: &str,
+        held: Option<&LoadedTable>,
+        request: &TableRequest,
+    ) -> Result<TableOutcome> {
+        let mut warning = None;
         if !request.dry_run {
+            warning = self.guard_table(name, held, &LoadedTable::default(), &request.operator)?;
             let edit = TableEdit { name: name.to_owned(), clear: true, ..TableEdit::default() };
-            self.put_table(name, None, held.as_deref(), &edit)?;
+            self.put_table(name, None, held, &edit)?;
             info!("table <{name}> is deleted");
         }
-        Ok(TableOutcome { deleted: held.map_or(0, |held| held.len()), ..TableOutcome::default() })
+        let deleted = held.map_or(0, LoadedTable::len);
+        Ok(TableOutcome { deleted, warning, ..TableOutcome::default() })
     }
 
     /// What is asked for, with its addresses read; `None` to remove the table.
@@ -185,6 +190,20 @@ impl Committer {
     }
 }
 
+/// The name of a table, behind the path of its anchor if it is in one.
+fn check_name(name: &str) -> Result<()> {
+    let (path, own) = name.rsplit_once('/').map_or((None, name), |(path, own)| (Some(path), own));
+    if own.is_empty() || own.len() > bounds::NAME_BYTES {
+        return Err(Failure::refused("the name of the table is empty or too long".into()));
+    }
+    match path {
+        Some(path) if path.len() > bounds::PATH_BYTES || path.split('/').any(str::is_empty) => {
+            Err(Failure::refused(format!("'{path}' is not the path of an anchor")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn outcome(request: &TableRequest, created: bool, change: &TableChange) -> TableOutcome {
     let given = match request.action {
         TableAction::Expire => change.each.len(),
@@ -201,5 +220,6 @@ fn outcome(request: &TableRequest, created: bool, change: &TableChange) -> Table
         deleted: change.deleted,
         changed: change.changed,
         each: if request.detail { change.each.iter().map(fate).collect() } else { Vec::new() },
+        warning: None,
     }
 }

@@ -5,15 +5,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::Candidate;
-use api::control::{Anchored, Applied, Apply, Live, Operator, Origin, Revision, Standing};
+use api::control::{Anchored, Applied, Apply, Live, Operator, Origin, Part, Revision, Sources, Standing};
 use pfconf::LoadedTable;
 use ruleset::{Ruleset, Table, TableContents};
 use tracing::{error, info, warn};
 
 use super::{Before, Committer, Failure, HEARTBEAT, REVERT_AGAIN, SETTLE, Unconfirmed, unix_ms};
-use crate::compile::{Compiled, compile, with_anchors};
+use crate::compile::{Compiled, compile, table_names, with_anchors};
 use crate::revisions::{LoadError, Record};
-use crate::tables::{Lists, TableSet};
+use crate::tables::{Lists, TableSet, Tables};
 use crate::{digest, policy, tables};
 
 /// The longest that a confirmation may be awaited.
@@ -21,11 +21,39 @@ const CONFIRM_MAX_S: u32 = 86_400;
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// Which part of a ruleset is loaded anew, so that its tables hold what it lists for them.
+enum Scope {
+    Everything,
+    /// What is in these anchors, or below them.
+    Anchors(Vec<String>),
+    /// These tables.
+    Tables(Vec<String>),
+}
+
+impl Scope {
+    /// What tables hold once the ruleset is live.
+    fn tables(&self, tables: &Tables, ruleset: &Ruleset) -> TableSet {
+        let below = |anchor: &String, name: &str| {
+            name.strip_prefix(anchor.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        match self {
+            Self::Everything => tables.under(ruleset, Lists::Loaded),
+            Self::Tables(names) => tables.under(ruleset, Lists::LoadedFor(names)),
+            Self::Anchors(anchors) => {
+                let names = ruleset.tables.iter().map(|table| table.name.clone());
+                let within = |name: &String| anchors.iter().any(|anchor| below(anchor, name));
+                tables.under(ruleset, Lists::LoadedFor(&names.filter(within).collect::<Vec<_>>()))
+            }
+        }
+    }
+}
+
 impl Committer {
     /// Makes a ruleset live and a revision of it.
     pub(super) fn apply(&mut self, apply: &Apply, origin: Origin) -> Result<Applied> {
         let done = self.require_dataplane().and_then(|()| self.may_apply(apply));
-        let done = done.and_then(|()| self.whole(apply)).and_then(|apply| self.transact(&apply, origin));
+        let done = done.and_then(|()| self.whole(apply));
+        let done = done.and_then(|(apply, scope)| self.transact(&apply, origin, &scope));
         match &done {
             Ok(applied) => info!("revision {} is live: generation {}", applied.revision, applied.generation),
             Err(failure) => {
@@ -42,7 +70,7 @@ impl Committer {
         let record = self.load(number)?;
         let (sources, comment) = (record.sources, record.revision.comment);
         let apply = Apply { sources, comment, operator, ..Apply::default() };
-        let done = self.transact(&apply, Origin::Rollback { of: number });
+        let done = self.transact(&apply, Origin::Rollback { of: number }, &Scope::Everything);
         match &done {
             Ok(applied) => {
                 warn!("rolled back to the rules of revision {number}, as revision {}", applied.revision);
@@ -80,30 +108,68 @@ impl Committer {
         })
     }
 
-    /// A request for the whole ruleset: with what the live one has in anchors, or the live one with other anchors.
-    fn whole(&self, apply: &Apply) -> Result<Apply> {
-        let live = match self.live.revision().map(|number| self.load(number)) {
-            // What cannot be read is not needed where nothing is to be kept of it.
-            Some(Err(_)) if apply.anchors.is_empty() && !self.has_anchors() => None,
-            live => live.transpose()?.map(|record| record.sources),
+    /// A request for the whole ruleset: with what the live one has in anchors, or the live one with a part that is another;
+    /// and which part that is.
+    fn whole(&self, apply: &Apply) -> Result<(Apply, Scope)> {
+        let is_main = apply.part == Part::Everything && apply.anchors.is_empty();
+        let live = match self.live {
+            Live::Revision { revision, .. } => match self.load(revision) {
+                // What cannot be read is not needed where nothing is to be kept of it.
+                Err(_) if is_main && !self.has_anchors() => None,
+                live => Some(live?.sources),
+            },
+            Live::BuiltIn { .. } if apply.part != Part::Everything => Some(policy::sources()),
+            _ => None,
         };
-        let sources = apply.sources.clone();
-        if apply.anchors.is_empty() {
-            let kept = live.map(|live| live.anchors).unwrap_or_default();
-            let sources = with_anchors(sources, &kept, &self.interfaces);
-            return Ok(Apply { sources, ..apply.clone() });
+        let sources = &apply.sources;
+        if is_main {
+            let sources = with_anchors(sources.clone(), &live.unwrap_or_default(), &self.interfaces);
+            return Ok((Apply { sources, ..apply.clone() }, Scope::Everything));
         }
         let Some(mut whole) = live else {
             return Err(Failure::Conflict("no revision is live: apply a main ruleset first".into()));
         };
-        for anchor in &apply.anchors {
-            if anchor.is_empty() || anchor.split('/').any(|name| name.is_empty() || name.starts_with('_')) {
-                return Err(Failure::refused(format!("'{anchor}' is not the path of an anchor")));
-            }
-            whole.anchors.retain(|known| known.anchor != *anchor);
-            whole.anchors.push(Anchored { anchor: anchor.clone(), sources: sources.clone() });
+        let is_path =
+            |anchor: &String| !anchor.split('/').any(|name| name.is_empty() || name.starts_with('_'));
+        if let Some(wrong) = apply.anchors.iter().find(|anchor| !is_path(anchor)) {
+            return Err(Failure::refused(format!("'{wrong}' is not the path of an anchor")));
         }
-        Ok(Apply { sources: whole, anchors: Vec::new(), ..apply.clone() })
+        let loaded = |anchor: &String| Anchored { anchor: anchor.clone(), sources: sources.clone() };
+        let scope = match apply.part {
+            Part::Reset => {
+                whole.reset = true;
+                Scope::Tables(Vec::new())
+            }
+            Part::Everything => {
+                let others = |known: &Anchored| !apply.anchors.contains(&known.anchor);
+                whole.anchors.retain(others);
+                whole.tables.retain(others);
+                whole.anchors.extend(apply.anchors.iter().map(loaded));
+                Scope::Anchors(apply.anchors.clone())
+            }
+            Part::Tables => {
+                let main = [String::new()];
+                let anchors = if apply.anchors.is_empty() { &main[..] } else { &apply.anchors };
+                let mut names = Vec::new();
+                for anchor in anchors {
+                    names.extend(self.tables_of(sources, anchor)?);
+                }
+                // What is defined anew need not be kept.
+                let is_needed = |known: &Anchored| {
+                    self.tables_of(&known.sources, &known.anchor)
+                        .is_ok_and(|known| known.iter().any(|name| !names.contains(name)))
+                };
+                whole.tables.retain(is_needed);
+                whole.tables.extend(anchors.iter().map(loaded));
+                Scope::Tables(names)
+            }
+        };
+        Ok((Apply { sources: whole, anchors: Vec::new(), ..apply.clone() }, scope))
+    }
+
+    /// The names of the tables that sources define in an anchor.
+    fn tables_of(&self, sources: &Sources, anchor: &str) -> Result<Vec<String>> {
+        table_names(sources, anchor, &self.interfaces).map_err(|problem| Failure::Refused(Box::new(problem)))
     }
 
     /// True if the live ruleset may have something in anchors.
@@ -140,11 +206,11 @@ impl Committer {
         }
     }
 
-    fn transact(&mut self, apply: &Apply, origin: Origin) -> Result<Applied> {
+    fn transact(&mut self, apply: &Apply, origin: Origin, scope: &Scope) -> Result<Applied> {
         let mut compiled = compile(&apply.sources, &self.interfaces)
             .map_err(|problem| Failure::Refused(Box::new(problem)))?;
         tables::bind(&mut compiled.ruleset, self.tables.held());
-        let next = self.tables.under(&compiled.ruleset, Lists::Loaded);
+        let next = scope.tables(&self.tables, &compiled.ruleset);
         let contents = self.contents(&compiled.ruleset, &next);
         let candidate = Candidate { ruleset: compiled.ruleset.clone(), contents: contents.clone() };
         compiled.findings.extend(self.guard(apply, origin, candidate)?);

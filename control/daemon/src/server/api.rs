@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::api::control::{
-    Anchored, Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback,
-    RuleListing, SetLevel, Sources, Switch, drops_of, unescape,
+    Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback, RuleListing,
+    SetLevel, Sources, Switch, drops_of, unescape,
 };
-use ::api::{Candidate, Client};
+use ::api::{Candidate, Client, lockout};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -134,20 +134,20 @@ async fn ordered(app: &App, path: &str, request: Request<Incoming>) -> Answer {
             .await
         }
         "/filtering" => {
-            order(app, body, |client, Switch { filtering }| {
-                client.switch(filtering).map(|changed| Changed { changed })
+            order(app, body, |client, Switch { filtering, operator }| {
+                lockout::switch(client, filtering, &operator, print_rule)
             })
             .await
         }
         "/log-level" => {
             order(app, body, |client, SetLevel { level }| {
-                client.set_log_level(level).map(|()| Changed { changed: true })
+                client.set_log_level(level).map(|()| Changed { changed: true, warning: None })
             })
             .await
         }
         _ => {
             order(app, body, |client, Clear { counts }| {
-                client.clear(counts).map(|()| Changed { changed: true })
+                client.clear(counts).map(|()| Changed { changed: true, warning: None })
             })
             .await
         }
@@ -295,8 +295,8 @@ async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer 
         "/diff" => {
             let socket = app.dataplane_socket.clone();
             let kept = match view.live.revision() {
-                Some(number) => app.committer.load(number).await.map(|record| record.sources.anchors),
-                None => Ok(Vec::new()),
+                Some(number) => app.committer.load(number).await.map(|record| record.sources),
+                None => Ok(Sources::default()),
             };
             match kept {
                 Ok(kept) => decode(body, move |sources: Sources| diff(&view, &socket, sources, &kept)).await,
@@ -317,7 +317,7 @@ async fn with_body(app: &App, path: &str, request: Request<Incoming>) -> Answer 
     done.unwrap_or_else(|refusal| refusal)
 }
 
-fn diff(view: &View, socket: &Path, sources: Sources, kept: &[Anchored]) -> Answer {
+fn diff(view: &View, socket: &Path, sources: Sources, kept: &Sources) -> Answer {
     if let Some(why) = &view.problem {
         return problem(503, why);
     }

@@ -18,8 +18,8 @@ use api::{
     Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use ruleset::{
-    Action, Direction, Flow, PeerState, PeerView, Reason, Ruleset, Ruling, StateView, TableEdit, TableEntry,
-    TupleEnd,
+    Action, AddressPattern, Direction, Flow, PeerState, PeerView, Reason, Rule, Ruleset, Ruling, StateView,
+    TableEdit, TableEntry, TupleEnd,
 };
 use wire::{Port, Proto};
 
@@ -79,7 +79,9 @@ impl State {
         }
         for TableEdit { name, clear, remove, add, zero: _ } in &edits {
             let held = self.tables.get_mut(name).ok_or(format!("table <{name}> is not defined"))?;
-            held.retain(|entry| !clear && !remove.contains(&entry.net));
+            held.retain(|entry| {
+                !clear && !remove.contains(&entry.net) && add.iter().all(|added| added.net != entry.net)
+            });
             held.extend(add);
         }
         self.edits.extend(edits);
@@ -93,15 +95,40 @@ pub const COUNTED: [[Traffic; 2]; 2] = [
     [Traffic { packets: 3, bytes: 120 }, Traffic { packets: 4, bytes: 160 }],
 ];
 
-/// The last rule decides alone, which is enough for what is tested here.
-fn judge(state: &State, candidate: &Candidate, flow: &Flow) -> Judged {
-    let last = |ruleset: &Ruleset| {
-        let number = ruleset.rules.len().checked_sub(1)?;
-        let passes = ruleset.rules[number].action == Action::Pass;
-        let interface = flow.interface.clone().unwrap_or_else(|| "lan0".into());
-        Some(Ruling { passes, keeps_state: passes, rule: Some(number as u32), interface })
+/// The last rule decides that is for any source or for a table which has it, which is enough for what is tested here.
+fn walk(ruleset: &Ruleset, flow: &Flow, held: impl Fn(&str) -> Vec<TableEntry>) -> Option<Ruling> {
+    let matches = |rule: &Rule| match &rule.from.address.pattern {
+        AddressPattern::Table(name) => {
+            let held = held(name);
+            let within = held.iter().filter(|entry| entry.net.contains(&flow.source.address));
+            within.max_by_key(|entry| entry.net.prefix_len()).is_some_and(|entry| !entry.negated)
+        }
+        _ => true,
     };
-    Judged { live: state.live.as_ref().and_then(last), candidate: last(&candidate.ruleset) }
+    let number = (0..ruleset.rules.len()).rev().find(|number| matches(&ruleset.rules[*number]))?;
+    let passes = ruleset.rules[number].action == Action::Pass;
+    let interface = flow.interface.clone().unwrap_or_else(|| "lan0".into());
+    Some(Ruling { passes, keeps_state: passes, rule: Some(number as u32), interface })
+}
+
+fn judge_live(state: &State, flow: &Flow) -> Option<Ruling> {
+    let held = |name: &str| state.tables.get(name).cloned().unwrap_or_default();
+    walk(state.live.as_ref()?, flow, held)
+}
+
+fn judge(state: &State, candidate: &Candidate, flow: &Flow) -> Judged {
+    let held = |name: &str| {
+        let given = candidate.contents.iter().find(|given| given.name == name);
+        given.map(|given| &given.entries).or(state.tables.get(name)).cloned().unwrap_or_default()
+    };
+    Judged { live: judge_live(state, flow), candidate: walk(&candidate.ruleset, flow, held) }
+}
+
+/// Nobody is asked while filtering is off.
+fn judge_enabled(state: &State, flow: &Flow) -> Judged {
+    let candidate = judge_live(state, flow);
+    let live = candidate.clone().filter(|_| state.filtering == Filtering::On);
+    Judged { live, candidate }
 }
 
 fn review(state: &State, candidate: &Candidate) -> Reviewed {
@@ -311,6 +338,9 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
         RequestBody::Info => send(ResponseBody::Info(Box::default())),
         RequestBody::Judge(candidate, flows) => {
             send(ResponseBody::Judged(flows.iter().map(|flow| judge(&state, &candidate, flow)).collect()))
+        }
+        RequestBody::JudgeEnabled(flows) => {
+            send(ResponseBody::Judged(flows.iter().map(|flow| judge_enabled(&state, flow)).collect()))
         }
         RequestBody::Review(candidate) => send(ResponseBody::Reviewed(Box::new(review(&state, &candidate)))),
         RequestBody::States => {

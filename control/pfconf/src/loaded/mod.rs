@@ -351,9 +351,10 @@ impl Loaded {
         true
     }
 
-    /// Puts a table into the main ruleset, in place of one of its name.
+    /// Puts a table in place of one of its name, which the path of its anchor stands in front of.
     pub fn put_table(&mut self, name: &str, table: LoadedTable) {
-        self.make("").tables.insert(name.to_owned(), table);
+        let (path, name) = name.rsplit_once('/').unwrap_or(("", name));
+        self.make(path).tables.insert(name.to_owned(), table);
     }
 
     /// Removes a table (`pfctl -T kill`); false if there is none.

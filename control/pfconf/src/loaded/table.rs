@@ -430,6 +430,11 @@ impl LoadedTable {
         change
     }
 
+    /// True if an address is in the table.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.lookup(address).is_some_and(|member| !member.negated)
+    }
+
     /// The entry that decides about an address: the longest prefix.
     pub fn lookup(&self, address: IpAddr) -> Option<Member> {
         let lengths = (0..=Af::of(&address).bits()).rev();

@@ -197,11 +197,8 @@ impl Desk {
 
     /// What the live rules and a candidate say to packets.
     pub fn judge(&self, candidate: &Candidate, flows: &[Flow]) -> ResponseBody {
-        let one_family = |flow: &Flow| flow.source.address.is_ipv4() == flow.destination.address.is_ipv4();
-        if flows.len() > FLOWS_MAX || !flows.iter().all(one_family) {
-            return ResponseBody::Refused(format!(
-                "at most {FLOWS_MAX} packets are judged at once, each with two addresses of one family"
-            ));
+        if let Some(refusal) = refused(flows) {
+            return refusal;
         }
         let (fib, live) = (self.kernel.fib(), self.showcase.live());
         let previous = live.as_ref().map(|live| live.root.as_ref());
@@ -215,6 +212,20 @@ impl Desk {
             }
             Err(refusal) => ResponseBody::Refused(refusal.to_string()),
         }
+    }
+
+    /// What the live rules say to packets, and what they will once filtering is on.
+    pub fn judge_enabled(&self, flows: &[Flow]) -> ResponseBody {
+        if let Some(refusal) = refused(flows) {
+            return refusal;
+        }
+        let Some(live) = self.showcase.live() else {
+            return ResponseBody::Refused("no ruleset is live".into());
+        };
+        let (fib, enabled) = (self.kernel.fib(), live.root.switched(engine::Filtering::On));
+        let judged =
+            |flow: &Flow| Judged { live: live.root.judge(&fib, flow), candidate: enabled.judge(&fib, flow) };
+        ResponseBody::Judged(flows.iter().map(judged).collect())
     }
 
     /// Asks a candidate about the first packet of every live state.
@@ -253,6 +264,16 @@ impl Desk {
         reviewed.complete = cursor == u32::MAX;
         Ok(ResponseBody::Reviewed(Box::new(reviewed)))
     }
+}
+
+/// Why these packets are not judged, if they are not.
+fn refused(flows: &[Flow]) -> Option<ResponseBody> {
+    let one_family = |flow: &Flow| flow.source.address.is_ipv4() == flow.destination.address.is_ipv4();
+    (flows.len() > FLOWS_MAX || !flows.iter().all(one_family)).then(|| {
+        ResponseBody::Refused(format!(
+            "at most {FLOWS_MAX} packets are judged at once, each with two addresses of one family"
+        ))
+    })
 }
 
 fn interface_info(name: &str, since: Instant, carried: &Carried) -> InterfaceInfo {

@@ -261,6 +261,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::Clear(counts) => desk.clear(counts).unwrap_or_else(|Stalled| no_answer()),
         RequestBody::Info => desk.info(),
         RequestBody::Judge(candidate, flows) => desk.judge(&candidate, &flows),
+        RequestBody::JudgeEnabled(flows) => desk.judge_enabled(&flows),
         RequestBody::Review(candidate) => desk.review(&candidate).unwrap_or_else(|Stalled| no_answer()),
     };
     send(line, id, body)
