@@ -86,6 +86,9 @@ pub fn ask(from: &Namespace, to: SocketAddr, patience: Duration) -> Result<Attem
     from.inside(|| Attempt::of(|| udp(to, patience)?.ask()))
 }
 
+/// The most bytes of a datagram.
+const DATAGRAM_MAX: usize = 65_535;
+
 /// A connected UDP socket.
 #[derive(Debug)]
 pub struct Datagrams(UdpSocket);
@@ -106,6 +109,18 @@ impl Datagrams {
     pub fn ask(&self) -> io::Result<usize> {
         self.0.send(b"question")?;
         self.0.recv(&mut [0; 64])
+    }
+
+    /// Sends a datagram of `length` bytes and waits for one back. True if that is the same.
+    ///
+    /// # Errors
+    /// The socket's; `WouldBlock` if nothing came.
+    pub fn echo(&self, length: usize) -> io::Result<bool> {
+        let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        self.0.send(&sent)?;
+        let mut back = vec![0; DATAGRAM_MAX];
+        let count = self.0.recv(&mut back)?;
+        Ok(back[..count] == sent)
     }
 
     /// Sends a datagram of `length` bytes.
@@ -221,7 +236,7 @@ fn echo(mut stream: TcpStream, stop: &AtomicBool) -> io::Result<()> {
 }
 
 fn answer(socket: &UdpSocket, stop: &AtomicBool, counter: &AtomicU64) -> Result<()> {
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; DATAGRAM_MAX];
     while !stop.load(Ordering::Relaxed) {
         if let Ok((count, from)) = socket.recv_from(&mut buffer) {
             counter.fetch_add(1, Ordering::Relaxed);

@@ -84,6 +84,41 @@ impl Team {
         }
     }
 
+    /// Fragments that workers receive from inside: who has the datagrams in the end, and each piece of them with what becomes
+    /// of it.
+    pub fn gather(&mut self, arriving: &[(u16, Vec<u8>)]) -> Vec<(u16, Fate, Vec<u8>)> {
+        let mut left = Vec::new();
+        for (at, frame) in arriving {
+            let mut frame = frame.clone();
+            let fate = self.0[usize::from(*at)].decide(FROM_INSIDE, &mut frame);
+            self.pursue((*at, 0), fate, frame, &mut left);
+        }
+        left
+    }
+
+    fn pursue(
+        &mut self,
+        (at, handoffs): (u16, u8),
+        fate: Fate,
+        mut frame: Vec<u8>,
+        left: &mut Vec<(u16, Fate, Vec<u8>)>,
+    ) {
+        self.release();
+        for (fate, piece) in self.0[usize::from(at)].pieces() {
+            self.pursue((at, handoffs), fate, piece, left);
+        }
+        match fate.handed() {
+            Some((owner, errand)) => {
+                let handoffs = handoffs + 1;
+                let custody = Custody { from: Some(WorkerId(at)), handoffs, errand };
+                let fate = self.0[usize::from(owner.0)].take_over(FROM_INSIDE, custody, &mut frame);
+                self.pursue((owner.0, handoffs), fate, frame, left);
+            }
+            None if matches!(fate, Fate::Kept | Fate::Drop(_)) => {}
+            None => left.push((at, fate, frame)),
+        }
+    }
+
     /// Tells workers what the others have to say.
     pub fn release(&mut self) -> usize {
         let mut told = 0;

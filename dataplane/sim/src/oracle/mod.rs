@@ -9,12 +9,13 @@
 //! - `world`: interfaces, addresses, routes.
 //! - `state`: one state; `table`: all of them, and when they expire.
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
+//! - `reassembly`: datagrams in fragments, by themselves.
 //! - `walk`: the rules; `rate`: `max-pkt-rate`; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
 //!
-//! Not modelled: translation, synproxy and modulation, scrub, anchors, reassembly, checksums of IP headers, the
+//! Not modelled: translation, synproxy and modulation, scrub, anchors, checksums of IP headers, the
 //! router's own ICMP errors, byte-level rewriting.
 
 mod forward;
@@ -23,6 +24,7 @@ mod icmp;
 mod packet;
 mod parse;
 mod rate;
+pub mod reassembly;
 mod reply;
 mod state;
 mod table;
