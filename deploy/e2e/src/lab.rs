@@ -172,6 +172,12 @@ impl Lab {
         if self.shape.span {
             self.firewall.run("ip link set eth-span txqueuelen 10000 up")?;
         }
+        if self.shape.uplink {
+            self.firewall.run(&format!("ip link set eth-up netns {}", self.server.name()))?;
+            self.server.run("ip addr replace 10.4.0.2/24 dev eth-up")?;
+            self.server.run("ip link set eth-up txqueuelen 10000 up")?;
+            self.firewall.run("ip addr replace 10.4.0.1/24 dev wan1")?;
+        }
         Ok(())
     }
 

@@ -17,11 +17,13 @@ pub struct Shape {
     pub vlans: Vec<u16>,
     /// Whether there is a span port, `span0`: a TAP whose other end, `eth-span`, stays with the firewall.
     pub span: bool,
+    /// Whether there is a second way outside, `wan1`: a TAP whose other end, `eth-up`, is the server's.
+    pub uplink: bool,
 }
 
 impl From<Links> for Shape {
     fn from(links: Links) -> Self {
-        Self { links, ports: Ports::Routed, mtu: [1500; 2], vlans: Vec::new(), span: false }
+        Self { links, ports: Ports::Routed, mtu: [1500; 2], vlans: Vec::new(), span: false, uplink: false }
     }
 }
 
@@ -57,6 +59,11 @@ impl Shape {
         if self.span {
             text.push_str(
                 "\n[[port]]\nname = \"span0\"\ndevice = \"net_tap2,iface=eth-span\"\nmode = \"span\"\n",
+            );
+        }
+        if self.uplink {
+            text.push_str(
+                "\n[[port]]\nname = \"wan1\"\ndevice = \"net_tap3,iface=eth-up\"\nmode = \"routed\"\n",
             );
         }
         if self.ports == Ports::Bridged {
