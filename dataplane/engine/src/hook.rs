@@ -21,12 +21,12 @@ use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::Target;
-use crate::refuse::answer_to;
+use crate::refuse::{answer_to, rule_of};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
 use crate::track::{self, Mode, Peer, TcpOutcome};
-use crate::witness::{Misfit, RuleAt};
+use crate::witness::Misfit;
 use create::datagram;
 
 /// What a refused packet's sender is told.
@@ -379,7 +379,7 @@ impl Shard {
                     return Err(Stop::Refused { reason: Reason::Challenge, answer });
                 }
                 TcpOutcome::Mismatch { from: reset_peer, reset, .. } => {
-                    self.blame_state(view, hook, sender, record, Misfit::Window(segment));
+                    self.blame_state(view, (side, sender), record, Misfit::Window(segment));
                     if let Some(peer) = reset_peer {
                         self.connections.set_peers(record, sender, &(peer, to));
                     }
@@ -391,7 +391,7 @@ impl Shard {
                 if quoted.tuple.proto == Proto::TCP {
                     // The quoted segment was sent by the end that the error goes to.
                     track::icmp_error(&to, &from, quoted.seq, mode).map_err(|outside| {
-                        self.blame_state(view, hook, sender, record, Misfit::Quoted(outside));
+                        self.blame_state(view, (side, sender), record, Misfit::Quoted(outside));
                         Stop::silent(Reason::StateMismatch)
                     })?;
                 }
@@ -402,7 +402,7 @@ impl Shard {
                 if mode == Mode::Strict
                     && is_request(packet.tuple.af, kind) != (made_by == Some(hook.direction)) =>
             {
-                self.blame_state(view, hook, sender, record, Misfit::Query);
+                self.blame_state(view, (side, sender), record, Misfit::Query);
                 return Err(Stop::silent(Reason::StateMismatch));
             }
             _ => {
@@ -532,25 +532,6 @@ impl Shard {
         made
     }
 
-    /// Says which state a packet did not fit.
-    #[cold]
-    fn blame_state(
-        &mut self,
-        view: &View<'_>,
-        hook: &Hook<'_>,
-        sender: Side,
-        record: RecordId,
-        misfit: Misfit,
-    ) {
-        if self.witness.wants(view.now, Reason::StateMismatch) {
-            let side = hook.side(sender);
-            let met = self.connections.met(record, side, sender);
-            self.witness.blame.misfit = met.map(|met| (met, misfit));
-            let face = self.connections.face(record, side);
-            self.witness.blame.rule = face.and_then(|class| rule_of(view, class));
-        }
-    }
-
     /// That of a packet which has come.
     #[inline(always)]
     pub(crate) fn occasion(&mut self, view: &View<'_>, root: &Root) -> Occasion {
@@ -586,10 +567,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// The rule that made a face, if the live ruleset has it.
-fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
-    let root = view.root?;
-    root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
 }

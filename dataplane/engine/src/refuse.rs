@@ -15,9 +15,9 @@ use crate::parse::{Parsed, has_partial_checksum, parse};
 use crate::reply::{self, NoReply, Problem};
 use crate::routing::endpoints;
 use crate::shard::{Shard, View};
-use crate::state::Key;
+use crate::state::{Class, Key, RecordId, Side};
 use crate::translate;
-use crate::witness::Seen;
+use crate::witness::{Misfit, RuleAt, Seen};
 
 /// Why a dropped packet's sender is told nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,23 @@ impl Shard {
         })
     }
 
+    /// Says which state a packet did not fit, of which it met the face at `side`.
+    #[cold]
+    pub(crate) fn blame_state(
+        &mut self,
+        view: &View<'_>,
+        (side, sender): (Side, Side),
+        record: RecordId,
+        misfit: Misfit,
+    ) {
+        if self.witness.wants(view.now, Reason::StateMismatch) {
+            let met = self.connections.met(record, side, sender);
+            self.witness.blame.misfit = met.map(|met| (met, misfit));
+            let face = self.connections.face(record, side);
+            self.witness.blame.rule = face.and_then(|class| rule_of(view, class));
+        }
+    }
+
     /// Drops a frame of which no packet could be made, or that is not IP.
     pub(crate) fn discard(
         &mut self,
@@ -182,4 +199,10 @@ pub(crate) fn answer_to(reply: BlockReply, packet: &Packet) -> Answer {
             Af::Inet6 => unreachable(code6),
         },
     }
+}
+
+/// The rule that made a face, if the live ruleset has it.
+pub(crate) fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
+    let root = view.root?;
+    root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
 }
