@@ -172,10 +172,11 @@ fn findings_are_bounded() {
 }
 
 #[test]
-fn ten_thousand_rules_are_read_quickly() {
+fn many_rules_are_read_quickly() {
+    let count = rounds(10_000, 100_000);
     let mut text = String::new();
-    for number in 0..10_000 {
-        let (a, b) = (number / 250, number % 250);
+    for number in 0..count {
+        let (a, b) = (number / 250 % 250, number % 250);
         text += &format!(
             "pass in quick on wan0 proto tcp from 10.{a}.{b}.0/24 to 192.0.2.7 port {}\n",
             1 + number % 60000
@@ -186,6 +187,6 @@ fn ten_thousand_rules_are_read_quickly() {
     let (config, findings) = pfconf::read(&Isolated(&interfaces), "pf.conf", &text, &[]);
     assert!(!findings.has_errors());
     let ruleset = config.lower().expect("plain rules");
-    assert_eq!(ruleset.rules.len(), 10_000);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(ruleset.rules.len(), count);
+    assert!(begin.elapsed() < Duration::from_millis(count as u64 / 2), "{:?}", begin.elapsed());
 }
