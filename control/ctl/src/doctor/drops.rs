@@ -194,7 +194,7 @@ fn limits(chart: &Chart<'_>) -> Vec<Finding> {
             Reason::Memory,
             "state-limit",
             "no state could be made: `set limit states` is reached",
-            "raise `set limit states` (and max_connections in turnpike.toml), or find who opens so many: tpctl states, tpctl top",
+            "raise `set limit states` (and max_connections in turnpike.toml), or find who opens so many: tpctl states",
         ),
         (
             Reason::ShardFull,

@@ -89,14 +89,14 @@ fn workers(snapshot: &Snapshot) -> Vec<Finding> {
             (
                 "worker-skew",
                 format!("worker {worker} has most of the work"),
-                "one flow is one worker's: see which it is (tpctl top); else have the card spread packets by addresses and ports \
+                "one flow is one worker's: see which it is (tpctl states -v); else have the card spread packets by addresses and ports \
                  (tpctl show status says how it does)",
             )
         } else if *share >= BUSY {
             (
                 "worker-overload",
                 format!("worker {worker} has no time left"),
-                "give the dataplane more CPUs (`lcores` in turnpike.toml), or see what the packets are (tpctl top, tpctl drops)",
+                "give the dataplane more CPUs (`lcores` in turnpike.toml), or see what the packets are (tpctl pfctl -vsr, tpctl drops)",
             )
         } else {
             continue;
