@@ -148,7 +148,9 @@ impl Duel {
     fn expect(&mut self, arrival: Arrival, sketch: &Sketch, frame: &[u8]) -> Expected {
         let interface = oracle::InterfaceId(arrival.interface.0.into());
         // A quote that tells no flow is refused where it is parsed, on interfaces that are not filtered too.
-        if matches!(&sketch.body, Body::IcmpError { about, .. } if about.damage == Damage::Fragment) {
+        let whole = sketch.damage != Damage::Fragment;
+        if whole && matches!(&sketch.body, Body::IcmpError { about, .. } if about.damage == Damage::Fragment)
+        {
             let verdict = oracle::Verdict::drop(Reason::Fragment);
             return Expected { verdict, onward: Onward::Nowhere, sketch: sketch.clone() };
         }
@@ -166,7 +168,8 @@ impl Duel {
                 let verdict = self.oracle.forward(&packet, from, onward, self.now.0);
                 let filtered = !self.skips(interface)
                     || matches!(onward, Onward::Interface(out) | Onward::Across(out) if !self.skips(out));
-                let sketch = if filtered { compare::repaired(sketch) } else { sketch.clone() };
+                let repaired = filtered && whole;
+                let sketch = if repaired { compare::repaired(sketch) } else { sketch.clone() };
                 Expected { verdict, onward, sketch }
             }
         }
@@ -278,7 +281,9 @@ fn fewest_rules(rules: &Ruleset, workers: u16, steps: &[Step]) -> Ruleset {
             kept = fewer;
         }
     }
-    let plain = Ruleset { options: ruleset::Options::default(), ..kept.clone() };
+    let reassemble = kept.options.reassemble;
+    let plain =
+        Ruleset { options: ruleset::Options { reassemble, ..ruleset::Options::default() }, ..kept.clone() };
     if fight(&plain, workers, steps).is_some() { plain } else { kept }
 }
 
