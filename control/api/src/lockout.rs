@@ -1,7 +1,7 @@
 //! Changes that would lock out whoever makes them: of rules, of what their tables hold, of whether they are asked.
 //!
 //! Overview: the dataplane says what the live rules and a candidate answer to the first packet of a connection to the box,
-//! to a later one, and to the answer: what works now and would not any more is cut. Bounds: [`SESSIONS_MAX`] connections
+//! to a later one, and to the answer: what works now and would not any more is cut. Bounds: `SESSIONS_MAX` connections
 //! are looked at.
 
 use std::collections::BTreeSet;
