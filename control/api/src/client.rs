@@ -14,7 +14,7 @@ use crate::pflog::LogEntry;
 use crate::{
     AddressCounts, Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged,
     LiveRules, LiveUsage, LogLevel, NeighborView, Request, RequestBody, Response, ResponseBody, Reviewed,
-    RouteTo, RouteView, Status,
+    RouteTo, RouteView, Status, TraceQuery, TraceView,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -290,6 +290,26 @@ impl Client {
             match self.receive(id)? {
                 ResponseBody::Logs(entries) if each(&entries) => {}
                 ResponseBody::Logs(_) => return Ok(()),
+                _ => return Err(Error::OutOfStep),
+            }
+        }
+    }
+
+    /// Calls `each` with traces of packets that fit, some at a time, until it returns false, there are as many as were asked
+    /// for, or time is over. It is called without any at the beginning, and every few seconds that nothing came.
+    ///
+    /// # Errors
+    /// Those of the connection; [`Error::Refused`] if somebody traces already, or there is no such interface.
+    pub fn trace(
+        mut self,
+        query: &TraceQuery,
+        mut each: impl FnMut(&[TraceView]) -> bool,
+    ) -> Result<(), Error> {
+        let id = self.send(RequestBody::Trace(query.clone()))?;
+        loop {
+            match self.receive(id)? {
+                ResponseBody::Traced(traces) if each(&traces) => {}
+                ResponseBody::Traced(_) | ResponseBody::Done => return Ok(()),
                 _ => return Err(Error::OutOfStep),
             }
         }

@@ -24,6 +24,7 @@ pub mod pflog;
 mod route;
 pub mod sessions;
 mod settings;
+mod trace;
 mod usage;
 
 pub use access::{Access, GROUP};
@@ -43,4 +44,8 @@ pub use message::{
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};
+pub use trace::{
+    HookTrace, Meeting, TRACE_COUNT_MAX, TRACE_SECONDS_MAX, TraceAsks, TraceEnds, TraceFate, TraceQuery,
+    TraceTerm, TraceView,
+};
 pub use usage::{AddressCounts, Hooks, LiveUsage, Process, RuleUsage, Traffic, Verdicts};

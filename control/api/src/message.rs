@@ -14,10 +14,11 @@ use crate::distribution::Distribution;
 use crate::drops::{DropQuery, DropReport};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
+use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, Hooks, LiveUsage, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 17;
+pub const VERSION: u16 = 18;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -65,6 +66,9 @@ pub enum RequestBody {
     /// The packets that `log` rules record from now on. Answered by [`ResponseBody::Logs`] until the client closes the
     /// connection or sends anything.
     Logs,
+    /// What becomes of packets that fit, from now on. Answered by any number of [`ResponseBody::Traced`], then
+    /// [`ResponseBody::Done`]; it ends before if the client closes the connection or sends anything.
+    Trace(TraceQuery),
     /// Every route that packets are forwarded by. Answered by any number of [`ResponseBody::Routes`], then
     /// [`ResponseBody::Done`].
     Routes,
@@ -203,6 +207,8 @@ pub enum ResponseBody {
     Usage(Option<LiveUsage>),
     /// Logged packets. Without any: the first says that logging has begun, later ones that the dataplane is there.
     Logs(Vec<LogEntry>),
+    /// Traced packets. Without any: the first says that tracing has begun, later ones that the dataplane is there.
+    Traced(Vec<TraceView>),
     /// Some of the routes.
     Routes(Vec<RouteView>),
     /// The route to an address.

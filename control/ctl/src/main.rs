@@ -23,6 +23,7 @@ mod states;
 mod table;
 mod test;
 mod time;
+mod trace;
 mod tree;
 
 use std::ffi::OsString;
@@ -69,6 +70,8 @@ enum Verb {
     Table(table::Arguments),
     /// Say why packets are dropped, by reason, interface and rule, with rates and the last examples
     Drops(drops::Arguments),
+    /// Show what becomes of packets that fit a filter, stage by stage, as it happens
+    Trace(trace::Arguments),
     /// Show the packets that log rules record, as they happen
     Pflog(pflog::Arguments),
     /// Network cards: list them, hand them to the dataplane, give them back to the kernel
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Verb::States(arguments) => states::run(arguments, &cli.sockets),
         Verb::Table(arguments) => table::run(arguments, &cli.sockets),
         Verb::Drops(arguments) => drops::run(arguments, &cli.sockets),
+        Verb::Trace(arguments) => trace::run(arguments, cli.sockets.dataplane()),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
         Verb::Doctor(arguments) => doctor::run(arguments, &cli.sockets),

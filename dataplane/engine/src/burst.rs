@@ -55,6 +55,9 @@ impl Shard {
         }
         let mut stages = self.stages.take().unwrap_or_default();
         self.look_ahead(own, frames, &mut stages);
+        if self.tracer.is_on() {
+            self.lengthen(own, arrival, frames, &mut stages);
+        }
         let moment = Moment::new(&view.expiry(root), arrival.interface, self.connections.states_at_most());
         match own.bridge() {
             None => self.decide_each::<F, ROUTED>(view, arrival, &moment, &stages, frames, fates),
@@ -62,6 +65,16 @@ impl Shard {
         }
         self.stages = Some(stages);
         self.mirror.settle(&mut self.counters, &mut self.rule_totals);
+    }
+
+    /// Has packets that are traced go the long way.
+    #[cold]
+    fn lengthen<F: Frame>(&self, own: &Interface, arrival: Arrival, frames: &[F], stages: &mut Stages) {
+        for (frame, quick) in frames.iter().zip(&mut stages.packets) {
+            if self.is_traced(own, arrival, frame) {
+                quick.kind = Kind::Other;
+            }
+        }
     }
 
     #[inline(never)]

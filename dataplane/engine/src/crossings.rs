@@ -145,8 +145,9 @@ impl Run {
 }
 
 impl Shard {
-    /// Takes a packet through one hook.
-    pub(crate) fn hook(
+    /// Takes a packet through one hook, traced or not.
+    #[inline]
+    pub(crate) fn pass_hook(
         &mut self,
         view: &View<'_>,
         passage: &mut Passage<'_>,

@@ -25,6 +25,7 @@ use crate::refuse::{answer_to, rule_of};
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
+use crate::trace::Asked;
 use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
 use create::datagram;
@@ -150,7 +151,7 @@ impl Passed {
         }
     }
 
-    const fn record(&self) -> Option<RecordId> {
+    pub const fn record(&self) -> Option<RecordId> {
         match self {
             Self::State(pending) => Some(pending.record),
             Self::Made(record) => Some(*record),
@@ -193,7 +194,7 @@ pub(crate) struct Hook<'a> {
 
 impl Hook<'_> {
     /// The side of the network that the hook's interface is on: an IN hook sees the sender's, an OUT hook the receiver's.
-    const fn side(&self, sender: Side) -> Side {
+    pub const fn side(&self, sender: Side) -> Side {
         match self.direction {
             Direction::In => sender,
             Direction::Out => sender.other(),
@@ -486,6 +487,10 @@ impl Shard {
         self.claim(passage, hook)?;
         passage.turned = false;
         let decision = self.ask(view, root, passage, hook)?;
+        if self.tracer.is_active() {
+            let Asked { decided, action, .. } = &mut self.tracer.asked;
+            (*decided, *action) = (decision.rule_at(root), decision.action);
+        }
         let packet = &passage.packet;
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;
@@ -561,7 +566,11 @@ impl Shard {
                 role: Role::Original,
                 occasion,
             };
-            match root.advance(&question, &mut walk) {
+            let translation = match self.tracer.is_active() {
+                false => root.advance(&question, &mut walk),
+                true => root.advance_noting(&question, &mut walk, &mut self.tracer.asked),
+            };
+            match translation {
                 None => return Ok(root.decided(&walk)),
                 Some(translation) => self.translate(view, root, passage, translation)?,
             }

@@ -40,6 +40,7 @@ mod routing;
 mod shard;
 mod state;
 mod tick;
+pub mod trace;
 pub mod track;
 mod translate;
 mod usage;

@@ -174,8 +174,15 @@ impl Shard {
     /// Counts a drop without an example.
     pub(crate) fn drop(&mut self, arrival: Arrival, reason: Reason) -> Fate {
         self.counters.drop_packet(arrival.interface, reason);
+        self.tracer.drop_packet(reason);
         Fate::Drop(reason)
     }
+}
+
+/// The rule that made a face, if the live ruleset has it.
+pub(crate) fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
+    let root = view.root?;
+    root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
 }
 
 /// What pf.conf(5) `block` tells the sender of this packet.
@@ -199,10 +206,4 @@ pub(crate) fn answer_to(reply: BlockReply, packet: &Packet) -> Answer {
             Af::Inet6 => unreachable(code6),
         },
     }
-}
-
-/// The rule that made a face, if the live ruleset has it.
-pub(crate) fn rule_of(view: &View<'_>, class: &Class) -> Option<RuleAt> {
-    let root = view.root?;
-    root.number_of(&class.rule).map(|number| RuleAt { epoch: root.epoch(), number })
 }

@@ -32,6 +32,7 @@ use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
+use crate::trace::Tracer;
 use crate::translate::{self, Budget, Searches};
 use crate::witness::{DropRecord, Seen, Witness};
 
@@ -91,6 +92,7 @@ pub struct Shard {
     pub(crate) rule_totals: RuleTotals,
     pub(crate) log: Log,
     pub(crate) witness: Witness,
+    pub(crate) tracer: Tracer,
     pub(crate) mirror: Mirror,
     pub(crate) normalizer: Normalizer,
     pub(crate) ports_to_ask: Budget,
@@ -121,6 +123,7 @@ impl Shard {
             rule_totals: RuleTotals::default(),
             log: Log::new(),
             witness: Witness::new(),
+            tracer: Tracer::new(),
             mirror: Mirror::default(),
             normalizer: Normalizer::new(fragments),
             ports_to_ask: Budget::default(),
@@ -164,6 +167,20 @@ impl Shard {
 
     /// Decides a frame the long way. `known` is the hash of its connection's key, if somebody has computed it.
     pub(crate) fn decide<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        known: Option<KeyHash>,
+    ) -> Fate {
+        match self.tracer.is_on() {
+            false => self.decide_frame(view, arrival, frame, known),
+            true => self.decide_traced(view, arrival, frame, known),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn decide_frame<F: Frame>(
         &mut self,
         view: &View<'_>,
         arrival: Arrival,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use engine::trace::TraceFilter;
 use engine::{Root, RuleUsage, Selection, Shard, UsageCursor, View};
 use ruleset::StateView;
 
@@ -36,6 +37,8 @@ enum Order {
         /// How many states went.
         killed: u64,
     },
+    /// Which packets are traced from now on, and how many.
+    Trace { filter: TraceFilter, count: u32 },
     /// What the rules of a ruleset have done; `rules` has a place for each. An order that nobody waits for any more keeps
     /// no ruleset alive.
     Usage { root: Weak<Root>, cursor: UsageCursor, rules: Vec<RuleUsage> },
@@ -107,6 +110,17 @@ impl Lister {
             (end, _) => worker * self.records + end,
         };
         Ok((found, end))
+    }
+
+    /// Has every worker trace packets that fit, as many; none ends it.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states): some may trace.
+    pub fn trace(&mut self, filter: &TraceFilter, count: u32, patience: Duration) -> Result<(), Stalled> {
+        self.desks.iter_mut().try_for_each(|desk| {
+            let order = Order::Trace { filter: filter.clone(), count };
+            desk.ask(order, patience, |answer| matches!(answer, Order::Trace { .. }).then_some(()))
+        })
     }
 
     /// What the rules of `root` have done. Counters never go back: what states counted that end while the workers are asked
@@ -236,6 +250,10 @@ impl Scribe {
             }
             Order::Kill { end, selection, killed, .. } => {
                 *killed = shard.kill(end, SLICE, selection);
+                true
+            }
+            Order::Trace { filter, count } => {
+                shard.trace(std::mem::take(filter), *count);
                 true
             }
             Order::Usage { root, cursor, rules } => {

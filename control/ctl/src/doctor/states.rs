@@ -64,7 +64,8 @@ fn silence(chart: &Chart<'_>, state: &StateView) -> Finding {
     }
     let finding = Finding::new("no-answers", format!("{destination} does not answer {source}")).rule(rule);
     // What `route-to` leads elsewhere goes to its gateway.
-    match (state.direction, chart.way_to(state.route.unwrap_or(destination.address))) {
+    let led = state.route.filter(|_| state.direction == Direction::Out);
+    match (state.direction, chart.way_to(led.unwrap_or(destination.address))) {
         (Direction::Out, Way::By { interface, via }) => {
             let over = via.map_or_else(String::new, |via| format!(", over {via}"));
             finding

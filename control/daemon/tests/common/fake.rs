@@ -274,6 +274,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             generation: state.generation,
             ..DropReport::default()
         }))),
+        RequestBody::Trace(_) => send(ResponseBody::Done),
         RequestBody::Rules => {
             let generation = state.generation;
             let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));

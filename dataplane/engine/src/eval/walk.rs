@@ -15,6 +15,7 @@ use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::pool::Pool;
 use crate::tick::Tick;
+use crate::trace::Asked;
 use crate::translate::Translation;
 use crate::witness::RuleAt;
 
@@ -151,6 +152,25 @@ impl Root {
             self.visit::<false>(question, walk, |_| ());
         } else {
             self.visit::<true>(question, walk, |_| ());
+        }
+        self.rules[walk.translating? as usize].translation.as_deref()
+    }
+
+    /// As [`Self::advance`], and tells which rules the packet was compared with.
+    #[cold]
+    pub(crate) fn advance_noting(
+        &self,
+        question: &Question<'_>,
+        walk: &mut Walk,
+        asked: &mut Asked,
+    ) -> Option<&Translation> {
+        asked.begin();
+        // The number of a rule is in its slot's serial.
+        let note = |rule: &Filter| asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question));
+        if walk.translating.is_none() {
+            self.visit::<false>(question, walk, note);
+        } else {
+            self.visit::<true>(question, walk, note);
         }
         self.rules[walk.translating? as usize].translation.as_deref()
     }

@@ -38,6 +38,8 @@ pub struct Desk {
     pub(super) facts: Facts,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) history: Mutex<History>,
+    /// Held by the client that traces.
+    pub(super) tracing: Mutex<()>,
 }
 
 /// What does not change.
@@ -75,6 +77,7 @@ impl Desk {
             showcase: rules.showcase(),
             ledger,
             history: Mutex::default(),
+            tracing: Mutex::default(),
             rules: Mutex::new(rules),
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),

@@ -91,11 +91,12 @@ pub fn example(record: &DropRecord, worker: u16, interfaces: &[Interface], at: D
     }
 }
 
-fn end(af: Af, (address, port): (Address, Port)) -> TupleEnd {
+pub(super) fn end(af: Af, (address, port): (Address, Port)) -> TupleEnd {
     TupleEnd { address: address.to_ip(af), port }
 }
 
-fn packet_view(packet: &Packet) -> PacketView {
+/// What a packet's headers say.
+pub(super) fn packet_view(packet: &Packet) -> PacketView {
     let tuple = &packet.tuple;
     // Where there are no ports, what stands in their place is no port either.
     let port = |port| match tuple.proto {

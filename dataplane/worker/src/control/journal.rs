@@ -6,12 +6,14 @@
 //! Life cycle: [`Journal::start`] to drop. Ownership: the thread has the rings, each reader its queue.
 //! Bounds: [`READERS_MAX`] readers; a queue has `QUEUE` batches of at most `BATCH` packets.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use api::TraceView;
 use api::pflog::LogEntry;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use engine::fib::Interface;
@@ -20,6 +22,7 @@ use ruleset::Reason;
 use wire::Proto;
 
 use super::examples::{Examples, example};
+use super::traces;
 use crate::log::Collector;
 use crate::netlink::service::Published;
 use crate::verbosity;
@@ -68,6 +71,7 @@ impl Place {
 struct Shared {
     readers: Mutex<Vec<Place>>,
     examples: Mutex<Examples>,
+    traces: Mutex<VecDeque<(TraceView, u32)>>,
     lost: AtomicU64,
     stop: AtomicBool,
 }
@@ -120,6 +124,11 @@ impl Journal {
         self.shared.examples.lock().expect("no holder of this lock panics")
     }
 
+    /// Traces that wait for whoever asked for them, with the epoch of the root of each.
+    pub fn traces(&self) -> MutexGuard<'_, VecDeque<(TraceView, u32)>> {
+        self.shared.traces.lock().expect("no holder of this lock panics")
+    }
+
     /// Packets that were lost because a reader was too slow, counted for each.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
@@ -143,6 +152,7 @@ impl Shared {
         let mut batch = Vec::new();
         for (worker, ring) in (0..).zip(rings) {
             self.keep_drops(worker, ring, fib, moment);
+            self.keep_traces(worker, ring, fib, moment);
             for record in (0..crate::log::RING).map_while(|_| ring.next()) {
                 batch.push(entry(&record, fib.interfaces(), moment));
                 if batch.len() == BATCH {
@@ -152,6 +162,16 @@ impl Shared {
         }
         if !batch.is_empty() {
             self.offer(batch.into());
+        }
+    }
+
+    fn keep_traces(&self, worker: u16, ring: &Collector, fib: &Fib, moment: Moment) {
+        for traced in (0..crate::log::TRACES).map_while(|_| ring.next_trace()) {
+            let view = traces::view(&traced, worker, fib, moment.since_epoch(traced.tick));
+            let mut waiting = self.traces.lock().expect("no holder of this lock panics");
+            if waiting.len() < traces::WAITING_MAX {
+                waiting.push_back((view, traced.epoch));
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit, ReadError};
-use api::{Access, Hello, Process, Request, RequestBody, Response, ResponseBody};
+use api::{
+    Access, Hello, Process, Request, RequestBody, Response, ResponseBody, TRACE_SECONDS_MAX, TraceQuery,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -28,6 +30,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const FRAME: Duration = Duration::from_secs(20);
 /// The reader of a log in which nothing appears hears this often that the dataplane is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How often traces are sent.
+const TRACE_EVERY: Duration = Duration::from_millis(20);
 /// Routes or neighbours in one message.
 const SLICE: usize = 1024;
 /// How soon every thread notices the end.
@@ -241,6 +245,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,
         RequestBody::Logs => stream_logs(line, id, desk)?,
+        RequestBody::Trace(query) => stream_trace(line, id, desk, &query)?,
         RequestBody::Routes => list(line, id, routes::routes(&desk.fib()), ResponseBody::Routes)?,
         RequestBody::Neighbors => list(line, id, routes::neighbors(&desk.fib()), ResponseBody::Neighbors)?,
         RequestBody::RouteTo(address) => {
@@ -315,6 +320,33 @@ fn stream_logs(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
         }
     }
     Err(ReadError::Closed)
+}
+
+/// Sends traces of packets, until there are as many as were asked for, time is over, or the client hangs up or asks for
+/// something else. Returns what to say at the end.
+fn stream_trace(
+    line: &mut Line<'_>,
+    id: u32,
+    desk: &Desk,
+    query: &TraceQuery,
+) -> Result<ResponseBody, ReadError> {
+    let mut tracing = match desk.trace(query) {
+        Ok(tracing) => tracing,
+        Err(why) => return Ok(ResponseBody::Refused(why.to_string())),
+    };
+    send(line, id, ResponseBody::Traced(Vec::new()))?;
+    let mut spoken = Instant::now();
+    let end = spoken + Duration::from_secs(query.seconds.min(TRACE_SECONDS_MAX).into());
+    while tracing.is_open() && Instant::now() < end && !line.stop.load(Ordering::Relaxed) {
+        let traces = tracing.take();
+        if !traces.is_empty() || spoken.elapsed() >= ALIVE_EVERY {
+            spoken = Instant::now();
+            send(line, id, ResponseBody::Traced(traces))?;
+        } else if happens(line.stream, PollFlags::IN | PollFlags::RDHUP, TRACE_EVERY)? {
+            return Err(ReadError::Closed);
+        }
+    }
+    Ok(ResponseBody::Done)
 }
 
 /// Whether a client has sent something, or hung up.

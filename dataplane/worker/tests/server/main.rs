@@ -3,6 +3,7 @@
 
 mod drops;
 mod log;
+mod trace;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,0 +1,308 @@
+//! `tpctl trace`: what becomes of packets that fit a filter, stage by stage, as it happens.
+//!
+//! A filter is a few conditions, all of which must hold of a packet as it arrives, in tcpdump's words: `host 10.1.0.2 and tcp
+//! port 80`, `src net 10.0.0.0/8 and not port 53`, `on wan0 and icmp`.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use api::{HookTrace, Meeting, TraceAsks, TraceEnds, TraceFate, TraceQuery, TraceTerm, TraceView};
+use clap::Args;
+use ipnet::IpNet;
+use ruleset::Ruleset;
+
+use crate::live;
+use crate::rulebook::{RuleName, Rulebook};
+use crate::time;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Which packets: host 10.1.0.2 and tcp port 80; without any, all
+    #[arg(value_name = "FILTER", trailing_var_arg = false)]
+    filter: Vec<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    count: u32,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = time::seconds, default_value = "60s")]
+    time: u32,
+    /// Print JSON, an object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints until there are as many as wanted, time is over, or nobody reads any more.
+pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
+    let words = arguments.filter.join(" ");
+    let terms = terms(&words).with_context(|| format!("the filter `{words}`"))?;
+    let query = TraceQuery { terms, count: arguments.count, seconds: arguments.time };
+    let rules = live::connect(socket)?.rules()?;
+    let mut out = io::stdout().lock();
+    let mut failure = None;
+    live::connect(socket)?.trace(&query, |traces| {
+        let written = traces.iter().try_for_each(|trace| {
+            if arguments.json {
+                serde_json::to_writer(&mut out, trace)?;
+                return writeln!(out);
+            }
+            let live = rules.as_ref().filter(|live| live.generation == trace.generation);
+            write_trace(&mut out, trace, live.map(|live| &live.ruleset))
+        });
+        failure = written.and_then(|()| out.flush()).err();
+        failure.is_none()
+    })?;
+    match failure {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => bail!("cannot write the trace: {error}"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The conditions of a filter.
+fn terms(text: &str) -> anyhow::Result<Vec<TraceTerm>> {
+    let mut words = text.split_whitespace().peekable();
+    let mut terms: Vec<TraceTerm> = Vec::new();
+    while let Some(mut word) = words.next() {
+        if word == "and" && !terms.is_empty() {
+            word = words.next().context("expected a condition behind `and`")?;
+        }
+        let not = matches!(word, "not" | "!");
+        if not {
+            word = words.next().context("expected a condition behind `not`")?;
+        }
+        let ends = match word {
+            "src" => TraceEnds::Source,
+            "dst" => TraceEnds::Destination,
+            _ => TraceEnds::Any,
+        };
+        if ends != TraceEnds::Any {
+            word = words.next().context("expected host, net or port behind `src` and `dst`")?;
+        }
+        let mut value = |of: &str| words.next().with_context(|| format!("expected a value behind `{of}`"));
+        let asks = match word {
+            "host" => {
+                let address: IpAddr = value(word)?.parse().context("`host` takes an address")?;
+                TraceAsks::Net(address, if address.is_ipv4() { 32 } else { 128 })
+            }
+            "net" => {
+                let net: IpNet = value(word)?.parse().context("`net` takes a network, as 10.0.0.0/8")?;
+                TraceAsks::Net(net.addr(), net.prefix_len())
+            }
+            "port" => TraceAsks::Port(value(word)?.parse().context("`port` takes a number")?),
+            _ if ends != TraceEnds::Any => {
+                bail!("expected host, net or port behind `src` and `dst`, found `{word}`")
+            }
+            "on" => TraceAsks::Interface(value(word)?.to_owned()),
+            "proto" => TraceAsks::Proto(protocol(value(word)?)?),
+            "inet" | "ip" => TraceAsks::Inet,
+            "inet6" | "ip6" => TraceAsks::Inet6,
+            "or" => bail!("there is no `or`: all conditions must hold"),
+            name => TraceAsks::Proto(protocol(name)?),
+        };
+        terms.push(TraceTerm { not, ends, asks });
+    }
+    ensure!(terms.len() <= 16, "at most 16 conditions");
+    Ok(terms)
+}
+
+fn protocol(word: &str) -> anyhow::Result<u8> {
+    let word = if word == "icmp6" { "ipv6-icmp" } else { word };
+    pfconf::protocol_number(word).with_context(|| {
+        format!("`{word}` is no condition; write host, net, port, on, inet, inet6 or a protocol, with src, dst or not before it")
+    })
+}
+
+fn write_trace(out: &mut dyn Write, trace: &TraceView, rules: Option<&Ruleset>) -> io::Result<()> {
+    let book = rules.map(Rulebook::new);
+    let name = |rule: u32| match book.as_ref().and_then(|book| book.name(rule)) {
+        Some(name) => RuleName::to_string(&name),
+        None => format!("rule {rule} of another ruleset"),
+    };
+    let TraceView { seconds, nanoseconds, worker, arrival, from_host, packet, hooks, dropped, fate, .. } =
+        trace;
+    let by = if *from_host { "from the host by" } else { "by" };
+    let clock = time::clock(*seconds, *nanoseconds);
+    writeln!(out, "{clock}  worker {worker}, {by} {arrival}: {packet}")?;
+    for hook in hooks {
+        write_hook(out, hook, &name)?;
+    }
+    let verdict = match (dropped, fate) {
+        (Some(reason), TraceFate::Sent(_) | TraceFate::Host(_)) => {
+            format!("dropped: {reason}, and its sender told")
+        }
+        (Some(reason), _) => format!("dropped: {reason}"),
+        (None, TraceFate::Sent(interface)) => format!("sent by {interface}"),
+        (None, TraceFate::Host(interface)) => format!("to the host, by {interface}"),
+        (None, TraceFate::Held { interface, next_hop }) => {
+            format!("waits for the Ethernet address of {next_hop}, to leave by {interface}")
+        }
+        (None, TraceFate::Worker(worker)) => format!("handed to worker {worker}, which has its flow"),
+        (None, TraceFate::Kept) => "waits for the other fragments of its datagram".to_owned(),
+        (None, TraceFate::Nowhere) => "dropped".to_owned(),
+    };
+    writeln!(out, "    {verdict}")
+}
+
+fn write_hook(out: &mut dyn Write, trace: &HookTrace, name: &dyn Fn(u32) -> String) -> io::Result<()> {
+    write!(out, "    {}: ", trace.hook)?;
+    match &trace.met {
+        Meeting::Skipped => writeln!(out, "not filtered (set skip)")?,
+        Meeting::Nothing => writeln!(out, "neither states nor rules were asked")?,
+        Meeting::State { rule: Some(rule) } => writeln!(out, "has a state, of {}", name(*rule))?,
+        Meeting::State { rule: None } => writeln!(out, "has a state")?,
+        Meeting::Rules { visits, more, decided, passes, made } => {
+            writeln!(out, "has no state; rules that may match:")?;
+            for (rule, matched) in visits {
+                let does = match (*matched, *decided == Some(*rule)) {
+                    (true, true) => "decides",
+                    (true, false) => "matches",
+                    (false, _) => "no",
+                };
+                writeln!(out, "        {does:<8} {}", name(*rule))?;
+            }
+            if *more > 0 {
+                writeln!(out, "        and {more} more")?;
+            }
+            let verdict = match (decided.is_some(), *passes, *made) {
+                (false, ..) => "no rule matched: it passes without a state",
+                (true, true, true) => "passes, and makes a state",
+                (true, true, false) => "passes",
+                (true, false, _) => "blocked",
+            };
+            writeln!(out, "        {verdict}")?;
+        }
+    }
+    match &trace.became {
+        Some([source, destination]) => writeln!(out, "        translated to {source} > {destination}"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::{HookView, PacketView};
+    use ruleset::{Action, BlockReply, Direction, Reason, Rule, SourceLine, TupleEnd};
+
+    use super::*;
+
+    #[test]
+    fn filters_are_read_as_tcpdump_reads_them() {
+        let term = |ends, asks| TraceTerm { not: false, ends, asks };
+        let host = TraceAsks::Net([10, 1, 0, 2].into(), 32);
+        let any = TraceEnds::Any;
+        let cases = [
+            ("", vec![]),
+            ("host 10.1.0.2", vec![term(any, host.clone())]),
+            (
+                "host 10.1.0.2 and tcp port 80",
+                vec![term(any, host.clone()), term(any, TraceAsks::Proto(6)), term(any, TraceAsks::Port(80))],
+            ),
+            (
+                "src net 10.0.0.0/8 and on wan0",
+                vec![
+                    term(TraceEnds::Source, TraceAsks::Net([10, 0, 0, 0].into(), 8)),
+                    term(any, TraceAsks::Interface("wan0".into())),
+                ],
+            ),
+            (
+                "inet6 dst port 53 not icmp6",
+                vec![
+                    term(any, TraceAsks::Inet6),
+                    term(TraceEnds::Destination, TraceAsks::Port(53)),
+                    TraceTerm { not: true, ..term(any, TraceAsks::Proto(58)) },
+                ],
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(terms(text).unwrap(), expected, "{text:?}");
+        }
+        for wrong in [
+            "host",
+            "host x",
+            "and",
+            "port 80 or port 81",
+            "src tcp",
+            "net 10.0.0.0/64",
+            "nonsense",
+            "port 70000",
+            "tcp and",
+        ] {
+            assert!(terms(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    fn end(text: &str) -> TupleEnd {
+        TupleEnd { address: text.parse().unwrap(), port: Default::default() }
+    }
+
+    #[test]
+    fn a_trace_tells_each_stage() {
+        let rule = |line, action| Rule {
+            action,
+            source: SourceLine { file: "pf.conf".into(), line },
+            ..Rule::default()
+        };
+        let rules = vec![rule(1, Action::Block(BlockReply::Drop)), rule(2, Action::Pass)];
+        let ruleset = Ruleset { rules, ..Ruleset::default() };
+        let hook = |direction, interface: &str| HookView { direction, interface: interface.into() };
+        let asked = |decided, passes| Meeting::Rules {
+            visits: vec![(0, true), (1, decided == 1)],
+            more: 2,
+            decided: Some(decided),
+            passes,
+            made: passes,
+        };
+        let trace = TraceView {
+            seconds: 60,
+            nanoseconds: 0,
+            worker: 1,
+            generation: 1,
+            arrival: "lan0".into(),
+            from_host: false,
+            packet: PacketView {
+                proto: "gre".into(),
+                source: end("10.0.0.1"),
+                destination: end("10.0.0.2"),
+                tcp: None,
+                icmp: None,
+                fragment: false,
+                ttl: 64,
+                length: 100,
+            },
+            hooks: vec![
+                HookTrace { hook: hook(Direction::In, "lan0"), met: asked(1, true), became: None },
+                HookTrace {
+                    hook: hook(Direction::Out, "wan0"),
+                    met: asked(0, false),
+                    became: Some([end("192.0.2.1"), end("10.0.0.2")]),
+                },
+            ],
+            dropped: Some(Reason::Match),
+            fate: TraceFate::Nowhere,
+        };
+        let mut out = Vec::new();
+        write_trace(&mut out, &trace, Some(&ruleset)).unwrap();
+        let told = String::from_utf8(out).unwrap();
+        let expected = "\
+00:01:00.000Z  worker 1, by lan0: gre 10.0.0.1 > 10.0.0.2, ttl 64, 100 bytes
+    in on lan0: has no state; rules that may match:
+        matches  pf.conf:1: @0 block drop all
+        decides  pf.conf:2: @1 pass all
+        and 2 more
+        passes, and makes a state
+    out on wan0: has no state; rules that may match:
+        decides  pf.conf:1: @0 block drop all
+        no       pf.conf:2: @1 pass all
+        and 2 more
+        blocked
+        translated to 192.0.2.1 > 10.0.0.2
+    dropped: match
+";
+        assert_eq!(told.replace("pass all no state", "pass all"), expected);
+        let mut out = Vec::new();
+        write_trace(&mut out, &trace, None).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("rule 1 of another ruleset"));
+    }
+}
