@@ -17,6 +17,7 @@ use wire::ethernet::{self, Tags};
 use wire::{EtherType, Mac};
 
 use crate::Zone;
+use crate::burst::Preview;
 use crate::fate::{Arrival, Fate};
 use crate::fib::{Bridge, Interface, InterfaceId, NonIpPolicy};
 use crate::frame::Frame;
@@ -26,7 +27,7 @@ use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::routing::{Out, destination, is_martian};
 use crate::shard::{Shard, View, repair};
-use crate::state::{Adjacency, KeyHash};
+use crate::state::Adjacency;
 
 impl Shard {
     /// Decides a frame that a bridged port received.
@@ -37,7 +38,7 @@ impl Shard {
         own: &Interface,
         bridge: &Bridge,
         frame: &mut F,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Fate {
         if is_reserved(destination(frame.bytes())) {
             return self.discard(view, arrival, frame.bytes(), Reason::LinkScope);

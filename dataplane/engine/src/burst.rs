@@ -20,24 +20,41 @@ use crate::mirror::PlanId;
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Connections, Family, Moment, RecordId};
+use crate::state::{Connections, Family, KeyHash, Moment, RecordId, Way};
 use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
 #[derive(Debug)]
 pub(crate) struct Stages {
     packets: [Quick; BURST],
+    /// Some connections are translated, so that packets may have ways.
+    may_translate: bool,
+    /// By packet: meaningful only then.
+    ways: [Way; BURST],
 }
 
 impl Default for Stages {
     fn default() -> Self {
-        Self { packets: [Quick::default(); BURST] }
+        Self { packets: [Quick::default(); BURST], may_translate: false, ways: [Way::NONE; BURST] }
     }
+}
+
+/// What the stages of a burst have found out of a packet's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Preview {
+    /// The hash of its key.
+    pub hash: KeyHash,
+    /// No record has the key, and no other worker its connection.
+    pub is_new: bool,
 }
 
 /// Whether what is followed the short way gets another Ethernet header and has a hop less to live.
 const ROUTED: bool = true;
 const BRIDGED: bool = !ROUTED;
+
+/// Whether packets may have ways of translated connections.
+const TRANSLATED: bool = true;
+const PLAIN: bool = !TRANSLATED;
 
 impl Shard {
     /// Decides a burst that a port received. `own` is its interface, where `root` filters.
@@ -54,14 +71,18 @@ impl Shard {
             self.mirror.forget_plans();
         }
         let mut stages = self.stages.take().unwrap_or_default();
+        self.connections.look_ahead();
         self.look_ahead(own, frames, &mut stages);
         if self.tracer.is_on() {
             self.lengthen(own, arrival, frames, &mut stages);
         }
         let moment = Moment::new(&view.expiry(root), arrival.interface, self.connections.states_at_most());
         match own.bridge() {
-            None => self.decide_each::<F, ROUTED>(view, arrival, &moment, &stages, frames, fates),
-            Some(_) => self.decide_each::<F, BRIDGED>(view, arrival, &moment, &stages, frames, fates),
+            None if stages.may_translate => {
+                self.decide_each::<F, ROUTED, TRANSLATED>(view, arrival, &moment, &stages, frames, fates);
+            }
+            None => self.decide_each::<F, ROUTED, PLAIN>(view, arrival, &moment, &stages, frames, fates),
+            Some(_) => self.decide_each::<F, BRIDGED, PLAIN>(view, arrival, &moment, &stages, frames, fates),
         }
         self.stages = Some(stages);
         self.mirror.settle(&mut self.counters, &mut self.rule_totals);
@@ -99,15 +120,16 @@ impl Shard {
             },
         );
         find_all(&self.connections, packets);
-        if self.connections.has_links() {
-            for quick in packets.iter() {
-                self.connections.prefetch_linked(quick.hint, quick.key.family());
+        stages.may_translate = self.connections.has_links();
+        if stages.may_translate {
+            for (quick, way) in packets.iter().zip(&mut stages.ways) {
+                *way = self.connections.find_way(quick.hint, quick.key.family());
             }
         }
     }
 
     #[inline(never)]
-    fn decide_each<F: Frame, const REWRITES: bool>(
+    fn decide_each<F: Frame, const REWRITES: bool, const TRANSLATES: bool>(
         &mut self,
         view: &View<'_>,
         arrival: Arrival,
@@ -120,19 +142,19 @@ impl Shard {
         let count = frames.len().min(BURST);
         for (number, ((frame, fate), quick)) in frames.iter_mut().zip(fates).zip(&stages.packets).enumerate()
         {
-            match self.follow::<F, REWRITES>(frame, number, quick, moment) {
+            let followed = if TRANSLATES && stages.ways[number].is_some() {
+                self.follow_translated(frame, quick, &stages.ways[number], moment)
+            } else {
+                self.follow::<F, REWRITES>(frame, number, quick, moment)
+            };
+            match followed {
                 Some(out) => {
-                    run.add(out, quick.key.family(), quick.length, &mut self.counters);
-                    *fate = Fate::Transmit(out);
-                }
-                None if let Some(out) = self.follow_translated::<F, REWRITES>(frame, quick, moment) => {
                     run.add(out, quick.key.family(), quick.length, &mut self.counters);
                     *fate = Fate::Transmit(out);
                 }
                 None if let Some(owner) = self.foreign_owner(quick) => *fate = self.hand_off(arrival, owner),
                 None => {
-                    let known = (quick.kind != Kind::Other).then_some(quick.hash);
-                    *fate = self.decide(view, arrival, frame, known);
+                    *fate = self.decide_read::<F, REWRITES>(view, arrival, frame, quick);
                     others += 1;
                 }
             }
@@ -141,22 +163,46 @@ impl Shard {
         self.counters.searches += (count - others) as u64;
     }
 
-    /// As [`Self::follow`], of a translated connection.
+    /// Decides a frame the long way, of which most is known if it was read.
     #[inline(never)]
-    fn follow_translated<F: Frame, const REWRITES: bool>(
+    fn decide_read<F: Frame, const REWRITES: bool>(
+        &mut self,
+        view: &View<'_>,
+        arrival: Arrival,
+        frame: &mut F,
+        quick: &Quick,
+    ) -> Fate {
+        if quick.kind == Kind::Other {
+            return self.decide(view, arrival, frame, None);
+        }
+        let is_new = quick.hint == RecordId::NONE && !self.connections.may_be_fresh(quick.hash);
+        let known = Some(Preview { hash: quick.hash, is_new });
+        // Frames that cross a pair may have tags.
+        if REWRITES
+            && let Some(own) = view.fib.interface(arrival.interface)
+            && let Some(mut packet) = quick.packet(frame.bytes(), own.zone)
+        {
+            return self.decide_ip(view, arrival, own, frame, &mut packet, known);
+        }
+        self.decide(view, arrival, frame, known)
+    }
+
+    /// As [`Self::follow`], of a translated connection. Of frames that cross a pair, which may have tags, what changes has no fixed
+    /// place: they go the long way.
+    #[inline(never)]
+    fn follow_translated<F: Frame>(
         &mut self,
         frame: &mut F,
         quick: &Quick,
+        way: &Way,
         moment: &Moment,
     ) -> Option<InterfaceId> {
-        // Frames that cross a pair may have tags: what is changed in them has no fixed place.
-        if !REWRITES || !quick.kind.is_plain() {
+        if !quick.kind.is_plain() {
             return None;
         }
-        let (adjacency, change) = self.connections.follow_linked(quick, moment, &self.adjacencies)?;
+        let (adjacency, change) = self.connections.follow_linked(quick, way, moment, &self.adjacencies)?;
         let family = quick.key.family();
-        rewrite::forward_plain(frame.bytes_mut(), family, &adjacency.link);
-        translate::rewrite_plain(frame.bytes_mut(), family, quick.kind, &change);
+        translate::forward_translated(frame.bytes_mut(), family, quick.kind, &change, &adjacency.link);
         Some(adjacency.out)
     }
 

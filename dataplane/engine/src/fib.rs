@@ -232,9 +232,23 @@ fn station(interface: InterfaceId, address: &IpAddr) -> (InterfaceId, Af, Addres
 pub struct Fib {
     epoch: u32,
     interfaces: Vec<Interface>,
-    routes: [Lpm<Route>; 2],
+    routes: [Lpm<Held>; 2],
     neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
     silent: HashSet<(InterfaceId, Af, Address)>,
+}
+
+/// A route as it is looked up.
+#[derive(Clone, Debug)]
+struct Held {
+    route: Route,
+    /// The Ethernet address of its only gateway, if that is known.
+    mac: Option<Mac>,
+}
+
+impl Held {
+    const fn of(route: Route) -> Self {
+        Self { route, mac: None }
+    }
 }
 
 /// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
@@ -298,15 +312,16 @@ impl Fib {
             neighbors: HashMap::new(),
             silent: HashSet::new(),
         };
+        let interfaces = fib.interfaces.len();
+        for neighbor in
+            neighbors.into_iter().filter(|neighbor| usize::from(neighbor.interface.0) < interfaces)
+        {
+            fib.neighbors.insert(station(neighbor.interface, &neighbor.address), neighbor.mac);
+        }
         for entry in routes {
             fib.add_route(entry);
         }
         fib.add_host_routes();
-        for neighbor in
-            neighbors.into_iter().filter(|neighbor| usize::from(neighbor.interface.0) < fib.interfaces.len())
-        {
-            fib.neighbors.insert(station(neighbor.interface, &neighbor.address), neighbor.mac);
-        }
         fib
     }
 
@@ -325,8 +340,15 @@ impl Fib {
                 return;
             }
         }
+        let mac = match &entry.route {
+            Route::Forward(hops) => match hops[..] {
+                [NextHop { interface, gateway: Some(gateway), .. }] => self.neighbor(interface, &gateway),
+                _ => None,
+            },
+            _ => None,
+        };
         let trie = &mut self.routes[family_index(Af::of(&entry.prefix))];
-        trie.insert(Address::from(entry.prefix).0, entry.length, entry.route);
+        trie.insert(Address::from(entry.prefix).0, entry.length, Held { route: entry.route, mac });
     }
 
     fn add_host_routes(&mut self) {
@@ -335,11 +357,11 @@ impl Fib {
                 let af = Af::of(&own.address);
                 let trie = &mut self.routes[family_index(af)];
                 let address = Address::from(own.address);
-                trie.insert(address.0, af.bits(), Route::Host);
+                trie.insert(address.0, af.bits(), Held::of(Route::Host));
                 // A /31 or /32 has no broadcast address (RFC 3021).
                 if af == Af::Inet && own.prefix < 31 {
                     let host_bits = u32::MAX.checked_shr(u32::from(own.prefix)).unwrap_or(0);
-                    trie.insert(u128::from(address.v4() | host_bits), 32, Route::Broadcast);
+                    trie.insert(u128::from(address.v4() | host_bits), 32, Held::of(Route::Broadcast));
                 }
             }
         }
@@ -381,19 +403,22 @@ impl Fib {
 
     /// As [`lookup`](Self::lookup), where hardly anything is copied.
     pub(crate) fn way(&self, af: Af, destination: Address, hash: u64) -> Way {
-        match self.routes[family_index(af)].lookup(destination.0) {
-            Some(Route::Host | Route::Broadcast) => Way::Host,
-            Some(Route::Forward(hops)) => {
+        let Some(Held { route, mac }) = self.routes[family_index(af)].lookup(destination.0) else {
+            return Way::Unreachable;
+        };
+        match route {
+            Route::Host | Route::Broadcast => Way::Host,
+            Route::Forward(hops) => {
                 let hop = *choose(hops, hash);
-                let mac = match &hop.gateway {
+                let mac = mac.or_else(|| match &hop.gateway {
                     Some(gateway) => self.neighbor(hop.interface, gateway),
                     None => self.neighbors.get(&(hop.interface, af, destination)).copied(),
-                };
+                });
                 Way::Forward { hop, mac }
             }
-            Some(Route::Blackhole) => Way::Blackhole,
-            Some(Route::Prohibit) => Way::Prohibit,
-            Some(Route::Unreachable) | None => Way::Unreachable,
+            Route::Blackhole => Way::Blackhole,
+            Route::Prohibit => Way::Prohibit,
+            Route::Unreachable => Way::Unreachable,
         }
     }
 
@@ -436,13 +461,13 @@ impl Fib {
 
     /// The most specific route to a destination, with its prefix and length.
     pub fn route_to(&self, af: Af, destination: Address) -> Option<(IpAddr, u8, &Route)> {
-        let (prefix, length, route) = self.routes[family_index(af)].lookup_prefix(destination.0)?;
-        Some((Address(prefix).to_ip(af), length, route))
+        let (prefix, length, held) = self.routes[family_index(af)].lookup_prefix(destination.0)?;
+        Some((Address(prefix).to_ip(af), length, &held.route))
     }
 
     /// True if packets for this address would leave by the interface, or it is in one of the interface's own networks.
     pub(crate) fn leads_by(&self, af: Af, address: Address, interface: InterfaceId) -> bool {
-        match self.routes[family_index(af)].lookup(address.0) {
+        match self.routes[family_index(af)].lookup(address.0).map(|held| &held.route) {
             Some(Route::Forward(hops)) => hops.iter().any(|hop| hop.interface == interface),
             Some(Route::Host | Route::Broadcast) => self.interface(interface).is_some_and(|own| {
                 let of_family = own.addresses.iter().filter(|own| Af::of(&own.address) == af);
@@ -456,7 +481,9 @@ impl Fib {
     pub fn routes(&self) -> impl Iterator<Item = (IpAddr, u8, &Route)> {
         [Af::Inet, Af::Inet6].into_iter().flat_map(|af| {
             let entries = self.routes[family_index(af)].entries();
-            entries.into_iter().map(move |(prefix, length, route)| (Address(prefix).to_ip(af), length, route))
+            entries
+                .into_iter()
+                .map(move |(prefix, length, held)| (Address(prefix).to_ip(af), length, &held.route))
         })
     }
 
@@ -476,13 +503,18 @@ impl Fib {
         self.neighbors.get(&station(interface, address)).copied()
     }
 
+    /// The route of this very address.
+    fn held(&self, af: Af, address: Address) -> Option<&Route> {
+        self.routes[family_index(af)].get(address.0, af.bits()).map(|held| &held.route)
+    }
+
     /// True if the address is one of the firewall's own.
     pub fn is_own(&self, af: Af, address: Address) -> bool {
-        matches!(self.routes[family_index(af)].get(address.0, af.bits()), Some(Route::Host))
+        matches!(self.held(af, address), Some(Route::Host))
     }
 
     /// True if the address is the broadcast address of one of the firewall's networks.
     pub fn is_broadcast(&self, af: Af, address: Address) -> bool {
-        matches!(self.routes[family_index(af)].get(address.0, af.bits()), Some(Route::Broadcast))
+        matches!(self.held(af, address), Some(Route::Broadcast))
     }
 }

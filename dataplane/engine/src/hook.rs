@@ -236,7 +236,10 @@ impl Shard {
             }
             return self.share(view, passage, hook, pending);
         }
-        let hit = match self.find(view, root, passage, hook) {
+        self.counters.searches += 1;
+        // What the other hook has made has no face for this one.
+        let found = if passage.new { Found::Nothing } else { self.find(view, root, passage, hook) };
+        let hit = match found {
             Found::Record(hit) => hit,
             Found::Elsewhere(owner) => return Err(Stop::HandOff(owner)),
             none => {
@@ -301,12 +304,8 @@ impl Shard {
         Ok(Passed::Shared)
     }
 
+    #[inline(never)]
     fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage<'_>, hook: &Hook<'_>) -> Found {
-        self.counters.searches += 1;
-        // What the other hook has made has no face for this one.
-        if passage.new {
-            return Found::Nothing;
-        }
         let expiry = view.expiry(root);
         let Flow { key, hash, sender } = &passage.flow;
         let side = hook.side(*sender);

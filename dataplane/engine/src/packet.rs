@@ -84,7 +84,7 @@ pub enum Transport {
 }
 
 /// A parsed packet. Offsets are in bytes from the start of the frame.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Addresses, ports, protocol. `proto` is the upper-layer protocol behind all extension headers.
     pub tuple: Tuple,

@@ -16,6 +16,7 @@ use wire::{Af, EtherType, IpOptions, Proto, ethernet, icmp6, ipv4, ipv6, tcp, ud
 
 use crate::{Address, Packet, RxChecksum, Transport, Tuple, Zone};
 use transport::Upper;
+pub(crate) use transport::window_scale;
 
 /// A frame that carries no IP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

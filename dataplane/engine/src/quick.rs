@@ -4,8 +4,11 @@
 //! Overview: [`Quick::read`] takes from a frame what the lookup of its connection needs, and what a packet of an established
 //! connection needs besides: words of fixed places, loaded whole and compared at once, out of at least as many bytes as both
 //! headers of TCP have (a shorter frame, which no Ethernet carries, goes the long way). It refuses nothing: what it does not know is [`Kind::Other`], and [`parse`](crate::parse())
-//! decides. Where it speaks, it says the same as `parse` (test `quick_reads_what_parse_reads`).
+//! decides. Where it speaks, it says the same as `parse` (test `quick_reads_what_parse_reads`), and so does
+//! [`Quick::packet`], which makes the hooks' packet of what was read.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod packet;
 
 use wire::{EtherType, Mac, Proto, Seq, TcpFlags, ethernet, ipv4, ipv6, tcp, udp};
 
@@ -354,6 +357,11 @@ mod tests {
         assert_eq!(quick.kind, if packet.ttl > 1 { kind } else { Kind::Keyed });
     }
 
+    fn compare_packets(quick: &Quick, frame: &[u8], packet: &Packet) {
+        let made = quick.packet(frame, packet.tuple.zone).expect("there is a packet");
+        assert_eq!(made, *packet);
+    }
+
     #[test]
     fn quick_reads_what_parse_reads() {
         let hashing = Hashing::new([1, 2], 1);
@@ -371,6 +379,7 @@ mod tests {
                 };
                 assert_eq!(packet.l3, 14);
                 compare(&quick, &packet, &hashing);
+                compare_packets(&quick, &frame, &packet);
             }
         }
         assert!(read > 1000, "{read} frames were read quickly");

@@ -61,6 +61,9 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
     Ok(())
 }
 
+/// What a hop less to live changes in an IPv4 header, the same for every time to live (RFC 1624 eqn 3).
+pub(crate) const HOP: Delta = Delta::of_word([1, 0], [0, 0]);
+
 /// The bytes in which [`forward_plain`] changes a frame. The IPv6 header is longer: what is enough for IPv4 holds its hop
 /// limit too.
 pub(crate) const PLAIN_HEAD: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
@@ -77,8 +80,7 @@ pub(crate) fn forward_plain(frame: &mut [u8], family: Family, link: &[u8; 12]) {
     if family == Family::Inet {
         if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
             header.set_ttl(header.ttl().wrapping_sub(1));
-            // RFC 1624 eqn 3: the change of the word is the same for every time to live.
-            header.adjust(Delta::of(&[1, 0], &[0, 0]));
+            header.adjust(HOP);
         }
     } else {
         head[HOP_LIMIT_AT] = head[HOP_LIMIT_AT].wrapping_sub(1);

@@ -10,7 +10,7 @@
 
 use ruleset::{Direction, Limit, Reason, StateView};
 
-use crate::burst::Stages;
+use crate::burst::{Preview, Stages};
 use crate::counters::Counters;
 use crate::entropy::{Draws, Entropy};
 use crate::eval::{Root, RuleTotals, Tag};
@@ -29,7 +29,7 @@ use crate::placement::Placement;
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, link_of, route};
 use crate::state::{
-    Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, KeyHash, Selection, Sixteenths, StatePool,
+    Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
 };
 use crate::tick::Tick;
 use crate::trace::Tracer;
@@ -165,13 +165,13 @@ impl Shard {
         self.draws.next()
     }
 
-    /// Decides a frame the long way. `known` is the hash of its connection's key, if somebody has computed it.
+    /// Decides a frame the long way, of whose connection something may be `known`.
     pub(crate) fn decide<F: Frame>(
         &mut self,
         view: &View<'_>,
         arrival: Arrival,
         frame: &mut F,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Fate {
         match self.tracer.is_on() {
             false => self.decide_frame(view, arrival, frame, known),
@@ -185,7 +185,7 @@ impl Shard {
         view: &View<'_>,
         arrival: Arrival,
         frame: &mut F,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Fate {
         let Some(own) = view.fib.interface(arrival.interface) else {
             return self.discard(view, arrival, frame.bytes(), Reason::PortDown);
@@ -214,7 +214,7 @@ impl Shard {
         own: &Interface,
         frame: &mut F,
         packet: &mut Packet,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Fate {
         if packet.transport == Transport::Fragment
             && let Some(fate) = self.normalize(view, arrival, own, frame, packet)
@@ -266,7 +266,7 @@ impl Shard {
         view: &View<'_>,
         arrival: Arrival,
         packet: &'p mut Packet,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Result<Passage<'p>, Reason> {
         if view.root.is_none() {
             return Err(Reason::NoRules);
@@ -275,13 +275,15 @@ impl Shard {
             return Err(Reason::Martian);
         }
         let (key, sender) = Key::of(&flow_tuple(packet));
-        let hash = known.unwrap_or_else(|| self.hashing.hash(&key));
+        let Preview { hash, is_new } =
+            known.unwrap_or_else(|| Preview { hash: self.hashing.hash(&key), is_new: false });
         debug_assert_eq!(hash, self.hashing.hash(&key), "who reads a packet quickly reads the same key");
+        debug_assert!(!is_new || !self.connections.is_taken(&key, hash), "what is new is nobody's");
         Ok(Passage {
             packet,
             received_on: (arrival.source == Source::Wire).then_some(arrival.interface),
             flow: Flow { key, hash, sender },
-            new: false,
+            new: is_new,
             arrived: None,
             turned: false,
             tag: Tag::default(),

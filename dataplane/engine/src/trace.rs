@@ -13,6 +13,7 @@ use ruleset::{Action, Direction, Reason};
 use wire::{Af, Port, Proto};
 
 use crate::bridge::zone_of_frame;
+use crate::burst::Preview;
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate};
 use crate::fib::{Interface, InterfaceAddress, InterfaceId};
@@ -22,7 +23,6 @@ use crate::packet::{Packet, Tuple};
 use crate::parse::{Parsed, parse};
 use crate::refuse::rule_of;
 use crate::shard::{Shard, View};
-use crate::state::KeyHash;
 use crate::tick::Tick;
 use crate::witness::RuleAt;
 
@@ -297,7 +297,7 @@ impl Shard {
         view: &View<'_>,
         arrival: Arrival,
         frame: &mut F,
-        known: Option<KeyHash>,
+        known: Option<Preview>,
     ) -> Fate {
         let own = view.fib.interface(arrival.interface);
         let packet = own.and_then(|own| self.packet_of(own, frame));

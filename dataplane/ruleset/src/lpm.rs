@@ -231,10 +231,11 @@ const fn common_length(a: u128, b: u128) -> u8 {
     (a ^ b).leading_zeros() as u8
 }
 
-/// Bit number `index` from the left; 0 behind the last.
+/// Bit number `index` from the left, below 128. Of one of two words: shifts of 128 bits take several times as long.
 #[inline]
 const fn bit(bits: u128, index: u8) -> usize {
-    if index >= 128 { 0 } else { ((bits >> (127 - index)) & 1) as usize }
+    let word = if index < 64 { (bits >> 64) as u64 } else { bits as u64 };
+    ((word << (index % 64)) >> 63) as usize
 }
 
 /// The first `length` bits, zeros behind them.

@@ -95,6 +95,13 @@ impl Delta {
         Self(add(!fold(words(old)), fold(words(new))))
     }
 
+    /// The change of one word that starts at an even octet of the covered data.
+    #[inline]
+    #[must_use]
+    pub const fn of_word(old: [u8; 2], new: [u8; 2]) -> Self {
+        Self(add(!u16::from_ne_bytes(old), u16::from_ne_bytes(new)))
+    }
+
     /// The change as it is kept with a connection.
     #[inline]
     #[must_use]

@@ -64,7 +64,7 @@ fn tcp(octets: &[u8]) -> Result<Upper, Reason> {
 /// The shift that the receiver of these options goes by: the last one, and of a malformed area what stands in front of
 /// the fault. pf and the hosts are as tolerant.
 #[inline]
-fn window_scale(options: tcp::Options<'_>) -> Option<u8> {
+pub(crate) fn window_scale(options: tcp::Options<'_>) -> Option<u8> {
     let shift = |option| if let TcpOption::WindowScale(scale) = option { Some(scale.shift()) } else { None };
     options.iter().map_while(Result::ok).filter_map(shift).last()
 }

@@ -111,6 +111,8 @@ type PairIdentity = [Identity; 2];
 struct Pair {
     faces: Faces,
     identity: PairIdentity,
+    /// A face is bound to an interface.
+    is_bound: bool,
     /// 0: it rests, or its place is free.
     records: u32,
     /// It is in the list of those that may rest.
@@ -141,6 +143,16 @@ impl Tally {
         let at = sender.index();
         self.packets[at] = self.packets[at].wrapping_add(1);
         self.bytes[at] = self.bytes[at].wrapping_add(bytes as u64);
+    }
+
+    /// Gives what was counted to the rules of these faces.
+    #[cold]
+    fn retire(&self, faces: &Faces) {
+        for (side, class) in Side::BOTH.into_iter().zip(faces) {
+            if let Some(class) = class {
+                class.rule.retire(&self.at(side));
+            }
+        }
     }
 
     /// As if a packet that was counted had not been.
@@ -353,7 +365,7 @@ impl Pairs {
         Ok(self.join(number))
     }
 
-    #[inline]
+    #[inline(always)]
     fn seek(&self, guess: u32, wanted: &PairIdentity) -> Option<u32> {
         if self.pairs.get(guess as usize).is_some_and(|pair| are_same(&pair.identity, wanted)) {
             return Some(guess);
@@ -369,7 +381,8 @@ impl Pairs {
         for gateway in gateways_of(&faces) {
             self.gateways.hold(gateway);
         }
-        let pair = Pair { faces, identity, records: 0, listed: false, onward: 0 };
+        let is_bound = is_bound(&faces);
+        let pair = Pair { faces, identity, is_bound, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
@@ -392,7 +405,7 @@ impl Pairs {
     fn join(&mut self, number: u32) -> PairId {
         let pair = &mut self.pairs[number as usize];
         if pair.records == 0 {
-            self.bound += u32::from(is_bound(&pair.faces));
+            self.bound += u32::from(pair.is_bound);
             self.metered += u32::from(is_metered(&pair.faces));
         }
         pair.records += 1;
@@ -406,16 +419,12 @@ impl Pairs {
         if pair.records > 0 {
             return;
         }
-        self.bound -= u32::from(is_bound(&pair.faces));
+        self.bound -= u32::from(pair.is_bound);
         self.metered -= u32::from(is_metered(&pair.faces));
-        // What was counted is the rules' for good.
-        let tally = std::mem::take(&mut self.tallies[id.0 as usize]);
+        let tally = &mut self.tallies[id.0 as usize];
         if tally.packets != [0; 2] {
-            for (side, class) in Side::BOTH.into_iter().zip(&pair.faces) {
-                if let Some(class) = class {
-                    class.rule.retire(&tally.at(side));
-                }
-            }
+            // What was counted is the rules' for good.
+            std::mem::take(tally).retire(&pair.faces);
         }
         if !std::mem::replace(&mut pair.listed, true) {
             self.resting.push_back(id.0);

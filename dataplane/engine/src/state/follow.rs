@@ -45,15 +45,21 @@ impl Moment {
     }
 }
 
-/// True if no face of a record can have expired and a packet from this side is nothing out of the ordinary; its numbers are
-/// stored then.
+/// True if no face of a record, which `MAY_LINK`, can have expired and a packet from this side is nothing out of the ordinary;
+/// its numbers are stored then.
 #[inline(always)]
-pub(super) fn fits(hot: &mut Hot, lifetime: Lifetime, quick: &Quick, sender: Side, moment: &Moment) -> bool {
+pub(super) fn fits<const MAY_LINK: bool>(
+    hot: &mut Hot,
+    lifetime: Lifetime,
+    quick: &Quick,
+    sender: Side,
+    moment: &Moment,
+) -> bool {
     let last_seen = hot.last_seen();
     if quick.kind == Kind::Segment {
-        moment.lives(last_seen, lifetime.tcp) && hot.follow_tcp(sender, &quick.segment)
+        moment.lives(last_seen, lifetime.tcp) && hot.follow_tcp::<MAY_LINK>(sender, &quick.segment)
     } else {
-        moment.lives(last_seen, lifetime.udp) && hot.follow_udp()
+        moment.lives(last_seen, lifetime.udp) && hot.follow_udp::<MAY_LINK>()
     }
 }
 
@@ -72,6 +78,19 @@ impl Connections {
     /// How many states there may be at most while a burst is under way, as far as is known.
     pub fn states_at_most(&self) -> u32 {
         self.credits.sum().saturating_add(2 * BURST as u32)
+    }
+
+    /// The lookups of a burst begin.
+    #[inline]
+    pub const fn look_ahead(&mut self) {
+        self.index.look_ahead();
+    }
+
+    /// True if a record, a link or an alias of this hash was made since [`look_ahead`](Self::look_ahead), and now and then if
+    /// none was.
+    #[inline]
+    pub const fn may_be_fresh(&self, hash: KeyHash) -> bool {
+        self.index.may_be_fresh(hash)
     }
 
     /// Starts loading what a lookup of `hash` reads first.
@@ -137,7 +156,7 @@ impl Connections {
         if !hot.has_key(&quick.key) || adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
             return None;
         }
-        if !fits(hot, tally.lifetime(), quick, quick.sender, moment) {
+        if !fits::<false>(hot, tally.lifetime(), quick, quick.sender, moment) {
             return None;
         }
         hot.touch(moment.now);

@@ -20,6 +20,9 @@ pub(super) const PROBES_MAX: usize = 2 * SLOTS;
 /// Buckets are filled to this share, in per cent, when the table holds what it was made for.
 const LOAD_PERCENT: usize = 75;
 
+/// Words of bits for what was added while a burst is decided: few of its other packets share one by chance.
+const FRESH_WORDS: usize = 16;
+
 /// The number of a record. Entries of the index lead to links as well: their numbers begin at [`RecordId::LINKS`], so that no
 /// record has one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,12 +103,35 @@ pub(crate) struct IndexFull;
 #[derive(Debug)]
 pub(crate) struct Index {
     buckets: Vec<Bucket>,
+    /// A bit for each [tag](Self::fresh_bit) that was put into a bucket since it was cleared last.
+    fresh: [u64; FRESH_WORDS],
 }
 
 impl Index {
     /// An index for `records` entries.
     pub fn new(records: usize) -> Self {
-        Self { buckets: zeroed_vec(records * 100 / (SLOTS * LOAD_PERCENT) + 1) }
+        let buckets = zeroed_vec(records * 100 / (SLOTS * LOAD_PERCENT) + 1);
+        Self { buckets, fresh: [0; FRESH_WORDS] }
+    }
+
+    /// From now on, [`may_be_fresh`](Self::may_be_fresh) tells what is added.
+    #[inline]
+    pub const fn look_ahead(&mut self) {
+        self.fresh = [0; FRESH_WORDS];
+    }
+
+    /// True if an entry of this hash was added since [`look_ahead`](Self::look_ahead), and now and then if none was.
+    #[inline]
+    pub const fn may_be_fresh(&self, hash: KeyHash) -> bool {
+        let (word, bit) = Self::fresh_bit(hash.tag());
+        self.fresh[word] & bit != 0
+    }
+
+    #[inline]
+    const fn fresh_bit(tag: u16) -> (usize, u64) {
+        // The lowest bit is set in all tags.
+        let at = tag as usize >> 1;
+        (at / 64 % FRESH_WORDS, 1 << (at % 64))
     }
 
     /// Starts loading the first bucket of a hash.
@@ -206,6 +232,8 @@ impl Index {
         let Some(slot) = bucket.free_slot() else { return false };
         bucket.tags[slot] = tag;
         bucket.records[slot] = record.0;
+        let (word, bit) = Self::fresh_bit(tag);
+        self.fresh[word] |= bit;
         true
     }
 
@@ -270,6 +298,20 @@ mod tests {
             let found = index.candidates(hash(n)).any(|found| found.0 == n as u32);
             assert_eq!(found, n % 2 == 1, "entry {n}");
         }
+    }
+
+    #[test]
+    fn what_is_added_is_fresh_and_most_other_hashes_are_not() {
+        let mut index = Index::new(1000);
+        index.insert(hash(1000), RecordId(1000)).expect("room");
+        index.look_ahead();
+        assert!(!index.may_be_fresh(hash(1000)));
+        for n in 0..64 {
+            index.insert(hash(n), RecordId(n as u32)).expect("room");
+        }
+        assert!((0..64).all(|n| index.may_be_fresh(hash(n))));
+        let mistaken = (2000..3000).filter(|n| index.may_be_fresh(hash(*n))).count();
+        assert!(mistaken < 150, "{mistaken} of 1000");
     }
 
     #[test]

@@ -30,6 +30,15 @@ impl Side {
         self as usize
     }
 
+    /// This side of a key as one of another key, of which `low` is the other one's low side; and the other way round.
+    #[inline(always)]
+    pub const fn from(self, low: Self) -> Self {
+        match low {
+            Self::Low => self,
+            Self::High => self.other(),
+        }
+    }
+
     #[inline]
     pub const fn other(self) -> Self {
         match self {

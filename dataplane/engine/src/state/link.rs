@@ -72,10 +72,10 @@ pub(crate) struct NewLink<'a> {
 /// How checksums change from a record's own tuple to that of a link; the way back is [`reversed`](Delta::reversed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deltas {
-    /// Of both addresses: the IPv4 header's checksum, and with `ports` that of TCP and UDP.
+    /// Of both addresses: the IPv4 header's checksum.
     pub addresses: Delta,
-    /// Of both ports, or of a query's identifier.
-    pub ports: Delta,
+    /// Of both addresses and ports, or a query's identifier: that of TCP and UDP.
+    pub both: Delta,
 }
 
 /// One link.
@@ -129,8 +129,10 @@ impl Link {
         RecordId(self.record)
     }
 
-    pub const fn is_swapped(&self) -> bool {
-        self.swapped
+    /// The side of the record that is the low side of its tuple.
+    #[inline(always)]
+    pub const fn low_side(&self) -> Side {
+        if self.swapped { Side::High } else { Side::Low }
     }
 
     /// Its tuple, but for IPv6 addresses.
@@ -145,8 +147,8 @@ impl Link {
 
     /// How checksums change from the record's own tuple to this one.
     pub fn deltas(&self) -> Deltas {
-        let [addresses, ports] = self.deltas.map(Delta::from_ne_bytes);
-        Deltas { addresses, ports }
+        let [addresses, both] = self.deltas.map(Delta::from_ne_bytes);
+        Deltas { addresses, both }
     }
 
     /// Which faces packets of its tuple meet.
@@ -246,16 +248,10 @@ impl Links {
         self.numbers.used()
     }
 
-    /// The record that a link leads to, if there is a line of its number.
-    #[inline]
-    pub fn record_of(&self, id: LinkId) -> Option<RecordId> {
-        self.lines.get(id.0 as usize).map(Link::record)
-    }
-
-    /// A link, if it lives and may have this key: certain for IPv4.
-    #[inline]
-    pub fn line_if_of(&self, id: LinkId, key: &Narrow) -> Option<&Link> {
-        self.lines.get(id.0 as usize).filter(|line| line.live && line.key == *key)
+    /// A link, if there is a line of its number.
+    #[inline(always)]
+    pub fn get(&self, id: LinkId) -> Option<&Link> {
+        self.lines.get(id.0 as usize)
     }
 
     /// Starts loading a link; no effect if there is none of this number.
@@ -464,11 +460,9 @@ impl Connections {
 fn deltas(old: &Key, new: &Key) -> [[u8; 2]; 2] {
     let addresses = [old, new].map(|key| key.address.map(|address| address.0.to_be_bytes()));
     let ports = [old, new].map(|key| key.port.map(|port| port.0.to_be_bytes()));
-    [
-        Delta::of(addresses[0].as_flattened(), addresses[1].as_flattened()),
-        Delta::of(ports[0].as_flattened(), ports[1].as_flattened()),
-    ]
-    .map(Delta::to_ne_bytes)
+    let addresses = Delta::of(addresses[0].as_flattened(), addresses[1].as_flattened());
+    let ports = Delta::of(ports[0].as_flattened(), ports[1].as_flattened());
+    [addresses, addresses.and(ports)].map(Delta::to_ne_bytes)
 }
 
 #[cfg(test)]

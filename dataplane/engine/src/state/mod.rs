@@ -25,7 +25,7 @@ pub(crate) use class::{Class, Sketch};
 pub(crate) use credit::Credits;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
-pub(crate) use follow_linked::Change;
+pub(crate) use follow_linked::{Change, Way};
 #[cfg(test)]
 pub(crate) use index::Index;
 pub(crate) use index::RecordId;

@@ -140,6 +140,11 @@ const PEER_STATES: [PeerState; 16] = {
     states
 };
 
+/// The bits of the timer's byte by which a record is known to be out of the ordinary.
+const fn looked_at(may_link: bool) -> u8 {
+    if may_link { !(PLACED | LINKED) } else { !PLACED }
+}
+
 const fn nibble(pair: u8, side: Side) -> u8 {
     pair >> (4 * side as u8) & 0xf
 }
@@ -297,16 +302,6 @@ impl Hot {
         &mut self.adjacency
     }
 
-    /// Does something as if the record had no link.
-    #[inline(always)]
-    pub fn as_if_unlinked<T>(&mut self, action: impl FnOnce(&mut Self) -> T) -> T {
-        let linked = self.timeout & LINKED;
-        self.timeout &= !LINKED;
-        let result = action(self);
-        self.timeout |= linked;
-        result
-    }
-
     /// The key, but for IPv6 addresses.
     #[inline(always)]
     pub const fn narrow(&self) -> &Narrow {
@@ -320,18 +315,19 @@ impl Hot {
     }
 
     /// Follows a segment between two established ends as `track::tcp` would, strictly; false if that must judge, and
-    /// nothing is changed then.
+    /// nothing is changed then. A record with a link is out of the ordinary unless it `MAY_LINK`.
     ///
     /// By itself: in the loop over packets there are no registers left for it.
     #[inline(never)]
-    pub fn follow_tcp(&mut self, sender: Side, segment: &Plain) -> bool {
+    pub fn follow_tcp<const MAY_LINK: bool>(&mut self, sender: Side, segment: &Plain) -> bool {
         const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
         const ESTABLISHED: u32 =
             u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, BOTH, Timeout::TcpEstablished as u8 | LIVE]);
-        const LOOKED_AT: u32 = u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, !PLACED]);
+        let looked_at =
+            const { u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, looked_at(MAY_LINK)]) };
         const SCALED: u32 = u32::from_le_bytes([end_bits::SCALED, end_bits::SCALED, 0, 0]);
         let standing = self.standing();
-        if standing & LOOKED_AT != ESTABLISHED {
+        if standing & looked_at != ESTABLISHED {
             return false;
         }
         // Windows are shifted only if both ends said so.
@@ -355,11 +351,11 @@ impl Hot {
 
     /// True if a further datagram changes nothing: both ends have been heard, and the timer is the one for that.
     #[inline(always)]
-    pub const fn follow_udp(&self) -> bool {
+    pub const fn follow_udp<const MAY_LINK: bool>(&self) -> bool {
         const BOTH: u8 = PeerState::Multiple as u8 | (PeerState::Multiple as u8) << 4;
         const MULTIPLE: u32 = u32::from_le_bytes([0, 0, BOTH, Timeout::UdpMultiple as u8 | LIVE]);
-        const LOOKED_AT: u32 = u32::from_le_bytes([0, 0, 0xff, !PLACED]);
-        self.standing() & LOOKED_AT == MULTIPLE
+        let looked_at = const { u32::from_le_bytes([0, 0, 0xff, looked_at(MAY_LINK)]) };
+        self.standing() & looked_at == MULTIPLE
     }
 
     /// Restarts the timer in the class that it is in.

@@ -283,13 +283,13 @@ impl Connections {
         }
         self.numbers.take(id.0, &self.hot);
         let at = id.0 as usize;
-        let mut hot = Hot::new(new.key, new.sender);
+        let hot = &mut self.hot[at];
+        *hot = Hot::new(new.key, new.sender);
         hot.set_pair(pair);
         hot.refresh(new.timeout, new.now);
         hot.set_peer(new.sender, &new.peers.0);
         hot.set_peer(new.sender.other(), &new.peers.1);
         self.half_open += u32::from(new.peers.0.state == PeerState::SynSent);
-        self.hot[at] = hot;
         self.cold[at] = self.cold[at].reuse(self.next_id, new.now);
         if new.key.af == Af::Inet6 {
             self.wide[at] = new.key.address;
@@ -449,12 +449,27 @@ impl Connections {
 
     /// How many sixteenths of a second a face has left if nothing more is seen; none if its time is over. pf's
     /// `pf_state_expires`.
+    #[inline]
     pub(super) fn time_left(&self, id: RecordId, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
         let hot = &self.hot[id.0 as usize];
-        let seconds =
-            rule.timeout(hot.timeout()).unwrap_or_else(|| expiry.options.timeouts.get(hot.timeout()));
-        let scaled = adapt(seconds, self.credits.sum(), expiry.options);
-        scaled.saturating_mul(Sixteenths::PER_SECOND).saturating_sub(expiry.now.since(hot.last_seen()))
+        self.lifetime_of(hot.timeout(), rule, expiry).saturating_sub(expiry.now.since(hot.last_seen()))
+    }
+
+    /// How many sixteenths of a second a face of this rule lives without packets, with this timer.
+    #[inline]
+    fn lifetime_of(&self, timeout: Timeout, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
+        let seconds = rule.timeout(timeout).unwrap_or_else(|| expiry.options.timeouts.get(timeout));
+        adapt(seconds, self.credits.sum(), expiry.options).saturating_mul(Sixteenths::PER_SECOND)
+    }
+
+    /// By side, whether there is a face whose time is over.
+    #[inline]
+    fn have_expired(&self, id: RecordId, expiry: &Expiry<'_>) -> [bool; 2] {
+        let hot = &self.hot[id.0 as usize];
+        let (timeout, passed) = (hot.timeout(), expiry.now.since(hot.last_seen()));
+        let [low, high] = self.pairs.faces(hot.pair());
+        let is_over = |class: &Class| self.lifetime_of(timeout, &class.rule, expiry) <= passed;
+        [low.as_ref().is_some_and(is_over), high.as_ref().is_some_and(is_over)]
     }
 
     /// True if the face's time is over.
@@ -502,7 +517,7 @@ impl Connections {
             return None;
         }
         self.forget_stale(id, adjacencies);
-        let [low, high] = Side::BOTH.map(|side| self.has_expired(id, side, expiry));
+        let [low, high] = self.have_expired(id, expiry);
         (low || high).then_some(Due { id, wholly: low && high })
     }
 

@@ -28,8 +28,8 @@ use crate::state::{Key, Tuples};
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
 use port::{Round, Task};
+pub(crate) use rewrite::forward_translated;
 pub use rewrite::rewrite;
-pub(crate) use rewrite::rewrite_plain;
 
 /// What `nat-to` and `rdr-to` of a rule ask for.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use wire::quote::{self, Quote};
 use wire::{Af, Checksum, Port, Proto, ethernet, icmp4, icmp6, ipv4, ipv6, tcp, udp};
 
 use crate::quick::Kind;
+use crate::rewrite::HOP;
 use crate::state::{Change, Family};
 use crate::{Address, Packet, Transport, Tuple};
 
@@ -23,48 +24,66 @@ pub fn rewrite(frame: &mut [u8], old: &Packet, new: &Packet) {
     let _ = try_rewrite(frame, old, new);
 }
 
-/// Rewrites a TCP segment or a UDP datagram that stands behind an untagged Ethernet header and an IP header without options,
-/// as [`rewrite`] does, without a choice in it. A frame that is too short for its headers stays as it is.
-#[inline]
-pub(crate) fn rewrite_plain(frame: &mut [u8], family: Family, kind: Kind, change: &Change) {
-    const AT: usize = ethernet::HEADER_LEN;
-    let l4 = match family {
+/// Forwards a TCP segment or a UDP datagram that stands behind an untagged Ethernet header and an IP header without options,
+/// and rewrites it: what [`forward_plain`](crate::rewrite::forward_plain) and [`rewrite`] do, at fixed places. `link` is
+/// destination and source. A frame that is too short for its headers stays as it is.
+#[inline(always)]
+pub(crate) fn forward_translated(
+    frame: &mut [u8],
+    family: Family,
+    kind: Kind,
+    change: &Change,
+    link: &[u8; 12],
+) {
+    match family {
         Family::Inet => {
-            let Some(head) = frame.get_mut(AT..).and_then(<[u8]>::first_chunk_mut::<{ ipv4::HEADER_LEN }>)
-            else {
-                return;
-            };
-            if let Some(ends) = head.last_chunk_mut() {
-                *ends = change.ends.to_be_bytes();
+            let Some(head) = frame.first_chunk_mut::<{ UPPER4 + tcp::HEADER_LEN }>() else { return };
+            put::<0, _, _>(head, *link);
+            put::<ENDS4, _, _>(head, change.ends.to_be_bytes());
+            put::<UPPER4, _, _>(head, change.ports.to_be_bytes());
+            if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
+                header.set_ttl(header.ttl().wrapping_sub(1));
+                header.adjust(HOP.and(change.deltas.addresses));
             }
-            if let Ok(mut header) = ipv4::Header::at_mut(head, 0) {
-                header.adjust(change.deltas.addresses);
-            }
-            AT + ipv4::HEADER_LEN
+            adjust_upper(head, UPPER4, kind, change.deltas.both);
         }
         Family::Inet6 => {
-            let Some(head) = frame.get_mut(AT..).and_then(<[u8]>::first_chunk_mut::<{ ipv6::HEADER_LEN }>)
-            else {
-                return;
-            };
-            if let Some(ends) = head.last_chunk_mut::<32>() {
-                let (src, dst) = ends.split_at_mut(16);
-                src.copy_from_slice(&change.wide[0].0.to_be_bytes());
-                dst.copy_from_slice(&change.wide[1].0.to_be_bytes());
+            let Some(head) = frame.first_chunk_mut::<{ UPPER6 + tcp::HEADER_LEN }>() else { return };
+            let [src, dst] = change.wide.map(|address| address.0.to_be_bytes());
+            put::<0, _, _>(head, *link);
+            put::<ENDS6, _, _>(head, src);
+            put::<{ ENDS6 + 16 }, _, _>(head, dst);
+            put::<UPPER6, _, _>(head, change.ports.to_be_bytes());
+            if let Ok(mut header) = ipv6::Header::at_mut(head, ethernet::HEADER_LEN) {
+                header.set_hop_limit(header.hop_limit().wrapping_sub(1));
             }
-            AT + ipv6::HEADER_LEN
+            adjust_upper(head, UPPER6, kind, change.deltas.both);
         }
-    };
-    let Some(upper) = frame.get_mut(l4..) else { return };
-    let delta = change.deltas.addresses.and(change.deltas.ports);
-    if let Some(ports) = upper.first_chunk_mut() {
-        *ports = change.ports.to_be_bytes();
     }
+}
+
+/// Where the addresses stand in a frame, and the upper layer.
+const ENDS4: usize = ethernet::HEADER_LEN + 12;
+const UPPER4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+const ENDS6: usize = ethernet::HEADER_LEN + 8;
+const UPPER6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+
+/// Stores octets at a fixed place.
+#[inline(always)]
+fn put<const AT: usize, const N: usize, const LEN: usize>(head: &mut [u8; LEN], octets: [u8; N]) {
+    const { assert!(AT + N <= LEN, "beyond the end") };
+    if let Some(place) = head.split_at_mut(AT).1.first_chunk_mut() {
+        *place = octets;
+    }
+}
+
+#[inline(always)]
+fn adjust_upper<const LEN: usize>(head: &mut [u8; LEN], at: usize, kind: Kind, delta: Delta) {
     if kind == Kind::Segment {
-        if let Ok(mut header) = tcp::Header::at_mut(upper, 0) {
+        if let Ok(mut header) = tcp::Header::at_mut(head, at) {
             header.adjust(delta);
         }
-    } else if let Ok(mut header) = udp::Header::at_mut(upper, 0) {
+    } else if let Ok(mut header) = udp::Header::at_mut(head, at) {
         header.adjust(delta);
     }
 }

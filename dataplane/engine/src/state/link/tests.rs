@@ -232,9 +232,8 @@ fn a_link_holds_what_a_rewriting_needs() {
         wire::checksum::Sum::ZERO.plus(addresses.as_flattened()).plus(ports.as_flattened()).checksum()
     };
     let deltas = bed.table.links.line(link).deltas();
-    let both = deltas.addresses.and(deltas.ports);
-    assert_eq!(sum(&old.0, &old.1).adjusted(both), sum(&new.0, &new.1));
-    assert_eq!(sum(&new.0, &new.1).adjusted(both.reversed()), sum(&old.0, &old.1));
+    assert_eq!(sum(&old.0, &old.1).adjusted(deltas.both), sum(&new.0, &new.1));
+    assert_eq!(sum(&new.0, &new.1).adjusted(deltas.both.reversed()), sum(&old.0, &old.1));
     assert_eq!(sum(&old.0, &[[0; 2]; 2]).adjusted(deltas.addresses), sum(&new.0, &[[0; 2]; 2]));
 }
 
