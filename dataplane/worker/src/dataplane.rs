@@ -19,6 +19,7 @@ use engine::{InterfaceId, Shard, ShardConfig, StatePool, Tick, WorkerId};
 use sd_notify::NotifyState;
 use shm::Segment;
 
+use crate::ahead::Quartermaster;
 use crate::claim::{Claim, beside};
 use crate::clock;
 use crate::config::{self, Config, Idle, Mode};
@@ -59,6 +60,7 @@ pub struct Dataplane {
     pool: Mempool,
     /// At most so many buffers are with drivers for good.
     kept_by_drivers: u32,
+    quartermaster: Quartermaster,
     _claim: Claim,
 }
 
@@ -106,6 +108,7 @@ impl Dataplane {
         let clock = TscClock::new(&eal);
         let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
+        let quartermaster = Quartermaster::start(office.edges).context("no thread for memory")?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
         let keeper = Keeper::new(&eal, &pool, config, ports, office.orders, kernel)
             .context("cannot ask the kernel about the ports' devices")?;
@@ -137,6 +140,7 @@ impl Dataplane {
             keeper,
             pool,
             kept_by_drivers,
+            quartermaster,
             _claim: claim,
         })
     }
@@ -199,6 +203,7 @@ impl Dataplane {
     /// Stops everything, in the reverse order, and accounts for every packet and buffer.
     pub fn stop(self) -> End {
         self.server.stop();
+        drop(self.quartermaster);
         self.stop.store(true, Ordering::Relaxed);
         let ended: Result<Vec<Sheet>, _> = self.workers.into_iter().map(|worker| worker.join().1).collect();
         self.routes.stop();

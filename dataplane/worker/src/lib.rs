@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the shell has clocks and threads; the engine has none")]
 
+pub mod ahead;
 pub mod claim;
 pub mod clock;
 pub mod config;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use engine::{Fib, Root};
 
+use crate::ahead::Edge;
 use crate::dump::{self, Lister, Scribe};
 use crate::log::{self, Carrier, Collector};
 use crate::netlink::service::{ASKS_MAX, Ask};
@@ -25,6 +26,8 @@ pub struct Mail {
     pub log: Carrier,
     /// What it is to do about queues.
     pub orders: Receiver<Order>,
+    /// Where it tells what memory it needs next.
+    pub edge: Arc<Edge>,
 }
 
 /// The other threads' ends.
@@ -41,6 +44,8 @@ pub struct Office {
     pub logs: Vec<Collector>,
     /// Where workers are told about queues, by worker.
     pub orders: Vec<Sender<Order>>,
+    /// Where workers tell what memory they need next, by worker.
+    pub edges: Vec<Arc<Edge>>,
 }
 
 /// Both ends, for so many workers with `records` records each. The workers begin without rules and with `fib`.
@@ -52,15 +57,17 @@ pub fn mail(fib: Arc<Fib>, workers: usize, records: u32) -> (Vec<Mail>, Office) 
     let (ask, asks) = bounded(ASKS_MAX);
     let (lister, scribes) = dump::channels(workers, records);
     let (carriers, logs): (Vec<Carrier>, _) = (0..workers).map(|_| log::ring()).unzip();
+    let edges: Vec<Arc<Edge>> = (0..workers).map(|_| Arc::default()).collect();
     let readers = root_readers.into_iter().zip(fib_readers);
-    let ends = readers.zip(scribes.into_iter().zip(carriers)).zip(ordered);
-    let mails = ends.map(|(((roots, fibs), (scribe, log)), orders)| Mail {
+    let ends = readers.zip(scribes.into_iter().zip(carriers)).zip(ordered.into_iter().zip(edges.clone()));
+    let mails = ends.map(|(((roots, fibs), (scribe, log)), (orders, edge))| Mail {
         roots,
         fibs,
         asks: ask.clone(),
         scribe,
         log,
         orders,
+        edge,
     });
-    (mails.collect(), Office { roots, fibs, asks, lister, logs, orders })
+    (mails.collect(), Office { roots, fibs, asks, lister, logs, orders, edges })
 }

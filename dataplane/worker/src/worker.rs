@@ -503,6 +503,7 @@ impl Worker {
             self.copied = self.now;
             self.account();
             self.parts.telemetry.copy(&self.sheet);
+            self.parts.mail.edge.tell(&self.parts.shard.ahead());
         }
     }
 

@@ -7,6 +7,9 @@ use std::ptr;
 /// What the kernel backs by one huge page on x86-64 and on aarch64 with 4 KiB pages.
 const HUGE: usize = 2 << 20;
 
+/// What addresses for the kernel are multiples of.
+const PAGE: usize = 4096;
+
 /// The system's allocator, but for blocks of at least a huge page: those are mapped by themselves, with huge pages where the
 /// kernel has some to give and ordinary ones elsewhere, and take memory as they are written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +78,15 @@ unsafe impl GlobalAlloc for HugePages {
     }
 }
 
+/// Has the kernel give memory to a range of addresses, as writing there would, so that whoever writes does not wait for it; what
+/// is there stays. No effect on what is not mapped, where there is no memory, and before Linux 5.14.
+pub fn populate(begin: usize, bytes: usize) {
+    let first = begin / PAGE * PAGE;
+    let bytes = (begin - first).saturating_add(bytes).next_multiple_of(PAGE);
+    // SAFETY: no content changes, whatever is there or is not.
+    unsafe { libc::madvise(ptr::without_provenance_mut(first), bytes, libc::MADV_POPULATE_WRITE) };
+}
+
 /// Has all threads of the process share so many heaps of the C library, in place of as many as the library finds right for
 /// the CPUs that it counts: a thread that allocates for the first time then opens no file to count them, which
 /// a list of system calls may forbid it. To be called before there are threads.
@@ -104,6 +116,29 @@ mod tests {
             assert!(touched >= 2 && touched <= 2 * HUGE / step, "{touched} pages");
             assert_eq!((block.read(), block.add(layout.size() - 1).read()), (1, 2));
             assert!((0..PAGES).all(|page| *block.add(page * HUGE + 12_345) == 0));
+            HugePages.dealloc(block, layout);
+        }
+    }
+
+    #[test]
+    fn memory_is_there_once_it_is_populated_and_keeps_its_content() {
+        let layout = Layout::from_size_align(8 * HUGE, 64).unwrap();
+        // SAFETY: as above.
+        unsafe {
+            let block = HugePages.alloc_zeroed(layout);
+            assert!(!block.is_null());
+            block.add(HUGE + 5000).write(7);
+            let resident = |from: usize| {
+                let mut pages = vec![0_u8; 2 * HUGE / PAGE];
+                assert_eq!(libc::mincore(block.add(from).cast(), 2 * HUGE, pages.as_mut_ptr()), 0);
+                pages.iter().filter(|page| **page & 1 == 1).count()
+            };
+            assert_eq!(resident(4 * HUGE), 0);
+            populate(block.addr() + HUGE + 5, 2 * HUGE - 5);
+            assert_eq!((resident(HUGE), resident(4 * HUGE)), (2 * HUGE / PAGE, 0));
+            assert_eq!((block.add(HUGE + 5000).read(), block.add(2 * HUGE).read()), (7, 0));
+            // Where nothing is mapped nothing happens.
+            populate(0, HUGE);
             HugePages.dealloc(block, layout);
         }
     }

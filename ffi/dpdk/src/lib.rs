@@ -24,7 +24,7 @@ pub mod port;
 mod ring;
 mod tsc;
 
-pub use alloc::{HugePages, limit_heaps};
+pub use alloc::{HugePages, limit_heaps, populate};
 pub use burst::{BURST_MAX, Burst, Drain};
 pub use eal::{Eal, EalArgs, LogLevel, Memory, version};
 pub use error::{Call, Errno, Error, Result};

@@ -8,6 +8,7 @@
 
 use bytemuck::{Zeroable, zeroed_vec};
 
+use super::ahead::Area;
 use super::key::KeyHash;
 use crate::intrinsics::{equal_tags, prefetch};
 use crate::work;
@@ -112,6 +113,11 @@ impl Index {
     pub fn new(records: usize) -> Self {
         let buckets = zeroed_vec(records * 100 / (SLOTS * LOAD_PERCENT) + 1);
         Self { buckets, fresh: [0; FRESH_WORDS] }
+    }
+
+    /// Where it lies.
+    pub fn area(&self) -> Area {
+        Area::of(&self.buckets)
     }
 
     /// From now on, [`may_be_fresh`](Self::may_be_fresh) tells what is added.

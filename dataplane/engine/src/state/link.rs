@@ -242,6 +242,12 @@ impl Links {
         &mut self.lines[id.0 as usize]
     }
 
+    /// The lines that the next links take, at most `most`; none before there is one.
+    pub fn ahead(&self, most: u32) -> &[Link] {
+        let [low, _] = self.numbers.ahead(most);
+        if self.used() > 0 { &self.lines[low] } else { &[] }
+    }
+
     /// How many numbers have ever been given out.
     #[inline(always)]
     pub const fn used(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Connections: keys, the index, records, classes, and the table that ties them together.
 
 mod adjacency;
+mod ahead;
 mod alias;
 mod class;
 mod credit;
@@ -20,6 +21,7 @@ mod tuples;
 mod views;
 
 pub(crate) use adjacency::{Adjacencies, Adjacency};
+pub use ahead::{AREAS, Area};
 pub(crate) use alias::News;
 pub(crate) use class::{Class, Sketch};
 pub(crate) use credit::Credits;

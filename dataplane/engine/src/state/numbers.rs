@@ -91,6 +91,15 @@ impl Numbers {
         (self.capacity - (self.gap.end - self.gap.start)) as usize
     }
 
+    /// The numbers that are given out next once those that were retired are, at most `most` at each end: at the upper one only
+    /// if some of it are in use.
+    pub fn ahead(&self, most: u32) -> [Range<usize>; 2] {
+        let Range { start, end } = self.gap;
+        let low = start..start.saturating_add(most).min(end);
+        let high = if end < self.capacity { end.saturating_sub(most).max(start)..end } else { end..end };
+        [low, high].map(|run| run.start as usize..run.end as usize)
+    }
+
     /// Numbers in a row that were given out, from `from` on, at most `most`; empty if there is none any more.
     pub fn run(&self, from: u32, most: usize) -> Range<u32> {
         let begin = self.at_or_after(from);
