@@ -47,7 +47,7 @@ impl Quick {
             tuple: Tuple { af, proto, zone, src, dst, sport, dport },
             l3: L3,
             l4: L3.checked_add(header_len)?,
-            end: L3.checked_add(self.length)?,
+            end: u32::from(L3).checked_add(self.length.into())?,
             ttl,
             tos,
             dont_fragment,
