@@ -57,7 +57,7 @@ impl Echo {
 /// What an anchor has for one of FreeBSD's rulesets for translation.
 #[derive(Clone, Debug)]
 pub(crate) struct Beside {
-    /// One of [`path::BESIDE`](crate::path::BESIDE).
+    /// One of [`path::BESIDE`].
     pub tree: &'static str,
     /// The path of the anchor, from that of the configuration.
     pub anchor: String,

@@ -300,7 +300,16 @@ impl Firewall {
 
     /// Every state as `pfctl -ss -vv` prints it, in an order that does not depend on shards; without ids.
     pub fn dump(&self, now: Tick) -> String {
-        let mut states = self.states(now);
+        Self::list(self.states(now))
+    }
+
+    /// As [`Self::dump`], but for states in their last second: when one that has expired makes room differs from shard to
+    /// shard, as it depends on who meets it.
+    pub fn dump_living(&self, now: Tick) -> String {
+        Self::list(self.states(now).into_iter().filter(|state| state.expires_in_s > 0).collect())
+    }
+
+    fn list(mut states: Vec<StateView>) -> String {
         for state in &mut states {
             state.id = 0;
         }

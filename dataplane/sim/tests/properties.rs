@@ -99,7 +99,7 @@ fn shards_decide_as_one() {
                 assert_eq!(other, fate, "seed {seed}: {sketch}");
                 assert_eq!(bytes, frame, "seed {seed}: {sketch}");
             }
-            let dumps: Vec<String> = firewalls.iter().map(|firewall| firewall.dump(now)).collect();
+            let dumps: Vec<String> = firewalls.iter().map(|firewall| firewall.dump_living(now)).collect();
             assert!(dumps.iter().all(|dump| *dump == dumps[0]), "seed {seed}: {sketch}\n{dumps:#?}");
         });
         assert!(all[1].ledger().handed_off > 0 && all[2].ledger().handed_off > 0, "seed {seed}");
