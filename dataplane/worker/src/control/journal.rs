@@ -1,7 +1,7 @@
 //! Logged packets, from the workers to whoever reads the log (pflog(4)); and examples of dropped ones, to where they are kept.
 //!
 //! Overview: a thread looks into the workers' rings, gives each packet its time and its names, and offers it to every
-//! reader. What was dropped goes to the [examples](super::examples), and into the process's own log if it did not fit its
+//! reader. What was dropped goes to the examples, and into the process's own log if it did not fit its
 //! state and somebody wants to know (`pfctl -x`). Nobody waits for a reader: one that is too slow loses packets, which are counted.
 //! Life cycle: [`Journal::start`] to drop. Ownership: the thread has the rings, each reader its queue.
 //! Bounds: [`READERS_MAX`] readers; a queue has `QUEUE` batches of at most `BATCH` packets.

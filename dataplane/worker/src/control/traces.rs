@@ -49,7 +49,7 @@ impl Desk {
     /// Has the workers trace what fits.
     ///
     /// # Errors
-    /// [`Untraced`].
+    /// If another trace is under way, or a worker does not answer.
     pub fn trace(&self, query: &TraceQuery) -> Result<Tracing<'_>, Untraced> {
         let filter = filter(query, &self.kernel.fib())?;
         let only = self.tracing.try_lock().map_err(|_| Untraced::Busy)?;

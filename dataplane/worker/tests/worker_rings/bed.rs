@@ -279,8 +279,11 @@ impl Bed {
     }
 
     pub fn commit_all(&mut self, rules: Vec<Rule>) {
-        let ruleset = Ruleset { rules, ..Ruleset::default() };
-        let root = Root::compile(&ruleset, self.plan.fib(1).interfaces(), None).unwrap();
+        self.commit_ruleset(&Ruleset { rules, ..Ruleset::default() });
+    }
+
+    pub fn commit_ruleset(&mut self, ruleset: &Ruleset) {
+        let root = Root::compile(ruleset, self.plan.fib(1).interfaces(), None).unwrap();
         assert!(self.office.roots.offer(Some(Arc::new(root))));
     }
 

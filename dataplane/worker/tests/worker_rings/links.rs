@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use dpdk::{ChecksumStatus, Mbuf};
 use engine::{Created, InterfaceId, Tick};
 use ruleset::{
-    Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Reason, Rule, StateMode,
+    Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Options, Reason, Reassemble,
+    Rule, Ruleset, StateMode,
 };
 use wire::checksum::{Pseudo, verify_tcp};
 use wire::{Mac, Proto, corpus, ipv4};
@@ -315,7 +316,11 @@ fn verdict(bed: &mut Bed, side: usize, mbuf: Mbuf) -> (Vec<Vec<Vec<u8>>>, Vec<u6
 #[test]
 fn g06_headers_in_pieces_have_the_verdict_of_whole_ones() {
     let mut bed = Bed::of(&vlans());
-    bed.commit(Rule { action: Action::Pass, state: StateMode::None, allow_opts: true, ..Rule::default() });
+    let rule = Rule { action: Action::Pass, state: StateMode::None, allow_opts: true, ..Rule::default() };
+    // A fragment that is held would make another of the next.
+    let options =
+        Options { reassemble: Reassemble { enabled: false, ..Reassemble::default() }, ..Options::default() };
+    bed.commit_ruleset(&Ruleset { rules: vec![rule], options, ..Ruleset::default() });
     let corpus = corpus::packets().into_iter().map(|(_, mut frame)| {
         frame[..6].copy_from_slice(&LAN_MAC.0);
         frame
