@@ -34,10 +34,12 @@ fn a_connection_is_told_stage_by_stage_beside_others() {
         let stages = [
             "by lan0: tcp 10.1.0.2:",
             "in on lan0: has no state; rules that may match:",
-            "matches  ",
             "decides  ",
             "passes, and makes a state",
             "out on wan0: has no state",
+            "matches  ",
+            "decides  ",
+            "passes, and makes a state",
             "translated to 10.2.0.1:",
             "sent by wan0",
             "has a state, of ",
