@@ -8,7 +8,7 @@ use std::time::Duration;
 use api::control::{Live, Operator, Standing, TableAction, TableRequest};
 use api::{Hello, VERSION};
 use common::fake::{Fake, Manner, State};
-use common::{Daemon, Folder, refusal, wait};
+use common::{Daemon, Folder, change, held, refusal, wait};
 
 const ONE: &str = "block all\n";
 const TWO: &str = "block all\npass in on wan0 proto tcp to port 22\n";
@@ -329,25 +329,6 @@ fn h01_the_process_keeps_no_privilege_whoever_starts_it() {
             ("1", "2"),
             "{thread}"
         );
-    }
-}
-
-fn held(fake: &Fake, table: &str) -> Vec<String> {
-    let mut held: Vec<String> =
-        fake.state().tables[table].iter().map(|entry| entry.net.to_string()).collect();
-    held.sort();
-    held
-}
-
-fn change(action: TableAction, addresses: &[&str]) -> TableRequest {
-    let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
-    TableRequest {
-        action,
-        addresses,
-        older_than_s: 0,
-        dry_run: false,
-        detail: true,
-        operator: Operator::default(),
     }
 }
 

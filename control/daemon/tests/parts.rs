@@ -6,7 +6,7 @@ mod common;
 use api::Filtering;
 use api::control::{Anchored, Apply, Operator, Part, Session, TableAction, TableRequest};
 use common::fake::Fake;
-use common::{Daemon, Folder, refusal, sources};
+use common::{Daemon, Folder, held, refusal, sources};
 use ruleset::Timeout;
 
 struct Bed {
@@ -25,10 +25,7 @@ impl Bed {
     }
 
     fn held(&self, table: &str) -> Vec<String> {
-        let state = self.fake.state();
-        let mut held: Vec<String> = state.tables[table].iter().map(|entry| entry.net.to_string()).collect();
-        held.sort();
-        held
+        held(&self.fake, table)
     }
 
     /// Changes a table as the operator of 192.0.2.7.
@@ -39,10 +36,8 @@ impl Bed {
         addresses: &[&str],
         force: bool,
     ) -> Result<Option<String>, (u16, String)> {
-        let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
-        let operator = operator(force);
         let request =
-            TableRequest { action, addresses, older_than_s: 0, dry_run: false, detail: false, operator };
+            TableRequest { detail: false, operator: operator(force), ..common::change(action, addresses) };
         match self.daemon.control.change_table(table, &request) {
             Ok(done) => Ok(done.warning),
             refused => Err(refusal(refused)),

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::control::{Apply, Live, Operator, Origin, Sources, TableAction, TableRequest};
+use api::control::{Apply, Live, Origin, Sources, TableAction};
 use common::fake::{COUNTED, Fake};
-use common::{Daemon, Folder, refusal, wait};
+use common::{Daemon, Folder, change, held, refusal, wait};
 use pfconf::LoadedTable;
 use ruleset::{AddressPattern, Ruleset, ZeroCounts};
 use turnpike_control::names::{self, Known};
@@ -19,25 +19,6 @@ use turnpike_control::{Watch, committer};
 
 fn fake(folder: &Folder) -> Fake {
     Fake::start(&folder.path("dataplane.sock"))
-}
-
-fn held(fake: &Fake, table: &str) -> Vec<String> {
-    let mut held: Vec<String> =
-        fake.state().tables[table].iter().map(|entry| entry.net.to_string()).collect();
-    held.sort();
-    held
-}
-
-fn request(action: TableAction, addresses: &[&str]) -> TableRequest {
-    let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
-    TableRequest {
-        action,
-        addresses,
-        older_than_s: 0,
-        dry_run: false,
-        detail: true,
-        operator: Operator::default(),
-    }
 }
 
 /// The tables that the rules name, in their order.
@@ -59,7 +40,7 @@ fn the_rules_of_an_anchor_see_a_table_that_is_made_in_it_at_once() {
     daemon.apply(ANCHORED).unwrap();
     let control = &daemon.control;
     let before = dataplane.commits();
-    assert!(control.change_table("web/t", &request(TableAction::Add, &["10.7.0.0/16"])).unwrap().created);
+    assert!(control.change_table("web/t", &change(TableAction::Add, &["10.7.0.0/16"])).unwrap().created);
     assert_eq!(named(&dataplane.live().unwrap()), ["t", "web/t"]);
     assert_eq!(
         (held(&dataplane, "web/t"), held(&dataplane, "t")),
@@ -70,10 +51,10 @@ fn the_rules_of_an_anchor_see_a_table_that_is_made_in_it_at_once() {
         daemon.status().live,
         Live::Revision { revision: 1, generation: dataplane.state().generation }
     );
-    control.change_table("web/t", &request(TableAction::Add, &["10.8.0.0/16"])).unwrap();
+    control.change_table("web/t", &change(TableAction::Add, &["10.8.0.0/16"])).unwrap();
     assert_eq!(dataplane.commits(), before + 1, "from then on it changes like any other");
     assert_eq!(held(&dataplane, "web/t").len(), 2);
-    control.change_table("other/t", &request(TableAction::Add, &["10.8.0.0/16"])).unwrap();
+    control.change_table("other/t", &change(TableAction::Add, &["10.8.0.0/16"])).unwrap();
     assert_eq!(dataplane.commits(), before + 1, "nobody names it");
 
     daemon.kill();
@@ -83,7 +64,7 @@ fn the_rules_of_an_anchor_see_a_table_that_is_made_in_it_at_once() {
     daemon.apply(&ANCHORED.replace("10.0.0.1", "10.0.0.2")).unwrap();
     assert_eq!(named(&dataplane.live().unwrap()), ["t", "web/t"], "another load leaves it");
     assert_eq!(held(&dataplane, "web/t").len(), 2);
-    daemon.control.change_table("web/t", &request(TableAction::Kill, &[])).unwrap();
+    daemon.control.change_table("web/t", &change(TableAction::Kill, &[])).unwrap();
     assert_eq!(named(&dataplane.live().unwrap()), ["t", "t"], "without it they see that of the main ruleset");
     assert_eq!(refusal(daemon.control.table::<LoadedTable>("web/t")).0, 404);
 }
@@ -99,8 +80,8 @@ fn counters_are_shown_with_a_table_and_set_to_zero() {
     let traffic = |table: &str| daemon.control.table::<LoadedTable>(table).unwrap().traffic(net);
     assert_eq!((traffic("t"), traffic("u")), (numbers, [[(0, 0); 2]; 2]));
     let zeros = |fake: &Fake| fake.state().edits.iter().map(|edit| edit.zero.clone()).collect::<Vec<_>>();
-    daemon.control.change_table("t", &request(TableAction::Zero, &["10.0.0.1", "10.0.0.9"])).unwrap();
-    daemon.control.change_table("t", &request(TableAction::Zero, &[])).unwrap();
+    daemon.control.change_table("t", &change(TableAction::Zero, &["10.0.0.1", "10.0.0.9"])).unwrap();
+    daemon.control.change_table("t", &change(TableAction::Zero, &[])).unwrap();
     assert_eq!(zeros(&dataplane), [ZeroCounts::Entries(vec![net]), ZeroCounts::All]);
 }
 
@@ -175,7 +156,7 @@ fn tables_follow_names_and_keep_what_cannot_be_resolved() {
 
     // What operators change stays changed, and a restart goes on from what was known.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(handle.change_table("t", request(TableAction::Delete, &["10.0.0.1"]))).unwrap();
+    runtime.block_on(handle.change_table("t", change(TableAction::Delete, &["10.0.0.1"]))).unwrap();
     // The first goes on for as long as its resolver does: it is asked nothing new.
     let zone: Zone = Arc::default();
     zone.lock().unwrap().insert("old.example.net", addresses(&["192.0.2.98"]));

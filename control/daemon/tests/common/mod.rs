@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::control::{Apply, ControlStatus, Sources};
+use api::control::{Apply, ControlStatus, Operator, Sources, TableAction, TableRequest};
 use api::{Control, ControlError};
+
+use self::fake::Fake;
 
 /// How long anything may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -244,5 +246,26 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, ControlError>) -> (u16, Str
     match result {
         Err(ControlError::Refused { status, problem }) => (status, problem.error),
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// What a dataplane has in a table.
+pub fn held(fake: &Fake, table: &str) -> Vec<String> {
+    let mut held: Vec<String> =
+        fake.state().tables[table].iter().map(|entry| entry.net.to_string()).collect();
+    held.sort();
+    held
+}
+
+/// A change of a table that nobody would be cut off by.
+pub fn change(action: TableAction, addresses: &[&str]) -> TableRequest {
+    let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+    TableRequest {
+        action,
+        addresses,
+        older_than_s: 0,
+        dry_run: false,
+        detail: true,
+        operator: Operator::default(),
     }
 }
