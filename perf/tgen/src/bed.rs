@@ -1,12 +1,14 @@
 //! A bed on the command line: ports, signals, progress.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use dpdk::Device;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tgen::flow::Role;
@@ -62,6 +64,9 @@ pub fn start(bed: &Bed) -> Result<Running> {
         signal_hook::flag::register_conditional_default(signal, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    for device in [&bed.client, &bed.server] {
+        clear_socket(device);
+    }
     let machine = Machine::new(&[bed.client.clone(), bed.server.clone()], &bed.lcores)?;
     let opened = [machine.open(&bed.client)?, machine.open(&bed.server)?];
     let [one, other] = &opened;
@@ -86,9 +91,25 @@ pub fn start(bed: &Bed) -> Result<Running> {
     let mut tester = Tester::new([client, server], lcores, clock, settle, stop);
     tester.resolve(&profile, &network)?;
     let open_rate = bed.open_rate;
-    let closes = ![&bed.client, &bed.server].iter().any(|device| device.name().starts_with("net_memif"));
+    let closes = ![&bed.client, &bed.server].into_iter().any(is_memif);
     let ports = Ports { ports: vec![client_port, server_port], closes };
     Ok(Running { profile, tester, line, open_rate, _ports: ports })
+}
+
+/// Removes the socket of a memif whose process has gone, as [`Ports`] leaves it: nobody listens at it any more, but as long as it
+/// is there, nobody can.
+fn clear_socket(device: &Device) {
+    let named = device.args().split(',').find_map(|option| option.strip_prefix("socket="));
+    let Some(path) = named.filter(|_| is_memif(device)) else { return };
+    // memif's sockets are of another kind, which only one that somebody has open tells.
+    if UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        // What cannot be removed, the driver complains of.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn is_memif(device: &Device) -> bool {
+    device.name().starts_with("net_memif")
 }
 
 /// Opens the connections that are to stay open.

@@ -1,6 +1,6 @@
 //! The program on a cable: two ends of a memif in one process, which need no privilege and no device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -19,6 +19,12 @@ fn tgen(words: &[&str]) -> Output {
 /// Runs it on a cable: its exit code, what it said, and its report.
 fn on_cable(name: &str, words: &[&str]) -> (Option<i32>, String, Value) {
     let folder = scratch(name);
+    let ran = on_cable_in(&folder, words);
+    std::fs::remove_dir_all(&folder).ok();
+    ran
+}
+
+fn on_cable_in(folder: &Path, words: &[&str]) -> (Option<i32>, String, Value) {
     let socket = folder.join("cable");
     let end = |number: u8, role: &str| {
         format!("net_memif{number},role={role},id=0,socket-abstract=no,socket={},rsize=11", socket.display())
@@ -32,7 +38,6 @@ fn on_cable(name: &str, words: &[&str]) -> (Option<i32>, String, Value) {
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let report = std::fs::read_to_string(&report).ok().and_then(|text| serde_json::from_str(&text).ok());
-    std::fs::remove_dir_all(&folder).ok();
     (output.status.code(), said, report.unwrap_or(Value::Null))
 }
 
@@ -48,6 +53,21 @@ fn a_cable_loses_nothing() {
         }
         assert!(said.contains("clients to servers"), "{said}");
     }
+}
+
+#[test]
+fn a_cable_can_be_used_again() {
+    let folder = scratch("again");
+    for _ in 0..2 {
+        let (code, said, _) =
+            on_cable_in(&folder, &["run", "--profile", "udp-64", "--rate", "1k", "--seconds", "0.1"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            folder.join("cable").exists(),
+            "the driver removes its socket itself: nothing is tested here"
+        );
+    }
+    std::fs::remove_dir_all(&folder).ok();
 }
 
 #[test]
