@@ -1,6 +1,8 @@
 //! The firewall's own traffic: services on the firewall and clients on it, filtered by the same rules, refused as at once
 //! as anybody else, and ARP, neighbour discovery and ping of the gateway.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -162,4 +164,96 @@ fn refused_with_errno(lab: &Lab) -> Result<()> {
         attempt.failed_at_once(&format!("the firewall's own UDP to {server} port 82"), Errno::CONNREFUSED)?;
     }
     lab.expect_drops(&before, &[("wan0", "match", table.len() as u64 + 2)])
+}
+
+/// What a connected UDP socket on the firewall hears of each form of refusal: its system passes on what it takes for final
+/// (Linux: `icmp_err_convert`, `icmpv6_err_convert`), and nothing of the rest, as if it were silence.
+#[test]
+fn datagrams_of_the_firewall_hear_of_what_is_final() {
+    let rules = "block drop all\n\
+        block return out on wan0 proto udp to port 82\n\
+        block return-icmp(host-unr) out on wan0 inet proto udp to port 1001\n\
+        block return-icmp(net-unr) out on wan0 inet proto udp to port 1002\n\
+        block return-icmp(port-unr) out on wan0 inet proto udp to port 1003\n\
+        block return-icmp(13) out on wan0 inet proto udp to port 1013\n\
+        block return-icmp6(noroute-unr) out on wan0 inet6 proto udp to port 1001\n\
+        block return-icmp6(addr-unr) out on wan0 inet6 proto udp to port 1002\n\
+        block return-icmp6(4) out on wan0 inet6 proto udp to port 1003\n\
+        block return-icmp6(1) out on wan0 inet6 proto udp to port 1013\n";
+    bed("local-datagrams", Links::Tap, rules, |lab| {
+        let before = lab.drops()?;
+        let table = [
+            (Lab::SERVER, 82, Some(Errno::CONNREFUSED)),
+            (Lab::SERVER, 1001, None),
+            (Lab::SERVER, 1002, None),
+            (Lab::SERVER, 1003, Some(Errno::CONNREFUSED)),
+            (Lab::SERVER, 1013, Some(Errno::HOSTUNREACH)),
+            (Lab::SERVER6, 82, Some(Errno::CONNREFUSED)),
+            (Lab::SERVER6, 1001, None),
+            (Lab::SERVER6, 1002, None),
+            (Lab::SERVER6, 1003, Some(Errno::CONNREFUSED)),
+            (Lab::SERVER6, 1013, Some(Errno::ACCESS)),
+        ];
+        for (server, port, errno) in table {
+            let what = format!("the firewall's own UDP to {server} port {port}");
+            let attempt = sockets::ask(&lab.firewall, address(server, port), Duration::from_secs(1))?;
+            match errno {
+                Some(errno) => attempt.failed_at_once(&what, errno)?,
+                None => attempt.timed_out(&what)?,
+            }
+        }
+        lab.expect_drops(&before, &[("wan0", "match", table.len() as u64)])
+    });
+}
+
+/// What a program on the firewall sees of a connection that is open when its state is taken away and a rule blocks it:
+/// after RST the connection is over; ICMP errors do not end one (RFC 1122 §4.2.3.9, RFC 5927), so that it goes on,
+/// as after silence, once the rules let it.
+#[test]
+fn an_open_connection_of_the_firewall_ends_by_rst_alone() {
+    // What comes in makes no state that would let the answer out.
+    const OPEN: &str = "pass in no state\npass out flags any\n";
+    bed("local-open", Links::Tap, OPEN, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        for server in [Lab::SERVER, Lab::SERVER6] {
+            let icmp = if server == Lab::SERVER { "return-icmp(host-unr)" } else { "return-icmp6(1)" };
+            for (block, ends) in [("return-rst", true), (icmp, false), ("drop", false)] {
+                let what = format!("{server}, block {block}");
+                lab.rules(OPEN)?;
+                let mut tcp =
+                    sockets::connect(&lab.firewall, address(server, 7), PATIENCE)?.succeeded(&what)?;
+                sockets::converse(&mut tcp)?;
+                let af = if server == Lab::SERVER { "inet" } else { "inet6" };
+                let rules = format!("{OPEN}block {block} out quick on wan0 {af} proto tcp to port 7\n");
+                lab.rules(&rules)?;
+                // Rules do not cut what has a state.
+                sockets::converse(&mut tcp).context(what.clone())?;
+                let before = lab.drops()?;
+                let said = lab.tpctl("pfctl -F states")?;
+                ensure!(said.code == Some(0), "{}", said.text);
+                tcp.set_read_timeout(Some(Duration::from_secs(1)))?;
+                let told = ask_again(&mut tcp);
+                let dropped = lab.drops()?.since(&before);
+                let explained = dropped.total() > 0 && dropped.total() == dropped.of_reason("match");
+                ensure!(explained, "{what}: {told:?}, dropped: {dropped}");
+                if ends {
+                    ensure!(told == Some(ErrorKind::ConnectionReset), "{what}: {told:?}");
+                } else {
+                    ensure!(matches!(told, Some(ErrorKind::WouldBlock)), "{what}: {told:?}");
+                    lab.rules(OPEN)?;
+                    tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
+                    let mut answer = [0; 8];
+                    tcp.read_exact(&mut answer).with_context(|| format!("{what}, and passed again"))?;
+                    ensure!(&answer == b"question", "{what}: {answer:?}");
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Says something over an open connection, and returns how waiting for an answer failed.
+fn ask_again(tcp: &mut TcpStream) -> Option<ErrorKind> {
+    let asked = tcp.write_all(b"question").and_then(|()| tcp.read_exact(&mut [0; 8]));
+    asked.err().map(|error| error.kind())
 }
