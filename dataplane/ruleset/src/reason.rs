@@ -73,6 +73,7 @@ reasons! {
     TxFull "tx-full" "The transmit queue did not take the packet."
     HostFull "host-full" "The host interface did not take the packet."
     PortDown "port-down" "The port to transmit on is down or absent."
+    Sample "sample" "A copy that its span port leaves out, as `sample` in turnpike.toml says."
 }
 
 impl fmt::Display for Reason {

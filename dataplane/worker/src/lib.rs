@@ -28,6 +28,7 @@ pub mod privileges;
 pub mod random;
 pub mod relief;
 pub mod snapshot;
+pub mod span;
 pub mod stall;
 pub mod telemetry;
 pub mod verbosity;

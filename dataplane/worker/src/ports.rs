@@ -15,6 +15,7 @@ use wire::Mac;
 use crate::config;
 use crate::memory::{HOST_DESCRIPTORS, LINK_HEADER_MAX, WIRE_DESCRIPTORS};
 use crate::outlet::{Outlet, Traffic};
+use crate::span::Span;
 use crate::vlan::Trunk;
 use crate::worker::{Attachment, Side, Sides};
 
@@ -158,8 +159,9 @@ impl<'a> Opener<'a> {
             (None, Vec::new())
         };
         let mut hosts = hosts.into_iter();
-        for (attachment, wire) in self.attachments.iter_mut().zip(wires) {
-            attachment.interfaces.push(Sides { wire, host: hosts.next(), trunk: None });
+        for (worker, (attachment, wire)) in self.attachments.iter_mut().zip(wires).enumerate() {
+            let span = Span::new(&port.span, worker as u16);
+            attachment.interfaces.push(Sides { wire, host: hosts.next(), trunk: None, span });
         }
         Ok(OpenInterface { name: name.clone(), mac, mtu: port.mtu, host })
     }

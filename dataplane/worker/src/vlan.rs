@@ -45,7 +45,7 @@ impl Trunk {
     pub fn sort(&mut self, burst: &mut Burst) {
         let mut rest = Burst::new();
         for mut mbuf in burst.drain() {
-            let lane = vlan(mbuf.data()).and_then(|vlan| self.lane(vlan));
+            let lane = number(mbuf.data()).and_then(|vlan| self.lane(vlan));
             let into = match lane {
                 Some(lane) => {
                     strip(&mut mbuf);
@@ -73,7 +73,7 @@ impl Trunk {
 }
 
 /// The VLAN number of a frame's first tag, if that is an 802.1Q tag.
-fn vlan(frame: &[u8]) -> Option<u16> {
+pub fn number(frame: &[u8]) -> Option<u16> {
     let [t0, t1, c0, c1] = *frame.get(TAGS_AT..)?.first_chunk()?;
     (EtherType(u16::from_be_bytes([t0, t1])) == EtherType::VLAN)
         .then(|| u16::from_be_bytes([c0, c1]) & (VLANS as u16 - 1))

@@ -6,15 +6,16 @@
 //! lock, and no system call but those of the drivers.
 
 mod takeover;
+mod waiting;
 mod ways;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
-use engine::rewrite;
 use engine::{
-    Arrival, BURST, COPIES_MAX, Custody, Errand, Fate, InterfaceId, Shard, Source, Tick, Unresolved, View,
+    Arrival, BURST, COPIES_MAX, Counters, Custody, Errand, Fate, Fib, InterfaceId, Shard, Source, Tick,
+    Unresolved, View,
 };
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
@@ -27,14 +28,17 @@ use crate::handoff::{Handoff, Note};
 use crate::hold::{Hold, Key};
 use crate::idle::Work;
 use crate::mail::Mail;
+use crate::netlink::service::Ask;
 use crate::outlet::{Lines, Outlet, Traffic};
 use crate::ports::Order;
 use crate::random::Random;
 use crate::relief::Relief;
 use crate::snapshot::Refreshed;
+use crate::span::{Exit, Span};
 use crate::telemetry::{Sheet, Writer};
 use crate::vlan::Trunk;
 use crate::wait::Pause;
+use waiting::{Held, Role};
 use ways::Ways;
 
 const _: () = assert!(BURST_MAX == BURST, "the engine's bursts are those of the ports");
@@ -81,6 +85,8 @@ pub struct Sides {
     pub host: Option<Side>,
     /// The VLANs of the port, if it has some: their frames come by its queue.
     pub trunk: Option<Box<Trunk>>,
+    /// What form copies get that leave by it, if it is a span port that has one for them.
+    pub span: Option<Box<Span>>,
 }
 
 /// A worker's part of all ports.
@@ -93,6 +99,31 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// Sends a copy by a span port. Returns it if it waits for the next hop of the way to the collector.
+    fn send_copy(
+        &mut self,
+        to: InterfaceId,
+        mut mbuf: Mbuf,
+        fib: &Fib,
+        counters: &mut Counters,
+    ) -> Option<(Key, Held)> {
+        let Self { interfaces, lines } = self;
+        let exit = match &mut interfaces[usize::from(to.0)].span {
+            Some(span) => span.shape(&mut mbuf, fib),
+            None => Ok(Exit::Port),
+        };
+        match exit {
+            Ok(Exit::Port) => interfaces[usize::from(to.0)].wire.outlet.push(mbuf, lines, counters),
+            Ok(Exit::Carried(by)) => interfaces[usize::from(by.0)].wire.outlet.push(mbuf, lines, counters),
+            Ok(Exit::Waits(Unresolved { interface, next_hop })) => {
+                let role = Role::Envelope { of: to, by: interface };
+                return Some((Key { interface, next_hop }, Held { mbuf, role }));
+            }
+            Err(reason) => counters.drop_packet(to, reason),
+        }
+        None
+    }
+
     /// The queues that it receives from.
     pub fn receivers(&self) -> impl Iterator<Item = &RxQueue> {
         let sides = self.interfaces.iter().flat_map(|sides| [Some(&sides.wire), sides.host.as_ref()]);
@@ -135,13 +166,6 @@ pub struct Parts {
     pub telemetry: Writer,
     /// What it does when there is nothing to do.
     pub idle: Idle,
-}
-
-/// What waits for a neighbour: a packet that will be sent to it, or a copy of one, which is given the same Ethernet header.
-struct Held {
-    mbuf: Mbuf,
-    /// The interface that it leaves by.
-    out: InterfaceId,
 }
 
 /// How a burst came to this worker.
@@ -376,7 +400,7 @@ impl Worker {
             self.send_pieces(custody);
         }
         for (key, held) in self.waiting.drain(..) {
-            let to = held.out;
+            let to = held.role.place();
             if self.hold.keep(key, self.now, held).is_err() {
                 self.parts.shard.counters_mut().drop_packet(to, Reason::NoNeighbor);
             }
@@ -387,19 +411,30 @@ impl Worker {
     /// originals wait for a neighbour wait behind them.
     #[inline(never)]
     fn mirror(&mut self, origin: Origin, copies: usize) {
-        let Parts { attachment: Attachment { interfaces, lines }, shard, pool, .. } = &mut self.parts;
+        let Parts { attachment, shard, pool, random, mail, .. } = &mut self.parts;
         let waiting = &mut self.waiting;
         let mut buffers = Buffers::new(pool, copies);
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
+        let fib = mail.fibs.get();
         shard.take_copies(frames, |copy, counters| {
-            let vlan = interfaces[usize::from(copy.of.0)].wire.outlet.vlan();
+            let span = attachment.interfaces[usize::from(copy.to.0)].span.as_mut();
+            if span.is_some_and(|span| !span.takes(random)) {
+                return counters.drop_packet(copy.to, Reason::Sample);
+            }
+            let vlan = attachment.interfaces[usize::from(copy.of.0)].wire.outlet.vlan();
             let Some(mbuf) = buffers.fill(&copy, vlan) else {
                 return counters.drop_packet(copy.to, Reason::NoBuffer);
             };
             match copy.unresolved {
-                None => interfaces[usize::from(copy.to.0)].wire.outlet.push(mbuf, lines, counters),
+                None => {
+                    if let Some((key, held)) = attachment.send_copy(copy.to, mbuf, fib, counters) {
+                        // If there is no room for the question, a later copy asks it.
+                        let _ = mail.asks.try_send(Ask { interface: key.interface, address: key.next_hop });
+                        waiting.push((key, held));
+                    }
+                }
                 Some(Unresolved { interface, next_hop }) => {
-                    waiting.push((Key { interface, next_hop }, Held { mbuf, out: copy.to }));
+                    waiting.push((Key { interface, next_hop }, Held { mbuf, role: Role::Copy(copy.to) }));
                 }
             }
         });
@@ -438,37 +473,6 @@ impl Worker {
         if origin == Origin::Received {
             self.sheet.interfaces[usize::from(note.arrival.interface.0)].handed_off_packets += handed_off;
         }
-    }
-
-    /// Sends what waited for neighbours that the new forwarding base knows.
-    #[cold]
-    fn release(&mut self) {
-        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, .. } = &mut self.parts;
-        let fib = mail.fibs.get();
-        let resolve = |key: &Key| {
-            Some((fib.interface(key.interface)?.mac, fib.neighbor(key.interface, &key.next_hop)?))
-        };
-        self.hold.release(resolve, |_, (source, destination), Held { mut mbuf, out }| {
-            rewrite::set_link(MbufFrame::of_one(&mut mbuf), source, destination);
-            interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
-        });
-    }
-
-    /// Drops what waited for a neighbour too long, and tells those who sent it.
-    fn give_up(&mut self) {
-        let Parts { attachment: Attachment { interfaces, lines }, shard, mail, .. } = &mut self.parts;
-        let view = view(mail, self.now);
-        self.hold.give_up(self.now, |key, Held { mut mbuf, out }| {
-            // Nobody sent a copy.
-            if out != key.interface {
-                return shard.counters_mut().drop_packet(out, Reason::NoNeighbor);
-            }
-            let Note { arrival, .. } = Note::of(&mbuf);
-            let frame = MbufFrame::of_one(&mut mbuf);
-            if let Fate::Transmit(back) = shard.give_up(&view, arrival, out, frame) {
-                interfaces[usize::from(back.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
-            }
-        });
     }
 
     fn flush(&mut self) {
@@ -530,7 +534,7 @@ impl Worker {
     fn finish(mut self) -> Sheet {
         self.parts.shard.drop_fragments();
         let counters = self.parts.shard.counters_mut();
-        self.hold.clear(|_, held| counters.drop_packet(held.out, Reason::NoNeighbor));
+        self.hold.clear(|_, held| counters.drop_packet(held.role.place(), Reason::NoNeighbor));
         self.flush();
         self.account();
         self.parts.telemetry.copy(&self.sheet);

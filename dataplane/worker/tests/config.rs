@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::fib::NonIpPolicy;
-use worker::config::{self, Bridge, Config, Hugepages, Idle, SECTIONS};
+use worker::config::{self, Bridge, Carrier, Config, Hugepages, Idle, SECTIONS};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(Path::new("t.toml"), text).map_err(|fault| fault.to_string())
@@ -404,4 +404,78 @@ fn every_key_is_described_once() {
         assert_eq!(names.len(), section.keys.len(), "{}", section.name);
         assert!(section.keys.iter().all(|key| !key.form.is_empty() && !key.default.is_empty()));
     }
+}
+
+fn span_port(keys: &str) -> Result<Config, String> {
+    parse(&format!("{PORT}[[port]]\nname = \"span0\"\nmode = \"span\"\n{keys}"))
+}
+
+#[test]
+fn copies_have_a_form() {
+    let of = |keys: &str| span_port(keys).unwrap().ports[1].clone();
+    let plain = of("device = \"net_tap1\"\n");
+    assert_eq!(plain.span, config::Span::default());
+    let formed = of("device = \"net_tap1\"\nsample = 100\nsnap_bytes = 128\ntag = 7\n");
+    assert_eq!((formed.span.sample, formed.span.snap_bytes, formed.span.tag), (100, Some(128), Some(7)));
+    let gre = of("encapsulation = \"gre\"\ncollector = \"192.0.2.9\"\n");
+    let tunnel = gre.span.tunnel.unwrap();
+    assert_eq!((tunnel.carrier, tunnel.source), (Carrier::Gre, None));
+    assert_eq!(gre.device.to_string(), "net_null_span0", "no device of its own");
+    let erspan = of(
+        "encapsulation = \"erspan\"\ncollector = \"2001:db8::9\"\nsource = \"2001:db8::1\"\nsession = 12\n",
+    );
+    let tunnel = erspan.span.tunnel.unwrap();
+    assert_eq!(tunnel.carrier, Carrier::Erspan { session: 12 });
+    assert_eq!(tunnel.source, Some("2001:db8::1".parse().unwrap()));
+}
+
+#[test]
+fn faults_of_span_ports_say_what_and_how() {
+    let device = "device = \"net_tap1\"\n";
+    let gre = "encapsulation = \"gre\"\ncollector = \"192.0.2.9\"\n";
+    let table = [
+        (
+            format!("{device}sample = 0\n"),
+            "t.toml:8:10",
+            "`sample` is 0",
+            "a number of frames of which one is copied",
+        ),
+        (format!("{device}snap_bytes = 20\n"), "t.toml:8:14", "`snap_bytes` is 20", "64 to 9728"),
+        (format!("{device}tag = 4095\n"), "t.toml:8:7", "`tag` is 4095", "1 to 4094"),
+        (String::from("sample = 2\n"), "t.toml:4", "[[port]] without `device`", "add it"),
+        (
+            format!("{device}collector = \"192.0.2.9\"\n"),
+            "t.toml:8",
+            "`collector` without `encapsulation`",
+            "gre",
+        ),
+        (
+            format!("{gre}{device}"),
+            "t.toml:9",
+            "`device` of a port whose copies are encapsulated",
+            "leave it out",
+        ),
+        (format!("{gre}tag = 7\n"), "t.toml:9", "`tag` of copies that are encapsulated", "leave it out"),
+        (format!("{gre}session = 7\n"), "t.toml:9", "`session` of GRE", "only ERSPAN"),
+        (
+            format!("{gre}source = \"::1\"\n"),
+            "t.toml:9",
+            "`source` is ::1 and `collector` is 192.0.2.9",
+            "same family",
+        ),
+        (String::from("encapsulation = \"gre\"\n"), "t.toml:4", "without `collector`", "add it"),
+        (String::from("encapsulation = \"vxlan\"\n"), "t.toml:7", "\"vxlan\"", "\"gre\" or \"erspan\""),
+    ];
+    for (keys, place, what, fix) in table {
+        let fault = span_port(&keys).unwrap_err();
+        assert!([place, what, fix].iter().all(|part| fault.contains(part)), "{keys}: {fault}");
+    }
+    let routed = parse(&format!("{PORT}sample = 2\n")).unwrap_err();
+    assert!(routed.contains("`sample` of a port that takes no copies"), "{routed}");
+    let crowded = "[dataplane]\nlcores = [0, 1]\n[[port]]\nname = \"s\"\nmode = \"span\"\nencapsulation = \"erspan\"\ncollector = \"192.0.2.9\"\nsession = 1023\n";
+    let crowded = parse(crowded).unwrap_err();
+    assert!(
+        crowded.contains("`session` is 1023 with 2 workers") && crowded.contains("1022 is the last"),
+        "{crowded}"
+    );
 }

@@ -169,7 +169,7 @@ impl Lab {
             }
             self.address(network, station)?;
         }
-        if self.shape.span {
+        if self.shape.span == crate::Span::Tap {
             self.firewall.run("ip link set eth-span txqueuelen 10000 up")?;
         }
         if self.shape.uplink {

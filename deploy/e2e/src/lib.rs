@@ -33,5 +33,5 @@ pub use namespace::{Namespace, Output, run};
 pub use programs::{installed, program, scratch};
 pub use prometheus::Prometheus;
 pub use server::WebServer;
-pub use shape::Shape;
+pub use shape::{Shape, Span};
 pub use vlans::Vlans;

@@ -15,15 +15,33 @@ pub struct Shape {
     pub mtu: [u16; 2],
     /// The VLANs of the inside.
     pub vlans: Vec<u16>,
-    /// Whether there is a span port, `span0`: a TAP whose other end, `eth-span`, stays with the firewall.
-    pub span: bool,
+    /// What the span port, `span0`, is.
+    pub span: Span,
     /// Whether there is a second way outside, `wan1`: a TAP whose other end, `eth-up`, is the server's.
     pub uplink: bool,
 }
 
+/// A span port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// There is none.
+    None,
+    /// A TAP whose other end, `eth-span`, stays with the firewall.
+    Tap,
+    /// Copies are carried to a collector, as these lines of turnpike.toml say.
+    Carried(&'static str),
+}
+
 impl From<Links> for Shape {
     fn from(links: Links) -> Self {
-        Self { links, ports: Ports::Routed, mtu: [1500; 2], vlans: Vec::new(), span: false, uplink: false }
+        Self {
+            links,
+            ports: Ports::Routed,
+            mtu: [1500; 2],
+            vlans: Vec::new(),
+            span: Span::None,
+            uplink: false,
+        }
     }
 }
 
@@ -56,10 +74,13 @@ impl Shape {
                 "\n[[port]]\nname = \"{name}\"\ndevice = \"{device}\"\nmode = \"{mode}\"\nmtu = {mtu}\nvlans = {vlans:?}\n"
             );
         }
-        if self.span {
-            text.push_str(
-                "\n[[port]]\nname = \"span0\"\ndevice = \"net_tap2,iface=eth-span\"\nmode = \"span\"\n",
-            );
+        let span = match self.span {
+            Span::None => "",
+            Span::Tap => "device = \"net_tap2,iface=eth-span\"\n",
+            Span::Carried(keys) => keys,
+        };
+        if !span.is_empty() {
+            let _ = write!(text, "\n[[port]]\nname = \"span0\"\nmode = \"span\"\n{span}");
         }
         if self.uplink {
             text.push_str(

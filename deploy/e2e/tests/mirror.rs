@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
 use e2e::transfer::{ensure_same, random_file};
-use e2e::{Daemon, Lab, Links, Namespace, Shape, WebServer, bed, wait_until};
+use e2e::{Daemon, Lab, Links, Namespace, Shape, Span, WebServer, bed, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,7 +20,7 @@ const RULES: &str = "block drop all\n\
     pass out on span0\n";
 
 fn spanned() -> Shape {
-    Shape { span: true, ..Links::Tap.into() }
+    Shape { span: Span::Tap, ..Links::Tap.into() }
 }
 
 /// A running tcpdump that writes a file.
@@ -128,5 +128,35 @@ fn g04_a_file_is_mirrored_whole_and_a_span_port_that_is_down_costs_it_nothing() 
             "only copies: {lost}"
         );
         Ok(())
+    });
+}
+
+/// A collector inside, which copies reach by the firewall's own route, in ERSPAN's envelopes.
+#[test]
+fn g04_copies_reach_a_collector_in_their_envelopes() {
+    const COLLECTOR: &str = "encapsulation = \"erspan\"\ncollector = \"10.1.0.2\"\nsession = 5\n";
+    let shape = Shape { span: Span::Carried(COLLECTOR), ..Links::Tap.into() };
+    bed("mirror-erspan", shape, RULES, |lab| {
+        let _echo = Echo::start(&lab.server, 53)?;
+        let wire = Capture::start(lab, &lab.server, "eth-wan", &["udp", "port", "53"])?;
+        let collector = Capture::start(lab, &lab.client, "eth-lan", &["ip", "proto", "47"])?;
+        const QUERIES: usize = 20;
+        for server in [Lab::SERVER, Lab::SERVER6] {
+            for _ in 0..QUERIES {
+                sockets::ask(&lab.client, address(server, 53), PATIENCE)?.succeeded("a query")?;
+            }
+        }
+        let frames = wire.expect(4 * QUERIES)?;
+        let envelopes = collector.expect(4 * QUERIES)?;
+        let headers = 14 + 20 + 16;
+        let mut carried: Vec<Vec<u8>> =
+            envelopes.iter().map(|envelope| envelope[headers..].to_vec()).collect();
+        carried.sort();
+        ensure!(carried == frames, "{} other frames of {}", carried.len(), frames.len());
+        let read = format!("tcpdump -n -r {} -c 1", collector.file.display());
+        let told = lab.client.run(&read)?;
+        ensure!(told.contains("IP 10.1.0.1 > 10.1.0.2: GREv0, seq"), "{told}");
+        wire.stop()?;
+        collector.stop()
     });
 }

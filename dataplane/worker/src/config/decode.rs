@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::bridge::bridges;
 use super::fault::Misfit;
 use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
+use super::span::span;
 use super::{
     Config, DEVICES_MAX, Dataplane, Hugepages, Idle, Interface, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port,
     VLAN_RANGE, WORKERS_MAX,
@@ -93,7 +94,7 @@ impl<'a> Fields<'a> {
             .expect("the decoder asks for keys of the schema")
     }
 
-    fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(super) fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         let key = self.key(name);
         self.table.and_then(|table| table.get(key.name))
     }
@@ -104,7 +105,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a key, if it is there.
-    fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<Spanned<T>>, Misfit> {
+    pub(super) fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<Spanned<T>>, Misfit> {
         let Some(value) = self.value(name) else { return Ok(None) };
         match T::deserialize(ValueDeserializer::from(value.clone())) {
             Ok(decoded) => Ok(Some(Spanned::new(value.span(), decoded))),
@@ -121,7 +122,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A number within bounds.
-    fn number(&self, name: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, Misfit> {
+    pub(super) fn number(&self, name: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, Misfit> {
         match self.get::<i64>(name)? {
             None => Ok(default),
             Some(value) => match u32::try_from(*value.get_ref()).ok().filter(|number| range.contains(number))
@@ -255,15 +256,20 @@ fn port(fields: &Fields<'_>, workers: u16) -> Result<Port, Misfit> {
     if !is_interface_name(name.get_ref()) {
         return Err(fields.misfit("name", name.span(), &format!("{:?}", name.get_ref())));
     }
-    let device = fields.require::<String>("device")?;
+    let mode = fields.word("mode", &MODES, Mode::Routed)?;
+    let span = span(fields, mode, workers)?;
+    let device = match span.tunnel {
+        // Nothing is sent to it: copies leave along the route to the collector.
+        Some(_) => Spanned::new(name.span(), format!("net_null_{}", name.get_ref())),
+        None => fields.require::<String>("device")?,
+    };
     let Ok(parsed) = device.get_ref().parse() else {
         return Err(fields.misfit("device", device.span(), &format!("{:?}", device.get_ref())));
     };
-    let mode = fields.word("mode", &MODES, Mode::Routed)?;
     let mtu = fields.number("mtu", u32::from(MTU_RANGE.0)..=u32::from(MTU_RANGE.1), 1500)?;
     let vlans = vlans(fields, name.get_ref(), mode)?;
     let mut port =
-        Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None, vlans };
+        Port { name: name.into_inner(), device: parsed, mode, mtu: mtu as u16, queues: None, vlans, span };
     port.queues = queues(fields, &port, workers)?;
     refuse_pairs_without_worker(&port, device.span(), workers)?;
     refuse_short_ring(&port, device.span())?;

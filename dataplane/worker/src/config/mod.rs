@@ -8,7 +8,9 @@ mod bridge;
 mod decode;
 mod fault;
 mod schema;
+mod span;
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use engine::fib::NonIpPolicy;
@@ -120,6 +122,51 @@ pub struct Port {
     pub queues: Option<u16>,
     /// Its VLANs, each an interface of its own.
     pub vlans: Vec<u16>,
+    /// How copies leave by it, if it is a span port.
+    pub span: Span,
+}
+
+/// How copies leave by a port of mode `span`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// One copy of so many is made.
+    pub sample: u32,
+    /// The most bytes of a frame that are copied; all of them if `None`.
+    pub snap_bytes: Option<u16>,
+    /// The VLAN whose tag is put around copies.
+    pub tag: Option<u16>,
+    /// To whom they are carried, if not by the port's device.
+    pub tunnel: Option<Tunnel>,
+}
+
+impl Default for Span {
+    /// Every frame as it is.
+    fn default() -> Self {
+        Self { sample: 1, snap_bytes: None, tag: None, tunnel: None }
+    }
+}
+
+/// How copies are carried to a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// What is between IP and the frame.
+    pub carrier: Carrier,
+    /// Where they go.
+    pub collector: IpAddr,
+    /// Where they come from; the address of the interface that they leave by if `None`.
+    pub source: Option<IpAddr>,
+}
+
+/// The headers in front of a frame that is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// GRE as a bridge (`gretap`).
+    Gre,
+    /// ERSPAN type II, of a session for each worker, of which this is the first one's.
+    Erspan {
+        /// 10 bits.
+        session: u16,
+    },
 }
 
 /// An interface of the firewall: a port, or a VLAN of one. Interfaces have numbers in the order of

@@ -66,6 +66,17 @@ pub(super) const PORT: Section = Section {
             "one for each worker, as far as the device has them",
         ),
         Key::new("vlans", "a list of different VLAN numbers, 1 to 4094, as [10, 20]", "none"),
+        Key::new("sample", "a number of frames of which one is copied, 1 to 1000000", "1"),
+        Key::new("snap_bytes", "the most bytes of a frame that are copied, 64 to 9728", "all"),
+        Key::new("tag", "the number of the VLAN that copies are tagged with, 1 to 4094", "none"),
+        Key::new("encapsulation", "\"gre\" or \"erspan\"", "none"),
+        Key::new("collector", "an IP address, where encapsulated copies go", "none"),
+        Key::new(
+            "source",
+            "an IP address, where they come from",
+            "that of the interface which they leave by",
+        ),
+        Key::new("session", "ERSPAN's number of the first worker's copies, 0 to 1023", "0"),
     ],
 };
 

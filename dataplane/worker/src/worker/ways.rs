@@ -4,7 +4,8 @@ use dpdk::Mbuf;
 use engine::{Custody, Errand, Fate, Piece, Shard, View};
 use ruleset::Reason;
 
-use super::{Attachment, Held, Parts, Worker, view};
+use super::waiting::{Held, Role};
+use super::{Attachment, Parts, Worker, view};
 use crate::handoff::{Handoff, Note};
 use crate::hold::{Hold, Key};
 use crate::mail::Mail;
@@ -37,7 +38,7 @@ impl Ways<'_> {
                 // If there is no room for the question, a later packet asks it.
                 let _ = self.mail.asks.try_send(Ask { interface, address: next_hop });
                 Note::new(note.arrival).write(&mut mbuf);
-                let held = Held { mbuf, out: interface };
+                let held = Held { mbuf, role: Role::Packet(interface) };
                 if self.hold.keep(Key { interface, next_hop }, self.view.now, held).is_err() {
                     counters.drop_packet(interface, Reason::NoNeighbor);
                 }

@@ -121,7 +121,7 @@ impl Bed {
             let (host, ends) = open("h", interface, Reason::HostFull, &mut attachments);
             hosts.push(ends);
             for (own, (wire, host)) in attachments.iter_mut().zip(wire.into_iter().zip(host)) {
-                own.interfaces.push(Sides { wire, host: Some(host), trunk: None });
+                own.interfaces.push(Sides { wire, host: Some(host), trunk: None, span: None });
             }
         }
         let socket = std::env::temp_dir().join(format!("worker-pair-{}-{number}.sock", std::process::id()));

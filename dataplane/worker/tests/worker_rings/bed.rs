@@ -14,12 +14,13 @@ use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
 use ruleset::{Action, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
 use worker::claim;
-use worker::config::Idle;
+use worker::config::{self, Idle};
 use worker::handoff::Handoff;
 use worker::mail::{Office, mail};
 use worker::outlet::Traffic;
 use worker::ports::sides;
 use worker::random::Random;
+use worker::span::Span;
 use worker::telemetry::{self, Reader, Sheet, Writer};
 use worker::vlan::Trunk;
 use worker::worker::{Attachment, Parts, Side, Sides, Worker};
@@ -101,12 +102,21 @@ pub struct Plan {
     pub vlans: Vec<u16>,
     /// Packets that the transmit ring of span0 holds, the last interface; without it there is none.
     pub span: Option<u32>,
+    /// The form of its copies.
+    pub form: config::Span,
     pub neighbors: Vec<(InterfaceId, [u8; 4], Mac)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { tx_ring: RING, mtu: [MTU; 2], vlans: Vec::new(), span: None, neighbors: KNOWN.to_vec() }
+        Self {
+            tx_ring: RING,
+            mtu: [MTU; 2],
+            vlans: Vec::new(),
+            span: None,
+            form: config::Span::default(),
+            neighbors: KNOWN.to_vec(),
+        }
     }
 }
 
@@ -191,16 +201,17 @@ impl Opener {
         self.add(interface, mtu, Side { rx: None, received: Traffic::default(), outlet });
     }
 
-    fn span(&mut self, interface: InterfaceId, tx_ring: u32) {
+    fn span(&mut self, interface: InterfaceId, tx_ring: u32, form: &config::Span) {
         self.tx_ring = tx_ring;
         let wire = self.open(interface, MTU, Reason::TxFull);
         let wire = Side { rx: None, ..wire };
-        self.attachment[0].interfaces.push(Sides { wire, host: None, trunk: None });
+        let span = Span::new(form, 0);
+        self.attachment[0].interfaces.push(Sides { wire, host: None, trunk: None, span });
     }
 
     fn add(&mut self, interface: InterfaceId, mtu: u16, wire: Side) {
         let host = self.open(interface, mtu, Reason::HostFull);
-        self.attachment[0].interfaces.push(Sides { wire, host: Some(host), trunk: None });
+        self.attachment[0].interfaces.push(Sides { wire, host: Some(host), trunk: None, span: None });
     }
 }
 
@@ -229,7 +240,7 @@ impl Bed {
             opener.vlan(InterfaceId(number), plan.mtu[1], *vlan);
         }
         if let Some(tx_ring) = plan.span {
-            opener.span(InterfaceId(2 + plan.vlans.len() as u16), tx_ring);
+            opener.span(InterfaceId(2 + plan.vlans.len() as u16), tx_ring, &plan.form);
         }
         let Opener { attachment: [mut attachment], ends, ports, .. } = opener;
         if !plan.vlans.is_empty() {

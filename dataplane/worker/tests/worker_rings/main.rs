@@ -3,6 +3,7 @@
 
 mod bed;
 mod exhaustion;
+mod forms;
 mod fragments;
 mod links;
 mod listings;

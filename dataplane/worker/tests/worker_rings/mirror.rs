@@ -15,7 +15,7 @@ use crate::{
     udp,
 };
 
-const SPAN: InterfaceId = InterfaceId(2);
+pub const SPAN: InterfaceId = InterfaceId(2);
 
 /// `dup-to @NAME`.
 fn copied_to(name: &str) -> Routing {
@@ -36,13 +36,13 @@ fn copying(name: &str) -> Vec<Rule> {
     vec![pass, out]
 }
 
-fn bed(plan: Plan, copied: &str) -> Bed {
+pub fn bed(plan: Plan, copied: &str) -> Bed {
     let mut bed = Bed::of(&plan);
     bed.commit_all(copying(copied));
     bed
 }
 
-fn plan(span_ring: u32) -> Plan {
+pub fn plan(span_ring: u32) -> Plan {
     Plan { span: Some(span_ring), ..Plan::default() }
 }
 
