@@ -13,8 +13,8 @@ use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
     AddressCounts, Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged,
-    LiveRules, LiveUsage, LogLevel, NeighborView, Request, RequestBody, Response, ResponseBody, Reviewed,
-    RouteTo, RouteView, Status, TraceQuery, TraceView,
+    LiveRules, LiveUsage, LogLevel, MappingCount, NeighborView, Request, RequestBody, Response, ResponseBody,
+    Reviewed, RouteTo, RouteView, Status, TraceQuery, TraceView,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -226,6 +226,17 @@ impl Client {
     pub fn usage(&mut self) -> Result<Option<LiveUsage>, Error> {
         match self.ask(RequestBody::Usage)? {
             ResponseBody::Usage(usage) => Ok(usage),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// How many connections are translated to each address, with each protocol, in their order.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn mappings(&mut self) -> Result<Vec<MappingCount>, Error> {
+        match self.ask(RequestBody::Mappings)? {
+            ResponseBody::Mappings(mappings) => Ok(mappings),
             _ => Err(Error::OutOfStep),
         }
     }

@@ -27,8 +27,8 @@ pub use message::{
 };
 
 use crate::{
-    Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, NeighborView,
-    RouteTo, RouteView,
+    Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, MappingCount,
+    NeighborView, RouteTo, RouteView,
 };
 use http::Answer;
 
@@ -148,6 +148,14 @@ impl Control {
     /// [`ControlError`].
     pub fn usage(&self) -> Result<Option<LiveUsage>> {
         self.get("/usage")
+    }
+
+    /// How many connections are translated to each address, with each protocol, in their order.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn mappings(&self) -> Result<Vec<MappingCount>> {
+        self.get("/mappings")
     }
 
     /// Every route that packets are forwarded by, in the order of the prefixes.

@@ -48,4 +48,4 @@ pub use trace::{
     HookTrace, Meeting, TRACE_COUNT_MAX, TRACE_SECONDS_MAX, TraceAsks, TraceEnds, TraceFate, TraceQuery,
     TraceTerm, TraceView,
 };
-pub use usage::{AddressCounts, Hooks, LiveUsage, Process, RuleUsage, Traffic, Verdicts};
+pub use usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Process, RuleUsage, Traffic, Verdicts};

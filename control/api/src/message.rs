@@ -15,10 +15,10 @@ use crate::drops::{DropQuery, DropReport};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::trace::{TraceQuery, TraceView};
-use crate::usage::{AddressCounts, Hooks, LiveUsage, Traffic};
+use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 18;
+pub const VERSION: u16 = 19;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -63,6 +63,8 @@ pub enum RequestBody {
     Rules,
     /// What each rule of the live ruleset has done. Answered by [`ResponseBody::Usage`].
     Usage,
+    /// How many connections are translated to each address. Answered by [`ResponseBody::Mappings`].
+    Mappings,
     /// The packets that `log` rules record from now on. Answered by [`ResponseBody::Logs`] until the client closes the
     /// connection or sends anything.
     Logs,
@@ -205,6 +207,8 @@ pub enum ResponseBody {
     Rules(Option<Box<LiveRules>>),
     /// What each rule has done, if a ruleset was committed.
     Usage(Option<LiveUsage>),
+    /// How many connections are translated to each address, with each protocol, in their order.
+    Mappings(Vec<MappingCount>),
     /// Logged packets. Without any: the first says that logging has begun, later ones that the dataplane is there.
     Logs(Vec<LogEntry>),
     /// Traced packets. Without any: the first says that tracing has begun, later ones that the dataplane is there.

@@ -1,6 +1,8 @@
 //! What rules have done, and what is counted of packets: parts of messages. As for those, whoever changes a type here raises
 //! [`VERSION`](crate::VERSION).
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,17 @@ pub struct LiveUsage {
     pub inserter: Process,
     /// Each rule's, by number.
     pub rules: Vec<RuleUsage>,
+}
+
+/// Connections that are translated to an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingCount {
+    /// The address behind which their initiators are.
+    pub address: IpAddr,
+    /// The number of their protocol.
+    pub proto: u8,
+    /// How many they are; each has a port, or an identifier, of the address for itself towards its remote end.
+    pub connections: u64,
 }
 
 /// A process that has asked for something.

@@ -13,6 +13,7 @@ mod generate;
 mod host;
 mod live;
 mod machine;
+mod nat;
 mod nic;
 mod pfctl;
 mod pflog;
@@ -68,6 +69,8 @@ enum Verb {
     States(states::Arguments),
     /// Show and change what a table holds, at once and without a reload
     Table(table::Arguments),
+    /// Say to which addresses connections are translated, and how many ports of each are in use
+    Nat(nat::Arguments),
     /// Say why packets are dropped, by reason, interface and rule, with rates and the last examples
     Drops(drops::Arguments),
     /// Show what becomes of packets that fit a filter, stage by stage, as it happens
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(arguments, &cli.sockets),
         Verb::States(arguments) => states::run(arguments, &cli.sockets),
         Verb::Table(arguments) => table::run(arguments, &cli.sockets),
+        Verb::Nat(arguments) => nat::run(arguments, &cli.sockets),
         Verb::Drops(arguments) => drops::run(arguments, &cli.sockets),
         Verb::Trace(arguments) => trace::run(arguments, cli.sockets.dataplane()),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),

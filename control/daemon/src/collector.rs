@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{Client, InterfaceDrops, LiveUsage, Status};
+use api::{Client, InterfaceDrops, LiveUsage, MappingCount, Status};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -26,6 +26,8 @@ pub struct Reading {
     pub drops: Vec<InterfaceDrops>,
     /// What the rules did, if there are any.
     pub usage: Option<LiveUsage>,
+    /// How many connections are translated to each address.
+    pub mappings: Vec<MappingCount>,
 }
 
 /// A reading, or why there is none.
@@ -84,6 +86,11 @@ impl Collector {
 }
 
 fn ask(mut client: Client) -> Result<(Client, Reading), api::Error> {
-    let reading = Reading { status: client.status()?, drops: client.drops()?, usage: client.usage()? };
+    let reading = Reading {
+        status: client.status()?,
+        drops: client.drops()?,
+        usage: client.usage()?,
+        mappings: client.mappings()?,
+    };
     Ok((client, reading))
 }

@@ -2,15 +2,21 @@
 //!
 //! Overview: every scrape is made anew from one [`Reading`] of the dataplane and one [`View`]; nothing is kept, so that
 //! counters are the dataplane's own and survive a restart of this process. Names, types and units follow Prometheus' rules:
-//! base units, `_total` on counters only. No label carries an address. Bounds: labels are interfaces, workers, pools,
-//! kinds, reasons and tables, which are few by themselves, and rules, which are capped.
+//! base units, `_total` on counters only. Bounds: labels are interfaces, workers, pools, kinds, reasons and tables, which are
+//! few by themselves, and rules and the firewall's own addresses for translation, which are capped. No label carries another
+//! address.
 
 pub mod catalogue;
 mod families;
 mod rules;
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use api::{
-    BURST_BOUNDS, Distribution, InterfaceStatus, LATENCY_BOUNDS_NS, ReasonCount, Status, WorkerStatus,
+    BURST_BOUNDS, Distribution, InterfaceStatus, LATENCY_BOUNDS_NS, MappingCount, ReasonCount, Status,
+    WorkerStatus,
 };
 use prometheus::TextEncoder;
 
@@ -48,6 +54,7 @@ pub fn render(
         states(&mut out, status);
         workers(&mut out, status);
         resources(&mut out, status);
+        mappings(&mut out, &reading.mappings, rules_max);
     }
     tables(&mut out, view);
     if let Some(usage) = reading.and_then(|reading| reading.usage.as_ref()) {
@@ -222,6 +229,21 @@ fn resources(out: &mut Families, status: &Status) {
     }
     out.begin(Metric::LogLost).count(&[], status.log_lost);
     out.begin(Metric::NetlinkOverruns).count(&[], status.netlink_overruns);
+}
+
+/// Connections by the address that they are translated to: the `most` addresses that have the most of them.
+fn mappings(out: &mut Families, mappings: &[MappingCount], most: usize) {
+    let mut addresses: BTreeMap<IpAddr, u64> = BTreeMap::new();
+    for MappingCount { address, connections, .. } in mappings {
+        *addresses.entry(*address).or_default() += connections;
+    }
+    let mut busiest: Vec<(IpAddr, u64)> = addresses.into_iter().collect();
+    busiest.sort_by_key(|(_, connections)| Reverse(*connections));
+    let mut family = out.begin(Metric::NatPorts);
+    for (address, connections) in busiest.iter().take(most) {
+        family.count(&[&address.to_string()], *connections);
+    }
+    out.single(Metric::NatTruncated, busiest.len().saturating_sub(most) as f64);
 }
 
 fn tables(out: &mut Families, view: &View) {

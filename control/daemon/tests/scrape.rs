@@ -104,6 +104,8 @@ fn values_are_the_dataplanes() {
     assert_eq!((of("rx_burst_size_count"), of("rx_burst_size_sum")), (9.0, 300.0));
     assert_eq!((of("latency_seconds_bucket{le=\"0.001\"}"), of("latency_seconds_sum")), (10.0, 2.0));
     assert_eq!(of("table_addresses{table=\"friends\"}"), 3.0);
+    assert_eq!(of("nat_ports_in_use{address=\"192.0.2.2\"}"), 42.0, "of both protocols");
+    assert_eq!((of("nat_ports_in_use{address=\"192.0.2.1\"}"), of("nat_series_truncated")), (1.0, 0.0));
     assert_eq!(of("ruleset_generation"), 2.0);
     assert_eq!(of("dataplane_up"), 1.0);
     // Both rules of the label `web`, numbers 2 and 3.
@@ -130,13 +132,13 @@ fn promtool_finds_nothing_wrong() {
 }
 
 #[test]
-fn no_label_carries_an_address() {
+fn no_label_carries_an_address_but_of_the_firewall() {
     let (_folder, _fake, daemon) = bed();
     daemon.apply(RULES).unwrap();
     let text = metrics(&daemon);
     let quoted = text
         .lines()
-        .filter(|line| !line.starts_with('#'))
+        .filter(|line| !line.starts_with('#') && !line.starts_with("turnpike_nat_ports_in_use"))
         .flat_map(|line| line.split('"').skip(1).step_by(2));
     for value in quoted {
         let words = value.split([' ', '/', '%']);
@@ -156,6 +158,16 @@ fn f12_series_of_rules_are_capped() {
     let series = text.lines().filter(|line| line.starts_with("turnpike_rule_packets_total{")).count();
     assert_eq!(series, 3);
     assert_eq!(value(&text, "turnpike_rule_series_truncated"), Some(7.0));
+}
+
+#[test]
+fn series_of_addresses_are_capped() {
+    let (_folder, _fake, daemon) = bed_with("metrics_rules = 1");
+    daemon.apply(RULES).unwrap();
+    let text = metrics(&daemon);
+    assert_eq!(value(&text, "turnpike_nat_ports_in_use{address=\"192.0.2.2\"}"), Some(42.0), "the busiest");
+    assert_eq!(value(&text, "turnpike_nat_ports_in_use{address=\"192.0.2.1\"}"), None);
+    assert_eq!(value(&text, "turnpike_nat_series_truncated"), Some(1.0));
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use placement::Notice;
 pub use shard::{BURST, Shard, ShardConfig, View};
-pub use state::{AREAS, Area, Selection, StatePool};
+pub use state::{AREAS, Area, Mapping, Selection, StatePool};
 pub use tick::Tick;
 pub use usage::UsageCursor;
 pub use witness::{DropRecord, Head, Met, Misfit, RuleAt, Seen};

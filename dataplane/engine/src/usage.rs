@@ -1,7 +1,8 @@
-//! What rules have done in a shard, piece by piece, so that a worker never spends long on it.
+//! What rules have done in a shard, and what connections are translated to, piece by piece, so that a worker never spends long on it.
 
 use crate::eval::{Root, RuleUsage};
 use crate::shard::Shard;
+use crate::state::Mapping;
 
 /// How far [`Shard::add_usage`] has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,5 +55,14 @@ impl Shard {
         }
         cursor.pairs = end;
         end == self.connections.pairs()
+    }
+
+    /// Tells the mapping of each connection whose initiator is translated to `sink`. At most `most` numbers are visited from
+    /// `cursor` on, which begins with 0; true if those were the last.
+    pub fn mappings(&self, cursor: &mut usize, most: usize, sink: impl FnMut(Mapping)) -> bool {
+        let end = cursor.saturating_add(most).min(self.connections.links_used());
+        self.connections.mappings(*cursor..end).for_each(sink);
+        *cursor = end;
+        end == self.connections.links_used()
     }
 }

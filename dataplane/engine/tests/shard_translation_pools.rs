@@ -8,7 +8,7 @@ use engine::{Fib, Root};
 use ruleset::{
     AddressPattern, InterfacePart, Pool, PoolKind, Reason, Rule, Ruleset, Table, TableEdit, TableEntry,
 };
-use shard::rules::{Written, matching, pass, pool, ruleset};
+use shard::rules::{Written, block, matching, pass, pool, ruleset};
 use shard::{Firewall, interfaces};
 use wire::{Af, Port, Proto};
 
@@ -164,4 +164,47 @@ fn ports_of_a_redirection_follow_those_that_were_asked_for() {
             "em1: 10.1.0.2.4000 > 10.1.0.1.{port} tcp S seq 1 -> out em0 as 10.1.0.2.4000 > 10.0.0.2.{expected} tcp S seq 1"
         ));
     }
+}
+
+/// How many connections are behind each address, with the number of their protocol.
+fn mappings(firewall: &Firewall) -> Vec<(String, u8)> {
+    let (mut cursor, mut found) = (0, Vec::new());
+    while !firewall.shard.mappings(&mut cursor, 1, |of| found.push((of.address.to_string(), of.proto.0))) {}
+    found.sort();
+    found
+}
+
+#[test]
+fn connections_are_counted_at_the_address_that_they_are_translated_to() {
+    let mut firewall = Firewall::with(vec![
+        block(),
+        matching().outgoing().on("em1").from("10.0.0.0/24").nat_to("10.1.0.1", (50_001, 50_001)),
+        pass().incoming().on("em0"),
+        pass().outgoing(),
+    ]);
+    assert!(mappings(&firewall).is_empty());
+    firewall.tell("em1: 10.1.0.9.53 > 10.0.0.2.53 udp len 1 -> match");
+    // Towards different remote ends one port is enough.
+    firewall.tell(
+        "
+        em0: 10.0.0.2.5000 > 10.1.0.2.53 udp len 30 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.53 udp len 30
+        em0: 10.0.0.2.5000 > 10.1.0.2.54 udp len 30 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.54 udp len 30
+        em0: 10.0.0.2.5001 > 10.1.0.2.55 udp len 30 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.55 udp len 30
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.80 tcp S seq 1
+        ",
+    );
+    let udp = (String::from("10.1.0.1"), 17);
+    assert_eq!(mappings(&firewall), [(String::from("10.1.0.1"), 6), udp.clone(), udp.clone(), udp]);
+    firewall.tell("wait 86401");
+    firewall.sweep();
+    assert!(mappings(&firewall).is_empty(), "none is left behind");
+
+    // A server behind an address of ours: who asks it stays what he is.
+    let mut firewall = Firewall::with(vec![
+        block(),
+        pass().incoming().on("em1").to("10.1.0.1").rdr_to("10.0.0.2", Some((8080, 8080))),
+        pass().outgoing().on("em0"),
+    ]);
+    firewall.tell("em1: 10.1.0.2.4000 > 10.1.0.1.80 tcp S seq 1 -> out em0 as 10.1.0.2.4000 > 10.0.0.2.8080 tcp S seq 1");
+    assert!(mappings(&firewall).is_empty());
 }

@@ -1,16 +1,17 @@
-//! What only a worker can do for others: list its states, remove some of them, and tell what its rules have done; a bounded
-//! slice per poll.
+//! What only a worker can do for others: list its states, remove some of them, tell what its rules have done and what its
+//! connections are translated to; a bounded slice per poll.
 //!
 //! Overview: whoever wants to know sends an order and gets it back filled. Ownership: the order travels; nothing is
 //! shared. Bounds: one order is under way at each worker; a poll looks at [`SLICE`] records or rules for it, which takes
 //! some ten microseconds.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use engine::trace::TraceFilter;
-use engine::{Root, RuleUsage, Selection, Shard, UsageCursor, View};
+use engine::{Mapping, Root, RuleUsage, Selection, Shard, UsageCursor, View};
 use ruleset::StateView;
 
 /// Records, or rules and pairs of faces, that a worker looks at in one poll.
@@ -42,7 +43,12 @@ enum Order {
     /// What the rules of a ruleset have done; `rules` has a place for each. An order that nobody waits for any more keeps
     /// no ruleset alive.
     Usage { root: Weak<Root>, cursor: UsageCursor, rules: Vec<RuleUsage> },
+    /// How many connections have each mapping.
+    Mappings { cursor: usize, found: Mappings },
 }
+
+/// How many connections have each mapping.
+pub type Mappings = BTreeMap<Mapping, u64>;
 
 /// Both ends, for so many workers with `records` records each.
 pub fn channels(workers: usize, records: u32) -> (Lister, Vec<Scribe>) {
@@ -121,6 +127,23 @@ impl Lister {
             let order = Order::Trace { filter: filter.clone(), count };
             desk.ask(order, patience, |answer| matches!(answer, Order::Trace { .. }).then_some(()))
         })
+    }
+
+    /// How many connections have each mapping.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn mappings(&mut self, patience: Duration) -> Result<Mappings, Stalled> {
+        let mut sum = Mappings::new();
+        for desk in &mut self.desks {
+            let order = Order::Mappings { cursor: 0, found: Mappings::new() };
+            let found = desk.ask(order, patience, |answer| match answer {
+                Order::Mappings { found, .. } => Some(found),
+                _ => None,
+            })?;
+            found.into_iter().for_each(|(mapping, count)| *sum.entry(mapping).or_default() += count);
+        }
+        Ok(sum)
     }
 
     /// What the rules of `root` have done. Counters never go back: what states counted that end while the workers are asked
@@ -260,6 +283,9 @@ impl Scribe {
                 // Who asked holds it while it waits.
                 let Some(root) = root.upgrade() else { return false };
                 shard.add_usage(&root, cursor, SLICE, rules)
+            }
+            Order::Mappings { cursor, found } => {
+                shard.mappings(cursor, SLICE, |mapping| *found.entry(mapping).or_default() += 1)
             }
         };
         if done {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
 use e2e::{Lab, Links, Shape, bed, transfer};
 use rustix::io::Errno;
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -142,6 +143,10 @@ fn every_remote_port_has_the_whole_range() {
         let patience = Duration::from_millis(500);
         sockets::connect(&lab.client, address(Lab::SERVER, 7), patience)?.timed_out("one more")?;
         lab.expect_drops(&before, &[("lan0", "translate", 1)])?;
+        let told: Value = serde_json::from_str(&lab.tpctl("nat --json")?.text)?;
+        let outside = &told["addresses"][0];
+        ensure!(outside["address"] == Lab::OUTSIDE && outside["tcp"] == 2 * PORTS, "{told:#}");
+        ensure!(told["refused"] == 1, "{told:#}");
         let last = open.pop().context("a connection")?;
         let killed = lab.tpctl(&format!("states kill --from {} --to {}", Lab::CLIENT, Lab::SERVER))?;
         ensure!(killed.ok(), "{}", killed.text);

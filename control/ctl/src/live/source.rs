@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use api::control::{Changed, ControlStatus, Operator, SOCKET as CONTROL, StateFilter};
 use api::{
     Client, Control, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel,
-    NeighborView, RouteTo, RouteView, Status, lockout,
+    MappingCount, NeighborView, RouteTo, RouteView, Status, lockout,
 };
 use clap::Args;
 use pfconf::print_rule;
@@ -95,6 +95,14 @@ impl Source {
         Ok(match self {
             Self::Control(control) => control.usage()?,
             Self::Dataplane(client) => client.usage()?,
+        })
+    }
+
+    /// How many connections are translated to each address.
+    pub fn mappings(&mut self) -> Result<Vec<MappingCount>> {
+        Ok(match self {
+            Self::Control(control) => control.mappings()?,
+            Self::Dataplane(client) => client.mappings()?,
         })
     }
 

@@ -115,6 +115,8 @@ metrics! {
     RuleBytes: Counter "rule_bytes_total" ["rule", "anchor", "action"] "Bytes of those packets, IP headers included.";
     RuleStates: Gauge "rule_states" ["rule", "anchor", "action"] "States that the rule made and that live.";
     RulesTruncated: Gauge "rule_series_truncated" [] "Series of rules left out because there are more than metrics_rules of turnpike.toml allows.";
+    NatPorts: Gauge "nat_ports_in_use" ["address"] "Ports of an address that connections are translated to, one for each connection: towards different remote ends the same one counts again.";
+    NatTruncated: Gauge "nat_series_truncated" [] "Series of addresses left out because there are more than metrics_rules of turnpike.toml allows; those in use least.";
     TableAddresses: Gauge "table_addresses" ["table"] "Addresses and networks in a table of the ruleset.";
 
     WorkerBusy: Counter "worker_busy_seconds_total" ["worker"] "Time of a worker in polls that found work.";

@@ -67,7 +67,7 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let posting = request.method() == Method::POST;
     match path {
         "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes" | "/neighbors"
-        | "/info" | "/tables" | "/drops/report"
+        | "/info" | "/tables" | "/drops/report" | "/mappings"
             if !getting =>
         {
             only("GET")
@@ -82,6 +82,7 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
             Err(what) => problem(400, &what),
         },
         "/usage" => read(app, |reading| json(&reading.usage)).await,
+        "/mappings" => read(app, |reading| json(&reading.mappings)).await,
         "/rules" => rules(app).await,
         "/routes" => listed(app, Client::routes).await,
         "/neighbors" => listed(app, Client::neighbors).await,

@@ -14,8 +14,8 @@ use api::pflog::LogEntry;
 use api::{
     AddressCounts, BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution,
     DropReport, Filtering, Hello, InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules,
-    LiveUsage, NextHopView, PoolStatus, Process, ReasonCount, Request, RequestBody, Response, ResponseBody,
-    Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
+    LiveUsage, MappingCount, NextHopView, PoolStatus, Process, ReasonCount, Request, RequestBody, Response,
+    ResponseBody, Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use ruleset::{
     Action, AddressPattern, Direction, Flow, PeerState, PeerView, Reason, Rule, Ruleset, Ruling, StateView,
@@ -279,6 +279,18 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             let generation = state.generation;
             let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));
             send(ResponseBody::Rules(rules))
+        }
+        RequestBody::Mappings => {
+            let at = |address: [u8; 4], proto, connections| MappingCount {
+                address: address.into(),
+                proto,
+                connections,
+            };
+            send(ResponseBody::Mappings(vec![
+                at([192, 0, 2, 1], 6, 1),
+                at([192, 0, 2, 2], 6, 40),
+                at([192, 0, 2, 2], 17, 2),
+            ]))
         }
         RequestBody::Usage => {
             let usage = |number: usize| RuleUsage {

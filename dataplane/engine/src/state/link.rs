@@ -174,6 +174,11 @@ impl Link {
         self.live
     }
 
+    /// True if it leads to another worker.
+    pub const fn is_alias(&self) -> bool {
+        self.alias
+    }
+
     /// Ends its life; it is kept until its home knows.
     pub const fn end(&mut self) {
         self.live = false;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use api::{
     Candidate, CreatedCount, DeviceStatus, FragmentStatus, InterfaceDrops, InterfacePlace, InterfaceStatus,
-    LiveRules, LiveUsage, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status, Traffic,
-    WorkerStatus,
+    LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status,
+    Traffic, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
-use engine::{Counted, Created, Fib, Root};
+use engine::{Counted, Created, Fib, Mapping, Root};
 use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
@@ -139,6 +139,20 @@ impl Desk {
             inserter: live.inserter,
             rules,
         })))
+    }
+
+    /// How many connections are translated to each address.
+    ///
+    /// # Errors
+    /// [`Stalled`].
+    pub fn mappings(&self) -> Result<ResponseBody, Stalled> {
+        let mappings = lock(&self.lister).mappings(PATIENCE)?;
+        let shown = |(Mapping { address, proto }, connections): (Mapping, u64)| MappingCount {
+            address,
+            proto: proto.0,
+            connections,
+        };
+        Ok(ResponseBody::Mappings(mappings.into_iter().map(shown).collect()))
     }
 
     /// What each rule of the live ruleset has ever done, and which rules they are.

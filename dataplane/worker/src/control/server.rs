@@ -243,6 +243,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::DropReport(query) => desk.drop_report(&query),
         RequestBody::Rules => desk.rules(),
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
+        RequestBody::Mappings => desk.mappings().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::States => list_states(line, id, desk)?,
         RequestBody::Logs => stream_logs(line, id, desk)?,
         RequestBody::Trace(query) => stream_trace(line, id, desk, &query)?,
