@@ -202,7 +202,7 @@ fn connections_are_counted_at_the_address_that_they_are_translated_to() {
     // A server behind an address of ours: who asks it stays what he is.
     let mut firewall = Firewall::with(vec![
         block(),
-        pass().incoming().on("em1").to("10.1.0.1").rdr_to("10.0.0.2", Some((8080, 8080))),
+        pass().incoming().on("em1").proto(Proto::TCP).to("10.1.0.1").rdr_to("10.0.0.2", Some((8080, 8080))),
         pass().outgoing().on("em0"),
     ]);
     firewall.tell("em1: 10.1.0.2.4000 > 10.1.0.1.80 tcp S seq 1 -> out em0 as 10.1.0.2.4000 > 10.0.0.2.8080 tcp S seq 1");
