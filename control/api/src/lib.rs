@@ -37,10 +37,10 @@ pub use drops::{
 };
 pub use lockout::Cut;
 pub use message::{
-    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FragmentStatus, Hello, Info,
-    InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel,
-    Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status,
-    VERSION, WorkerStatus,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FloodStatus, FragmentStatus,
+    Hello, Info, InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus,
+    LiveRules, LogLevel, Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response,
+    ResponseBody, Reviewed, Status, VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

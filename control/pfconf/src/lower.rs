@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use ruleset::{
-    AddressPattern, Call, Direction, InterfacePart, PoolKind, RoutingKind, Rule, Ruleset, StateMode, Table,
-    Timeout,
+    AddressPattern, Call, Direction, InterfacePart, PoolKind, RoutingKind, Rule, Ruleset, Table, Timeout,
 };
 
 use crate::ast::{Extras, Scrub, SetActions, SourceTracking};
@@ -242,8 +241,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (rdr.is_some() && rule.direction == Some(Direction::Out), "rdr-to of packets that leave"),
         (tables.iter().any(|name| name.contains('/')), TABLE_PATH),
         (rule.log.user, "log (user)"),
-        (rule.state == StateMode::Modulate, "modulate state"),
-        (rule.state == StateMode::Synproxy, "synproxy state"),
         (rule.state_options.pflow, "pflow"),
         (os.is_some(), "os"),
         (from_route.is_some() || to_route.is_some(), "route"),

@@ -21,7 +21,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("max-src-conn-rate", "sources are not tracked"),
     ("max-src-nodes", "sources are not tracked"),
     ("max-src-states", "sources are not tracked"),
-    ("modulate state", "sequence numbers cannot be changed"),
     ("on rdomain", "there is one routing domain"),
     ("os", "operating systems are not recognised"),
     ("overload", "sources are not tracked"),
@@ -42,10 +41,8 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("set fingerprints", "operating systems are not recognised"),
     ("set hostid", "states are not shared between firewalls"),
     ("set keepcounters", "counters start at zero with each load"),
-    ("set syncookies", "handshakes are not answered for a server"),
     ("source-track", "sources are not tracked"),
     ("sticky-address", "sources are not tracked"),
-    ("synproxy state", "handshakes are not answered for a server"),
     ("weight", "every address of a pool is as good as another"),
     ("user", "forwarded packets belong to no account"),
 ];

@@ -27,6 +27,12 @@ pub struct Counters {
     pub placed: u64,
     /// Fragments that were put together, but for one of each datagram: that is a packet by itself.
     pub joined: u64,
+    /// Floods of SYNs that began (pf: `synfloods detected`).
+    pub floods: u64,
+    /// SYNs that were answered without a state.
+    pub cookies_sent: u64,
+    /// ACKs that had been told by such an answer.
+    pub cookies_validated: u64,
 }
 
 impl Counters {
@@ -42,6 +48,9 @@ impl Counters {
             handed_off: 0,
             placed: 0,
             joined: 0,
+            floods: 0,
+            cookies_sent: 0,
+            cookies_validated: 0,
         }
     }
 

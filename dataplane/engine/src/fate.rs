@@ -109,11 +109,13 @@ pub enum Created {
     Copy,
     /// A fragment of a packet that went on, beside the first one.
     Fragment,
+    /// A segment of a handshake that is completed for a server (`synproxy state`, `set syncookies`).
+    Handshake,
 }
 
 impl Created {
     /// Every kind, in counter order.
-    pub const ALL: [Self; 4] = [Self::Rst, Self::Icmp, Self::Copy, Self::Fragment];
+    pub const ALL: [Self; 5] = [Self::Rst, Self::Icmp, Self::Copy, Self::Fragment, Self::Handshake];
 
     /// The name in counters and metrics.
     pub const fn name(self) -> &'static str {
@@ -122,6 +124,7 @@ impl Created {
             Self::Icmp => "icmp",
             Self::Copy => "copy",
             Self::Fragment => "fragment",
+            Self::Handshake => "handshake",
         }
     }
 }

@@ -22,9 +22,12 @@ use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::Target;
 use crate::refuse::{answer_to, rule_of};
+use crate::renumber::Renumbered;
 use crate::reply::Problem;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
+use crate::synproxy::Remade;
+use crate::synproxy::cookie::Offered;
 use crate::trace::Asked;
 use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
@@ -44,6 +47,12 @@ pub(crate) enum Answer {
     Challenge {
         seq: wire::Seq,
         ack: wire::Seq,
+    },
+    /// The answer to a SYN in the name of the other end, which takes segments of so many octets, and nothing yet.
+    SynAck {
+        seq: wire::Seq,
+        ack: wire::Seq,
+        mss: u16,
     },
     /// `return` of SCTP.
     Abort,
@@ -102,10 +111,16 @@ pub(crate) struct Passage<'p> {
     pub arrived: Option<Packet>,
     /// The hook at which it is has translated it.
     pub turned: bool,
+    /// How its numbers differ from those that it arrived with.
+    pub renumbered: Renumbered,
     /// The tag that it carries.
     pub tag: Tag,
     /// Control bits that the frame is given when it goes on, in place of its own: what a hook repaired.
     pub repaired: Option<TcpFlags>,
+    /// It is a SYN again, as whose ACK it arrived.
+    pub offered: Option<Offered>,
+    /// It is another packet than the one that arrived.
+    pub remade: Option<Remade>,
     /// Where the hook which it has just passed wants it to leave by.
     pub gateway: Option<Target>,
     /// The port that the hook which it has just passed wants it copied to.
@@ -126,6 +141,17 @@ pub(crate) struct Pending {
     peers: Option<(Peer, Peer)>,
     /// The new time-out class; `None` leaves the timer alone.
     refresh: Option<Timeout>,
+}
+
+impl Pending {
+    pub const fn new(
+        record: RecordId,
+        side: Side,
+        peers: Option<(Peer, Peer)>,
+        refresh: Option<Timeout>,
+    ) -> Self {
+        Self { record, side, peers, refresh }
+    }
 }
 
 /// What a packet that passed a hook met there.
@@ -262,7 +288,7 @@ impl Shard {
             passage.flow = Flow { key: self.connections.key(record), hash, sender };
         }
         if let Some(pending) = self.check(view, passage, hook, hit.record)? {
-            self.translate_as_before(passage, hook, hit.record);
+            self.change_as_before(passage, hook, hit.record);
             return Ok(Passed::State(pending));
         }
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
@@ -283,11 +309,15 @@ impl Shard {
         self.connections.are_metered() && self.connections.face(record, side).is_some_and(exceeds)
     }
 
-    /// Translates a packet at a hook as its connection's first one was.
+    /// Translates a packet at a hook as its connection's first one was, and gives it other numbers if that got some.
     #[inline]
-    fn translate_as_before(&self, passage: &mut Passage<'_>, hook: &Hook<'_>, record: RecordId) {
+    fn change_as_before(&self, passage: &mut Passage<'_>, hook: &Hook<'_>, record: RecordId) {
         if let Some(tuples) = self.connections.tuples(record) {
             passage.follow(&tuples, hook.direction);
+        }
+        let differences = self.connections.differences(record, hook.side(passage.flow.sender));
+        if let Some(differences) = differences.filter(|_| passage.remade.is_none()) {
+            passage.renumber(differences);
         }
     }
 
@@ -300,7 +330,7 @@ impl Shard {
         pending: &Pending,
     ) -> Result<Passed, Stop> {
         self.gate_face(view, passage, hook, pending.record)?;
-        self.translate_as_before(passage, hook, pending.record);
+        self.change_as_before(passage, hook, pending.record);
         Ok(Passed::Shared)
     }
 
@@ -362,13 +392,16 @@ impl Shard {
     ) -> Result<Option<Pending>, Stop> {
         let sender = passage.flow.sender;
         let side = hook.side(sender);
-        let (from, to) = self.connections.peers(record, sender);
+        let (from, to) = self.connections.peers_at(record, side, sender);
         let face = self.connections.face(record, side);
         let sloppy = face.is_some_and(|class| class.rule.sloppy);
         let made_by = face.map(|class| class.direction);
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
+            Transport::Tcp(segment) if track::is_proxied(&from) || track::is_proxied(&to) => {
+                self.follow_handshakes(view, passage, hook, record, &segment)?
+            }
             Transport::Tcp(segment) => match track::tcp(&from, &to, &segment, mode) {
                 TcpOutcome::Pass { from, to, refresh, .. } => {
                     Pending { record, side, peers: Some((from, to)), refresh }
@@ -381,7 +414,7 @@ impl Shard {
                 TcpOutcome::Mismatch { from: reset_peer, reset, .. } => {
                     self.blame_state(view, (side, sender), record, Misfit::Window(segment));
                     if let Some(peer) = reset_peer {
-                        self.connections.set_peers(record, sender, &(peer, to));
+                        self.connections.set_peers_at(record, side, sender, &(peer, to));
                     }
                     let answer = reset.map_or(Answer::Silence, Answer::RstWith);
                     return Err(Stop::Refused { reason: Reason::StateMismatch, answer });
@@ -466,7 +499,7 @@ impl Shard {
     fn apply(&mut self, view: &View<'_>, passage: &Passage<'_>, pending: &Pending) {
         let sender = passage.flow.sender;
         if let Some(peers) = &pending.peers {
-            self.connections.set_peers(pending.record, sender, peers);
+            self.connections.set_peers_at(pending.record, pending.side, sender, peers);
         }
         if let Some(timeout) = pending.refresh {
             self.connections.refresh(pending.record, timeout, view.sixteenths());
@@ -484,6 +517,9 @@ impl Shard {
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
         self.claim(passage, hook)?;
+        if root.may_bake() && passage.remade.is_none() {
+            self.meet_cookie(view, root, passage, hook)?;
+        }
         passage.turned = false;
         let decision = self.ask(view, root, passage, hook)?;
         if self.tracer.is_active() {
@@ -523,6 +559,10 @@ impl Shard {
             if !is_single && passage.turned {
                 self.witness.blame.rule = decision.rule_at(root);
                 return Err(Stop::silent(Reason::Translate));
+            }
+            if passage.offered.is_some() {
+                self.witness.blame.rule = decision.rule_at(root);
+                return Err(Stop::silent(Reason::Synproxy));
             }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             count(Deed::Pass);

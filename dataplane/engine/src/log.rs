@@ -116,7 +116,8 @@ impl Log {
             self.lost += 1;
             return;
         }
-        let datagram = frame.get(usize::from(packet.l3)..packet.end as usize).unwrap_or_default();
+        let end = frame.len().min(packet.end as usize);
+        let datagram = frame.get(usize::from(packet.l3)..end).unwrap_or_default();
         let captured = datagram.len().min(SNAP_BYTES);
         let mut bytes = [0; SNAP_BYTES];
         bytes[..captured].copy_from_slice(&datagram[..captured]);

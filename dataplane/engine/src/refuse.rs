@@ -12,6 +12,7 @@ use crate::frame::Frame;
 use crate::hook::Answer;
 use crate::packet::{Packet, Transport};
 use crate::parse::{Parsed, has_partial_checksum, parse};
+use crate::renumber;
 use crate::reply::{self, NoReply, Problem};
 use crate::routing::endpoints;
 use crate::shard::{Shard, View};
@@ -52,10 +53,13 @@ impl Shard {
             return silence;
         }
         let (key, sender) = Key::of(&packet.tuple);
-        if let Some((ends, sender)) = self.connections.as_sent(&key, self.hashing.hash(&key), sender) {
-            let translated = packet;
+        let (hash, left) = (self.hashing.hash(&key), packet);
+        if let Some((ends, sender)) = self.connections.as_sent(&key, hash, sender) {
             packet.tuple = ends.tuple(sender, packet.tuple);
-            translate::rewrite(frame.bytes_mut(), &translated, &packet);
+        }
+        renumber::take_back(&mut packet, self.connections.differences_of(&key, hash, sender));
+        if packet != left {
+            translate::rewrite(frame.bytes_mut(), &left, &packet);
         }
         let code = if packet.tuple.af == Af::Inet { 1 } else { 3 };
         let answer = Answer::Router(Problem::Unreachable { code });
@@ -102,6 +106,8 @@ impl Shard {
         // What the host is told costs nobody anything.
         let share = match arrival.source {
             Source::Host => None,
+            // Nor is it held against a client that many others are behind the same address.
+            Source::Wire if matches!(answer, Answer::SynAck { .. }) => None,
             Source::Wire => {
                 let (to, random) = (&packet.tuple, self.draw());
                 let share = self.answers.look(to.af, to.src, view.sixteenths(), random);
@@ -117,7 +123,10 @@ impl Shard {
             Answer::Rst { ttl } => (Created::Rst, reply::rst(frame, packet, endpoints, ttl)),
             Answer::RstWith(seq) => (Created::Rst, reply::rst_with(frame, packet, endpoints, seq, 0)),
             Answer::Challenge { seq, ack } => {
-                (Created::Rst, reply::challenge_ack(frame, packet, endpoints, seq, ack, 0))
+                (Created::Rst, reply::ack(frame, packet, endpoints, seq, ack, 0))
+            }
+            Answer::SynAck { seq, ack, mss } => {
+                (Created::Handshake, reply::syn_ack(frame, packet, endpoints, seq, ack, mss))
             }
             Answer::Unreachable { code } => (
                 Created::Icmp,

@@ -26,11 +26,13 @@ use crate::normalize::Normalizer;
 use crate::packet::{Packet, Transport};
 use crate::parse::{Parsed, parse};
 use crate::placement::Placement;
+use crate::renumber::{Isn, Renumbered};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, link_of, route};
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
 };
+use crate::synproxy::cookie::{self, Cookies};
 use crate::tick::Tick;
 use crate::trace::Tracer;
 use crate::translate::{self, Budget, Searches};
@@ -100,6 +102,9 @@ pub struct Shard {
     /// How often who was answered.
     pub(crate) answers: Limiter,
     draws: Draws,
+    /// What initial sequence numbers are made with.
+    pub(crate) isn: Isn,
+    pub(crate) cookies: Cookies,
     pub(crate) placement: Placement,
 }
 
@@ -130,6 +135,8 @@ impl Shard {
             searches: Searches::default(),
             answers: Limiter::default(),
             draws: Draws::default(),
+            isn: Isn::new(config.key),
+            cookies: Cookies::new(config.key),
             placement: Placement::default(),
         }
     }
@@ -146,6 +153,9 @@ impl Shard {
     ) {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
         self.connections.look(view.state_limit());
+        if let Some(end) = view.root.and_then(Root::flood_ends_at) {
+            self.connections.tell_half_open(cookie::of(view.state_limit(), end));
+        }
         self.mirror.begin();
         self.ports_to_ask.begin_burst(view.now);
         self.draws.refill(entropy);
@@ -235,6 +245,10 @@ impl Shard {
             (Source::Host, None) => self.let_out(view, arrival.interface, frame, &mut passage),
         };
         let fate = match decided {
+            Ok(fate) if let Some(remade) = passage.remade => {
+                self.finish_remade(view, arrival, &passage, &remade);
+                fate
+            }
             Ok(fate) if self.normalizer.concerns() => self.cut(view, arrival, frame, passage.packet, fate),
             Ok(fate) => fate,
             Err(Stop::HandOff(owner)) => self.hand_off(arrival, owner),
@@ -249,6 +263,7 @@ impl Shard {
             }
             Err(Stop::Refused { reason, answer }) => {
                 self.normalizer.stay_whole();
+                let answer = passage.renumbered.as_told(answer);
                 passage.restore();
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
@@ -286,6 +301,9 @@ impl Shard {
             new: is_new,
             arrived: None,
             turned: false,
+            renumbered: Renumbered::default(),
+            offered: None,
+            remade: None,
             tag: Tag::default(),
             repaired: None,
             gateway: None,
@@ -479,6 +497,9 @@ impl Shard {
 
 /// Writes into the frame what the hooks repaired of it, and what they translated.
 pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
+    if let Some(remade) = &passage.remade {
+        return remade.write(frame, passage.packet);
+    }
     if let Some(flags) = passage.repaired {
         rewrite::set_tcp_flags(frame, passage.packet, flags);
     }

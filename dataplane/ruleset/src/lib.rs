@@ -37,7 +37,7 @@ pub use interface::{InterfaceMatch, InterfacePattern};
 pub use limit::{Limit, Limits};
 pub use lpm::Lpm;
 
-pub use options::{BlockPolicy, Options, Reassemble, StatePolicy};
+pub use options::{BlockPolicy, Options, Reassemble, StatePolicy, Syncookies};
 pub use pool::{Pool, PoolKind};
 pub use reason::{REASON_COUNT, Reason};
 pub use routing::{Gateway, Routing, RoutingKind};

@@ -39,6 +39,28 @@ impl Default for Reassemble {
     }
 }
 
+/// `set syncookies`: whether SYNs are answered without a state, so that a flood of them takes no memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Syncookies {
+    /// Never.
+    #[default]
+    Never,
+    /// All that enter.
+    Always,
+    /// While many states are half-open.
+    Adaptive {
+        /// From more than so many percent of the limit on states on.
+        start: u8,
+        /// Until there are no more than so many.
+        end: u8,
+    },
+}
+
+impl Syncookies {
+    /// `adaptive` without percentages.
+    pub const ADAPTIVE: Self = Self::Adaptive { start: 25, end: 12 };
+}
+
 /// The options of a ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -52,6 +74,9 @@ pub struct Options {
     pub log_interface: Option<String>,
     /// `set reassemble`.
     pub reassemble: Reassemble,
+    /// `set syncookies`.
+    #[serde(default)]
+    pub syncookies: Syncookies,
     /// `set timeout`.
     pub timeouts: Timeouts,
     /// `set limit`.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
 use crate::{
-    Action, AddressMatch, AddressPattern, Limit, Options, PortMatch, Rule, StateMode, Table, pool, routing,
+    Action, AddressMatch, AddressPattern, Limit, Options, PortMatch, Rule, StateMode, Syncookies, Table,
+    pool, routing,
 };
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
@@ -104,6 +105,12 @@ impl Ruleset {
         }
         if self.options.skip.len() > bounds::SKIPPED {
             return Err(too_many("skipped interfaces", self.options.skip.len(), bounds::SKIPPED));
+        }
+        if let Syncookies::Adaptive { start, end } = self.options.syncookies
+            && (start > 100 || end >= start)
+        {
+            let what = format!("syncookies adaptive from {start}% down to {end}% of the states");
+            return Err(Invalid { rule: None, place: String::new(), what });
         }
         let tables = self.options.limits.get(Limit::Tables) as usize;
         if self.tables.len() > tables {

@@ -90,6 +90,8 @@ pub struct PeerView {
     pub seqlo: u32,
     /// TCP: the highest sequence number that the other end's window allows.
     pub seqhi: u32,
+    /// TCP: what is added to its sequence numbers here, modulo 2³² (`modulate state`, `synproxy state`).
+    pub seqdiff: u32,
     /// TCP: the shift of the window, if both ends announced one.
     pub wscale: Option<u8>,
     /// Packets seen from this end.
@@ -148,6 +150,9 @@ impl StateView {
         write!(f, " {arrow} {}       ", Place(right))?;
         match self.proto {
             Proto::ICMP | Proto::ICMP6 => f.write_str("0:0"),
+            // As pf, which says nothing of the other end then.
+            _ if [left.state, right.state].contains(&PeerState::ProxySrc) => f.write_str("PROXY:SRC"),
+            _ if [left.state, right.state].contains(&PeerState::ProxyDst) => f.write_str("PROXY:DST"),
             _ => write!(f, "{}:{}", left.state.name(), right.state.name()),
         }
     }
@@ -207,6 +212,9 @@ impl fmt::Display for Place<'_> {
 
 fn write_window(f: &mut fmt::Formatter<'_>, peer: &PeerView) -> fmt::Result {
     write!(f, "[{} + {}]", peer.seqlo, peer.seqhi.wrapping_sub(peer.seqlo))?;
+    if peer.seqdiff != 0 {
+        write!(f, "(+{})", peer.seqdiff)?;
+    }
     match peer.wscale {
         Some(shift) => write!(f, " wscale {shift}"),
         None => Ok(()),

@@ -227,6 +227,54 @@ fn hosts_behind_one_address_are_never_cut() {
     }
 }
 
+/// One side modulates, or the other, or both; states are bound, or translated.
+const MODULATED: [&str; 5] = [
+    "block; pass in on em0 proto tcp modulate state; pass out",
+    "block; pass in on em0; pass out proto tcp modulate state",
+    "block; pass in on em0 proto tcp modulate state; pass out proto tcp modulate state",
+    "set state-policy if-bound; block; pass proto tcp modulate state",
+    "block; match out on em1 nat-to (em1); pass proto tcp modulate state",
+];
+
+/// A19. With real stacks, selective acknowledgments and loss.
+#[test]
+fn a19_connections_with_other_numbers_on_each_side_are_never_cut() {
+    for seed in seeds(10 << 20, 100) {
+        let rules = MODULATED[(seed % 5) as usize].replace("; ", "\n") + "\n";
+        let mut bed = Bed::new(seed, &rules, bad_link);
+        let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
+        bed.transfer(af, 50_000, 100_000);
+        let network = bed.run("a19_connections_with_other_numbers_on_each_side_are_never_cut", seed);
+        assert!(network.dump().contains("](+"), "seed {seed}: no number was changed\n{}", network.dump());
+    }
+}
+
+/// Handshakes are completed for the server, by a rule or for all who come, with numbers, addresses and states of any kind behind
+/// that.
+const PROXIED: [&str; 6] = [
+    "block; pass in on em0 proto tcp synproxy state; pass out",
+    "set syncookies always; block; pass in on em0; pass out",
+    "set syncookies always; block; pass in on em0 proto tcp synproxy state; pass out proto tcp modulate state",
+    "set state-policy if-bound; block; pass in on em0 proto tcp synproxy state; pass out",
+    "block; match out on em1 nat-to (em1); pass in on em0 proto tcp synproxy state; pass out",
+    "set syncookies adaptive (start 1%, end 0%); block; pass in on em0 proto tcp modulate state; pass out",
+];
+
+/// A19, E2. With real stacks and loss, as long as the client has something to say.
+#[test]
+fn a19_connections_whose_handshakes_are_completed_for_the_server_are_never_cut() {
+    for seed in seeds(11 << 20, 120) {
+        let rules = PROXIED[(seed % 6) as usize].replace("; ", "\n") + "\n";
+        let mut bed = Bed::new(seed, &rules, bad_link);
+        let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
+        bed.transfer(af, 50_000, 100_000);
+        let test = "a19_connections_whose_handshakes_are_completed_for_the_server_are_never_cut";
+        let mut network = bed.run(test, seed);
+        let proxied = network.firewall().dropped(Reason::Synproxy);
+        assert!(proxied >= 3 || seed % 6 == 5, "seed {seed}: {proxied} packets of handshakes");
+    }
+}
+
 #[test]
 fn a_server_behind_a_redirection_is_never_cut_off() {
     let inside = topology::address(Af::Inet, INSIDE, 2);

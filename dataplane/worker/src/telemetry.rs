@@ -68,6 +68,9 @@ impl Sheet {
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;
         self.worker.joined = counters.joined;
+        self.worker.floods = counters.floods;
+        self.worker.cookies_sent = counters.cookies_sent;
+        self.worker.cookies_validated = counters.cookies_validated;
         let FragmentCounts { current, searches, inserts, removals } = shard.fragment_counts();
         self.worker.fragments = shard.fragments().into();
         self.worker.fragmented = current.into();

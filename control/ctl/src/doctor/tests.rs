@@ -28,6 +28,7 @@ fn peer(at: &str, state: PeerState, packets: u64) -> PeerView {
         state,
         seqlo: 1,
         seqhi: 65_536,
+        seqdiff: 0,
         wscale: Some(7),
         packets,
         bytes: packets * 100,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api::{Filtering, FragmentStatus, Hooks, Info, InterfaceInfo, Logged, Traffic, Verdicts};
+use api::{Filtering, FloodStatus, FragmentStatus, Hooks, Info, InterfaceInfo, Logged, Traffic, Verdicts};
 use ruleset::Reason;
 
 /// How many of the drop reasons are pf's own, which pfctl shows first.
@@ -44,6 +44,25 @@ pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result
         if number < PF_REASONS || count > 0 {
             counter(out, reason.name(), count, info.counted_s)?;
         }
+    }
+    if verbose { write_floods(out, &info.floods, info.counted_s) } else { Ok(()) }
+}
+
+/// pf's counters of limits, as far as there are any, and where cookies begin and end.
+fn write_floods(out: &mut dyn Write, floods: &FloodStatus, seconds: u64) -> io::Result<()> {
+    let FloodStatus { detected, cookies_sent, cookies_validated, watermarks } = *floods;
+    writeln!(out, "Limit Counters")?;
+    for (name, count) in [
+        ("synfloods detected", detected),
+        ("syncookies sent", cookies_sent),
+        ("syncookies validated", cookies_validated),
+    ] {
+        counter(out, name, count, seconds)?;
+    }
+    if let Some([start, end]) = watermarks {
+        writeln!(out, "Adaptive Syncookies Watermarks")?;
+        writeln!(out, "  {:<25} {start:>14} states", "start")?;
+        writeln!(out, "  {:<25} {end:>14} states", "end")?;
     }
     Ok(())
 }
@@ -169,6 +188,29 @@ State Table                          Total             Rate
         assert!(text.starts_with(shown), "{text}");
         let text = written(|out| write_info(out, &Info::default(), false));
         assert!(!text.contains("Interface Stats"), "{text}");
+    }
+
+    #[test]
+    fn floods_and_watermarks_are_shown_behind_the_reasons() {
+        let floods = FloodStatus {
+            detected: 1,
+            cookies_sent: 40,
+            cookies_validated: 3,
+            watermarks: Some([25_000, 12_000]),
+        };
+        let info = Info { floods, counted_s: 10, ..Info::default() };
+        let shown = "  no-route                               0            0.0/s
+Limit Counters
+  synfloods detected                     1            0.1/s
+  syncookies sent                       40            4.0/s
+  syncookies validated                   3            0.3/s
+Adaptive Syncookies Watermarks
+  start                              25000 states
+  end                                12000 states
+";
+        let text = written(|out| write_info(out, &info, true));
+        assert!(text.ends_with(shown), "{text}");
+        assert!(!written(|out| write_info(out, &info, false)).contains("Limit"));
     }
 
     #[test]

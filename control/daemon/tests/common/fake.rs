@@ -389,6 +389,7 @@ pub fn state_view(n: u32) -> StateView {
         state: PeerState::Established,
         seqlo: n,
         seqhi: n.wrapping_add(1000),
+        seqdiff: 0,
         wscale: None,
         packets: 3,
         bytes: 180,

@@ -60,6 +60,15 @@ impl Expander<'_> {
                 self.config.options.log_interface.clone_from(name);
             }
             SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
+            SetOption::Syncookies(mode) => {
+                self.echo(syncookies(*mode));
+                self.config.options.syncookies = match *mode {
+                    Syncookies::Never => ruleset::Syncookies::Never,
+                    Syncookies::Always => ruleset::Syncookies::Always,
+                    Syncookies::Adaptive(None) => ruleset::Syncookies::ADAPTIVE,
+                    Syncookies::Adaptive(Some((start, end))) => ruleset::Syncookies::Adaptive { start, end },
+                };
+            }
             _ => self.refused_option(option),
         }
         Ok(())
@@ -79,13 +88,6 @@ impl Expander<'_> {
             SetOption::Fingerprints(file) => {
                 self.echo(format!("set fingerprints {}", print::quoted(file)));
                 "set fingerprints"
-            }
-            SetOption::Syncookies(mode) => {
-                self.echo(syncookies(*mode));
-                if *mode == Syncookies::Never {
-                    return;
-                }
-                "set syncookies"
             }
             SetOption::RequireOrder(yes) => {
                 self.echo(format!("set require-order {}", if *yes { "yes" } else { "no" }));

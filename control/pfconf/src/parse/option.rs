@@ -238,6 +238,7 @@ impl Parser<'_> {
             return Ok(None);
         }
         let mut marks = (25, 12);
+        let open = self.lexer.peek().span;
         while !self.accept_symbol(")") {
             let name = self.text("start or end")?;
             let percent = self.text("a percentage")?;
@@ -251,6 +252,9 @@ impl Parser<'_> {
                 _ => return Err(self.fail(name.span, "illegal syncookie option", Some("start or end"))),
             }
             self.accept_symbol(",");
+        }
+        if marks.1 >= marks.0 {
+            return Err(self.fail(open, "syncookies must end at fewer states than they start at", None));
         }
         Ok(Some(marks))
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hashbrown::HashMap;
 use ruleset::{
     AddressPattern, Direction, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Pool,
-    PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode, StatePolicy, TIMEOUT_COUNT,
-    TableContents, Timeout, bounds,
+    PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode, StatePolicy, Syncookies,
+    TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
 
 use wire::{Af, Port};
@@ -88,6 +88,7 @@ impl Root {
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
             places: ruleset.places().into(),
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
+            bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
@@ -165,11 +166,6 @@ const fn lowest(port: PortMatch) -> Port {
 /// What a rule may ask for in a ruleset, but not of this dataplane.
 fn unsupported(rule: &Rule) -> Option<&'static str> {
     let options = &rule.state_options;
-    match rule.state {
-        StateMode::Modulate => return Some("modulate state"),
-        StateMode::Synproxy => return Some("synproxy state"),
-        StateMode::None | StateMode::Keep => (),
-    }
     let pools = || [&rule.nat, &rule.rdr].into_iter().flatten();
     let routing = || rule.routing.iter();
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
@@ -215,6 +211,9 @@ impl Names<'_> {
         }
         let copied = rule.routing.as_ref().filter(|routing| routing.kind == RoutingKind::Dup);
         let copy_to = copied.map(|copied| self.span(copied)).transpose()?;
+        if rule.state == StateMode::Synproxy && self.is_bridged(rule.interface.as_ref()) {
+            return Err("synproxy state on a transparent pair, which has no addresses to answer from".into());
+        }
         let slot = RuleSlot { copy_to, counts_addresses: self.counts_addresses(rule), ..slot(rule, serial) };
         let rest = self.rest(rule, slot.meter.clone());
         Ok(Filter {
@@ -305,6 +304,15 @@ impl Names<'_> {
         }
         let choice = choice(routing.choice.as_ref(), &parts);
         Ok(Some(Arc::new(pool::Pool { parts, choice })))
+    }
+
+    /// True if what a rule names are interfaces of transparent pairs alone.
+    fn is_bridged(&self, wanted: Option<&InterfaceMatch>) -> bool {
+        let Some(InterfaceMatch { negated: false, pattern: InterfacePattern::Name(name) }) = wanted else {
+            return false;
+        };
+        let mut named = self.interfaces.iter().filter(|interface| interface.is_called(name)).peekable();
+        named.peek().is_some() && named.all(|interface| interface.bridge().is_some())
     }
 
     fn interfaces(&self, wanted: Option<&InterfaceMatch>) -> Interfaces {

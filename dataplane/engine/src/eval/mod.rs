@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, TIMEOUT_COUNT, Timeout};
+use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_COUNT, Timeout};
 use wire::Af;
 
 use crate::fib::{Fib, InterfaceId};
@@ -137,6 +137,8 @@ pub struct Root {
     default_slot: Arc<RuleSlot>,
     /// Rules make copies: asked by every worker between two bursts, which must not go through all rules for it.
     copies: bool,
+    /// SYNs may be answered without a state: `set syncookies`.
+    bakes: bool,
     /// Rules match by chance.
     chance: bool,
     filtering: Filtering,
@@ -207,6 +209,24 @@ impl Root {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// True if SYNs may be answered without a state, now or when many are half-open.
+    #[inline]
+    pub(crate) const fn may_bake(&self) -> bool {
+        self.bakes
+    }
+
+    /// The percentage of half-open states at which a flood is over, where that matters.
+    #[inline]
+    pub(crate) fn flood_ends_at(&self) -> Option<u8> {
+        if !self.bakes {
+            return None;
+        }
+        match self.ruleset.options.syncookies {
+            Syncookies::Adaptive { end, .. } => Some(end),
+            Syncookies::Never | Syncookies::Always => None,
+        }
     }
 
     /// True if rules match by chance.

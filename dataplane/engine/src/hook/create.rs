@@ -2,13 +2,13 @@
 //!
 //! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
 
-use ruleset::{Direction, PeerState, Reason, Timeout};
+use ruleset::{Direction, PeerState, Reason, StateMode, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop};
 use crate::Address;
 use crate::eval::{Decision, Root};
-use crate::packet::{Packet, Transport};
+use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
@@ -31,26 +31,39 @@ impl Shard {
             Some(pool) => Some(self.pick(view, root, passage.packet.tuple.af, source, pool)?),
             None => None,
         };
+        let client = self.proxies(view, passage, hook, decision.state);
+        if client.is_some() {
+            passage.verify(hook.frame)?;
+        }
         let made = self.make_face(view, passage, hook, decision, gateway)?;
-        if passage.turned {
-            match (&made, hook.first) {
-                (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) => {
-                    self.add_tuple(passage, hook, *record)?;
-                }
-                _ => {}
+        if let (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) = (&made, hook.first)
+        {
+            if passage.turned {
+                self.add_tuple(passage, hook.direction, &passage.packet.tuple, *record)?;
+            }
+            match client {
+                Some(client) => self.meet_client(view, passage, hook, *record, client)?,
+                None if decision.state == StateMode::Modulate => self.modulate(view, passage, hook, *record),
+                None => {}
             }
         }
         passage.gateway = gateway.filter(|_| decision.slot.routes_at(hook.direction, hook.direction));
         Ok(made)
     }
 
-    /// Has the answers to a translated packet find the record that it made; without that, there is to be none.
+    /// Has packets of a connection find a record by what the hook of `direction` has made of the tuple of its first one, too;
+    /// without that, there is to be none.
     #[cold]
-    fn add_tuple(&mut self, passage: &Passage<'_>, hook: &Hook<'_>, record: RecordId) -> Result<(), Stop> {
+    fn add_tuple(
+        &mut self,
+        passage: &Passage<'_>,
+        direction: Direction,
+        tuple: &Tuple,
+        record: RecordId,
+    ) -> Result<(), Stop> {
         let Flow { hash: own_hash, sender: initiator, .. } = passage.flow;
-        let (key, sender) = Key::of(&passage.packet.tuple);
+        let (key, sender) = Key::of(tuple);
         let hash = self.hashing.hash(&key);
-        let direction = hook.direction;
         let foreign = self.hashing.home(hash) != self.worker;
         let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender, foreign };
         self.connections.add_tuple(&turned).map_err(|_| {
@@ -62,6 +75,19 @@ impl Shard {
             }
             Stop::silent(Reason::ShardFull)
         })
+    }
+
+    /// Has packets find a record by what the IN hook, whose state is another record, has translated their connection's first one
+    /// to.
+    #[cold]
+    fn share_tuple(&mut self, passage: &Passage<'_>, first: RecordId, record: RecordId) -> Result<(), Stop> {
+        match self.connections.tuples(first) {
+            Some(tuples) if tuples.between != tuples.near => {
+                let between = tuples.between.tuple(passage.flow.sender, passage.packet.tuple);
+                self.add_tuple(passage, Direction::In, &between, record)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn make_face(
@@ -98,6 +124,7 @@ impl Shard {
         let limit = view.state_limit();
         self.counters.inserts += 1;
         if let Some(Passed::Made(record)) = hook.first
+            && passage.remade.is_none()
             && self.may_share(*record, side, &class)
         {
             let packet = (passage.flow.sender, passage.packet.length());
@@ -106,6 +133,7 @@ impl Shard {
             self.rule_totals.count_made(decision);
             return Ok(Passed::Shared);
         }
+        let first = hook.first.and_then(Passed::record);
         let (from, to, timeout) = open(passage.packet);
         let new = NewRecord {
             key: &passage.flow.key,
@@ -116,10 +144,13 @@ impl Shard {
             peers: (from, to),
             timeout,
             now: view.sixteenths(),
-            twin: hook.first.and_then(Passed::record),
-            alone: passage.new && hook.first.and_then(Passed::record).is_none(),
+            twin: first,
+            alone: passage.new && first.is_none(),
         };
         let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
+        if let Some(first) = first.filter(|first| self.connections.first_link(*first).is_some()) {
+            self.share_tuple(passage, first, record)?;
+        }
         self.rule_totals.count_made(decision);
         if self.hashing.home(passage.flow.hash) != self.worker {
             self.connections.set_placed(record);

@@ -30,7 +30,7 @@ use crate::frame::{Frame, RxChecksum};
 use crate::hook::{Hook, Passage, Passed, Stop};
 use crate::packet::{Packet, Tuple};
 use crate::parse::{Parsed, parse};
-use crate::reply::Problem;
+use crate::reply::{NoReply, Problem};
 use crate::routing::{destination, is_martian};
 use crate::shard::{Shard, View};
 use crate::state::{Key, StatePool};
@@ -38,7 +38,8 @@ use crate::tick::Tick;
 use crate::witness::Seen;
 pub use cache::FragmentCounts;
 use cache::{Added, Arriving, Cache, Joined, QueueKey};
-use outbox::{Datagram, Outbox, Ready};
+pub(crate) use outbox::Datagram;
+use outbox::{Outbox, Ready};
 pub(crate) use pieces::{Cut, cut_up};
 use pieces::{Cut6, HEAD_MAX};
 
@@ -128,6 +129,27 @@ impl Normalizer {
     /// How it is cut up to be as it came, if so.
     pub fn came_as(&self) -> Option<Cut> {
         self.joined.map(|origin| origin.cut)
+    }
+
+    /// Has a packet leave beside the one that is decided: what `make` makes of a copy of its frame. False if it cannot.
+    #[cold]
+    pub fn send_beside(
+        &mut self,
+        frame: &[u8],
+        arrival: Arrival,
+        fate: Fate,
+        make: impl FnOnce(&mut Datagram<'_>) -> Result<(), NoReply>,
+    ) -> bool {
+        let Some(outbox) = &mut self.outbox else { return false };
+        let made = outbox.slot().and_then(|mut slot| {
+            slot.fill(frame)?;
+            make(&mut slot).ok()?;
+            Some(slot.place())
+        });
+        if let Some(place) = made {
+            outbox.push(place, arrival, fate, None);
+        }
+        made.is_some()
     }
 
     /// The packet that was just decided is not to be cut up after all.

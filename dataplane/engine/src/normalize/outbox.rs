@@ -64,7 +64,7 @@ impl Outbox {
 
 /// A frame of any length in a slot.
 #[derive(Debug)]
-pub(super) struct Datagram<'a> {
+pub(crate) struct Datagram<'a> {
     slot: &'a mut [u8],
     start: usize,
     end: usize,

@@ -26,7 +26,8 @@ use wire::{Af, Proto, ethernet, ipv4, ipv6};
 pub use icmp::{Problem, icmp_error};
 pub use refusal::{Endpoints, NoReply};
 pub use sctp::abort;
-pub use tcp::{challenge_ack, rst, rst_with};
+pub use tcp::{ack, rst, rst_with, syn_ack};
+pub(crate) use tcp::{header_len, remake};
 
 /// Time to live, or hop limit, of an answer for which the rule says nothing else.
 pub const TTL: u8 = 64;

@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::flood::Shared;
+
 /// The most credits that a shard keeps in stock.
 const BATCH_MAX: u32 = 64;
 /// All stocks together are at most this part of what is left of the limit.
@@ -22,6 +24,7 @@ pub struct StatePool {
     taken: Arc<AtomicU32>,
     /// Likewise, of fragments.
     fragments: Arc<AtomicU32>,
+    pub(super) handshakes: Arc<Shared>,
     most: u32,
     shards: u32,
 }
@@ -29,7 +32,8 @@ pub struct StatePool {
 impl StatePool {
     /// A pool for so many shards (at least one), of at most `most` states whatever the ruleset allows.
     pub fn new(most: u32, shards: u16) -> Self {
-        Self { taken: Arc::default(), fragments: Arc::default(), most, shards: u32::from(shards.max(1)) }
+        let shards = u32::from(shards.max(1));
+        Self { taken: Arc::default(), fragments: Arc::default(), handshakes: Arc::default(), most, shards }
     }
 
     /// The pool of the fragments that the same shards may keep between them, in place of states.

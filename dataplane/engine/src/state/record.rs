@@ -50,6 +50,10 @@ mod end_bits {
     pub const SEEN: u8 = 1 << 5;
     /// Of the low side: the high side sent the packet that made the record.
     pub const MADE_BY_HIGH: u8 = 1 << 6;
+    /// Of the low side: [faces](super::super::numbering) change sequence numbers.
+    pub const RENUMBERED: u8 = 1 << 7;
+    /// What is not of an end, but of the record.
+    pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED;
 }
 
 /// Beside the class of the timer.
@@ -203,6 +207,16 @@ impl Hot {
         self.timeout & PLACED != 0
     }
 
+    /// True if [faces](super::numbering) change sequence numbers.
+    #[inline]
+    pub const fn is_renumbered(&self) -> bool {
+        self.end_bits[0] & end_bits::RENUMBERED != 0
+    }
+
+    pub const fn set_renumbered(&mut self) {
+        self.end_bits[0] |= end_bits::RENUMBERED;
+    }
+
     /// True if more than its entry of the index goes with the record.
     #[inline]
     pub const fn is_far_reaching(&self) -> bool {
@@ -262,7 +276,7 @@ impl Hot {
         self.state = with_nibble(self.state, side, peer.state as u8);
         let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
         let bits = &mut self.end_bits[side.index()];
-        *bits = *bits & end_bits::MADE_BY_HIGH | scale | if peer.seen { end_bits::SEEN } else { 0 };
+        *bits = *bits & end_bits::OF_RECORD | scale | if peer.seen { end_bits::SEEN } else { 0 };
     }
 
     #[inline]
@@ -321,10 +335,10 @@ impl Hot {
     #[inline(never)]
     pub fn follow_tcp<const MAY_LINK: bool>(&mut self, sender: Side, segment: &Plain) -> bool {
         const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
+        const LOW: u8 = end_bits::SEEN | end_bits::RENUMBERED;
         const ESTABLISHED: u32 =
             u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, BOTH, Timeout::TcpEstablished as u8 | LIVE]);
-        let looked_at =
-            const { u32::from_le_bytes([end_bits::SEEN, end_bits::SEEN, 0xff, looked_at(MAY_LINK)]) };
+        let looked_at = const { u32::from_le_bytes([LOW, end_bits::SEEN, 0xff, looked_at(MAY_LINK)]) };
         const SCALED: u32 = u32::from_le_bytes([end_bits::SCALED, end_bits::SCALED, 0, 0]);
         let standing = self.standing();
         if standing & looked_at != ESTABLISHED {

@@ -21,10 +21,12 @@ use super::adjacency::{Adjacencies, AdjacencyId};
 use super::alias;
 use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
+use super::flood::Floods;
 use super::gateway::GatewayId;
 use super::index::{Index, RecordId};
 use super::key::{Family, Hashing, Key, KeyHash, Side};
 use super::link::Links;
+use super::numbering::Numbering;
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
@@ -90,11 +92,14 @@ pub(crate) struct Connections {
     pub(super) cold: Vec<Cold>,
     /// IPv6 addresses, by record.
     pub(super) wide: Vec<[Address; 2]>,
+    /// By record, of those that are renumbered.
+    pub(super) numbering: Vec<Numbering>,
     pub(super) numbers: Numbers,
     pub(super) links: Links,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
     half_open: u32,
+    pub(super) floods: Floods,
     /// How many [aliases](super::alias) there are.
     pub(super) aliases: u32,
     /// The record that left last, of those whose homes are to know.
@@ -116,10 +121,12 @@ impl Connections {
             hot: zeroed_vec(size),
             cold: zeroed_vec(size),
             wide: zeroed_vec(size),
+            numbering: zeroed_vec(size),
             numbers: Numbers::new(capacity),
             // One less, so that no entry of the index is the one that stands for none.
             links: Links::new(capacity.min(RecordId::LINKS - 1)),
             pairs: Pairs::new(pool.clone()),
+            floods: Floods::new(pool.handshakes.clone()),
             credits: Credits::new(pool),
             half_open: 0,
             aliases: 0,
@@ -345,6 +352,7 @@ impl Connections {
     fn drop_face(&mut self, id: RecordId, side: Side) -> Result<(), TooManyClasses> {
         let pair = self.pairs.exchange(self.hot[id.0 as usize].pair(), side, None)?;
         self.set_pair(id, pair);
+        self.keep_numbers_of(id, side.other());
         self.half_open -= u32::from(self.hot[id.0 as usize].is_half_open());
         Ok(())
     }
@@ -439,6 +447,7 @@ impl Connections {
         self.cold[to] = self.cold[from].clone();
         self.cold[to].generation = generation;
         self.wide[to] = self.wide[from];
+        self.copy_numbers(id, twin, side);
         if self.copy_links(id, twin).is_err() {
             self.retire(twin, hash);
             return None;

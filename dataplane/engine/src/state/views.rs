@@ -43,8 +43,8 @@ impl Connections {
                 proto: key.proto,
                 direction: class.direction,
                 route: class.gateway.map(|gateway| self.pairs.gateway(gateway).address.to_ip(key.af)),
-                source: self.peer_view(id, &ends, key.af, source),
-                destination: self.peer_view(id, &ends, key.af, source.other()),
+                source: self.peer_view((id, side), &ends, key.af, source),
+                destination: self.peer_view((id, side), &ends, key.af, source.other()),
                 age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
                 expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
                 rule: place.map(|place| place.rule),
@@ -68,18 +68,24 @@ impl Connections {
             forward: sender == source,
             before: sides.map(|side| before.end(side)),
             behind: sides.map(|side| behind.end(side)),
-            peers: sides.map(|side| hot.peer(side)),
+            peers: sides.map(|end| self.peers_at(id, side, end).0),
             packets: sides.map(|side| hot.counted(cold, side).0),
         })
     }
 
-    fn peer_view(&self, id: RecordId, [before, behind]: &[Ends; 2], af: Af, side: Side) -> PeerView {
+    fn peer_view(
+        &self,
+        (id, face): (RecordId, Side),
+        [before, behind]: &[Ends; 2],
+        af: Af,
+        side: Side,
+    ) -> PeerView {
         let end = |ends: &Ends| {
             let (address, port) = ends.end(side);
             TupleEnd { address: address.to_ip(af), port }
         };
         let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
-        let (peer, other) = (hot.peer(side), hot.peer(side.other()));
+        let (peer, other) = self.peers_at(id, face, side);
         let (packets, bytes) = hot.counted(cold, side);
         PeerView {
             end: end(behind),
@@ -87,6 +93,7 @@ impl Connections {
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,
+            seqdiff: if peer.seen { peer.seqdiff } else { 0 },
             // pfctl shows shifts only where both ends announced one.
             wscale: if other.wscale.is_some() { peer.wscale } else { None },
             packets,

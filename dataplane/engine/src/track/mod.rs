@@ -6,7 +6,7 @@
 //!
 //! [`sanity`] judges a segment's flags before there is a state. [`open_tcp`] makes a state of its first segment and
 //! [`tcp()`] follows it, strictly or `sloppy`; [`established()`] does the same, faster, for most of its segments. [`Datagram`]
-//! does both for UDP, ICMP queries and other protocols. [`icmp_error()`] judges the TCP segment that an ICMP error quotes.
+//! does both for UDP, ICMP queries and other protocols. [`proxy()`] follows the handshakes that are completed for a server. [`icmp_error()`] judges the TCP segment that an ICMP error quotes.
 //!
 //! Ownership: values in, values out. Bounds: constant time, no memory; sequence numbers are modulo 2³² throughout.
 
@@ -14,6 +14,7 @@ mod datagram;
 mod established;
 mod flags;
 mod icmp_error;
+mod proxy;
 mod sloppy;
 mod tcp;
 mod window;
@@ -25,6 +26,7 @@ pub use datagram::Datagram;
 pub use established::{Advance, End, Plain, established};
 pub use flags::{IllegalFlags, sanity};
 pub use icmp_error::{QuotedOutside, icmp_error};
+pub use proxy::{ProxyOutcome, ProxySide, await_client, is_proxied, proxy};
 pub use tcp::{TcpOutcome, open_tcp, tcp};
 pub use window::{Measure, WindowCheck, measure};
 

@@ -43,7 +43,7 @@ pub enum TcpOutcome {
 }
 
 /// The two ends and the time-out behind the segment that makes a state: sender, receiver, time-out
-/// (`pf_create_state`). With `modulate state` the caller sets the sender's `seqdiff`.
+/// (`pf_create_state`).
 #[inline]
 pub fn open_tcp(segment: &Segment) -> (Peer, Peer, Timeout) {
     let syn = segment.has(TcpFlags::SYN);
@@ -63,7 +63,7 @@ pub fn open_tcp(segment: &Segment) -> (Peer, Peer, Timeout) {
 }
 
 /// Judges a segment of a connection that has a state. Its flags are those that [`sanity`](super::sanity) returned, its
-/// numbers those of its sender. With `modulate state`, the caller draws the sender's `seqdiff` before its first segment.
+/// numbers those of its sender.
 #[inline]
 pub fn tcp(from: &Peer, to: &Peer, segment: &Segment, mode: Mode) -> TcpOutcome {
     const OPEN: TcpFlags = TcpFlags::SYN.union(TcpFlags::ACK);

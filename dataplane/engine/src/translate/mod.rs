@@ -11,6 +11,7 @@
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
 
+mod numbers;
 mod port;
 mod rewrite;
 

@@ -1,5 +1,5 @@
-//! What translation changes of a frame: addresses, ports or identifiers, and every checksum that covers them, by the change
-//! (RFC 1624) and never anew.
+//! What translation changes of a frame: addresses, ports or identifiers, sequence numbers, and every checksum that covers them,
+//! by the change (RFC 1624) and never anew.
 //!
 //! Overview: [`rewrite`] is given the packet as it arrived and as it leaves. An ICMP error is changed together with the
 //! packet that it quotes, so that its receiver knows its own (RFC 5508 §4.2): a checksum in the quote stays as right or wrong
@@ -12,13 +12,14 @@ use wire::checksum::Delta;
 use wire::quote::{self, Quote};
 use wire::{Af, Checksum, Port, Proto, ethernet, icmp4, icmp6, ipv4, ipv6, tcp, udp};
 
+use super::numbers::renumber;
 use crate::quick::Kind;
 use crate::rewrite::HOP;
 use crate::state::{Change, Family};
-use crate::{Address, Packet, Transport, Tuple};
+use crate::{Address, Packet, Quoted, Transport, Tuple};
 
-/// Rewrites a frame with the packet `old` so that it is `new`, which differs from it in addresses and ports alone, its own
-/// and those of the packet that it quotes. A frame that does not hold `old` stays wrong.
+/// Rewrites a frame with the packet `old` so that it is `new`, which differs from it in addresses, ports and sequence numbers
+/// alone, its own and those of the packet that it quotes. A frame that does not hold `old` stays wrong.
 pub fn rewrite(frame: &mut [u8], old: &Packet, new: &Packet) {
     // What was parsed is there: no error is possible.
     let _ = try_rewrite(frame, old, new);
@@ -93,9 +94,12 @@ fn try_rewrite(frame: &mut [u8], old: &Packet, new: &Packet) -> Result<(), wire:
     let end = (old.end as usize).min(frame.len());
     let upper = frame.get_mut(old.l4.into()..end).ok_or(wire::Error::Short)?;
     match (old.transport, new.transport) {
-        (Transport::Tcp(_), _) => {
+        (Transport::Tcp(from), Transport::Tcp(to)) => {
             let ports = set_ports(upper, &new.tuple)?;
             tcp::Header::at_mut(upper, 0)?.adjust(addresses.and(ports));
+            if from != to {
+                renumber(upper, &from, &to)?;
+            }
         }
         (Transport::Udp, _) => {
             let ports = set_ports(upper, &new.tuple)?;
@@ -119,7 +123,7 @@ fn try_rewrite(frame: &mut [u8], old: &Packet, new: &Packet) -> Result<(), wire:
             }
         }
         (Transport::IcmpError { quoted: from, .. }, Transport::IcmpError { quoted: to, .. }) => {
-            let inner = rewrite_quote(upper, &from.tuple, &to.tuple)?;
+            let inner = rewrite_quote(upper, &from, &to)?;
             match new.tuple.af {
                 Af::Inet => {
                     let mut header = icmp4::Header::at_mut(upper, 0)?;
@@ -200,7 +204,9 @@ const QUOTE_AT: usize = icmp4::HEADER_LEN;
 const _: () = assert!(QUOTE_AT == icmp6::HEADER_LEN, "both families have the quote in the same place");
 
 /// Rewrites the packet that an ICMP error quotes, and returns what changed for the error's checksum.
-fn rewrite_quote(message: &mut [u8], old: &Tuple, new: &Tuple) -> Result<Delta, wire::Error> {
+fn rewrite_quote(message: &mut [u8], old: &Quoted, new: &Quoted) -> Result<Delta, wire::Error> {
+    let seq = (old.seq != new.seq).then(|| new.seq.0.to_be_bytes());
+    let (old, new) = (&old.tuple, &new.tuple);
     let quote = Quote::parse(old.af, message.get(QUOTE_AT..).ok_or(wire::Error::Short)?)?;
     let upper = QUOTE_AT + quote.transport_offset;
     let mut patched = Patched { message, delta: Delta::NONE };
@@ -220,7 +226,10 @@ fn rewrite_quote(message: &mut [u8], old: &Tuple, new: &Tuple) -> Result<Delta, 
     let [sport, dport] = [new.sport, new.dport].map(|port| port.0.to_be_bytes());
     match (quote.transport, new.proto) {
         (quote::Transport::Tcp { .. }, _) => {
-            let delta = addresses.and(patched.put(upper, &sport)).and(patched.put(upper + 2, &dport));
+            let mut delta = addresses.and(patched.put(upper, &sport)).and(patched.put(upper + 2, &dport));
+            if let Some(seq) = seq {
+                delta = delta.and(patched.put(upper + 4, &seq));
+            }
             patched.adjust(upper + 16, |checksum| checksum.adjusted(delta));
         }
         (quote::Transport::Udp { .. }, _) => {

@@ -1,6 +1,6 @@
 //! An answer is no weapon: how long it may be against what it answers.
 
-use engine::reply::{Endpoints, Problem, challenge_ack, icmp_error, rst, rst_with};
+use engine::reply::{Endpoints, Problem, ack, icmp_error, rst, rst_with};
 use engine::{Frame, Parsed, RxChecksum, Transport, Zone, parse};
 use proptest::prelude::*;
 use wire::checksum::{verify_icmp4, verify_icmp6};
@@ -34,7 +34,7 @@ fn check(frame: &[u8]) {
     let answers: [Answerer<'_>; 3] = [
         &|answer| rst(answer, &packet, stations, 0).is_ok(),
         &|answer| rst_with(answer, &packet, stations, Seq(1), 0).is_ok(),
-        &|answer| challenge_ack(answer, &packet, stations, Seq(1), Seq(2), 3).is_ok(),
+        &|answer| ack(answer, &packet, stations, Seq(1), Seq(2), 3).is_ok(),
     ];
     for reply in answers {
         answer.clear();

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use engine::reply::{Endpoints, NoReply, Problem, challenge_ack, icmp_error, rst, rst_with};
+use engine::reply::{Endpoints, NoReply, Problem, ack, icmp_error, rst, rst_with};
 use engine::{Packet, RxChecksum};
 use proptest::prelude::*;
 use wire::corpus::build::{PSEUDO4, frame4, frame6, header4, icmp4, icmp6, ipv4, tcp};
@@ -24,7 +24,7 @@ fn refused(frame: &[u8], endpoints: Endpoints) -> NoReply {
     let tcp_outcome = if is_tcp { outcome } else { NoReply::NotTcp };
     assert_eq!(rst(&mut copy, &described, endpoints, 0), Err(tcp_outcome));
     assert_eq!(rst_with(&mut copy, &described, endpoints, Seq(0), 0), Err(tcp_outcome));
-    assert_eq!(challenge_ack(&mut copy, &described, endpoints, Seq(0), Seq(0), 0), Err(tcp_outcome));
+    assert_eq!(ack(&mut copy, &described, endpoints, Seq(0), Seq(0), 0), Err(tcp_outcome));
     assert_eq!(copy, frame, "{outcome:?} changed the frame");
     outcome
 }

@@ -1,6 +1,6 @@
 //! RST and challenge ACK: the numbers of RFC 9293 §3.10.7.1, and that nothing of the blocked packet is left.
 
-use engine::reply::{Endpoints, challenge_ack, rst, rst_with};
+use engine::reply::{Endpoints, ack, rst, rst_with};
 use wire::corpus::build::{DST4, DST6, SRC4, SRC6};
 use wire::corpus::{Network, Upper, dissect};
 use wire::ethernet::Tags;
@@ -97,7 +97,7 @@ fn in_the_name_of_the_peer() {
         let packet = packet(&blocked);
         let (mut reset, mut challenge) = (blocked.clone(), blocked.clone());
         rst_with(&mut reset, &packet, Endpoints::Stations, Seq(77), 0).unwrap();
-        challenge_ack(&mut challenge, &packet, Endpoints::Stations, Seq(5), Seq(u32::MAX), 1234).unwrap();
+        ack(&mut challenge, &packet, Endpoints::Stations, Seq(5), Seq(u32::MAX), 1234).unwrap();
         let header = header_of(&blocked, &reset, 64);
         assert_eq!((header.flags, header.seq, header.ack), (TcpFlags::RST, Seq(77), Seq(0)));
         assert_eq!(header.window, 0);

@@ -398,6 +398,24 @@ impl Firewall {
         }
     }
 
+    /// Sends a packet of a handshake that is completed for a server: what leaves in its place, and what beside it, each with
+    /// where it leaves; or the reason for which it was dropped.
+    pub fn shake(&mut self, interface: &str, text: &str) -> (String, Vec<String>) {
+        let arrival = arrival(interface);
+        let mut frame =
+            packet::Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let left = |fate: Fate, frame: &[u8]| match fate {
+            Fate::Transmit(out) => format!("em{}: {}", out.0, packet::render(frame)),
+            Fate::Host(to) => format!("host em{}: {}", to.0, packet::render(frame)),
+            Fate::Drop(reason) => reason.to_string(),
+            other => format!("{other:?}"),
+        };
+        let fate = self.decide(arrival, &mut frame);
+        let beside = self.pieces().iter().map(|(fate, frame)| left(*fate, frame)).collect();
+        self.check_half_open();
+        (left(fate, &frame), beside)
+    }
+
     /// Kills the states whose first packet came from `source`; how many they were.
     pub fn kill(&mut self, source: &str) -> u64 {
         let source = Some(ip(source).into());

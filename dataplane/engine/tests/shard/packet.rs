@@ -1,7 +1,7 @@
 //! Packets as text, in the manner of tcpdump(8).
 //!
 //! ```text
-//! 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 ack 0 win 8192 len 0 ws 7
+//! 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 ack 0 win 8192 len 0 mss 1460 ws 7 sack 5 9
 //! 10.0.0.2.5000 > 10.1.0.2.53 udp len 10
 //! 10.0.0.2 > 10.1.0.2 icmp 8/0 id 7
 //! 10.1.0.2 > 10.0.0.2 icmp 3/1 about (10.0.0.2.5000 > 10.1.0.2.53 udp)
@@ -19,7 +19,7 @@ use wire::corpus::{Network, Upper, build, dissect};
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
 use wire::ipv6::Extension;
-use wire::tcp::{self, TcpOption, WindowScale};
+use wire::tcp::{self, SackBlock, TcpOption, WindowScale};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, icmp4, icmp6, ipv4, ipv6, udp};
 
 /// Octets behind the IP header that an error quotes here.
@@ -232,8 +232,16 @@ fn segment(words: &mut Words<'_>, sport: u16, dport: u16) -> Body {
         ..tcp::Repr::default()
     };
     let len = words.named("len").unwrap_or(0);
+    if let Some(mss) = words.named("mss") {
+        header.options.push(&TcpOption::Mss(mss)).expect("it fits");
+    }
     if let Some(shift) = words.named("ws") {
         header.options.push(&TcpOption::WindowScale(WindowScale(shift))).expect("it fits");
+    }
+    if let Some(left) = words.named("sack") {
+        let block = SackBlock { left: Seq(left), right: Seq(words.number()) };
+        header.options.push_nop().expect("it fits");
+        header.options.push_sack(&[block]).expect("it fits");
     }
     Body::Tcp(header, len)
 }
@@ -275,6 +283,7 @@ pub fn render(frame: &[u8]) -> String {
             let h = segment.header();
             write!(text, "{src}.{} > {dst}.{} tcp {}", h.src_port().0, h.dst_port().0, h.flags())
                 .and_then(|()| write!(text, " seq {} ack {} win {}", h.seq(), h.ack(), h.window()))
+                .and_then(|()| segment.options().mss().map_or(Ok(()), |mss| write!(text, " mss {mss}")))
         }
         Upper::Icmp4(message, Some(quote)) => {
             let h = message.header();

@@ -102,6 +102,16 @@ pub trait Written: Sized {
         self.change(|rule| rule.state_options.sloppy = true)
     }
 
+    /// `modulate state`.
+    fn modulate(self) -> Self {
+        self.change(|rule| rule.state = StateMode::Modulate)
+    }
+
+    /// `synproxy state`.
+    fn synproxy(self) -> Self {
+        self.change(|rule| rule.state = StateMode::Synproxy)
+    }
+
     fn timeout(self, timeout: Timeout, seconds: u32) -> Self {
         self.change(|rule| rule.state_options.timeouts.push((timeout, seconds)))
     }

@@ -53,7 +53,7 @@ impl Team {
         self.follow(at, arrival, &mut frame, releases)
     }
 
-    fn follow(&mut self, at: u16, arrival: Arrival, frame: &mut Vec<u8>, releases: bool) -> Way {
+    pub fn follow(&mut self, at: u16, arrival: Arrival, frame: &mut Vec<u8>, releases: bool) -> Way {
         let before = frame.clone();
         let mut way = vec![at];
         let mut fate = self.0[usize::from(at)].decide(arrival, frame);

@@ -183,6 +183,7 @@ impl State {
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,
+            seqdiff: 0,
             wscale: peer.wscale.filter(|_| scaled),
             packets: self.packets[way],
             bytes: self.bytes[way],

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{
-    AddressCounts, Candidate, Counts, Filtering, Hooks, Info, InterfaceInfo, Judged, LogLevel, Logged,
-    ReasonCount, ResponseBody, Reviewed, Traffic, Verdicts,
+    AddressCounts, Candidate, Counts, Filtering, FloodStatus, Hooks, Info, InterfaceInfo, Judged, LogLevel,
+    Logged, ReasonCount, ResponseBody, Reviewed, Traffic, Verdicts,
 };
 use engine::{Counted, Crossings, Selection};
-use ruleset::{Flow, Moment, Reason, StateSelector, StateView, TableEdit, TableEntry};
+use ruleset::{
+    Flow, Limit, Moment, Options, Reason, StateSelector, StateView, Syncookies, TableEdit, TableEntry,
+};
 
 use super::desk::{Desk, PATIENCE, busy, fragment_status, lock};
 use super::ledger::{Carried, Totals};
@@ -161,13 +163,15 @@ impl Desk {
     pub fn info(&self) -> ResponseBody {
         let Some(sheet) = self.sheets().map(|sheets| Sheet::sum(&sheets)) else { return busy() };
         let ledger = lock(&self.ledger).clone();
-        let Totals { searches, inserts, removals, fragments, drops } =
+        let Totals { searches, inserts, removals, fragments, floods, drops } =
             ledger.since_cleared(Totals::of(&sheet));
         let drops = Reason::ALL.into_iter().zip(drops);
         let fib = self.kernel.fib();
         let carried: Vec<_> =
             fib.interfaces().iter().zip(ledger.carried_since_cleared(Carried::each(&sheet))).collect();
-        let logged = self.showcase.live().and_then(|live| live.root.ruleset().options.log_interface.clone());
+        let live = self.showcase.live();
+        let options = live.as_ref().map(|live| &live.root.ruleset().options);
+        let logged = options.and_then(|options| options.log_interface.clone());
         let logged = logged.map(|name| {
             let mut crossings = Crossings::default();
             for (_, (_, own)) in carried.iter().filter(|(interface, _)| interface.is_called(&name)) {
@@ -186,6 +190,12 @@ impl Desk {
             inserts,
             removals,
             fragments: fragment_status(&sheet, fragments),
+            floods: FloodStatus {
+                detected: floods[0],
+                cookies_sent: floods[1],
+                cookies_validated: floods[2],
+                watermarks: options.and_then(watermarks),
+            },
             drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
             logged,
             interfaces: carried
@@ -264,6 +274,13 @@ impl Desk {
         reviewed.complete = cursor == u32::MAX;
         Ok(ResponseBody::Reviewed(Box::new(reviewed)))
     }
+}
+
+/// At how many half-open states cookies begin and end, with `set syncookies adaptive`.
+fn watermarks(options: &Options) -> Option<[u32; 2]> {
+    let Syncookies::Adaptive { start, end } = options.syncookies else { return None };
+    let limit = u64::from(options.limits.get(Limit::States));
+    Some([start, end].map(|percent| (limit * u64::from(percent) / 100) as u32))
 }
 
 /// Why these packets are not judged, if they are not.

@@ -22,13 +22,21 @@ pub struct Totals {
     pub removals: u64,
     /// Of the fragments' queues: searches, inserts, removals.
     pub fragments: [u64; 3],
+    /// Floods of SYNs, SYNs answered without a state, ACKs that had been told by such an answer.
+    pub floods: [u64; 3],
     /// Packets dropped, by reason.
     pub drops: [u64; REASON_COUNT],
 }
 
 impl Totals {
-    const ZERO: Self =
-        Self { searches: 0, inserts: 0, removals: 0, fragments: [0; 3], drops: [0; REASON_COUNT] };
+    const ZERO: Self = Self {
+        searches: 0,
+        inserts: 0,
+        removals: 0,
+        fragments: [0; 3],
+        floods: [0; 3],
+        drops: [0; REASON_COUNT],
+    };
 
     /// Of all workers.
     pub fn of(sheet: &Sheet) -> Self {
@@ -39,7 +47,8 @@ impl Totals {
         let worker = &sheet.worker;
         let fragments = [worker.fragment_searches, worker.fragment_inserts, worker.fragment_removals];
         let WorkerCounts { searches, inserts, removals, .. } = *worker;
-        Self { searches, inserts, removals, fragments, drops }
+        let floods = [worker.floods, worker.cookies_sent, worker.cookies_validated];
+        Self { searches, inserts, removals, fragments, floods, drops }
     }
 
     fn less(mut self, earlier: &Self) -> Self {
@@ -47,6 +56,9 @@ impl Totals {
         self.inserts -= earlier.inserts.min(self.inserts);
         self.removals -= earlier.removals.min(self.removals);
         for (own, earlier) in self.fragments.iter_mut().zip(earlier.fragments) {
+            *own -= earlier.min(*own);
+        }
+        for (own, earlier) in self.floods.iter_mut().zip(earlier.floods) {
             *own -= earlier.min(*own);
         }
         for (own, earlier) in self.drops.iter_mut().zip(earlier.drops) {

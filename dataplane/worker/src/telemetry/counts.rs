@@ -92,6 +92,12 @@ counters! {
         handoff_in
         /// Packets to other workers.
         handoff_out
+        /// Floods of SYNs that began.
+        floods
+        /// SYNs that were answered without a state.
+        cookies_sent
+        /// ACKs that had been told by such an answer.
+        cookies_validated
         /// Flows of its own that were placed with other workers.
         placed
         /// Flows and translated tuples of its own that are with other workers now.
