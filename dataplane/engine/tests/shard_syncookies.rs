@@ -188,9 +188,9 @@ fn e02_a_client_may_come_again_with_the_same_port() {
         assert_ne!(last.replace(asked), Some(asked), "another connection, another number");
         let answer = format!("10.1.0.2.80 > 10.0.0.2.1000 tcp SA seq 5000 ack {} win 600", next(asked));
         firewall.shake("em1", &answer);
-        let reset = format!("10.0.0.2.1000 > 10.1.0.2.80 tcp R seq 1001");
+        let reset = "10.0.0.2.1000 > 10.1.0.2.80 tcp R seq 1001";
         let heard = format!("10.0.0.2.1000 > 10.1.0.2.80 tcp R seq {}", next(asked));
-        assert_eq!(firewall.turn("em0", &reset, &heard), "out em1");
+        assert_eq!(firewall.turn("em0", reset, &heard), "out em1");
         assert_ne!(cookie, 0);
         firewall.wait(1);
     }

@@ -115,7 +115,7 @@ fn nothing_reaches_the_server_before_the_client_has_answered() {
         "S seq 2000".to_owned(),
         format!("A seq 1001 ack {isn}"),
         format!("PA seq 1002 ack {} len 9", next(isn)),
-        format!("R seq 1000"),
+        "R seq 1000".to_owned(),
         format!("A seq 1001 ack {} len 1 bad-sum", next(isn)),
         format!("FA seq 1001 ack {}", next(isn)),
     ] {
