@@ -216,7 +216,7 @@ impl<'a> Wiring<'a> {
         };
         for (own, (wire, host)) in self.attachments.iter_mut().zip(wires.into_iter().zip(hosts)) {
             let wire = if span { Side { rx: None, ..wire } } else { wire };
-            own.interfaces.push(Sides { wire, host, trunk: None });
+            own.interfaces.push(Sides { wire, host, trunk: None, span: None });
         }
         Ok(())
     }
