@@ -247,8 +247,8 @@ mod tests {
     #[test]
     fn a_cookie_brings_back_what_was_offered_rounded_down() {
         let mut cookies = Cookies::new([1, 2]);
-        let offers: [((u16, Option<u8>), (u16, Option<u8>)); 6] = [
-            ((1460, Some(7)), (1460, Some(7))),
+        let offers = [
+            ((1460_u16, Some(7_u8)), (1460, Some(7))),
             ((9000, Some(14)), (1460, Some(8))),
             ((1300, Some(5)), (1200, Some(4))),
             ((536, Some(0)), (536, Some(0))),

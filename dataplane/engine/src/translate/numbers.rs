@@ -56,7 +56,7 @@ mod tests {
     fn emitted(seq: u32, ack: u32, blocks: &[[u32; 2]], nops: usize) -> Vec<u8> {
         let mut options = OptionsBuf::EMPTY;
         (0..nops).for_each(|_| options.push_nop().unwrap());
-        if nops % 2 == 0 {
+        if nops.is_multiple_of(2) {
             options.push(&TcpOption::Timestamps(Timestamps { value: 7, echo: 8 })).unwrap();
         }
         let blocks: Vec<SackBlock> =
