@@ -16,6 +16,7 @@ pub mod codec;
 pub mod control;
 mod distribution;
 mod drops;
+mod flood;
 pub mod lockout;
 #[cfg(feature = "logging")]
 pub mod logging;
@@ -35,12 +36,13 @@ pub use drops::{
     Clause, DropExample, DropQuery, DropReport, HookView, Misfit, MisfitView, PacketView, PeerMet, RuleDrops,
     SeenPacket, TcpView,
 };
+pub use flood::FloodStatus;
 pub use lockout::Cut;
 pub use message::{
-    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FloodStatus, FragmentStatus,
-    Hello, Info, InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus,
-    LiveRules, LogLevel, Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response,
-    ResponseBody, Reviewed, Status, VERSION, WorkerStatus,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FragmentStatus, Hello, Info,
+    InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel,
+    Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status,
+    VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};
