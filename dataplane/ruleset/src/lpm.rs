@@ -107,11 +107,28 @@ impl<T> Lpm<T> {
 
     #[inline]
     fn longest(&self, address: u128) -> Option<&Node<T>> {
-        let bits = self.left(address);
+        match self.af {
+            // Of two words the second is empty: half as much to compare.
+            Af::Inet => {
+                let word = (address as u64) << 32;
+                let covers =
+                    |node: &Node<T>| common_length_of_words(first_word(node.bits), word) >= node.length;
+                self.walk(covers, |index| bit_of_word(word, index))
+            }
+            Af::Inet6 => {
+                let covers = |node: &Node<T>| common_length(node.bits, address) >= node.length;
+                self.walk(covers, |index| bit(address, index))
+            }
+        }
+    }
+
+    /// Walks down from the root, given whether a node's prefix covers the address, and the bits of that.
+    #[inline(always)]
+    fn walk(&self, covers: impl Fn(&Node<T>) -> bool, bit: impl Fn(u8) -> usize) -> Option<&Node<T>> {
         let mut best = None;
         let mut at = self.root;
         while let Some(node) = self.nodes.get(at as usize) {
-            if common_length(node.bits, bits) < node.length {
+            if !covers(node) {
                 break;
             }
             if node.value.is_some() {
@@ -120,7 +137,7 @@ impl<T> Lpm<T> {
             if node.length >= self.af.bits() {
                 break;
             }
-            at = node.children[bit(bits, node.length)];
+            at = node.children[bit(node.length)];
         }
         best
     }
@@ -231,10 +248,25 @@ const fn common_length(a: u128, b: u128) -> u8 {
     (a ^ b).leading_zeros() as u8
 }
 
+#[inline]
+const fn common_length_of_words(a: u64, b: u64) -> u8 {
+    (a ^ b).leading_zeros() as u8
+}
+
+#[inline]
+const fn first_word(bits: u128) -> u64 {
+    (bits >> 64) as u64
+}
+
 /// Bit number `index` from the left, below 128. Of one of two words: shifts of 128 bits take several times as long.
 #[inline]
 const fn bit(bits: u128, index: u8) -> usize {
-    let word = if index < 64 { (bits >> 64) as u64 } else { bits as u64 };
+    bit_of_word(if index < 64 { first_word(bits) } else { bits as u64 }, index)
+}
+
+/// Bit number `index % 64` from the left.
+#[inline]
+const fn bit_of_word(word: u64, index: u8) -> usize {
     ((word << (index % 64)) >> 63) as usize
 }
 

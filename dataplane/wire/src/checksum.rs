@@ -42,7 +42,9 @@ impl Checksum {
     #[inline]
     #[must_use]
     pub const fn adjusted(self, delta: Delta) -> Self {
-        Self((!add(!u16::from_ne_bytes(self.0), delta.0)).to_ne_bytes())
+        // ~(~HC + d) is HC - d, and what is borrowed at the top comes from the bottom.
+        let (difference, borrow) = u16::from_ne_bytes(self.0).overflowing_sub(delta.0);
+        Self(difference.wrapping_sub(borrow as u16).to_ne_bytes())
     }
 
     /// As [`Self::adjusted`], by the rules of UDP: no checksum stays none, and a computed zero is sent as ones.
@@ -227,13 +229,16 @@ impl Pseudo {
     #[inline]
     #[must_use]
     pub fn sum(&self, proto: Proto, len: usize) -> Sum {
+        let addresses = match self {
+            Self::V4(src, dst) => {
+                let [src, dst] = [src, dst].map(|address| u64::from(u32::from_ne_bytes(address.octets())));
+                src.wrapping_add(dst)
+            }
+            Self::V6(src, dst) => words(&src.octets()).wrapping_add(words(&dst.octets())),
+        };
         // IPv4's 16-bit zero-protocol and length words and IPv6's 32-bit ones have equal sums.
-        let [_, _, _, _, len @ ..] = (len as u64).to_be_bytes();
-        let sum = Sum::ZERO.plus(&len).plus(&[0, proto.0]);
-        match self {
-            Self::V4(src, dst) => sum.plus(&src.octets()).plus(&dst.octets()),
-            Self::V6(src, dst) => sum.plus(&src.octets()).plus(&dst.octets()),
-        }
+        let rest = u64::from((len as u32).to_be()).wrapping_add(u64::from(u16::from_ne_bytes([0, proto.0])));
+        Sum { folded: fold(addresses.wrapping_add(rest)), odd: false }
     }
 }
 
