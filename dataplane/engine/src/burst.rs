@@ -16,11 +16,12 @@ use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
+use crate::hook::Flow;
 use crate::mirror::PlanId;
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Connections, Family, KeyHash, Moment, RecordId, Way};
+use crate::state::{Adjacency, Connections, Family, Moment, RecordId, Way};
 use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
@@ -42,8 +43,7 @@ impl Default for Stages {
 /// What the stages of a burst have found out of a packet's connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Preview {
-    /// The hash of its key.
-    pub hash: KeyHash,
+    pub flow: Flow,
     /// No record has the key, and no other worker its connection.
     pub is_new: bool,
 }
@@ -111,20 +111,55 @@ impl Shard {
                 quick.read_behind_tags(frame.bytes(), frame.ip_checksum(), &door);
             }
         }
-        self.hashing.hash_each(
-            packets.iter_mut(),
-            |quick| quick.key.blocks(&quick.wide),
-            |quick, hash| {
-                quick.hash = hash;
-                self.connections.prefetch_bucket(hash);
-            },
-        );
-        find_all(&self.connections, packets);
+        if self.hashing.workers() > 1 && !self.connections.has_strangers() {
+            self.find_all::<true>(packets);
+        } else {
+            self.find_all::<false>(packets);
+        }
         stages.may_translate = self.connections.has_links();
         if stages.may_translate {
             for (quick, way) in packets.iter().zip(&mut stages.ways) {
                 *way = self.connections.find_way(quick.hint, quick.key.family());
             }
+        }
+    }
+
+    /// Hashes all keys, guesses the record of each packet from the tags, and fetches it. If it `SORTS`, those whose home is another
+    /// worker have none.
+    #[inline(always)]
+    fn find_all<const SORTS: bool>(&self, packets: &mut [Quick]) {
+        let connections = &self.connections;
+        let is_sought = |hash| !SORTS || self.hashing.home(hash) == self.worker;
+        self.hashing.hash_each(
+            packets.iter_mut(),
+            |quick| quick.key.blocks(&quick.wide),
+            |quick, hash| {
+                quick.hash = hash;
+                if is_sought(hash) {
+                    connections.prefetch_bucket(hash);
+                }
+            },
+        );
+        let mut elsewhere = false;
+        for quick in &mut *packets {
+            if !is_sought(quick.hash) {
+                quick.hint = RecordId::NONE;
+                continue;
+            }
+            quick.hint = connections.hint(quick.hash);
+            if quick.hint == RecordId::NONE {
+                connections.prefetch_overflow(quick.hash);
+                elsewhere = true;
+            }
+            fetch(connections, quick);
+        }
+        if !elsewhere {
+            return;
+        }
+        let unfound = |quick: &&mut Quick| quick.hint == RecordId::NONE && is_sought(quick.hash);
+        for quick in packets.iter_mut().filter(unfound) {
+            quick.hint = connections.hint_in_overflow(quick.hash);
+            fetch(connections, quick);
         }
     }
 
@@ -138,29 +173,86 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) {
-        let (mut others, mut run) = (0, Run::begin(arrival.interface));
-        let count = frames.len().min(BURST);
-        for (number, ((frame, fate), quick)) in frames.iter_mut().zip(fates).zip(&stages.packets).enumerate()
-        {
-            let followed = if TRANSLATES && stages.ways[number].is_some() {
-                self.follow_translated(frame, quick, &stages.ways[number], moment)
-            } else {
-                self.follow::<F, REWRITES>(frame, number, quick, moment)
-            };
-            match followed {
-                Some(out) => {
-                    run.add(out, quick.key.family(), quick.length, &mut self.counters);
-                    *fate = Fate::Transmit(out);
-                }
-                None if let Some(owner) = self.foreign_owner(quick) => *fate = self.hand_off(arrival, owner),
-                None => {
-                    *fate = self.decide_read::<F, REWRITES>(view, arrival, frame, quick);
-                    others += 1;
+        let (mut next, mut others) = (0, 0);
+        while let (Some(quick), Some(_)) = (stages.packets.get(next), frames.get(next)) {
+            if quick.kind.is_plain() && quick.hint != RecordId::NONE {
+                let run = self.follow_any::<F, REWRITES, TRANSLATES>(moment, stages, next, frames, fates);
+                if let Some(run) = run {
+                    run.count(&mut self.counters);
+                    next += run.packets();
+                    continue;
                 }
             }
+            let (Some(frame), Some(fate)) = (frames.get_mut(next), fates.get_mut(next)) else { break };
+            *fate = match self.foreign_owner(quick) {
+                Some(owner) => self.hand_off(arrival, owner),
+                None => {
+                    others += 1;
+                    self.decide_read::<F, REWRITES>(view, arrival, frame, quick)
+                }
+            };
+            next += 1;
         }
-        run.end(&mut self.counters);
-        self.counters.searches += (count - others) as u64;
+        self.counters.searches += (next - others) as u64;
+    }
+
+    /// As [`follow_run`](Self::follow_run), with copies if there may be some; `None` if the first packet goes another way.
+    #[inline(always)]
+    fn follow_any<F: Frame, const REWRITES: bool, const TRANSLATES: bool>(
+        &mut self,
+        moment: &Moment,
+        stages: &Stages,
+        first: usize,
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) -> Option<Run> {
+        let run = if self.mirror.has_plans() {
+            self.follow_run::<F, REWRITES, TRANSLATES, true>(moment, stages, first, frames, fates)
+        } else {
+            self.follow_run::<F, REWRITES, TRANSLATES, false>(moment, stages, first, frames, fates)
+        };
+        run.filter(|run| run.packets() > 0)
+    }
+
+    /// Takes packets the short way, from number `first` on, until one must go another way, or leaves by another interface than
+    /// those before it. A loop of its own, from which nothing is called: what it reads of the shard stays in registers.
+    #[inline(never)]
+    fn follow_run<F: Frame, const REWRITES: bool, const TRANSLATES: bool, const COPIES: bool>(
+        &mut self,
+        moment: &Moment,
+        stages: &Stages,
+        first: usize,
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) -> Option<Run> {
+        let out = self.next_hop::<TRANSLATES>(stages, first)?.out;
+        let mut run = Run::new(moment.arrival, out);
+        let found = stages.packets.get(first..)?.iter().zip(stages.ways.get(first..)?);
+        let packets = frames.get_mut(first..)?.iter_mut().zip(fates.get_mut(first..)?).zip(found);
+        for (number, ((frame, fate), (quick, way))) in (first..).zip(packets) {
+            let followed = if TRANSLATES && way.is_some() {
+                self.follow_translated(frame, quick, way, moment, out)
+            } else {
+                self.follow::<F, REWRITES, COPIES>(frame, number, quick, moment, out)
+            };
+            if !followed {
+                break;
+            }
+            run.add(quick.key.family(), quick.length);
+            *fate = Fate::Transmit(out);
+        }
+        Some(run)
+    }
+
+    /// Where a packet most likely goes.
+    #[inline(always)]
+    fn next_hop<const TRANSLATES: bool>(&self, stages: &Stages, number: usize) -> Option<&Adjacency> {
+        let (quick, way) = (stages.packets.get(number)?, stages.ways.get(number)?);
+        if TRANSLATES && way.is_some() {
+            self.connections.next_hop_linked(quick, way, &self.adjacencies)
+        } else {
+            self.connections.next_hop(quick, &self.adjacencies)
+        }
     }
 
     /// Decides a frame the long way, of which most is known if it was read.
@@ -176,34 +268,42 @@ impl Shard {
             return self.decide(view, arrival, frame, None);
         }
         let is_new = quick.hint == RecordId::NONE && !self.connections.may_be_fresh(quick.hash);
-        let known = Some(Preview { hash: quick.hash, is_new });
+        let own = view.fib.interface(arrival.interface);
         // Frames that cross a pair may have tags.
-        if REWRITES
-            && let Some(own) = view.fib.interface(arrival.interface)
-            && let Some(mut packet) = quick.packet(frame.bytes(), own.zone)
+        let packet = own.filter(|_| REWRITES).and_then(|own| quick.packet(frame.bytes(), own.zone));
+        if is_new
+            && let Some(packet) = &packet
+            && let Some(fate) = self.begin_plainly(view, arrival.interface, frame, packet, quick)
         {
-            return self.decide_ip(view, arrival, own, frame, &mut packet, known);
+            return fate;
         }
-        self.decide(view, arrival, frame, known)
+        let flow = Flow { key: quick.key.widened(&quick.wide), hash: quick.hash, sender: quick.sender };
+        let known = Some(Preview { flow, is_new });
+        match (own, packet) {
+            (Some(own), Some(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
+            _ => self.decide(view, arrival, frame, known),
+        }
     }
 
     /// As [`Self::follow`], of a translated connection. Of frames that cross a pair, which may have tags, what changes has no fixed
     /// place: they go the long way.
-    #[inline(never)]
+    #[inline(always)]
     fn follow_translated<F: Frame>(
         &mut self,
         frame: &mut F,
         quick: &Quick,
         way: &Way,
         moment: &Moment,
-    ) -> Option<InterfaceId> {
+        out: InterfaceId,
+    ) -> bool {
         if !quick.kind.is_plain() {
-            return None;
+            return false;
         }
-        let (adjacency, change) = self.connections.follow_linked(quick, way, moment, &self.adjacencies)?;
+        let followed = self.connections.follow_linked(quick, way, moment, out, &self.adjacencies);
+        let Some((adjacency, change)) = followed else { return false };
         let family = quick.key.family();
         translate::forward_translated(frame.bytes_mut(), family, quick.kind, &change, &adjacency.link);
-        Some(adjacency.out)
+        true
     }
 
     /// The owner of a packet's connection, if that is another worker and there is nothing of it here but perhaps an alias:
@@ -221,47 +321,29 @@ impl Shard {
         (home != self.worker && !self.placement.is_placed()).then_some(home)
     }
 
-    /// Takes a packet the short way, and returns where it leaves; `None`, and nothing is changed, if it must go the long one.
+    /// Takes a packet the short way, if it leaves by `out`; false, and nothing is changed, if it must go another one.
     #[inline(always)]
-    fn follow<F: Frame, const REWRITES: bool>(
+    fn follow<F: Frame, const REWRITES: bool, const COPIES: bool>(
         &mut self,
         frame: &mut F,
         number: usize,
         quick: &Quick,
         moment: &Moment,
-    ) -> Option<InterfaceId> {
+        out: InterfaceId,
+    ) -> bool {
         if !quick.kind.is_plain() {
-            return None;
+            return false;
         }
-        let adjacency = self.connections.follow(quick, moment, &self.adjacencies)?;
-        if adjacency.plan != PlanId::NONE {
+        let followed = self.connections.follow(quick, moment, out, &self.adjacencies);
+        let Some(adjacency) = followed else { return false };
+        debug_assert!(COPIES || adjacency.plan == PlanId::NONE, "there are no plans");
+        if COPIES && adjacency.plan != PlanId::NONE {
             self.mirror.follow::<REWRITES>(adjacency, frame.bytes(), number, quick.length);
         }
         if REWRITES {
             rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
         }
-        Some(adjacency.out)
-    }
-}
-
-/// Guesses the record of each packet from the tags, and fetches it.
-#[inline(always)]
-fn find_all(connections: &Connections, packets: &mut [Quick]) {
-    let mut elsewhere = false;
-    for quick in &mut *packets {
-        quick.hint = connections.hint(quick.hash);
-        if quick.hint == RecordId::NONE {
-            connections.prefetch_overflow(quick.hash);
-            elsewhere = true;
-        }
-        fetch(connections, quick);
-    }
-    if !elsewhere {
-        return;
-    }
-    for quick in packets.iter_mut().filter(|quick| quick.hint == RecordId::NONE) {
-        quick.hint = connections.hint_in_overflow(quick.hash);
-        fetch(connections, quick);
+        true
     }
 }
 

@@ -99,8 +99,9 @@ impl AddAssign for Crossings {
 /// What a packet met on its way, by [`Direction`]: nothing, or a hook of this interface, which did this with it.
 pub(crate) type Crossed = [Option<(InterfaceId, Verdict)>; 2];
 
-/// Packets that go the short way, one behind the other, to the same interface, and are not counted yet.
+/// Packets that go the short way, one behind the other, from one interface to another.
 #[derive(Debug)]
+#[must_use]
 pub(crate) struct Run {
     from: InterfaceId,
     to: InterfaceId,
@@ -110,31 +111,28 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// None yet, of those that came by this interface.
-    pub const fn begin(from: InterfaceId) -> Self {
-        Self { from, to: from, counted: [0; 2] }
+    /// None yet.
+    pub const fn new(from: InterfaceId, to: InterfaceId) -> Self {
+        Self { from, to, counted: [0; 2] }
     }
 
     /// One more, of so many bytes.
     #[inline(always)]
-    pub fn add(&mut self, to: InterfaceId, family: Family, length: u16, counters: &mut Counters) {
-        if to != self.to {
-            self.end(counters);
-            self.to = to;
-        }
-        let [inet, inet6] = &mut self.counted;
-        let counted = match family {
-            Family::Inet => inet,
-            Family::Inet6 => inet6,
-        };
+    pub const fn add(&mut self, family: Family, length: u16) {
+        #[expect(clippy::indexing_slicing, reason = "there are two families")]
+        let counted = &mut self.counted[family as usize];
         *counted = counted.wrapping_add(1 << 32 | length as u64);
     }
 
-    /// Counts what is not counted yet.
-    #[inline(never)]
-    pub fn end(&mut self, counters: &mut Counters) {
-        for (family, counted) in [Family::Inet, Family::Inet6].into_iter().zip(&mut self.counted) {
-            let counted = std::mem::take(counted);
+    /// How many there are.
+    #[inline]
+    pub fn packets(&self) -> usize {
+        self.counted.iter().map(|counted| (counted >> 32) as usize).sum()
+    }
+
+    /// Counts them.
+    pub fn count(&self, counters: &mut Counters) {
+        for (family, counted) in [Family::Inet, Family::Inet6].into_iter().zip(self.counted) {
             if counted != 0 {
                 let counted = Counted { packets: counted >> 32, bytes: counted & u64::from(u32::MAX) };
                 counters.cross(self.from, family, Direction::In, Verdict::Passed, counted);

@@ -9,6 +9,7 @@
 //! insertion by packets that are made to die behind the IN hook
 //! (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
 
+mod begin;
 mod create;
 mod stop;
 
@@ -34,7 +35,7 @@ use create::datagram;
 pub(crate) use stop::{Answer, Stop};
 
 /// What identifies a packet's connection, worked out once for both hooks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub key: Key,
     pub hash: KeyHash,

@@ -9,9 +9,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{
-    __m128i, _MM_HINT_T0, _mm_aesenc_si128, _mm_cmpeq_epi16, _mm_cvtsi32_si128, _mm_cvtsi128_si64,
-    _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_prefetch, _mm_set_epi64x, _mm_set1_epi16,
-    _mm_xor_si128,
+    __m128i, _MM_HINT_T0, _mm_aesenc_si128, _mm_cmpeq_epi16, _mm_cvtsi128_si64, _mm_loadu_si128,
+    _mm_movemask_epi8, _mm_packs_epi16, _mm_prefetch, _mm_set_epi64x, _mm_set1_epi16, _mm_xor_si128,
 };
 
 /// Starts loading the first cache line of `value`.
@@ -26,23 +25,23 @@ pub(crate) fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
-/// Which of ten tags equal `tag`: bit `i` for the one at `i`.
+/// Which of the ten tags that a cache line begins with equal `tag`: bit `i` for the one at `i`.
 #[inline(always)]
-pub(crate) fn equal_tags(tags: &[u16; 10], tag: u16) -> u32 {
+pub(crate) fn equal_tags(line: &[u16; 32], tag: u16) -> u32 {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: SSE2 is a part of x86-64. The array has 20 bytes, the load takes 16 and needs no alignment.
+        // SAFETY: SSE2 is a part of x86-64. The array has 64 bytes, the loads take 32 and need no alignment.
         unsafe {
             let wanted = _mm_set1_epi16(tag as i16);
-            let first = _mm_loadu_si128(tags.as_ptr().cast());
-            let last = _mm_cvtsi32_si128(i32::from(tags[8]) | i32::from(tags[9]) << 16);
+            let first = _mm_loadu_si128(line.as_ptr().cast());
+            let last = _mm_loadu_si128(line.as_ptr().add(8).cast());
             let equal = _mm_packs_epi16(_mm_cmpeq_epi16(first, wanted), _mm_cmpeq_epi16(last, wanted));
             _mm_movemask_epi8(equal) as u32 & 0x3ff
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        tags.iter().enumerate().fold(0, |mask, (at, own)| mask | u32::from(*own == tag) << at)
+        line[..10].iter().enumerate().fold(0, |mask, (at, own)| mask | u32::from(*own == tag) << at)
     }
 }
 
@@ -249,13 +248,15 @@ mod tests {
 
     #[test]
     fn tags_are_found_in_every_place() {
-        let mut tags = [0_u16; 10];
+        // What follows the tags does not count.
+        let mut line = [0x8001_u16; 32];
+        line[..10].fill(0);
         for at in 0..10 {
-            tags[at] = 0x8001;
-            assert_eq!(equal_tags(&tags, 0x8001), 1 << at);
-            assert_eq!(equal_tags(&tags, 0x8002), 0);
-            tags[at] = at as u16 + 1;
+            line[at] = 0x8001;
+            assert_eq!(equal_tags(&line, 0x8001), 1 << at);
+            assert_eq!(equal_tags(&line, 0x8002), 0);
+            line[at] = at as u16 + 1;
         }
-        assert_eq!(equal_tags(&[7; 10], 7), 0x3ff);
+        assert_eq!(equal_tags(&[7; 32], 7), 0x3ff);
     }
 }

@@ -137,6 +137,12 @@ impl Mirror {
         self.plans.number(&self.trail)
     }
 
+    /// True if packets that go the short way may have plans.
+    #[inline]
+    pub const fn has_plans(&self) -> bool {
+        !self.plans.is_empty()
+    }
+
     /// The adjacencies of another epoch begin: no number of a plan means anything any more.
     pub fn forget_plans(&mut self) {
         self.plans.clear();

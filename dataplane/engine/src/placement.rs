@@ -213,11 +213,18 @@ impl Shard {
     /// Whose it is, if it is another's.
     #[inline]
     pub(crate) fn claim(&mut self, passage: &Passage<'_>, hook: &Hook<'_>) -> Result<(), Stop> {
-        let home = self.hashing.home(passage.flow.hash);
-        match self.placement.relief {
-            None if home == self.worker && self.placement.custody.errand != Errand::Return => Ok(()),
-            relief => self.claim_anothers(passage, hook, home, relief),
+        if self.is_at_home(passage.flow.hash) {
+            return Ok(());
         }
+        let home = self.hashing.home(passage.flow.hash);
+        self.claim_anothers(passage, hook, home, self.placement.relief)
+    }
+
+    /// True if states of this hash are made by this worker, without a question to any other.
+    #[inline]
+    pub(crate) fn is_at_home(&self, hash: KeyHash) -> bool {
+        let Placement { relief, custody, .. } = &self.placement;
+        self.hashing.home(hash) == self.worker && relief.is_none() && custody.errand != Errand::Return
     }
 
     #[cold]

@@ -148,12 +148,11 @@ impl Quick {
         if !door.admits(head.first_chunk()?) {
             return None;
         }
-        // EtherType, and what the IP header begins with.
-        let first = u64::from_be_bytes(part::<12, 8, _>(head));
+        let first = u32::from_le_bytes(part::<12, 4, _>(head));
         let available = frame.len() - ETHERNET;
-        if first >> 40 == u64::from(EtherType::IPV4.0) << 8 | PLAIN_IPV4 {
+        if first & FIRST_OF_IPV4.1 == FIRST_OF_IPV4.0 {
             self.look_at_ipv4(head.last_chunk()?, available, door.zone, checksum)
-        } else if first >> 44 == u64::from(EtherType::IPV6.0) << 4 | 6 {
+        } else if first & FIRST_OF_IPV6.1 == FIRST_OF_IPV6.0 {
             let head: &[u8; ETHERNET + IPV6_HEAD] = frame.first_chunk()?;
             self.look_at_ipv6(head.last_chunk()?, available, door.zone)
         } else {
@@ -169,7 +168,7 @@ impl Quick {
         let (datagram, zone) = (link.payload(), zone_of(door.zone, link.tags()));
         let first = *datagram.first()?;
         match link.ether_type() {
-            EtherType::IPV4 if u64::from(first) == PLAIN_IPV4 => {
+            EtherType::IPV4 if first == PLAIN_IPV4 => {
                 self.look_at_ipv4(datagram.first_chunk()?, datagram.len(), zone, || checksum)
             }
             EtherType::IPV6 if first >> 4 == 6 => {
@@ -189,18 +188,17 @@ impl Quick {
         checksum: impl Fn() -> RxChecksum,
     ) -> Option<Kind> {
         /// The offset of a fragment, and whether more come.
-        const FRAGMENT: u32 = 0x3fff << 16;
+        const FRAGMENT: u16 = u16::from_le_bytes([0x3f, 0xff]);
         let ip: &[u8; ipv4::HEADER_LEN] = head.first_chunk()?;
         let length = u16::from_be_bytes(part::<2, 2, _>(ip));
-        let middle = u32::from_be_bytes(part::<6, 4, _>(ip));
-        let [_, _, ttl, proto] = middle.to_be_bytes();
-        if middle & FRAGMENT != 0 || usize::from(length) > available {
+        let [ttl, proto] = part::<8, 2, _>(ip);
+        if u16::from_le_bytes(part::<6, 2, _>(ip)) & FRAGMENT != 0 || usize::from(length) > available {
             return None;
         }
         if checksum() != RxChecksum::Good && !verified(ip, checksum()) {
             return None;
         }
-        let room = u32::from(length).wrapping_sub(ipv4::HEADER_LEN as u32);
+        let room = i32::from(length).wrapping_sub(ipv4::HEADER_LEN as i32);
         let (ports, kind) = self.look_at_transport(head.last_chunk()?, Proto(proto), room)?;
         let ends = u64::from_be_bytes(part::<12, 8, _>(ip));
         (self.key, self.sender) = Narrow::inet(Proto(proto), zone, ends, ports);
@@ -232,47 +230,44 @@ impl Quick {
     }
 
     /// The ports, the source in the upper half, and what the packet is if it has hops to live. `room` is how many bytes the IP
-    /// header leaves, wrapping where it leaves less than none.
+    /// header leaves.
     #[inline(always)]
     fn look_at_transport(
         &mut self,
         octets: &[u8; TRANSPORT],
         proto: Proto,
-        room: u32,
+        room: i32,
     ) -> Option<(u32, Kind)> {
         let ports = u32::from_be_bytes(part::<0, 4, _>(octets));
-        // A packet is shorter than 2^16 bytes.
-        if ports as u16 == 0 || room > 0xffff {
+        if ports as u16 == 0 {
             return None;
         }
         match proto {
             Proto::TCP => Some((ports, self.look_at_tcp(octets, room)?)),
             Proto::UDP => {
-                let length = u32::from(u16::from_be_bytes(part::<4, 2, _>(octets)));
-                (length >= udp::HEADER_LEN as u32 && length <= room).then_some((ports, Kind::Datagram))
+                let length = i32::from(u16::from_be_bytes(part::<4, 2, _>(octets)));
+                (length >= udp::HEADER_LEN as i32 && length <= room).then_some((ports, Kind::Datagram))
             }
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn look_at_tcp(&mut self, octets: &[u8; TRANSPORT], room: u32) -> Option<Kind> {
-        const DECISIVE: u32 = (TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::ACK.0) as u32;
+    fn look_at_tcp(&mut self, octets: &[u8; TRANSPORT], room: i32) -> Option<Kind> {
+        const DECISIVE: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::ACK.0;
         let numbers = u64::from_be_bytes(part::<4, 8, _>(octets));
-        // Data offset, control bits, window.
-        let control = u32::from_be_bytes(part::<12, 4, _>(octets));
-        let header_len = control >> 28 << 2;
-        if header_len < tcp::HEADER_LEN as u32 || header_len > room {
+        let [offset, flags] = part::<12, 2, _>(octets);
+        let header_len = i32::from(offset >> 4) * 4;
+        if header_len < tcp::HEADER_LEN as i32 || header_len > room {
             return None;
         }
         self.segment = Plain {
             seq: Seq((numbers >> 32) as u32),
             ack: Seq(numbers as u32),
-            window: control as u16,
-            len: room.wrapping_sub(header_len),
+            window: u16::from_be_bytes(part::<14, 2, _>(octets)),
+            len: room.wrapping_sub(header_len) as u32,
         };
-        let plain = control >> 16 & DECISIVE == TcpFlags::ACK.0 as u32;
-        Some(if plain { Kind::Segment } else { Kind::Keyed })
+        Some(if flags & DECISIVE == TcpFlags::ACK.0 { Kind::Segment } else { Kind::Keyed })
     }
 }
 
@@ -283,7 +278,16 @@ const IPV4_HEAD: usize = ipv4::HEADER_LEN + TRANSPORT;
 const IPV6_HEAD: usize = ipv6::HEADER_LEN + TRANSPORT;
 
 /// Version 4 and a header of 20 bytes, in the first byte of a packet.
-const PLAIN_IPV4: u64 = 0x45;
+const PLAIN_IPV4: u8 = 0x45;
+
+/// The EtherType and the first byte of the packet behind it, and which of their bits are looked at.
+const FIRST_OF_IPV4: (u32, u32) = first(EtherType::IPV4, PLAIN_IPV4, 0xff);
+const FIRST_OF_IPV6: (u32, u32) = first(EtherType::IPV6, 6 << 4, 0xf0);
+
+const fn first(ether_type: EtherType, byte: u8, mask: u8) -> (u32, u32) {
+    let [high, low] = ether_type.0.to_be_bytes();
+    (u32::from_le_bytes([high, low, byte, 0]), u32::from_le_bytes([0xff, 0xff, mask, 0]))
+}
 
 /// Whether an IPv4 header's checksum is right, where the NIC did not say that it is.
 #[cold]

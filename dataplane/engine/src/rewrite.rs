@@ -61,6 +61,13 @@ pub fn decrement_ttl(frame: &mut impl Frame, packet: &Packet) -> Result<(), Reas
     Ok(())
 }
 
+/// Destination and source as a frame begins with them.
+#[inline]
+pub(crate) const fn link(destination: Mac, source: Mac) -> [u8; 12] {
+    let (Mac([a, b, c, d, e, f]), Mac([g, h, i, j, k, l])) = (destination, source);
+    [a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
 /// What a hop less to live changes in an IPv4 header, the same for every time to live (RFC 1624 eqn 3).
 pub(crate) const HOP: Delta = Delta::of_word([1, 0], [0, 0]);
 

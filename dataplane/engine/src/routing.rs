@@ -89,7 +89,7 @@ pub(crate) fn link_of<'v>(view: &View<'v>, interface: InterfaceId) -> Result<&'v
 }
 
 /// Multicast, and IPv4's limited broadcast.
-const fn is_group(af: Af, address: Address) -> bool {
+pub(crate) const fn is_group(af: Af, address: Address) -> bool {
     match af {
         Af::Inet => address.v4() >> 28 == 0xe || address.v4() == u32::MAX,
         Af::Inet6 => address.0 >> 120 == 0xff,

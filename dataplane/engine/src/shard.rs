@@ -289,15 +289,14 @@ impl Shard {
         if packet.tuple.src == packet.tuple.dst {
             return Err(Reason::Martian);
         }
-        let (key, sender) = Key::of(&flow_tuple(packet));
-        let Preview { hash, is_new } =
-            known.unwrap_or_else(|| Preview { hash: self.hashing.hash(&key), is_new: false });
-        debug_assert_eq!(hash, self.hashing.hash(&key), "who reads a packet quickly reads the same key");
-        debug_assert!(!is_new || !self.connections.is_taken(&key, hash), "what is new is nobody's");
+        let Preview { flow, is_new } =
+            known.unwrap_or_else(|| Preview { flow: self.flow(packet), is_new: false });
+        debug_assert_eq!(flow, self.flow(packet), "who reads a packet quickly reads the same key");
+        debug_assert!(!is_new || !self.connections.is_taken(&flow.key, flow.hash), "what is new is nobody's");
         Ok(Passage {
             packet,
             received_on: (arrival.source == Source::Wire).then_some(arrival.interface),
-            flow: Flow { key, hash, sender },
+            flow,
             new: is_new,
             arrived: None,
             turned: false,
@@ -311,6 +310,11 @@ impl Shard {
             copied: false,
             crossed: [None; 2],
         })
+    }
+
+    fn flow(&self, packet: &Packet) -> Flow {
+        let (key, sender) = Key::of(&flow_tuple(packet));
+        Flow { key, hash: self.hashing.hash(&key), sender }
     }
 
     /// A packet that a port received: IN hook, route, OUT hook.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
-    AddressPattern, Direction, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid, Pool,
-    PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode, StatePolicy, Syncookies,
-    TIMEOUT_COUNT, TableContents, Timeout, bounds,
+    Action, AddressPattern, Direction, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
+    LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode,
+    StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
 
 use wire::{Af, Port};
@@ -90,6 +90,7 @@ impl Root {
             copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
             bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
+            plain: has_plain_options(&ruleset.options),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
@@ -122,6 +123,62 @@ fn number_tags(rules: &[Rule], previous: Option<&Root>) -> Result<BTreeMap<Strin
         tags.insert(name.clone(), Tag((tags.len() + 1) as u16));
     }
     Ok(tags)
+}
+
+/// True if a rule asks nothing of a packet but what it is, and does nothing with it but what [`Decision`] says: all else is
+/// as it is by default, whatever there may be.
+///
+/// [`Decision`]: super::Decision
+fn is_plain(rule: &Rule) -> bool {
+    let options = &rule.state_options;
+    let plain = Rule {
+        action: rule.action,
+        direction: rule.direction,
+        log: if rule.action == Action::Match { LogOptions::default() } else { rule.log },
+        quick: rule.quick,
+        interface: rule.interface.clone(),
+        af: rule.af,
+        proto: rule.proto,
+        from: rule.from.clone(),
+        to: rule.to.clone(),
+        flags: rule.flags,
+        icmp: rule.icmp,
+        state: rule.state,
+        state_options: StateOptions {
+            policy: options.policy,
+            sloppy: options.sloppy,
+            no_sync: options.no_sync,
+            pflow: options.pflow,
+            timeouts: options.timeouts.clone(),
+            ..StateOptions::default()
+        },
+        fragment: rule.fragment,
+        allow_opts: rule.allow_opts,
+        label: rule.label.clone(),
+        more_labels: rule.more_labels.clone(),
+        ridentifier: rule.ridentifier,
+        anchor: rule.anchor,
+        call: rule.call.clone(),
+        identity: rule.identity,
+        source: rule.source.clone(),
+        ..Rule::default()
+    };
+    *rule == plain
+}
+
+/// True if no option has a part in how connections begin, but for those that are known here.
+fn has_plain_options(options: &Options) -> bool {
+    let plain = Options {
+        skip: options.skip.clone(),
+        block_policy: options.block_policy,
+        state_policy: options.state_policy,
+        log_interface: options.log_interface.clone(),
+        reassemble: options.reassemble,
+        timeouts: options.timeouts.clone(),
+        limits: options.limits.clone(),
+        ..Options::default()
+    };
+    *options == plain
 }
 
 fn slot(rule: &Rule, serial: u64) -> RuleSlot {
@@ -217,6 +274,7 @@ impl Names<'_> {
         let slot = RuleSlot { copy_to, counts_addresses: self.counts_addresses(rule), ..slot(rule, serial) };
         let rest = self.rest(rule, slot.meter.clone());
         Ok(Filter {
+            plain: is_plain(rule) && !slot.counts_addresses,
             translation: self.translation(rule)?,
             gateways: self.gateways(rule)?,
             action: rule.action,

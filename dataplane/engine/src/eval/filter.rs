@@ -217,6 +217,8 @@ pub(super) struct Filter {
     pub gate: Option<Gate>,
     /// FreeBSD's rulesets for translation.
     pub turn: Turn,
+    /// It asks and does nothing out of the ordinary.
+    pub plain: bool,
     pub slot: Arc<RuleSlot>,
 }
 

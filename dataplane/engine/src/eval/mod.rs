@@ -36,7 +36,7 @@ pub(crate) use counted::Deed;
 pub(crate) use meter::Meter;
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
-pub(crate) use walk::{Decision, Occasion, Question, Role, Walk, is_request};
+pub(crate) use walk::{Decision, Occasion, PlainPass, Question, Role, Walk, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +141,8 @@ pub struct Root {
     bakes: bool,
     /// Rules match by chance.
     chance: bool,
+    /// No option has anything to do with how connections begin.
+    plain: bool,
     filtering: Filtering,
 }
 
@@ -233,6 +235,12 @@ impl Root {
     #[inline]
     pub(crate) const fn has_chance(&self) -> bool {
         self.chance
+    }
+
+    /// True if connections begin as their rules say, whatever the options are.
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// True if rules make copies.

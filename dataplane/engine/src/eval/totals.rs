@@ -90,6 +90,7 @@ struct Decided {
 
 impl RuleTotals {
     /// Counts one walk and, for blocks, its packet.
+    #[inline]
     pub fn count_walk(&mut self, root: &Root, ended_at: usize) {
         self.adopt(root);
         if let Some(end) = self.ends.get_mut(ended_at) {
@@ -116,9 +117,10 @@ impl RuleTotals {
         }
     }
 
-    /// Counts a state that a rule made.
-    pub fn count_made(&mut self, decision: &Decision<'_>) {
-        if let Some(decided) = decision.rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
+    /// Counts a state that the rule of this number made.
+    #[inline]
+    pub fn count_made(&mut self, rule: Option<u32>) {
+        if let Some(decided) = rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
             decided.made += 1;
         }
     }

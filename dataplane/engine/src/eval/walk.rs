@@ -97,6 +97,17 @@ pub(crate) struct Decision<'a> {
     pub slot: &'a Arc<RuleSlot>,
 }
 
+/// A rule that lets a packet pass, keeps a state, and does nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainPass<'a> {
+    /// By number.
+    pub rule: u32,
+    /// As [`Decision::ended_at`].
+    pub ended_at: usize,
+    pub if_bound: bool,
+    pub slot: &'a Arc<RuleSlot>,
+}
+
 /// What the rules so far have come to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
@@ -132,6 +143,23 @@ impl Root {
             for_all &= !asks_flags && !asks_table;
         });
         (decision, for_all)
+    }
+
+    /// The rule by which a packet that begins a connection passes with a state, if nothing else is to be done, and if no rule
+    /// that was asked could have done more than decide. Nothing is changed.
+    #[inline(always)]
+    pub(crate) fn passes_plainly(&self, question: &Question<'_>) -> Option<PlainPass<'_>> {
+        let (mut walk, mut is_plain) = (Walk::of(Tag::default()), true);
+        self.visit::<false>(question, &mut walk, |rule| is_plain &= rule.plain);
+        let number = walk.rule?;
+        let rule = &self.rules[number as usize];
+        let passes = rule.action == Action::Pass && rule.state == StateMode::Keep && !rule.log.enabled;
+        (is_plain && passes).then(|| PlainPass {
+            rule: number,
+            ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
+            if_bound: rule.if_bound,
+            slot: &rule.slot,
+        })
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
-use crate::state::{Full, Key, NewRecord, RecordId, Side, Sketch, Turned};
+use crate::state::{Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned};
 use crate::track::{self, Datagram, Peer};
 
 impl Shard {
@@ -130,28 +130,30 @@ impl Shard {
             let packet = (passage.flow.sender, passage.packet.length());
             let added = self.connections.add_face(*record, side, class, packet, limit);
             added.map_err(|full| self.no_state(full))?;
-            self.rule_totals.count_made(decision);
+            self.rule_totals.count_made(decision.rule);
             return Ok(Passed::Shared);
         }
         let first = hook.first.and_then(Passed::record);
         let (from, to, timeout) = open(passage.packet);
         let new = NewRecord {
-            key: &passage.flow.key,
+            key: Narrow::of(&passage.flow.key),
+            wide: &passage.flow.key.address,
             hash: passage.flow.hash,
             sender: passage.flow.sender,
             side,
             class,
+            other: None,
             peers: (from, to),
             timeout,
             now: view.sixteenths(),
             twin: first,
             alone: passage.new && first.is_none(),
         };
-        let record = self.connections.insert(new, limit).map_err(|full| self.no_state(full))?;
+        let record = self.connections.insert(&new, limit).map_err(|full| self.no_state(full))?;
         if let Some(first) = first.filter(|first| self.connections.first_link(*first).is_some()) {
             self.share_tuple(passage, first, record)?;
         }
-        self.rule_totals.count_made(decision);
+        self.rule_totals.count_made(decision.rule);
         if self.hashing.home(passage.flow.hash) != self.worker {
             self.connections.set_placed(record);
         }
@@ -218,7 +220,8 @@ impl Shard {
     }
 }
 
-fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
+#[inline]
+pub(super) fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
     match packet.transport {
         Transport::Tcp(segment) => track::open_tcp(&segment),
         _ => {

@@ -135,6 +135,12 @@ impl Plans {
         self.followed.reserve_exact(BURST);
     }
 
+    /// True if there is none.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.plans.is_empty()
+    }
+
     /// Forgets all; their numbers mean nothing any more. Not within a burst.
     pub fn clear(&mut self) {
         self.plans.clear();

@@ -12,6 +12,7 @@ use wire::Mac;
 
 use crate::fib::InterfaceId;
 use crate::mirror::PlanId;
+use crate::rewrite::link;
 
 /// Places for next hops; the first stays empty.
 const PLACES: usize = 4096;
@@ -29,6 +30,7 @@ impl AdjacencyId {
 
 /// A way through the firewall: where packets come from, and what they need to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub(crate) struct Adjacency {
     pub arrival: InterfaceId,
     pub out: InterfaceId,
@@ -42,12 +44,21 @@ pub(crate) struct Adjacency {
 
 impl Adjacency {
     /// From `arrival` to a next hop at `destination`, by way of `out`, which sends from `source`.
-    pub fn new(arrival: InterfaceId, out: InterfaceId, mtu: u16, source: Mac, destination: Mac) -> Self {
-        let mut link = [0; 12];
-        let (to, from) = link.split_at_mut(6);
-        to.copy_from_slice(&destination.0);
-        from.copy_from_slice(&source.0);
-        Self { arrival, out, mtu, link, plan: PlanId::NONE }
+    pub const fn new(
+        arrival: InterfaceId,
+        out: InterfaceId,
+        mtu: u16,
+        source: Mac,
+        destination: Mac,
+    ) -> Self {
+        Self { arrival, out, mtu, link: link(destination, source), plan: PlanId::NONE }
+    }
+
+    /// True if it leads from one interface to another: both are compared at once.
+    #[inline(always)]
+    pub const fn leads(&self, from: InterfaceId, to: InterfaceId) -> bool {
+        let own = self.arrival.0 as u32 | (self.out.0 as u32) << 16;
+        own == from.0 as u32 | (to.0 as u32) << 16
     }
 
     /// From one port of a pair to the other; the Ethernet header stays as it is.

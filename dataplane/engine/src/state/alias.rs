@@ -91,10 +91,17 @@ impl Connections {
         self.hits(key, hash).next().is_some()
     }
 
-    /// Notes that the home of a record is another worker.
+    /// Notes that the home of a new record is another worker.
     #[cold]
     pub fn set_placed(&mut self, id: RecordId) {
         self.hot[id.0 as usize].set_placed();
+        self.strangers += 1;
+    }
+
+    /// True if packets whose home is another worker may find anything here.
+    #[inline]
+    pub const fn has_strangers(&self) -> bool {
+        self.strangers > 0
     }
 
     /// Removes a record that has links, or another home.
@@ -103,7 +110,9 @@ impl Connections {
         self.drop_links(id);
         self.withdraw(id, hash);
         let (at, key) = (id.0 as usize, self.key(id));
-        if self.hot[at].is_placed() && !self.knows(&key, hash) {
+        let is_placed = self.hot[at].is_placed();
+        self.strangers -= u32::from(is_placed);
+        if is_placed && !self.knows(&key, hash) {
             self.hot[at].leave(self.leaving);
             self.leaving = id.0;
         } else {

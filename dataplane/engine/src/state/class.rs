@@ -113,6 +113,8 @@ struct Pair {
     identity: PairIdentity,
     /// A face is bound to an interface.
     is_bound: bool,
+    /// A face is of a rule with `max-pkt-rate`.
+    is_metered: bool,
     /// 0: it rests, or its place is free.
     records: u32,
     /// It is in the list of those that may rest.
@@ -192,8 +194,8 @@ pub(crate) struct Pairs {
     tallies: Vec<Tally>,
     free: Vec<u32>,
     numbers: HashMap<PairIdentity, u32>,
-    /// By side: the pair with one face there that was asked for last.
-    recent: [u32; 2],
+    /// By side of the first face, without and with a second one: the pair that was asked for last.
+    recent: [[u32; 2]; 2],
     /// Pairs that came to rest, the oldest first; some have records again.
     resting: VecDeque<u32>,
     /// Live pairs with a face that is bound to an interface.
@@ -240,7 +242,7 @@ impl Pairs {
             tallies: Vec::with_capacity(PAIRS_RESERVED),
             free: Vec::with_capacity(PAIRS_RESERVED),
             numbers: HashMap::with_capacity(PAIRS_RESERVED),
-            recent: [0; 2],
+            recent: [[0; 2]; 2],
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
             gateways: Gateways::default(),
@@ -289,22 +291,31 @@ impl Pairs {
         }
     }
 
-    /// The number of the pair that has one face, at `side`. One more record has it from now on.
+    /// The number of the pair that has one face, at `side`, or another one besides. One more record has it from now on.
     ///
     /// # Errors
     /// [`TooManyClasses`]; nothing was changed.
-    pub fn acquire(&mut self, side: Side, face: Sketch<'_>) -> Result<PairId, TooManyClasses> {
+    #[inline]
+    pub fn acquire(
+        &mut self,
+        side: Side,
+        face: Sketch<'_>,
+        other: Option<Sketch<'_>>,
+    ) -> Result<PairId, TooManyClasses> {
         let mut wanted = [NONE; 2];
         wanted[side.index()] = face.identity();
-        let number = match self.seek(self.recent[side.index()], &wanted) {
+        wanted[side.other().index()] = other.as_ref().map_or(NONE, Sketch::identity);
+        let (at, many) = (side.index(), usize::from(other.is_some()));
+        let number = match self.seek(self.recent[at][many], &wanted) {
             Some(number) => number,
             None => {
                 let mut faces = [None, None];
-                faces[side.index()] = Some(face.to_class());
+                faces[at] = Some(face.to_class());
+                faces[side.other().index()] = other.map(Sketch::to_class);
                 self.make(faces, wanted)?
             }
         };
-        self.recent[side.index()] = number;
+        self.recent[at][many] = number;
         Ok(self.join(number))
     }
 
@@ -381,8 +392,8 @@ impl Pairs {
         for gateway in gateways_of(&faces) {
             self.gateways.hold(gateway);
         }
-        let is_bound = is_bound(&faces);
-        let pair = Pair { faces, identity, is_bound, records: 0, listed: false, onward: 0 };
+        let (is_bound, is_metered) = (is_bound(&faces), is_metered(&faces));
+        let pair = Pair { faces, identity, is_bound, is_metered, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
@@ -406,7 +417,7 @@ impl Pairs {
         let pair = &mut self.pairs[number as usize];
         if pair.records == 0 {
             self.bound += u32::from(pair.is_bound);
-            self.metered += u32::from(is_metered(&pair.faces));
+            self.metered += u32::from(pair.is_metered);
         }
         pair.records += 1;
         PairId(number)
@@ -420,7 +431,7 @@ impl Pairs {
             return;
         }
         self.bound -= u32::from(pair.is_bound);
-        self.metered -= u32::from(is_metered(&pair.faces));
+        self.metered -= u32::from(pair.is_metered);
         let tally = &mut self.tallies[id.0 as usize];
         if tally.packets != [0; 2] {
             // What was counted is the rules' for good.

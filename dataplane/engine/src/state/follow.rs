@@ -24,7 +24,7 @@ use crate::shard::BURST;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(super) now: Sixteenths,
-    pub(super) arrival: InterfaceId,
+    pub(crate) arrival: InterfaceId,
     /// What adaptive scaling leaves of a time-out, in 65536ths: never more than the truth.
     scale: u64,
 }
@@ -38,10 +38,9 @@ impl Moment {
     /// True if a state that was seen at `last_seen` certainly lives, with this time-out in seconds.
     #[inline(always)]
     const fn lives(&self, last_seen: Sixteenths, seconds: u32) -> bool {
-        // No overflow: 32 bits, 17 and 4. Where the clock was set back, the hooks know better.
+        // No overflow: 32 bits and 17. Where the clock was set back, the hooks know better.
         let seconds = (seconds as u64).wrapping_mul(self.scale) >> 16;
-        let lifetime = seconds.wrapping_mul(Sixteenths::PER_SECOND as u64);
-        (self.now.0.wrapping_sub(last_seen.0) as u64) < lifetime
+        ((self.now.0.wrapping_sub(last_seen.0) / Sixteenths::PER_SECOND) as u64) < seconds
     }
 }
 
@@ -137,34 +136,41 @@ impl Connections {
         }
     }
 
-    /// Takes a packet through both faces of the record that it has a hint of, and commits it. `None` if the hooks must see
-    /// it; nothing was changed then.
+    /// The next hop that the record which a packet has a hint of remembers for it. It may be another connection's.
+    #[inline(always)]
+    pub fn next_hop<'a>(&self, quick: &Quick, adjacencies: &'a Adjacencies) -> Option<&'a Adjacency> {
+        let hot = self.hot.get(quick.hint.0 as usize)?;
+        adjacencies.get(hot.adjacency()[quick.sender.index()])
+    }
+
+    /// Takes a packet through both faces of the record that it has a hint of, and commits it, if it leaves by `out`. `None` if
+    /// not, or if the hooks must see it; nothing was changed then.
     #[inline(always)]
     pub fn follow<'a>(
         &mut self,
         quick: &Quick,
         moment: &Moment,
+        out: InterfaceId,
         adjacencies: &'a Adjacencies,
     ) -> Option<&'a Adjacency> {
-        let id = quick.hint;
-        let hot = self.hot.get_mut(id.0 as usize)?;
-        if quick.key.family() == Family::Inet6 && self.wide.get(id.0 as usize) != Some(&quick.wide) {
+        let adjacency = self.next_hop(quick, adjacencies)?;
+        let at = quick.hint.0 as usize;
+        let hot = self.hot.get_mut(at)?;
+        if quick.key.family() == Family::Inet6 && self.wide.get(at) != Some(&quick.wide) {
             return None;
         }
-        let adjacency = adjacencies.get(hot.adjacency()[quick.sender.index()])?;
         let tally = self.pairs.tally(hot.pair())?;
-        if !hot.has_key(&quick.key) || adjacency.arrival != moment.arrival || quick.length > adjacency.mtu {
-            return None;
-        }
-        if !fits::<false>(hot, tally.lifetime(), quick, quick.sender, moment) {
+        let is_as_usual = hot.has_key(&quick.key)
+            && adjacency.leads(moment.arrival, out)
+            && quick.length <= adjacency.mtu
+            && hot.has_room(quick.sender);
+        if !is_as_usual || !fits::<false>(hot, tally.lifetime(), quick, quick.sender, moment) {
             return None;
         }
         hot.touch(moment.now);
         // Not summed up over packets of one pair: which pair comes next is as good as random, and a branch costs more.
         tally.count(quick.sender, u32::from(quick.length));
-        if hot.count(quick.sender, u32::from(quick.length)) {
-            self.spill(id);
-        }
+        hot.count(quick.sender, u32::from(quick.length));
         Some(adjacency)
     }
 

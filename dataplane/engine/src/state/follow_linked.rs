@@ -15,6 +15,7 @@ use super::key::{Family, Narrow, Side};
 use super::link::{Deltas, Link};
 use super::table::Connections;
 use crate::Address;
+use crate::fib::InterfaceId;
 use crate::mirror::PlanId;
 use crate::quick::Quick;
 
@@ -44,6 +45,12 @@ impl Way {
     #[inline(always)]
     pub const fn is_some(&self) -> bool {
         self.record.0 != RecordId::NONE.0
+    }
+
+    /// The packet has the record's own tuple, and not the link's.
+    #[inline(always)]
+    const fn is_own(&self, quick: &Quick) -> bool {
+        quick.hint.0 == self.record.0
     }
 }
 
@@ -81,6 +88,19 @@ impl Connections {
         }
     }
 
+    /// As [`next_hop`](Self::next_hop), of a translated connection.
+    #[inline(always)]
+    pub fn next_hop_linked<'a>(
+        &self,
+        quick: &Quick,
+        way: &Way,
+        adjacencies: &'a Adjacencies,
+    ) -> Option<&'a Adjacency> {
+        let line = self.links.get(way.link)?;
+        let low = if way.is_own(quick) { Side::Low } else { line.low_side() };
+        adjacencies.get(line.next_hops()[quick.sender.from(low).index()])
+    }
+
     /// As [`follow`](Self::follow), of a translated connection: where the packet leaves, and what it is to become.
     #[inline(always)]
     pub fn follow_linked<'a>(
@@ -88,6 +108,7 @@ impl Connections {
         quick: &Quick,
         way: &Way,
         moment: &Moment,
+        out: InterfaceId,
         adjacencies: &'a Adjacencies,
     ) -> Option<(&'a Adjacency, Change)> {
         let Way { record, link } = *way;
@@ -96,7 +117,7 @@ impl Connections {
         if hot.link() != Some(link) || !line.is_last() {
             return None;
         }
-        let by_own = quick.hint == record;
+        let by_own = way.is_own(quick);
         let (own, other) = ((hot.narrow(), Side::Low), (line.narrow(), line.low_side()));
         let ((key, low), (new_key, new_low), reach) =
             if by_own { (own, other, line.own()) } else { (other, own, line.reach()) };
@@ -104,9 +125,8 @@ impl Connections {
         if *key != quick.key || !reach.has(Direction::In, sender) {
             return None;
         }
-        let is_wide = quick.key.family() == Family::Inet6;
         let mut new_wide = [Address(0); 2];
-        if is_wide {
+        if quick.key.family() == Family::Inet6 {
             let (own, other) = (&self.wide[record.0 as usize], self.links.addresses(link));
             let (wide, new) = if by_own { (own, other) } else { (other, own) };
             if *wide != quick.wide {
@@ -118,17 +138,16 @@ impl Connections {
         let adjacency = adjacencies.get(line.next_hops()[sender.index()])?;
         let tally = self.pairs.tally(hot.pair())?;
         let is_as_usual = adjacency.plan == PlanId::NONE
-            && adjacency.arrival == moment.arrival
-            && quick.length <= adjacency.mtu;
+            && adjacency.leads(moment.arrival, out)
+            && quick.length <= adjacency.mtu
+            && hot.has_room(sender);
         if !is_as_usual || !fits::<true>(hot, tally.lifetime(), quick, sender, moment) {
             return None;
         }
         hot.touch(moment.now);
         tally.count(sender, u32::from(quick.length));
+        hot.count(sender, u32::from(quick.length));
         let deltas = if by_own { line.deltas() } else { line.deltas().reversed() };
-        if hot.count(sender, u32::from(quick.length)) {
-            self.spill(record);
-        }
         Some((adjacency, change(&new_key, &new_wide, new_sender, deltas)))
     }
 }

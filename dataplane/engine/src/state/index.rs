@@ -6,7 +6,7 @@
 //! a bounded number, and nothing is ever rehashed.
 //! Bounds: 10 entries in a bucket, 20 places to probe, filled to three quarters at most.
 
-use bytemuck::{Zeroable, zeroed_vec};
+use bytemuck::{Pod, Zeroable, cast_ref, zeroed_vec};
 
 use super::ahead::Area;
 use super::key::KeyHash;
@@ -57,7 +57,7 @@ impl LinkId {
     }
 }
 
-#[derive(Clone, Debug, Zeroable)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
 #[repr(C, align(64))]
 struct Bucket {
     /// 0 marks a free slot.
@@ -69,16 +69,22 @@ struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
+    /// The slots with this tag, as bits.
+    #[inline(always)]
+    fn equal(&self, tag: u16) -> u32 {
+        equal_tags(cast_ref(self), tag)
+    }
+
     /// The first record whose tag is this one, or none.
     #[inline(always)]
     fn hint(&self, tag: u16) -> RecordId {
-        let slot = equal_tags(&self.tags, tag).trailing_zeros() as usize;
+        let slot = self.equal(tag).trailing_zeros() as usize;
         self.records.get(slot).map_or(RecordId::NONE, |record| RecordId(*record))
     }
 
     #[inline(always)]
     fn matches(&self, tag: u16) -> impl Iterator<Item = RecordId> {
-        let mut equal = equal_tags(&self.tags, tag);
+        let mut equal = self.equal(tag);
         core::iter::from_fn(move || {
             let slot = equal.trailing_zeros() as usize;
             let record = self.records.get(slot)?;
@@ -87,12 +93,23 @@ impl Bucket {
         })
     }
 
+    #[inline]
     fn free_slot(&self) -> Option<usize> {
-        self.tags.iter().position(|tag| *tag == 0)
+        let slot = self.equal(0).trailing_zeros() as usize;
+        (slot < SLOTS).then_some(slot)
     }
 
+    #[inline]
     fn slot_of(&self, tag: u16, record: RecordId) -> Option<usize> {
-        (0..SLOTS).find(|&slot| self.tags[slot] == tag && self.records[slot] == record.0)
+        let mut equal = self.equal(tag);
+        while equal != 0 {
+            let slot = equal.trailing_zeros() as usize;
+            if self.records[slot] == record.0 {
+                return Some(slot);
+            }
+            equal &= equal - 1;
+        }
+        None
     }
 }
 

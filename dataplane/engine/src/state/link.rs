@@ -398,6 +398,7 @@ impl Connections {
         };
         self.links.put(id, new.key, line);
         if new.foreign {
+            self.strangers += 1;
             self.queue(id);
         }
         self.hot[record.0 as usize].set_link(Some(id));
@@ -436,7 +437,10 @@ impl Connections {
             next = line.next();
             self.index.remove(KeyHash(line.hash), id.entry());
             match line.foreign {
-                true => self.drop_foreign(id),
+                true => {
+                    self.strangers -= 1;
+                    self.drop_foreign(id);
+                }
                 false => self.links.retire(id),
             }
         }

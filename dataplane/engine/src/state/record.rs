@@ -56,6 +56,10 @@ mod end_bits {
     pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED;
 }
 
+/// Places in what a record's standing is.
+const STATE: usize = 2;
+const TIMER: usize = 3;
+
 /// Beside the class of the timer.
 const LIVE: u8 = 1 << 7;
 /// Likewise: packets of the connection come by other tuples too, and their [link](super::link) stands where next hops are
@@ -73,12 +77,9 @@ pub(crate) struct Hot {
     /// IPv6 addresses are beside the record.
     key: Narrow,
     ends: [HotEnd; 2],
-    /// [`end_bits`].
-    end_bits: [u8; 2],
-    /// A [`PeerState`] in each half, the low side's in the low one.
-    state: u8,
-    /// The class of the timer, [`LIVE`], [`LINKED`] and [`PLACED`].
-    timeout: u8,
+    /// In one word, as they are looked at together: of each end the [`end_bits`]; at [`STATE`] a [`PeerState`] in each half, the
+    /// low side's in the low one; at [`TIMER`] the class of the timer, [`LIVE`], [`LINKED`] and [`PLACED`].
+    standing: [u8; 4],
     last_seen: u32,
     pair: u32,
     /// By sender: the next hop that the connection remembers. Of a [`LINKED`] record, the halves of its link's number.
@@ -120,6 +121,10 @@ pub(crate) struct Twin {
 
 const _: () = assert!(size_of::<Hot>() == 64 && size_of::<Cold>() == 64);
 
+/// Packets from one side before they are [spilt](Hot::spill): of at most 2^16 bytes each, they fit 31 bits, so that the packet
+/// counter alone protects both.
+const PACKETS_MAX: u16 = 1 << 15;
+
 /// The states of peers by their numbers.
 const PEER_STATES: [PeerState; 16] = {
     let mut states = [PeerState::Closed; 16];
@@ -158,11 +163,47 @@ const fn with_nibble(pair: u8, side: Side, value: u8) -> u8 {
     pair & !(0xf << shift) | value << shift
 }
 
+/// What is kept of an end in a byte, but for who made the record.
+#[inline]
+fn bits_of(peer: &Peer) -> u8 {
+    let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
+    scale | peer.seen as u8 * end_bits::SEEN
+}
+
+impl HotEnd {
+    #[inline]
+    const fn of(peer: &Peer) -> Self {
+        Self { seqlo: peer.seqlo.0, seqhi: peer.seqhi.0, bytes: 0, max_win: peer.max_win, packets: 0 }
+    }
+}
+
 impl Hot {
-    /// A live record for a key, without faces or peers, made by a packet from `maker`.
-    pub fn new(key: &Key, maker: Side) -> Self {
-        let end_bits = [maker as u8 * end_bits::MADE_BY_HIGH, 0];
-        Self { key: Narrow::of(key), end_bits, timeout: LIVE, ..Self::default() }
+    /// A live record for a key, which a packet from `maker` made, with its two ends, the maker's first.
+    #[inline]
+    pub fn new(
+        key: Narrow,
+        maker: Side,
+        (own, other): &(Peer, Peer),
+        pair: PairId,
+        (timeout, now): (Timeout, Sixteenths),
+    ) -> Self {
+        let timer = timeout as u8 | LIVE;
+        let mut hot = Self {
+            key,
+            ends: [HotEnd::default(), HotEnd::default()],
+            standing: [0, 0, with_nibble(own.state as u8 * 0x11, maker.other(), other.state as u8), timer],
+            last_seen: now.0,
+            pair: pair.0,
+            adjacency: [AdjacencyId::NONE; 2],
+        };
+        // Which side is the maker's is as good as random: by index, and not by a branch.
+        let (own_at, other_at) = (maker.index(), maker.other().index());
+        hot.ends[own_at] = HotEnd::of(own);
+        hot.ends[other_at] = HotEnd::of(other);
+        hot.standing[own_at] = bits_of(own);
+        hot.standing[other_at] = bits_of(other);
+        hot.standing[0] |= maker as u8 * end_bits::MADE_BY_HIGH;
+        hot
     }
 
     /// True if the record is live and may be the key's: certain for IPv4, for IPv6 the addresses are still to be compared.
@@ -188,44 +229,44 @@ impl Hot {
 
     #[inline(always)]
     pub const fn is_live(&self) -> bool {
-        self.timeout & LIVE != 0
+        self.standing[TIMER] & LIVE != 0
     }
 
     /// The first link of the record, if packets come by other tuples too.
     #[inline(always)]
     pub fn link(&self) -> Option<LinkId> {
         let [low, high] = self.adjacency.map(|half| u32::from(half.0));
-        (self.timeout & LINKED != 0).then_some(LinkId(high << 16 | low))
+        (self.standing[TIMER] & LINKED != 0).then_some(LinkId(high << 16 | low))
     }
 
     /// Notes that the connection's home is another worker.
     pub const fn set_placed(&mut self) {
-        self.timeout |= PLACED;
+        self.standing[TIMER] |= PLACED;
     }
 
     pub const fn is_placed(&self) -> bool {
-        self.timeout & PLACED != 0
+        self.standing[TIMER] & PLACED != 0
     }
 
     /// True if [faces](super::numbering) change sequence numbers.
     #[inline]
     pub const fn is_renumbered(&self) -> bool {
-        self.end_bits[0] & end_bits::RENUMBERED != 0
+        self.standing[0] & end_bits::RENUMBERED != 0
     }
 
     pub const fn set_renumbered(&mut self) {
-        self.end_bits[0] |= end_bits::RENUMBERED;
+        self.standing[0] |= end_bits::RENUMBERED;
     }
 
     /// True if more than its entry of the index goes with the record.
     #[inline]
     pub const fn is_far_reaching(&self) -> bool {
-        self.timeout & (LINKED | PLACED) != 0
+        self.standing[TIMER] & (LINKED | PLACED) != 0
     }
 
     /// Ends the record's life, but for its key, and keeps in it which one came before it.
     pub const fn leave(&mut self, before: u32) {
-        self.timeout = 0;
+        self.standing[TIMER] = 0;
         self.pair = before;
     }
 
@@ -238,11 +279,11 @@ impl Hot {
     pub const fn set_link(&mut self, link: Option<LinkId>) {
         match link {
             Some(LinkId(number)) => {
-                self.timeout |= LINKED;
+                self.standing[TIMER] |= LINKED;
                 self.adjacency = [AdjacencyId(number as u16), AdjacencyId((number >> 16) as u16)];
             }
             None => {
-                self.timeout &= !LINKED;
+                self.standing[TIMER] &= !LINKED;
                 self.adjacency = [AdjacencyId::NONE; 2];
             }
         }
@@ -250,9 +291,9 @@ impl Hot {
 
     #[inline]
     pub fn peer(&self, side: Side) -> Peer {
-        let (end, bits) = (&self.ends[side.index()], self.end_bits[side.index()]);
+        let (end, bits) = (&self.ends[side.index()], self.standing[side.index()]);
         Peer {
-            state: PEER_STATES[nibble(self.state, side) as usize],
+            state: PEER_STATES[nibble(self.standing[STATE], side) as usize],
             seen: bits & end_bits::SEEN != 0,
             seqlo: Seq(end.seqlo),
             seqhi: Seq(end.seqhi),
@@ -265,23 +306,22 @@ impl Hot {
     /// True if the end that made the record has sent a SYN that is not acknowledged.
     #[inline]
     pub const fn is_half_open(&self) -> bool {
-        let maker = if self.end_bits[0] & end_bits::MADE_BY_HIGH == 0 { Side::Low } else { Side::High };
-        nibble(self.state, maker) == PeerState::SynSent as u8
+        let maker = if self.standing[0] & end_bits::MADE_BY_HIGH == 0 { Side::Low } else { Side::High };
+        nibble(self.standing[STATE], maker) == PeerState::SynSent as u8
     }
 
     #[inline]
     pub fn set_peer(&mut self, side: Side, peer: &Peer) {
         let end = &mut self.ends[side.index()];
         (end.seqlo, end.seqhi, end.max_win) = (peer.seqlo.0, peer.seqhi.0, peer.max_win);
-        self.state = with_nibble(self.state, side, peer.state as u8);
-        let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
-        let bits = &mut self.end_bits[side.index()];
-        *bits = *bits & end_bits::OF_RECORD | scale | if peer.seen { end_bits::SEEN } else { 0 };
+        self.standing[STATE] = with_nibble(self.standing[STATE], side, peer.state as u8);
+        let bits = &mut self.standing[side.index()];
+        *bits = *bits & end_bits::OF_RECORD | bits_of(peer);
     }
 
     #[inline]
     pub fn timeout(&self) -> Timeout {
-        Timeout::ALL[usize::from(self.timeout & (PLACED - 1))]
+        Timeout::ALL[usize::from(self.standing[TIMER] & (PLACED - 1))]
     }
 
     #[inline]
@@ -291,7 +331,7 @@ impl Hot {
 
     #[inline]
     pub const fn refresh(&mut self, timeout: Timeout, now: Sixteenths) {
-        self.timeout = timeout as u8 | LIVE | self.timeout & (LINKED | PLACED);
+        self.standing[TIMER] = timeout as u8 | LIVE | self.standing[TIMER] & (LINKED | PLACED);
         self.last_seen = now.0;
     }
 
@@ -325,14 +365,12 @@ impl Hot {
     /// Both ends' bits, the states and the timer.
     #[inline(always)]
     const fn standing(&self) -> u32 {
-        u32::from_le_bytes([self.end_bits[0], self.end_bits[1], self.state, self.timeout])
+        u32::from_le_bytes(self.standing)
     }
 
     /// Follows a segment between two established ends as `track::tcp` would, strictly; false if that must judge, and
     /// nothing is changed then. A record with a link is out of the ordinary unless it `MAY_LINK`.
-    ///
-    /// By itself: in the loop over packets there are no registers left for it.
-    #[inline(never)]
+    #[inline(always)]
     pub fn follow_tcp<const MAY_LINK: bool>(&mut self, sender: Side, segment: &Plain) -> bool {
         const BOTH: u8 = PeerState::Established as u8 | (PeerState::Established as u8) << 4;
         const LOW: u8 = end_bits::SEEN | end_bits::RENUMBERED;
@@ -359,7 +397,7 @@ impl Hot {
     #[inline(always)]
     const fn end(&self, side: Side, shift: u8) -> End {
         let end = &self.ends[side.index()];
-        let shift = self.end_bits[side.index()] & shift;
+        let shift = self.standing[side.index()] & shift;
         End { seqlo: Seq(end.seqlo), seqhi: Seq(end.seqhi), max_win: end.max_win, shift }
     }
 
@@ -380,13 +418,17 @@ impl Hot {
 
     /// Counts a packet from one side. True if the 16 and 32 bits here are to be [spilt](Self::spill) into the cold line.
     #[inline(always)]
-    #[must_use]
     pub fn count(&mut self, from: Side, bytes: u32) -> bool {
         let end = &mut self.ends[from.index()];
-        // 2^15 packets of at most 2^16 bytes fit 31 bits: the packet counter alone protects both.
         end.packets = end.packets.wrapping_add(1);
         end.bytes = end.bytes.wrapping_add(bytes);
-        end.packets >= 1 << 15
+        end.packets >= PACKETS_MAX
+    }
+
+    /// True if another packet may be [counted](Self::count) from one side, and nothing is to be spilt then.
+    #[inline(always)]
+    pub const fn has_room(&self, from: Side) -> bool {
+        self.ends[from.index()].packets < PACKETS_MAX - 1
     }
 
     /// Moves what was counted here into the cold line.
@@ -406,7 +448,7 @@ impl Hot {
 
 impl Numbered for Hot {
     fn retire(&mut self, before: u32) {
-        self.timeout = 0;
+        self.standing[TIMER] = 0;
         self.key = Narrow::link(before);
     }
 
@@ -447,7 +489,10 @@ mod tests {
             address: [Address(1), Address(2)],
             port: [Port(3), Port(4)],
         };
-        let mut hot = Hot::new(&key, Side::Low);
+        let ends = (Peer::default(), Peer::default());
+        let key = Narrow::of(&key);
+        let timer = (Timeout::TcpFirst, Sixteenths(0));
+        let mut hot = Hot::new(key, Side::Low, &ends, PairId(0), timer);
         for state in PEER_STATES {
             for (seen, wscale) in [(false, None), (true, Some(0)), (true, Some(14)), (false, Some(7))] {
                 let low =
@@ -456,7 +501,7 @@ mod tests {
                 hot.set_peer(Side::Low, &low);
                 hot.set_peer(Side::High, &high);
                 assert_eq!((hot.peer(Side::Low), hot.peer(Side::High)), (low, high));
-                assert!(hot.may_be(&Narrow::of(&key)));
+                assert!(hot.may_be(&key));
             }
         }
     }

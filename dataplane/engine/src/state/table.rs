@@ -15,7 +15,6 @@ use core::ops::Range;
 
 use bytemuck::zeroed_vec;
 use ruleset::{Direction, Options, PeerState, Timeout};
-use wire::Af;
 
 use super::adjacency::{Adjacencies, AdjacencyId};
 use super::alias;
@@ -24,7 +23,7 @@ use super::credit::{Credits, StatePool};
 use super::flood::Floods;
 use super::gateway::GatewayId;
 use super::index::{Index, RecordId};
-use super::key::{Family, Hashing, Key, KeyHash, Side};
+use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
 use super::link::Links;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
@@ -62,18 +61,24 @@ struct Due {
     id: RecordId,
     /// Both its faces have expired.
     wholly: bool,
+    /// Of its key.
+    hash: KeyHash,
 }
 
 /// A connection to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRecord<'a> {
-    pub key: &'a Key,
+    pub key: Narrow,
+    /// The addresses of the key, of IPv6.
+    pub wide: &'a [Address; 2],
     pub hash: KeyHash,
     /// The side of the packet's sender.
     pub sender: Side,
     /// The side of the face that is made.
     pub side: Side,
     pub class: Sketch<'a>,
+    /// The face at the other side, if its first packet has passed that hook too.
+    pub other: Option<Sketch<'a>>,
     /// The sender and the receiver.
     pub peers: (Peer, Peer),
     pub timeout: Timeout,
@@ -102,6 +107,8 @@ pub(crate) struct Connections {
     pub(super) floods: Floods,
     /// How many [aliases](super::alias) there are.
     pub(super) aliases: u32,
+    /// Entries of the index, records and links, whose home is another worker.
+    pub(super) strangers: u32,
     /// The record that left last, of those whose homes are to know.
     pub(super) leaving: u32,
     /// The links that their homes are to know of.
@@ -130,6 +137,7 @@ impl Connections {
             credits: Credits::new(pool),
             half_open: 0,
             aliases: 0,
+            strangers: 0,
             leaving: alias::NONE,
             queue: alias::Queue::default(),
             next_id: u64::from(id_space) << 48 | 1,
@@ -257,15 +265,19 @@ impl Connections {
         self.hot[at].spill(&mut self.cold[at]);
     }
 
-    /// Makes a record with one face, unless there are `limit` states in all shards.
+    /// Makes a record with one face or both, unless there are `limit` states in all shards.
     ///
     /// # Errors
     /// Why there is none; nothing was changed then.
-    pub fn insert(&mut self, new: NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
-        self.with_credit(limit, |table| table.place(new))
+    pub fn insert(&mut self, new: &NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
+        match new.other {
+            None => self.with_credit(limit, |table| table.place(new)),
+            Some(_) => self.with_credit(limit, |table| table.with_credit(limit, |table| table.place(new))),
+        }
     }
 
     /// Makes one more state, if there is a credit for it.
+    #[inline]
     fn with_credit<T>(
         &mut self,
         limit: u32,
@@ -281,9 +293,11 @@ impl Connections {
         made
     }
 
-    fn place(&mut self, new: NewRecord<'_>) -> Result<RecordId, Full> {
-        let id = self.numbers.next(Family::of(new.key.af)).map(RecordId).ok_or(Full::Shard)?;
-        let pair = self.pairs.acquire(new.side, new.class).map_err(|_| Full::Classes)?;
+    #[inline]
+    fn place(&mut self, new: &NewRecord<'_>) -> Result<RecordId, Full> {
+        let family = new.key.family();
+        let id = self.numbers.next(family).map(RecordId).ok_or(Full::Shard)?;
+        let pair = self.pairs.acquire(new.side, new.class, new.other).map_err(|_| Full::Classes)?;
         if self.index.insert(new.hash, id).is_err() {
             self.pairs.release(pair);
             return Err(Full::Shard);
@@ -291,22 +305,19 @@ impl Connections {
         self.numbers.take(id.0, &self.hot);
         let at = id.0 as usize;
         let hot = &mut self.hot[at];
-        *hot = Hot::new(new.key, new.sender);
-        hot.set_pair(pair);
-        hot.refresh(new.timeout, new.now);
-        hot.set_peer(new.sender, &new.peers.0);
-        hot.set_peer(new.sender.other(), &new.peers.1);
-        self.half_open += u32::from(new.peers.0.state == PeerState::SynSent);
+        *hot = Hot::new(new.key, new.sender, &new.peers, pair, (new.timeout, new.now));
+        let faces = 1 + u32::from(new.other.is_some());
+        self.half_open += if new.peers.0.state == PeerState::SynSent { faces } else { 0 };
         self.cold[at] = self.cold[at].reuse(self.next_id, new.now);
-        if new.key.af == Af::Inet6 {
-            self.wide[at] = new.key.address;
+        if family == Family::Inet6 {
+            self.wide[at] = *new.wide;
         }
         self.next_id += 2;
         if let Some(twin) = new.twin {
             self.pair_up(id, twin);
         }
         if !new.alone {
-            self.forget_routes(new.key, new.hash);
+            self.forget_routes(&new.key.widened(new.wide), new.hash);
         }
         Ok(id)
     }
@@ -432,7 +443,7 @@ impl Connections {
     #[cold]
     fn twin_of(&mut self, id: RecordId, side: Side, face: &Class, hash: KeyHash) -> Option<RecordId> {
         let twin = self.numbers.next(self.hot[id.0 as usize].family()).map(RecordId)?;
-        let pair = self.pairs.acquire(side, face.sketch()).ok()?;
+        let pair = self.pairs.acquire(side, face.sketch(), None).ok()?;
         if self.index.insert(hash, twin).is_err() {
             self.pairs.release(pair);
             return None;
@@ -443,6 +454,7 @@ impl Connections {
         self.hot[to].set_link(None);
         self.hot[to].set_pair(pair);
         self.half_open += u32::from(self.hot[to].is_half_open());
+        self.strangers += u32::from(self.hot[to].is_placed());
         let generation = self.cold[to].generation.wrapping_add(1);
         self.cold[to] = self.cold[from].clone();
         self.cold[to].generation = generation;
@@ -499,19 +511,29 @@ impl Connections {
         adjacencies.count_swept(left);
         while left > 0 {
             // Records with something to remove are collected first: their buckets are on the way when they are needed.
-            let mut due = [(Due::default(), KeyHash(0)); SWEEP_TOGETHER];
+            let mut due = [Due::default(); SWEEP_TOGETHER];
             let mut count = 0;
             while left > 0 && count < due.len() {
                 left -= 1;
                 if let Some(next) = self.next_due(expiry, adjacencies) {
-                    let hash = hashing.hash(&self.key(next.id));
-                    self.prefetch_bucket(hash);
-                    due[count] = (next, hash);
+                    due[count] = next;
                     count += 1;
                 }
             }
-            for (due, hash) in &due[..count] {
-                removed += u64::from(self.expire(due, *hash, expiry));
+            let due = &mut due[..count];
+            hashing.hash_each(
+                due.iter_mut(),
+                |due| {
+                    let at = due.id.0 as usize;
+                    self.hot[at].narrow().blocks(&self.wide[at])
+                },
+                |due, hash| {
+                    due.hash = hash;
+                    self.prefetch_bucket(hash);
+                },
+            );
+            for due in due {
+                removed += u64::from(self.expire(due, expiry));
             }
         }
         removed
@@ -527,13 +549,13 @@ impl Connections {
         }
         self.forget_stale(id, adjacencies);
         let [low, high] = self.have_expired(id, expiry);
-        (low || high).then_some(Due { id, wholly: low && high })
+        (low || high).then_some(Due { id, wholly: low && high, hash: KeyHash::default() })
     }
 
-    fn expire(&mut self, due: &Due, hash: KeyHash, expiry: &Expiry<'_>) -> u32 {
-        let id = due.id;
+    fn expire(&mut self, due: &Due, expiry: &Expiry<'_>) -> u32 {
+        let Due { id, wholly, hash } = *due;
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
-        if due.wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
+        if wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
             return self.remove(id, hash);
         }
         let mut removed = 0;

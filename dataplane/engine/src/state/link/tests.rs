@@ -29,6 +29,8 @@ struct Bed {
     root: Root,
     fib: Fib,
     slot: Arc<RuleSlot>,
+    /// Tuples that records are linked to are another worker's.
+    foreign: bool,
 }
 
 fn interface() -> Interface {
@@ -97,7 +99,7 @@ impl Bed {
         };
         let slot = root.decide(&question).slot.clone();
         let table = Connections::new(8, 0, StatePool::new(LIMIT, 1));
-        Self { table, hashing: Hashing::new([1, 2], 1), root, fib, slot }
+        Self { table, hashing: Hashing::new([1, 2], 1), root, fib, slot, foreign: false }
     }
 
     fn expiry(&self, now: Sixteenths) -> Expiry<'_> {
@@ -117,18 +119,20 @@ impl Bed {
             gateway: None,
         };
         let new = NewRecord {
-            key: &key,
+            key: Narrow::of(&key),
+            wide: &key.address,
             hash,
             sender,
             side: sender,
             class: class(Direction::In),
+            other: None,
             peers: (Peer::default(), Peer::default()),
             timeout: Timeout::UdpMultiple,
             now: NOW,
             twin: None,
             alone: true,
         };
-        let id = self.table.insert(new, LIMIT).expect("room");
+        let id = self.table.insert(&new, LIMIT).expect("room");
         self.table.add_face(id, sender.other(), class(Direction::Out), (sender, 100), LIMIT).expect("room");
         id
     }
@@ -146,7 +150,7 @@ impl Bed {
                 .with(Direction::In, sender)
                 .with(Direction::Out, sender)
                 .with(Direction::Out, server),
-            foreign: false,
+            foreign: self.foreign,
         };
         self.table.link(id, self.hashing.hash(&own), &new)
     }
@@ -322,6 +326,23 @@ fn both_parts_of_a_connection_that_fell_apart_have_its_links() {
         assert_eq!(bed.table.remove_face(id, side, hash), 1);
     }
     bed.assert_gone();
+}
+
+#[test]
+fn what_has_another_home_is_known_to_be_here_until_all_of_it_has_gone() {
+    let mut bed = Bed { foreign: true, ..Bed::new() };
+    assert!(!bed.table.has_strangers());
+    let id = bed.linked();
+    assert_eq!(bed.table.strangers, 1);
+    bed.table.set_placed(id);
+    let (hash, client) = (bed.hashing.hash(&Key::of(&before()).0), Key::of(&before()).1);
+    assert_eq!(bed.table.part(id, client, hash), 0);
+    assert_eq!(bed.table.strangers, 4, "records and links");
+    let twin = bed.table.twin(id).expect("a twin");
+    assert_eq!(bed.table.remove_face(id, client, hash), 1);
+    assert_eq!(bed.table.strangers, 2);
+    assert_eq!(bed.table.remove_face(twin, client.other(), hash), 1);
+    assert!(!bed.table.has_strangers());
 }
 
 #[test]
