@@ -8,20 +8,21 @@
 //!
 //! A packet that [`quick`](crate::quick) has read, whose connection remembers its next hop, is followed the short way
 //! ([`Connections::follow`]), and copied by the [plan](crate::mirror) that is remembered with it; every other goes through
-//! [`Shard::decide`] as if there were no stages.
+//! [`Shard::decide`] as if there were no stages, but for those that begin a connection by plain rules
+//! ([`Shard::begin_plainly`]).
 //! Bounds: [`BURST`] packets; what is known of them is kept in one place from burst to burst.
 
 use crate::crossings::Run;
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
-use crate::fib::{Interface, InterfaceId};
+use crate::fib::Interface;
 use crate::frame::Frame;
 use crate::hook::Flow;
 use crate::mirror::PlanId;
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Adjacency, Connections, Family, Moment, RecordId, Way};
+use crate::state::{Adjacency, Connections, Family, Leg, Moment, RecordId, Way};
 use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
@@ -126,6 +127,8 @@ impl Shard {
 
     /// Hashes all keys, guesses the record of each packet from the tags, and fetches it. If it `SORTS`, those whose home is another
     /// worker have none.
+    ///
+    /// Keys are hashed behind the pass that reads them: a load of both halves at once would wait for the stores of each.
     #[inline(always)]
     fn find_all<const SORTS: bool>(&self, packets: &mut [Quick]) {
         let connections = &self.connections;
@@ -226,14 +229,15 @@ impl Shard {
         fates: &mut [Fate],
     ) -> Option<Run> {
         let out = self.next_hop::<TRANSLATES>(stages, first)?.out;
+        let leg = self.adjacencies.leg(moment.arrival, out);
         let mut run = Run::new(moment.arrival, out);
         let found = stages.packets.get(first..)?.iter().zip(stages.ways.get(first..)?);
         let packets = frames.get_mut(first..)?.iter_mut().zip(fates.get_mut(first..)?).zip(found);
         for (number, ((frame, fate), (quick, way))) in (first..).zip(packets) {
             let followed = if TRANSLATES && way.is_some() {
-                self.follow_translated(frame, quick, way, moment, out)
+                self.follow_translated(frame, quick, way, moment, leg)
             } else {
-                self.follow::<F, REWRITES, COPIES>(frame, number, quick, moment, out)
+                self.follow::<F, REWRITES, COPIES>(frame, number, quick, moment, leg)
             };
             if !followed {
                 break;
@@ -294,12 +298,12 @@ impl Shard {
         quick: &Quick,
         way: &Way,
         moment: &Moment,
-        out: InterfaceId,
+        leg: Leg,
     ) -> bool {
         if !quick.kind.is_plain() {
             return false;
         }
-        let followed = self.connections.follow_linked(quick, way, moment, out, &self.adjacencies);
+        let followed = self.connections.follow_linked(quick, way, moment, leg, &self.adjacencies);
         let Some((adjacency, change)) = followed else { return false };
         let family = quick.key.family();
         translate::forward_translated(frame.bytes_mut(), family, quick.kind, &change, &adjacency.link);
@@ -321,7 +325,7 @@ impl Shard {
         (home != self.worker && !self.placement.is_placed()).then_some(home)
     }
 
-    /// Takes a packet the short way, if it leaves by `out`; false, and nothing is changed, if it must go another one.
+    /// Takes a packet the short way, if it goes along `leg`; false, and nothing is changed, if it must go another one.
     #[inline(always)]
     fn follow<F: Frame, const REWRITES: bool, const COPIES: bool>(
         &mut self,
@@ -329,12 +333,12 @@ impl Shard {
         number: usize,
         quick: &Quick,
         moment: &Moment,
-        out: InterfaceId,
+        leg: Leg,
     ) -> bool {
         if !quick.kind.is_plain() {
             return false;
         }
-        let followed = self.connections.follow(quick, moment, out, &self.adjacencies);
+        let followed = self.connections.follow(quick, moment, leg, &self.adjacencies);
         let Some(adjacency) = followed else { return false };
         debug_assert!(COPIES || adjacency.plan == PlanId::NONE, "there are no plans");
         if COPIES && adjacency.plan != PlanId::NONE {

@@ -54,13 +54,6 @@ impl Adjacency {
         Self { arrival, out, mtu, link: link(destination, source), plan: PlanId::NONE }
     }
 
-    /// True if it leads from one interface to another: both are compared at once.
-    #[inline(always)]
-    pub const fn leads(&self, from: InterfaceId, to: InterfaceId) -> bool {
-        let own = self.arrival.0 as u32 | (self.out.0 as u32) << 16;
-        own == from.0 as u32 | (to.0 as u32) << 16
-    }
-
     /// From one port of a pair to the other; the Ethernet header stays as it is.
     pub const fn bridged(arrival: InterfaceId, out: InterfaceId, mtu: u16) -> Self {
         Self { arrival, out, mtu, link: [0; 12], plan: PlanId::NONE }
@@ -68,10 +61,29 @@ impl Adjacency {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Entry {
     /// 0 where there never was one.
     epoch: u32,
     adjacency: Adjacency,
+}
+
+/// From which interface to which, and in which epoch that was decided: all that an entry begins with, compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg(u64);
+
+impl Entry {
+    #[inline(always)]
+    const fn leg(&self) -> Leg {
+        Leg::new(self.epoch, self.adjacency.arrival, self.adjacency.out)
+    }
+}
+
+impl Leg {
+    #[inline(always)]
+    const fn new(epoch: u32, from: InterfaceId, to: InterfaceId) -> Self {
+        Self(epoch as u64 | (from.0 as u64) << 32 | (to.0 as u64) << 48)
+    }
 }
 
 const EMPTY: Entry = Entry { epoch: 0, adjacency: Adjacency::bridged(InterfaceId(0), InterfaceId(0), 0) };
@@ -131,6 +143,19 @@ impl Adjacencies {
     pub fn get(&self, id: AdjacencyId) -> Option<&Adjacency> {
         let entry = &self.entries[usize::from(id.0) % PLACES];
         (entry.epoch == self.epoch).then_some(&entry.adjacency)
+    }
+
+    /// What [`along`](Self::along) finds adjacencies of this epoch by.
+    #[inline]
+    pub const fn leg(&self, from: InterfaceId, to: InterfaceId) -> Leg {
+        Leg::new(self.epoch, from, to)
+    }
+
+    /// The adjacency of this number, if it leads along this way.
+    #[inline(always)]
+    pub fn along(&self, id: AdjacencyId, leg: Leg) -> Option<&Adjacency> {
+        let entry = &self.entries[usize::from(id.0) % PLACES];
+        (entry.leg() == leg).then_some(&entry.adjacency)
     }
 
     /// The number of an adjacency; none if all are in use.

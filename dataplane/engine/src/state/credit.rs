@@ -125,6 +125,21 @@ impl Credits {
         there
     }
 
+    /// As [`take`](Self::take), for so many states, or for none of them.
+    #[inline]
+    pub fn take_all(&mut self, states: u32, limit: u32) -> bool {
+        if self.stock >= states {
+            self.stock -= states;
+            self.used += states;
+            return true;
+        }
+        let taken = (0..states).take_while(|_| self.take(limit)).count() as u32;
+        if taken < states {
+            self.give(taken);
+        }
+        taken == states
+    }
+
     /// Takes the credits of `states` back that have gone.
     #[inline]
     pub fn give(&mut self, states: u32) {
@@ -243,6 +258,17 @@ mod tests {
         });
         assert!(used(&made) <= LIMIT && pool.taken() <= LIMIT);
         assert_eq!(pool.taken(), made.iter().map(|credits| credits.used + credits.stock).sum());
+    }
+
+    #[test]
+    fn all_are_taken_or_none() {
+        let (pool, mut credits) = shards(1, 100);
+        assert!((0..3).all(|_| credits[0].take_all(2, 7)), "six of seven");
+        assert!(!credits[0].take_all(2, 7));
+        assert_eq!(credits[0].used(), 6, "the seventh is still there");
+        assert!(credits[0].take_all(1, 7) && !credits[0].take_all(1, 7));
+        credits[0].empty();
+        assert_eq!(pool.taken(), 7);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use ruleset::{Options, Timeout};
 
-use super::adjacency::{Adjacencies, Adjacency, AdjacencyId};
+use super::adjacency::{Adjacencies, Adjacency, AdjacencyId, Leg};
 use super::class::Lifetime;
 use super::index::{PROBES_MAX, RecordId};
 use super::key::{Family, Key, KeyHash, Side};
@@ -143,27 +143,25 @@ impl Connections {
         adjacencies.get(hot.adjacency()[quick.sender.index()])
     }
 
-    /// Takes a packet through both faces of the record that it has a hint of, and commits it, if it leaves by `out`. `None` if
+    /// Takes a packet through both faces of the record that it has a hint of, and commits it, if it goes along `leg`. `None` if
     /// not, or if the hooks must see it; nothing was changed then.
     #[inline(always)]
     pub fn follow<'a>(
         &mut self,
         quick: &Quick,
         moment: &Moment,
-        out: InterfaceId,
+        leg: Leg,
         adjacencies: &'a Adjacencies,
     ) -> Option<&'a Adjacency> {
-        let adjacency = self.next_hop(quick, adjacencies)?;
         let at = quick.hint.0 as usize;
         let hot = self.hot.get_mut(at)?;
+        let adjacency = adjacencies.along(hot.adjacency()[quick.sender.index()], leg)?;
         if quick.key.family() == Family::Inet6 && self.wide.get(at) != Some(&quick.wide) {
             return None;
         }
         let tally = self.pairs.tally(hot.pair())?;
-        let is_as_usual = hot.has_key(&quick.key)
-            && adjacency.leads(moment.arrival, out)
-            && quick.length <= adjacency.mtu
-            && hot.has_room(quick.sender);
+        let is_as_usual =
+            hot.has_key(&quick.key) && quick.length <= adjacency.mtu && hot.has_room(quick.sender);
         if !is_as_usual || !fits::<false>(hot, tally.lifetime(), quick, quick.sender, moment) {
             return None;
         }

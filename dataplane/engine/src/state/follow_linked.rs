@@ -8,14 +8,13 @@
 use ruleset::Direction;
 use wire::checksum::Delta;
 
-use super::adjacency::{Adjacencies, Adjacency};
+use super::adjacency::{Adjacencies, Adjacency, Leg};
 use super::follow::{Moment, fits};
 use super::index::{LinkId, RecordId};
 use super::key::{Family, Narrow, Side};
 use super::link::{Deltas, Link};
 use super::table::Connections;
 use crate::Address;
-use crate::fib::InterfaceId;
 use crate::mirror::PlanId;
 use crate::quick::Quick;
 
@@ -108,7 +107,25 @@ impl Connections {
         quick: &Quick,
         way: &Way,
         moment: &Moment,
-        out: InterfaceId,
+        leg: Leg,
+        adjacencies: &'a Adjacencies,
+    ) -> Option<(&'a Adjacency, Change)> {
+        // Packets of a burst mostly go the same way.
+        if way.is_own(quick) {
+            self.follow_by::<true>(quick, way, moment, leg, adjacencies)
+        } else {
+            self.follow_by::<false>(quick, way, moment, leg, adjacencies)
+        }
+    }
+
+    /// Follows a packet that was found by its record's own tuple, or by the link's.
+    #[inline(always)]
+    fn follow_by<'a, const BY_OWN: bool>(
+        &mut self,
+        quick: &Quick,
+        way: &Way,
+        moment: &Moment,
+        leg: Leg,
         adjacencies: &'a Adjacencies,
     ) -> Option<(&'a Adjacency, Change)> {
         let Way { record, link } = *way;
@@ -117,10 +134,9 @@ impl Connections {
         if hot.link() != Some(link) || !line.is_last() {
             return None;
         }
-        let by_own = way.is_own(quick);
         let (own, other) = ((hot.narrow(), Side::Low), (line.narrow(), line.low_side()));
         let ((key, low), (new_key, new_low), reach) =
-            if by_own { (own, other, line.own()) } else { (other, own, line.reach()) };
+            if BY_OWN { (own, other, line.own()) } else { (other, own, line.reach()) };
         let sender = quick.sender.from(low);
         if *key != quick.key || !reach.has(Direction::In, sender) {
             return None;
@@ -128,26 +144,24 @@ impl Connections {
         let mut new_wide = [Address(0); 2];
         if quick.key.family() == Family::Inet6 {
             let (own, other) = (&self.wide[record.0 as usize], self.links.addresses(link));
-            let (wide, new) = if by_own { (own, other) } else { (other, own) };
+            let (wide, new) = if BY_OWN { (own, other) } else { (other, own) };
             if *wide != quick.wide {
                 return None;
             }
             new_wide = *new;
         }
         let (new_key, new_sender) = (*new_key, sender.from(new_low));
-        let adjacency = adjacencies.get(line.next_hops()[sender.index()])?;
+        let adjacency = adjacencies.along(line.next_hops()[sender.index()], leg)?;
         let tally = self.pairs.tally(hot.pair())?;
-        let is_as_usual = adjacency.plan == PlanId::NONE
-            && adjacency.leads(moment.arrival, out)
-            && quick.length <= adjacency.mtu
-            && hot.has_room(sender);
+        let is_as_usual =
+            adjacency.plan == PlanId::NONE && quick.length <= adjacency.mtu && hot.has_room(sender);
         if !is_as_usual || !fits::<true>(hot, tally.lifetime(), quick, sender, moment) {
             return None;
         }
         hot.touch(moment.now);
         tally.count(sender, u32::from(quick.length));
         hot.count(sender, u32::from(quick.length));
-        let deltas = if by_own { line.deltas() } else { line.deltas().reversed() };
+        let deltas = if BY_OWN { line.deltas() } else { line.deltas().reversed() };
         Some((adjacency, change(&new_key, &new_wide, new_sender, deltas)))
     }
 }

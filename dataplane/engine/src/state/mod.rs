@@ -19,11 +19,12 @@ mod numbering;
 mod numbers;
 mod record;
 mod select;
+mod sweep;
 mod table;
 mod tuples;
 mod views;
 
-pub(crate) use adjacency::{Adjacencies, Adjacency};
+pub(crate) use adjacency::{Adjacencies, Adjacency, Leg};
 pub use ahead::{AREAS, Area};
 pub(crate) use alias::News;
 pub(crate) use class::{Class, Sketch};

@@ -16,14 +16,14 @@ use core::ops::Range;
 use bytemuck::zeroed_vec;
 use ruleset::{Direction, Options, PeerState, Timeout};
 
-use super::adjacency::{Adjacencies, AdjacencyId};
+use super::adjacency::AdjacencyId;
 use super::alias;
 use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::flood::Floods;
 use super::gateway::GatewayId;
 use super::index::{Index, RecordId};
-use super::key::{Family, Hashing, Key, KeyHash, Narrow, Side};
+use super::key::{Family, Key, KeyHash, Narrow, Side};
 use super::link::Links;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
@@ -32,10 +32,6 @@ use crate::Address;
 use crate::eval::{ByHook, RuleSlot};
 use crate::pool::Target;
 use crate::track::Peer;
-use crate::work;
-
-/// Expired records whose buckets are fetched together.
-const SWEEP_TOGETHER: usize = 16;
 
 /// Why no connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +49,6 @@ pub(crate) enum Full {
 pub(crate) struct Expiry<'a> {
     pub now: Sixteenths,
     pub options: &'a Options,
-}
-
-/// A record with something to remove.
-#[derive(Clone, Copy, Debug, Default)]
-struct Due {
-    id: RecordId,
-    /// Both its faces have expired.
-    wholly: bool,
-    /// Of its key.
-    hash: KeyHash,
 }
 
 /// A connection to be made.
@@ -114,7 +100,7 @@ pub(crate) struct Connections {
     /// The links that their homes are to know of.
     pub(super) queue: alias::Queue,
     next_id: u64,
-    sweep_at: u32,
+    pub(super) sweep_at: u32,
 }
 
 impl Connections {
@@ -269,31 +255,30 @@ impl Connections {
     ///
     /// # Errors
     /// Why there is none; nothing was changed then.
+    #[inline(always)]
     pub fn insert(&mut self, new: &NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
-        match new.other {
-            None => self.with_credit(limit, |table| table.place(new)),
-            Some(_) => self.with_credit(limit, |table| table.with_credit(limit, |table| table.place(new))),
-        }
+        self.with_credits(1 + u32::from(new.other.is_some()), limit, |table| table.place(new))
     }
 
-    /// Makes one more state, if there is a credit for it.
+    /// Makes so many more states, if there are credits for all of them.
     #[inline]
-    fn with_credit<T>(
+    fn with_credits<T>(
         &mut self,
+        states: u32,
         limit: u32,
         make: impl FnOnce(&mut Self) -> Result<T, Full>,
     ) -> Result<T, Full> {
-        if !self.credits.take(limit) {
+        if !self.credits.take_all(states, limit) {
             return Err(Full::Limit);
         }
         let made = make(self);
         if made.is_err() {
-            self.credits.give(1);
+            self.credits.give(states);
         }
         made
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, new: &NewRecord<'_>) -> Result<RecordId, Full> {
         let family = new.key.family();
         let id = self.numbers.next(family).map(RecordId).ok_or(Full::Shard)?;
@@ -351,7 +336,7 @@ impl Connections {
         limit: u32,
     ) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
-        self.with_credit(limit, |table| {
+        self.with_credits(1, limit, |table| {
             let pair = table.hot[id.0 as usize].pair();
             let pair = table.pairs.complete(pair, side, class, packet).map_err(|_| Full::Classes)?;
             table.set_pair(id, pair);
@@ -478,93 +463,14 @@ impl Connections {
 
     /// How many sixteenths of a second a face of this rule lives without packets, with this timer.
     #[inline]
-    fn lifetime_of(&self, timeout: Timeout, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
+    pub(super) fn lifetime_of(&self, timeout: Timeout, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
         let seconds = rule.timeout(timeout).unwrap_or_else(|| expiry.options.timeouts.get(timeout));
         adapt(seconds, self.credits.sum(), expiry.options).saturating_mul(Sixteenths::PER_SECOND)
-    }
-
-    /// By side, whether there is a face whose time is over.
-    #[inline]
-    fn have_expired(&self, id: RecordId, expiry: &Expiry<'_>) -> [bool; 2] {
-        let hot = &self.hot[id.0 as usize];
-        let (timeout, passed) = (hot.timeout(), expiry.now.since(hot.last_seen()));
-        let [low, high] = self.pairs.faces(hot.pair());
-        let is_over = |class: &Class| self.lifetime_of(timeout, &class.rule, expiry) <= passed;
-        [low.as_ref().is_some_and(is_over), high.as_ref().is_some_and(is_over)]
     }
 
     /// True if the face's time is over.
     pub fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
         self.face(id, side).is_some_and(|class| self.time_left(id, &class.rule, expiry) == 0)
-    }
-
-    /// Visits the next `most` records and removes the faces that have expired. Returns how many it removed.
-    pub fn sweep(
-        &mut self,
-        most: usize,
-        expiry: &Expiry<'_>,
-        hashing: &Hashing,
-        adjacencies: &mut Adjacencies,
-    ) -> u64 {
-        let mut removed = 0;
-        let mut left = most.min(self.numbers.used());
-        adjacencies.count_swept(left);
-        while left > 0 {
-            // Records with something to remove are collected first: their buckets are on the way when they are needed.
-            let mut due = [Due::default(); SWEEP_TOGETHER];
-            let mut count = 0;
-            while left > 0 && count < due.len() {
-                left -= 1;
-                if let Some(next) = self.next_due(expiry, adjacencies) {
-                    due[count] = next;
-                    count += 1;
-                }
-            }
-            let due = &mut due[..count];
-            hashing.hash_each(
-                due.iter_mut(),
-                |due| {
-                    let at = due.id.0 as usize;
-                    self.hot[at].narrow().blocks(&self.wide[at])
-                },
-                |due, hash| {
-                    due.hash = hash;
-                    self.prefetch_bucket(hash);
-                },
-            );
-            for due in due {
-                removed += u64::from(self.expire(due, expiry));
-            }
-        }
-        removed
-    }
-
-    /// Visits the next record, and returns it if one of its faces has expired.
-    fn next_due(&mut self, expiry: &Expiry<'_>, adjacencies: &Adjacencies) -> Option<Due> {
-        work::record();
-        let id = RecordId(self.numbers.around(self.sweep_at));
-        self.sweep_at = id.0 + 1;
-        if !self.hot[id.0 as usize].is_live() {
-            return None;
-        }
-        self.forget_stale(id, adjacencies);
-        let [low, high] = self.have_expired(id, expiry);
-        (low || high).then_some(Due { id, wholly: low && high, hash: KeyHash::default() })
-    }
-
-    fn expire(&mut self, due: &Due, expiry: &Expiry<'_>) -> u32 {
-        let Due { id, wholly, hash } = *due;
-        // Where adaptive scaling is at work, one state less may let the other face live a little longer.
-        if wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
-            return self.remove(id, hash);
-        }
-        let mut removed = 0;
-        for side in Side::BOTH {
-            if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
-                removed += self.remove_face(id, side, hash);
-            }
-        }
-        removed
     }
 
     pub fn key(&self, id: RecordId) -> Key {
