@@ -6,7 +6,7 @@
 mod shard;
 
 use engine::{Fate, Tick};
-use ruleset::{LogOptions, Rule, Timeout};
+use ruleset::{LogOptions, Rule, StateMode, Syncookies, Timeout};
 use shard::packet::Packet;
 use shard::rules::{Written, block, block_return, matching, pass, ruleset};
 use shard::{Firewall, arrival, mac};
@@ -55,8 +55,8 @@ fn rule(random: &mut Random) -> Rule {
     if random.once_in(5) {
         rule = rule.quick();
     }
-    if rule.state == ruleset::StateMode::Keep {
-        rule = match random.below(16) {
+    if rule.state == StateMode::Keep {
+        rule = match random.below(20) {
             0 | 1 => rule.if_bound(),
             2 => rule.sloppy(),
             3 => rule.any_flags(),
@@ -64,6 +64,8 @@ fn rule(random: &mut Random) -> Rule {
             5 => rule.no_state(),
             6 => rule.change(|rule| rule.state_options.max = 3),
             7 => rule.change(|rule| rule.once = true),
+            8 => rule.proto(Proto::TCP).change(|rule| rule.state = StateMode::Modulate),
+            9 => rule.proto(Proto::TCP).change(|rule| rule.state = StateMode::Synproxy),
             _ => rule,
         };
     }
@@ -122,6 +124,9 @@ fn both_ways_leave_the_same() {
         let mut rules = ruleset(rules);
         if random.once_in(20) {
             rules.options.skip = vec!["em1".into()];
+        }
+        if random.once_in(20) {
+            rules.options.syncookies = Syncookies::Always;
         }
         let [mut short, mut long] = [(); 2].map(|()| {
             let mut firewall = Firewall::bare();

@@ -167,7 +167,7 @@ const fn with_nibble(pair: u8, side: Side, value: u8) -> u8 {
 #[inline]
 fn bits_of(peer: &Peer) -> u8 {
     let scale = peer.wscale.map_or(0, |shift| end_bits::SCALED | shift & end_bits::SHIFT);
-    scale | peer.seen as u8 * end_bits::SEEN
+    scale | if peer.seen { end_bits::SEEN } else { 0 }
 }
 
 impl HotEnd {
