@@ -2,7 +2,7 @@
 
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
-    PacketRate, PoolKind, PortMatch, RoutingKind, StateMode, StatePolicy, Timeout,
+    PacketRate, PoolKind, PortMatch, RoutingKind, SetPrio, StateMode, StatePolicy, Timeout,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -245,12 +245,16 @@ pub(crate) struct FilterOptions {
     pub flags: Option<FlagsSpec>,
     pub icmp: Vec<IcmpItem>,
     pub tos: Option<u8>,
+    pub prio: Option<u8>,
     pub packet_rate: Option<PacketRate>,
     /// In units of 2⁻³².
     pub probability: Option<u32>,
     pub state: Option<StateSpec>,
     pub fragment: bool,
     pub allow_opts: bool,
+    pub scrub: ruleset::Scrub,
+    pub set_tos: Option<u8>,
+    pub set_prio: Option<SetPrio>,
     pub labels: Vec<String>,
     pub ridentifier: Option<u32>,
     pub once: bool,
@@ -275,7 +279,6 @@ pub(crate) struct Extras {
     pub domain: Option<(bool, u32)>,
     pub user: Option<IdMatch>,
     pub group: Option<IdMatch>,
-    pub prio: Option<u8>,
     pub packet_size: Option<u16>,
     pub set: SetActions,
     pub source: SourceTracking,
@@ -284,22 +287,16 @@ pub(crate) struct Extras {
     pub divert: Option<Divert>,
 }
 
-/// `set (…)` of a rule.
+/// What else `set (…)` of a rule may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetActions {
-    pub prio: Option<(u8, u8)>,
     pub queue: Option<(String, Option<String>)>,
-    pub tos: Option<u8>,
     pub delay: Option<u16>,
 }
 
-/// `scrub (…)` of a rule.
+/// What else `scrub (…)` of a rule may say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scrub {
-    pub no_df: bool,
-    pub random_id: bool,
-    pub min_ttl: Option<u8>,
-    pub max_mss: Option<u16>,
     pub reassemble_tcp: bool,
     /// FreeBSD's `scrub … set-tos`.
     pub set_tos: Option<u8>,

@@ -8,7 +8,7 @@ use ruleset::{
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port};
 
-use crate::ast::{Early, Extras, MapE, QueueStatement, Scrub, Section, Spanned};
+use crate::ast::{Early, Extras, MapE, QueueStatement, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::source::{SourceMap, Span};
@@ -36,7 +36,7 @@ pub struct Config {
     pub(crate) places: Vec<Spanned<&'static str>>,
     pub(crate) sources: SourceMap,
     /// The first of FreeBSD's `scrub` rules that puts fragments together.
-    pub(crate) scrubs_fragments: Option<Scrub>,
+    pub(crate) scrubs_fragments: Option<ruleset::Scrub>,
 }
 
 /// A line that `pfctl -v` prints while it reads.
@@ -276,7 +276,8 @@ fn early_of(rule: &Rule) -> Option<Early> {
         (Translating::Rdr, _) => Section::Rdr,
         (Translating::Binat, Some(Direction::Out)) => Section::Binat,
         (Translating::Binat, _) if rule.call.is_some() => Section::Binat,
-        (Translating::Binat, _) => return None,
+        // What FreeBSD asks of each packet is asked of a connection.
+        (Translating::Binat, _) | (Translating::Scrub, _) => return None,
     };
     Some(Early {
         section,

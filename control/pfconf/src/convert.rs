@@ -10,7 +10,9 @@ mod foreign;
 
 use std::fmt::Write;
 
-use ruleset::{Action, AddressPattern, Direction, PoolKind, Reassemble, StateMode};
+use ruleset::{
+    Action, AddressPattern, Direction, Endpoint, FirstMatch, PoolKind, Reassemble, Rule, StateMode, Translating,
+};
 
 use crate::ast::{Early, Scrub, Section};
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member, Pool, PoolHost, TableDefinition};
@@ -75,7 +77,7 @@ impl Config {
     /// Whether fragments are put together in the dialect that a ruleset comes from.
     fn reassembly(&self, from: Dialect) -> &'static str {
         match (from, self.scrubs_fragments) {
-            (Dialect::OpenBsd, _) | (_, Some(Scrub { no_df: false, .. })) => "yes",
+            (Dialect::OpenBsd, _) | (_, Some(ruleset::Scrub { no_df: false, .. })) => "yes",
             (_, Some(_)) => "yes no-df",
             (Dialect::FreeBsd, None) => "no",
         }
@@ -119,7 +121,8 @@ impl Config {
                 }
             }
         }
-        let scrub = modern.scrubbed(scrub, findings);
+        clash::find_scrubs(&scrub, findings);
+        let scrub = modern.scrubbed(scrub).into_iter().filter_map(in_any_order);
         if !modern.sets_reassembly() {
             let no_df = modern.scrubs_fragments.is_some_and(|scrub| scrub.no_df);
             modern.options.reassemble = Reassemble { enabled: modern.scrubs_fragments.is_some(), no_df };
@@ -129,28 +132,36 @@ impl Config {
         for rules in [&both_out, &rdr] {
             clash::find(rules, findings);
         }
-        let ahead = scrub.into_iter().chain(both_out).chain(rdr).map(Entry::Rule);
+        let ahead = scrub.chain(both_out).chain(rdr).map(Entry::Rule);
         modern.entries = left.into_iter().chain(ahead).chain(filter).collect();
         modern.with_tables(findings);
         modern
     }
 
-    /// `scrub` rules as `match` rules; what they say of fragments holds for the whole ruleset.
-    fn scrubbed(&mut self, rules: Vec<FullRule>, findings: &mut Vec<Finding>) -> Vec<FullRule> {
-        clash::find_scrubs(&rules, findings);
+    /// `scrub` rules as `match` rules; what they say of fragments holds for the whole ruleset. FreeBSD asks them of every
+    /// packet, `match` rules are asked of a connection's first one: they hold for both ways, from either end.
+    fn scrubbed(&mut self, rules: Vec<FullRule>) -> Vec<FullRule> {
         let mut matching = Vec::new();
         for mut full in rules {
-            let scrub = full.extras.scrub;
-            if !scrub.fragments_kept {
-                self.scrubs_fragments.get_or_insert(scrub);
+            let FullRule { early, rule, extras, .. } = &mut full;
+            let exempt = early.take().is_some_and(|early| early.exempt);
+            let Scrub { set_tos, fragments_kept, .. } = extras.scrub;
+            if !fragments_kept && !exempt {
+                self.scrubs_fragments.get_or_insert(rule.scrub);
             }
-            (full.early, full.rule.quick) = (None, false);
-            full.extras.set.tos = scrub.set_tos;
-            full.extras.scrub = Scrub { fragments_kept: false, set_tos: None, ..scrub };
-            let says = full.extras.scrub != Scrub::default() || full.extras.set.tos.is_some();
-            if says || full.rule.log.enabled || full.rule.tag.is_some() {
+            (rule.quick, rule.set_tos) = (false, set_tos);
+            rule.first_match = Some(FirstMatch { ruleset: Translating::Scrub, exempt });
+            extras.scrub = Scrub { fragments_kept: false, set_tos: None, ..extras.scrub };
+            if [&full.rule.from, &full.rule.to].into_iter().all(|end| *end == Endpoint::default()) {
+                full.rule.direction = None;
                 matching.push(full);
+                continue;
             }
+            let mut back = full.clone();
+            let Rule { direction, from, to, .. } = &mut back.rule;
+            *direction = direction.map(Direction::reverse);
+            std::mem::swap(from, to);
+            matching.extend([full, back]);
         }
         matching
     }
@@ -259,6 +270,14 @@ impl Finding {
             ),
         }
     }
+}
+
+/// A `scrub` rule as any `match` rule, unless it is there for nothing then.
+fn in_any_order(mut full: FullRule) -> Option<FullRule> {
+    let FullRule { rule, extras, .. } = &mut full;
+    rule.first_match = None;
+    let changes = extras.scrub != Scrub::default() || rule.scrub != ruleset::Scrub::default();
+    (changes || rule.set_tos.is_some() || rule.log.enabled || rule.tag.is_some()).then_some(full)
 }
 
 /// A translation rule as a filter rule.

@@ -271,6 +271,7 @@ fn hides(whole: &FullRule, part: &FullRule) -> bool {
         && !matches_sometimes(rule)
         && (rule.received_on.is_none() || rule.received_on == other.received_on)
         && (rule.tos.is_none() || rule.tos == other.tos)
+        && (rule.prio.is_none() || rule.prio == other.prio)
         && (rule.icmp.is_none() || rule.icmp == other.icmp)
         && (!rule.fragment || other.fragment)
         && !spares_replies

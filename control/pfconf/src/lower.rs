@@ -7,7 +7,7 @@ use ruleset::{
     AddressPattern, Call, Direction, InterfacePart, PoolKind, RoutingKind, Rule, Ruleset, Table, Timeout,
 };
 
-use crate::ast::{Extras, Scrub, SetActions, SourceTracking};
+use crate::ast::{Extras, SetActions, SourceTracking};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
 use crate::convert::Finding;
 use crate::diagnostic::Diagnostics;
@@ -214,9 +214,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         domain,
         user,
         group,
-        prio,
         packet_size,
-        set: SetActions { prio: set_prio, queue, tos: set_tos, delay },
+        set: SetActions { queue, delay },
         source: SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload },
         scrub,
         routing_table,
@@ -247,11 +246,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (domain.is_some(), "on rdomain"),
         (user.is_some(), "user"),
         (group.is_some(), "group"),
-        (prio.is_some(), "prio"),
         (packet_size.is_some(), "max-pkt-size"),
-        (set_prio.is_some(), "set prio"),
         (queue.is_some(), "set queue"),
-        (set_tos.is_some(), "set tos"),
         (delay.is_some(), "set delay"),
         (track.is_some(), "source-track"),
         (*max_states > 0, "max-src-states"),
@@ -259,7 +255,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (*max_conn > 0, "max-src-conn"),
         (max_conn_rate.is_some(), "max-src-conn-rate"),
         (overload.is_some(), "overload"),
-        (*scrub != Scrub::default(), "scrub"),
+        (scrub.reassemble_tcp, "reassemble tcp"),
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),

@@ -26,6 +26,7 @@ use crate::hook::{Hook, Passage, Stop};
 use crate::mirror::Origin;
 use crate::parse::{NonIp, Parsed, parse};
 use crate::routing::{Out, destination, is_martian};
+use crate::scrub;
 use crate::shard::{Shard, View, repair};
 use crate::state::Adjacency;
 
@@ -73,6 +74,7 @@ impl Shard {
         let Departure { link, left, .. } =
             self.leave(view, Out::as_is(bridge.peer), frame.bytes(), passage, &entered)?;
         repair(frame, passage);
+        scrub::write(frame, passage, Direction::Out);
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::complete(Direction::Out, bridge.peer), frame.bytes());
         }

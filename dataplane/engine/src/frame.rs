@@ -48,6 +48,16 @@ pub trait Frame {
         None
     }
 
+    /// The priority of the VLAN tag that was taken out of the frame (PCP of IEEE 802.1Q, 0 to 7), if it had one.
+    fn priority_code(&self) -> Option<u8> {
+        None
+    }
+
+    /// Has the frame leave with this priority, if it leaves with a VLAN tag. Who adds no tags need not keep it.
+    fn set_priority_code(&mut self, code: u8) {
+        let _ = code;
+    }
+
     /// What the NIC said of the IPv4 header's checksum.
     fn ip_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown

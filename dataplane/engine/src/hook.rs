@@ -11,6 +11,7 @@
 
 mod begin;
 mod create;
+mod face;
 mod stop;
 
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
@@ -24,6 +25,7 @@ use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::Target;
 use crate::refuse::{answer_to, rule_of};
 use crate::renumber::Renumbered;
+use crate::scrub::Changes;
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
 use crate::synproxy::Remade;
@@ -66,6 +68,10 @@ pub(crate) struct Passage<'p> {
     pub offered: Option<Offered>,
     /// It is another packet than the one that arrived.
     pub remade: Option<Remade>,
+    /// Its priority, as pf counts it.
+    pub priority: u8,
+    /// What the hooks change of its frame.
+    pub changes: Changes,
     /// Where the hook which it has just passed wants it to leave by.
     pub gateway: Option<Target>,
     /// The port that the hook which it has just passed wants it copied to.
@@ -295,38 +301,6 @@ impl Shard {
         self.connections.find(&wanted, &expiry, &mut self.counters.removals)
     }
 
-    /// What belongs to a face rather than to the connection: IP options, the tag that it puts on its packets, `log (all)`.
-    fn gate_face(
-        &mut self,
-        view: &View<'_>,
-        passage: &mut Passage<'_>,
-        hook: &Hook<'_>,
-        record: RecordId,
-    ) -> Result<(), Stop> {
-        let Some(class) = self.connections.face(record, hook.side(passage.flow.sender)) else {
-            return Ok(());
-        };
-        if passage.packet.options && !class.rule.allow_opts {
-            self.witness.blame.rule = rule_of(view, class);
-            return Err(Stop::silent(Reason::IpOption));
-        }
-        if class.tag != Tag::default() {
-            passage.tag = class.tag;
-        }
-        passage.copy_to = class.rule.copy_to;
-        passage.gateway = self.connections.gateway(class, hook.direction);
-        if class.rule.log_all {
-            let rule = view.root.and_then(|root| root.number_of(&class.rule));
-            self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
-        }
-        if let Some(root) = view.root.filter(|_| class.rule.counts_addresses) {
-            let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
-            let bytes = passage.packet.length();
-            root.count_addresses(&class.rule, &tuple, hook.direction, Deed::Pass, bytes);
-        }
-        Ok(())
-    }
-
     /// Checks a packet against its state. `None`: the state has finished and the packet begins a new connection.
     fn check(
         &mut self,
@@ -497,6 +471,10 @@ impl Shard {
         if let Some(translation) = decision.translation {
             self.translate(view, root, passage, translation)?;
         }
+        if !decision.scrubbing.is_nothing() {
+            let random = self.draw();
+            passage.scrub(hook.direction, &decision.scrubbing, random);
+        }
         let packet = &passage.packet;
         let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
         let is_fragment = packet.transport == Transport::Fragment;
@@ -515,7 +493,13 @@ impl Shard {
         }
         let made = self.make_state(view, root, passage, hook, &decision, asked.src);
         match made {
-            Ok(_) => count(Deed::Pass),
+            Ok(_) => {
+                count(Deed::Pass);
+                let matched = decision.matched.rules().filter_map(|number| root.slot(number));
+                for slot in matched.filter(|slot| slot.counts_addresses) {
+                    root.count_addresses(slot, &asked, hook.direction, Deed::Pass, bytes);
+                }
+            }
             Err(_) => self.witness.blame.rule = decision.rule_at(root),
         }
         made
@@ -546,6 +530,7 @@ impl Shard {
                 interface: hook.interface,
                 tag: passage.tag,
                 received_on: passage.received_on,
+                priority: passage.priority,
                 fib: view.fib,
                 role: Role::Original,
                 occasion,

@@ -38,6 +38,7 @@ mod renumber;
 pub mod reply;
 pub mod rewrite;
 mod routing;
+mod scrub;
 mod shard;
 mod state;
 mod synproxy;

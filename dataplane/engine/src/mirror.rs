@@ -285,6 +285,7 @@ impl Shard {
             interface: target,
             tag: passage.tag,
             received_on: passage.received_on,
+            priority: passage.priority,
             fib: view.fib,
             role: Role::Copy,
             occasion: self.occasion(view, root),

@@ -20,7 +20,7 @@ pub fn set_link(frame: &mut impl Frame, source: Mac, destination: Mac) {
     }
 }
 
-/// Takes the tag out of a frame that has only a priority tag, which names no VLAN (IEEE 802.1Q). A frame that ends inside
+/// Takes the tag out of a frame that has only a priority tag, which names no VLAN (IEEE 802.1Q), and keeps the priority. A frame that ends inside
 /// its tags stays as it is.
 ///
 /// # Errors
@@ -30,6 +30,7 @@ pub(crate) fn untag(frame: &mut impl Frame) -> Result<(), Reason> {
     match ethernet::Frame::parse(frame.bytes()).map(|parsed| parsed.tags()) {
         Err(_) | Ok(Tags::None) => Ok(()),
         Ok(Tags::One(tag)) if tag.vid() == 0 => {
+            frame.set_priority_code(tag.priority());
             frame.bytes_mut().copy_within(..ethernet::TAGS_AT, ethernet::TAG_LEN);
             frame.trim_front(ethernet::TAG_LEN);
             Ok(())

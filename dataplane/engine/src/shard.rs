@@ -29,6 +29,7 @@ use crate::placement::Placement;
 use crate::renumber::{Isn, Renumbered};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, link_of, route};
+use crate::scrub::{self, Changes, USUAL_PRIORITY};
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
 };
@@ -239,6 +240,9 @@ impl Shard {
                 return self.drop(arrival, reason);
             }
         };
+        if view.root.is_some_and(Root::asks_priorities) {
+            passage.priority = scrub::priority_of(frame);
+        }
         let decided = match (arrival.source, own.bridge()) {
             (_, Some(bridge)) => self.carry(view, arrival.interface, bridge, frame, &mut passage),
             (Source::Wire, None) => self.take_in(view, arrival.interface, own, frame, &mut passage),
@@ -305,6 +309,8 @@ impl Shard {
             remade: None,
             tag: Tag::default(),
             repaired: None,
+            priority: USUAL_PRIORITY,
+            changes: Changes::default(),
             gateway: None,
             copy_to: None,
             copied: false,
@@ -362,6 +368,7 @@ impl Shard {
         let Some(out) = self.turn_aside(view, passage, &Out::as_is(interface))? else {
             self.commit(view, passage, &left);
             repair(frame, passage);
+            scrub::write(frame, passage, Direction::Out);
             if passage.copy_to.is_some() {
                 self.mirror(view, passage, Origin::complete(Direction::Out, interface), frame.bytes());
             }
@@ -371,6 +378,7 @@ impl Shard {
         self.gate_size(passage.packet, &out.hop, link)?;
         self.commit(view, passage, &left);
         repair(frame, passage);
+        scrub::write(frame, passage, Direction::Out);
         Ok(self.send_by(view, frame, passage, &out, link))
     }
 
@@ -387,6 +395,7 @@ impl Shard {
         let Departure { out, link, left } = self.leave(view, out, frame.bytes(), passage, entered)?;
         repair(frame, passage);
         rewrite::decrement_ttl(frame, passage.packet).map_err(Stop::silent)?;
+        scrub::write(frame, passage, Direction::Out);
         let fate = self.send_by(view, frame, passage, &out, link);
         if let (Passed::State(_), Some(destination)) = (entered, out.mac) {
             let mtu = out.hop.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
@@ -499,7 +508,7 @@ impl Shard {
     }
 }
 
-/// Writes into the frame what the hooks repaired of it, and what they translated.
+/// Writes into the frame what the hooks repaired of it, what they translated, and what the IN hook scrubs.
 pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
     if let Some(remade) = &passage.remade {
         return remade.write(frame, passage.packet);
@@ -510,4 +519,5 @@ pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
     if let Some(arrived) = &passage.arrived {
         translate::rewrite(frame.bytes_mut(), arrived, passage.packet);
     }
+    scrub::write(frame, passage, Direction::In);
 }

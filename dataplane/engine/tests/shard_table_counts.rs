@@ -203,3 +203,19 @@ fn states_count_for_their_rule_over_a_reload_that_keeps_it() {
     firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001 -> out em1");
     assert_eq!(counted(&firewall), ["10.0.0.2/32 in 0/3 out 0/1"], "its rule is gone");
 }
+
+#[test]
+fn addresses_that_match_rules_name_count_the_packets_of_states() {
+    let rules = vec![from(ruleset::Rule { action: ruleset::Action::Match, ..Rule::default() }, "t"), pass()];
+    let mut firewall = Firewall::bare();
+    firewall.load(with_table(rules, true, Some(&["10.0.0.2"])));
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em1: 10.1.0.2.53 > 10.0.0.2.1 udp -> out em0
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em0: 10.0.0.3.1 > 10.1.0.2.53 udp -> out em1
+        ",
+    );
+    assert_eq!(counted(&firewall), ["10.0.0.2/32 in 0/3 out 0/3"]);
+}

@@ -42,8 +42,8 @@ pub use pool::{Pool, PoolKind};
 pub use reason::{REASON_COUNT, Reason};
 pub use routing::{Gateway, Routing, RoutingKind};
 pub use rule::{
-    Action, BlockReply, Direction, FirstMatch, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, PacketRate,
-    Rule, SourceLine, StateMode, StateOptions, TagMatch, Translating,
+    Action, BlockReply, Direction, FirstMatch, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, PRIO_MAX,
+    PacketRate, Rule, Scrub, SetPrio, SourceLine, StateMode, StateOptions, TagMatch, Translating,
 };
 
 pub use selector::StateSelector;

@@ -170,6 +170,31 @@ pub struct PacketRate {
     pub seconds: u32,
 }
 
+/// `scrub (…)`: what packets are changed to, so that they do no harm behind the firewall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scrub {
+    /// `no-df`: IPv4 packets may be fragmented, whatever their sender says.
+    pub no_df: bool,
+    /// `random-id`: IPv4 packets that are no fragments get another identification.
+    pub random_id: bool,
+    /// `min-ttl`: the least hops to live; 0 is no such bound.
+    pub min_ttl: u8,
+    /// `max-mss`: the greatest maximum segment size that TCP may announce, in bytes; 0 is no such bound.
+    pub max_mss: u16,
+}
+
+/// `set prio (low, high)`: the priorities that packets get, 0 to [`PRIO_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SetPrio {
+    /// Of most.
+    pub bulk: u8,
+    /// Of those that ask for low delay, and of TCP's acknowledgments without data.
+    pub urgent: u8,
+}
+
+/// The highest priority of a packet (IEEE 802.1Q has 3 bits for it).
+pub const PRIO_MAX: u8 = 7;
+
 /// Where a rule was written: for findings, logs and errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceLine {
@@ -208,6 +233,8 @@ pub struct Rule {
     pub icmp: Option<IcmpMatch>,
     /// `tos`: the whole octet, type of service or traffic class.
     pub tos: Option<u8>,
+    /// `prio`: the priority that the packet has.
+    pub prio: Option<u8>,
     /// `max-pkt-rate`.
     pub packet_rate: Option<PacketRate>,
     /// `probability`, in units of 2⁻³².
@@ -220,6 +247,12 @@ pub struct Rule {
     pub fragment: bool,
     /// `allow-opts`.
     pub allow_opts: bool,
+    /// `scrub`.
+    pub scrub: Scrub,
+    /// `set tos`: the type of service, or traffic class, but for its two bits of congestion notification (RFC 3168).
+    pub set_tos: Option<u8>,
+    /// `set prio`.
+    pub set_prio: Option<SetPrio>,
     /// `label`, expanded.
     pub label: Option<String>,
     /// FreeBSD: the labels behind the first.
@@ -250,7 +283,7 @@ pub struct Rule {
     pub source: SourceLine,
 }
 
-/// That a rule is of one of FreeBSD's rulesets for translation, of each of which the first rule that matches a packet at a
+/// That a rule is of one of FreeBSD's rulesets in front of the filter, of each of which the first rule that matches a packet at a
 /// hook is the only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstMatch {
@@ -260,7 +293,7 @@ pub struct FirstMatch {
     pub exempt: bool,
 }
 
-/// FreeBSD's rulesets for translation.
+/// FreeBSD's rulesets in front of the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Translating {
     /// `nat`.
@@ -269,6 +302,8 @@ pub enum Translating {
     Rdr,
     /// `binat`, which comes before `nat` and behind `rdr`: whatever translates by one of the two is not asked by the other.
     Binat,
+    /// `scrub`, which translates nothing.
+    Scrub,
 }
 
 impl Default for Rule {
@@ -288,12 +323,16 @@ impl Default for Rule {
             flags: None,
             icmp: None,
             tos: None,
+            prio: None,
             packet_rate: None,
             probability: None,
             state: StateMode::None,
             state_options: StateOptions::default(),
             fragment: false,
             allow_opts: false,
+            scrub: Scrub::default(),
+            set_tos: None,
+            set_prio: None,
             label: None,
             more_labels: Vec::new(),
             ridentifier: None,

@@ -184,6 +184,10 @@ impl Ruleset {
         if rule.action != Action::Pass && rule.state != StateMode::None {
             return Err("only pass rules keep state".into());
         }
+        let set = rule.set_prio.iter().flat_map(|set| [set.bulk, set.urgent]);
+        if rule.prio.into_iter().chain(set).any(|prio| prio > PRIO_MAX) {
+            return Err(format!("a priority is greater than {PRIO_MAX}"));
+        }
         if let Some(routing) = &rule.routing {
             routing::validate(rule, routing)?;
         }

@@ -153,6 +153,7 @@ fn every_named_deviation_is_one() {
         ("rfc_resets", Deviations { rfc_resets: false, ..all }),
         ("fin_past_window", Deviations { fin_past_window: false, ..all }),
         ("bad_quotes_dropped", Deviations { bad_quotes_dropped: false, ..all }),
+        ("matches_change_stateless", Deviations { matches_change_stateless: false, ..all }),
     ] {
         let found = first_difference(without, 200);
         assert!(found.is_some(), "without {name} the two sides never differ");

@@ -4,6 +4,8 @@ use bytemuck::TransparentWrapper;
 use dpdk::{ChecksumStatus, Mbuf};
 use engine::{Frame, NoRoom, RxChecksum};
 
+use crate::vlan;
+
 /// A frame in an mbuf. Contiguous: the worker makes sure of it before the engine sees it.
 #[derive(TransparentWrapper)]
 #[repr(transparent)]
@@ -67,6 +69,14 @@ impl Frame for MbufFrame {
     #[inline]
     fn rx_hash(&self) -> Option<u32> {
         self.0.rss_hash()
+    }
+
+    fn priority_code(&self) -> Option<u8> {
+        self.0.vlan_tci().map(vlan::priority)
+    }
+
+    fn set_priority_code(&mut self, code: u8) {
+        self.0.set_vlan_tci(vlan::control(code, 0));
     }
 
     #[inline]

@@ -336,6 +336,17 @@ impl Mbuf {
         (self.ol_flags() & dpdk_sys::DPDK_MBUF_RX_VLAN_STRIPPED != 0).then_some(tci)
     }
 
+    /// Notes a VLAN tag (its control information, host byte order) as if the device had taken it out.
+    #[inline]
+    pub fn set_vlan_tci(&mut self, tci: u16) {
+        let flags = self.ol_flags() | dpdk_sys::DPDK_MBUF_RX_VLAN_STRIPPED;
+        // SAFETY: fields of a valid mbuf, which this value owns.
+        unsafe {
+            *field!(self, DPDK_MBUF_VLAN_TCI, u16) = tci;
+            *field!(self, DPDK_MBUF_OL_FLAGS, u64) = flags;
+        }
+    }
+
     /// The port it was received on, by DPDK's number; meaningless on an mbuf that was not received.
     #[inline]
     pub fn port(&self) -> u16 {

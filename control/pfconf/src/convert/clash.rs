@@ -19,7 +19,7 @@ pub(super) fn find(rules: &[FullRule], findings: &mut Vec<Finding>) {
 /// `scrub` rules, in their order.
 pub(super) fn find_scrubs(rules: &[FullRule], findings: &mut Vec<Finding>) {
     pairs(rules, findings, |first, second| {
-        first.extras.scrub != second.extras.scrub
+        (first.extras.scrub, first.rule.scrub) != (second.extras.scrub, second.rule.scrub)
             && !disjoint(first, second)
             && (first.rule.direction.is_none()
                 || second.rule.direction.is_none()

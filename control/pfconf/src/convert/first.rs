@@ -8,7 +8,7 @@
 
 use ruleset::{AddressPattern, Direction, Endpoint, FirstMatch, Translating};
 
-use super::{Finding, clash, directed};
+use super::{Finding, clash, directed, in_any_order};
 use crate::ast::{Early, Section};
 use crate::config::{Anchor, Beside, Config, Entry, FullRule};
 use crate::dialect::Dialect;
@@ -31,7 +31,7 @@ impl Config {
         one.dialect = Dialect::OpenBsd;
         let entries = std::mem::take(&mut one.entries);
         let (mut rulesets, scrub, filter) = sorted(entries, in_anchor, findings);
-        let scrub = one.scrubbed(scrub, findings).into_iter().map(Entry::Rule);
+        let scrub = one.scrubbed_in_order(scrub).into_iter().map(Entry::Rule);
         one.entries = match in_anchor {
             true => {
                 one.beside.extend(rulesets.beside(""));
@@ -50,11 +50,25 @@ impl Config {
         for (name, entries) in &mut loaded {
             let (rulesets, scrub, filter) = sorted(std::mem::take(entries), true, findings);
             one.beside.extend(rulesets.beside(name));
-            *entries = one.scrubbed(scrub, findings).into_iter().map(Entry::Rule).chain(filter).collect();
+            *entries = one.scrubbed_in_order(scrub).into_iter().map(Entry::Rule).chain(filter).collect();
         }
         one.loaded = loaded;
         one.with_tables(findings);
         one
+    }
+}
+
+impl Config {
+    /// `scrub` rules as `match` rules, of which the first that matches is the only one where that makes a difference.
+    fn scrubbed_in_order(&mut self, rules: Vec<FullRule>) -> Vec<FullRule> {
+        let mut clashes = Vec::new();
+        clash::find_scrubs(&rules, &mut clashes);
+        let exempts = rules.iter().any(|full| full.early.is_some_and(|early| early.exempt));
+        let matching = self.scrubbed(rules);
+        match clashes.is_empty() && !exempts {
+            true => matching.into_iter().filter_map(in_any_order).collect(),
+            false => matching,
+        }
     }
 }
 
@@ -69,12 +83,7 @@ fn sorted(
         let early = entry.rule().early;
         match (entry, early) {
             (entry, None) => filter.push(entry),
-            (Entry::Rule(full), Some(Early { section: Section::Scrub, exempt: false, .. })) => {
-                scrub.push(full)
-            }
-            (entry, Some(early @ Early { section: Section::Scrub, .. })) => {
-                findings.push(Finding::unordered(entry.rule().span, early));
-            }
+            (Entry::Rule(full), Some(Early { section: Section::Scrub, .. })) => scrub.push(full),
             (Entry::Rule(full), Some(early)) => rulesets.add(full, early, findings),
             (Entry::Anchor(anchor), Some(early)) => rulesets.call(&anchor, early.section, in_anchor),
         }
@@ -86,7 +95,8 @@ const fn translating(section: Section) -> Translating {
     match section {
         Section::Rdr => Translating::Rdr,
         Section::Binat => Translating::Binat,
-        Section::Nat | Section::Scrub => Translating::Nat,
+        Section::Nat => Translating::Nat,
+        Section::Scrub => Translating::Scrub,
     }
 }
 
@@ -142,6 +152,8 @@ impl Rulesets {
         match ruleset {
             Translating::Nat => self.nat.push(call(Direction::Out)),
             Translating::Rdr => self.rdr.push(call(Direction::In)),
+            // There are no anchors for it.
+            Translating::Scrub => {}
             Translating::Binat => {
                 self.binat_out.push(call(Direction::Out));
                 self.binat_in.push(call(Direction::In));

@@ -102,7 +102,7 @@ impl Parser<'_> {
                     scrub.set_tos = Some(self.tos()?);
                 }
                 Kind::Keyword("no-df" | "random-id" | "min-ttl" | "max-mss" | "reassemble") => {
-                    self.scrub_option(scrub)?;
+                    self.scrub_option(&mut rule.options)?;
                 }
                 _ => return Ok(rule),
             }

@@ -1,11 +1,11 @@
 //! Filter options: what may stand behind `from … to …`, in any order.
 
-use ruleset::{FlagsMatch, InterfaceMatch, InterfacePattern, PacketRate};
+use ruleset::{FlagsMatch, InterfaceMatch, InterfacePattern, PRIO_MAX, PacketRate, SetPrio};
 use wire::{Af, TcpFlags};
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    Comparison, Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Scrub, Spanned,
+    Comparison, Divert, Extras, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Spanned,
 };
 use crate::dialect::Dialect;
 use crate::lex::Kind;
@@ -89,7 +89,7 @@ impl Parser<'_> {
             }
             "prio" => {
                 self.take();
-                options.more.prio = Some(self.priority()?);
+                options.prio = Some(self.priority()?);
             }
             "rtable" => {
                 self.take();
@@ -269,7 +269,7 @@ impl Parser<'_> {
 
     pub(super) fn priority(&mut self) -> Parsed<u8> {
         let number = self.number("a priority")?;
-        match u8::try_from(number.value).ok().filter(|priority| *priority <= 7) {
+        match u8::try_from(number.value).ok().filter(|priority| *priority <= PRIO_MAX) {
             Some(priority) => Ok(priority),
             None => Err(self.fail(number.span, "prio must be 0 - 7", None)),
         }
@@ -402,7 +402,7 @@ impl Parser<'_> {
         self.take();
         self.symbol("(")?;
         loop {
-            self.scrub_option(&mut options.more.scrub)?;
+            self.scrub_option(options)?;
             self.accept_symbol(",");
             if self.accept_symbol(")") {
                 return Ok(());
@@ -410,16 +410,17 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn scrub_option(&mut self, scrub: &mut Scrub) -> Parsed<()> {
+    pub(super) fn scrub_option(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let FilterOptions { scrub, more: Extras { scrub: more, .. }, .. } = options;
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp"));
         };
         let again = match word {
             "no-df" => scrub.no_df,
             "random-id" => scrub.random_id,
-            "min-ttl" => scrub.min_ttl.is_some(),
-            "max-mss" => scrub.max_mss.is_some(),
-            "reassemble" => scrub.reassemble_tcp,
+            "min-ttl" => scrub.min_ttl != 0,
+            "max-mss" => scrub.max_mss != 0,
+            "reassemble" => more.reassemble_tcp,
             _ => return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp")),
         };
         let span = self.take().span;
@@ -432,14 +433,14 @@ impl Parser<'_> {
         }
         match (word, number) {
             ("min-ttl", Some(number)) => match u8::try_from(number.value) {
-                Ok(ttl) => scrub.min_ttl = Some(ttl),
+                Ok(ttl) => scrub.min_ttl = ttl,
                 Err(_) => {
                     let text = format!("illegal min-ttl value {}", number.value);
                     return Err(self.fail(number.span, text, Some("0 to 255")));
                 }
             },
             ("max-mss", Some(number)) => match u16::try_from(number.value) {
-                Ok(size) => scrub.max_mss = Some(size),
+                Ok(size) => scrub.max_mss = size,
                 Err(_) => {
                     let text = format!("illegal max-mss value {}", number.value);
                     return Err(self.fail(number.span, text, Some("0 to 65535")));
@@ -453,7 +454,7 @@ impl Parser<'_> {
                     let text = format!("scrub reassemble supports only tcp, not '{}'", what.value);
                     return Err(self.fail(what.span, text, None));
                 }
-                scrub.reassemble_tcp = true;
+                more.reassemble_tcp = true;
             }
         }
         Ok(())
@@ -475,7 +476,6 @@ impl Parser<'_> {
     }
 
     fn set_action(&mut self, options: &mut FilterOptions) -> Parsed<()> {
-        let set = &mut options.more.set;
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return Err(self.syntax("prio, queue, tos or delay"));
         };
@@ -488,35 +488,35 @@ impl Parser<'_> {
         match word {
             "prio" => {
                 self.take();
-                set.prio = Some(self.priorities()?);
+                options.set_prio = Some(self.priorities()?);
             }
             "queue" => {
                 self.take();
-                set.queue = Some(self.queue_names()?);
+                options.more.set.queue = Some(self.queue_names()?);
             }
             "tos" => {
                 self.take();
-                set.tos = Some(self.tos()?);
+                options.set_tos = Some(self.tos()?);
             }
             "delay" => {
                 self.take();
-                set.delay = Some(self.number_in("milliseconds", "illegal delay value")?);
+                options.more.set.delay = Some(self.number_in("milliseconds", "illegal delay value")?);
             }
             _ => return Err(self.syntax("prio, queue, tos or delay")),
         }
         Ok(())
     }
 
-    fn priorities(&mut self) -> Parsed<(u8, u8)> {
+    fn priorities(&mut self) -> Parsed<SetPrio> {
         if !self.accept_symbol("(") {
             let one = self.priority()?;
-            return Ok((one, one));
+            return Ok(SetPrio { bulk: one, urgent: one });
         }
-        let first = self.priority()?;
+        let bulk = self.priority()?;
         self.accept_symbol(",");
-        let second = self.priority()?;
+        let urgent = self.priority()?;
         self.symbol(")")?;
-        Ok((first, second))
+        Ok(SetPrio { bulk, urgent })
     }
 
     fn queue_names(&mut self) -> Parsed<(String, Option<String>)> {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, Rule};
+use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, Rule, Scrub, SetPrio};
 use wire::Af;
 
 use super::Style;
 use super::{address, rule};
-use crate::ast::{Divert, Id, IdMatch, MapE, Scrub, SetActions};
+use crate::ast::{Divert, Id, IdMatch, MapE, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
 use crate::dialect::Dialect;
 
@@ -48,7 +48,7 @@ pub(super) fn before_state(full: &FullRule, style: Style<'_>) -> String {
     if let Some(tos) = rule.tos {
         let _ = write!(out, " tos 0x{tos:02x}");
     }
-    if let Some(prio) = extras.prio {
+    if let Some(prio) = rule.prio {
         let _ = write!(out, " prio {prio}");
     }
     if let Some(PacketRate { packets, seconds }) = rule.packet_rate {
@@ -57,23 +57,24 @@ pub(super) fn before_state(full: &FullRule, style: Style<'_>) -> String {
     if let Some(bytes) = extras.packet_size {
         let _ = write!(out, " max-pkt-size {bytes}");
     }
-    out + &set(&extras.set, style)
+    out + &set(full, style)
 }
 
-fn set(set: &SetActions, style: Style<'_>) -> String {
+fn set(full: &FullRule, style: Style<'_>) -> String {
+    let FullRule { rule, extras, .. } = full;
     let mut parts = Vec::new();
-    match set.prio {
-        Some((first, second)) if first == second => parts.push(format!("prio {first}")),
-        Some((first, second)) => parts.push(format!("prio({first}, {second})")),
+    match rule.set_prio {
+        Some(SetPrio { bulk, urgent }) if bulk == urgent => parts.push(format!("prio {bulk}")),
+        Some(SetPrio { bulk, urgent }) => parts.push(format!("prio({bulk}, {urgent})")),
         None => {}
     }
     if !style.is_freebsd() {
-        parts.extend(queue(set, style));
+        parts.extend(queue(&extras.set, style));
     }
-    if let Some(tos) = set.tos {
+    if let Some(tos) = rule.set_tos {
         parts.push(format!("tos 0x{tos:02x}"));
     }
-    if let Some(delay) = set.delay {
+    if let Some(delay) = extras.set.delay {
         parts.push(format!("delay {delay}"));
     }
     match style.dialect {
@@ -99,8 +100,9 @@ pub(super) fn probability(rule: &Rule) -> String {
 }
 
 /// FreeBSD's `scrub` rule has its options without brackets, and says in any case what becomes of fragments.
-pub(super) fn early_scrub(scrub: &Scrub) -> String {
-    let mut parts = scrub_parts(&Scrub { reassemble_tcp: false, ..*scrub });
+pub(super) fn early_scrub(full: &FullRule) -> String {
+    let scrub = &full.extras.scrub;
+    let mut parts = scrub_parts(&full.rule.scrub, false);
     if let Some(tos) = scrub.set_tos {
         parts.push(format!("set-tos 0x{tos:02x}"));
     }
@@ -111,12 +113,12 @@ pub(super) fn early_scrub(scrub: &Scrub) -> String {
     format!(" {}", parts.join(" "))
 }
 
-pub(super) fn scrub(scrub: &Scrub) -> String {
-    let parts = scrub_parts(scrub);
+pub(super) fn scrub(full: &FullRule) -> String {
+    let parts = scrub_parts(&full.rule.scrub, full.extras.scrub.reassemble_tcp);
     if parts.is_empty() { String::new() } else { format!(" scrub ({})", parts.join(" ")) }
 }
 
-fn scrub_parts(scrub: &Scrub) -> Vec<String> {
+fn scrub_parts(scrub: &Scrub, reassemble_tcp: bool) -> Vec<String> {
     let mut parts = Vec::new();
     if scrub.no_df {
         parts.push("no-df".to_owned());
@@ -124,14 +126,14 @@ fn scrub_parts(scrub: &Scrub) -> Vec<String> {
     if scrub.random_id {
         parts.push("random-id".into());
     }
-    if let Some(ttl) = scrub.min_ttl {
-        parts.push(format!("min-ttl {ttl}"));
+    if scrub.min_ttl != 0 {
+        parts.push(format!("min-ttl {}", scrub.min_ttl));
     }
-    if scrub.reassemble_tcp {
+    if reassemble_tcp {
         parts.push("reassemble tcp".into());
     }
-    if let Some(size) = scrub.max_mss {
-        parts.push(format!("max-mss {size}"));
+    if scrub.max_mss != 0 {
+        parts.push(format!("max-mss {}", scrub.max_mss));
     }
     parts
 }

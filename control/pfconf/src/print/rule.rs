@@ -88,8 +88,8 @@ fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
         *out += " fragment";
     }
     *out += &match full.early {
-        Some(Early { section: Section::Scrub, exempt: false, .. }) => more::early_scrub(&extras.scrub),
-        _ => more::scrub(&extras.scrub),
+        Some(Early { section: Section::Scrub, exempt: false, .. }) => more::early_scrub(full),
+        _ => more::scrub(full),
     };
     if rule.allow_opts {
         *out += " allow-opts";

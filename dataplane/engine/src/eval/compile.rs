@@ -19,6 +19,7 @@ use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Part};
+use crate::scrub::Scrubbing;
 use crate::state::RuleLimit;
 use crate::translate::{NatPorts, RdrPorts, Translation};
 
@@ -91,6 +92,7 @@ impl Root {
             bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             plain: has_plain_options(&ruleset.options),
+            priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
@@ -273,9 +275,11 @@ impl Names<'_> {
         }
         let slot = RuleSlot { copy_to, counts_addresses: self.counts_addresses(rule), ..slot(rule, serial) };
         let rest = self.rest(rule, slot.meter.clone());
+        let scrubbing = Scrubbing::of(rule);
         Ok(Filter {
             plain: is_plain(rule) && !slot.counts_addresses,
             translation: self.translation(rule)?,
+            scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
             gateways: self.gateways(rule)?,
             action: rule.action,
             direction: rule.direction,
@@ -305,6 +309,7 @@ impl Names<'_> {
         let tag = |name: &str| self.tags.get(name).copied();
         Rest {
             tos: rule.tos,
+            prio: rule.prio,
             probability: rule.probability,
             tagged: rule.tagged.as_ref().map(|wanted| (tag(&wanted.name), wanted.negated)),
             received_on: rule

@@ -14,6 +14,7 @@ use super::{RuleSlot, Tag};
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
 use crate::pool::Pool;
+use crate::scrub::Scrubbing;
 use crate::translate::Translation;
 
 /// Which interfaces a rule applies to.
@@ -177,7 +178,7 @@ impl Turn {
         let own = bit(ruleset);
         let other = match ruleset {
             _ if exempt => 0,
-            Translating::Nat => 0,
+            Translating::Nat | Translating::Scrub => 0,
             Translating::Rdr => bit(Translating::Binat),
             Translating::Binat => bit(Translating::Nat),
         };
@@ -209,6 +210,8 @@ pub(super) struct Filter {
     pub rest: Option<Box<Rest>>,
     /// `nat-to`, `rdr-to`.
     pub translation: Option<Arc<Translation>>,
+    /// `scrub`, `set tos`, `set prio`; `None` where nothing is changed.
+    pub scrubbing: Option<Box<Scrubbing>>,
     /// `route-to`, `reply-to`.
     pub gateways: Option<Arc<Pool>>,
     /// The call in whose anchor it stands, by number; [`Gate::NONE`] in the main ruleset.

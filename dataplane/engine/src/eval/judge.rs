@@ -10,6 +10,7 @@ use super::{Decision, Filtering, Occasion, Question, Role, Root, Tag, Walk, is_r
 use crate::Address;
 use crate::fib::{Fib, InterfaceId, Path};
 use crate::packet::{Packet, Transport, Tuple};
+use crate::scrub::USUAL_PRIORITY;
 use crate::track::Segment;
 
 impl Root {
@@ -47,6 +48,7 @@ impl Root {
                 Direction::In => Some(interface),
                 Direction::Out => towards(fib, af, packet.tuple.src),
             },
+            priority: USUAL_PRIORITY,
             fib,
             role,
             occasion: Occasion::Imagined,
@@ -80,6 +82,7 @@ impl Root {
                     interface,
                     tag,
                     received_on: Some(interface),
+                    priority: USUAL_PRIORITY,
                     fib,
                     role,
                     occasion: Occasion::Imagined,

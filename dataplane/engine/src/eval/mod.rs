@@ -11,6 +11,7 @@ mod compile;
 mod counted;
 mod filter;
 mod judge;
+mod matched;
 mod meter;
 mod noted;
 mod rest;
@@ -33,6 +34,7 @@ use crate::state::RuleLimit;
 
 pub use counted::AddressCounts;
 pub(crate) use counted::Deed;
+pub(crate) use matched::{MATCHED_MAX, Matched};
 pub(crate) use meter::Meter;
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
@@ -143,6 +145,8 @@ pub struct Root {
     chance: bool,
     /// No option has anything to do with how connections begin.
     plain: bool,
+    /// Rules ask for packets' priority.
+    priorities: bool,
     filtering: Filtering,
 }
 
@@ -243,6 +247,11 @@ impl Root {
         self.plain
     }
 
+    /// True if rules ask for packets' priority.
+    pub(crate) const fn asks_priorities(&self) -> bool {
+        self.priorities
+    }
+
     /// True if rules make copies.
     pub(crate) const fn copies(&self) -> bool {
         self.copies
@@ -251,6 +260,11 @@ impl Root {
     /// True if the slot is that of a rule of this very ruleset, whose number is known, and not of an equal one before it.
     pub(crate) fn owns(&self, slot: &RuleSlot, number: u32) -> bool {
         self.rules.get(number as usize).is_some_and(|rule| rule.slot.serial == slot.serial)
+    }
+
+    /// The slot of a rule.
+    pub(crate) fn slot(&self, number: u32) -> Option<&Arc<RuleSlot>> {
+        self.rules.get(number as usize).map(|rule| &rule.slot)
     }
 
     /// The number of the rule with this identity, if the ruleset still has it.

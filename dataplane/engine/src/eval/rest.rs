@@ -17,6 +17,8 @@ use crate::packet::Packet;
 pub(super) struct Rest {
     /// `tos`.
     pub tos: Option<u8>,
+    /// `prio`.
+    pub prio: Option<u8>,
     /// `probability`, in units of 2⁻³².
     pub probability: Option<u32>,
     /// The tag asked for, and whether it must be absent. A tag that no rule sets is `None`: no packet has it.
@@ -48,13 +50,21 @@ impl Rest {
     pub const fn is_empty(&self) -> bool {
         matches!(
             self,
-            Self { tos: None, probability: None, tagged: None, received_on: None, meter: None, spent: None }
+            Self {
+                tos: None,
+                prio: None,
+                probability: None,
+                tagged: None,
+                received_on: None,
+                meter: None,
+                spent: None
+            }
         )
     }
 
     /// True if packets of one sender and connection may be told apart.
     pub const fn looks_at_each_packet(&self) -> bool {
-        !matches!(self, Self { tos: None, probability: None, meter: None, spent: None, .. })
+        !matches!(self, Self { tos: None, prio: None, probability: None, meter: None, spent: None, .. })
     }
 
     /// True if `once` has matched.
@@ -71,6 +81,7 @@ impl Rest {
             && self.probability.is_none_or(|probability| question.occasion.favours(number, probability))
             && self.tagged.is_none_or(|(wanted, negated)| (wanted == Some(walk.carried())) != negated)
             && self.received_on.as_ref().is_none_or(|wanted| wanted.accepts(question.received_on))
+            && self.prio.is_none_or(|prio| prio == question.priority)
             && self.takes(question.occasion)
     }
 

@@ -10,10 +10,11 @@ use wire::{Af, Proto, TcpFlags};
 use super::classify::Order;
 use super::filter::{Filter, Gate, Pattern, Seen};
 use super::noted::Noted;
-use super::{Root, RuleSlot, Tag};
+use super::{Matched, Root, RuleSlot, Tag};
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::pool::Pool;
+use crate::scrub::Scrubbing;
 use crate::tick::Tick;
 use crate::trace::Asked;
 use crate::translate::Translation;
@@ -29,6 +30,8 @@ pub(crate) struct Question<'a> {
     pub tag: Tag,
     /// Where it was received; `None` for one that the host sends.
     pub received_on: Option<InterfaceId>,
+    /// As pf counts it, 0 to 7.
+    pub priority: u8,
     pub fib: &'a Fib,
     pub role: Role,
     pub occasion: Occasion,
@@ -86,6 +89,10 @@ pub(crate) struct Decision<'a> {
     pub log: bool,
     /// The rules that log the packet beside it.
     pub noted: Noted,
+    /// The `match` rules that it has met.
+    pub matched: Matched,
+    /// What they and the deciding rule change of it.
+    pub scrubbing: Scrubbing,
     /// The deciding rule, by number; `None` where no rule matched.
     pub rule: Option<u32>,
     /// The rule that ended the walk, by number; the number of rules if none did.
@@ -120,6 +127,9 @@ pub(crate) struct Walk {
     /// The call of the anchor that the walk is in, by number.
     anchor: u32,
     noted: Noted,
+    matched: Matched,
+    /// What the `match` rules so far change of the packet.
+    scrubbing: Scrubbing,
     /// The rulesets that have had their first match, as bits.
     taken: u8,
 }
@@ -292,6 +302,8 @@ impl Root {
             state_tag: walk.state_tag,
             log: rule.is_some_and(|rule| rule.log.enabled),
             noted: walk.noted,
+            matched: walk.matched,
+            scrubbing: rule.map_or(walk.scrubbing, |rule| walk.scrubbing_behind(rule)),
             rule: walk.rule,
             ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
             translation: rule.and_then(|rule| rule.translation.as_deref()),
@@ -302,6 +314,11 @@ impl Root {
 }
 
 impl Decision<'_> {
+    /// True if a state that is made on it remembers more than its rule.
+    pub fn has_terms(&self) -> bool {
+        !self.matched.is_empty() || !self.scrubbing.is_nothing()
+    }
+
     /// The deciding rule, and the root that it is one of.
     pub fn rule_at(&self, root: &Root) -> Option<RuleAt> {
         self.rule.map(|number| RuleAt { epoch: root.epoch, number })
@@ -324,6 +341,8 @@ impl Walk {
             translating: None,
             anchor: Gate::NONE,
             noted: Noted::default(),
+            matched: Matched::default(),
+            scrubbing: Scrubbing::default(),
             taken: 0,
         }
     }
@@ -342,6 +361,16 @@ impl Walk {
     pub(super) const fn carried(&mut self) -> Tag {
         self.state_tag = self.tag;
         self.tag
+    }
+
+    /// What is changed of the packet once a rule has its say, too.
+    #[inline]
+    fn scrubbing_behind(&self, rule: &Filter) -> Scrubbing {
+        let mut scrubbing = self.scrubbing;
+        if let Some(own) = &rule.scrubbing {
+            scrubbing.follow(own);
+        }
+        scrubbing
     }
 
     /// Enters an anchor whose call matches but for what few ask, which is asked here. Its `tag` sticks at once.
@@ -371,8 +400,12 @@ impl Walk {
         if let Some(tag) = rule.tag {
             (self.tag, self.state_tag) = (tag, tag);
         }
-        if rule.action != Action::Match {
-            self.rule = Some(number);
+        match rule.action {
+            Action::Match => {
+                self.matched.add(number);
+                self.scrubbing = self.scrubbing_behind(rule);
+            }
+            Action::Pass | Action::Block(_) => self.rule = Some(number),
         }
         self.noted.see(number, rule);
         self.taken |= rule.turn.takes;

@@ -35,7 +35,7 @@ impl Shard {
         if client.is_some() {
             passage.verify(hook.frame)?;
         }
-        let made = self.make_face(view, passage, hook, decision, gateway)?;
+        let made = self.make_face(view, root, passage, hook, decision, gateway)?;
         if let (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) = (&made, hook.first)
         {
             if passage.turned {
@@ -93,6 +93,7 @@ impl Shard {
     fn make_face(
         &mut self,
         view: &View<'_>,
+        root: &Root,
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
@@ -111,12 +112,14 @@ impl Shard {
             return Err(Stop::silent(Reason::StateInsert));
         }
         let gateway = gateway.map(|gateway| self.connections.number_of(gateway)).transpose();
+        let terms = self.connections.terms(root, decision).map_err(|_| Stop::silent(Reason::Memory))?;
         let class = Sketch {
             rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),
             direction: hook.direction,
             tag: decision.state_tag,
             gateway: gateway.map_err(|_| Stop::silent(Reason::Memory))?,
+            terms: terms.as_ref(),
         };
         if !passage.new {
             self.make_way(view, passage, side, &class)?;

@@ -39,7 +39,7 @@ use crate::witness::Seen;
 pub use cache::FragmentCounts;
 use cache::{Added, Arriving, Cache, Joined, QueueKey};
 pub(crate) use outbox::Datagram;
-use outbox::{Outbox, Ready};
+use outbox::{Outbox, Place, Ready};
 pub(crate) use pieces::{Cut, cut_up};
 use pieces::{Cut6, HEAD_MAX};
 
@@ -78,6 +78,8 @@ pub struct Piece<'a> {
     pub head: &'a [u8],
     /// What follows.
     pub rest: &'a [u8],
+    /// As [`Frame::priority_code`].
+    pub priority_code: Option<u8>,
 }
 
 /// What a fragment's headers say of it.
@@ -261,7 +263,7 @@ impl Shard {
         own: &Interface,
         mut datagram: Datagram<'_>,
         joined: &Joined,
-    ) -> Option<((usize, usize), Fate, Option<Cut>)> {
+    ) -> Option<(Place, Fate, Option<Cut>)> {
         let zone = crate::bridge::zone_of_frame(own, datagram.bytes());
         let origin = finish(datagram.bytes_mut(), joined);
         let whole = parse(datagram.bytes(), zone, RxChecksum::Unknown);
@@ -337,7 +339,7 @@ impl Shard {
             }
             (None, Some(outbox)) => {
                 let cut = cut.take();
-                match outbox.slot().and_then(|mut slot| slot.fill(frame.bytes())) {
+                match outbox.slot().and_then(|mut slot| slot.fill(frame)) {
                     Some(place) => {
                         outbox.push(place, arrival, fate, cut);
                         Fate::Kept
@@ -360,9 +362,9 @@ impl Shard {
     pub fn take_pieces(&mut self, mut each: impl FnMut(Piece<'_>, &mut Counters)) {
         let Self { normalizer: Normalizer { outbox: Some(outbox), .. }, counters, .. } = self else { return };
         outbox.drain(|ready, frame| {
-            let Ready { arrival, fate, cut, .. } = *ready;
+            let Ready { place: Place { priority_code, .. }, arrival, fate, cut } = *ready;
             let Some(cut) = cut else {
-                return each(Piece { arrival, fate, head: frame, rest: &[] }, counters);
+                return each(Piece { arrival, fate, head: frame, rest: &[], priority_code }, counters);
             };
             let mut first = true;
             let pieces = cut_up(frame, cut, |head, rest| {
@@ -370,7 +372,7 @@ impl Shard {
                     counters.create(Created::Fragment, 1);
                     counters.handed_off += u64::from(fate.handed().is_some());
                 }
-                each(Piece { arrival, fate, head, rest }, counters);
+                each(Piece { arrival, fate, head, rest, priority_code }, counters);
             });
             debug_assert!(pieces.is_some(), "what cannot be cut up is too big");
         });

@@ -18,12 +18,19 @@ const SLOT: usize = HEADROOM + FRAME_MAX;
 /// A datagram that was decided.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
-    start: usize,
-    end: usize,
+    pub place: Place,
     pub arrival: Arrival,
     pub fate: Fate,
     /// How it is cut up; `None` leaves it whole.
     pub cut: Option<Cut>,
+}
+
+/// Where a datagram is, and with which priority it is to leave, if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    start: usize,
+    end: usize,
+    pub priority_code: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -45,19 +52,20 @@ impl Outbox {
     /// A slot for a frame that does not wait yet; `None` if none is free.
     pub fn slot(&mut self) -> Option<Datagram<'_>> {
         let slot = self.bytes.get_mut(self.ready.len() * SLOT..)?.get_mut(..SLOT)?;
-        Some(Datagram { slot, start: HEADROOM, end: HEADROOM })
+        Some(Datagram { slot, place: Place { start: HEADROOM, end: HEADROOM, priority_code: None } })
     }
 
     /// Has the frame wait that was made in the last [slot](Self::slot).
-    pub fn push(&mut self, (start, end): (usize, usize), arrival: Arrival, fate: Fate, cut: Option<Cut>) {
+    pub fn push(&mut self, place: Place, arrival: Arrival, fate: Fate, cut: Option<Cut>) {
         let base = self.ready.len() * SLOT;
-        self.ready.push(Ready { start: base + start, end: base + end, arrival, fate, cut });
+        let place = Place { start: base + place.start, end: base + place.end, ..place };
+        self.ready.push(Ready { place, arrival, fate, cut });
     }
 
     /// Gives out every datagram in its order, and is empty then.
     pub fn drain(&mut self, mut each: impl FnMut(&Ready, &[u8])) {
         for ready in self.ready.drain(..) {
-            each(&ready, &self.bytes[ready.start..ready.end]);
+            each(&ready, &self.bytes[ready.place.start..ready.place.end]);
         }
     }
 }
@@ -66,62 +74,71 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Datagram<'a> {
     slot: &'a mut [u8],
-    start: usize,
-    end: usize,
+    place: Place,
 }
 
 impl Datagram<'_> {
     /// Where in the slot it is.
-    pub const fn place(&self) -> (usize, usize) {
-        (self.start, self.end)
+    pub const fn place(&self) -> Place {
+        self.place
     }
 
     /// All room from the frame's beginning on.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.slot[self.start..]
+        &mut self.slot[self.place.start..]
     }
 
     /// Says how long it is.
     pub fn set_len(&mut self, length: usize) {
-        self.end = self.slot.len().min(self.start + length);
+        self.place.end = self.slot.len().min(self.place.start + length);
     }
 
     /// Becomes a copy of a frame. Returns where it is; `None` if there is no room.
-    pub fn fill(&mut self, frame: &[u8]) -> Option<(usize, usize)> {
-        self.room().get_mut(..frame.len())?.copy_from_slice(frame);
-        self.set_len(frame.len());
+    pub fn fill(&mut self, frame: &impl Frame) -> Option<Place> {
+        let bytes = frame.bytes();
+        self.room().get_mut(..bytes.len())?.copy_from_slice(bytes);
+        self.set_len(bytes.len());
+        self.place.priority_code = frame.priority_code();
         Some(self.place())
     }
 }
 
 impl Frame for Datagram<'_> {
     fn bytes(&self) -> &[u8] {
-        &self.slot[self.start..self.end]
+        &self.slot[self.place.start..self.place.end]
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.slot[self.start..self.end]
+        &mut self.slot[self.place.start..self.place.end]
     }
 
     fn prepend(&mut self, count: usize) -> Result<(), NoRoom> {
-        self.start = self.start.checked_sub(count).ok_or(NoRoom)?;
+        self.place.start = self.place.start.checked_sub(count).ok_or(NoRoom)?;
         Ok(())
     }
 
     fn trim_front(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
+        self.place.start = self.place.end.min(self.place.start + count);
     }
 
     fn truncate(&mut self, length: usize) {
-        self.end = self.end.min(self.start + length);
+        self.place.end = self.place.end.min(self.place.start + length);
     }
 
     fn append(&mut self, count: usize) -> Result<(), NoRoom> {
-        let end = self.end + count;
+        let end = self.place.end + count;
         if end > self.slot.len() {
             return Err(NoRoom);
         }
-        self.end = end;
+        self.place.end = end;
         Ok(())
+    }
+
+    fn priority_code(&self) -> Option<u8> {
+        self.place.priority_code
+    }
+
+    fn set_priority_code(&mut self, code: u8) {
+        self.place.priority_code = Some(code);
     }
 }

@@ -1,7 +1,7 @@
 //! Classes: what faces have in common, kept once.
 //!
-//! Overview: states never point into a ruleset. A face refers to a [`Class`] (its rule's slot, interface, direction, tag, gateway),
-//! and a record to a pair of classes, by one number. Both are hash-consed and counted; a slot lives as long as a root
+//! Overview: states never point into a ruleset. A face refers to a [`Class`] (its rule's slot, interface, direction, tag, gateway,
+//! terms), and a record to a pair of classes, by one number. Both are hash-consed and counted; a slot lives as long as a root
 //! or a class refers to it, so states survive reloads with what they were made with.
 //! Ownership: one shard. Bounds: [`PAIRS_MAX`] pairs; a state that would need more is refused (reason `memory`).
 
@@ -17,7 +17,8 @@ use super::gateway::{GatewayId, Gateways};
 use super::key::Side;
 use super::limit::{RuleLimit, RuleLimits};
 use super::record::PairId;
-use crate::eval::{ByHook, Counted, RuleSlot, Tag};
+use super::terms::{AllTerms, Terms};
+use crate::eval::{ByHook, Counted, Decision, Root, RuleSlot, Tag};
 use crate::fib::InterfaceId;
 use crate::pool::Target;
 
@@ -40,6 +41,8 @@ pub(crate) struct Class {
     pub tag: Tag,
     /// Where some of its packets leave by.
     pub gateway: Option<GatewayId>,
+    /// What it was made under beside its rule.
+    pub terms: Option<Arc<Terms>>,
 }
 
 impl Class {
@@ -59,8 +62,24 @@ impl Class {
     }
 
     pub const fn sketch(&self) -> Sketch<'_> {
-        let Self { ref rule, interface, direction, tag, gateway } = *self;
-        Sketch { rule, interface, direction, tag, gateway }
+        let Self { ref rule, interface, direction, tag, gateway, ref terms } = *self;
+        Sketch { rule, interface, direction, tag, gateway, terms: terms.as_ref() }
+    }
+
+    /// True if packets of its states never go the short way, which does no more than most of them need.
+    pub fn meets_each_packet(&self) -> bool {
+        self.rule.meets_each_packet() || self.terms.as_ref().is_some_and(|terms| terms.meets_each_packet())
+    }
+
+    /// True if a table of one of its rules has `counters`.
+    pub fn counts_addresses(&self) -> bool {
+        self.rules().any(|rule| rule.counts_addresses)
+    }
+
+    /// The rules that count its packets: the one that made it, and the `match` rules that took part.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleSlot> {
+        let matched = self.terms.iter().flat_map(|terms| &terms.matched);
+        core::iter::once(&self.rule).chain(matched).map(|rule| &**rule)
     }
 }
 
@@ -72,19 +91,21 @@ pub(crate) struct Sketch<'a> {
     pub direction: Direction,
     pub tag: Tag,
     pub gateway: Option<GatewayId>,
+    pub terms: Option<&'a Arc<Terms>>,
 }
 
 impl Sketch<'_> {
     fn to_class(self) -> Class {
-        let Self { rule, interface, direction, tag, gateway } = self;
-        Class { rule: rule.clone(), interface, direction, tag, gateway }
+        let Self { rule, interface, direction, tag, gateway, terms } = self;
+        Class { rule: rule.clone(), interface, direction, tag, gateway, terms: terms.cloned() }
     }
 
     #[inline]
     fn identity(&self) -> Identity {
         let interface = self.interface.map_or(0, |interface| u64::from(interface.0) + 1);
         let gateway = self.gateway.map_or(0, |gateway| u64::from(gateway.0) + 1);
-        let rest = gateway << 34 | interface << 17 | u64::from(self.tag.0) << 1 | self.direction as u64;
+        let terms = self.terms.map_or(0, |terms| u64::from(terms.number) + 1);
+        let rest = terms << 51 | gateway << 34 | interface << 17 | u64::from(self.tag.0) << 1 | self.direction as u64;
         Identity { slot: self.rule.serial, rest }
     }
 }
@@ -94,7 +115,7 @@ impl Sketch<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Identity {
     slot: u64,
-    /// Gateway, interface, tag, direction.
+    /// Terms, gateway, interface, tag, direction.
     rest: u64,
 }
 
@@ -151,8 +172,8 @@ impl Tally {
     #[cold]
     fn retire(&self, faces: &Faces) {
         for (side, class) in Side::BOTH.into_iter().zip(faces) {
-            if let Some(class) = class {
-                class.rule.retire(&self.at(side));
+            for rule in class.iter().flat_map(Class::rules) {
+                rule.retire(&self.at(side));
             }
         }
     }
@@ -201,6 +222,7 @@ pub(crate) struct Pairs {
     /// Live pairs with a face that is bound to an interface.
     bound: u32,
     gateways: Gateways,
+    terms: AllTerms,
     /// Live pairs with a face of a rule with `max-pkt-rate`.
     metered: u32,
     limits: RuleLimits,
@@ -246,6 +268,7 @@ impl Pairs {
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
             gateways: Gateways::default(),
+            terms: AllTerms::default(),
             metered: 0,
             limits: RuleLimits::new(pool, PAIRS_RESERVED),
         }
@@ -257,6 +280,17 @@ impl Pairs {
     /// [`TooManyClasses`]: there are too many gateways.
     pub fn number(&mut self, gateway: Target) -> Result<GatewayId, TooManyClasses> {
         self.gateways.number(gateway).ok_or(TooManyClasses)
+    }
+
+    /// The terms of a decision of `root`, for a class; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`TooManyClasses`]: there are too many terms.
+    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<Arc<Terms>>, TooManyClasses> {
+        if !decision.has_terms() {
+            return Ok(None);
+        }
+        self.terms.of(root, decision).map(Some).ok_or(TooManyClasses)
     }
 
     /// The gateway of this number, which a class of a live pair has.
@@ -502,13 +536,16 @@ impl Pairs {
         self.pairs.len()
     }
 
-    /// For each face of each live pair with one of these numbers: its rule's slot, the records that have it, and what
-    /// they counted.
+    /// For each face of each live pair with one of these numbers, and each of its rules: the rule's slot, the records that have
+    /// it, and what they counted.
     pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
         let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
         pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
             let faces = Side::BOTH.into_iter().zip(&pair.faces);
-            faces.filter_map(|(side, class)| Some((&*class.as_ref()?.rule, pair.records, tally.at(side))))
+            faces.flat_map(|(side, class)| {
+                let rules = class.iter().flat_map(Class::rules);
+                rules.map(move |rule| (rule, pair.records, tally.at(side)))
+            })
         })
     }
 }

@@ -21,6 +21,7 @@ mod record;
 mod select;
 mod sweep;
 mod table;
+mod terms;
 mod tuples;
 mod views;
 

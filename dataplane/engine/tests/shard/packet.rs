@@ -8,7 +8,7 @@
 //! 10.0.0.2 > 10.1.0.2 proto 47 len 20
 //! ```
 //!
-//! Everything behind the protocol may be left out; `ttl n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
+//! A segment may have `mss n` at its end. Everything behind the protocol may be left out; `ttl n`, `ident n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
 //! the end.
 
 use std::fmt::Write as _;
@@ -41,6 +41,7 @@ pub struct Packet {
     pub ttl: u8,
     pub tos: u8,
     options: bool,
+    ident: u16,
     dont_fragment: bool,
     fragment: bool,
     bad_sum: bool,
@@ -96,6 +97,7 @@ impl Packet {
             ttl: 64,
             tos: 0,
             options: false,
+            ident: 0,
             dont_fragment: false,
             fragment: false,
             bad_sum: false,
@@ -105,6 +107,7 @@ impl Packet {
             match word {
                 "ttl" => packet.ttl = words.number(),
                 "tos" => packet.tos = words.number(),
+                "ident" => packet.ident = words.number(),
                 "options" => packet.options = true,
                 "df" => packet.dont_fragment = true,
                 "fragment" => packet.fragment = true,
@@ -133,7 +136,7 @@ impl Packet {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut header = ipv4::Repr::new(src, dst, proto, payload.len());
                 (header.ttl, header.tos, header.more_fragments) = (self.ttl, self.tos, self.fragment);
-                header.dont_fragment = self.dont_fragment;
+                (header.dont_fragment, header.ident) = (self.dont_fragment, self.ident);
                 if self.options {
                     header.options.push(OptionKind::RECORD_ROUTE, &[4, 0, 0, 0, 0]).expect("it fits");
                 }
@@ -242,6 +245,9 @@ fn segment(words: &mut Words<'_>, sport: u16, dport: u16) -> Body {
         let block = SackBlock { left: Seq(left), right: Seq(words.number()) };
         header.options.push_nop().expect("it fits");
         header.options.push_sack(&[block]).expect("it fits");
+    }
+    if let Some(size) = words.named("mss") {
+        header.options.push(&TcpOption::Mss(size)).expect("it fits");
     }
     Body::Tcp(header, len)
 }

@@ -123,7 +123,7 @@ impl Outcome {
     }
 }
 
-/// What passed must go the right way, and be byte for byte what came in but for what a router changes.
+/// What passed must go the right way, and be byte for byte what the oracle sends, but for what a router changes.
 fn passed_alike(
     fate: Fate,
     Expected { onward, sketch, .. }: &Expected,
@@ -137,8 +137,7 @@ fn passed_alike(
         }
         (Source::Wire, Onward::Interface(out)) => {
             let out = InterfaceId(out.0 as u16);
-            let sent = Sketch { ttl: sketch.ttl - 1, ..sketch.clone() };
-            (Fate::Transmit(out), frame_on(&sent, out, 1, station(sketch.dst)))
+            (Fate::Transmit(out), frame_on(sketch, out, 1, station(sketch.dst)))
         }
         (Source::Wire, Onward::Across(out)) => {
             (Fate::Transmit(InterfaceId(out.0 as u16)), frame_on(sketch, arrival.interface, 2, 1))

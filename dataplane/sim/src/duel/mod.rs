@@ -160,16 +160,20 @@ impl Duel {
                 onward: Onward::Nowhere,
                 sketch: sketch.clone(),
             },
-            Ok(packet) => {
+            Ok(mut packet) => {
                 let (from, onward) = match arrival.source {
                     Source::Wire => (From::Interface(interface), self.onward(interface, &packet)),
                     Source::Host => (From::Host, Onward::Interface(interface)),
                 };
-                let verdict = self.oracle.forward(&packet, from, onward, self.now.0);
+                let tos = packet.tos;
+                let verdict = self.oracle.change(&mut packet, from, onward, self.now.0);
                 let filtered = !self.skips(interface)
                     || matches!(onward, Onward::Interface(out) | Onward::Across(out) if !self.skips(out));
                 let repaired = filtered && whole;
                 let sketch = if repaired { compare::repaired(sketch) } else { sketch.clone() };
+                // The oracle keeps of a traffic class no more than pf does.
+                let tos = sketch.tos ^ tos ^ packet.tos;
+                let sketch = Sketch { ttl: packet.ttl, tos, ..sketch };
                 Expected { verdict, onward, sketch }
             }
         }

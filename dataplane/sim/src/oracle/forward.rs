@@ -6,7 +6,7 @@ use super::hook::{Hook, Outcome};
 use super::packet::Packet;
 use super::reply::Verdict;
 use super::state::{State, StateId};
-use super::{InterfaceId, Oracle};
+use super::{InterfaceId, Oracle, PRIO_DEFAULT};
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,12 @@ impl Oracle {
 
     /// Takes one packet through the firewall at `now` nanoseconds.
     pub fn forward(&mut self, packet: &Packet, from: From, to: Onward, now: u64) -> Verdict {
-        self.speaker = from;
+        self.change(&mut packet.clone(), from, to, now)
+    }
+
+    /// As [`Oracle::forward`]; a packet that passes becomes what is sent.
+    pub fn change(&mut self, packet: &mut Packet, from: From, to: Onward, now: u64) -> Verdict {
+        (self.speaker, self.prio) = (from, PRIO_DEFAULT);
         let mut tag = None;
         let mut entered = Outcome::from(Verdict::Pass);
         if let From::Interface(interface) = from {
@@ -61,6 +66,7 @@ impl Oracle {
             if entered.verdict != Verdict::Pass {
                 return entered.verdict;
             }
+            entered.actions.change(packet, &mut self.prio);
         }
         let left = match routed(packet, from, to) {
             Ok(Some(interface)) => {
@@ -70,6 +76,8 @@ impl Oracle {
             Err(reason) => Verdict::drop(reason).into(),
         };
         if left.verdict == Verdict::Pass {
+            packet.ttl -= u8::from(matches!((from, to), (From::Interface(_), Onward::Interface(_))));
+            left.actions.change(packet, &mut self.prio);
             self.settle(&entered, &left);
         } else if self.deviations.commit_once {
             self.take_back(entered.met);

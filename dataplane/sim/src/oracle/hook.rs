@@ -11,7 +11,7 @@ use super::reply::Verdict;
 use super::state::{Key, Peer, RuleRef, State, StateId, end};
 use super::track::{Forgot, Tracked};
 use super::walk::Walk;
-use super::{InterfaceId, IpOptions, Oracle, Tag, tcp};
+use super::{Actions, InterfaceId, IpOptions, Oracle, Tag, tcp};
 
 /// A place where packets are filtered: a direction on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +49,13 @@ pub(super) struct Outcome {
     pub made: Option<StateId>,
     /// The state that it met, as it was before.
     pub met: Option<State>,
+    /// What is changed of the packet, if it passed.
+    pub actions: Actions,
 }
 
 impl From<Verdict> for Outcome {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, made: None, met: None }
+        Self { verdict, made: None, met: None, actions: Actions::default() }
     }
 }
 
@@ -183,7 +185,8 @@ impl Oracle {
                 }
                 self.put_tag(id, tag);
                 self.state_mut(id).count(hook.direction, packet.length);
-                Outcome { verdict: Verdict::Pass, made: None, met: Some(state) }
+                let actions = state.actions;
+                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions }
             }
             Tracked::Refused { leaves, forgot, verdict } => {
                 if !self.deviations.commit_once {
@@ -246,14 +249,22 @@ impl Oracle {
         }
         let stateless = packet.part != Part::Whole
             || own_mapping(packet).is_some_and(|mapping| mapping.own_state == OwnState::No);
+        let mut actions = walk.actions;
+        actions.add(&rule);
         match walk.rule {
             Some(number) if rule.state != StateMode::None && !stateless => {
                 match self.create(&rule, number, walk, hook, packet, now) {
-                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id), met: None },
+                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id), met: None, actions },
                     Err(reason) => Verdict::drop(reason).into(),
                 }
             }
-            _ => Verdict::Pass.into(),
+            _ => {
+                if !self.deviations.matches_change_stateless {
+                    actions = Actions::default();
+                    actions.add(&rule);
+                }
+                Outcome { actions, ..Verdict::Pass.into() }
+            }
         }
     }
 
@@ -289,6 +300,11 @@ impl Oracle {
             options: rule.state_options.clone(),
             allow_opts: rule.allow_opts,
             rate: rule.packet_rate.filter(|rate| rate.packets > 0),
+            actions: {
+                let mut actions = walk.actions;
+                actions.add(rule);
+                actions
+            },
             tag: walk.tag,
             source,
             destination,

@@ -10,12 +10,13 @@
 //! - `state`: one state; `table`: all of them, and when they expire.
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
 //! - `reassembly`: datagrams in fragments, by themselves.
+//! - `scrub`: what is changed of packets.
 //! - `walk`: the rules; `rate`: `max-pkt-rate`; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
 //!
-//! Not modelled: translation, synproxy and modulation, scrub, anchors, checksums of IP headers, the
+//! Not modelled: translation, synproxy and modulation, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
 //! router's own ICMP errors, byte-level rewriting.
 
 mod forward;
@@ -26,6 +27,7 @@ mod parse;
 mod rate;
 pub mod reassembly;
 mod reply;
+mod scrub;
 mod state;
 mod table;
 mod tcp;
@@ -46,6 +48,7 @@ pub use packet::{
 pub use parse::Unparsed;
 use rate::Threshold;
 pub use reply::{Reply, Verdict};
+pub use scrub::Actions;
 pub use state::{Key, Peer, RuleRef, SECOND, Seen, State, StateId};
 pub use world::{Interface, InterfaceId, InterfaceKind, World};
 
@@ -70,6 +73,8 @@ pub struct Deviations {
     /// An ICMP error that quotes nothing intelligible, or a packet that its receiver did not send, is dropped. pf goes
     /// on to its rules, because no state was found.
     pub bad_quotes_dropped: bool,
+    /// `match` rules change packets without a state, too. In pf only the rule that decides does.
+    pub matches_change_stateless: bool,
 }
 
 impl Deviations {
@@ -81,6 +86,7 @@ impl Deviations {
         rfc_resets: false,
         fin_past_window: false,
         bad_quotes_dropped: false,
+        matches_change_stateless: false,
     };
 
     /// The product.
@@ -91,8 +97,12 @@ impl Deviations {
         rfc_resets: true,
         fin_past_window: true,
         bad_quotes_dropped: true,
+        matches_change_stateless: true,
     };
 }
+
+/// The priority of a packet that came with none.
+const PRIO_DEFAULT: u8 = 3;
 
 /// The tag that a packet carries between its hooks.
 pub type Tag = Option<String>;
@@ -123,6 +133,8 @@ pub struct Oracle {
     expired: BTreeSet<usize>,
     /// Who sent the packet that is on its way through [`Oracle::forward`].
     speaker: From,
+    /// Its priority.
+    prio: u8,
 }
 
 impl Oracle {
@@ -149,6 +161,7 @@ impl Oracle {
             rates: BTreeMap::new(),
             expired: BTreeSet::new(),
             speaker: From::Interface(InterfaceId(0)),
+            prio: PRIO_DEFAULT,
         })
     }
 

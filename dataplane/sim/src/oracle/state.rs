@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use ruleset::{Direction, PacketRate, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
 use wire::{Port, Proto, Seq};
 
-use super::InterfaceId;
+use super::{Actions, InterfaceId};
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -119,6 +119,8 @@ pub struct State {
     pub allow_opts: bool,
     /// `max-pkt-rate` of that rule.
     pub rate: Option<PacketRate>,
+    /// What it changes of every packet.
+    pub actions: Actions,
     /// The tag that it puts on every packet.
     pub tag: Option<String>,
     /// The sender of the packet that made it.

@@ -11,7 +11,7 @@ use super::forward::From;
 use super::hook::Hook;
 use super::icmp::{self, Mapping, OwnState, Way};
 use super::packet::{Packet, Part, Transport};
-use super::{Oracle, Tag};
+use super::{Actions, Oracle, Tag};
 
 /// What the walk found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +20,23 @@ pub(super) struct Walk {
     pub rule: Option<usize>,
     /// The tag that the rules put on the packet. As in pf, the packet's own tag once a `tagged` was evaluated.
     pub tag: Tag,
+    /// What the `match` rules ask for.
+    pub actions: Actions,
 }
 
 impl Oracle {
     /// Walks the rules for a packet that has no state at this hook and carries `tag`.
     pub(super) fn walk(&mut self, hook: Hook, packet: &Packet, tag: &Tag, now: u64) -> Walk {
         let mapping = packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target));
-        let mut walk = Walk { rule: None, tag: None };
+        let mut walk = Walk { rule: None, tag: None, actions: Actions::default() };
+        let prio = self.prio;
         let (mut rates, mut expired) = (core::mem::take(&mut self.rates), core::mem::take(&mut self.expired));
         // The order of `pf_match_rule` (pf.md 2.2): "pktrate last"; a rule that `once` has expired is none.
         let mut matches = |number: usize, rule: &Rule, walked: &mut Tag| {
             !expired.contains(&number)
                 && self.matches(rule, hook, packet, mapping)
                 && rule.tos.is_none_or(|tos| tos == packet.tos)
+                && rule.prio.is_none_or(|wanted| wanted == prio)
                 && rule.probability != Some(0)
                 && is_tagged(rule, walked, tag)
                 && self.is_received_on(rule)
@@ -86,7 +90,9 @@ impl Oracle {
                 }
                 continue;
             }
-            if rule.action != Action::Match {
+            if rule.action == Action::Match {
+                walk.actions.add(rule);
+            } else {
                 walk.rule = Some(here);
                 *ruled = anchor;
             }

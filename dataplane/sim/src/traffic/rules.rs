@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Call, Direction, Endpoint, FlagsMatch, IcmpMatch,
     IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, PacketRate, PortMatch, Rule, Ruleset,
-    StateMode, StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
+    Scrub, SetPrio, StateMode, StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto, TcpFlags};
 
@@ -16,6 +16,9 @@ pub const PORTS: [u16; 4] = [22, 80, 1000, 1001];
 
 /// Types of service that rules and packets draw from.
 pub const TYPES_OF_SERVICE: [u8; 4] = [0, 0x10, 0xb8, 0xb9];
+
+/// Priorities, of which a packet without one has the second.
+const PRIORITIES: [u8; 3] = [1, 3, 5];
 
 const TAGS: [&str; 3] = ["RED", "GREEN", "BLUE"];
 
@@ -183,6 +186,12 @@ fn rule(rng: &mut Rng) -> Rule {
             .chance(1, 8)
             .then(|| TagMatch { negated: rng.chance(1, 3), name: (*rng.pick(&TAGS)).into() }),
         tos: rng.chance(1, 20).then(|| *rng.pick(&TYPES_OF_SERVICE)),
+        prio: rng.chance(1, 20).then(|| *rng.pick(&PRIORITIES)),
+        scrub: Scrub { min_ttl: *rng.pick(&[0, 0, 0, 0, 0, 0, 0, 2, 64, 200, 255]), ..Scrub::default() },
+        set_tos: rng.chance(1, 15).then(|| *rng.pick(&[0, 0x10, 0xb8])),
+        set_prio: rng
+            .chance(1, 10)
+            .then(|| SetPrio { bulk: *rng.pick(&PRIORITIES), urgent: *rng.pick(&PRIORITIES) }),
         received_on: rng.chance(1, 15).then(|| interface(rng)),
         probability: rng.chance(1, 30).then(|| *rng.pick(&[0, u32::MAX, u32::MAX])),
         packet_rate: rng

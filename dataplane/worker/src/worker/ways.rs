@@ -1,11 +1,12 @@
 //! Where decided frames go, and the pieces of datagrams. Ownership: the worker's, for the time of a burst.
 
 use dpdk::Mbuf;
-use engine::{Custody, Errand, Fate, Piece, Shard, View};
+use engine::{Custody, Errand, Fate, Frame, Piece, Shard, View};
 use ruleset::Reason;
 
 use super::waiting::{Held, Role};
 use super::{Attachment, Parts, Worker, view};
+use crate::frame::MbufFrame;
 use crate::handoff::{Handoff, Note};
 use crate::hold::{Hold, Key};
 use crate::mail::Mail;
@@ -62,8 +63,11 @@ impl Worker {
     pub(super) fn send_pieces(&mut self, custody: Custody) {
         let Parts { attachment, shard, mail, handoff, pool, .. } = &mut self.parts;
         let pieces = &mut self.pieces;
-        shard.take_pieces(|Piece { arrival, fate, head, rest }, counters| {
+        shard.take_pieces(|Piece { arrival, fate, head, rest, priority_code }, counters| {
             let filled = |mut mbuf: Mbuf| {
+                if let Some(code) = priority_code {
+                    MbufFrame::of_one(&mut mbuf).set_priority_code(code);
+                }
                 mbuf.extend_from_slice(head).and_then(|()| mbuf.extend_from_slice(rest)).ok().map(|()| mbuf)
             };
             match pool.alloc().and_then(filled).filter(|_| pieces.len() < pieces.capacity()) {

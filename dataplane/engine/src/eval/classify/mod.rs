@@ -129,8 +129,8 @@ impl Classifier {
 pub(super) enum Order {
     /// From the first rule on: each may have a word in what becomes of the packet.
     Forth,
-    /// From the last rule on: no rule is `quick`, sets a tag, asks what few ask or translates before others are asked, and none has
-    /// to do with an anchor, so that the last one that matches decides alone.
+    /// From the last rule on: no rule is `match`, `quick`, sets a tag or asks what few ask, and none has to do with an anchor, so
+    /// that the last one that matches decides alone.
     Back,
 }
 
@@ -138,12 +138,11 @@ impl Part {
     fn new(weaver: &mut Weaver, (af, numbers): Members, rules: &[&Filter], by: By, hooks: &Hooks) -> Self {
         let speaks_early = |rule: &&Filter| {
             let anchored = rule.gate.is_some() || rule.caller != Gate::NONE;
-            let notes = rule.action == Action::Match && rule.log.enabled;
-            notes
+            // A state remembers the `match` rules that its packet met.
+            rule.action == Action::Match
                 || rule.quick
                 || rule.tag.is_some()
                 || rule.rest.is_some()
-                || rule.translates_at_once()
                 || rule.turn.hidden_by != 0
                 || anchored
         };

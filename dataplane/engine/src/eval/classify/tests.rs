@@ -71,10 +71,12 @@ impl Classifier {
 
 /// All that a decision says.
 fn said(decision: &Decision<'_>) -> impl PartialEq + core::fmt::Debug + use<> {
+    let matched: Vec<u32> = decision.matched.rules().collect();
     (
         (decision.action, decision.state, decision.if_bound, decision.log),
         (decision.tag, decision.state_tag),
         (decision.rule, decision.ended_at, decision.slot.serial),
+        (matched, decision.scrubbing),
     )
 }
 
@@ -229,6 +231,7 @@ fn rule() -> impl Strategy<Value = Rule> {
     );
     let few = (
         prop::option::weighted(0.1, type_of_service()),
+        prop::option::weighted(0.1, 2u8..5),
         prop::option::weighted(0.1, prop::sample::select(vec![0, u32::MAX / 2, u32::MAX])),
         prop::option::weighted(0.1, interface_match()),
         prop::option::weighted(
@@ -259,10 +262,12 @@ fn rule() -> impl Strategy<Value = Rule> {
                 tag: tags.0,
                 tagged: tags.1,
                 tos: few.0,
-                probability: few.1,
-                received_on: few.2,
-                packet_rate: few.3,
-                once: few.4 && decides.0 != Action::Match,
+                prio: few.1,
+                probability: few.2,
+                received_on: few.3,
+                packet_rate: few.4,
+                once: few.5 && decides.0 != Action::Match,
+                set_tos: few.0,
                 ..Rule::default()
             }
         },
@@ -277,19 +282,21 @@ struct Ask {
     interface: InterfaceId,
     tag: Tag,
     received_on: Option<InterfaceId>,
+    priority: u8,
     role: Role,
     occasion: Occasion,
 }
 
 impl Ask {
     const fn question<'a>(&'a self, fib: &'a Fib) -> Question<'a> {
-        let Self { packet, direction, interface, tag, received_on, role, occasion } = self;
+        let Self { packet, direction, interface, tag, received_on, priority, role, occasion } = self;
         Question {
             packet,
             direction: *direction,
             interface: *interface,
             tag: *tag,
             received_on: *received_on,
+            priority: *priority,
             fib,
             role: *role,
             occasion: *occasion,
@@ -333,14 +340,15 @@ fn ask() -> impl Strategy<Value = Ask> {
     let real =
         (0u64..3, any::<u64>()).prop_map(|(now, luck)| Occasion::Real { now: Tick::from_secs(now), luck });
     let occasion = prop_oneof![9 => real, 1 => Just(Occasion::Imagined)];
-    let few = (type_of_service(), prop::option::weighted(0.8, 0u16..4), occasion);
+    let few = (type_of_service(), 2u8..5, prop::option::weighted(0.8, 0u16..4), occasion);
     (ends, transport(), place, (0u16..3).prop_map(Tag), role, few).prop_map(
         |((af, src, dst, sport, dport), (proto, transport), (direction, interface), tag, role, few)| {
             let tuple = Tuple { af, proto, zone: Zone(0), src, dst, sport, dport };
-            let (tos, received_on, occasion) = few;
+            let (tos, priority, received_on, occasion) = few;
             let packet = Packet { tos, ..Packet::without_frame(tuple, transport) };
             let received_on = received_on.map(InterfaceId);
-            Ask { packet, direction, interface: InterfaceId(interface), tag, received_on, role, occasion }
+            let interface = InterfaceId(interface);
+            Ask { packet, direction, interface, tag, received_on, priority, role, occasion }
         },
     )
 }
@@ -379,7 +387,10 @@ fn sample<S: Strategy>(strategy: &S, count: usize) -> Vec<S::Value> {
 /// Takes away what makes a rule have a word before the last one that matches.
 fn silence(rule: &mut Rule) {
     (rule.quick, rule.tag, rule.tagged) = (false, None, None);
-    (rule.tos, rule.probability, rule.received_on, rule.packet_rate, rule.once) = Default::default();
+    if rule.action == Action::Match {
+        rule.action = Action::Pass;
+    }
+    (rule.tos, rule.prio, rule.probability, rule.received_on, rule.packet_rate, rule.once) = Default::default();
 }
 
 proptest! {

@@ -93,6 +93,7 @@ impl Bed {
             interface: LAN,
             tag: Tag::default(),
             received_on: Some(LAN),
+            priority: 3,
             fib: &fib,
             role: Role::Original,
             occasion: Occasion::Imagined,
@@ -117,6 +118,7 @@ impl Bed {
             direction,
             tag: Tag::default(),
             gateway: None,
+            terms: None,
         };
         let new = NewRecord {
             key: Narrow::of(&key),

@@ -1,0 +1,54 @@
+//! What a packet meets with a face that is not tracking: options, a tag, a gateway, a log, counters, what is changed of it.
+//!
+//! Ownership: the shard.
+
+use ruleset::Reason;
+
+use super::{Hook, Passage, Stop};
+use crate::eval::{Deed, Tag};
+use crate::refuse::rule_of;
+use crate::shard::{Shard, View};
+use crate::state::RecordId;
+
+impl Shard {
+    /// What belongs to a face rather than to the connection: IP options, the tag that it puts on its packets, `log (all)`.
+    pub(super) fn gate_face(
+        &mut self,
+        view: &View<'_>,
+        passage: &mut Passage<'_>,
+        hook: &Hook<'_>,
+        record: RecordId,
+    ) -> Result<(), Stop> {
+        let Some(class) = self.connections.face(record, hook.side(passage.flow.sender)) else {
+            return Ok(());
+        };
+        if passage.packet.options && !class.rule.allow_opts {
+            self.witness.blame.rule = rule_of(view, class);
+            return Err(Stop::silent(Reason::IpOption));
+        }
+        if class.tag != Tag::default() {
+            passage.tag = class.tag;
+        }
+        passage.copy_to = class.rule.copy_to;
+        passage.gateway = self.connections.gateway(class, hook.direction);
+        if class.rule.log_all {
+            let rule = view.root.and_then(|root| root.number_of(&class.rule));
+            self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
+        }
+        if let Some(root) = view.root.filter(|_| class.counts_addresses()) {
+            let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
+            let bytes = passage.packet.length();
+            for rule in class.rules().filter(|rule| rule.counts_addresses) {
+                root.count_addresses(rule, &tuple, hook.direction, Deed::Pass, bytes);
+            }
+        }
+        if let Some(terms) = &class.terms
+            && !terms.scrubbing.is_nothing()
+        {
+            let scrubbing = terms.scrubbing;
+            let random = self.draw();
+            passage.scrub(hook.direction, &scrubbing, random);
+        }
+        Ok(())
+    }
+}
