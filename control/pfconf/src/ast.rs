@@ -273,7 +273,6 @@ pub(crate) struct FilterOptions {
 /// Parts of a rule that are parsed and printed whole but have no place in the dataplane's rules yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Extras {
-    pub os: Option<String>,
     pub from_route: Option<String>,
     pub to_route: Option<String>,
     pub domain: Option<(bool, u32)>,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressPattern, Direction, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, StateMode,
+    Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, StateMode,
     Table, TableEntry, Translating,
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub struct Config {
     /// Where the keywords of rules stand.
     pub(crate) places: Vec<Spanned<&'static str>>,
     pub(crate) sources: SourceMap,
+    /// What is known of operating systems, where rules ask.
+    pub(crate) fingerprints: Vec<Fingerprint>,
     /// The first of FreeBSD's `scrub` rules that puts fragments together.
     pub(crate) scrubs_fragments: Option<ruleset::Scrub>,
 }

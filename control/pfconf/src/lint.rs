@@ -272,6 +272,7 @@ fn hides(whole: &FullRule, part: &FullRule) -> bool {
         && (rule.received_on.is_none() || rule.received_on == other.received_on)
         && (rule.tos.is_none() || rule.tos == other.tos)
         && (rule.prio.is_none() || rule.prio == other.prio)
+        && (rule.os.is_none() || rule.os == other.os)
         && (rule.icmp.is_none() || rule.icmp == other.icmp)
         && (!rule.fragment || other.fragment)
         && !spares_replies

@@ -146,7 +146,9 @@ impl<'a> Lowering<'a> {
         let paths = tree.rulesets().map(|(path, _)| path).filter(|path| !path.is_empty());
         let anchors: Vec<String> = paths.cloned().collect();
         let options = self.configs[0].1.options.clone();
-        let mut ruleset = Ruleset { options, anchors, ..Ruleset::default() };
+        let asking = self.configs.iter().find(|(_, config)| !config.fingerprints.is_empty());
+        let fingerprints = asking.map(|(_, config)| config.fingerprints.clone()).unwrap_or_default();
+        let mut ruleset = Ruleset { options, anchors, fingerprints, ..Ruleset::default() };
         ruleset.rules = list.iter().map(|flat| self.rule(flat, &ruleset.anchors)).collect();
         ruleset.idle = idle.iter().map(|flat| self.rule(flat, &ruleset.anchors)).collect();
         ruleset.tables = self.tables.values().cloned().collect();
@@ -208,7 +210,6 @@ const TABLE_PATH: &str = "/ in a table's name";
 fn beyond(full: &FullRule) -> Vec<&'static str> {
     let FullRule { early: _, rule, extras, nat, rdr, af_to, route, span: _ } = full;
     let Extras {
-        os,
         from_route,
         to_route,
         domain,
@@ -241,7 +242,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (tables.iter().any(|name| name.contains('/')), TABLE_PATH),
         (rule.log.user, "log (user)"),
         (rule.state_options.pflow, "pflow"),
-        (os.is_some(), "os"),
         (from_route.is_some() || to_route.is_some(), "route"),
         (domain.is_some(), "on rdomain"),
         (user.is_some(), "user"),

@@ -23,7 +23,7 @@ use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::Target;
-use crate::refuse::{answer_to, rule_of};
+use crate::refuse::answer_to;
 use crate::renumber::Renumbered;
 use crate::scrub::Changes;
 use crate::shard::{Shard, View};
@@ -523,6 +523,7 @@ impl Shard {
     ) -> Result<Decision<'r>, Stop> {
         let mut walk = Walk::of(passage.tag);
         let occasion = self.occasion(view, root);
+        let shape = root.shape(hook.frame, passage.packet);
         loop {
             let question = Question {
                 packet: passage.packet,
@@ -531,6 +532,7 @@ impl Shard {
                 tag: passage.tag,
                 received_on: passage.received_on,
                 priority: passage.priority,
+                shape,
                 fib: view.fib,
                 role: Role::Original,
                 occasion,

@@ -286,6 +286,7 @@ impl Shard {
             tag: passage.tag,
             received_on: passage.received_on,
             priority: passage.priority,
+            shape: root.shape(frame, passage.packet),
             fib: view.fib,
             role: Role::Copy,
             occasion: self.occasion(view, root),

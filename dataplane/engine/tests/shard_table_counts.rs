@@ -208,7 +208,7 @@ fn states_count_for_their_rule_over_a_reload_that_keeps_it() {
 fn addresses_that_match_rules_name_count_the_packets_of_states() {
     let rules = vec![from(ruleset::Rule { action: ruleset::Action::Match, ..Rule::default() }, "t"), pass()];
     let mut firewall = Firewall::bare();
-    firewall.load(with_table(rules, true, Some(&["10.0.0.2"])));
+    firewall.load(with_table(rules, true, Some(&["10.0.0.2/32"])));
     firewall.tell(
         "
         em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1

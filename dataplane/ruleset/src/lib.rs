@@ -12,6 +12,7 @@
 
 mod address;
 mod anchor;
+mod fingerprint;
 mod flow;
 mod interface;
 mod limit;
@@ -32,6 +33,7 @@ mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
 pub use anchor::{Call, RulePlace};
+pub use fingerprint::{Fingerprint, NumberMatch, SynOption, SynShape, UNKNOWN_OS, WindowMatch};
 pub use flow::{Flow, Moment, Ruling};
 pub use interface::{InterfaceMatch, InterfacePattern};
 pub use limit::{Limit, Limits};

@@ -227,6 +227,8 @@ pub struct Rule {
     pub to: Endpoint,
     /// `received-on`.
     pub received_on: Option<InterfaceMatch>,
+    /// `os`: the operating system that a SYN is from, or [`UNKNOWN_OS`](crate::UNKNOWN_OS).
+    pub os: Option<String>,
     /// `flags`; `None` is `flags any`.
     pub flags: Option<FlagsMatch>,
     /// `icmp-type`, `icmp6-type`.
@@ -320,6 +322,7 @@ impl Default for Rule {
             from: Endpoint::default(),
             to: Endpoint::default(),
             received_on: None,
+            os: None,
             flags: None,
             icmp: None,
             tos: None,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
 use crate::{
-    Action, AddressMatch, AddressPattern, Limit, Options, PortMatch, Rule, StateMode, Syncookies, Table,
-    pool, routing,
+    Action, AddressMatch, AddressPattern, Fingerprint, Limit, Options, PRIO_MAX, PortMatch, Rule, StateMode,
+    Syncookies, Table, UNKNOWN_OS, pool, routing,
 };
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
@@ -22,6 +22,8 @@ pub mod bounds {
     pub const NAME_BYTES: usize = 63;
     /// Different tags in one ruleset; tags are numbered with 16 bits, 0 being none.
     pub const TAGS: usize = 65_534;
+    /// Fingerprints of operating systems.
+    pub const FINGERPRINTS: usize = 4096;
     /// Interfaces named in `set skip`.
     pub const SKIPPED: usize = 1024;
     /// Bytes in the name of an interface: Linux's limit.
@@ -37,6 +39,8 @@ pub struct Ruleset {
     pub tables: Vec<Table>,
     /// The paths of the anchors whose rules are there.
     pub anchors: Vec<String>,
+    /// What rules that ask for `os` know, in the order in which it is tried.
+    pub fingerprints: Vec<Fingerprint>,
     /// Filter rules; the last one that matches decides, `quick` at once.
     pub rules: Vec<Rule>,
     /// Rules of anchors that nobody calls: kept to be listed, never evaluated.
@@ -112,6 +116,9 @@ impl Ruleset {
             let what = format!("syncookies adaptive from {start}% down to {end}% of the states");
             return Err(Invalid { rule: None, place: String::new(), what });
         }
+        if self.fingerprints.len() > bounds::FINGERPRINTS {
+            return Err(too_many("fingerprints", self.fingerprints.len(), bounds::FINGERPRINTS));
+        }
         let tables = self.options.limits.get(Limit::Tables) as usize;
         if self.tables.len() > tables {
             return Err(too_many("tables", self.tables.len(), tables));
@@ -184,6 +191,9 @@ impl Ruleset {
         if rule.action != Action::Pass && rule.state != StateMode::None {
             return Err("only pass rules keep state".into());
         }
+        if let Some(os) = &rule.os {
+            self.validate_os(rule, os)?;
+        }
         let set = rule.set_prio.iter().flat_map(|set| [set.bulk, set.urgent]);
         if rule.prio.into_iter().chain(set).any(|prio| prio > PRIO_MAX) {
             return Err(format!("a priority is greater than {PRIO_MAX}"));
@@ -195,6 +205,15 @@ impl Ruleset {
             return Err("match rules do not end with the first match (once)".into());
         }
         Ok(())
+    }
+
+    fn validate_os(&self, rule: &Rule, os: &str) -> Result<(), String> {
+        let is_known = os == UNKNOWN_OS || self.fingerprints.iter().any(|one| one.is_called(os));
+        match rule.proto {
+            Some(Proto::TCP) if is_known => Ok(()),
+            Some(Proto::TCP) => Err(format!("there is no fingerprint of the operating system '{os}'")),
+            _ => Err("os only applies to tcp".into()),
+        }
     }
 
     fn validate_table(&self, pattern: &AddressPattern) -> Result<(), String> {

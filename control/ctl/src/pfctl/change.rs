@@ -233,7 +233,7 @@ fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// There are no fingerprints.
+/// They are part of a ruleset: there are none to remove.
 fn fingerprints(arguments: &Arguments) {
     arguments.tell("OS fingerprints cleared", json!({ "cleared": "osfp" }));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use api::InterfaceInfo;
-use pfconf::{Loaded, RulesView, Scope};
+use pfconf::{Fingerprints, Loaded, RulesView, Scope};
 use ruleset::{Limit, StateView, Timeout};
 use serde::Serialize;
 
@@ -26,8 +26,9 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow
         }
         Show::Queues => say(arguments, &system.loaded()?.print_queues()),
         Show::States => states(arguments, system, false),
-        // There are no source nodes and no fingerprints.
-        Show::Sources | Show::Fingerprints => say(arguments, ""),
+        // There are no source nodes.
+        Show::Sources => say(arguments, ""),
+        Show::Fingerprints => say(arguments, &fingerprints(&system.loaded()?).to_string()),
         Show::Info => {
             let info = system.info()?;
             live::print(Format::of(arguments.json), &info, |out, info| {
@@ -40,6 +41,17 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow
         Show::Tables => tables(arguments, &system.loaded_with_tables(detail(arguments))?),
         Show::All => all(arguments, system),
     }
+}
+
+/// What the rules know of operating systems; if they do not ask, what they would.
+fn fingerprints(loaded: &Loaded) -> Fingerprints {
+    let known = loaded.fingerprints();
+    if !known.is_empty() {
+        return known;
+    }
+    let file = std::fs::read(pfconf::FINGERPRINTS).ok();
+    let read = file.and_then(|text| Fingerprints::read(&String::from_utf8_lossy(&text)).ok());
+    read.unwrap_or_else(Fingerprints::built_in)
 }
 
 /// How many addresses tables have is shown with `-vv`.
@@ -222,6 +234,10 @@ fn all(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     let shown = loaded.print_tables(arguments.anchor(), arguments.verbose, arguments.debug, ctime);
     if !shown.is_empty() {
         print!("\nTABLES:\n{shown}");
+    }
+    let known = loaded.fingerprints();
+    if !known.is_empty() {
+        println!("\nOS FINGERPRINTS:\n{} fingerprints loaded", known.len());
     }
     Ok(())
 }

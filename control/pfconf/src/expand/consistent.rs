@@ -45,7 +45,7 @@ fn matching_faults(full: &FullRule) -> Vec<Option<Fault>> {
         (Some(Proto::ICMP), Some(Af::Inet6)) | (Some(Proto::ICMP6), Some(Af::Inet))
     );
     vec![
-        fault(!tcp && full.extras.os.is_some(), "os", "os only applies to tcp", Some("add proto tcp")),
+        fault(!tcp && rule.os.is_some(), "os", "os only applies to tcp", Some("add proto tcp")),
         fault(!ports && any_port, "port", "port only applies to tcp/udp", Some("add proto tcp or proto udp")),
         fault(
             !ports && (full.extras.user.is_some() || full.extras.group.is_some()),

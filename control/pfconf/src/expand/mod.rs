@@ -5,6 +5,7 @@ mod address;
 mod anchor;
 mod antispoof;
 mod consistent;
+mod fingerprint;
 mod host;
 mod label;
 mod members;
@@ -49,6 +50,7 @@ pub(crate) fn expand(
         block_policy: BlockPolicy::default(),
         state_policy: StatePolicy::default(),
         state_defaults: Vec::new(),
+        fingerprints: None,
         made: 0,
         files: Vec::new(),
         anchor: String::new(),
@@ -59,6 +61,7 @@ pub(crate) fn expand(
     entries.sort_by_key(Entry::stage);
     expander.config.entries = entries;
     expander.check_queues();
+    expander.load_fingerprints();
     expander.finish();
     let mut config = expander.config;
     config.sources = expander.findings.sources.clone();
@@ -83,6 +86,8 @@ struct Expander<'a> {
     block_policy: BlockPolicy,
     state_policy: StatePolicy,
     state_defaults: Vec<StateOption>,
+    /// `set fingerprints`.
+    fingerprints: Option<(String, Span)>,
     /// Rules made so far, in all anchors.
     made: usize,
     /// Files of `load anchor` that are being read.

@@ -59,6 +59,10 @@ impl Expander<'_> {
                 self.echo(format!("set loginterface {word}"));
                 self.config.options.log_interface.clone_from(name);
             }
+            SetOption::Fingerprints(file) => {
+                self.echo(format!("set fingerprints {}", print::quoted(file)));
+                self.fingerprints = Some((file.clone(), self.place.span));
+            }
             SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
             SetOption::Syncookies(mode) => {
                 self.echo(syncookies(*mode));
@@ -84,10 +88,6 @@ impl Expander<'_> {
             SetOption::Debug(level) => {
                 self.echo(format!("set debug {level}"));
                 "set debug"
-            }
-            SetOption::Fingerprints(file) => {
-                self.echo(format!("set fingerprints {}", print::quoted(file)));
-                "set fingerprints"
             }
             SetOption::RequireOrder(yes) => {
                 self.echo(format!("set require-order {}", if *yes { "yes" } else { "no" }));

@@ -288,7 +288,7 @@ fn fill(full: &mut FullRule, choice: &Choice<'_>, af: Option<Af>, scope: Option<
     rule.to = endpoint(choice.to, choice.to_port);
     full.extras.from_route.clone_from(&choice.from.route);
     full.extras.to_route.clone_from(&choice.to.route);
-    full.extras.os = choice.os.cloned();
+    rule.os = choice.os.cloned();
     full.extras.user = choice.user;
     full.extras.group = choice.group;
     rule.icmp = choice.icmp.map(|icmp| IcmpMatch { kind: icmp.kind, code: icmp.code });

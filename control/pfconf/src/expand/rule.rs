@@ -258,7 +258,7 @@ impl Expander<'_> {
             let span = self.config.place("flags", statement.span);
             self.complain(span, "flags only apply to tcp", Some("add proto tcp, or leave flags out"));
         }
-        if !statement.os.is_empty() || template.extras.os.is_some() {
+        if !statement.os.is_empty() || template.rule.os.is_some() {
             let span = self.config.place("os", statement.span);
             self.complain(span, "OS fingerprinting only applies to tcp", None);
         }

@@ -10,12 +10,13 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use ruleset::{AddressPattern, InterfacePattern, Options, Rule, Ruleset};
+use ruleset::{AddressPattern, Fingerprint, InterfacePattern, Options, Rule, Ruleset};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::QueueStatement;
 use crate::config::{Config, FullRule};
 use crate::dialect::Dialect;
+use crate::fingerprint::Fingerprints;
 use crate::path;
 use crate::print::{self, print_rule};
 use crate::tree::{Node, Tree};
@@ -30,6 +31,7 @@ pub struct Loaded {
     anchors: BTreeMap<String, Anchored>,
     options: Options,
     queues: Vec<QueueStatement>,
+    fingerprints: Vec<Fingerprint>,
 }
 
 /// The ruleset of one anchor.
@@ -158,7 +160,8 @@ impl LoadedRule {
 impl Loaded {
     /// A ruleset that is live, with what its rules have done, by number, and who loaded them.
     pub fn of(ruleset: &Ruleset, counters: &[Counters], inserter: Option<Inserter>) -> Self {
-        let mut loaded = Self { options: ruleset.options.clone(), ..Self::default() };
+        let (options, fingerprints) = (ruleset.options.clone(), ruleset.fingerprints.clone());
+        let mut loaded = Self { options, fingerprints, ..Self::default() };
         loaded.make("");
         for path in &ruleset.anchors {
             loaded.make(path);
@@ -214,6 +217,11 @@ impl Loaded {
         &self.options
     }
 
+    /// What is known of operating systems, if rules ask.
+    pub fn fingerprints(&self) -> Fingerprints {
+        Fingerprints(self.fingerprints.clone())
+    }
+
     /// Replaces the rules of an anchor, and of those in braces below it, and the tables that the configuration defines:
     /// all of it or, if the configuration has errors, nothing, which is the caller's to see to. Options are taken over
     /// by the main ruleset only.
@@ -222,6 +230,7 @@ impl Loaded {
         if anchor.is_empty() {
             self.options = config.options.clone();
             self.queues.clone_from(&config.queues);
+            self.fingerprints.clone_from(&config.fingerprints);
         }
         let private = |path: &String| path::below(path, &anchor).is_some_and(|rest| rest.starts_with('_'));
         self.anchors.retain(|path, _| !private(path));

@@ -61,9 +61,9 @@ fn criteria_removed(full: &FullRule) -> FullRule {
 
 /// Without anything that only says which packets match: what the rule does to them.
 fn matching_removed(mut rest: FullRule) -> FullRule {
-    (rest.rule.icmp, rest.rule.tagged, rest.rule.tos, rest.rule.prio) = Default::default();
+    (rest.rule.icmp, rest.rule.tagged, rest.rule.tos, rest.rule.prio, rest.rule.os) = Default::default();
     let extras = &mut rest.extras;
-    (extras.os, extras.from_route, extras.to_route, extras.domain) = Default::default();
+    (extras.from_route, extras.to_route, extras.domain) = Default::default();
     (extras.user, extras.group) = Default::default();
     rest
 }

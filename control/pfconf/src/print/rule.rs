@@ -184,7 +184,7 @@ fn from_to(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
             && end.port == ruleset::PortMatch::Any
             && route.is_none()
     });
-    if open && extras.os.is_none() {
+    if open && rule.os.is_none() {
         return " all".into();
     }
     let [from, to] = ends.map(|(end, route)| {
@@ -194,7 +194,7 @@ fn from_to(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
         };
         address + &address::port(end.port, rule.proto, style)
     });
-    let os = extras.os.as_ref().map_or_else(String::new, |os| format!(" os {}", quoted(os)));
+    let os = rule.os.as_ref().map_or_else(String::new, |os| format!(" os {}", quoted(os)));
     format!(" from {from}{os} to {to}")
 }
 

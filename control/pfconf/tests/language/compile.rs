@@ -187,9 +187,9 @@ fn a_machine_without_interfaces_takes_rules_for_them() {
 #[test]
 fn what_a_rule_cannot_say_is_refused_by_name() {
     assert_eq!(
-        refused("pass in\npass out on wan0 inet nat-to <pool> random sticky-address set prio 3\n"),
+        refused("pass in\npass out on wan0 inet nat-to <pool> random sticky-address set delay 3\n"),
         "pf.conf:2: sticky-address is not supported yet: sources are not tracked\n\
-         pf.conf:2: set prio is not supported yet: packets are not rewritten\n"
+         pf.conf:2: set delay is not supported yet: packets are sent as soon as they can be\n"
     );
     assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));
 }
@@ -343,4 +343,52 @@ fn what_few_rules_ask_comes_to_the_dataplane() {
     assert_eq!((pass.tos, pass.probability), (Some(0xb8), Some(u32::MAX / 4)));
     assert_eq!(pass.packet_rate, Some(PacketRate { packets: 5, seconds: 2 }));
     assert_eq!((pass.state_options.max, pass.once, block.once), (7, false, true));
+}
+
+#[test]
+fn what_packets_are_changed_to_is_in_the_rule() {
+    let rule = only("match scrub (no-df random-id min-ttl 5 max-mss 1440) set (tos ef, prio (1, 6)) prio 2");
+    assert_eq!(rule.scrub, ruleset::Scrub { no_df: true, random_id: true, min_ttl: 5, max_mss: 1440 });
+    assert_eq!(rule.set_tos, Some(0xb8));
+    assert_eq!((rule.set_prio, rule.prio), (Some(ruleset::SetPrio { bulk: 1, urgent: 6 }), Some(2)));
+    assert_eq!(only("match scrub (max-mss 0)").scrub, ruleset::Scrub::default());
+}
+
+#[test]
+fn scrub_rules_of_freebsd_hold_for_both_ways_and_the_first_is_the_only_one_where_it_matters() {
+    let order = |text: &str| -> Vec<(String, bool)> {
+        let ruleset = good(&format!("{text}\nnat on wan0 from lan0:network -> (wan0)\n"));
+        let scrub = ruleset.rules.iter().filter(|rule| rule.nat.is_none());
+        scrub.map(|rule| (print_rule(rule), rule.first_match.is_some())).collect()
+    };
+    assert_eq!(order("scrub in on wan0 all max-mss 1440"), [("match on wan0 all scrub (max-mss 1440)".into(), false)]);
+    assert_eq!(
+        order("scrub out on wan0 inet from 192.0.2.1 to any min-ttl 9"),
+        [
+            ("match out on wan0 inet from 192.0.2.1 to any scrub (min-ttl 9)".into(), false),
+            ("match in on wan0 inet from any to 192.0.2.1 scrub (min-ttl 9)".into(), false),
+        ]
+    );
+    assert_eq!(order("scrub in all"), [], "fragments are put together anyway");
+    assert_eq!(
+        order("no scrub on lan0\nscrub in all min-ttl 9"),
+        [("match on lan0 all".into(), true), ("match all scrub (min-ttl 9)".into(), true)]
+    );
+    assert_eq!(
+        order("scrub in on wan0 all max-mss 1440\nscrub in all min-ttl 9"),
+        [
+            ("match on wan0 all scrub (max-mss 1440)".into(), true),
+            ("match all scrub (min-ttl 9)".into(), true),
+        ]
+    );
+}
+
+#[test]
+fn operating_systems_must_be_known_to_be_asked_for() {
+    let ruleset = good("pass in proto tcp from any os \"Linux\"\n");
+    assert_eq!(ruleset.rules[0].os.as_deref(), Some("Linux"));
+    assert!(ruleset.fingerprints.iter().any(|one| one.is_called("Linux")));
+    assert!(good("pass in\n").fingerprints.is_empty(), "nobody asks");
+    let refused = refused("pass in\npass in proto tcp from any os \"Ultrix 9\"\n");
+    assert_eq!(refused, "pf.conf:2: there is no fingerprint of the operating system 'Ultrix 9'\n");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
-    Action, AddressPattern, Direction, Endpoint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
+    Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
     LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode,
     StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
@@ -14,6 +14,7 @@ use ruleset::{
 use wire::{Af, Port};
 
 use super::classify::Classifier;
+use super::fingerprint::Fingerprints;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, tables};
@@ -26,6 +27,8 @@ use crate::translate::{NatPorts, RdrPorts, Translation};
 /// Numbers for the names of one ruleset.
 struct Names<'a> {
     interfaces: &'a [Interface],
+    fingerprints: Option<&'a Fingerprints>,
+    known: &'a [Fingerprint],
     tables: BTreeMap<&'a str, usize>,
     /// Tables with `counters`.
     counted: BTreeSet<&'a str>,
@@ -60,8 +63,12 @@ impl Root {
         ruleset.validate()?;
         let epoch = previous.map_or(1, |previous| previous.epoch + 1);
         let tags = number_tags(&ruleset.rules, previous)?;
+        let asks_os = ruleset.rules.iter().any(|rule| rule.os.is_some());
+        let fingerprints = asks_os.then(|| Fingerprints::new(&ruleset.fingerprints));
         let names = Names {
             interfaces,
+            fingerprints: fingerprints.as_ref(),
+            known: &ruleset.fingerprints,
             tables: ruleset
                 .tables
                 .iter()
@@ -93,6 +100,7 @@ impl Root {
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             plain: has_plain_options(&ruleset.options),
             priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
+            fingerprints: fingerprints.map(Arc::new),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
             numbers: Arc::new(numbers),
@@ -310,6 +318,7 @@ impl Names<'_> {
         Rest {
             tos: rule.tos,
             prio: rule.prio,
+            os: rule.os.as_ref().zip(self.fingerprints).map(|(name, all)| all.named(name, self.known)),
             probability: rule.probability,
             tagged: rule.tagged.as_ref().map(|wanted| (tag(&wanted.name), wanted.negated)),
             received_on: rule

@@ -10,6 +10,7 @@ mod classify;
 mod compile;
 mod counted;
 mod filter;
+mod fingerprint;
 mod judge;
 mod matched;
 mod meter;
@@ -29,6 +30,7 @@ use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_CO
 use wire::Af;
 
 use crate::fib::{Fib, InterfaceId};
+use crate::packet::Packet;
 use crate::pool::{Known, Members};
 use crate::state::RuleLimit;
 
@@ -147,6 +149,8 @@ pub struct Root {
     plain: bool,
     /// Rules ask for packets' priority.
     priorities: bool,
+    /// What rules know that ask for the operating system of a sender; `None` if none does.
+    fingerprints: Option<Arc<fingerprint::Fingerprints>>,
     filtering: Filtering,
 }
 
@@ -250,6 +254,12 @@ impl Root {
     /// True if rules ask for packets' priority.
     pub(crate) const fn asks_priorities(&self) -> bool {
         self.priorities
+    }
+
+    /// The number of the shape that a SYN has, where rules ask for it.
+    #[inline]
+    pub(crate) fn shape(&self, frame: &[u8], packet: &Packet) -> Option<u16> {
+        self.fingerprints.as_ref().and_then(|known| known.find(frame, packet))
     }
 
     /// True if rules make copies.

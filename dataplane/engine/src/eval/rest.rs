@@ -7,6 +7,7 @@ use wire::Af;
 
 use super::Tag;
 use super::filter::Interfaces;
+use super::fingerprint::Os;
 use super::meter::Meter;
 use super::walk::{Occasion, Question, Walk};
 use crate::fib::InterfaceId;
@@ -19,6 +20,8 @@ pub(super) struct Rest {
     pub tos: Option<u8>,
     /// `prio`.
     pub prio: Option<u8>,
+    /// `os`.
+    pub os: Option<Os>,
     /// `probability`, in units of 2⁻³².
     pub probability: Option<u32>,
     /// The tag asked for, and whether it must be absent. A tag that no rule sets is `None`: no packet has it.
@@ -53,6 +56,7 @@ impl Rest {
             Self {
                 tos: None,
                 prio: None,
+                os: None,
                 probability: None,
                 tagged: None,
                 received_on: None,
@@ -64,7 +68,7 @@ impl Rest {
 
     /// True if packets of one sender and connection may be told apart.
     pub const fn looks_at_each_packet(&self) -> bool {
-        !matches!(self, Self { tos: None, prio: None, probability: None, meter: None, spent: None, .. })
+        !matches!(self, Self { tos: None, prio: None, os: None, probability: None, meter: None, spent: None, .. })
     }
 
     /// True if `once` has matched.
@@ -77,6 +81,7 @@ impl Rest {
     #[inline(never)]
     pub fn accepts(&self, number: u32, question: &Question<'_>, walk: &mut Walk) -> bool {
         !self.is_spent()
+            && self.os.as_ref().is_none_or(|os| os.accepts(question.shape))
             && self.tos.is_none_or(|tos| tos == type_of_service(question.packet))
             && self.probability.is_none_or(|probability| question.occasion.favours(number, probability))
             && self.tagged.is_none_or(|(wanted, negated)| (wanted == Some(walk.carried())) != negated)

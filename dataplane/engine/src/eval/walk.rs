@@ -32,6 +32,8 @@ pub(crate) struct Question<'a> {
     pub received_on: Option<InterfaceId>,
     /// As pf counts it, 0 to 7.
     pub priority: u8,
+    /// Of a SYN, where rules ask for it: [`Root::shape`].
+    pub shape: Option<u16>,
     pub fib: &'a Fib,
     pub role: Role,
     pub occasion: Occasion,

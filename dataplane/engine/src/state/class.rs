@@ -542,7 +542,7 @@ impl Pairs {
         let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
         pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
             let faces = Side::BOTH.into_iter().zip(&pair.faces);
-            faces.flat_map(|(side, class)| {
+            faces.flat_map(move |(side, class)| {
                 let rules = class.iter().flat_map(Class::rules);
                 rules.map(move |rule| (rule, pair.records, tally.at(side)))
             })

@@ -16,7 +16,7 @@
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
 //!
-//! Not modelled: translation, synproxy and modulation, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
+//! Not modelled: translation, `os`, synproxy and modulation, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
 //! router's own ICMP errors, byte-level rewriting.
 
 mod forward;
@@ -141,7 +141,7 @@ impl Oracle {
     /// A filter with these rules and no states. `granularity` is in nanoseconds, at least 1.
     ///
     /// # Errors
-    /// The first rule with `modulate state` or `synproxy state`, or whose probability is neither none nor certainty.
+    /// The first rule with `modulate state`, `synproxy state` or `os`, or whose probability is neither none nor certainty.
     pub fn new(
         rules: Ruleset,
         world: World,
@@ -241,6 +241,7 @@ impl Oracle {
 fn modelled(rules: &Ruleset) -> Result<(), Unmodelled> {
     let beyond = |rule: &Rule| {
         matches!(rule.state, StateMode::Modulate | StateMode::Synproxy)
+            || rule.os.is_some()
             || rule.probability.is_some_and(|chance| !matches!(chance, 0 | u32::MAX))
     };
     match rules.rules.iter().position(beyond) {

@@ -297,6 +297,7 @@ impl Ask {
             tag: *tag,
             received_on: *received_on,
             priority: *priority,
+            shape: None,
             fib,
             role: *role,
             occasion: *occasion,

@@ -94,6 +94,7 @@ impl Bed {
             tag: Tag::default(),
             received_on: Some(LAN),
             priority: 3,
+            shape: None,
             fib: &fib,
             role: Role::Original,
             occasion: Occasion::Imagined,
