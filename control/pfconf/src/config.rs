@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, Routing, RoutingKind, Rule, StateMode,
-    Table, TableEntry, Translating,
+    Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, Routing, RoutingKind, Rule,
+    StateMode, Table, TableEntry, Translating,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port};

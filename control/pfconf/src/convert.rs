@@ -11,7 +11,8 @@ mod foreign;
 use std::fmt::Write;
 
 use ruleset::{
-    Action, AddressPattern, Direction, Endpoint, FirstMatch, PoolKind, Reassemble, Rule, StateMode, Translating,
+    Action, AddressPattern, Direction, Endpoint, FirstMatch, PoolKind, Reassemble, Rule, StateMode,
+    Translating,
 };
 
 use crate::ast::{Early, Scrub, Section};

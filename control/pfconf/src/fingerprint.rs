@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_line_says_what_a_syn_looks_like() {
-        let known = read("# Comment\n\n S44:64:1:60:M*,S,T0,N,W%7:X:2.1-3:sub: details # more\n").expect("no fault");
+        let known =
+            read("# Comment\n\n S44:64:1:60:M*,S,T0,N,W%7:X:2.1-3:sub: details # more\n").expect("no fault");
         let versions: Vec<&str> = known.iter().map(|one| one.name[1].as_str()).collect();
         assert_eq!(versions, ["2.1", "2.2", "2.3"]);
         let shape = &known[0].shape;

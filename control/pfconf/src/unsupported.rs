@@ -4,43 +4,55 @@
 #[rustfmt::skip]
 pub(crate) const REASONS: &[(&str, &str)] = &[
     ("/ in a table's name", "it stands between an anchor and the table's name"),
-    ("(interface:peer)", "the other ends of links are not known; name the address"),
+    ("(interface:peer)", "no link of the dataplane has but one other end; name its address"),
     ("adaptive time-outs of a rule", "time-outs shrink for all rules alike: set timeout"),
-    ("af-to", "packets cannot be made packets of the other family"),
+    ("af-to", "packets cannot be made packets of the other family; let a NAT64 router (Jool, tayga) do it, and route to it"),
+    ("altq", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
     ("an interface without a gateway", "name the host that packets are sent to, too"),
-    ("divert", "packets cannot be handed to programs"),
+    ("divert", "packets cannot be handed to programs; rdr-to the address and port of a proxy, or copy them with dup-to"),
+    ("dnpipe", "rates are not shaped; max-pkt-rate refuses what comes too fast"),
+    ("dnqueue", "rates are not shaped; max-pkt-rate refuses what comes too fast"),
     ("dup-to", "copies are not routed; name the span port that takes them, as in dup-to @span0"),
-    ("endpoint-independent", "a mapping is for one connection"),
-    ("group", "forwarded packets belong to no account"),
+    ("endpoint-independent", "a mapping is for one connection; leave it out, or give the host that needs it a binat-to"),
+    ("ether", "frames are not told apart by Ethernet addresses; non_ip of a transparent pair says what passes without IP"),
+    ("group", "workers see packets of the host on its interfaces, and no sockets; filter by port, or on the host: nftables, meta skgid"),
     ("least-states", "states are not counted by address"),
-    ("log (to pflogN)", "there is one log"),
-    ("log (user)", "forwarded packets belong to no account"),
-    ("map-e-portset", "ports are chosen from one range"),
-    ("max-pkt-size", "the size of packets is not compared"),
+    ("log (to pflogN)", "there is one log; tell its records apart by label, or by rule number in tcpdump"),
+    ("log (user)", "workers see packets of the host on its interfaces, and no sockets; leave (user) out"),
+    ("map-e-portset", "ports are chosen from one range; name one of the set's ranges: port a:b"),
+    ("max-pkt-size", "the size of packets is not compared; a smaller MTU of the interface refuses what is larger"),
     ("max-src-conn", "sources are not tracked"),
     ("max-src-conn-rate", "sources are not tracked"),
     ("max-src-nodes", "sources are not tracked"),
     ("max-src-states", "sources are not tracked"),
-    ("on rdomain", "there is one routing domain"),
+    ("on rdomain", "there is one routing domain; name its interfaces, or a group of them"),
     ("overload", "sources are not tracked"),
-    ("pflow", "flows are not exported"),
-    ("queue", "packets are sent in the order in which they arrive"),
+    ("pflow", "flows are not exported by rules; scrape the metrics, or copy packets to a probe with dup-to"),
+    ("queue", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
     ("rdr-to of packets that leave", "their route is chosen already; give it to a rule for in"),
-    ("route", "routes have no labels"),
-    ("rtable", "there is one routing table"),
+    ("route", "routes have no labels; use a table of these networks"),
+    ("rtable", "there is one routing table; choose the way with route-to and reply-to"),
     ("reassemble tcp", "timestamps of TCP are not compared"),
     ("several targets", "name one address, or a table of several"),
-    ("set delay", "packets are sent as soon as they can be"),
-    ("set queue", "packets are sent in the order in which they arrive"),
-    ("set debug", "the level of messages is an option of the programs"),
-    ("set fail-policy", "what is passed or dropped without a rule is fixed"),
-    ("set hostid", "states are not shared between firewalls"),
-    ("set keepcounters", "counters start at zero with each load"),
+    ("set delay", "packets are sent as soon as they can be; delay them in a test network by netem on a host behind"),
+    ("set queue", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
+    ("set debug", "the level of messages is no part of a ruleset; set it with tpctl pfctl -x"),
+    ("set fail-policy", "what cannot be filtered is dropped; leave it out"),
+    ("set hostid", "states are not shared between firewalls; leave it out"),
+    ("set keepcounters", "counters start at zero with each load; leave it out"),
     ("source-track", "sources are not tracked"),
     ("sticky-address", "sources are not tracked"),
     ("weight", "every address of a pool is as good as another"),
-    ("user", "forwarded packets belong to no account"),
+    ("user", "workers see packets of the host on its interfaces, and no sockets; filter by port, or on the host: nftables, meta skuid"),
 ];
+
+/// Words of other pf.conf(5)s that are no keywords here: a syntax error with a reason.
+const WORDS: &[&str] = &["altq", "dnpipe", "dnqueue", "ether"];
+
+/// Why nothing begins with a word that is none of the language's.
+pub(crate) fn word(word: &str) -> Option<&'static str> {
+    WORDS.contains(&word).then(|| reason(word))
+}
 
 /// Why the dataplane cannot do what a keyword of the table asks.
 pub(crate) fn reason(keyword: &str) -> &'static str {

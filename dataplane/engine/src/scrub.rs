@@ -259,11 +259,8 @@ mod tests {
     fn what_is_asked_later_holds_where_both_say_something() {
         let mut sum = Scrubbing { tos: Some(0x10), ..asked(true, 5, 1400) };
         sum.follow(&Scrubbing { prio: Some(SetPrio { bulk: 1, urgent: 2 }), ..asked(false, 0, 1300) });
-        let expected = Scrubbing {
-            tos: Some(0x10),
-            prio: Some(SetPrio { bulk: 1, urgent: 2 }),
-            ..asked(true, 5, 1300)
-        };
+        let expected =
+            Scrubbing { tos: Some(0x10), prio: Some(SetPrio { bulk: 1, urgent: 2 }), ..asked(true, 5, 1300) };
         assert_eq!(sum, expected);
     }
 

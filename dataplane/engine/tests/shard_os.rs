@@ -91,7 +91,8 @@ impl Syn {
                 ("2001:db8::2".parse().expect("an address"), "2001:db8:1::2".parse().expect("an address"));
             let pseudo = Pseudo::of(src.into(), dst.into()).expect("one family");
             let segment = build::tcp(&pseudo, &header, &[]);
-            let head = ipv6::Repr { hop_limit: self.ttl, ..ipv6::Repr::new(src, dst, Proto::TCP, segment.len()) };
+            let head =
+                ipv6::Repr { hop_limit: self.ttl, ..ipv6::Repr::new(src, dst, Proto::TCP, segment.len()) };
             let mut out = vec![0; ipv6::HEADER_LEN];
             head.emit(&mut out).expect("the room is there");
             return [link(EtherType::IPV6), out, segment].concat();
@@ -150,11 +151,8 @@ fn a_syn_is_its_systems_if_all_of_it_fits() {
 #[test]
 fn the_first_shape_that_fits_decides_and_may_be_several_systems() {
     let wider = SynShape { window: WindowMatch::Number(NumberMatch::Any), ..linux() };
-    let fingerprints = vec![
-        named(linux(), "Linux", "5"),
-        named(wider, "Wide", ""),
-        named(linux(), "Android", "9"),
-    ];
+    let fingerprints =
+        vec![named(linux(), "Linux", "5"), named(wider, "Wide", ""), named(linux(), "Android", "9")];
     let passing = |name: &str, syn: &Syn| {
         let rules = vec![block().incoming(), os(pass().no_state().incoming(), name)];
         syn.passes(&mut knowing(rules, fingerprints.clone()))

@@ -134,7 +134,8 @@ fn a_random_identification_is_for_whole_datagrams_of_ipv4() {
     seen.sort_unstable();
     seen.dedup();
     assert!(seen.len() == 4 && !seen.contains(&7), "{seen:?}");
-    let mut rules = ruleset(vec![scrubbing(Scrub { random_id: true, min_ttl: 99, ..NOTHING }), pass().no_state()]);
+    let mut rules =
+        ruleset(vec![scrubbing(Scrub { random_id: true, min_ttl: 99, ..NOTHING }), pass().no_state()]);
     rules.options.reassemble.enabled = false;
     firewall.load(rules);
     firewall.tell(
@@ -231,7 +232,8 @@ fn an_error_about_a_connection_is_scrubbed_as_its_packets_are() {
 #[test]
 fn match_rules_count_the_packets_of_the_states_that_they_took_part_in() {
     let packets = |firewall: &Firewall| -> Vec<_> {
-        let each = |usage: &engine::RuleUsage| (usage.counted.map(|hook| hook.packets), usage.states, usage.made);
+        let each =
+            |usage: &engine::RuleUsage| (usage.counted.map(|hook| hook.packets), usage.states, usage.made);
         firewall.usage().iter().map(each).collect()
     };
     let mut firewall = Firewall::with(vec![matching(), matching().outgoing(), matching().to_udp(99), pass()]);

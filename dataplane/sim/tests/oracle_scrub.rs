@@ -51,7 +51,8 @@ fn the_priority_that_is_set_is_the_one_that_is_asked_for_on_the_way_out() {
         set_prio: Some(SetPrio { bulk, urgent }),
         ..Rule::default()
     };
-    let marked = Rule { direction: Some(Direction::Out), prio: Some(6), set_tos: Some(0xff), ..Rule::default() };
+    let marked =
+        Rule { direction: Some(Direction::Out), prio: Some(6), set_tos: Some(0xff), ..Rule::default() };
     for (rule, tos, matches) in
         [(set(6, 1), 0, true), (set(6, 1), 0x10, false), (set(1, 6), 0, false), (set(1, 6), 0x10, true)]
     {

@@ -36,7 +36,7 @@ const STEP: Tick = Tick::from_millis(1);
 pub struct Outcome {
     /// The packet.
     pub packet: String,
-    /// Let through or not.
+    /// Let through or not, or not known yet.
     pub verdict: Verdict,
     /// Why it was dropped, by the name that counters have.
     pub reason: Option<&'static str>,
@@ -59,6 +59,8 @@ pub struct Outcome {
 pub enum Verdict {
     Pass,
     Block,
+    /// A fragment, which waits for the others of its datagram.
+    Wait,
 }
 
 impl Verdict {
@@ -66,6 +68,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Block => "block",
+            Self::Wait => "wait",
         }
     }
 }
@@ -247,7 +250,11 @@ impl Firewall {
         };
         let rules = (0..).zip(&self.root.ruleset().rules).filter_map(decided).collect();
         let logged = std::iter::from_fn(|| self.shard.take_log()).count() > 0;
-        let verdict = if reason.is_none() { Verdict::Pass } else { Verdict::Block };
+        let verdict = match (reason, fate[0]) {
+            (None, Fate::Kept) => Verdict::Wait,
+            (None, _) => Verdict::Pass,
+            (Some(_), _) => Verdict::Block,
+        };
         let reason = reason.map(|reason| reason.name());
         let route = self.route_of(fib, fate[0]);
         Ok(Outcome { packet, verdict, reason, route, reply, rules, known, made, logged })

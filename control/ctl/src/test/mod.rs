@@ -50,7 +50,7 @@ pub struct Arguments {
     /// The ruleset; - for standard input. A file of expectations may name its own
     #[arg(long, value_name = "FILE")]
     rules: Option<String>,
-    /// What is to become of the packet, or of every packet of the capture
+    /// What is to become of the packet, or of every packet of the capture: pass, block, or wait (a fragment, for the others)
     #[arg(long, value_name = "VERDICT", value_parser = verdict)]
     expect: Option<Verdict>,
     /// Define a macro, which the ruleset cannot change
@@ -68,10 +68,10 @@ pub struct Arguments {
 }
 
 fn verdict(word: &str) -> Result<Verdict, String> {
-    [Verdict::Pass, Verdict::Block]
+    [Verdict::Pass, Verdict::Block, Verdict::Wait]
         .into_iter()
         .find(|verdict| verdict.name() == word)
-        .ok_or_else(|| "expected pass or block".to_owned())
+        .ok_or_else(|| "expected pass, block or wait".to_owned())
 }
 
 /// What was asked, and what came of it.

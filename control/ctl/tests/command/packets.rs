@@ -238,3 +238,19 @@ fn senders_are_looked_for_behind_the_interface_and_its_parts_are_known() {
         assert_eq!(judged.code, Some(0), "{packet}: {}{}", judged.out, judged.err);
     }
 }
+
+#[test]
+fn a_fragment_alone_is_neither_passed_nor_blocked() {
+    let folder = Folder::new("test-fragment");
+    let fragment = "in on wan0 udp 192.0.2.7:5 > 10.0.0.1:80 fragment";
+    let judged = |text: &str| {
+        let rules = folder.write("pf.conf", text);
+        test(&[fragment, "--rules", &rules, "--expect", "wait"])
+    };
+    let waits = judged("pass\n");
+    assert_eq!(waits.code, Some(0), "{}", waits.out);
+    assert!(waits.out.contains("fragment: wait\n"), "{}", waits.out);
+    let passes = judged("set reassemble no\npass no state\n");
+    assert_eq!(passes.code, Some(1));
+    assert!(passes.out.contains("fragment: pass\n"), "{}", passes.out);
+}

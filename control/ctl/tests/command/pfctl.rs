@@ -75,7 +75,10 @@ fn what_is_loaded_is_shown() {
     assert_eq!(scratch.out("-sT"), "t\n");
     assert_eq!(scratch.out("-sI"), "em0\n");
     assert_eq!(scratch.out("-vsI"), "em0 (skip)\n");
-    assert_eq!(scratch.out("-ss") + &scratch.out("-sS") + &scratch.out("-so"), "");
+    assert_eq!(scratch.out("-ss") + &scratch.out("-sS"), "");
+    let systems = scratch.out("-so");
+    assert!(systems.starts_with("Class\tVersion\tSubtype(subversion)\n-----\t"), "{systems}");
+    assert!(systems.contains("\nOpenBSD\n\t"), "what the package has: {systems}");
     assert!(
         scratch
             .out("-st")
@@ -101,6 +104,20 @@ fn what_is_loaded_is_shown() {
         assert!(all.contains(title), "{title} is missing in\n{all}");
     }
     assert_eq!(scratch.refused("-a nobody -sr"), "pfctl: Anchor does not exist.\n");
+}
+
+#[test]
+fn the_systems_that_rules_ask_for_are_those_of_their_file() {
+    let folder = Folder::new("systems-file");
+    let file = folder.write("own.os", "8192:64:1:60:M*,S,T:Own:1:sub:Ours\n");
+    let rules = format!("set fingerprints \"{file}\"\npass in proto tcp from any os Own\n");
+    let scratch = Scratch::new("systems", &rules);
+    assert_eq!(scratch.out("-so").split_once("---\n").expect("a head").1, "Own\n\t1\n\t\tsub\n");
+    assert!(scratch.out("-sa").ends_with("\nOS FINGERPRINTS:\n1 fingerprints loaded\n"));
+    assert_eq!(scratch.out("-sr"), "pass in proto tcp from any os \"Own\" to any flags S/SA\n");
+    folder.write("own.os", "8192:64:1:60:Q:Own:::\n");
+    let wrong = scratch.call(&["-f", "-"], &rules);
+    assert!(wrong.code == Some(1) && wrong.err.contains("own.os:1: 'Q' is no option"), "{}", wrong.err);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::lex::{self, Kind, Lexer, Token};
 use crate::nearest;
 use crate::source::Span;
+use crate::unsupported;
 
 use early::Stage;
 pub(crate) use endpoint::{Modifiers, split_modifiers};
@@ -129,6 +130,9 @@ impl Parser<'_> {
     /// `name = value …`.
     fn definition(&mut self) -> Parsed<StatementKind> {
         let name = self.text("a statement: pass, block, match, set, table, anchor, name = \"value\"")?;
+        if let Some(why) = unsupported::word(&name.value).filter(|_| !self.at_symbol("=")) {
+            return Err(self.fail(name.span, format!("{} is not supported: {why}", name.value), None));
+        }
         self.symbol("=")?;
         let mut parts = vec![self.number_or_text("the macro's value")?.value];
         while matches!(self.lexer.peek().kind, Kind::Number(_) | Kind::Text(_)) {
@@ -171,6 +175,11 @@ impl Parser<'_> {
             Kind::Reported => Form::Consequence,
             _ => Form::Placed,
         };
+        if let (Kind::Text(word), Form::Placed) = (&kind, form)
+            && let Some(why) = unsupported::word(word)
+        {
+            return self.fail(span, format!("{word} is not supported: {why}"), None);
+        }
         let found = if matches!(kind, Kind::Newline | Kind::End) { ", but the line ends" } else { "" };
         let hint = match &kind {
             Kind::Text(word) => nearest::hint(word, lex::keywords(self.lexer.dialect), None),

@@ -189,7 +189,7 @@ fn what_a_rule_cannot_say_is_refused_by_name() {
     assert_eq!(
         refused("pass in\npass out on wan0 inet nat-to <pool> random sticky-address set delay 3\n"),
         "pf.conf:2: sticky-address is not supported yet: sources are not tracked\n\
-         pf.conf:2: set delay is not supported yet: packets are sent as soon as they can be\n"
+         pf.conf:2: set delay is not supported yet: packets are sent as soon as they can be; delay them in a test network by netem on a host behind\n"
     );
     assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));
 }
@@ -361,7 +361,10 @@ fn scrub_rules_of_freebsd_hold_for_both_ways_and_the_first_is_the_only_one_where
         let scrub = ruleset.rules.iter().filter(|rule| rule.nat.is_none());
         scrub.map(|rule| (print_rule(rule), rule.first_match.is_some())).collect()
     };
-    assert_eq!(order("scrub in on wan0 all max-mss 1440"), [("match on wan0 all scrub (max-mss 1440)".into(), false)]);
+    assert_eq!(
+        order("scrub in on wan0 all max-mss 1440"),
+        [("match on wan0 all scrub (max-mss 1440)".into(), false)]
+    );
     assert_eq!(
         order("scrub out on wan0 inet from 192.0.2.1 to any min-ttl 9"),
         [

@@ -14,8 +14,8 @@ use ruleset::{
 use wire::{Af, Port};
 
 use super::classify::Classifier;
-use super::fingerprint::Fingerprints;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
+use super::fingerprint::Fingerprints;
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, tables};
 use crate::fib::{Interface, InterfaceId, Role};

@@ -140,7 +140,9 @@ impl Syn {
         }
         // What stands behind the end of the list is none.
         let rest = options.octets().get(at..).unwrap_or_default();
-        rest.iter().take_while(|octet| **octet == NO_OPERATION).try_for_each(|_| self.note(SynOption::NoOperation))
+        rest.iter()
+            .take_while(|octet| **octet == NO_OPERATION)
+            .try_for_each(|_| self.note(SynOption::NoOperation))
     }
 
     fn note(&mut self, option: SynOption) -> Option<()> {

@@ -68,7 +68,10 @@ impl Rest {
 
     /// True if packets of one sender and connection may be told apart.
     pub const fn looks_at_each_packet(&self) -> bool {
-        !matches!(self, Self { tos: None, prio: None, os: None, probability: None, meter: None, spent: None, .. })
+        !matches!(
+            self,
+            Self { tos: None, prio: None, os: None, probability: None, meter: None, spent: None, .. }
+        )
     }
 
     /// True if `once` has matched.

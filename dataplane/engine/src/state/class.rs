@@ -105,7 +105,11 @@ impl Sketch<'_> {
         let interface = self.interface.map_or(0, |interface| u64::from(interface.0) + 1);
         let gateway = self.gateway.map_or(0, |gateway| u64::from(gateway.0) + 1);
         let terms = self.terms.map_or(0, |terms| u64::from(terms.number) + 1);
-        let rest = terms << 51 | gateway << 34 | interface << 17 | u64::from(self.tag.0) << 1 | self.direction as u64;
+        let rest = terms << 51
+            | gateway << 34
+            | interface << 17
+            | u64::from(self.tag.0) << 1
+            | self.direction as u64;
         Identity { slot: self.rule.serial, rest }
     }
 }
@@ -286,7 +290,11 @@ impl Pairs {
     ///
     /// # Errors
     /// [`TooManyClasses`]: there are too many terms.
-    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<Arc<Terms>>, TooManyClasses> {
+    pub fn terms(
+        &mut self,
+        root: &Root,
+        decision: &Decision<'_>,
+    ) -> Result<Option<Arc<Terms>>, TooManyClasses> {
         if !decision.has_terms() {
             return Ok(None);
         }

@@ -35,8 +35,7 @@ impl Actions {
     pub(super) fn change(&self, packet: &mut Packet, prio: &mut u8) {
         if let Some(SetPrio { bulk, urgent }) = self.prio {
             // IPTOS_LOWDELAY, or an ACK without data (pf.md 1, `set prio`).
-            let acknowledges =
-                matches!(&packet.transport, Transport::Tcp(tcp) if tcp.flags.contains(TcpFlags::ACK) && tcp.payload == 0);
+            let acknowledges = matches!(&packet.transport, Transport::Tcp(tcp) if tcp.flags.contains(TcpFlags::ACK) && tcp.payload == 0);
             *prio = if packet.tos & 0x10 != 0 || acknowledges { urgent } else { bulk };
         }
         packet.ttl = packet.ttl.max(self.min_ttl);

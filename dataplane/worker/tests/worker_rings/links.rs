@@ -6,7 +6,7 @@ use dpdk::{ChecksumStatus, Mbuf};
 use engine::{Created, InterfaceId, Tick};
 use ruleset::{
     Action, BlockReply, Direction, IcmpReply, InterfaceMatch, InterfacePattern, Options, Reason, Reassemble,
-    Rule, Ruleset, StateMode,
+    Rule, Ruleset, SetPrio, StateMode,
 };
 use wire::checksum::{Pseudo, verify_tcp};
 use wire::{Mac, Proto, corpus, ipv4};
@@ -465,5 +465,31 @@ fn g07_a_refusal_is_answered_only_if_the_checksum_is_right() {
     partial[50..52].copy_from_slice(&sum.0.map(|octet| !octet));
     check(&partial, ChecksumStatus::Unknown, false);
     check(&partial, ChecksumStatus::NotNeeded, false);
+    bed.end();
+}
+
+#[test]
+fn the_priority_of_a_tag_goes_along_unless_a_rule_sets_another() {
+    let of = |priority: u16, frame: &[u8]| of_vlan(priority << 13 | 10, frame);
+    let send = |bed: &mut Bed, frame: &[u8], expected: u16| {
+        bed.put(LAN_WIRE, frame);
+        bed.poll();
+        let [frame] = &bed.get(LAN_WIRE)[..] else { panic!("one frame") };
+        left_by(expected << 13 | 20, TWENTY_MAC, frame);
+    };
+    let mut bed = Bed::of(&vlans());
+    bed.pass();
+    send(&mut bed, &of(5, &across(20)), 5);
+    send(&mut bed, &of(0, &across(20)), 0);
+    send(&mut bed, &udp((CLIENT_MAC, LAN_MAC), CLIENT, IN_TWENTY, 20), 0);
+    bed.end();
+    let rule = Rule { set_prio: Some(SetPrio { bulk: 6, urgent: 7 }), ..Rule::default() };
+    let mut bed = Bed::of(&vlans());
+    bed.commit_all(vec![rule]);
+    send(&mut bed, &of(5, &across(20)), 6);
+    // More than a link takes, in pieces: 1500 bytes are the most.
+    bed.put(LAN_WIRE, &of(5, &across(1472)));
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 1);
     bed.end();
 }

@@ -391,7 +391,8 @@ fn silence(rule: &mut Rule) {
     if rule.action == Action::Match {
         rule.action = Action::Pass;
     }
-    (rule.tos, rule.prio, rule.probability, rule.received_on, rule.packet_rate, rule.once) = Default::default();
+    (rule.tos, rule.prio, rule.probability, rule.received_on, rule.packet_rate, rule.once) =
+        Default::default();
 }
 
 proptest! {
