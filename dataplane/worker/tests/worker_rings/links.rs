@@ -132,7 +132,7 @@ fn c10_tags_are_judged_and_never_misread() {
     // A VLAN keeps its frames whatever their priority.
     bed.put(LAN_WIRE, &tagged(&[(0x8100, 0xa00a)], &across(20)));
     bed.poll();
-    left_by(20, TWENTY_MAC, &bed.get(LAN_WIRE)[0]);
+    left_by(0xa014, TWENTY_MAC, &bed.get(LAN_WIRE)[0]);
     assert_eq!(vlan(&bed), [0, 0, 0]);
 
     let unknown = [&[(0x8100, 30)][..], &[(0x8100, 4095)], &[(0x88a8, 10)], &[(0x88a8, 10), (0x8100, 20)]];
