@@ -339,7 +339,13 @@ impl Shard {
             }
             (None, Some(outbox)) => {
                 let cut = cut.take();
-                match outbox.slot().and_then(|mut slot| slot.fill(frame)) {
+                let filled = outbox.slot().and_then(|mut slot| {
+                    if let Some(code) = frame.priority_code() {
+                        slot.set_priority_code(code);
+                    }
+                    slot.fill(frame.bytes())
+                });
+                match filled {
                     Some(place) => {
                         outbox.push(place, arrival, fate, cut);
                         Fate::Kept

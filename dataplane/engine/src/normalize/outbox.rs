@@ -27,7 +27,7 @@ pub(super) struct Ready {
 
 /// Where a datagram is, and with which priority it is to leave, if it has one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     start: usize,
     end: usize,
     pub priority_code: Option<u8>,
@@ -94,11 +94,9 @@ impl Datagram<'_> {
     }
 
     /// Becomes a copy of a frame. Returns where it is; `None` if there is no room.
-    pub fn fill(&mut self, frame: &impl Frame) -> Option<Place> {
-        let bytes = frame.bytes();
-        self.room().get_mut(..bytes.len())?.copy_from_slice(bytes);
-        self.set_len(bytes.len());
-        self.place.priority_code = frame.priority_code();
+    pub fn fill(&mut self, frame: &[u8]) -> Option<Place> {
+        self.room().get_mut(..frame.len())?.copy_from_slice(frame);
+        self.set_len(frame.len());
         Some(self.place())
     }
 }
