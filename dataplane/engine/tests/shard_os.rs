@@ -44,6 +44,8 @@ fn os(rule: Rule, name: &str) -> Rule {
     rule.proto(Proto::TCP).change(|rule| rule.os = Some(name.into()))
 }
 
+type Change = fn(&mut Syn);
+
 /// A SYN, which differs from a Linux one as it is changed.
 struct Syn {
     header: tcp::Repr,
@@ -126,7 +128,7 @@ fn a_syn_is_its_systems_if_all_of_it_fits() {
         assert_eq!(syn().passes(&mut only(name)), expected, "{name}");
         assert_eq!(syn().enters(&mut only(name), true), expected, "{name} of IPv6");
     }
-    let changed: [(&str, fn(&mut Syn)); 9] = [
+    let changed: [(&str, Change); 9] = [
         ("ttl above", |syn| syn.ttl = 65),
         ("too many hops", |syn| syn.ttl = 23),
         ("may be fragmented", |syn| syn.dont_fragment = false),

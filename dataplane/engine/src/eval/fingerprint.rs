@@ -182,6 +182,6 @@ const fn fits(number: u16, wanted: NumberMatch) -> bool {
     match wanted {
         NumberMatch::Any => true,
         NumberMatch::Equal(equal) => number == equal,
-        NumberMatch::Multiple(of) => of != 0 && number % of == 0,
+        NumberMatch::Multiple(of) => of != 0 && number.is_multiple_of(of),
     }
 }
