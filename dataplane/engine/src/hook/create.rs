@@ -119,7 +119,7 @@ impl Shard {
             direction: hook.direction,
             tag: decision.state_tag,
             gateway: gateway.map_err(|_| Stop::silent(Reason::Memory))?,
-            terms: terms.as_ref(),
+            terms,
         };
         if !passage.new {
             self.make_way(view, passage, side, &class)?;

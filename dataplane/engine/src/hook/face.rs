@@ -35,17 +35,17 @@ impl Shard {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));
             self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
         }
-        if let Some(root) = view.root.filter(|_| class.counts_addresses()) {
-            let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
-            let bytes = passage.packet.length();
-            for rule in class.rules().filter(|rule| rule.counts_addresses) {
+        let terms = self.connections.terms_of(class);
+        let scrubbing = terms.map(|terms| terms.scrubbing).filter(|scrubbing| !scrubbing.is_nothing());
+        if let Some(root) = view.root {
+            let matched = terms.into_iter().flat_map(|terms| terms.matched());
+            for rule in core::iter::once(&*class.rule).chain(matched).filter(|rule| rule.counts_addresses) {
+                let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
+                let bytes = passage.packet.length();
                 root.count_addresses(rule, &tuple, hook.direction, Deed::Pass, bytes);
             }
         }
-        if let Some(terms) = &class.terms
-            && !terms.scrubbing.is_nothing()
-        {
-            let scrubbing = terms.scrubbing;
+        if let Some(scrubbing) = scrubbing {
             let random = self.draw();
             passage.scrub(hook.direction, &scrubbing, random);
         }

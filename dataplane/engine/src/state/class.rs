@@ -17,7 +17,7 @@ use super::gateway::{GatewayId, Gateways};
 use super::key::Side;
 use super::limit::{RuleLimit, RuleLimits};
 use super::record::PairId;
-use super::terms::{AllTerms, Terms};
+use super::terms::{AllTerms, Terms, TermsId};
 use crate::eval::{ByHook, Counted, Decision, Root, RuleSlot, Tag};
 use crate::fib::InterfaceId;
 use crate::pool::Target;
@@ -42,7 +42,7 @@ pub(crate) struct Class {
     /// Where some of its packets leave by.
     pub gateway: Option<GatewayId>,
     /// What it was made under beside its rule.
-    pub terms: Option<Arc<Terms>>,
+    pub terms: Option<TermsId>,
 }
 
 impl Class {
@@ -62,24 +62,8 @@ impl Class {
     }
 
     pub const fn sketch(&self) -> Sketch<'_> {
-        let Self { ref rule, interface, direction, tag, gateway, ref terms } = *self;
-        Sketch { rule, interface, direction, tag, gateway, terms: terms.as_ref() }
-    }
-
-    /// True if packets of its states never go the short way, which does no more than most of them need.
-    pub fn meets_each_packet(&self) -> bool {
-        self.rule.meets_each_packet() || self.terms.as_ref().is_some_and(|terms| terms.meets_each_packet())
-    }
-
-    /// True if a table of one of its rules has `counters`.
-    pub fn counts_addresses(&self) -> bool {
-        self.rules().any(|rule| rule.counts_addresses)
-    }
-
-    /// The rules that count its packets: the one that made it, and the `match` rules that took part.
-    pub fn rules(&self) -> impl Iterator<Item = &RuleSlot> {
-        let matched = self.terms.iter().flat_map(|terms| &terms.matched);
-        core::iter::once(&self.rule).chain(matched).map(|rule| &**rule)
+        let Self { ref rule, interface, direction, tag, gateway, terms } = *self;
+        Sketch { rule, interface, direction, tag, gateway, terms }
     }
 }
 
@@ -91,20 +75,20 @@ pub(crate) struct Sketch<'a> {
     pub direction: Direction,
     pub tag: Tag,
     pub gateway: Option<GatewayId>,
-    pub terms: Option<&'a Arc<Terms>>,
+    pub terms: Option<TermsId>,
 }
 
 impl Sketch<'_> {
     fn to_class(self) -> Class {
         let Self { rule, interface, direction, tag, gateway, terms } = self;
-        Class { rule: rule.clone(), interface, direction, tag, gateway, terms: terms.cloned() }
+        Class { rule: rule.clone(), interface, direction, tag, gateway, terms }
     }
 
     #[inline]
     fn identity(&self) -> Identity {
         let interface = self.interface.map_or(0, |interface| u64::from(interface.0) + 1);
         let gateway = self.gateway.map_or(0, |gateway| u64::from(gateway.0) + 1);
-        let terms = self.terms.map_or(0, |terms| u64::from(terms.number) + 1);
+        let terms = self.terms.map_or(0, |terms| u64::from(terms.0) + 1);
         let rest = terms << 51
             | gateway << 34
             | interface << 17
@@ -174,9 +158,9 @@ impl Tally {
 
     /// Gives what was counted to the rules of these faces.
     #[cold]
-    fn retire(&self, faces: &Faces) {
+    fn retire(&self, faces: &Faces, terms: &AllTerms) {
         for (side, class) in Side::BOTH.into_iter().zip(faces) {
-            for rule in class.iter().flat_map(Class::rules) {
+            for rule in class.iter().flat_map(|class| rules(class, terms)) {
                 rule.retire(&self.at(side));
             }
         }
@@ -232,6 +216,12 @@ pub(crate) struct Pairs {
     limits: RuleLimits,
 }
 
+/// The rules that count the packets of a class: the one that made it, and the `match` rules that took part.
+fn rules<'a>(class: &'a Class, terms: &'a AllTerms) -> impl Iterator<Item = &'a RuleSlot> {
+    let matched = class.terms.into_iter().flat_map(|id| terms.get(id).matched());
+    core::iter::once(&*class.rule).chain(matched)
+}
+
 /// The most pairs that rest.
 const RESTING_MAX: usize = 32;
 
@@ -272,7 +262,7 @@ impl Pairs {
             resting: VecDeque::with_capacity(RESTING_MAX + 1),
             bound: 0,
             gateways: Gateways::default(),
-            terms: AllTerms::default(),
+            terms: AllTerms::new(),
             metered: 0,
             limits: RuleLimits::new(pool, PAIRS_RESERVED),
         }
@@ -290,20 +280,27 @@ impl Pairs {
     ///
     /// # Errors
     /// [`TooManyClasses`]: there are too many terms.
-    pub fn terms(
-        &mut self,
-        root: &Root,
-        decision: &Decision<'_>,
-    ) -> Result<Option<Arc<Terms>>, TooManyClasses> {
+    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<TermsId>, TooManyClasses> {
         if !decision.has_terms() {
             return Ok(None);
         }
-        self.terms.of(root, decision).map(Some).ok_or(TooManyClasses)
+        self.terms.number(root, decision).map(Some).ok_or(TooManyClasses)
     }
 
     /// The gateway of this number, which a class of a live pair has.
     pub fn gateway(&self, id: GatewayId) -> Target {
         self.gateways.get(id)
+    }
+
+    /// The terms of a class of a live pair, if it has some.
+    #[inline]
+    pub fn terms_of(&self, class: &Class) -> Option<&Terms> {
+        class.terms.map(|id| self.terms.get(id))
+    }
+
+    /// True if packets of a class never go the short way, which does no more than most of them need.
+    pub fn meets_each_packet(&self, class: &Class) -> bool {
+        class.rule.meets_each_packet() || self.terms_of(class).is_some_and(Terms::meets_each_packet)
     }
 
     /// True if no face of any record is bound to an interface.
@@ -434,8 +431,16 @@ impl Pairs {
         for gateway in gateways_of(&faces) {
             self.gateways.hold(gateway);
         }
+<<<<<<< HEAD
         let (is_bound, is_metered) = (is_bound(&faces), is_metered(&faces));
         let pair = Pair { faces, identity, is_bound, is_metered, records: 0, listed: false, onward: 0 };
+=======
+        for terms in faces.iter().flatten().filter_map(|class| class.terms) {
+            self.terms.hold(terms);
+        }
+        let is_bound = is_bound(&faces);
+        let pair = Pair { faces, identity, is_bound, records: 0, listed: false, onward: 0 };
+>>>>>>> 87dd9fa (Keep terms of states in memory that is taken at the start)
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
@@ -477,7 +482,7 @@ impl Pairs {
         let tally = &mut self.tallies[id.0 as usize];
         if tally.packets != [0; 2] {
             // What was counted is the rules' for good.
-            std::mem::take(tally).retire(&pair.faces);
+            std::mem::take(tally).retire(&pair.faces, &self.terms);
         }
         if !std::mem::replace(&mut pair.listed, true) {
             self.resting.push_back(id.0);
@@ -501,6 +506,9 @@ impl Pairs {
         let faces = std::mem::take(&mut pair.faces);
         for gateway in gateways_of(&faces) {
             self.gateways.let_go(gateway);
+        }
+        for terms in faces.iter().flatten().filter_map(|class| class.terms) {
+            self.terms.let_go(terms);
         }
         let identity = std::mem::take(&mut pair.identity);
         self.numbers.remove(&identity);
@@ -548,10 +556,10 @@ impl Pairs {
     /// it, and what they counted.
     pub fn usage(&self, numbers: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
         let pairs = self.pairs[numbers.clone()].iter().zip(&self.tallies[numbers]);
-        pairs.filter(|(pair, _)| pair.records > 0).flat_map(|(pair, tally)| {
+        pairs.filter(|(pair, _)| pair.records > 0).flat_map(move |(pair, tally)| {
             let faces = Side::BOTH.into_iter().zip(&pair.faces);
             faces.flat_map(move |(side, class)| {
-                let rules = class.iter().flat_map(Class::rules);
+                let rules = class.iter().flat_map(move |class| rules(class, &self.terms));
                 rules.map(move |rule| (rule, pair.records, tally.at(side)))
             })
         })

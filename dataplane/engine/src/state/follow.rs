@@ -196,7 +196,7 @@ impl Connections {
     /// How long states of a pair live without packets; `None` if they are not followed the short way.
     fn lifetime(&self, pair: PairId, options: &Options) -> Option<Lifetime> {
         let [Some(low), Some(high)] = self.pairs.faces(pair) else { return None };
-        if [low, high].iter().any(|class| class.meets_each_packet()) {
+        if [low, high].iter().any(|class| self.pairs.meets_each_packet(class)) {
             return None;
         }
         let shorter = |timeout| {

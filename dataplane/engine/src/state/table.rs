@@ -12,7 +12,6 @@
 //! hashes touch all of it, is the index, which has no more places than that in either case.
 
 use core::ops::Range;
-use std::sync::Arc;
 
 use bytemuck::zeroed_vec;
 use ruleset::{Direction, Options, PeerState, Timeout};
@@ -29,9 +28,8 @@ use super::link::Links;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
-use super::terms::Terms;
 use crate::Address;
-use crate::eval::{ByHook, Decision, Root, RuleSlot};
+use crate::eval::{ByHook, RuleSlot};
 use crate::pool::Target;
 use crate::track::Peer;
 
@@ -186,14 +184,6 @@ impl Connections {
     #[inline]
     pub fn face(&self, id: RecordId, side: Side) -> Option<&Class> {
         self.pairs.face(self.hot[id.0 as usize].pair(), side)
-    }
-
-    /// The terms of a decision, for a [`Sketch`]; as [`Pairs::terms`].
-    ///
-    /// # Errors
-    /// [`Full::Classes`].
-    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<Arc<Terms>>, Full> {
-        self.pairs.terms(root, decision).map_err(|TooManyClasses| Full::Classes)
     }
 
     /// The number of a gateway, for a [`Sketch`].

@@ -1,88 +1,127 @@
 //! The terms on which states pass packets: which `match` rules took part when they were made, and what is changed of them.
 //!
-//! Overview: most states have no terms but their rule's. Those that have some share them by reference, each different ones kept
+//! Overview: most states have no terms but their rule's. A class refers to its terms by number, each different ones kept
 //! once, so that a packet pays nothing for how many rules took part: what the state counts is counted for all of them when
-//! they are asked. Life cycle: terms that no class has are let go when their number is needed. Ownership: one shard.
-//! Bounds: [`TERMS_MAX`]; a state that would need more is refused (reason `memory`).
+//! they are asked. Life cycle: a number is given out again once no pair of classes has it and there is no other left.
+//! Ownership: one shard. Bounds: [`TERMS_MAX`]; a state that would need more is refused (reason `memory`). Memory for
+//! [`TERMS_RESERVED`] is taken at the start.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::class::{Class, TooManyClasses};
+use super::table::{Connections, Full};
 use crate::eval::{Decision, MATCHED_MAX, Root, RuleSlot};
 use crate::scrub::Scrubbing;
 
 /// The most different terms of the states of a shard.
 const TERMS_MAX: usize = 4096;
+/// As many as ordinary rulesets have.
+const TERMS_RESERVED: usize = 256;
+
+/// The number of terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TermsId(pub(super) u16);
 
 /// What a state was made under, beside its rule.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Terms {
-    /// Different for all terms that a class of the shard has.
-    pub(super) number: u16,
     /// The `match` rules, in their order.
-    pub matched: Box<[Arc<RuleSlot>]>,
+    matched: [Option<Arc<RuleSlot>>; MATCHED_MAX],
     /// What is changed of packets.
     pub scrubbing: Scrubbing,
+    /// Pairs of classes that have them, once for each class.
+    uses: u32,
 }
 
 impl Terms {
+    /// The `match` rules, in their order.
+    pub fn matched(&self) -> impl Iterator<Item = &RuleSlot> {
+        self.matched.iter().flatten().map(|rule| &**rule)
+    }
+
     /// True if packets of the state never go the short way.
     pub fn meets_each_packet(&self) -> bool {
-        self.scrubbing.meets_each_packet() || self.matched.iter().any(|rule| rule.counts_addresses)
+        self.scrubbing.meets_each_packet() || self.matched().any(|rule| rule.counts_addresses)
     }
 }
 
 /// The serials of the `match` rules, and a number for what is changed.
-type Name = [u64];
+type Name = [u64; MATCHED_MAX + 1];
 
 /// All of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AllTerms {
-    known: HashMap<Box<Name>, Arc<Terms>>,
-    /// Numbers below `used` that no terms have.
-    free: Vec<u16>,
-    used: u16,
+    entries: Vec<Terms>,
+    numbers: HashMap<Name, TermsId>,
 }
 
 impl AllTerms {
-    /// The terms of a decision of `root`; `None` if there are too many.
-    pub fn of(&mut self, root: &Root, decision: &Decision<'_>) -> Option<Arc<Terms>> {
-        let mut name = [0; MATCHED_MAX + 1];
-        let mut length = 0;
-        let matched = || decision.matched.rules().filter_map(|number| root.slot(number));
-        for (place, slot) in name.iter_mut().zip(matched()) {
-            *place = slot.serial;
-            length += 1;
-        }
-        name[length] = decision.scrubbing.number();
-        let name = &name[..=length];
-        if let Some(terms) = self.known.get(name) {
-            return Some(terms.clone());
-        }
-        let number = self.number()?;
-        let terms = Terms { number, matched: matched().cloned().collect(), scrubbing: decision.scrubbing };
-        let terms = Arc::new(terms);
-        self.known.insert(name.into(), terms.clone());
-        Some(terms)
+    pub fn new() -> Self {
+        Self { entries: Vec::with_capacity(TERMS_RESERVED), numbers: HashMap::with_capacity(TERMS_RESERVED) }
     }
 
-    fn number(&mut self) -> Option<u16> {
-        if self.free.is_empty() && usize::from(self.used) < TERMS_MAX {
-            self.used += 1;
-            return Some(self.used - 1);
+    /// The number of the terms of a decision of `root`; `None` if there are too many. It is another's again, in the end, unless
+    /// it is [used](Self::hold).
+    pub fn number(&mut self, root: &Root, decision: &Decision<'_>) -> Option<TermsId> {
+        let mut name = [0; MATCHED_MAX + 1];
+        let mut terms = Terms { scrubbing: decision.scrubbing, ..Terms::default() };
+        let matched = decision.matched.rules().filter_map(|number| root.slot(number));
+        for ((serial, place), slot) in name.iter_mut().zip(&mut terms.matched).zip(matched) {
+            *serial = slot.serial;
+            *place = Some(slot.clone());
         }
-        if self.free.is_empty() {
-            let Self { known, free, .. } = self;
-            known.retain(|_, terms| {
-                let has_class = Arc::strong_count(terms) > 1;
-                if !has_class {
-                    free.push(terms.number);
-                }
-                has_class
-            });
+        name[MATCHED_MAX] = decision.scrubbing.number();
+        self.named(name, terms)
+    }
+
+    fn named(&mut self, name: Name, terms: Terms) -> Option<TermsId> {
+        if let Some(id) = self.numbers.get(&name) {
+            return Some(*id);
         }
-        self.free.pop()
+        let at = if self.entries.len() < TERMS_MAX {
+            self.entries.push(terms);
+            self.entries.len() - 1
+        } else {
+            let at = self.entries.iter().position(|entry| entry.uses == 0)?;
+            self.numbers.retain(|_, id| usize::from(id.0) != at);
+            self.entries[at] = terms;
+            at
+        };
+        let id = TermsId(at as u16);
+        self.numbers.insert(name, id);
+        Some(id)
+    }
+
+    pub fn get(&self, id: TermsId) -> &Terms {
+        &self.entries[usize::from(id.0)]
+    }
+
+    /// One class more has them.
+    pub fn hold(&mut self, id: TermsId) {
+        self.entries[usize::from(id.0)].uses += 1;
+    }
+
+    /// One class less has them.
+    pub fn let_go(&mut self, id: TermsId) {
+        self.entries[usize::from(id.0)].uses -= 1;
+    }
+}
+
+impl Connections {
+    /// The terms of a decision, for a [`Sketch`](super::Sketch); `None` where there are none.
+    ///
+    /// # Errors
+    /// [`Full::Classes`].
+    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<TermsId>, Full> {
+        self.pairs.terms(root, decision).map_err(|TooManyClasses| Full::Classes)
+    }
+
+    /// The terms of a class, if it has some.
+    #[inline]
+    pub fn terms_of(&self, class: &Class) -> Option<&Terms> {
+        self.pairs.terms_of(class)
     }
 }
 
@@ -90,25 +129,29 @@ impl AllTerms {
 mod tests {
     use super::*;
 
+    fn name(number: usize) -> Name {
+        let mut name = [0; MATCHED_MAX + 1];
+        name[0] = number as u64 + 1;
+        name
+    }
+
     #[test]
-    fn numbers_of_terms_that_no_class_has_are_given_out_again() {
-        let mut all = AllTerms::default();
-        let mut held = Vec::new();
-        for number in 0..TERMS_MAX as u64 {
-            let terms = Terms {
-                number: all.number().expect("a number"),
-                matched: Box::default(),
-                scrubbing: Scrubbing::default(),
-            };
-            let terms = Arc::new(terms);
-            held.push(terms.clone());
-            all.known.insert(Box::new([number]), terms);
+    fn a_number_is_anothers_only_where_no_class_has_it_and_none_is_left() {
+        let mut all = AllTerms::new();
+        let mut ids = Vec::new();
+        for number in 0..TERMS_MAX {
+            let id = all.named(name(number), Terms::default()).expect("a number");
+            if number != 1 {
+                all.hold(id);
+            }
+            ids.push(id);
         }
-        assert_eq!(all.number(), None, "all are in use");
-        let (two, nine) = (held.remove(2).number, held.remove(8).number);
-        let mut again = [all.number(), all.number()];
-        again.sort_unstable();
-        assert_eq!(again, [Some(two), Some(nine)]);
-        assert_eq!(all.number(), None);
+        assert_eq!(all.named(name(0), Terms::default()), Some(ids[0]));
+        assert_eq!(all.named(name(TERMS_MAX), Terms::default()), Some(ids[1]), "nobody had it");
+        all.hold(ids[1]);
+        assert_eq!(all.named(name(1), Terms::default()), None, "all are in use");
+        all.let_go(ids[7]);
+        assert_eq!(all.named(name(1), Terms::default()), Some(ids[7]));
+        assert_eq!(all.named(name(TERMS_MAX), Terms::default()), Some(ids[1]));
     }
 }
