@@ -6,7 +6,7 @@
 mod shard;
 
 use engine::{Fate, Tick};
-use ruleset::{LogOptions, Rule, StateMode, Syncookies, Timeout};
+use ruleset::{Action, LogOptions, Rule, Scrub, StateMode, StateOptions, Syncookies, Timeout};
 use shard::packet::Packet;
 use shard::rules::{Written, block, block_return, matching, pass, ruleset};
 use shard::{Firewall, arrival, mac};
@@ -76,6 +76,13 @@ fn rule(random: &mut Random) -> Rule {
         4 => rule.change(|rule| rule.tos = Some(0x10)),
         5 => pass().incoming().route_to(&["10.1.0.254@em1"]),
         6 => pass().outgoing().on("em1").nat_to("10.1.0.1", (50_000, 50_010)),
+        7 => rule.change(|rule| rule.scrub = Scrub { min_ttl: 100, max_mss: 1400, ..Scrub::default() }),
+        8 => rule.change(|rule| rule.set_tos = Some(0xb8)),
+        9 => rule.change(|rule| rule.prio = Some(random.one_of(&[3, 4]))),
+        10 | 11 => rule.no_state().change(|rule| {
+            (rule.action, rule.once, rule.routing) = (Action::Match, false, None);
+            rule.state_options = StateOptions::default();
+        }),
         _ => rule,
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use hashbrown::HashMap;
 use ruleset::{
-    Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePart, InterfacePattern, Invalid,
-    LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, StateMode,
-    StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, bounds,
+    Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePart,
+    InterfacePattern, Invalid, LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule,
+    Ruleset, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, bounds,
 };
 
 use wire::{Af, Port};

@@ -165,6 +165,8 @@ impl Root {
         self.visit::<false>(question, &mut walk, |rule| is_plain &= rule.plain);
         let number = walk.rule?;
         let rule = &self.rules[number as usize];
+        // A state remembers the `match` rules that its packet met.
+        is_plain &= walk.matched.is_empty();
         let passes = rule.action == Action::Pass && rule.state == StateMode::Keep && !rule.log.enabled;
         (is_plain && passes).then(|| PlainPass {
             rule: number,

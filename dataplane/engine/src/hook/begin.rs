@@ -20,6 +20,7 @@ use crate::parse::has_partial_checksum;
 use crate::quick::Quick;
 use crate::rewrite;
 use crate::routing::{gate_forwarding, is_group, is_martian, link_of};
+use crate::scrub::USUAL_PRIORITY;
 use crate::shard::{Shard, View};
 use crate::state::{NewRecord, Sketch};
 use crate::track;
@@ -124,6 +125,8 @@ fn plan<'r>(
             interface,
             tag: Tag::default(),
             received_on: Some(arrival),
+            priority: USUAL_PRIORITY,
+            shape: None,
             fib: view.fib,
             role: Role::Original,
             occasion: Occasion::Imagined,
@@ -150,5 +153,6 @@ fn face<'a>(passed: &PlainPass<'a>, direction: Direction, interface: InterfaceId
         direction,
         tag: Tag::default(),
         gateway: None,
+        terms: None,
     }
 }

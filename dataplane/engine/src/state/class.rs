@@ -431,16 +431,11 @@ impl Pairs {
         for gateway in gateways_of(&faces) {
             self.gateways.hold(gateway);
         }
-<<<<<<< HEAD
-        let (is_bound, is_metered) = (is_bound(&faces), is_metered(&faces));
-        let pair = Pair { faces, identity, is_bound, is_metered, records: 0, listed: false, onward: 0 };
-=======
         for terms in faces.iter().flatten().filter_map(|class| class.terms) {
             self.terms.hold(terms);
         }
-        let is_bound = is_bound(&faces);
-        let pair = Pair { faces, identity, is_bound, records: 0, listed: false, onward: 0 };
->>>>>>> 87dd9fa (Keep terms of states in memory that is taken at the start)
+        let (is_bound, is_metered) = (is_bound(&faces), is_metered(&faces));
+        let pair = Pair { faces, identity, is_bound, is_metered, records: 0, listed: false, onward: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.pairs[number as usize] = pair;
