@@ -102,7 +102,13 @@ fn tables_and_options_are_compared_by_name() {
         .collect();
     assert_eq!(
         options,
-        [("skip", "", "lo"), ("timeout tcp.first", "100", "120"), ("limit states", "5000", "6000")]
+        [
+            ("skip", "", "lo"),
+            ("timeout tcp.first", "100", "120"),
+            ("timeout adaptive.start", "3000", "3600"),
+            ("timeout adaptive.end", "6000", "7200"),
+            ("limit states", "5000", "6000"),
+        ]
     );
 }
 

@@ -15,13 +15,14 @@ mod face;
 mod stop;
 
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
-use wire::{Proto, TcpFlags};
+use wire::{Af, Proto, TcpFlags, icmp6};
 
 use crate::crossings::Crossed;
 use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
+use crate::parse::decides_damaged;
 use crate::pool::Target;
 use crate::refuse::answer_to;
 use crate::renumber::Renumbered;
@@ -138,8 +139,8 @@ impl Passed {
 }
 
 impl Passage<'_> {
-    /// What no state and no rule may accept, nor undo: control bits that contradict each other, and ICMP errors
-    /// that do not go to the sender of the packet that they quote (CVE-2019-5598).
+    /// What no state and no rule may accept, nor undo: control bits that contradict each other, ICMP errors that do not go
+    /// to the sender of the packet that they quote (CVE-2019-5598), and neighbour discovery from afar (RFC 4861 §6.1).
     fn make_sound(&mut self) -> Result<(), Stop> {
         match &mut self.packet.transport {
             Transport::Tcp(segment) => {
@@ -152,6 +153,13 @@ impl Passage<'_> {
             }
             Transport::IcmpError { quoted, .. } if self.packet.tuple.dst != quoted.tuple.src => {
                 Err(Stop::silent(Reason::IcmpMismatch))
+            }
+            Transport::IcmpOther { kind, .. }
+                if self.packet.tuple.af == Af::Inet6
+                    && icmp6::Type(*kind).is_nd()
+                    && self.packet.ttl != icmp6::ND_HOP_LIMIT =>
+            {
+                Err(Stop::silent(Reason::Normalize))
             }
             _ => Ok(()),
         }
@@ -318,6 +326,9 @@ impl Shard {
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
+            Transport::Tcp(_) if passage.arrived.is_none() && decides_damaged(hook.frame, packet) => {
+                return Err(Stop::silent(Reason::ProtoCksum));
+            }
             Transport::Tcp(segment) if track::is_proxied(&from) || track::is_proxied(&to) => {
                 self.follow_handshakes(view, passage, hook, record, &segment)?
             }
@@ -327,7 +338,8 @@ impl Shard {
                 }
                 TcpOutcome::Reuse => return Ok(None),
                 TcpOutcome::Challenge { seq, ack } => {
-                    let answer = Answer::Challenge { seq, ack };
+                    let due = self.challenges.take(passage.flow.hash, sender, view.sixteenths());
+                    let answer = if due { Answer::Challenge { seq, ack } } else { Answer::Silence };
                     return Err(Stop::Refused { reason: Reason::Challenge, answer });
                 }
                 TcpOutcome::Mismatch { from: reset_peer, reset, .. } => {

@@ -12,6 +12,7 @@
 mod address;
 mod bridge;
 mod burst;
+mod challenge;
 mod counters;
 mod crossings;
 mod entropy;

@@ -12,7 +12,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use ruleset::Reason;
 use wire::checksum::{Pseudo, is_partial, verify_icmp4, verify_icmp6, verify_tcp, verify_udp};
-use wire::{Af, EtherType, IpOptions, Proto, ethernet, icmp6, ipv4, ipv6, tcp, udp};
+use wire::{Af, EtherType, IpOptions, Proto, TcpFlags, ethernet, icmp6, ipv4, ipv6, tcp, udp};
 
 use crate::{Address, Packet, RxChecksum, Transport, Tuple, Zone};
 use transport::Upper;
@@ -123,6 +123,19 @@ pub(crate) fn has_partial_checksum(frame: &[u8], packet: &Packet) -> bool {
     is_partial(&pseudo, packet.tuple.proto, octets.len(), field) && verify_transport(frame, packet).is_err()
 }
 
+/// True if `packet` is a TCP segment with a wrong checksum that would open or end something if its receiver took it.
+///
+/// Deviation: pf leaves checksums to the receiver. But what the receiver drops must not end a connection here
+/// (test `a17_what_a_host_discards_changes_nothing`). Data is not looked at, for its price; it moves no more than the numbers of
+/// its sender, within the window that was opened for it.
+#[inline]
+pub(crate) fn decides_damaged(frame: &[u8], packet: &Packet) -> bool {
+    const DECISIVE: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
+    matches!(packet.transport, Transport::Tcp(segment) if segment.flags.intersects(DECISIVE))
+        && verify_transport(frame, packet) == Err(Reason::ProtoCksum)
+        && !has_partial_checksum(frame, packet)
+}
+
 /// The pseudo header that the checksum of an upper layer covers.
 pub(crate) fn pseudo(tuple: &Tuple) -> Pseudo {
     let Tuple { src, dst, .. } = *tuple;
@@ -167,6 +180,12 @@ impl Link {
             RxChecksum::Unknown => ip.verify_checksum().map_err(reason)?,
         }
         let header = ip.header();
+        let seen = ip.options().seen().map_err(reason)?;
+        // RFC 7126 §4.3, 4.4: who sends it does not say where it goes, whatever `allow-opts` says. No router of OpenBSD
+        // forwards it either (sysctl net.inet.ip.sourceroute).
+        if seen.contains(IpOptions::SOURCE_ROUTE) {
+            return Err(Reason::IpOption);
+        }
         self.packet(&Ip {
             af: Af::Inet,
             proto: header.proto(),
@@ -178,7 +197,7 @@ impl Link {
             ttl: header.ttl(),
             tos: header.tos(),
             dont_fragment: header.dont_fragment(),
-            seen: ip.options().seen().map_err(reason)?,
+            seen,
             options: !ip.options().is_empty(),
         })
     }

@@ -11,6 +11,7 @@
 use ruleset::{Direction, Limit, Reason, StateView};
 
 use crate::burst::{Preview, Stages};
+use crate::challenge::Challenges;
 use crate::counters::Counters;
 use crate::entropy::{Draws, Entropy};
 use crate::eval::{Root, RuleTotals, Tag};
@@ -102,6 +103,7 @@ pub struct Shard {
     pub(crate) searches: Searches,
     /// How often who was answered.
     pub(crate) answers: Limiter,
+    pub(crate) challenges: Challenges,
     draws: Draws,
     /// What initial sequence numbers are made with.
     pub(crate) isn: Isn,
@@ -135,6 +137,7 @@ impl Shard {
             ports_to_ask: Budget::default(),
             searches: Searches::default(),
             answers: Limiter::default(),
+            challenges: Challenges::default(),
             draws: Draws::default(),
             isn: Isn::new(config.key),
             cookies: Cookies::new(config.key),

@@ -51,5 +51,5 @@ pub use rule::{
 pub use selector::StateSelector;
 pub use set::{Invalid, Ruleset, bounds};
 pub use table::{Table, TableContents, TableEdit, TableEntry, ZeroCounts};
-pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts};
+pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts, adaptive_thresholds};
 pub use view::{PeerState, PeerView, StateView, TupleEnd, protocol_name};

@@ -28,8 +28,8 @@ tunables! {
     OtherMultiple "other.multiple" 60 "Once both hosts have sent packets."
     Frag "frag" 60 "Until an incomplete datagram is given up."
     Interval "interval" 10 "Between purges of expired states."
-    AdaptiveStart "adaptive.start" 60000 "States at which time-outs begin to shrink."
-    AdaptiveEnd "adaptive.end" 120000 "States at which every time-out would be zero."
+    AdaptiveStart "adaptive.start" 60000 "States at which time-outs begin to shrink: 60 % of `set limit states`, unless a threshold is given."
+    AdaptiveEnd "adaptive.end" 120000 "States at which every time-out would be zero: 120 % of it, likewise."
     SrcTrack "src.track" 0 "How long a source node outlives its last state."
 }
 
@@ -38,4 +38,11 @@ impl Timeout {
     pub const fn counts_states(self) -> bool {
         matches!(self, Self::AdaptiveStart | Self::AdaptiveEnd)
     }
+}
+
+/// Where adaptive scaling begins and ends for so many states at most, in states, if the ruleset does not say it: at 60 and
+/// at 120 of 100, as pfctl reckons it, which rounds the limit down to tens.
+pub const fn adaptive_thresholds(states_limit: u32) -> [(Timeout, u32); 2] {
+    let tenth = states_limit / 10;
+    [(Timeout::AdaptiveStart, tenth.saturating_mul(6)), (Timeout::AdaptiveEnd, tenth.saturating_mul(12))]
 }

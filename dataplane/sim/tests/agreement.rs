@@ -152,6 +152,7 @@ fn every_named_deviation_is_one() {
         ("seen_bit", Deviations { seen_bit: false, ..all }),
         ("rfc_resets", Deviations { rfc_resets: false, ..all }),
         ("fin_past_window", Deviations { fin_past_window: false, ..all }),
+        ("damage_refused", Deviations { damage_refused: false, ..all }),
         ("bad_quotes_dropped", Deviations { bad_quotes_dropped: false, ..all }),
         ("matches_change_stateless", Deviations { matches_change_stateless: false, ..all }),
     ] {

@@ -14,6 +14,8 @@ use crate::{Checksum, Error, Proto};
 
 /// Octets of the header that all messages share.
 pub const HEADER_LEN: usize = 8;
+/// The hop limit of neighbour discovery, which shows that no router was in between (RFC 4861 §6.1, 7.1).
+pub const ND_HOP_LIMIT: u8 = 255;
 
 /// The type octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,6 +19,8 @@ impl IpOptions {
     pub const ROUTING: Self = Self(0x10);
     /// An authentication header.
     pub const AUTH: Self = Self(0x20);
+    /// An IPv4 source route, loose or strict.
+    pub const SOURCE_ROUTE: Self = Self(0x40);
 
     /// The findings of both.
     #[inline]

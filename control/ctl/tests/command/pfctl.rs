@@ -85,7 +85,7 @@ fn what_is_loaded_is_shown() {
             .starts_with("tcp.first                     7s\ntcp.opening                  30s\n")
     );
     assert!(scratch.out("-st").ends_with(
-        "adaptive.start            60000 states\nadaptive.end             120000 states\nsrc.track                     0s\n"
+        "adaptive.start               30 states\nadaptive.end                 60 states\nsrc.track                     0s\n"
     ));
     assert!(
         scratch

@@ -19,7 +19,7 @@ mod table;
 pub use members::{MemberError, members, read_members};
 pub(crate) use product::binat_inbound;
 
-use ruleset::{BlockPolicy, SourceLine, StatePolicy};
+use ruleset::{BlockPolicy, Limit, Options, SourceLine, StatePolicy, adaptive_thresholds};
 
 use crate::ast::{Spanned, StateOption, Statement, StatementKind, Text};
 use crate::config::{Config, Echo, Entry};
@@ -51,6 +51,7 @@ pub(crate) fn expand(
         state_policy: StatePolicy::default(),
         state_defaults: Vec::new(),
         fingerprints: None,
+        has_thresholds: false,
         made: 0,
         files: Vec::new(),
         anchor: String::new(),
@@ -88,6 +89,8 @@ struct Expander<'a> {
     state_defaults: Vec<StateOption>,
     /// `set fingerprints`.
     fingerprints: Option<(String, Span)>,
+    /// One of the thresholds of adaptive scaling was set.
+    has_thresholds: bool,
     /// Rules made so far, in all anchors.
     made: usize,
     /// Files of `load anchor` that are being read.
@@ -165,6 +168,12 @@ impl Expander<'_> {
     /// A rule that does not name a policy of its own keeps the one in force where it stands, even if the file changes
     /// it later.
     fn finish(&mut self) {
+        if !self.has_thresholds {
+            let Options { limits, timeouts, .. } = &mut self.config.options;
+            for (threshold, states) in adaptive_thresholds(limits.get(Limit::States)) {
+                timeouts.set(threshold, states);
+            }
+        }
         if self.state_policy == StatePolicy::Floating {
             let floating = |rule: &mut crate::config::FullRule| {
                 let policy = &mut rule.rule.state_options.policy;

@@ -43,6 +43,7 @@ impl Expander<'_> {
                 self.echo(format!("set limit {limit} {most}"));
             }
             SetOption::Timeout(timeout, value) => {
+                self.has_thresholds |= timeout.counts_states();
                 self.config.options.timeouts.set(*timeout, *value);
                 self.echo(format!("set timeout {timeout} {value}"));
             }

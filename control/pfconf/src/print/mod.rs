@@ -9,7 +9,9 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{AddressPattern, Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout};
+use ruleset::{
+    AddressPattern, Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout, adaptive_thresholds,
+};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub use whole::print_ruleset;
@@ -105,9 +107,14 @@ pub fn print_options(options: &Options) -> String {
             let _ = writeln!(out, "set limit {} {value}", limit.name());
         }
     }
+    // The thresholds of adaptive scaling follow from the limit, unless one of them is given.
+    let thresholds = adaptive_thresholds(options.limits.get(Limit::States));
+    let derived = thresholds.iter().all(|(one, states)| options.timeouts.get(*one) == *states);
     for timeout in Timeout::ALL {
         let value = options.timeouts.get(timeout);
-        if value != plain.timeouts.get(timeout) {
+        let implied =
+            if timeout.counts_states() { derived } else { value == plain.timeouts.get(timeout) };
+        if !implied {
             let _ = writeln!(out, "set timeout {} {value}", timeout.name());
         }
     }

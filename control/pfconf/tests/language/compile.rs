@@ -69,6 +69,8 @@ fn options_are_printed_as_what_makes_them() {
         "set limit { states 7, table-entries 9 }\nset timeout { udp.first 9, adaptive.start 3, adaptive.end 8 }",
         "block\nset block-policy return\nblock\npass\nset state-policy if-bound\npass proto tcp",
         "set optimization aggressive\nset limit states 50\nblock drop\nset state-policy if-bound",
+        "set limit states 50\nset timeout adaptive.start 30",
+        "set limit states 50\nset timeout { adaptive.start 60000, adaptive.end 120000 }",
     ];
     for text in texts {
         let written = good(text);
@@ -83,6 +85,30 @@ fn options_are_printed_as_what_makes_them() {
         assert_eq!(meant(&again), meant(&written), "{text}");
     }
     assert_eq!(print_options(&good("").options), "");
+}
+
+/// pf.conf(5) `adaptive.start`: a share of the limit on states, whichever stands first, unless the file says otherwise.
+#[test]
+fn e01_time_outs_begin_to_shrink_at_60_of_100_states_and_would_end_at_120() {
+    let thresholds = |text: &str| {
+        let options = good(text).options;
+        [Timeout::AdaptiveStart, Timeout::AdaptiveEnd].map(|one| options.timeouts.get(one))
+    };
+    for (text, expected) in [
+        ("", [60_000, 120_000]),
+        ("set limit states 1000000", [600_000, 1_200_000]),
+        ("set limit states 200", [120, 240]),
+        ("set limit states 1\nset limit states 4000\nset timeout tcp.first 5", [2400, 4800]),
+        ("set limit states 4294967295", [2_576_980_374, u32::MAX]),
+        // pfctl reckons in tens: so few states are never scaled.
+        ("set limit states 9", [0, 0]),
+        // Who gives one gives both.
+        ("set limit states 200\nset timeout adaptive.start 10", [10, 120_000]),
+        ("set timeout adaptive.end 0\nset limit states 200", [60_000, 0]),
+        ("set timeout { adaptive.start 7, adaptive.end 8 }\nset limit states 200", [7, 8]),
+    ] {
+        assert_eq!(thresholds(text), expected, "{text}");
+    }
 }
 
 #[test]

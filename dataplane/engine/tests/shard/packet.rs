@@ -14,7 +14,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use wire::checksum::Pseudo;
+use wire::checksum::{Pseudo, Sum};
 use wire::corpus::{Network, Upper, build, dissect};
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
@@ -204,6 +204,20 @@ impl Packet {
         datagram.truncate(datagram.len() - self.payload().1.len() + QUOTED);
         datagram
     }
+}
+
+/// Makes both checksums of an IPv4 frame with TCP right again, wherever its TCP header is said to begin.
+pub fn seal(frame: &mut [u8]) {
+    const L3: usize = ethernet::HEADER_LEN;
+    let l4 = L3 + usize::from(frame[L3] & 0xf) * 4;
+    frame[L3 + 10..L3 + 12].fill(0);
+    let header = Sum::ZERO.plus(&frame[L3..l4]).checksum();
+    frame[L3 + 10..L3 + 12].copy_from_slice(&header.0);
+    let address = |at: usize| std::net::Ipv4Addr::from(*frame[at..].first_chunk::<4>().expect("an address"));
+    let pseudo = Pseudo::V4(address(L3 + 12), address(L3 + 16));
+    frame[l4 + 16..l4 + 18].fill(0);
+    let transport = pseudo.sum(Proto::TCP, frame.len() - l4).plus(&frame[l4..]).checksum();
+    frame[l4 + 16..l4 + 18].copy_from_slice(&transport.0);
 }
 
 fn room(header: usize, payload: &[u8]) -> Vec<u8> {

@@ -100,6 +100,8 @@ impl Outcome {
             (Self::Dropped(reason), Verdict::Drop { reason: theirs, reply: None }) if reason == theirs => {
                 Ok(())
             }
+            // An end of a connection is not challenged again for a while, which the oracle does not count.
+            (Self::Dropped(Reason::Challenge), Verdict::Drop { reason: Reason::Challenge, .. }) => Ok(()),
             // Routers answer for themselves, which pf has no part in.
             (
                 Self::Answered(reason @ (Reason::Ttl | Reason::NoRoute), _),

@@ -346,6 +346,10 @@ fn sound(packet: &Packet) -> Result<Packet, Reason> {
         // pf counts a datagram to port 0 as too short.
         (Transport::Udp { destination_port: Port(0), .. }, _) => return Err(Reason::Short),
         (Transport::Icmp(_), Af::Inet6) | (Transport::Icmp6(_), Af::Inet) => return Err(Reason::Normalize),
+        // "ND hop limit != 255 never forwarded": neighbours are not behind a router (RFC 4861 §6.1).
+        (Transport::Icmp6(icmp), Af::Inet6) if matches!(icmp.kind, 133..=137) && packet.ttl != 255 => {
+            return Err(Reason::Normalize);
+        }
         _ => {}
     }
     Ok(sound)

@@ -75,6 +75,8 @@ pub struct Deviations {
     pub bad_quotes_dropped: bool,
     /// `match` rules change packets without a state, too. In pf only the rule that decides does.
     pub matches_change_stateless: bool,
+    /// A SYN, FIN or RST with a wrong checksum that meets a state is dropped (`proto-cksum`); pf takes it for what it says.
+    pub damage_refused: bool,
 }
 
 impl Deviations {
@@ -87,6 +89,7 @@ impl Deviations {
         fin_past_window: false,
         bad_quotes_dropped: false,
         matches_change_stateless: false,
+        damage_refused: false,
     };
 
     /// The product.
@@ -98,6 +101,7 @@ impl Deviations {
         fin_past_window: true,
         bad_quotes_dropped: true,
         matches_change_stateless: true,
+        damage_refused: true,
     };
 }
 

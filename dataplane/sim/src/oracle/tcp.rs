@@ -5,7 +5,7 @@
 use ruleset::{PeerState, Timeout};
 use wire::{Seq, TcpFlags};
 
-use super::packet::Tcp;
+use super::packet::{Checksum, Tcp};
 use super::state::{Peer, Seen};
 
 /// pf's `MAXACKWINDOW`: 65535 + 1500.
@@ -48,6 +48,12 @@ pub(super) fn normalize(tcp: &Tcp) -> Result<Tcp, IllegalFlags> {
 /// True for a SYN without ACK.
 pub(super) fn opens(tcp: &Tcp) -> bool {
     tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK)
+}
+
+/// True for a segment that opens or ends something, and that its receiver drops for its checksum.
+pub(super) fn is_damaged(tcp: &Tcp) -> bool {
+    let decisive = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
+    tcp.checksum == Checksum::Bad && tcp.flags.intersects(decisive)
 }
 
 /// What the window scale option says: at most 14 (RFC 7323 §2.3).

@@ -66,6 +66,10 @@ impl Oracle {
     fn tcp(&self, mut state: State, hook: Hook, tcp: &super::Tcp, now: u64) -> Tracked {
         let sloppy = state.options.sloppy;
         let seen_by = self.seen_by();
+        if self.deviations.damage_refused && tcp::is_damaged(tcp) {
+            let verdict = Verdict::drop(Reason::ProtoCksum);
+            return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
+        }
         let (src, dst) = state.peers(hook.direction);
         if tcp::opens(tcp) {
             let least = src.state.min(dst.state);

@@ -68,6 +68,7 @@ impl<'a> Options<'a> {
         self.iter().try_fold(IpOptions::NONE, |seen, option| {
             Ok(seen.union(match option?.kind {
                 OptionKind::ROUTER_ALERT => IpOptions::ROUTER_ALERT,
+                OptionKind::LOOSE_SOURCE_ROUTE | OptionKind::STRICT_SOURCE_ROUTE => IpOptions::SOURCE_ROUTE,
                 _ => IpOptions::OTHER,
             }))
         })
