@@ -98,7 +98,7 @@ fn a_datagram_is_translated_as_a_whole() {
 
 /// IPv6 routers never fragment: what came in fragments goes in such as its sender chose, with their identification.
 #[test]
-fn an_ipv6_datagram_leaves_in_fragments_as_long_as_it_came() {
+fn c07_an_ipv6_datagram_leaves_in_fragments_as_long_as_it_came() {
     let mut firewall = pass_all();
     let whole = frame("em0", LARGE6);
     let mut cut = cut6(&whole, 0xdead_beef, &every(1000, 4008));
@@ -114,7 +114,7 @@ fn an_ipv6_datagram_leaves_in_fragments_as_long_as_it_came() {
 }
 
 #[test]
-fn an_ipv6_fragment_that_is_too_long_for_a_link_is_answered_with_its_size() {
+fn c07_an_ipv6_fragment_that_is_too_long_for_a_link_is_answered_with_its_size() {
     let mut firewall = pass_all();
     let fib = firewall.fib.clone();
     let mut interfaces = fib.interfaces().to_vec();
@@ -131,7 +131,7 @@ fn an_ipv6_fragment_that_is_too_long_for_a_link_is_answered_with_its_size() {
 }
 
 #[test]
-fn an_ipv4_datagram_is_cut_for_its_next_link() {
+fn c07_an_ipv4_datagram_is_cut_for_its_next_link() {
     let mut firewall = pass_all();
     let text = "10.0.0.2.1 > 10.2.0.2.53 udp len 1300";
     let mut whole = frame("em0", text);
@@ -148,6 +148,28 @@ fn an_ipv4_datagram_is_cut_for_its_next_link() {
     assert!(left.iter().all(|(_, frame)| read(frame).1.unwrap().ident == 77), "the identification stays");
     let counters = firewall.shard.counters();
     assert_eq!((counters.created(engine::Created::Fragment), counters.joined), (4, 1));
+}
+
+/// RFC 1191 §4: what may not be cut is dropped, and its sender told of the link that it does not fit.
+#[test]
+fn c07_a_packet_that_may_not_be_cut_is_answered_with_the_size_of_the_link() {
+    let mut firewall = pass_all();
+    let mut interfaces = firewall.fib.interfaces().to_vec();
+    interfaces[1].mtu = 1300;
+    firewall.fib = engine::Fib::new(2, interfaces, shard::routes(), shard::neighbors());
+    for (length, passes) in [(1272, true), (1273, false), (1400, false)] {
+        let text = format!("10.0.0.2.1 > 10.1.0.2.53 udp len {length} df");
+        let mut packet = frame("em0", &text);
+        match firewall.decide(arrival("em0"), &mut packet) {
+            Fate::Transmit(EM1) => assert!(passes, "{text}"),
+            Fate::Transmit(EM0) => {
+                assert!(!passes && render(&packet).starts_with("10.0.0.1 > 10.0.0.2 icmp 3/4"), "{text}");
+                assert_eq!(packet[14 + 20 + 6..14 + 20 + 8], 1300_u16.to_be_bytes());
+            }
+            fate => panic!("{text}: {fate:?}"),
+        }
+    }
+    assert_eq!((firewall.dropped(Reason::TooBig), firewall.pieces()), (2, vec![]));
 }
 
 /// RFC 791 §3.1: an option with the copied flag goes into every fragment, others into the first only.
@@ -302,7 +324,7 @@ fn where_nothing_is_filtered_fragments_pass_as_they_are() {
 
 /// C3, and what waits is accounted for.
 #[test]
-fn what_does_not_come_in_time_is_given_up() {
+fn c03_what_does_not_come_in_time_is_given_up() {
     let mut firewall = pass_all();
     let cut = cut4(&frame("em0", LARGE), 7, &[1480, 2960]);
     assert_eq!(send(&mut firewall, "em0", &cut[..2]), []);
@@ -319,7 +341,7 @@ fn what_does_not_come_in_time_is_given_up() {
 }
 
 #[test]
-fn no_more_fragments_wait_than_the_limit_says_and_the_oldest_make_room() {
+fn c03_no_more_fragments_wait_than_the_limit_says_and_the_oldest_make_room() {
     let mut rules = ruleset(vec![pass().any_flags()]);
     rules.options.limits.set(Limit::Frags, 10);
     let mut firewall = Firewall::bare();

@@ -175,6 +175,67 @@ fn c02_a_datagram_in_fragments_of_eight_bytes_passes() {
     assert_eq!(*left, sent);
 }
 
+/// C2: in any order, with each fragment as often as one likes, and a last one of one byte.
+#[test]
+fn c02_fragments_in_any_order_and_repeated_become_one_datagram() {
+    let text = "10.0.0.2.1 > 10.1.0.2.53 udp len 1273";
+    let plain = frame(text);
+    let cut = cut4(&plain, 7, &every(64, 1281));
+    assert_eq!(cut.last().map(Vec::len), Some(34 + 1));
+    for seed in 0..50_usize {
+        let mut order: Vec<usize> = (0..cut.len()).collect();
+        order.sort_by_key(|at| (at + 1) * (2 * seed + 7919) % 4801);
+        let (last, others) = order.split_last().expect("fragments");
+        let mut firewall = pass_all();
+        for (place, at) in others.iter().enumerate() {
+            for _ in 0..=seed % 3 {
+                let fate = firewall.decide(arrival("em0"), &mut cut[*at].clone());
+                assert!(matches!(fate, Fate::Kept | Fate::Drop(Reason::Fragment)), "{fate:?}");
+            }
+            assert_eq!(firewall.shard.fragments() as usize, place + 1, "a copy does not count");
+        }
+        assert_eq!(firewall.decide(arrival("em0"), &mut cut[*last].clone()), Fate::Kept);
+        let left: Vec<Vec<u8>> = firewall.pieces().into_iter().map(|(_, frame)| frame).collect();
+        assert_eq!(join(&left)[34..], plain[34..], "seed {seed}");
+        assert_eq!(firewall.shard.fragments(), 0);
+    }
+}
+
+/// C2: a thousand copies of one fragment take the room of one.
+#[test]
+fn c02_a_flood_of_copies_does_not_use_up_the_room() {
+    let mut rules = shard::rules::ruleset(vec![pass().any_flags()]);
+    rules.options.limits.set(ruleset::Limit::Frags, 4);
+    let mut firewall = Firewall::bare();
+    firewall.load(rules);
+    let others = cut4(&frame("10.0.0.2.2 > 10.1.0.2.53 udp len 192"), 8, &[96]);
+    assert_eq!(firewall.decide(arrival("em0"), &mut others[0].clone()), Fate::Kept);
+    for _ in 0..1000 {
+        let _ = firewall.decide(arrival("em0"), &mut part(0, 96, true, None));
+    }
+    assert_eq!(firewall.shard.fragments(), 2);
+    assert_eq!(firewall.decide(arrival("em0"), &mut others[1].clone()), Fate::Kept);
+    assert_eq!(firewall.pieces().len(), 1, "who came before is not pushed out");
+}
+
+/// C3: without its first fragment nobody knows what a datagram is. It waits for a minute, and nothing of it ever leaves.
+#[test]
+fn c03_a_datagram_whose_first_fragment_is_lost_never_leaves() {
+    for later in [vec![part(96, 200, false, None)], cut6(&whole6(), 7, &[96])[1..].to_vec()] {
+        let mut firewall = pass_all();
+        for fragment in &later {
+            assert_eq!(firewall.decide(arrival("em0"), &mut fragment.clone()), Fate::Kept);
+        }
+        firewall.wait(59).expire_fragments();
+        assert_eq!((firewall.shard.fragments(), firewall.dropped(Reason::Fragment)), (1, 0));
+        firewall.wait(1).expire_fragments();
+        assert_eq!((firewall.shard.fragments(), firewall.dropped(Reason::Fragment)), (0, 1));
+        // The first one alone, too late, waits in its turn.
+        assert_eq!(firewall.decide(arrival("em0"), &mut part(0, 96, true, None)), Fate::Kept);
+        assert_eq!((firewall.pieces(), firewall.shard.states()), (vec![], 0));
+    }
+}
+
 /// C3, CVE-2018-5391: a search for the place of a fragment is bounded.
 #[test]
 fn c03_nothing_is_kept_of_a_datagram_with_too_many_fragments_at_one_place() {
