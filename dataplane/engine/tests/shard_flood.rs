@@ -41,8 +41,10 @@ fn connect(firewall: &mut Firewall, ports: std::ops::Range<u16>) {
 /// A segment of each connection, each way.
 fn talk(firewall: &mut Firewall, ports: std::ops::Range<u16>) {
     for port in ports {
-        let sent = firewall.send("em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 9"));
-        let back = firewall.send("em1", &format!("10.1.0.2.80 > 10.0.0.2.{port} tcp PA seq 5001 ack 1010 len 9"));
+        let sent =
+            firewall.send("em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 9"));
+        let back =
+            firewall.send("em1", &format!("10.1.0.2.80 > 10.0.0.2.{port} tcp PA seq 5001 ack 1010 len 9"));
         assert_eq!((sent.as_str(), back.as_str()), ("out em1", "out em0"), "{port}");
     }
 }
@@ -87,7 +89,8 @@ fn e02_a_flood_of_syns_costs_what_is_established_nothing() {
     }
     assert!(passed >= 400 && refused > 8000, "{passed} of the flood passed, {refused} did not");
     assert_eq!(firewall.dropped(Reason::Memory), u64::from(refused), "each is counted");
-    let established = firewall.states().iter().filter(|state| state.source.end.address.to_string() == "10.0.0.2").count();
+    let established =
+        firewall.states().iter().filter(|state| state.source.end.address.to_string() == "10.0.0.2").count();
     assert_eq!(established, 200);
     // tcp.first, at most.
     firewall.wait(120).sweep();

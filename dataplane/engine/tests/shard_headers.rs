@@ -37,11 +37,14 @@ fn without_reassembly(mut rules: Ruleset) -> Firewall {
 
 #[test]
 fn c05_no_fragment_passes_whose_datagram_does_not() {
-    let order = |cut: &[Vec<u8>]| [[0, 1, 2], [2, 1, 0], [1, 0, 2]].map(|order| order.map(|at| cut[at].clone()));
+    let order =
+        |cut: &[Vec<u8>]| [[0, 1, 2], [2, 1, 0], [1, 0, 2]].map(|order| order.map(|at| cut[at].clone()));
     for (port, passes) in [(22, false), (80, true)] {
         let four = frame(&format!("10.0.0.2.1 > 10.1.0.2.{port} tcp PA seq 1 ack 1 len 980"));
         let six = frame(&format!("2001:db8::2.1 > 2001:db8:1::2.{port} tcp PA seq 1 ack 1 len 980"));
-        for fragments in order(&cut4(&four, 7, &[400, 800])).into_iter().chain(order(&cut6(&six, 7, &[400, 800]))) {
+        for fragments in
+            order(&cut4(&four, 7, &[400, 800])).into_iter().chain(order(&cut6(&six, 7, &[400, 800])))
+        {
             let mut firewall = Firewall::bare();
             firewall.load(web());
             assert!(fragments.iter().all(|fragment| sent(&mut firewall, fragment) == Fate::Kept));
@@ -56,7 +59,8 @@ fn c05_no_fragment_passes_whose_datagram_does_not() {
 /// RFC 3128: what says which port it is for is the datagram as it leaves, and not a header that a later fragment covers.
 #[test]
 fn c05_a_fragment_that_covers_the_header_is_judged_by_what_leaves() {
-    let [allowed, hidden] = [80, 22].map(|port| frame(&format!("10.0.0.2.1 > 10.1.0.2.{port} tcp S seq 1 len 180")));
+    let [allowed, hidden] =
+        [80, 22].map(|port| frame(&format!("10.0.0.2.1 > 10.1.0.2.{port} tcp S seq 1 len 180")));
     let plain = cut4(&allowed, 7, &[96]);
     // The header of the other datagram, and what begins behind its ports.
     let whole = cut4(&hidden, 7, &[24, 96]);
@@ -110,7 +114,8 @@ fn with_options(octets: &[u8]) -> Vec<u8> {
 
 #[test]
 fn c08_ipv4_options_pass_where_a_rule_allows_them_and_source_routes_never() {
-    let [loose, strict] = [OptionKind::LOOSE_SOURCE_ROUTE, OptionKind::STRICT_SOURCE_ROUTE].map(|kind| kind.0);
+    let [loose, strict] =
+        [OptionKind::LOOSE_SOURCE_ROUTE, OptionKind::STRICT_SOURCE_ROUTE].map(|kind| kind.0);
     let harmless: [&[u8]; 4] = [&[7, 7, 4, 0, 0, 0, 0, 0], &[148, 4, 0, 0], &[0, 0, 0, 0], &[1, 1, 1, 1]];
     let routed = [loose, strict].map(|kind| [kind, 7, 4, 10, 1, 0, 2, 0]);
     let malformed: [&[u8]; 4] = [&[7, 0, 0, 0], &[7, 1, 0, 0], &[148, 5, 0, 0], &[1, 1, 1, 7]];
@@ -274,6 +279,10 @@ fn c02_an_atomic_fragment_is_decided_by_itself() {
     }
     assert_eq!(firewall.pieces().len(), cut.len());
     let other = frame("2001:db8::2.1 > 2001:db8:1::2.54 udp len 8");
-    let blocked = piece6(&other[..L3 + ipv6::HEADER_LEN], Fragment { ident: 8, offset: 0, more: false }, &other[L3 + ipv6::HEADER_LEN..]);
+    let blocked = piece6(
+        &other[..L3 + ipv6::HEADER_LEN],
+        Fragment { ident: 8, offset: 0, more: false },
+        &other[L3 + ipv6::HEADER_LEN..],
+    );
     assert_eq!(sent(&mut firewall, &blocked), Fate::Drop(Reason::Match), "its ports are looked at");
 }

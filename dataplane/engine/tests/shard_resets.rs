@@ -29,7 +29,8 @@ fn connected() -> Firewall {
 
 fn all_are(firewall: &Firewall, state: PeerState) -> bool {
     let states = firewall.states();
-    states.len() == 2 && states.iter().all(|both| both.source.state == state && both.destination.state == state)
+    states.len() == 2
+        && states.iter().all(|both| both.source.state == state && both.destination.state == state)
 }
 
 fn frame(text: &str) -> Vec<u8> {
@@ -122,7 +123,8 @@ fn masqueraded() -> (Firewall, Vec<u16>) {
     let mut ports = Vec::new();
     for port in 1024..1024 + CONNECTIONS {
         let opened = firewall.pass_on("em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1000"));
-        let hidden = opened.split_once("10.1.0.1.").and_then(|(_, rest)| rest.split_once(' ')).expect("a port");
+        let hidden =
+            opened.split_once("10.1.0.1.").and_then(|(_, rest)| rest.split_once(' ')).expect("a port");
         let hidden: u16 = hidden.0.parse().expect("a port");
         firewall.pass_on("em1", &format!("10.1.0.2.80 > 10.1.0.1.{hidden} tcp SA seq 5000 ack 1001"));
         firewall.pass_on("em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp A seq 1001 ack 5001"));
@@ -335,7 +337,10 @@ fn a17_what_a_host_discards_changes_nothing() {
         assert_eq!(inserts(&mut firewall, frame(text)), Fate::Transmit(EM1), "{text}");
     }
     assert!(firewall.states().iter().all(|state| state.source.state == PeerState::Closing));
-    assert_eq!(inserts(&mut firewall, frame("10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1112")), Fate::Transmit(EM1));
+    assert_eq!(
+        inserts(&mut firewall, frame("10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1112")),
+        Fate::Transmit(EM1)
+    );
     assert!(all_are(&firewall, PeerState::TimeWait));
 }
 

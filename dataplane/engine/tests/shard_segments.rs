@@ -32,7 +32,8 @@ fn connected() -> Firewall {
 
 fn all_are(firewall: &Firewall, state: PeerState) -> bool {
     let states = firewall.states();
-    states.len() == 2 && states.iter().all(|both| both.source.state == state && both.destination.state == state)
+    states.len() == 2
+        && states.iter().all(|both| both.source.state == state && both.destination.state == state)
 }
 
 /// Every state, but for what the clock changes.
@@ -250,7 +251,8 @@ fn a14_a_split_handshake_does_not_turn_its_connection_round() {
         "em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 9000 ack 1001 -> out em0
          em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp S seq 9000 -> out em0",
     ] {
-        let mut firewall = Firewall::with(vec![block(), pass().incoming().on("em0"), pass().outgoing().on("em1")]);
+        let mut firewall =
+            Firewall::with(vec![block(), pass().incoming().on("em0"), pass().outgoing().on("em1")]);
         firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> out em1").tell(answers).tell(
             "
             em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp SA seq 1000 ack 9001   -> out em1
@@ -325,11 +327,12 @@ fn a15_every_time_out_is_pfs_to_the_second() {
     let udp = "em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1\n";
     let gre = "em0: 10.0.0.2 > 10.1.0.2 proto 47 len 20 -> out em1\n";
     let ping = "em0: 10.0.0.2 > 10.1.0.2 icmp 8/0 id 7 -> out em1\n";
-    let back = |one: &str| format!("{one}em1: 10.1.0.2{} -> out em0\n", if one == udp {
-        ".53 > 10.0.0.2.1 udp"
-    } else {
-        " > 10.0.0.2 proto 47 len 20"
-    });
+    let back = |one: &str| {
+        format!(
+            "{one}em1: 10.1.0.2{} -> out em0\n",
+            if one == udp { ".53 > 10.0.0.2.1 udp" } else { " > 10.0.0.2 proto 47 len 20" }
+        )
+    };
     for (timeout, seconds, story) in [
         (Timeout::TcpFirst, 120, syn.to_owned()),
         (Timeout::TcpOpening, 30, answered),
@@ -411,7 +414,8 @@ fn a18_a_data_offset_beyond_the_segment_is_refused() {
         ("2001:db8::2.40000 > 2001:db8:1::2.80 tcp R seq 1001", L3 + 40),
         ("2001:db8::2.40001 > 2001:db8:1::2.80 tcp S seq 1001", L3 + 40),
     ] {
-        for (words, reason) in [(15, Reason::BadOffset), (6, Reason::BadOffset), (4, Reason::Short), (0, Reason::Short)]
+        for (words, reason) in
+            [(15, Reason::BadOffset), (6, Reason::BadOffset), (4, Reason::Short), (0, Reason::Short)]
         {
             let mut frame = frame(text);
             frame[l4 + 12] = words << 4;
@@ -457,7 +461,10 @@ fn a13_rules_that_ask_for_a_syn_take_no_other_segment() {
     let mut firewall = Firewall::bare();
     firewall.load(ruleset(vec![block(), pass()]));
     for flags in ["A", "PA", "FA", "R", "RA", "SA"] {
-        assert_eq!(firewall.send("em0", &format!("10.0.0.2.1 > 10.1.0.2.80 tcp {flags} seq 1 ack 1")), "match");
+        assert_eq!(
+            firewall.send("em0", &format!("10.0.0.2.1 > 10.1.0.2.80 tcp {flags} seq 1 ack 1")),
+            "match"
+        );
     }
     assert_eq!(firewall.send("em0", "10.0.0.2.1 > 10.1.0.2.80 tcp S seq 1"), "out em1");
 }

@@ -100,7 +100,8 @@ fn a11_nothing_is_refused_in_a_run_across_the_wraps_of_the_sequence_numbers() {
     let (mut order, mut again, mut step) = (0_u64, 0_u64, 0_u64);
     while acknowledged < SEGMENTS {
         step += 1;
-        let overdue = sent_at.first_key_value().filter(|(_, at)| **at + PATIENCE < step).map(|(number, _)| *number);
+        let overdue =
+            sent_at.first_key_value().filter(|(_, at)| **at + PATIENCE < step).map(|(number, _)| *number);
         let number = match overdue {
             Some(number) => Some(number),
             None if next < SEGMENTS && next < acknowledged + FLIGHT => Some(next),

@@ -41,7 +41,7 @@ enum Closes {
 
 /// What a stream carries: octets that nobody can mistake for others.
 pub fn text(rng: &mut Rng, length: usize) -> Vec<u8> {
-    (0..length).map(|_| rng.next() as u8).collect()
+    (0..length).map(|_| (rng.next() as u8).max(1)).collect()
 }
 
 /// How large the buffers of an end are, in octets; more than 65,535 to receive makes it offer window scaling.

@@ -21,6 +21,12 @@ pub fn seeds(first: u64, count: u64) -> impl Iterator<Item = u64> {
     first..first + count
 }
 
+/// As [`seeds`], of a test with `most` of them under `deploy/test --long`, and a hundredth otherwise.
+pub fn seeds_of(first: u64, most: u64) -> impl Iterator<Item = u64> {
+    let long = env::var_os("TURNPIKE_LONG").is_some();
+    seeds(first, if long { most } else { most / 100 })
+}
+
 /// True if a single seed is replayed, so that nothing can be said of all of them.
 pub fn is_replay() -> bool {
     number(SEED).is_some()

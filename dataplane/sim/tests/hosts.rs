@@ -9,7 +9,7 @@ use sim::host::Host;
 use sim::link::{Corruption, Faults, Link};
 use sim::network::{HostId, Network};
 use sim::program::{Buffers, Caller, Echo, Ping, Stream, text};
-use sim::replay::{report, seeds};
+use sim::replay::{is_replay, report, seeds, seeds_of};
 use sim::rng::Rng;
 use sim::topology;
 use wire::Af;
@@ -63,12 +63,17 @@ impl Bed {
 
     /// One connection that carries so many octets each way.
     fn transfer(&mut self, af: Af, up: usize, down: usize) {
+        self.transfer_on(af, 80, up, down);
+    }
+
+    /// The same to a port of the server.
+    fn transfer_on(&mut self, af: Af, port: u16, up: usize, down: usize) {
         let (request, response) = (text(&mut self.rng, up), text(&mut self.rng, down));
         let (here, there) = (buffers(&mut self.rng), buffers(&mut self.rng));
-        let port = 40_000 + self.rng.below(1000) as u16;
-        let remote = (self.server_address(af), 80);
-        Stream::listen(self.network.host(self.server), 80, there, response.clone(), request.clone());
-        Stream::connect(self.network.host(self.client), port, remote, here, request, response);
+        let own = 40_000 + self.rng.below(1000) as u16;
+        let remote = (self.server_address(af), port);
+        Stream::listen(self.network.host(self.server), port, there, response.clone(), request.clone());
+        Stream::connect(self.network.host(self.client), own, remote, here, request, response);
     }
 
     /// Runs to the end, and tells how to see it again if it is not a good one.
@@ -137,6 +142,46 @@ fn a_correct_pair_of_hosts_is_never_cut() {
         frames += bed.run("a_correct_pair_of_hosts_is_never_cut", seed).capture().frames();
     }
     println!("{frames} frames");
+}
+
+/// Rulesets that take each other's place. All of them admit what the first does, or nothing new at all.
+const RELOADED: [&str; 4] = [
+    OUTBOUND_ONLY,
+    "block\npass in on em0 inet\npass in on em0 inet6\npass out label \"later\"\n",
+    "block\n",
+    "set state-policy if-bound\nblock return\npass in on em0 proto { tcp udp }\npass out\n",
+];
+
+/// Four connections at once, together of ten thousand packets and more, while the rules are loaded again and again. Where
+/// nothing new is admitted for a moment, those that are there go on, and others begin a little later.
+#[test]
+fn a_correct_pair_of_hosts_is_never_cut_by_reloads_among_ten_thousand_packets() {
+    // Where windows are small, the way is long and much is lost, a few megabytes take their time.
+    const LATEST: Tick = Tick::from_secs(12 * 3600);
+    const TEST: &str = "a_correct_pair_of_hosts_is_never_cut_by_reloads_among_ten_thousand_packets";
+    let (mut packets, mut runs) = (0, 0);
+    for seed in seeds_of(10 << 20, 10_000) {
+        let mut bed = Bed::new(seed, RELOADED[0], bad_link);
+        let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
+        for number in 0..4 {
+            bed.transfer_on(af, 80 + number, 300_000, 300_000);
+        }
+        let mut until = Tick(0);
+        while until < LATEST {
+            until = until + Tick::from_millis(bed.rng.between(20, 2000));
+            match bed.network.run(until) {
+                Ok(()) => break,
+                Err(what) if what.starts_with("not finished") && until < LATEST => {}
+                Err(what) => fail(TEST, seed, &mut bed.network, &what),
+            }
+            let rules = compile(*bed.rng.pick(&RELOADED));
+            bed.network.firewall().load(&rules).expect("rules that the engine takes");
+        }
+        bed.network.firewall().check_conservation();
+        (packets, runs) = (packets + bed.network.firewall().ledger().received, runs + 1);
+    }
+    println!("{packets} packets in {runs} runs");
+    assert!(is_replay() || packets >= 10_000 * runs, "{packets} packets in {runs} runs");
 }
 
 #[test]

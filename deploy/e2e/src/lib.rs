@@ -17,6 +17,7 @@ mod lab;
 mod namespace;
 mod programs;
 mod prometheus;
+pub mod relay;
 pub mod routes;
 mod server;
 mod shape;

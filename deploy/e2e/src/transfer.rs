@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Daemon, Lab, WebServer, run, wait_until};
+use crate::{Daemon, Lab, Namespace, WebServer, run, wait_until};
 
 /// Makes a file of random bytes.
 ///
@@ -67,13 +67,21 @@ pub fn both_ways(lab: &Lab, servers: [&str; 2], mib: usize) -> Result<()> {
 /// # Errors
 /// It cannot.
 pub fn iperf3(lab: &Lab, host: &str, arguments: &str) -> Result<f64> {
+    iperf3_from(lab, &lab.client, host, arguments, 60)
+}
+
+/// The same from another station, for so many seconds at most.
+///
+/// # Errors
+/// It cannot.
+pub fn iperf3_from(lab: &Lab, station: &Namespace, host: &str, arguments: &str, seconds: u32) -> Result<f64> {
     // A server for each client: one that had another before may be busy with that still, or not listen for a moment.
     let mut server = lab.server.command("iperf3");
     let _server = Daemon::start(server.args(["-s", "-1", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
     wait_until("iperf3 to listen", Duration::from_secs(10), || {
         lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
     })?;
-    let said = lab.client.run(&format!("timeout 60 iperf3 -c {host} -p 5201 -J {arguments}"))?;
+    let said = station.run(&format!("timeout {seconds} iperf3 -c {host} -p 5201 -J {arguments}"))?;
     let report: serde_json::Value = serde_json::from_str(&said)?;
     let bytes = report["end"]["sum_received"]["bytes"].as_f64();
     bytes.with_context(|| format!("iperf3 reports no bytes: {report:#}"))

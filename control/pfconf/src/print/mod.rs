@@ -112,8 +112,7 @@ pub fn print_options(options: &Options) -> String {
     let derived = thresholds.iter().all(|(one, states)| options.timeouts.get(*one) == *states);
     for timeout in Timeout::ALL {
         let value = options.timeouts.get(timeout);
-        let implied =
-            if timeout.counts_states() { derived } else { value == plain.timeouts.get(timeout) };
+        let implied = if timeout.counts_states() { derived } else { value == plain.timeouts.get(timeout) };
         if !implied {
             let _ = writeln!(out, "set timeout {} {value}", timeout.name());
         }
