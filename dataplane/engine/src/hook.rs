@@ -12,10 +12,11 @@
 mod begin;
 mod create;
 mod face;
+mod sound;
 mod stop;
 
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
-use wire::{Af, Proto, TcpFlags, icmp6};
+use wire::{Proto, TcpFlags};
 
 use crate::crossings::Crossed;
 use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
@@ -134,34 +135,6 @@ impl Passed {
             Self::State(pending) => Some(pending.record),
             Self::Made(record) => Some(*record),
             Self::Shared | Self::Stateless => None,
-        }
-    }
-}
-
-impl Passage<'_> {
-    /// What no state and no rule may accept, nor undo: control bits that contradict each other, ICMP errors that do not go
-    /// to the sender of the packet that they quote (CVE-2019-5598), and neighbour discovery from afar (RFC 4861 §6.1).
-    fn make_sound(&mut self) -> Result<(), Stop> {
-        match &mut self.packet.transport {
-            Transport::Tcp(segment) => {
-                let flags = track::sanity(segment.flags).map_err(|_| Stop::silent(Reason::Normalize))?;
-                if flags != segment.flags {
-                    segment.flags = flags;
-                    self.repaired = Some(flags);
-                }
-                Ok(())
-            }
-            Transport::IcmpError { quoted, .. } if self.packet.tuple.dst != quoted.tuple.src => {
-                Err(Stop::silent(Reason::IcmpMismatch))
-            }
-            Transport::IcmpOther { kind, .. }
-                if self.packet.tuple.af == Af::Inet6
-                    && icmp6::Type(*kind).is_nd()
-                    && self.packet.ttl != icmp6::ND_HOP_LIMIT =>
-            {
-                Err(Stop::silent(Reason::Normalize))
-            }
-            _ => Ok(()),
         }
     }
 }
