@@ -23,7 +23,7 @@ use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
-use crate::parse::decides_damaged;
+use crate::parse::ends_damaged;
 use crate::pool::Target;
 use crate::refuse::answer_to;
 use crate::renumber::Renumbered;
@@ -299,7 +299,7 @@ impl Shard {
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
-            Transport::Tcp(_) if passage.arrived.is_none() && decides_damaged(hook.frame, packet) => {
+            Transport::Tcp(_) if passage.arrived.is_none() && ends_damaged(hook.frame, packet) => {
                 return Err(Stop::silent(Reason::ProtoCksum));
             }
             Transport::Tcp(segment) if track::is_proxied(&from) || track::is_proxied(&to) => {

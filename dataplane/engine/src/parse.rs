@@ -123,15 +123,15 @@ pub(crate) fn has_partial_checksum(frame: &[u8], packet: &Packet) -> bool {
     is_partial(&pseudo, packet.tuple.proto, octets.len(), field) && verify_transport(frame, packet).is_err()
 }
 
-/// True if `packet` is a TCP segment with a wrong checksum that would open or end something if its receiver took it.
+/// True if `packet` is a TCP segment with a wrong checksum that would end its connection if its receiver took it.
 ///
 /// Deviation: pf leaves checksums to the receiver. But what the receiver drops must not end a connection here
 /// (test `a17_what_a_host_discards_changes_nothing`). Data is not looked at, for its price; it moves no more than the numbers of
 /// its sender, within the window that was opened for it.
 #[inline]
-pub(crate) fn decides_damaged(frame: &[u8], packet: &Packet) -> bool {
-    const DECISIVE: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
-    matches!(packet.transport, Transport::Tcp(segment) if segment.flags.intersects(DECISIVE))
+pub(crate) fn ends_damaged(frame: &[u8], packet: &Packet) -> bool {
+    const END: TcpFlags = TcpFlags::FIN.union(TcpFlags::RST);
+    matches!(packet.transport, Transport::Tcp(segment) if segment.flags.intersects(END))
         && verify_transport(frame, packet) == Err(Reason::ProtoCksum)
         && !has_partial_checksum(frame, packet)
 }

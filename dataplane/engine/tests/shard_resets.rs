@@ -310,11 +310,13 @@ fn a17_what_a_host_discards_changes_nothing() {
         assert_eq!(inserts(&mut firewall, frame), Fate::Drop(reason), "{flaw}: {text}");
         assert_eq!(firewall.dump(), before, "{flaw}: {text}");
     }
-    // Of what decides something the TCP checksum counts too.
-    for text in &INSERTED[..5] {
+    // Of what ends a connection the TCP checksum counts too. A SYN ends none, and one that is damaged is not even answered.
+    for (text, reason) in
+        INSERTED[..5].iter().zip([[Reason::ProtoCksum; 4].as_slice(), &[Reason::Challenge]].concat())
+    {
         let mut frame = frame(text);
         frame[L4 + 16] ^= 0x55;
-        assert_eq!(inserts(&mut firewall, frame), Fate::Drop(Reason::ProtoCksum), "{text}");
+        assert_eq!(inserts(&mut firewall, frame), Fate::Drop(reason), "{text}");
         assert_eq!(firewall.dump(), before, "wrong TCP checksum: {text}");
     }
     // Acknowledgments of what was never sent, and segments that acknowledge nothing.

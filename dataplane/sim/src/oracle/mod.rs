@@ -75,7 +75,7 @@ pub struct Deviations {
     pub bad_quotes_dropped: bool,
     /// `match` rules change packets without a state, too. In pf only the rule that decides does.
     pub matches_change_stateless: bool,
-    /// A SYN, FIN or RST with a wrong checksum that meets a state is dropped (`proto-cksum`); pf takes it for what it says.
+    /// A FIN or RST with a wrong checksum that meets a state is dropped (`proto-cksum`); pf takes it for what it says.
     pub damage_refused: bool,
 }
 

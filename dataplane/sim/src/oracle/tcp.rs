@@ -50,10 +50,9 @@ pub(super) fn opens(tcp: &Tcp) -> bool {
     tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK)
 }
 
-/// True for a segment that opens or ends something, and that its receiver drops for its checksum.
+/// True for a segment that ends something, and that its receiver drops for its checksum.
 pub(super) fn is_damaged(tcp: &Tcp) -> bool {
-    let decisive = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
-    tcp.checksum == Checksum::Bad && tcp.flags.intersects(decisive)
+    tcp.checksum == Checksum::Bad && tcp.flags.intersects(TcpFlags::FIN.union(TcpFlags::RST))
 }
 
 /// What the window scale option says: at most 14 (RFC 7323 §2.3).
