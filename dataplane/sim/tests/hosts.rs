@@ -174,7 +174,8 @@ fn a_correct_pair_of_hosts_is_never_cut_by_reloads_among_ten_thousand_packets() 
                 Err(what) if what.starts_with("not finished") && until < LATEST => {}
                 Err(what) => fail(TEST, seed, &mut bed.network, &what),
             }
-            let rules = compile(*bed.rng.pick(&RELOADED));
+            let text: &str = bed.rng.pick::<&str>(&RELOADED);
+            let rules = compile(text);
             bed.network.firewall().load(&rules).expect("rules that the engine takes");
         }
         bed.network.firewall().check_conservation();
