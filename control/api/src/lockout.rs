@@ -30,6 +30,15 @@ pub struct Cut {
     pub ruling: Ruling,
 }
 
+impl Candidate {
+    /// These rules with this in one of their tables; the others keep what they hold.
+    pub fn with_table(rules: &Ruleset, table: TableContents) -> Self {
+        let mut ruleset = rules.clone();
+        ruleset.tables.iter_mut().for_each(|table| table.entries = None);
+        Self { ruleset, contents: vec![table] }
+    }
+}
+
 impl Cut {
     /// The first of these connections that a candidate would cut.
     ///
@@ -46,22 +55,6 @@ impl Cut {
         }
         let judged = client.judge(candidate, sessions.iter().flat_map(packets).collect())?;
         Ok(first_cut(&sessions, &judged, |_, first| keeps(&first.live)))
-    }
-
-    /// The first of these connections that a table of the live rules would cut by holding this.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub fn by_table(
-        client: &mut Client,
-        rules: &Ruleset,
-        table: TableContents,
-        sessions: &[Session],
-    ) -> Result<Option<Self>, Error> {
-        let mut ruleset = rules.clone();
-        // The others keep what they hold.
-        ruleset.tables.iter_mut().for_each(|table| table.entries = None);
-        Self::find(client, Candidate { ruleset, contents: vec![table] }, sessions)
     }
 
     /// The first of these connections that the live rules would cut by being asked again. One that has a state needs the rules

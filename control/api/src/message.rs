@@ -129,8 +129,8 @@ pub enum Filtering {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counts {
-    /// What each rule has done.
-    Rules,
+    /// What each rule of these anchors has done, by their paths; that of the main ruleset is empty.
+    Rules(Vec<String>),
     /// What [`Info`] tells of all interfaces together.
     Info,
     /// What it tells of this one.
@@ -314,6 +314,8 @@ pub struct InterfaceInfo {
     pub dropped: u64,
     /// What its hooks did.
     pub hooks: Hooks,
+    /// Its link.
+    pub link: LinkStatus,
 }
 
 /// What two rulesets say to a packet; `None` where it never meets their rules.

@@ -114,6 +114,49 @@ fn a_table_of_the_managers_keeps_the_operator_unless_forced() {
     assert_eq!(bed.held("managers"), [""; 0]);
 }
 
+/// A table that is made in an anchor stands in front of the main ruleset's of its name for the rules there.
+#[test]
+fn a_table_that_is_made_in_an_anchor_does_not_take_the_operator_in_unless_forced() {
+    let bed = Bed::with("table <bad> persist { 10.0.0.1 }\npass all\nanchor \"web\"\n");
+    bed.load(Part::Everything, &["web"], "block in from <bad>\n");
+    for action in [TableAction::Add, TableAction::Replace] {
+        let (status, why) = bed.change("web/bad", action, &["192.0.2.7"], false).unwrap_err();
+        let rule = "rule @0 block drop in from <bad> to any of the anchor web (pf.conf:1); use --force";
+        assert!(status == 422 && why.contains(rule), "{why}");
+        assert_eq!(bed.tables(), ["bad"], "nothing was made");
+    }
+    assert_eq!(
+        bed.change("other/bad", TableAction::Add, &["192.0.2.7"], false),
+        Ok(None),
+        "no rule is there"
+    );
+    assert_eq!(bed.change("web/bad", TableAction::Add, &["10.9.0.1"], false), Ok(None));
+    assert_eq!(bed.held("web/bad"), ["10.9.0.1/32"]);
+    assert_eq!(bed.change("bad", TableAction::Add, &["192.0.2.7"], false), Ok(None), "no rule means it now");
+    // Without the anchor's own table its rules mean that one again.
+    let (status, _) = bed.change("web/bad", TableAction::Kill, &[], false).unwrap_err();
+    assert_eq!((status, bed.held("web/bad").len()), (422, 1));
+    assert!(bed.change("web/bad", TableAction::Kill, &[], true).unwrap().is_some());
+    assert_eq!(bed.tables(), ["bad"]);
+    let warning = bed.change("web/bad", TableAction::Add, &["10.9.0.1"], false);
+    assert_eq!(warning, Ok(None), "that lets the operator in again");
+}
+
+#[test]
+fn a_table_that_is_made_in_an_anchor_keeps_the_operator_unless_forced() {
+    let bed = Bed::with("table <managers> persist { 192.0.2.7 }\nblock all\nanchor \"web\"\n");
+    bed.load(Part::Everything, &["web"], "pass in from <managers>\n");
+    let (status, why) = bed.change("web/managers", TableAction::Add, &["10.0.0.1"], false).unwrap_err();
+    assert!(status == 422 && why.contains("rule @0 block drop all (pf.conf:2)"), "{why}");
+    assert_eq!(bed.tables(), ["managers"]);
+    assert_eq!(bed.change("web/managers", TableAction::Add, &["10.0.0.1", "192.0.2.7"], false), Ok(None));
+    assert_eq!(bed.change("managers", TableAction::Flush, &[], false), Ok(None), "no rule means it now");
+    assert!(bed.change("web/managers", TableAction::Kill, &[], false).is_err());
+    let warning = bed.change("web/managers", TableAction::Replace, &["10.0.0.1"], true).unwrap();
+    assert!(warning.is_some_and(|warning| warning.contains("cut your own connection")));
+    assert_eq!(bed.held("web/managers"), ["10.0.0.1/32"]);
+}
+
 #[test]
 fn rules_that_cut_the_operator_off_are_not_switched_on_unless_forced() {
     let bed = Bed::with("block all\n");

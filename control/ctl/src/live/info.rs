@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use api::{Filtering, FloodStatus, FragmentStatus, Hooks, Info, InterfaceInfo, Logged, Traffic, Verdicts};
 use ruleset::Reason;
 
+use super::status;
+
 /// How many of the drop reasons are pf's own, which pfctl shows first.
 const PF_REASONS: usize = Reason::NoRoute as usize + 1;
 
@@ -86,10 +88,10 @@ pub fn write_interface(
     Ok(())
 }
 
-/// Writes what each interface carried, Ethernet headers included, and how much was dropped on it.
+/// Writes how each interface's link is, what it carried, Ethernet headers included, and how much was dropped on it.
 pub fn write_carried(out: &mut dyn Write, interfaces: &[InterfaceInfo]) -> io::Result<()> {
     for info in interfaces {
-        writeln!(out, "{}", info.name)?;
+        writeln!(out, "{} {}", info.name, status::link(info.link.state == "up", &info.link))?;
         let carried = [
             ("Received:", info.received),
             ("Sent:", info.sent),
@@ -129,6 +131,8 @@ fn counter(out: &mut dyn Write, name: &str, count: u64, seconds: u64) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use api::LinkStatus;
+
     use super::*;
 
     fn hooks() -> Hooks {
@@ -216,11 +220,16 @@ Adaptive Syncookies Watermarks
     #[test]
     fn what_interfaces_carried_is_shown_beside() {
         let received = Traffic { packets: 7, bytes: 700 };
-        let info = InterfaceInfo { name: "lan0".into(), received, dropped: 3, ..InterfaceInfo::default() };
+        let link = LinkStatus { state: "up".into(), speed_mbps: Some(10_000), ..LinkStatus::default() };
+        let info =
+            InterfaceInfo { name: "lan0".into(), received, dropped: 3, link, ..InterfaceInfo::default() };
+        let link = LinkStatus { state: "absent".into(), cause: Some("gone".into()), ..LinkStatus::default() };
+        let gone = InterfaceInfo { link, ..info.clone() };
+        assert!(written(|out| write_carried(out, &[gone])).starts_with("lan0 down (gone)\n"));
         let text = written(|out| write_carried(out, &[info]));
         assert_eq!(
             text,
-            "lan0
+            "lan0 up at 10000 Mb/s
 \tReceived:    [ Packets: 7                  Bytes: 700                ]
 \tSent:        [ Packets: 0                  Bytes: 0                  ]
 \tFrom host:   [ Packets: 0                  Bytes: 0                  ]

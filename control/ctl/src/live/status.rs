@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use api::control::{ControlStatus, Live};
-use api::{Filtering, InterfacePlace, InterfaceStatus, Status};
+use api::{Filtering, InterfacePlace, InterfaceStatus, LinkStatus, Status};
 
 /// Writes a summary: ruleset, states, interfaces, workers, buffers.
 pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
@@ -45,13 +45,18 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     Ok(())
 }
 
-fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
-    let state = match (interface.up, &interface.link.cause, interface.link.speed_mbps) {
+/// How a link is.
+pub fn link(up: bool, link: &LinkStatus) -> String {
+    match (up, &link.cause, link.speed_mbps) {
         (true, _, Some(speed)) => format!("up at {speed} Mb/s"),
         (true, _, None) => "up".to_owned(),
         (false, Some(cause), _) => format!("down ({cause})"),
         (false, None, _) => "down".to_owned(),
-    };
+    }
+}
+
+fn write_interface(out: &mut dyn Write, interface: &InterfaceStatus) -> io::Result<()> {
+    let state = link(interface.up, &interface.link);
     let place = match &interface.place {
         InterfacePlace::BridgedTo(peer) => format!("bridged to {peer}"),
         InterfacePlace::Span => "span".to_owned(),

@@ -34,11 +34,10 @@ pub fn set_level(arguments: &Arguments, system: &mut System<'_>, level: LogLevel
 }
 
 pub fn zero(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
+    let anchors = system.loaded()?.listed(arguments.anchor(), arguments.scope())?;
     match system {
-        System::Live(_) if arguments.anchor.is_none() => system.clear(Counts::Rules),
-        _ => system
-            .scratch("counting from zero in an anchor")?
-            .change(|loaded| loaded.zero_rules(arguments.anchor())),
+        System::Live(_) => system.clear(Counts::Rules(anchors)),
+        System::Offline(offline) => offline.change(|loaded| loaded.zero_rules(&anchors)),
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Arguments {
     /// Set the level of messages: emerg, alert, crit, err, warning, notice, info, debug
     #[arg(short = 'x', value_name = "LEVEL", value_parser = word::level)]
     level: Option<LogLevel>,
-    /// Set the counters of rules to zero
+    /// Set the counters of rules to zero: those of the main ruleset, or with -a of the anchor
     #[arg(short)]
     zero: bool,
     /// The addresses of -T

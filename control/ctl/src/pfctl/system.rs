@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::bail;
 use api::control::{StateFilter, TableSummary};
 use api::{Client, ControlError, Counts, Filtering, Info, LiveUsage, LogLevel, Logged, RuleUsage, Traffic};
 use pfconf::{Counters, Inserter, Loaded, LoadedTable};
@@ -143,16 +142,6 @@ impl<'a> System<'a> {
         match self {
             Self::Live(sockets) => sockets.source()?.clear(counts),
             Self::Offline(_) => Ok(()),
-        }
-    }
-
-    /// The scratch ruleset; the dataplane cannot do `what` yet.
-    pub fn scratch(&mut self, what: &str) -> anyhow::Result<&mut Offline> {
-        match self {
-            Self::Offline(offline) => Ok(offline),
-            Self::Live(_) => {
-                bail!("{what} is not supported yet by the running dataplane; nothing was changed")
-            }
         }
     }
 }

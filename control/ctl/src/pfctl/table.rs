@@ -4,8 +4,8 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use api::Cut;
 use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
+use api::{Candidate, Cut};
 use pfconf::{Feedback, Interfaces, LoadedTable, Member, TableChange, TableVerb, print_rule};
 use ruleset::{TableContents, TableEntry};
 use serde::Serialize;
@@ -246,7 +246,8 @@ fn directly(
         let operator = session::operator(arguments.force);
         let held = table.rows().map(|row| TableEntry { negated: row.member.negated, net: row.member.net });
         let contents = TableContents { name: name.to_owned(), entries: held.collect() };
-        if let Some(cut) = Cut::by_table(&mut client, &ruleset, contents, &operator.sessions)? {
+        let candidate = Candidate::with_table(&ruleset, contents);
+        if let Some(cut) = Cut::find(&mut client, candidate, &operator.sessions)? {
             system::warn(Some(&cut.allow(&ruleset, operator.force, print_rule)?));
         }
         client.edit_tables(vec![change.edit(name, wanted)])?;

@@ -4,6 +4,8 @@
 //! reload by signal, which comes from nobody in particular. What would cut one of them is refused, with the rule that
 //! blocks it ([`Cut`]). Rules that have to be confirmed are only warned of: those before return by themselves.
 
+use std::net::SocketAddr;
+
 use api::control::{Apply, Finding, Operator, Origin, Session, Severity};
 use api::{Candidate, Cut};
 use pfconf::{LoadedTable, print_rule};
@@ -39,26 +41,29 @@ impl Committer {
         )))
     }
 
-    /// Refuses that a table of the live rules holds what would cut the operator off; says so where that is forced. Nobody is
-    /// asked where the table says the same of all who are concerned.
+    /// Refuses that a table of the live rules, or one that they would mean in place of another, holds what would cut the
+    /// operator off; says so where that is forced. `None` stands for a table that is not there.
     pub(super) fn guard_table(
         &mut self,
         name: &str,
         before: Option<&LoadedTable>,
-        after: &LoadedTable,
+        after: Option<&LoadedTable>,
         operator: &Operator,
     ) -> Result<Option<String>, Failure> {
-        let Some(rules) = self.rules.clone().filter(|rules| rules.table(name).is_some()) else {
-            return Ok(None);
+        let (candidate, sessions) = match self.rebound(name, after) {
+            Some(candidate) => (candidate, operator.sessions.clone()),
+            None => {
+                let Some(rules) = self.rules.as_ref().filter(|rules| rules.table(name).is_some()) else {
+                    return Ok(None);
+                };
+                let held = after.map(entries).unwrap_or_default();
+                let table = TableContents { name: name.to_owned(), entries: held };
+                (Candidate::with_table(rules, table), concerned(&operator.sessions, before, after))
+            }
         };
-        let changes = |end: std::net::SocketAddr| {
-            before.is_some_and(|table| table.contains(end.ip())) != after.contains(end.ip())
-        };
-        let concerned = |session: &&Session| changes(session.client) || changes(session.server);
-        let sessions: Vec<Session> = operator.sessions.iter().filter(concerned).copied().collect();
         let Some(client) = &mut self.client else { return Ok(None) };
-        let table = TableContents { name: name.to_owned(), entries: entries(after) };
-        let warning = match Cut::by_table(client, &rules, table, &sessions) {
+        let rules = candidate.ruleset.clone();
+        let warning = match Cut::find(client, candidate, &sessions) {
             Ok(None) => return Ok(None),
             Ok(Some(cut)) => cut.allow(&rules, operator.force, print_rule),
             Err(error) => Err(error),
@@ -82,6 +87,19 @@ impl Committer {
             }
         }
     }
+}
+
+/// Those of whom a table does not say the same before and after.
+fn concerned(
+    sessions: &[Session],
+    before: Option<&LoadedTable>,
+    after: Option<&LoadedTable>,
+) -> Vec<Session> {
+    let has =
+        |table: Option<&LoadedTable>, end: SocketAddr| table.is_some_and(|table| table.contains(end.ip()));
+    let changes = |end: SocketAddr| has(before, end) != has(after, end);
+    let concerned = |session: &&Session| changes(session.client) || changes(session.server);
+    sessions.iter().filter(concerned).copied().collect()
 }
 
 fn warning(message: String, name: &str, rule: Option<&Rule>) -> Finding {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use api::Candidate;
 use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
 use pfconf::{Isolated, LoadedTable, Member, TableChange, TableVerb};
 use ruleset::{Limit, TableEdit, bounds};
@@ -40,7 +41,7 @@ impl Committer {
         if !request.dry_run {
             let edit = change.edit(name, &verb);
             self.may_hold(name, &table)?;
-            outcome.warning = self.guard_table(name, held.as_deref(), &table, &request.operator)?;
+            outcome.warning = self.guard_table(name, held.as_deref(), Some(&table), &request.operator)?;
             self.put_table(name, Some(table), held.as_deref(), &edit)?;
             info!(
                 "table <{name}>: {} added, {} deleted, {} changed",
@@ -58,7 +59,7 @@ impl Committer {
     ) -> Result<TableOutcome> {
         let mut warning = None;
         if !request.dry_run {
-            warning = self.guard_table(name, held, &LoadedTable::default(), &request.operator)?;
+            warning = self.guard_table(name, held, None, &request.operator)?;
             let edit = TableEdit { name: name.to_owned(), clear: true, ..TableEdit::default() };
             self.put_table(name, None, held, &edit)?;
             info!("table <{name}> is deleted");
@@ -120,7 +121,8 @@ impl Committer {
         before: Option<&LoadedTable>,
         edit: &TableEdit,
     ) -> Result<()> {
-        if name.contains('/') && before.is_some() != table.is_some() && self.rebind(name, table.as_ref())? {
+        if let Some(rebound) = self.rebound(name, table.as_ref()) {
+            self.rebind(rebound)?;
             return self.tables.put(name, table, edit).map_err(|error| {
                 Failure::Disk(format!(
                     "table <{name}> is changed until a restart, but cannot be stored: {error}"
@@ -142,26 +144,34 @@ impl Committer {
         Err(Failure::Disk(format!("cannot store table <{name}>: {error}; it is as it was")))
     }
 
-    /// Has the rules of anchors mean a table that is made in theirs, or that of the main ruleset once there is none any more.
-    /// False if no rule names it.
-    fn rebind(&mut self, name: &str, table: Option<&LoadedTable>) -> Result<bool> {
-        let Some(live) = self.rules.clone() else { return Ok(false) };
-        let mut next = TableSet::clone(self.tables.held());
+    /// The live rules once those of an anchor mean a table that is made in theirs, or that of the main ruleset again when there
+    /// is none any more; `None` if they stay what they are.
+    pub(super) fn rebound(&self, name: &str, table: Option<&LoadedTable>) -> Option<Candidate> {
+        let (live, held) = (self.rules.as_ref()?, self.tables.held());
+        if !name.contains('/') || held.contains_key(name) == table.is_some() {
+            return None;
+        }
+        let mut next = TableSet::clone(held);
         match table {
             Some(table) => drop(next.insert(name.to_owned(), Arc::new(table.clone()))),
             None => drop(next.remove(name)),
         }
-        let mut ruleset = tables::plain(&live);
+        let mut ruleset = tables::plain(live);
         tables::bind(&mut ruleset, &next);
         if (&ruleset.rules, &ruleset.idle) == (&live.rules, &live.idle) {
-            return Ok(false);
+            return None;
         }
-        let contents = tables::contents(&ruleset, &next, Some((&live, self.tables.held())));
+        let contents = tables::contents(&ruleset, &next, Some((live, held)));
+        Some(Candidate { ruleset, contents })
+    }
+
+    /// Makes these the live rules.
+    fn rebind(&mut self, Candidate { ruleset, contents }: Candidate) -> Result<()> {
         match self.send(&ruleset, contents) {
             Ok(Ok(generation)) => {
                 self.live = self.live.at(generation);
                 self.rules = Some(Arc::new(ruleset));
-                Ok(true)
+                Ok(())
             }
             Ok(Err(why)) => Err(Failure::refused(why)),
             Err(error) => {

@@ -98,6 +98,8 @@ pub const COUNTED: [[Traffic; 2]; 2] = [
 /// The last rule decides that is for any source or for a table which has it, which is enough for what is tested here.
 fn walk(ruleset: &Ruleset, flow: &Flow, held: impl Fn(&str) -> Vec<TableEntry>) -> Option<Ruling> {
     let matches = |rule: &Rule| match &rule.from.address.pattern {
+        // It decides nothing.
+        _ if rule.call.is_some() => false,
         AddressPattern::Table(name) => {
             let held = held(name);
             let within = held.iter().filter(|entry| entry.net.contains(&flow.source.address));

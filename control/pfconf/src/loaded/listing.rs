@@ -1,5 +1,6 @@
 //! Rules, labels, anchors and tables as `pfctl -s` lists them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use ruleset::InterfacePart;
@@ -47,6 +48,13 @@ pub enum Scope {
     Called,
     /// The same; if it has no rules, every anchor below it (`-a 'name/*'`).
     Below,
+}
+
+impl Scope {
+    /// Whether it goes on into an anchor that a rule calls so.
+    fn enters(self, call: &str) -> bool {
+        path::is_private(call) || self != Self::Here
+    }
 }
 
 impl RulesView<'_> {
@@ -117,10 +125,7 @@ impl Loaded {
             if rule.counters.spent {
                 out.push_str(" # expired");
             }
-            let called = rule
-                .call
-                .as_deref()
-                .filter(|call| depth < DEEPEST && (path::is_private(call) || view.scope != Scope::Here));
+            let called = rule.call.as_deref().filter(|call| depth < DEEPEST && view.scope.enters(call));
             out.push_str(if called.is_some() { " {\n" } else { "\n" });
             rule.write_counters(view, number, steps.get(number), out);
             if let Some(call) = called {
@@ -134,6 +139,36 @@ impl Loaded {
                 let _ = writeln!(out, "{indent}anchor \"{child}\" all {{");
                 self.write_rules(view, &path::join(path, &child), depth + 1, false, out);
                 let _ = writeln!(out, "{indent}}}");
+            }
+        }
+    }
+
+    /// The paths of the anchors whose rules [`Self::print_rules`] lists.
+    ///
+    /// # Errors
+    /// There is no such anchor.
+    pub fn listed(&self, anchor: &str, scope: Scope) -> Result<Vec<String>, UnknownAnchor> {
+        let path = path::normal(anchor);
+        self.anchored(&path)?;
+        let mut listed = BTreeSet::new();
+        self.add_listed(path, scope, scope == Scope::Below, &mut listed);
+        let mut paths: Vec<String> = listed.into_iter().map(|(path, _)| path).collect();
+        paths.dedup();
+        Ok(paths)
+    }
+
+    /// Adds an anchor and those that its rules lead to; each with whether the anchors below it were wanted as well.
+    fn add_listed(&self, path: String, scope: Scope, below: bool, listed: &mut BTreeSet<(String, bool)>) {
+        if !listed.insert((path.clone(), below)) {
+            return;
+        }
+        let rules = self.anchors.get(&path).map_or(&[][..], |anchored| &anchored.rules);
+        for call in rules.iter().filter_map(|rule| rule.call.as_deref()).filter(|call| scope.enters(call)) {
+            self.add_listed(path::join(&path, call), scope, path::is_wildcard(call), listed);
+        }
+        if below && rules.is_empty() && scope != Scope::Here {
+            for child in self.children(&path) {
+                self.add_listed(path::join(&path, &child), scope, false, listed);
             }
         }
     }

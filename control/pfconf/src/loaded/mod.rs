@@ -287,11 +287,13 @@ impl Loaded {
         self.options = Options::default();
     }
 
-    /// Sets the counters of an anchor's rules to zero.
-    pub fn zero_rules(&mut self, anchor: &str) {
-        let anchored = self.anchors.get_mut(&path::normal(anchor));
-        for rule in anchored.into_iter().flat_map(|anchored| &mut anchored.rules) {
-            rule.counters = Counters::ZERO;
+    /// Sets the counters of these anchors' rules to zero, which are named by their paths.
+    pub fn zero_rules(&mut self, anchors: &[String]) {
+        for path in anchors {
+            let anchored = self.anchors.get_mut(path);
+            for rule in anchored.into_iter().flat_map(|anchored| &mut anchored.rules) {
+                rule.counters = Counters::ZERO;
+            }
         }
     }
 

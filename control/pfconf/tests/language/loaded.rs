@@ -97,6 +97,20 @@ fn wildcards_show_the_anchors_below() {
 }
 
 #[test]
+fn what_is_listed_is_what_counts_from_zero() {
+    let mut loaded = loaded(ANCHORS);
+    load(&mut loaded, "b/second", "block in all\n");
+    let listed = |anchor: &str, scope| loaded.listed(anchor, scope);
+    assert_eq!(listed("", Scope::Here), Ok(vec![String::new()]));
+    assert_eq!(listed("/a/", Scope::Here), Ok(vec!["a".into(), "a/_1".into()]));
+    let all = ["", "a", "a/_1", "b", "b/second"].map(str::to_owned).to_vec();
+    assert_eq!(listed("", Scope::Called), Ok(all));
+    assert_eq!(listed("b", Scope::Below), Ok(vec!["b".into(), "b/second".into()]));
+    assert_eq!(listed("b", Scope::Called), Ok(vec!["b".into()]));
+    assert!(listed("x", Scope::Here).is_err());
+}
+
+#[test]
 fn a_load_replaces_an_anchor_and_nothing_else() {
     let mut loaded = loaded(ANCHORS);
     load(&mut loaded, "other", "pass out all no state\n");

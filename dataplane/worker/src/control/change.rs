@@ -1,6 +1,7 @@
 //! What clients change while the ruleset stays: tables, states, filtering, counters, the log. And what they ask of rulesets
 //! that are not live.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -150,10 +151,13 @@ impl Desk {
                 };
                 lock(&self.ledger).clear_interface(number, carried, Instant::now());
             }
-            Counts::Rules => {
-                if let Some((epoch, usage)) = self.counted()? {
-                    lock(&self.ledger).clear_rules(epoch, usage);
-                }
+            Counts::Rules(anchors) => {
+                let Some(live) = self.showcase.live() else { return Ok(ResponseBody::Done) };
+                let usage = self.counted_by(&live.root)?;
+                let anchors: BTreeSet<String> = anchors.into_iter().collect();
+                let ruleset = live.root.ruleset();
+                let chosen = ruleset.rules.iter().map(|rule| anchors.contains(ruleset.path(rule)));
+                lock(&self.ledger).clear_rules(live.root.epoch(), usage, chosen);
             }
         }
         Ok(ResponseBody::Done)
@@ -200,7 +204,11 @@ impl Desk {
             logged,
             interfaces: carried
                 .iter()
-                .map(|(interface, (since, carried))| interface_info(&interface.name, *since, carried))
+                .zip(self.links())
+                .map(|((interface, (since, carried)), link)| InterfaceInfo {
+                    link,
+                    ..interface_info(&interface.name, *since, carried)
+                })
                 .collect(),
         }))
     }
@@ -305,6 +313,7 @@ fn interface_info(name: &str, since: Instant, carried: &Carried) -> InterfaceInf
         punted: traffic(counts.punted_packets, counts.punted_bytes),
         dropped,
         hooks: hooks(&crossings),
+        ..InterfaceInfo::default()
     }
 }
 

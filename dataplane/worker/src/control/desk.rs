@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use api::{
     Candidate, CreatedCount, DeviceStatus, FragmentStatus, InterfaceDrops, InterfacePlace, InterfaceStatus,
-    LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount, ResponseBody, RuleUsage, Status,
-    Traffic, WorkerStatus,
+    LinkStatus, LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount, ResponseBody,
+    RuleUsage, Status, Traffic, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
@@ -155,13 +155,8 @@ impl Desk {
         Ok(ResponseBody::Mappings(mappings.into_iter().map(shown).collect()))
     }
 
-    /// What each rule of the live ruleset has ever done, and which rules they are.
-    pub(super) fn counted(&self) -> Result<Option<(u32, Vec<RuleUsage>)>, Stalled> {
-        let Some(live) = self.showcase.live() else { return Ok(None) };
-        Ok(Some((live.root.epoch(), self.counted_by(&live.root)?)))
-    }
-
-    fn counted_by(&self, root: &Arc<Root>) -> Result<Vec<RuleUsage>, Stalled> {
+    /// What each rule of a ruleset has ever done.
+    pub(super) fn counted_by(&self, root: &Arc<Root>) -> Result<Vec<RuleUsage>, Stalled> {
         let counted = lock(&self.lister).usage(root, PATIENCE)?;
         let counted_as = |Counted { packets, bytes }: Counted| Traffic { packets, bytes };
         let shown = |usage: engine::RuleUsage| {
@@ -232,6 +227,11 @@ impl Desk {
         }))
     }
 
+    /// The link of each interface.
+    pub(super) fn links(&self) -> impl Iterator<Item = LinkStatus> {
+        self.facts.links.links().into_iter().chain(std::iter::repeat_with(LinkStatus::default))
+    }
+
     pub(super) fn sheets(&self) -> Option<Vec<Sheet>> {
         lock(&self.telemetry).sheets(self.facts.cpus.len())
     }
@@ -242,11 +242,11 @@ impl Desk {
     }
 
     fn interfaces(&self, fib: &Fib, sheet: &Sheet, minutes: &Minutes) -> Vec<InterfaceStatus> {
-        let mut links = self.facts.links.links().into_iter();
         let carried = sheet.interfaces.iter().zip(&minutes.devices);
         let known = fib.interfaces().iter().zip(&self.facts.devices).zip(carried);
-        let status = known.map(|((interface, device), (counts, hardware))| InterfaceStatus {
-            link: links.next().unwrap_or_default(),
+        let known = known.zip(self.links());
+        let status = known.map(|(((interface, device), (counts, hardware)), link)| InterfaceStatus {
+            link,
             name: interface.name.clone(),
             device: device.clone(),
             mac: colons(interface.mac),

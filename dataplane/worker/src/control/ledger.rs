@@ -147,9 +147,16 @@ impl Ledger {
         self.interfaces.iter().zip(carried).map(|((since, earlier), own)| (*since, own.less(earlier)))
     }
 
-    /// Counts what the rules of an epoch do from zero.
-    pub fn clear_rules(&mut self, epoch: u32, usage: Vec<RuleUsage>) {
-        self.rules = (epoch, usage);
+    /// Counts from zero what the rules of an epoch do that are chosen, by number.
+    pub fn clear_rules(&mut self, epoch: u32, usage: Vec<RuleUsage>, chosen: impl Iterator<Item = bool>) {
+        if self.rules.0 != epoch {
+            self.rules = (epoch, vec![RuleUsage::default(); usage.len()]);
+        }
+        for ((own, now), chosen) in self.rules.1.iter_mut().zip(usage).zip(chosen) {
+            if chosen {
+                *own = now;
+            }
+        }
     }
 
     /// What they have done since then; their states are what they are.
@@ -161,5 +168,25 @@ impl Ledger {
             }
         }
         usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_were_not_chosen_count_on() {
+        let usage = |evaluations: [u64; 3]| {
+            evaluations.map(|evaluations| RuleUsage { evaluations, ..RuleUsage::default() }).to_vec()
+        };
+        let mut ledger = Ledger::new(Instant::now(), 0);
+        ledger.clear_rules(1, usage([10, 20, 30]), [true, false, true].into_iter());
+        assert_eq!(ledger.rules_since_cleared(1, usage([11, 21, 31])), usage([1, 21, 1]));
+        ledger.clear_rules(1, usage([12, 22, 32]), [false, true, false].into_iter());
+        assert_eq!(ledger.rules_since_cleared(1, usage([13, 23, 33])), usage([3, 1, 3]));
+        assert_eq!(ledger.rules_since_cleared(2, usage([4, 5, 6])), usage([4, 5, 6]), "those of other rules");
+        ledger.clear_rules(2, usage([7, 8, 9]), [false, false, true].into_iter());
+        assert_eq!(ledger.rules_since_cleared(2, usage([7, 8, 9])), usage([7, 8, 0]));
     }
 }
