@@ -28,8 +28,9 @@ const FUNCTIONS: &[&str] = &[
     "rte_(get_next_lcore|lcore_id)",
     "rte_get_tsc_(cycles|hz)",
     "rte_hash_(add_key|crc|create|free|lookup_bulk)",
-    "rte_mempool_(avail_count|free|in_use_count)",
-    "rte_pktmbuf_(alloc|alloc_bulk|chain|copy|free|free_bulk|pool_create)",
+    "rte_mbuf_best_mempool_ops",
+    "rte_mempool_(avail_count|create_empty|free|in_use_count|obj_iter|populate_default|set_ops_byname)",
+    "rte_pktmbuf_(alloc|alloc_bulk|chain|copy|free|free_bulk|init|pool_init)",
     "rte_ring_(count|create|free|get_capacity)",
     "rte_ring_(mc_dequeue|mp_enqueue|sc_dequeue|sp_enqueue)_burst",
     "rte_strerror",
@@ -45,11 +46,15 @@ const VARIABLES: &[&str] = &[
     "RTE_ETH_EVENT_INTR_(LSC|RESET|RMV)",
     "RTE_HASH_LOOKUP_BULK_MAX",
     "LCORE_ID_ANY",
+    "RTE_MEMPOOL_F_NO_IOVA_CONTIG",
     "RTE_MAX_ETHPORTS",
     "RTE_MAX_LCORE",
     "RTE_PKTMBUF_HEADROOM",
     "RTE_VER_(YEAR|MONTH)",
 ];
+
+/// Types that no function or variable leads to: they are handed over as `void *`.
+const TYPES: &[&str] = &["rte_pktmbuf_pool_private"];
 
 /// Types that callers only hold by pointer. `rte_mbuf` is among them: see shims.h.
 const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_ring", "rte_device", "rte_hash", "rte_memzone"];
@@ -193,6 +198,9 @@ fn generate(flags: &[String], wrappers: &Path) -> bindgen::Bindings {
     }
     for name in VARIABLES {
         builder = builder.allowlist_var(name);
+    }
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
     }
     for name in OPAQUE {
         builder = builder.opaque_type(name);

@@ -303,30 +303,32 @@ fn refuse_taken_names(kernel: &mut Requester, config: &Config) -> Result<()> {
             if !known(netdev) {
                 bail!("port {}: the kernel has no interface {netdev}; correct iface= in `device`", port.name);
             }
-            refuse_other_queues(port, netdev)?;
+            refuse_other_queues(port, netdev, config.dataplane.workers())?;
         }
     }
     Ok(())
 }
 
-/// `net_af_xdp` takes what arrives at the one queue that it has; another would lead past the firewall, into the kernel.
-fn refuse_other_queues(port: &config::Port, netdev: &str) -> Result<()> {
+/// `net_af_xdp` takes what arrives at the queues of the workers; another would lead past the firewall, into the kernel.
+fn refuse_other_queues(port: &config::Port, netdev: &str, workers: u16) -> Result<()> {
     // Without sysfs nobody knows.
-    let Some(queues) = kernel_queues(netdev).filter(|_| port.is_af_xdp()) else { return Ok(()) };
-    if queues != 1 {
+    let Some((rx, tx)) = kernel_queues(netdev).filter(|_| port.is_af_xdp()) else { return Ok(()) };
+    if rx != usize::from(workers) || tx < usize::from(workers) {
         bail!(
-            "port {}: {netdev} has {queues} receive queues and net_af_xdp takes one; run ethtool -L {netdev} combined 1 (a \
-             veth pair: rx 1 tx 1)",
+            "port {}: {netdev} has {rx} receive and {tx} transmit queues, and net_af_xdp takes one of each for every worker: \
+             {workers}; run ethtool -L {netdev} combined {workers} (a veth pair: rx {workers} tx {workers})",
             port.name
         );
     }
     Ok(())
 }
 
-/// How many receive queues a device of the kernel's has.
-fn kernel_queues(netdev: &str) -> Option<usize> {
+/// How many receive and transmit queues a device of the kernel's has.
+fn kernel_queues(netdev: &str) -> Option<(usize, usize)> {
     let queues = std::fs::read_dir(format!("/sys/class/net/{netdev}/queues")).ok()?.flatten();
-    Some(queues.filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-")).count())
+    let names: Vec<String> = queues.map(|queue| queue.file_name().to_string_lossy().into_owned()).collect();
+    let of = |kind: &str| names.iter().filter(|name| name.starts_with(kind)).count();
+    Some((of("rx-"), of("tx-")))
 }
 
 /// Keeps the kernel from forwarding, before there is anything to forward.
@@ -362,8 +364,8 @@ fn start_eal(config: &Config, socket: &Path) -> Result<(Vec<u16>, Eal)> {
     let allowed = affinity::get_thread_affinity()
         .map_err(|error| anyhow!("cannot learn which CPUs this process may use: {error}"))?;
     let (cpus, others) = memory::cpus(config.dataplane.lcores.as_deref(), &allowed)?;
-    let source =
-        memory::choose(config.dataplane.hugepages, config.dataplane.memory_mib, dpdk::free_hugepages_mib())?;
+    let config::Dataplane { hugepages, memory_mib, .. } = config.dataplane;
+    let source = memory::choose(hugepages, memory_mib, dpdk::free_hugepages_mib(), &config.ports)?;
     tracing::info!(version = dpdk::version(), ?source, ?cpus, "starting DPDK");
     let eal = Eal::init(&memory::eal_args(config, source, &cpus, &others, socket))?;
     Ok((cpus, eal))

@@ -126,7 +126,7 @@ impl Keeper {
     pub fn readings(&self) -> impl Iterator<Item = Reading> + '_ {
         self.ports.iter().flat_map(|port| {
             let asked = port.open.wire.as_ref().filter(|_| port.link.may_ask());
-            let stats = asked.and_then(|wire| wire.port.stats().ok());
+            let stats = asked.and_then(ports::Wire::stats);
             let link = Some(port.carrier());
             let number = 0..port.open.interfaces.len();
             number.map(move |number| Reading { link, stats: stats.filter(|_| number == 0) })
@@ -255,7 +255,7 @@ impl Kept {
 
     /// Whether every worker has given its queues back.
     fn released(&mut self) -> Option<Seen> {
-        match self.open.wire.as_mut().map(|wire| wire.port.stop()) {
+        match self.open.wire.as_mut().map(ports::Wire::stop) {
             Some(Err(Error::QueuesOut { .. })) => None,
             // A driver whose device is gone may fail to stop it.
             _ => Some(Seen::Released),

@@ -40,6 +40,15 @@ pub enum Error {
         /// Pages of 2 MiB that would do.
         pages: u32,
     },
+    /// A driver that takes for granted how buffers lie, beside cards, which want them otherwise.
+    #[error(
+        "net_af_xdp beside a network card needs hugepages; reserve them (sysctl vm.nr_hugepages={pages}) and write hugepages = \
+         \"require\", or use net_af_packet"
+    )]
+    Mixed {
+        /// Pages of 2 MiB that would do.
+        pages: u32,
+    },
     /// A CPU that the process may not use.
     #[error("CPU {cpu} of `lcores` is not available; this process may use {allowed:?}")]
     Cpu {
@@ -53,8 +62,18 @@ pub enum Error {
 /// Where memory comes from. `free_mib` is what is free in hugepages.
 ///
 /// # Errors
-/// [`Error::Hugepages`] if they are required and too few.
-pub fn choose(policy: Hugepages, wanted: u32, free_mib: u64) -> Result<Memory, Error> {
+/// [`Error::Hugepages`] if they are required and too few, [`Error::Mixed`] if ports do not get along without them.
+pub fn choose(policy: Hugepages, wanted: u32, free_mib: u64, ports: &[Port]) -> Result<Memory, Error> {
+    let memory = source(policy, wanted, free_mib)?;
+    // On small pages many buffers would lie beyond what net_af_xdp reaches; on large ones a few, once each.
+    let is_mixed = ports.iter().any(Port::is_af_xdp) && ports.iter().any(is_card);
+    match memory {
+        Memory::NoHuge { .. } if is_mixed => Err(Error::Mixed { pages: wanted.div_ceil(2) }),
+        _ => Ok(memory),
+    }
+}
+
+fn source(policy: Hugepages, wanted: u32, free_mib: u64) -> Result<Memory, Error> {
     let enough = free_mib >= u64::from(wanted);
     match policy {
         Hugepages::Off => Ok(Memory::NoHuge { mib: wanted }),
@@ -122,7 +141,7 @@ pub fn eal_args(
     for (lcore, cpu) in (1..).zip(workers) {
         args = args.lcore(lcore, &[usize::from(*cpu)]);
     }
-    for port in config.ports.iter().filter(|port| port.device.bus() == dpdk::port::Bus::Pci) {
+    for port in config.ports.iter().filter(|port| is_card(port)) {
         args = args.allow_pci(&port.device.to_string());
     }
     args
@@ -143,7 +162,13 @@ pub fn pool(ports: &[Port], workers: u16) -> PoolConfig {
     // One less than a power of two wastes the least memory.
     let mut pool = PoolConfig::new("packets", wanted.next_power_of_two() - 1);
     pool.frame_bytes = ports.iter().map(frame_bytes).max().unwrap_or(FRAME_BYTES_MIN);
+    pool.packed = ports.iter().any(Port::is_af_xdp) && !ports.iter().any(is_card);
     pool
+}
+
+/// Whether it is a network card, and no virtual device.
+fn is_card(port: &Port) -> bool {
+    port.device.bus() == dpdk::port::Bus::Pci
 }
 
 /// Buffers that a port's driver may keep for each worker for good, also when its device is closed: `net_af_xdp` leaves those

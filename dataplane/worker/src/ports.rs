@@ -6,7 +6,7 @@
 //! opened again by the keeper; the TAPs vanish with the process, however it ends. Ownership: the main thread; only queues
 //! go to workers.
 
-use dpdk::port::{PortEvents, Promiscuous, Rss};
+use dpdk::port::{PortEvents, PortStats, Promiscuous, Rss};
 use dpdk::{Device, Eal, Mempool, Port, PortConfig, Queues, RxQueue, TxQueue};
 use engine::InterfaceId;
 use ruleset::Reason;
@@ -35,8 +35,49 @@ pub struct OpenPort {
 pub struct Wire {
     /// Its control side.
     pub port: Port,
+    /// Those of the other queues, if each has a device of its own.
+    pub others: Vec<Port>,
     /// What its driver tells, if it is the one to ask.
     pub events: Option<PortEvents>,
+}
+
+impl Wire {
+    /// Stops it, once every queue is back.
+    ///
+    /// # Errors
+    /// [`dpdk::Error::QueuesOut`] while some are not, else those of the driver.
+    pub fn stop(&mut self) -> dpdk::Result<()> {
+        let ports = std::iter::once(&mut self.port).chain(&mut self.others);
+        let (back, out): (Vec<_>, Vec<_>) =
+            ports.map(Port::stop).partition(|stopped| !matches!(stopped, Err(dpdk::Error::QueuesOut { .. })));
+        out.into_iter().chain(back).collect()
+    }
+
+    /// The counters of all its queues; `None` if some are not to be had.
+    pub fn stats(&self) -> Option<PortStats> {
+        let mut sum = self.port.stats().ok()?;
+        for other in &self.others {
+            let PortStats {
+                rx_packets,
+                rx_bytes,
+                rx_missed,
+                rx_errors,
+                rx_no_mbuf,
+                tx_packets,
+                tx_bytes,
+                tx_errors,
+            } = other.stats().ok()?;
+            sum.rx_packets += rx_packets;
+            sum.rx_bytes += rx_bytes;
+            sum.rx_missed += rx_missed;
+            sum.rx_errors += rx_errors;
+            sum.rx_no_mbuf += rx_no_mbuf;
+            sum.tx_packets += tx_packets;
+            sum.tx_bytes += tx_bytes;
+            sum.tx_errors += tx_errors;
+        }
+        Some(sum)
+    }
 }
 
 /// What a worker is to do about a port, between two bursts.
@@ -182,7 +223,7 @@ fn frame_max(port: &config::Port) -> usize {
     usize::from(port.mtu + LINK_HEADER_MAX)
 }
 
-/// Opens the device of a port, for the first time or again.
+/// Opens the device of a port, for the first time or again; or its devices, each for a worker.
 ///
 /// # Errors
 /// DPDK's.
@@ -193,7 +234,32 @@ pub fn open_wire(
     polling: Polling,
     rss: Rss,
 ) -> dpdk::Result<(Wire, Queues)> {
-    let mut port = Port::attach(eal, &config.device)?;
+    let devices = config.devices(polling.workers)?;
+    let [first, others @ ..] = &devices[..] else { unreachable!("a port is made of a device") };
+    if others.is_empty() {
+        return open_device(eal, pool, config, first, polling, rss);
+    }
+    let own = Polling { workers: 1, ..polling };
+    let (mut wire, mut queues) = open_device(eal, pool, config, first, own, Rss::Off)?;
+    for device in others {
+        let (Wire { port, .. }, more) = open_device(eal, pool, config, device, own, Rss::Off)?;
+        wire.others.push(port);
+        queues.rx.extend(more.rx);
+        queues.tx.extend(more.tx);
+    }
+    tracing::info!(port = config.name, devices = devices.len(), "a device for each worker's queue");
+    Ok((wire, queues))
+}
+
+fn open_device(
+    eal: &Eal,
+    pool: &Mempool,
+    config: &config::Port,
+    device: &Device,
+    polling: Polling,
+    rss: Rss,
+) -> dpdk::Result<(Wire, Queues)> {
+    let mut port = Port::attach(eal, device)?;
     // Of a kernel's device the kernel tells more.
     let own = config.kernel_netdev().is_none() && !config.device.name().starts_with("net_tap");
     let events = if own { Some(port.events(EVENTS_MAX)?) } else { None };
@@ -201,7 +267,7 @@ pub fn open_wire(
         mtu: config.mtu,
         descriptors: WIRE_DESCRIPTORS,
         polling,
-        receivers: config.queues,
+        receivers: config.queues.map(|queues| queues.min(polling.workers)),
         hears: match config.mode {
             config::Mode::Routed => Hears::Itself,
             config::Mode::Bridge => Hears::Everything,
@@ -209,8 +275,8 @@ pub fn open_wire(
         },
         rss,
     };
-    let queues = start(&mut port, pool, &config.device, wanted)?;
-    Ok((Wire { port, events }, queues))
+    let queues = start(&mut port, pool, device, wanted)?;
+    Ok((Wire { port, others: Vec::new(), events }, queues))
 }
 
 /// Who polls ports, and whether they wait in between.

@@ -25,20 +25,38 @@ fn one_port_is_enough() {
 }
 
 #[test]
-fn af_xdp_is_for_one_worker() {
-    let of = |lcores: &str| {
+fn af_xdp_has_a_device_for_each_worker() {
+    let of = |lcores: &str, more: &str| {
         parse(&format!(
-            "[dataplane]\nlcores = {lcores}\n[[port]]\nname = \"wan0\"\ndevice = \"net_af_xdp0,iface=eth1\"\n"
+            "[dataplane]\nlcores = {lcores}\n[[port]]\nname = \"wan0\"\ndevice = \"net_af_xdp0,iface=eth1{more}\n"
         ))
     };
-    assert_eq!(of("[1]").unwrap().ports[0].kernel_netdev(), Some("eth1"));
-    let refused = of("[0, 1]").unwrap_err();
-    for words in [
-        "net_af_xdp is used with one queue, as its driver stalls with several, and there are 2 workers",
-        "name one CPU in `lcores`, or use net_af_packet with qpairs=2",
+    let port = |lcores: &str, more: &str| of(lcores, more).unwrap().ports.remove(0);
+    let told = |port: &config::Port, workers: u16| -> Vec<String> {
+        port.devices(workers).unwrap().iter().map(ToString::to_string).collect()
+    };
+    let one = port("[1]", ",start_queue=3\"");
+    assert_eq!(one.kernel_netdev(), Some("eth1"));
+    assert_eq!(told(&one, 1), ["net_af_xdp0,iface=eth1,start_queue=3"]);
+    let two = port("[0, 1]", "\"\nqueues = 2");
+    assert_eq!(
+        told(&two, 2),
+        [
+            "net_af_xdp0_queue0,iface=eth1,start_queue=0,queue_count=1",
+            "net_af_xdp0_queue1,iface=eth1,start_queue=1,queue_count=1",
+        ]
+    );
+    for (more, refusal) in [
+        (",start_queue=1\"", "the device has start_queue, and there are 2 workers"),
+        (",queue_count=2\"", "leave it out: each worker gets a queue of its own"),
+        ("\"\nqueues = 1", "leave it out: this driver has a queue for each worker"),
     ] {
-        assert!(refused.contains(words), "{refused}");
+        let refused = of("[0, 1]", more).unwrap_err();
+        assert!(refused.contains(refusal), "{refused}");
     }
+    let tap =
+        parse("[dataplane]\nlcores = [0, 1]\n[[port]]\nname = \"wan0\"\ndevice = \"net_tap0,iface=eth1\"\n");
+    assert_eq!(told(&tap.unwrap().ports[0], 2), ["net_tap0,iface=eth1"]);
 }
 
 #[test]

@@ -17,16 +17,39 @@ use worker::stall::{Report, STALL, Watch};
 
 #[test]
 fn hugepages_are_taken_if_there_are_enough() {
-    assert_eq!(memory::choose(Hugepages::Auto, 256, 256), Ok(Memory::Hugepages { mib: 256 }));
-    assert_eq!(memory::choose(Hugepages::Auto, 256, 255), Ok(Memory::NoHuge { mib: 256 }));
-    assert_eq!(memory::choose(Hugepages::Off, 256, 9999), Ok(Memory::NoHuge { mib: 256 }));
-    assert_eq!(memory::choose(Hugepages::Require, 256, 9999), Ok(Memory::Hugepages { mib: 256 }));
-    let refused = memory::choose(Hugepages::Require, 257, 10).unwrap_err();
+    assert_eq!(memory::choose(Hugepages::Auto, 256, 256, &[]), Ok(Memory::Hugepages { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Auto, 256, 255, &[]), Ok(Memory::NoHuge { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Off, 256, 9999, &[]), Ok(Memory::NoHuge { mib: 256 }));
+    assert_eq!(memory::choose(Hugepages::Require, 256, 9999, &[]), Ok(Memory::Hugepages { mib: 256 }));
+    let refused = memory::choose(Hugepages::Require, 257, 10, &[]).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "257 MiB of hugepages are required and 10 MiB are free; reserve more (sysctl vm.nr_hugepages=129), lower \
          memory_mib, or write hugepages = \"auto\""
     );
+}
+
+#[test]
+fn af_xdp_reaches_every_buffer_of_the_pool() {
+    let ports = |devices: &[&str]| {
+        let port = |(number, device): (usize, &&str)| {
+            format!("[[port]]\nname = \"p{number}\"\ndevice = \"{device}\"\n")
+        };
+        let text: String = devices.iter().enumerate().map(port).collect();
+        Config::parse("t.toml".as_ref(), &text).unwrap().ports
+    };
+    let (xdp, card) = ("net_af_xdp0,iface=eth1", "0000:03:00.0");
+    for (devices, packed) in
+        [(&[xdp][..], true), (&[card], false), (&[card, xdp], false), (&["net_tap0,iface=t0"], false)]
+    {
+        assert_eq!(memory::pool(&ports(devices), 1).packed, packed, "{devices:?}");
+    }
+    // Where cards keep it from being packed, pages must be large.
+    let mixed = |free_mib| memory::choose(Hugepages::Auto, 256, free_mib, &ports(&[card, xdp]));
+    assert_eq!(mixed(256), Ok(Memory::Hugepages { mib: 256 }));
+    let refused = mixed(0).unwrap_err().to_string();
+    assert!(refused.starts_with("net_af_xdp beside a network card needs hugepages"), "{refused}");
+    assert!(memory::choose(Hugepages::Off, 256, 0, &ports(&[xdp])).is_ok());
 }
 
 #[test]

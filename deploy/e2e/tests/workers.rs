@@ -124,6 +124,42 @@ fn one_worker_has_af_xdp_links() {
     });
 }
 
+/// Each worker has a device for its queue of the kernel's device, which is one interface of the firewall all the same.
+#[test]
+fn two_workers_share_af_xdp_links_and_hand_packets_over() {
+    let Some(cpus) = two_cpus() else { return };
+    bed("workers-xdp", Links::AfXdp, "", |lab| {
+        lab.kill_dataplane()?;
+        // The queues that the firewall's ends receive by, and then those that the stations choose among.
+        for link in ["p-lan0", "p-wan0"] {
+            lab.firewall.run(&format!("ethtool -L {link} rx 2 tx 2"))?;
+        }
+        lab.client.run("ethtool -L eth-lan rx 2 tx 2")?;
+        lab.server.run("ethtool -L eth-wan rx 2 tx 2")?;
+        start_two(lab, cpus, &["tx-full", "handoff-full", "state-mismatch"])?;
+        let status = lab.show("status")?;
+        let interfaces =
+            status["interfaces"].as_array().with_context(|| format!("no interfaces: {status}"))?;
+        ensure!(interfaces.len() == 2, "each port is one interface: {status}");
+        // What the workers received is what their interfaces did, and more than one of them alone.
+        let kept = conservation(lab)?;
+        let of = |kept: &serde_json::Value, key: &str| kept[key].as_u64().unwrap_or_default();
+        for worker in &kept {
+            ensure!(of(worker, "rx") > 1000 && of(worker, "tx") > 1000, "a queue without traffic: {worker}");
+            ensure!(of(worker, "handoff_out") > 0 && of(worker, "handoff_in") > 0, "no hand-off: {worker}");
+        }
+        let received: u64 = kept.iter().map(|worker| of(worker, "rx")).sum();
+        let counted: u64 = status["interfaces"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|own| own["rx_packets"].as_u64())
+            .sum();
+        ensure!(counted > 10_000 && counted <= received, "{counted} of {received}");
+        Ok(())
+    });
+}
+
 /// A queue of the kernel's device that no worker looks at is refused at the start, with what to do.
 fn refuses_other_queues(lab: &mut Lab) -> Result<()> {
     lab.kill_dataplane()?;
@@ -136,7 +172,8 @@ fn refuses_other_queues(lab: &mut Lab) -> Result<()> {
         lab.folder.join("turnpike.toml").display(),
         lab.socket().display()
     ))?;
-    let advice = "p-lan0 has 2 receive queues and net_af_xdp takes one";
+    let advice =
+        "p-lan0 has 2 receive and 1 transmit queues, and net_af_xdp takes one of each for every worker: 1";
     ensure!(refused.code == Some(1) && refused.text.contains(advice), "{}", refused.text);
     channels(1).map(|_| ())
 }

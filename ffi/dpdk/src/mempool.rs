@@ -1,9 +1,10 @@
 //! Pools of mbufs.
 
-use std::ptr::NonNull;
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use dpdk_sys::{rte_mbuf, rte_mempool};
+use dpdk_sys::{rte_mbuf, rte_mempool, rte_pktmbuf_pool_private};
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::eal::{Eal, c_string};
@@ -25,13 +26,17 @@ pub struct PoolConfig {
     pub frame_bytes: u16,
     /// Socket to take the memory from; any if `None`.
     pub numa: Option<u32>,
+    /// Mbufs lie one right behind the other, across pages too, and not within them. `net_af_xdp` takes that for granted: it
+    /// reaches as much memory as all of them would take then, and loses those that lie beyond. No card reaches them.
+    pub packed: bool,
 }
 
 impl PoolConfig {
     /// A pool of `mbufs` for frames of Ethernet's usual length (2048 bytes of room), with a cache of 256 per lcore, or
     /// less in a small pool.
     pub fn new(name: &str, mbufs: u32) -> PoolConfig {
-        PoolConfig { name: name.to_owned(), mbufs, cache: 256.min(mbufs / 4), frame_bytes: 2048, numa: None }
+        let cache = 256.min(mbufs / 4);
+        PoolConfig { name: name.to_owned(), mbufs, cache, frame_bytes: 2048, numa: None, packed: false }
     }
 }
 
@@ -56,6 +61,48 @@ unsafe impl Send for PoolInner {}
 // SAFETY: as above.
 unsafe impl Sync for PoolInner {}
 
+/// A pool with its mbufs, each with `room` bytes for headroom and frame: what `rte_pktmbuf_pool_create` makes, which takes no
+/// flags.
+fn create(name: &CStr, config: &PoolConfig, room: u16) -> std::result::Result<NonNull<rte_mempool>, Errno> {
+    let mut private = rte_pktmbuf_pool_private { mbuf_data_room_size: room, ..Default::default() };
+    let numa = config.numa.map_or(-1, |n| i32::try_from(n).unwrap_or(-1));
+    let flags = if config.packed { dpdk_sys::RTE_MEMPOOL_F_NO_IOVA_CONTIG } else { 0 };
+    // SAFETY: the name is a C string; EAL is initialised.
+    let pool = unsafe {
+        dpdk_sys::rte_mempool_create_empty(
+            name.as_ptr(),
+            config.mbufs,
+            size_of::<rte_mbuf>() as u32 + u32::from(room),
+            config.cache,
+            size_of::<rte_pktmbuf_pool_private>() as u32,
+            numa,
+            flags,
+        )
+    };
+    let pool = NonNull::new(pool).ok_or_else(Errno::last)?;
+    // SAFETY: a pool without objects; the structure is copied; static strings of EAL.
+    let made = unsafe {
+        let ops = dpdk_sys::rte_mbuf_best_mempool_ops();
+        match dpdk_sys::rte_mempool_set_ops_byname(pool.as_ptr(), ops, ptr::null_mut()) {
+            0 => {
+                dpdk_sys::rte_pktmbuf_pool_init(pool.as_ptr(), (&raw mut private).cast());
+                dpdk_sys::rte_mempool_populate_default(pool.as_ptr())
+            }
+            refused => refused,
+        }
+    };
+    if made < 0 {
+        // SAFETY: nobody else knows the pool.
+        unsafe { dpdk_sys::rte_mempool_free(pool.as_ptr()) };
+        return Err(Errno::new(-made));
+    }
+    // SAFETY: each object is room for an mbuf, of a pool of mbufs.
+    unsafe {
+        dpdk_sys::rte_mempool_obj_iter(pool.as_ptr(), Some(dpdk_sys::rte_pktmbuf_init), ptr::null_mut())
+    };
+    Ok(pool)
+}
+
 impl Mempool {
     /// Makes a pool.
     pub fn new(eal: &Eal, config: &PoolConfig) -> Result<Mempool> {
@@ -68,12 +115,7 @@ impl Mempool {
         let headroom = u16::try_from(dpdk_sys::RTE_PKTMBUF_HEADROOM).expect("a build constant of DPDK, 128");
         let room =
             config.frame_bytes.checked_add(headroom).ok_or_else(|| refused(Errno::new(libc::EINVAL)))?;
-        let numa = config.numa.map_or(-1, |n| i32::try_from(n).unwrap_or(-1));
-        // SAFETY: the name is a C string; EAL is initialised.
-        let pool = unsafe {
-            dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), config.mbufs, config.cache, 0, room, numa)
-        };
-        let pool = NonNull::new(pool).ok_or_else(|| refused(Errno::last()))?;
+        let pool = create(&name, config, room).map_err(refused)?;
         Ok(Mempool(Arc::new(PoolInner {
             pool,
             mbufs: config.mbufs,

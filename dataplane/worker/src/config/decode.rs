@@ -59,10 +59,6 @@ fn known_names(
     Err(Misfit::new(key.span(), format!("`{written}` is not {of}"), fix))
 }
 
-fn not_yet(span: Range<usize>, what: &str, fix: &str) -> Misfit {
-    Misfit::new(span, format!("{what} is not supported yet"), fix)
-}
-
 /// The fields of one section, by their schema.
 pub(super) struct Fields<'a> {
     section: Section,
@@ -244,7 +240,7 @@ fn ports(
         ports.push(port);
         modes.push(fields.value("mode").map_or(0..0, Spanned::span));
     }
-    refuse_too_many_devices(value.span(), &ports)?;
+    refuse_too_many_devices(value.span(), &ports, workers)?;
     Ok((ports, modes))
 }
 
@@ -314,16 +310,14 @@ fn queues(fields: &Fields<'_>, port: &Port, workers: u16) -> Result<Option<u16>,
 }
 
 /// `net_af_packet` makes its queues when it is attached, and spreads frames over all of them, also those that nobody
-/// would look at. `net_af_xdp` with several stalls or does not start. A port for each queue of one device of the kernel's
-/// (`start_queue=N,queue_count=1`) receives on all of them: testpmd, Linux 6.18, veth with two queues; but a port here is one
-/// device.
+/// would look at. `net_af_xdp` has a device for each worker.
 fn refuse_pairs_without_worker(port: &Port, span: Range<usize>, workers: u16) -> Result<(), Misfit> {
-    if port.is_af_xdp() && workers > 1 {
-        let what = format!(
-            "net_af_xdp is used with one queue, as its driver stalls with several, and there are {workers} workers"
-        );
-        let fix = format!("name one CPU in `lcores`, or use net_af_packet with qpairs={workers}");
-        return Err(not_yet(span, &what, &fix));
+    if port.is_af_xdp()
+        && workers > 1
+        && let Some(key) = ["start_queue", "queue_count"].into_iter().find(|key| port.argument(key).is_some())
+    {
+        let what = format!("the device has {key}, and there are {workers} workers");
+        return Err(Misfit::new(span, what, "leave it out: each worker gets a queue of its own"));
     }
     if !port.device.name().starts_with("net_af_packet") {
         return Ok(());
@@ -415,8 +409,9 @@ fn refuse_twin(fields: &Fields<'_>, ports: &[Port], port: &Port) -> Result<(), M
     Ok(())
 }
 
-fn refuse_too_many_devices(span: Range<usize>, ports: &[Port]) -> Result<(), Misfit> {
-    let devices = ports.iter().map(|port| 1 + port.host_interfaces().count()).sum::<usize>();
+fn refuse_too_many_devices(span: Range<usize>, ports: &[Port], workers: u16) -> Result<(), Misfit> {
+    let of = |port: &Port| usize::from(port.device_count(workers)) + port.host_interfaces().count();
+    let devices = ports.iter().map(of).sum::<usize>();
     if devices <= DEVICES_MAX {
         return Ok(());
     }

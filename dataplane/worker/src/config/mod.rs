@@ -218,12 +218,32 @@ impl Port {
 
     /// Whether the driver makes queues in pairs and fills every receive queue that there is, so that each needs a worker.
     fn has_pairs(&self) -> bool {
-        ["net_af_packet", "net_tap"].iter().any(|driver| self.device.name().starts_with(driver))
+        ["net_af_packet", "net_af_xdp", "net_tap"].iter().any(|driver| self.device.name().starts_with(driver))
     }
 
     /// Whether it is `net_af_xdp`, which takes from a queue of the kernel's device what arrives there.
     pub fn is_af_xdp(&self) -> bool {
         self.device.name().starts_with("net_af_xdp")
+    }
+
+    /// How many devices it is made of: `net_af_xdp` has one for each worker, as it refuses a second queue where the kernel's
+    /// device counts receive and transmit queues apart (veth).
+    pub fn device_count(&self, workers: u16) -> u16 {
+        if self.is_af_xdp() { workers } else { 1 }
+    }
+
+    /// The devices that it is made of, by worker if there are several: each has a queue of the kernel's device then.
+    ///
+    /// # Errors
+    /// Those of names that are too long.
+    pub fn devices(&self, workers: u16) -> dpdk::Result<Vec<dpdk::Device>> {
+        let (name, args) = (self.device.name(), self.device.args());
+        match self.device_count(workers) {
+            1 => Ok(vec![self.device.clone()]),
+            several => (0..several)
+                .map(|queue| format!("{name}_queue{queue},{args},start_queue={queue},queue_count=1").parse())
+                .collect(),
+        }
     }
 
     /// The value of a driver argument.

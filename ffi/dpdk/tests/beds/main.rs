@@ -108,6 +108,7 @@ const TESTS: &[Test] = tests![
     mbuf::added_bytes_are_zero,
     mbuf::a_copy_owns_its_bytes,
     mbuf::an_exhausted_pool_recovers,
+    mbuf::mbufs_of_a_packed_pool_lie_one_behind_the_other,
     mbuf::a_pool_outlives_its_handle_while_an_mbuf_is_out,
     mbuf::metadata_of_a_fresh_mbuf,
     ring::partial_enqueue_keeps_order,

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use dpdk::{Burst, ChecksumStatus, Mempool, NoRoom, PoolConfig};
 
 use crate::Bed;
@@ -79,6 +81,26 @@ pub fn an_exhausted_pool_recovers(bed: &Bed) {
     held.push(pool.alloc().expect("one came back"));
     drop(held);
     assert_eq!((pool.in_use(), pool.size(), pool.name()), (0, 3, "few"));
+}
+
+/// As `net_af_xdp` reckons: so many mbufs are in so much memory, whatever the pages.
+pub fn mbufs_of_a_packed_pool_lie_one_behind_the_other(bed: &Bed) {
+    let places = |packed: bool| {
+        let config = PoolConfig { packed, ..PoolConfig::new("packed", 255) };
+        let pool = Mempool::new(&bed.eal, &config).expect("fits");
+        let mbufs: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+        let mut places: Vec<usize> = mbufs.iter().map(|mbuf| mbuf.data().as_ptr().addr()).collect();
+        places.sort_unstable();
+        assert_eq!(places.len(), 255);
+        places
+    };
+    let gaps =
+        |places: &[usize]| -> BTreeSet<usize> { places.windows(2).map(|pair| pair[1] - pair[0]).collect() };
+    let packed = gaps(&places(true));
+    assert_eq!(packed.len(), 1, "{packed:?}");
+    // The usual pool of a bed leaves out what is left of an ordinary page.
+    let usual = gaps(&places(false));
+    assert!(usual.last() > packed.last(), "{usual:?}");
 }
 
 pub fn a_pool_outlives_its_handle_while_an_mbuf_is_out(bed: &Bed) {
