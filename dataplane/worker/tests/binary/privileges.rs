@@ -1,6 +1,7 @@
 //! As whom the process runs, and what it may do (reliability.md H1).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -91,6 +92,18 @@ fn h01_a_forbidden_system_call_ends_the_process_whichever_thread_makes_it() {
         let mut running = running;
         assert_eq!(running.0.wait().unwrap().signal(), Some(libc::SIGSYS), "{name}");
     }
+}
+
+/// Its socket, its counters and EAL's folder are nobody else's.
+#[test]
+fn h02_what_it_shares_is_for_its_owner_and_group() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new("h02", &as_nobody(PORTS));
+    let _running = folder.started();
+    let mode = |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["dataplane.sock", "dataplane.counters", "dpdk"].map(mode), [0o660, 0o640, 0o700]);
 }
 
 /// Names what a child of a test is to do.
