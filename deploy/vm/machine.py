@@ -97,6 +97,7 @@ class Machine:
         self.image, self.folder, self.namespace, self.cards = image, folder, namespace, cards
         self.console = folder / "console.log"
         self.socket = folder / "agent.socket"
+        self.monitor_socket = folder / "monitor.socket"
         self.process = self.channel = None
         self.pending = b""
 
@@ -125,6 +126,7 @@ class Machine:
             "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", arguments,
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{self.console}",
             *share("host", "/"), *share("kernel", self.image.folder), *share("bed", self.folder / "tree"),
+            "-qmp", f"unix:{self.monitor_socket},server=on,wait=off",
             "-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={self.socket},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=turnpike.bed", *self.cards]
 
@@ -148,6 +150,20 @@ class Machine:
         if ok and done.returncode != 0:
             raise Failed(f"in the guest, {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def monitor(self, command, **arguments):
+        """Has QEMU do something, by its monitor."""
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(COMMAND_SECONDS)
+            channel.connect(str(self.monitor_socket))
+            lines = channel.makefile()
+            lines.readline()
+            for request in [{"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}]:
+                channel.sendall(json.dumps(request).encode() + b"\n")
+                # What happens meanwhile is told in between.
+                answer = next(answer for answer in map(json.loads, lines) if "event" not in answer)
+                if "error" in answer:
+                    raise Failed(f"QEMU's monitor: {command}: {answer['error']}")
 
     def read_message(self, end, what):
         while b"\n" not in self.pending:

@@ -15,7 +15,7 @@ const HEADER: &str = "shims.h";
 /// Functions to bind, as regular expressions. Everything else stays out: the whole API costs minutes to compile.
 const FUNCTIONS: &[&str] = &[
     "dpdk_.*",
-    "rte_dev_remove",
+    "rte_dev_(event_callback_process|event_callback_register|event_callback_unregister|remove)",
     "rte_eal_(alarm_set|cleanup|get_lcore_state|get_runtime_dir|hotplug_add|hotplug_remove|init|remote_launch|wait_lcore)",
     "rte_eth_(rx|tx)_burst",
     "rte_eth_(rx|tx)_queue_setup",
@@ -43,6 +43,7 @@ const VARIABLES: &[&str] = &[
     "RING_F_(SP_ENQ|SC_DEQ|EXACT_SZ)",
     "RTE_ETHER_(CRC_LEN|HDR_LEN)",
     "RTE_ETH_(NAME_MAX_LEN|MQ_RX_RSS)",
+    "RTE_DEV_EVENT_REMOVE",
     "RTE_ETH_EVENT_INTR_(LSC|RESET|RMV)",
     "RTE_HASH_LOOKUP_BULK_MAX",
     "LCORE_ID_ANY",

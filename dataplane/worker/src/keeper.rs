@@ -9,6 +9,8 @@
 //! control path; workers give queues back and get new ones by bounded queues, between two bursts. Bounds: one question to
 //! the kernel or the driver for each port and look.
 
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use api::LinkStatus;
 use crossbeam::channel::Sender;
 use dpdk::port::{Bus, Duplex, Link as Carrier, PortEvent};
-use dpdk::{Eal, Error, Mempool};
+use dpdk::{Device, Eal, Error, Mempool};
 
 use crate::config::{self, Config};
 use crate::devices::Reading;
@@ -62,6 +64,8 @@ struct Kept {
     link: Link,
     speed_mbps: Option<u32>,
     changes: u64,
+    /// The kernel's driver through which a card was opened (vfio-pci): without it, it is not back.
+    driver: Option<OsString>,
     /// When a device that is gone is looked for again.
     look_for_at: Instant,
 }
@@ -96,6 +100,7 @@ impl Keeper {
         for (port, open) in config.ports.iter().zip(ports) {
             let witness = witness(&mut kernel, port)?;
             kept.push(Kept {
+                driver: driver(&port.device),
                 config: port.clone(),
                 open,
                 witness,
@@ -207,7 +212,7 @@ impl Keeper {
     fn reopen(&mut self, number: usize) -> bool {
         let Self { orders, ports, kernel, eal, pool, polling, .. } = self;
         let port = &mut ports[number];
-        let Ok(Some(witness)) = returned(kernel, &port.config) else { return false };
+        let Ok(Some(witness)) = returned(kernel, port) else { return false };
         let opened = ports::open_wire(eal, pool, &port.config, *polling, port.open.rss.clone());
         let (wire, queues) = match opened {
             Ok(opened) => opened,
@@ -330,7 +335,8 @@ fn witness(kernel: &mut Requester, config: &config::Port) -> io::Result<Witness>
 }
 
 /// Who knows how a device is that may be back; `None` while it is not.
-fn returned(kernel: &mut Requester, config: &config::Port) -> io::Result<Option<Witness>> {
+fn returned(kernel: &mut Requester, port: &Kept) -> io::Result<Option<Witness>> {
+    let config = &port.config;
     if let Some(netdev) = config.kernel_netdev() {
         let Some(link) = kernel.link(netdev)? else { return Ok(None) };
         // The kernel's settings of a device went with it.
@@ -339,8 +345,29 @@ fn returned(kernel: &mut Requester, config: &config::Port) -> io::Result<Option<
         return Ok(Some(Witness::Kernel { index: link.index }));
     }
     let there = match config.device.bus() {
-        Bus::Pci => Path::new("/sys/bus/pci/devices").join(config.device.name()).exists(),
+        // A card that is leaving loses its driver first; one that has come gets it, and then its owner.
+        Bus::Pci => port.driver.is_some() && driver(&config.device) == port.driver && is_ours(&config.device),
         Bus::Virtual => true,
     };
     if there { witness(kernel, config).map(Some) } else { Ok(None) }
+}
+
+/// The kernel's driver of a card; `None` of what is none, or has none.
+fn driver(device: &Device) -> Option<OsString> {
+    let link = Path::new("/sys/bus/pci/devices").join(device.name()).join("driver");
+    let target = std::fs::read_link(link).ok().filter(|_| device.bus() == Bus::Pci)?;
+    target.file_name().map(OsStr::to_owned)
+}
+
+/// Whether this process may have a card, as far as vfio is concerned: udev changes the owner of a group once it is there.
+fn is_ours(device: &Device) -> bool {
+    let group = Path::new("/sys/bus/pci/devices").join(device.name()).join("iommu_group");
+    let Some(number) =
+        std::fs::read_link(group).ok().and_then(|group| group.file_name().map(OsStr::to_owned))
+    else {
+        return true;
+    };
+    let opened = File::options().read(true).write(true).open(Path::new("/dev/vfio").join(number));
+    // A driver that is not vfio's has no group there, and one that is used with another card of it is busy.
+    !opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -1,13 +1,14 @@
 //! What a device tells of its own accord.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use dpdk_sys::rte_eth_event_type;
+use dpdk_sys::{rte_dev_event_type, rte_eth_event_type};
 
 use super::Link;
+use crate::eal::c_string;
 use crate::error::{Call, Result, check};
 
 /// Something happened to a port.
@@ -15,7 +16,7 @@ use crate::error::{Call, Result, check};
 pub enum PortEvent {
     /// The link changed, to this state.
     Link(Link),
-    /// The device was unplugged: drop the port.
+    /// The device was unplugged, or is asked back by the kernel, which waits for it: drop the port.
     Removed,
     /// The device wants to be stopped, configured and started again.
     ResetWanted,
@@ -55,10 +56,20 @@ struct Sink {
     lost: Arc<AtomicU64>,
 }
 
+impl Sink {
+    /// Never waits.
+    fn put(&self, event: PortEvent) {
+        if self.queue.try_send(event).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A registration with EAL's interrupt thread, withdrawn by `Drop`.
 #[derive(Debug)]
 pub(super) struct Watch {
     port: u16,
+    device: CString,
     sink: *mut Sink,
 }
 
@@ -84,7 +95,7 @@ impl Watch {
         let lost = Arc::new(AtomicU64::new(0));
         let sink = Box::into_raw(Box::new(Sink { queue: sender, lost: lost.clone() }));
         // From here `Drop` frees the sink, and withdraws what was registered.
-        let watch = Watch { port, sink };
+        let watch = Watch { port, device: c_string(name)?, sink };
         for event in WATCHED {
             // SAFETY: the sink outlives the registration.
             let ret = unsafe {
@@ -92,6 +103,16 @@ impl Watch {
             };
             check(ret, Call::Watch, || name.to_owned())?;
         }
+        // A driver tells of a device that is gone; that one is to go, the bus does (vfio).
+        // SAFETY: a C string, which is copied; the sink outlives the registration.
+        let ret = unsafe {
+            dpdk_sys::rte_dev_event_callback_register(
+                watch.device.as_ptr(),
+                Some(on_device_event),
+                watch.sink.cast(),
+            )
+        };
+        check(ret, Call::Watch, || name.to_owned())?;
         Ok((watch, PortEvents { queue: receiver, lost }))
     }
 }
@@ -107,12 +128,23 @@ impl Drop for Watch {
                 std::thread::yield_now();
             }
         }
+        // SAFETY: as above.
+        while unsafe {
+            dpdk_sys::rte_dev_event_callback_unregister(
+                self.device.as_ptr(),
+                Some(on_device_event),
+                self.sink.cast(),
+            )
+        } == -libc::EAGAIN
+        {
+            std::thread::yield_now();
+        }
         // SAFETY: made by `new`, and no callback refers to it any more.
         drop(unsafe { Box::from_raw(self.sink) });
     }
 }
 
-/// Runs on EAL's interrupt thread: never waits.
+/// Runs on EAL's interrupt thread, and never waits.
 unsafe extern "C" fn on_event(
     port: u16,
     event: rte_eth_event_type,
@@ -129,10 +161,16 @@ unsafe extern "C" fn on_event(
         dpdk_sys::RTE_ETH_EVENT_RECOVERY_FAILED => PortEvent::RecoveryFailed,
         _ => PortEvent::ResetWanted,
     };
-    if sink.queue.try_send(event).is_err() {
-        sink.lost.fetch_add(1, Ordering::Relaxed);
-    }
+    sink.put(event);
     0
+}
+
+/// The same, of what a bus tells. Nobody tells of a device that comes: it has no port yet.
+unsafe extern "C" fn on_device_event(_name: *const c_char, event: rte_dev_event_type, sink: *mut c_void) {
+    if event == dpdk_sys::RTE_DEV_EVENT_REMOVE {
+        // SAFETY: registered with a sink that lives until it is unregistered.
+        unsafe { &*sink.cast::<Sink>() }.put(PortEvent::Removed);
+    }
 }
 
 /// The link of `port` as last seen by the driver, or a negative errno.

@@ -1,3 +1,5 @@
+use std::ffi::CStr;
+
 use dpdk::port::{Link, PortEvent, PortEvents};
 use dpdk::{Device, Port, PortConfig, Queues};
 
@@ -64,6 +66,24 @@ pub fn link_changes_are_told(bed: &Bed) {
     drop(plugged);
     told(&events, |link| link == Link::Down);
     assert_eq!((port.link().expect("answers"), events.lost()), (Link::Down, 0));
+}
+
+/// What vfio does when a card's slot is to be emptied.
+pub fn a_device_that_is_asked_back_is_told_of(bed: &Bed) {
+    let ask_back = |name: &CStr| {
+        // SAFETY: a C string.
+        unsafe { dpdk_sys::rte_dev_event_callback_process(name.as_ptr(), dpdk_sys::RTE_DEV_EVENT_REMOVE) };
+    };
+    let pair = Pair::new();
+    let mut port = pair.vhost(bed);
+    let events = port.events(4).expect("vhost tells");
+    ask_back(c"net_vhost1");
+    assert_eq!(events.try_next(), None, "another device");
+    ask_back(c"net_vhost0");
+    assert_eq!((events.try_next(), events.try_next()), (Some(PortEvent::Removed), None));
+    drop(port);
+    ask_back(c"net_vhost0");
+    assert_eq!(events.try_next(), None, "nobody listens any more");
 }
 
 pub fn what_does_not_fit_is_counted(bed: &Bed) {

@@ -140,6 +140,7 @@ const TESTS: &[Test] = tests![
     error::second_init,
     error::errno_names,
     event::link_changes_are_told,
+    event::a_device_that_is_asked_back_is_told_of,
     event::what_does_not_fit_is_counted,
     tap::frames_to_and_from_the_kernel,
     tap::the_link_follows_the_interface,
