@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ruleset::{Flow, Ruleset, StateSelector, StateView, TableContents, TableEdit, TableEntry};
+use ruleset::{
+    Flow, Ruleset, SourceSelector, SourceView, StateSelector, StateView, TableContents, TableEdit, TableEntry,
+};
 
 use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
@@ -372,6 +374,28 @@ impl Client {
     /// Those of the connection.
     pub fn kill(&mut self, selector: &StateSelector) -> Result<u64, Error> {
         match self.ask(RequestBody::Kill(Box::new(selector.clone())))? {
+            ResponseBody::Killed(count) => Ok(count),
+            _ => Err(Error::OutOfStep),
+        }
+    }
+
+    /// Every source node, in order; with packets and bytes if `traffic` says so.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn sources(&mut self, traffic: bool) -> Result<Vec<SourceView>, Error> {
+        self.gather(RequestBody::Sources { traffic }, |body| match body {
+            ResponseBody::Sources(sources) => Some(sources),
+            _ => None,
+        })
+    }
+
+    /// Has source nodes be forgotten that fit, and returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn forget_sources(&mut self, selector: &SourceSelector) -> Result<u64, Error> {
+        match self.ask(RequestBody::ForgetSources(selector.clone()))? {
             ResponseBody::Killed(count) => Ok(count),
             _ => Err(Error::OutOfStep),
         }

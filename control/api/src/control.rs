@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ruleset::{StateSelector, StateView};
+use ruleset::{SourceSelector, SourceView, StateSelector, StateView};
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -270,6 +270,22 @@ impl Control {
         self.post("/states/kill", selector).map(|Killed { states }| states)
     }
 
+    /// Every source node, in order; with packets and bytes if `traffic` says so.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn source_nodes(&self, traffic: bool) -> Result<Vec<SourceView>> {
+        self.get(if traffic { "/sources?traffic" } else { "/sources" })
+    }
+
+    /// Has source nodes be forgotten that fit, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn forget_source_nodes(&self, selector: &SourceSelector) -> Result<u64> {
+        self.post("/sources/kill", selector).map(|Forgotten { nodes }| nodes)
+    }
+
     /// Switches filtering on or off.
     ///
     /// # Errors
@@ -371,6 +387,13 @@ pub struct Clear {
 pub struct Killed {
     /// How many.
     pub states: u64,
+}
+
+/// Source nodes that were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many.
+    pub nodes: u64,
 }
 
 /// Whether something is not as it was before.

@@ -17,6 +17,7 @@ pub mod control;
 mod distribution;
 mod drops;
 mod flood;
+mod kept;
 pub mod lockout;
 #[cfg(feature = "logging")]
 pub mod logging;
@@ -37,12 +38,13 @@ pub use drops::{
     SeenPacket, TcpView,
 };
 pub use flood::FloodStatus;
+pub use kept::{FragmentStatus, LimitCount, SourceStatus};
 pub use lockout::Cut;
 pub use message::{
-    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, FragmentStatus, Hello, Info,
-    InterfaceDrops, InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel,
-    Logged, MAGIC, PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status,
-    VERSION, WorkerStatus,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
+    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, Logged, MAGIC,
+    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
+    WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

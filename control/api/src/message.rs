@@ -6,19 +6,21 @@
 use std::net::IpAddr;
 
 use ruleset::{
-    Flow, Reason, Ruleset, Ruling, StateSelector, StateView, TableContents, TableEdit, TableEntry,
+    Flow, Reason, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents,
+    TableEdit, TableEntry,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
 use crate::drops::{DropQuery, DropReport};
+use crate::kept::{FragmentStatus, LimitCount, SourceStatus};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 21;
+pub const VERSION: u16 = 22;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -88,6 +90,14 @@ pub enum RequestBody {
     AddressCounts(String),
     /// Remove the states that fit. Answered by [`ResponseBody::Killed`].
     Kill(Box<StateSelector>),
+    /// Every source node, with packets and bytes of its states if `traffic` says so. Answered by any number of
+    /// [`ResponseBody::Sources`], then [`ResponseBody::Done`].
+    Sources {
+        /// Whether every state is asked for what it has seen.
+        traffic: bool,
+    },
+    /// Forget the source nodes that fit. Answered by [`ResponseBody::Killed`].
+    ForgetSources(SourceSelector),
     /// Ask the rules, or let everything pass without asking them. Answered by [`ResponseBody::Switched`].
     Switch(Filtering),
     /// Log what is as grave as this, and graver (syslog(3)). Answered by [`ResponseBody::Done`].
@@ -223,7 +233,9 @@ pub enum ResponseBody {
     Entries(Vec<TableEntry>),
     /// What is counted for some of a table's entries.
     AddressCounts(Vec<AddressCounts>),
-    /// So many states were removed.
+    /// Some of the source nodes.
+    Sources(Vec<SourceView>),
+    /// So many states were removed, or source nodes.
     Killed(u64),
     /// Filtering is as it was asked for.
     Switched {
@@ -263,27 +275,16 @@ pub struct Info {
     pub fragments: FragmentStatus,
     /// Floods of SYNs.
     pub floods: crate::FloodStatus,
+    /// Source nodes.
+    pub sources: SourceStatus,
+    /// How often limits were met, in pfctl's order.
+    pub limits: Vec<LimitCount>,
     /// Packets dropped, by reason, in counter order.
     pub drops: Vec<ReasonCount>,
     /// The interface or group of `set loginterface`.
     pub logged: Option<Logged>,
     /// Every interface.
     pub interfaces: Vec<InterfaceInfo>,
-}
-
-/// What is known of datagrams that came in fragments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FragmentStatus {
-    /// Fragments that wait now.
-    pub waiting: u64,
-    /// Datagrams that they are of.
-    pub datagrams: u64,
-    /// Searches for the datagram of a fragment.
-    pub searches: u64,
-    /// Datagrams of which a fragment came.
-    pub inserts: u64,
-    /// Datagrams that were put together or given up.
-    pub removals: u64,
 }
 
 /// What `pfctl -si` shows of the interface of `set loginterface`.
@@ -372,6 +373,14 @@ pub struct Status {
     pub removals: u64,
     /// Datagrams in fragments.
     pub fragments: FragmentStatus,
+    /// Source nodes.
+    pub sources: SourceStatus,
+    /// The most source nodes.
+    pub sources_limit: u64,
+    /// How often limits were met, in pfctl's order.
+    pub limits: Vec<LimitCount>,
+    /// Sources that were put into tables because they had exceeded a limit, since the start.
+    pub overloads: u64,
     /// Packets that `log` rules recorded in vain: the worker's records were full, or a reader of the log was too slow.
     pub log_lost: u64,
     /// Times that the kernel had to drop netlink messages, each followed by a full resynchronisation.

@@ -60,6 +60,8 @@ struct Committer {
     interfaces: Arc<Interfaces>,
     live: Live,
     rules: Option<Arc<Ruleset>>,
+    /// How many sources the dataplane had put into tables when they were read last.
+    overloads: u64,
     pending: Option<Unconfirmed>,
     problem: Option<String>,
     last_apply_unix_s: Option<u64>,
@@ -110,6 +112,7 @@ pub fn start(
         interfaces: Arc::default(),
         live: Live::None,
         rules: None,
+        overloads: 0,
         pending: None,
         problem: None,
         last_apply_unix_s: None,
@@ -165,7 +168,15 @@ impl Committer {
             Work::Apply(apply, origin) => self.apply(&apply, origin).map(Reply::Applied),
             Work::Confirm => self.confirm().map(Reply::Revision),
             Work::Rollback(number, operator) => self.rollback(number, operator).map(Reply::Applied),
-            Work::Table(name, request) => self.change_table(&name, &request).map(Reply::Table),
+            Work::Table(name, request) => {
+                // It may hold sources that have exceeded limits since.
+                self.look();
+                self.change_table(&name, &request).map(Reply::Table)
+            }
+            Work::Look => {
+                self.look();
+                Ok(Reply::Done)
+            }
             Work::Refresh(found) => self.refresh(&found).map(|()| Reply::Done),
             Work::Load(number) => self.load(number).map(|record| Reply::Record(Box::new(record))),
         };

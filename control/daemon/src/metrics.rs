@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::{
-    BURST_BOUNDS, Distribution, InterfaceStatus, LATENCY_BOUNDS_NS, MappingCount, ReasonCount, Status,
-    WorkerStatus,
+    BURST_BOUNDS, Distribution, InterfaceStatus, LATENCY_BOUNDS_NS, LimitCount, MappingCount, ReasonCount,
+    Status, WorkerStatus,
 };
 use prometheus::TextEncoder;
 
@@ -176,8 +176,18 @@ fn states(out: &mut Families, status: &Status) {
         (Metric::StateSearches, status.searches),
         (Metric::StateInserts, status.inserts),
         (Metric::StateRemovals, status.removals),
+        (Metric::SourceNodes, status.sources.current),
+        (Metric::SourceNodesLimit, status.sources_limit),
+        (Metric::SourceNodeSearches, status.sources.searches),
+        (Metric::SourceNodeInserts, status.sources.inserts),
+        (Metric::SourceNodeRemovals, status.sources.removals),
+        (Metric::Overloads, status.overloads),
     ] {
         out.begin(metric).count(&[], value);
+    }
+    let mut limits = out.begin(Metric::LimitHits);
+    for LimitCount { limit, count } in &status.limits {
+        limits.count(&[limit.metric()], *count);
     }
 }
 

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use api::Filtering;
 use api::control::{Operator, Problem, StateFilter};
 use api::{ControlError, DropQuery};
-use common::fake::{Fake, State, routes, state_view};
+use common::fake::{Fake, State, routes, source_nodes, state_view};
 use common::{Daemon, Folder, refusal};
 use proptest::prelude::*;
-use ruleset::Reason;
+use ruleset::{Reason, SourceSelector};
 
 fn bed_with(state: State) -> (Folder, Fake, Daemon) {
     let folder = Folder::new();
@@ -64,6 +64,18 @@ fn routes_and_neighbours_are_the_dataplanes() {
     assert_eq!(status_of(&answer).0, 405);
     let answer = daemon.raw(b"GET /v1/routes/everywhere HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(status_of(&answer).0, 404);
+}
+
+#[test]
+fn source_nodes_are_the_dataplanes_and_are_forgotten_there() {
+    let (_folder, _fake, daemon) = bed();
+    let control = &daemon.control;
+    assert_eq!(control.source_nodes(false).unwrap(), source_nodes(false));
+    assert_eq!(control.source_nodes(true).unwrap(), source_nodes(true));
+    let of = |net: &str| SourceSelector { source: Some(net.parse().unwrap()), ..SourceSelector::default() };
+    assert_eq!(control.forget_source_nodes(&of("10.0.0.3/32")).unwrap(), 1);
+    assert_eq!(control.forget_source_nodes(&of("10.0.0.0/24")).unwrap(), 2);
+    assert_eq!(control.forget_source_nodes(&of("10.9.0.0/24")).unwrap(), 0);
 }
 
 #[test]

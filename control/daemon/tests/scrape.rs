@@ -90,6 +90,8 @@ fn values_are_the_dataplanes() {
     assert_eq!(of("rx_packets_total{interface=\"wan0\"}"), 1000.0);
     assert_eq!(of("drops_total{reason=\"short\",interface=\"lan0\"}"), 3.0);
     assert_eq!(of("states"), 12.0);
+    assert_eq!(of("source_nodes_limit"), 10_000.0);
+    assert_eq!(of("limit_hits_total{limit=\"max-src-conn-rate\"}"), 4.0);
     assert_eq!(of("worker_busy_seconds_total{worker=\"0\"}"), 1.5);
     assert_eq!(of("mbufs_in_use{pool=\"rx\"}"), 512.0);
     assert_eq!(of("created_packets_total{kind=\"icmp\"}"), 9.0);

@@ -11,7 +11,7 @@ use api::control::{Apply, Live, Origin, Sources, TableAction};
 use common::fake::{COUNTED, Fake};
 use common::{Daemon, Folder, change, held, refusal, wait};
 use pfconf::LoadedTable;
-use ruleset::{AddressPattern, Ruleset, ZeroCounts};
+use ruleset::{AddressPattern, Ruleset, TableEntry, ZeroCounts};
 use turnpike_control::names::{self, Known};
 use turnpike_control::revisions::Store;
 use turnpike_control::tables::Tables;
@@ -28,6 +28,40 @@ fn named(ruleset: &Ruleset) -> Vec<String> {
         _ => None,
     });
     tables.collect()
+}
+
+#[test]
+fn sources_that_the_dataplane_has_put_into_a_table_are_known_to_whoever_asks_and_kept() {
+    let folder = Folder::new();
+    let dataplane = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon
+        .apply(
+            "table <bad> persist\ntable <big> { 10.0.0.1 }\nblock from <bad>\nblock from <big>\n\
+             pass proto tcp keep state (max-src-conn-rate 3/10, overload <bad> flush global)\n",
+        )
+        .unwrap();
+    {
+        let mut state = dataplane.state();
+        let entry = TableEntry { negated: false, net: "192.0.2.7/32".parse().unwrap() };
+        state.tables.get_mut("bad").unwrap().push(entry);
+        state.overloads += 1;
+    }
+    let addresses = || {
+        let table: LoadedTable = daemon.control.table("bad").unwrap();
+        table.rows().map(|row| row.member.net.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(), ["192.0.2.7/32"]);
+    daemon.control.change_table("bad", &change(TableAction::Add, &["192.0.2.8"])).unwrap();
+    assert_eq!(addresses(), ["192.0.2.7/32", "192.0.2.8/32"]);
+    // They outlive both.
+    daemon.kill();
+    drop(dataplane);
+    let dataplane = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    wait("the rules", || dataplane.live().ok_or("none"));
+    assert_eq!(held(&dataplane, "bad"), ["192.0.2.7/32", "192.0.2.8/32"]);
+    drop(daemon);
 }
 
 const ANCHORED: &str = "table <t> persist { 10.0.0.1 }\nblock from <t>\nanchor web {\n block from <t>\n}\n";

@@ -2,7 +2,8 @@
 
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
-    PacketRate, PoolKind, PortMatch, RoutingKind, SetPrio, StateMode, StatePolicy, Timeout,
+    Overload, PacketRate, PoolKind, PortMatch, RoutingKind, SetPrio, StateMode, StatePolicy, Timeout,
+    Tracking,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -280,7 +281,6 @@ pub(crate) struct Extras {
     pub group: Option<IdMatch>,
     pub packet_size: Option<u16>,
     pub set: SetActions,
-    pub source: SourceTracking,
     pub scrub: Scrub,
     pub routing_table: Option<u32>,
     pub divert: Option<Divert>,
@@ -392,33 +392,8 @@ pub(crate) enum StateOption {
     MaxSrcStates(u32),
     MaxSrcNodes(u32),
     MaxSrcConn(u32),
-    MaxSrcConnRate(u32, u32),
-    Overload { table: String, flush: Flush },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Tracking {
-    Rule,
-    Global,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Flush {
-    #[default]
-    No,
-    Rule,
-    Global,
-}
-
-/// `source-track` and the options that need it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SourceTracking {
-    pub track: Option<Tracking>,
-    pub max_states: u32,
-    pub max_nodes: u32,
-    pub max_conn: u32,
-    pub max_conn_rate: Option<(u32, u32)>,
-    pub overload: Option<(String, Flush)>,
+    MaxSrcConnRate(PacketRate),
+    Overload(Overload),
 }
 
 /// The target of a translation or a route, with the pool's options.

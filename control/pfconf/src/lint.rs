@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use ruleset::{Action, AddressMatch, AddressPattern, Direction, FlagsMatch, PortMatch, Rule, StateMode};
 use wire::{Port, Proto, TcpFlags};
 
-use crate::ast::{Extras, Scrub, SetActions, SourceTracking};
+use crate::ast::{Extras, Scrub, SetActions};
 use crate::config::{Config, Entry, FullRule};
 use crate::diagnostic::{Diagnostic, Diagnostics, Form, Severity};
 use crate::interfaces::Interfaces;
@@ -257,12 +257,7 @@ fn decides(full: &FullRule) -> bool {
 fn hides(whole: &FullRule, part: &FullRule) -> bool {
     let (rule, other) = (&whole.rule, &part.rule);
     // What makes a rule do more, and match no less.
-    let asked = Extras {
-        set: SetActions::default(),
-        scrub: Scrub::default(),
-        source: SourceTracking::default(),
-        ..whole.extras.clone()
-    };
+    let asked = Extras { set: SetActions::default(), scrub: Scrub::default(), ..whole.extras.clone() };
     // A rule that keeps state leaves out replies of ICMP.
     let icmp = matches!(other.proto, None | Some(Proto::ICMP | Proto::ICMP6));
     let spares_replies = rule.state != StateMode::None && other.state == StateMode::None && icmp;

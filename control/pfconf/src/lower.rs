@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{
-    AddressPattern, Call, Direction, InterfacePart, PoolKind, RoutingKind, Rule, Ruleset, Table, Timeout,
-};
+use ruleset::{AddressPattern, Call, Direction, InterfacePart, RoutingKind, Rule, Ruleset, Table, Timeout};
 
-use crate::ast::{Extras, SetActions, SourceTracking};
+use crate::ast::{Extras, SetActions};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
 use crate::convert::Finding;
 use crate::diagnostic::Diagnostics;
@@ -180,13 +178,11 @@ impl<'a> Lowering<'a> {
         let occurrence = self.occurrences.entry((rule.anchor, text.clone())).or_default();
         rule.identity = hash::rule_identity(path, &text, *occurrence);
         *occurrence += 1;
-        for pattern in rule.patterns_mut() {
-            if let AddressPattern::Table(name) = pattern {
-                let own = qualified(path::owner(path), name);
-                // As in pf, a table that an anchor does not have is that of the main ruleset.
-                if self.tables.contains_key(&own) {
-                    *name = own;
-                }
+        for name in rule.tables_mut() {
+            let own = qualified(path::owner(path), name);
+            // As in pf, a table that an anchor does not have is that of the main ruleset.
+            if self.tables.contains_key(&own) {
+                *name = own;
             }
         }
         rule
@@ -217,7 +213,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         group,
         packet_size,
         set: SetActions { queue, delay },
-        source: SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload },
         scrub,
         routing_table,
         divert,
@@ -249,19 +244,11 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (packet_size.is_some(), "max-pkt-size"),
         (queue.is_some(), "set queue"),
         (delay.is_some(), "set delay"),
-        (track.is_some(), "source-track"),
-        (*max_states > 0, "max-src-states"),
-        (*max_nodes > 0, "max-src-nodes"),
-        (*max_conn > 0, "max-src-conn"),
-        (max_conn_rate.is_some(), "max-src-conn-rate"),
-        (overload.is_some(), "overload"),
         (scrub.reassemble_tcp, "reassemble tcp"),
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),
         (targets().any(|pool| pool.to_target().is_none()), "several targets"),
-        (pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)), "least-states"),
-        (pools().any(|pool| pool.sticky), "sticky-address"),
         (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
         (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),
@@ -285,14 +272,8 @@ fn is_port(pool: &Pool) -> bool {
 
 /// As in pf, a rule may name a table that nobody has defined: it exists from then on, and is empty.
 fn define_tables(ruleset: &mut Ruleset) {
-    let mut named: Vec<String> = Vec::new();
-    for rule in ruleset.rules.iter().chain(&ruleset.idle) {
-        for pattern in rule.patterns() {
-            if let AddressPattern::Table(name) = pattern {
-                named.push(name.clone());
-            }
-        }
-    }
+    let rules = ruleset.rules.iter().chain(&ruleset.idle);
+    let mut named: Vec<String> = rules.flat_map(|rule| rule.tables().cloned().collect::<Vec<_>>()).collect();
     named.sort_unstable();
     named.dedup();
     for name in named {

@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers of one writer; the shell copies them to where others may read them.
 
-use ruleset::{Direction, REASON_COUNT, Reason};
+use ruleset::{Direction, LIMIT_HITS, LimitHit, REASON_COUNT, Reason};
 
 use crate::crossings::{Crossings, Verdict};
 use crate::eval::Counted;
@@ -15,6 +15,7 @@ pub struct Counters {
     created: [u64; Created::ALL.len()],
     partial_checksums: Vec<u64>,
     crossings: Vec<Crossings>,
+    limits: [u64; LIMIT_HITS],
     /// Lookups of states.
     pub searches: u64,
     /// States made, counted as pf counts them.
@@ -42,6 +43,7 @@ impl Counters {
             created: [0; Created::ALL.len()],
             partial_checksums: vec![0; interfaces],
             crossings: vec![Crossings::default(); interfaces],
+            limits: [0; LIMIT_HITS],
             searches: 0,
             inserts: 0,
             removals: 0,
@@ -66,6 +68,16 @@ impl Counters {
         if let Some(row) = self.drops.get_mut(usize::from(interface.0)) {
             row[reason as usize] += packets;
         }
+    }
+
+    /// Counts what has met a limit.
+    pub(crate) const fn hit(&mut self, limit: LimitHit) {
+        self.limits[limit as usize] += 1;
+    }
+
+    /// How often limits were met.
+    pub const fn limits(&self) -> &[u64; LIMIT_HITS] {
+        &self.limits
     }
 
     /// Counts packets that were made.

@@ -23,6 +23,7 @@ use crate::pool::{Asked, Pool, Target};
 use crate::rewrite;
 use crate::routing::{Out, Route, route};
 use crate::shard::{Shard, View};
+use crate::source::{Use, Wish};
 
 /// A packet behind the OUT hook.
 #[derive(Debug)]
@@ -47,8 +48,20 @@ impl Shard {
     ) -> Result<Target, Stop> {
         let random = self.draw();
         let asked = Asked { af, source, old: source, random };
+        let known = root.known(view.fib);
         let is_alive = |gateway: &Target| view.fib.is_alive(af, gateway);
-        pool.pick(&asked, root.known(view.fib), is_alive).ok_or(Stop::silent(Reason::NoRoute))
+        let wish = Wish { pool, uses: Use::Route, af, source };
+        let kept = self.kept(view, &wish, known);
+        let chosen = match kept.valid {
+            Some(gateway) if is_alive(&gateway) => Some(gateway),
+            own => {
+                let other = pool.pick(&asked, known, is_alive, &|target| self.load(view, pool, af, target));
+                // A dead gateway is left for one that lives.
+                own.filter(|_| !other.as_ref().is_some_and(is_alive)).or(other)
+            }
+        };
+        let chosen = chosen.ok_or(Stop::silent(Reason::NoRoute))?;
+        self.settle_on(view, root, &wish, chosen, kept)
     }
 
     /// The gateway that a packet leaves by which has passed the IN hook: that of the state which it is an answer for, so that it

@@ -94,6 +94,8 @@ pub(crate) struct Pending {
     peers: Option<(Peer, Peer)>,
     /// The new time-out class; `None` leaves the timer alone.
     refresh: Option<Timeout>,
+    /// It completes the handshake.
+    completes: bool,
 }
 
 impl Pending {
@@ -103,7 +105,7 @@ impl Pending {
         peers: Option<(Peer, Peer)>,
         refresh: Option<Timeout>,
     ) -> Self {
-        Self { record, side, peers, refresh }
+        Self { record, side, peers, refresh, completes: false }
     }
 }
 
@@ -261,6 +263,9 @@ impl Shard {
         hook: &Hook<'_>,
         pending: &Pending,
     ) -> Result<Passed, Stop> {
+        if pending.completes {
+            self.connect(view, &passage.flow, pending.record, hook.side(passage.flow.sender))?;
+        }
         self.gate_face(view, passage, hook, pending.record)?;
         self.change_as_before(passage, hook, pending.record);
         Ok(Passed::Shared)
@@ -306,8 +311,11 @@ impl Shard {
                 self.follow_handshakes(view, passage, hook, record, &segment)?
             }
             Transport::Tcp(segment) => match track::tcp(&from, &to, &segment, mode) {
-                TcpOutcome::Pass { from, to, refresh, .. } => {
-                    Pending { record, side, peers: Some((from, to)), refresh }
+                TcpOutcome::Pass { from, to, refresh, established } => {
+                    if established {
+                        self.connect(view, &passage.flow, record, side)?;
+                    }
+                    Pending { record, side, peers: Some((from, to)), refresh, completes: established }
                 }
                 TcpOutcome::Reuse => return Ok(None),
                 TcpOutcome::Challenge { seq, ack } => {
@@ -332,7 +340,7 @@ impl Shard {
                         Stop::silent(Reason::StateMismatch)
                     })?;
                 }
-                Pending { record, side, peers: None, refresh: None }
+                Pending { record, side, peers: None, refresh: None, completes: false }
             }
             // Where identifier and type are the same number, the key does not tell a query from its reply.
             Transport::IcmpQuery { kind, .. }
@@ -346,7 +354,7 @@ impl Shard {
                 let (from_state, to_state, timeout) =
                     datagram(packet.tuple.proto).follow(from.state, to.state);
                 let peers = (Peer { state: from_state, ..from }, Peer { state: to_state, ..to });
-                Pending { record, side, peers: Some(peers), refresh: Some(timeout) }
+                Pending { record, side, peers: Some(peers), refresh: Some(timeout), completes: false }
             }
         };
         self.gate_face(view, passage, hook, record)?;
@@ -425,6 +433,7 @@ impl Shard {
             self.meet_cookie(view, root, passage, hook)?;
         }
         passage.turned = false;
+        let source = passage.packet.tuple.src;
         let decision = self.ask(view, root, passage, hook)?;
         if self.tracer.is_active() {
             let Asked { decided, action, .. } = &mut self.tracer.asked;
@@ -476,7 +485,7 @@ impl Shard {
             count(Deed::Pass);
             return Ok(Passed::Stateless);
         }
-        let made = self.make_state(view, root, passage, hook, &decision, asked.src);
+        let made = self.make_state(view, root, passage, hook, &decision, source);
         match made {
             Ok(_) => {
                 count(Deed::Pass);

@@ -1,18 +1,19 @@
 //! Which address of a pool takes the place of another, or is the gateway of a packet (pf.conf(5) POOL OPTIONS, `pf_map_addr`).
 //!
 //! Overview: a [`Pool`] names addresses, an [`Order`] is one choice among them: the address to try first, and how to go on
-//! where that has no port left; [`Pool::pick`] leaves out gateways that are dead.
+//! where that has no port left; [`Pool::pick`] leaves out gateways that are dead. What a source was given before
+//! (`sticky-address`), and how many states each address has (`least-states`), the caller [knows](crate::source).
 //! Ownership: made with the root, shared; only the turn of `round-robin` changes.
 //! Bounds: [`ATTEMPTS_MAX`] addresses are tried for one packet.
 
 use core::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use wire::Af;
 
 use crate::Address;
+use crate::eval::Root;
 use crate::fib::{Fib, InterfaceId};
 
 /// The most addresses that are tried for one packet.
@@ -87,8 +88,7 @@ pub(crate) enum Addresses {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known<'a> {
     pub fib: &'a Fib,
-    /// By number of a table; empty where no pool names it.
-    pub tables: &'a [Arc<Members>],
+    pub root: &'a Root,
 }
 
 impl Addresses {
@@ -96,7 +96,7 @@ impl Addresses {
         match self {
             Self::Net { mask, af: own, .. } if *own == af => span(af, *mask).saturating_add(1),
             Self::Net { .. } => 0,
-            Self::Table(number) => known.tables.get(*number).map_or(0, |table| table.count(af)),
+            Self::Table(number) => known.root.members(*number).map_or(0, |table| table.count(af)),
             Self::Interfaces { interfaces, no_alias } => {
                 own(interfaces, *no_alias, af, known.fib).count() as u128
             }
@@ -106,9 +106,21 @@ impl Addresses {
     fn nth(&self, af: Af, number: u128, known: Known<'_>) -> Option<Address> {
         match self {
             Self::Net { first, .. } => Some(Address(first.0 + number)),
-            Self::Table(table) => known.tables.get(*table)?.nth(af, number),
+            Self::Table(table) => known.root.members(*table)?.nth(af, number),
             Self::Interfaces { interfaces, no_alias } => {
                 own(interfaces, *no_alias, af, known.fib).nth(usize::try_from(number).ok()?)
+            }
+        }
+    }
+}
+
+impl Addresses {
+    fn contains(&self, af: Af, address: Address, known: Known<'_>) -> bool {
+        match self {
+            Self::Net { first, mask, af: own } => *own == af && first.0 == address.0 & mask.0,
+            Self::Table(number) => known.root.holds(*number, af, address),
+            Self::Interfaces { interfaces, no_alias } => {
+                own(interfaces, *no_alias, af, known.fib).any(|own| own == address)
             }
         }
     }
@@ -143,6 +155,8 @@ pub(crate) enum Choice {
     SourceHash([u64; 2]),
     /// In turn, whoever asks.
     RoundRobin(AtomicU32),
+    /// The address with the fewest states; of several the one whose turn it is.
+    LeastStates(AtomicU32),
 }
 
 /// Addresses, and the interface that they are on where they are gateways and it is given.
@@ -157,6 +171,19 @@ pub(crate) struct Part {
 pub(crate) struct Pool {
     pub parts: Vec<Part>,
     pub choice: Choice,
+    /// `sticky-address`: who remembers what a source was given.
+    pub sticky: Option<Memory>,
+    /// `least-states`: what tells the counts of its addresses from those of other pools.
+    pub load: Option<u64>,
+}
+
+/// Where a source's address is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The rule.
+    pub owner: u64,
+    /// How long beyond the last state, in seconds; `None` where the ruleset's time holds.
+    pub lifetime: Option<u32>,
 }
 
 /// A gateway of a pool.
@@ -209,8 +236,28 @@ impl Pool {
         (0..count).filter_map(move |number| self.nth(af, number.into(), known))
     }
 
-    /// The addresses to try; `None` if there is none.
-    pub fn order(&self, asked: &Asked, known: Known<'_>) -> Option<Order> {
+    /// True if an address is one of it.
+    pub fn contains(&self, af: Af, target: &Target, known: Known<'_>) -> bool {
+        let has = |part: &Part| part.via == target.via && part.addresses.contains(af, target.address, known);
+        self.parts.iter().any(has)
+    }
+
+    /// Of as many addresses as are ever tried, from number `first` on, the number of the one with the fewest states.
+    fn least(
+        &self,
+        af: Af,
+        known: Known<'_>,
+        first: u128,
+        count: u128,
+        states: &dyn Fn(&Target) -> u32,
+    ) -> u128 {
+        let numbers = (0..attempts(count)).map(|step| (first + u128::from(step)) % count);
+        let load = |number: &u128| self.nth(af, *number, known).map_or(u32::MAX, |target| states(&target));
+        numbers.min_by_key(load).unwrap_or(first)
+    }
+
+    /// The addresses to try; `None` if there is none. `states` is how many an address has.
+    pub fn order(&self, asked: &Asked, known: Known<'_>, states: &dyn Fn(&Target) -> u32) -> Option<Order> {
         let count = self.count(asked.af, known);
         if count == 0 {
             return None;
@@ -225,20 +272,32 @@ impl Pool {
                 Order { left: 1, ..whole(hash.finish().into()) }
             }
             Choice::RoundRobin(turn) => whole(turn.fetch_add(1, Ordering::Relaxed).into()),
+            Choice::LeastStates(turn) => {
+                let first = u128::from(turn.fetch_add(1, Ordering::Relaxed)) % count;
+                whole(self.least(asked.af, known, first, count, states))
+            }
         })
     }
 
     /// The next address of an order.
-    pub fn next(&self, order: &mut Order, af: Af, known: Known<'_>) -> Option<Address> {
+    pub fn next(&self, order: &mut Order, af: Af, known: Known<'_>) -> Option<Target> {
         order.left = order.left.checked_sub(1)?;
         let number = order.next;
         order.next = (number + 1) % order.count;
-        self.nth(af, number, known).map(|target| target.address)
+        self.nth(af, number, known)
     }
 
     /// A gateway that is good, or if there is none, the one whose turn it is; `None` of a pool without any.
-    pub fn pick(&self, asked: &Asked, known: Known<'_>, is_good: impl Fn(&Target) -> bool) -> Option<Target> {
-        let Order { mut next, count, .. } = self.order(asked, known)?;
+    pub fn pick(
+        &self,
+        asked: &Asked,
+        known: Known<'_>,
+        is_good: impl Fn(&Target) -> bool,
+        states: &dyn Fn(&Target) -> u32,
+    ) -> Option<Target> {
+        // A dead gateway has no states that count.
+        let states = |target: &Target| if is_good(target) { states(target) } else { u32::MAX };
+        let Order { mut next, count, .. } = self.order(asked, known, &states)?;
         let first = self.nth(asked.af, next, known)?;
         let mut target = first;
         for _ in 0..attempts(count) {

@@ -31,6 +31,7 @@ use crate::renumber::{Isn, Renumbered};
 use crate::rewrite;
 use crate::routing::{Out, Route, destination, gate_forwarding, is_martian, link_fate, link_of, route};
 use crate::scrub::{self, Changes, USUAL_PRIORITY};
+use crate::source::Sources;
 use crate::state::{
     Adjacencies, Adjacency, Connections, Expiry, Hashing, Key, Selection, Sixteenths, StatePool,
 };
@@ -109,6 +110,7 @@ pub struct Shard {
     pub(crate) isn: Isn,
     pub(crate) cookies: Cookies,
     pub(crate) placement: Placement,
+    pub(crate) sources: Sources,
 }
 
 impl Shard {
@@ -120,7 +122,7 @@ impl Shard {
     /// A shard without connections, whose states count against `pool` with those of the other workers; all memory is
     /// taken here.
     pub fn sharing(config: ShardConfig, pool: StatePool) -> Self {
-        let fragments = pool.of_fragments();
+        let (fragments, sources) = (pool.of_fragments(), Sources::new(&pool, config.key));
         Self {
             worker: config.worker,
             hashing: Hashing::new(config.key, config.workers),
@@ -142,6 +144,7 @@ impl Shard {
             isn: Isn::new(config.key),
             cookies: Cookies::new(config.key),
             placement: Placement::default(),
+            sources,
         }
     }
 
@@ -156,7 +159,7 @@ impl Shard {
         fates: &mut [Fate],
     ) {
         debug_assert!(frames.len() == fates.len() && frames.len() <= BURST, "a burst and its fates");
-        self.connections.look(view.state_limit());
+        self.connections.look(view.state_limit(), view.now.secs() as u32);
         if let Some(end) = view.root.and_then(Root::flood_ends_at) {
             self.connections.tell_half_open(cookie::of(view.state_limit(), end));
         }
@@ -278,6 +281,7 @@ impl Shard {
         if fate.handed().is_none() {
             self.count_crossed(&passage);
         }
+        self.sources.release(view);
         fate
     }
 
@@ -434,7 +438,7 @@ impl Shard {
     /// Looks for expired states among the next `most` records, and removes them. Returns how many states went.
     pub fn expire(&mut self, view: &View<'_>, most: usize) -> u64 {
         let Some(root) = view.root else { return 0 };
-        self.connections.look(view.state_limit());
+        self.connections.look(view.state_limit(), view.now.secs() as u32);
         let removed = self.connections.sweep(most, &view.expiry(root), &self.hashing, &mut self.adjacencies);
         self.counters.removals += removed;
         removed

@@ -6,7 +6,9 @@
 mod shard;
 
 use engine::{Fate, Tick};
-use ruleset::{Action, LogOptions, Rule, Scrub, StateMode, StateOptions, Syncookies, Timeout};
+use ruleset::{
+    Action, LogOptions, Rule, Scrub, SourceTracking, StateMode, StateOptions, Syncookies, Timeout, Tracking,
+};
 use shard::packet::Packet;
 use shard::rules::{Written, block, block_return, matching, pass, ruleset};
 use shard::{Firewall, arrival, mac};
@@ -66,6 +68,10 @@ fn rule(random: &mut Random) -> Rule {
             7 => rule.change(|rule| rule.once = true),
             8 => rule.proto(Proto::TCP).change(|rule| rule.state = StateMode::Modulate),
             9 => rule.proto(Proto::TCP).change(|rule| rule.state = StateMode::Synproxy),
+            10 => rule.change(|rule| {
+                let (track, max_states) = (Some(Tracking::Rule), 2);
+                rule.state_options.source = SourceTracking { track, max_states, ..SourceTracking::default() };
+            }),
             _ => rule,
         };
     }

@@ -25,6 +25,7 @@ mod routing;
 mod rule;
 mod selector;
 mod set;
+mod source;
 
 mod table;
 mod timeout;
@@ -50,6 +51,9 @@ pub use rule::{
 
 pub use selector::StateSelector;
 pub use set::{Invalid, Ruleset, bounds};
+pub use source::{
+    Flush, LIMIT_HITS, LimitHit, NodeKind, Overload, SourceSelector, SourceTracking, SourceView, Tracking,
+};
 pub use table::{Table, TableContents, TableEdit, TableEntry, ZeroCounts};
 pub use timeout::{TIMEOUT_COUNT, Timeout, Timeouts, adaptive_thresholds};
 pub use view::{PeerState, PeerView, StateView, TupleEnd, protocol_name};

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
-use crate::{AddressPattern, Call, Endpoint, InterfaceMatch, Pool, Routing, StatePolicy, Timeout};
+use crate::{
+    AddressPattern, Call, Endpoint, InterfaceMatch, Pool, Routing, SourceTracking, StatePolicy, Timeout,
+};
 
 /// The hook that a rule applies to: packets entering or leaving an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -148,6 +150,8 @@ pub struct StateOptions {
     pub no_sync: bool,
     /// `pflow`.
     pub pflow: bool,
+    /// `source-track` and the limits that need it.
+    pub source: SourceTracking,
     /// Time-outs given here, in the order in which they were written.
     pub timeouts: Vec<(Timeout, u32)>,
 }
@@ -373,11 +377,26 @@ impl Rule {
         pools.chain(gateways.map(|gateway| &gateway.address))
     }
 
-    /// As [`patterns`](Self::patterns), to be changed.
-    pub fn patterns_mut(&mut self) -> impl Iterator<Item = &mut AddressPattern> {
-        let pools = [&mut self.nat, &mut self.rdr].into_iter().flatten().map(|pool| &mut pool.address);
-        let gateways = self.routing.iter_mut().flat_map(|routing| &mut routing.gateways);
-        let ends = [&mut self.from, &mut self.to].into_iter().map(|end| &mut end.address.pattern);
-        ends.chain(pools).chain(gateways.map(|gateway| &mut gateway.address))
+    /// Every table that it names.
+    pub fn tables(&self) -> impl Iterator<Item = &String> {
+        let named = self.patterns().filter_map(|pattern| match pattern {
+            AddressPattern::Table(name) => Some(name),
+            _ => None,
+        });
+        named.chain(self.state_options.source.overload.as_ref().map(|overload| &overload.table))
+    }
+
+    /// As [`tables`](Self::tables), to be changed.
+    pub fn tables_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { from, to, nat, rdr, routing, state_options, .. } = self;
+        let pools = [nat, rdr].into_iter().flatten().map(|pool| &mut pool.address);
+        let gateways = routing.iter_mut().flat_map(|routing| &mut routing.gateways);
+        let ends = [from, to].into_iter().map(|end| &mut end.address.pattern);
+        let patterns = ends.chain(pools).chain(gateways.map(|gateway| &mut gateway.address));
+        let named = patterns.filter_map(|pattern| match pattern {
+            AddressPattern::Table(name) => Some(name),
+            _ => None,
+        });
+        named.chain(state_options.source.overload.as_mut().map(|overload| &mut overload.table))
     }
 }

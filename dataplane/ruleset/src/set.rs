@@ -7,7 +7,7 @@ use wire::{Af, Proto};
 
 use crate::{
     Action, AddressMatch, AddressPattern, Fingerprint, Limit, Options, PRIO_MAX, PortMatch, Rule, StateMode,
-    Syncookies, Table, UNKNOWN_OS, pool, routing,
+    Syncookies, Table, UNKNOWN_OS, pool, routing, source,
 };
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
@@ -200,6 +200,12 @@ impl Ruleset {
         }
         if let Some(routing) = &rule.routing {
             routing::validate(rule, routing)?;
+        }
+        source::validate(rule)?;
+        if let Some(overload) = &rule.state_options.source.overload
+            && self.table(&overload.table).is_none()
+        {
+            return Err(format!("table <{}> is not defined", overload.table));
         }
         if rule.once && rule.action == Action::Match {
             return Err("match rules do not end with the first match (once)".into());

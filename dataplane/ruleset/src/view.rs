@@ -126,6 +126,12 @@ pub struct StateView {
     pub anchor: Option<u32>,
     /// Made with `sloppy`.
     pub sloppy: bool,
+    /// It counts for a source (`source-track`).
+    #[serde(default)]
+    pub source_track: bool,
+    /// Its source keeps the address that it was given (`sticky-address`).
+    #[serde(default)]
+    pub sticky: bool,
     /// pf's state id.
     pub id: u64,
 }
@@ -185,6 +191,12 @@ impl StateView {
         if self.sloppy {
             f.write_str(", sloppy")?;
         }
+        if self.source_track {
+            f.write_str(", source-track")?;
+        }
+        if self.sticky {
+            f.write_str(", sticky-address")?;
+        }
         write!(f, "\n   id: {:016x} creatorid: 00000000", self.id)
     }
 }
@@ -222,7 +234,7 @@ fn write_window(f: &mut fmt::Formatter<'_>, peer: &PeerView) -> fmt::Result {
 }
 
 /// Seconds as pfctl prints them: hh:mm:ss, with more digits for the hours if need be.
-struct Clock(u32);
+pub(crate) struct Clock(pub u32);
 
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

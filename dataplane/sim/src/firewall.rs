@@ -3,10 +3,10 @@
 use core::fmt::Write as _;
 
 use engine::{
-    Arrival, Created, Custody, Errand, Fate, Fib, Root, Shard, ShardConfig, Source, StatePool, Tick, View,
-    WorkerId,
+    Arrival, Created, Custody, Errand, Fate, Fib, Flushes, Overloaded, Root, Shard, ShardConfig, Source,
+    StatePool, Tick, View, WorkerId,
 };
-use ruleset::{Invalid, Reason, Ruleset, StateView};
+use ruleset::{Invalid, Reason, Ruleset, StateView, TableEdit, TableEntry};
 
 use crate::rng::Rng;
 use crate::topology::{self, Routes};
@@ -134,6 +134,30 @@ impl Firewall {
         for owner in 0..self.shards.len() {
             self.collect(now, WorkerId(owner as u16), 0);
         }
+        self.settle_overloads();
+    }
+
+    /// Puts sources that have exceeded limits into their tables, and removes the states that go with it.
+    fn settle_overloads(&mut self) {
+        let Some(root) = self.root.as_ref().filter(|root| root.overloads()) else { return };
+        let found = root.overloaded();
+        if found.is_empty() {
+            return;
+        }
+        let edit = |one: &Overloaded| TableEdit {
+            name: one.table.clone(),
+            add: vec![TableEntry { negated: false, net: one.source.into() }],
+            ..TableEdit::default()
+        };
+        let edits: Vec<TableEdit> = found.iter().map(edit).collect();
+        self.root =
+            Some(root.with_tables(&edits).expect("rules overload sources into tables that there are"));
+        let flushes = Flushes::of(&found);
+        for shard in &mut self.shards {
+            shard.flush(&mut 0, usize::MAX, &flushes);
+        }
+        found.iter().for_each(Overloaded::settle);
+        self.tell();
     }
 
     /// Takes what a worker has left of datagrams, and follows what of it is another's.

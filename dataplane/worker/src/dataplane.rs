@@ -106,7 +106,9 @@ impl Dataplane {
         let (mails, office) = mail(fib, usize::from(config.dataplane.workers()), states.of_one);
         let stop = Arc::new(AtomicBool::new(false));
         let clock = TscClock::new(&eal);
-        let parts = parts(config, &states, (&eal, clock), &pool, attachments, mails, &counters)?;
+        let credits = StatePool::new(states.in_all, config.dataplane.workers());
+        let shards = Shards { states: &states, credits: &credits };
+        let parts = parts(config, &shards, (&eal, clock), &pool, attachments, mails, &counters)?;
         let workers = launch(&eal, parts, &stop)?;
         let quartermaster = Quartermaster::start(office.edges).context("no thread for memory")?;
         let routes = service.run(office.fibs, office.asks).context("no thread for netlink")?;
@@ -117,11 +119,12 @@ impl Dataplane {
             start: begin,
             devices: config.interfaces().map(|interface| interface.port.device.to_string()).collect(),
             cpus: cpus.clone(),
-            max_states: states.in_all,
+            states: credits.clone(),
+            now: Box::new(move || Tick(clock.now_nanos())),
             pools: vec![pool.clone()],
             links: keeper.board(),
         };
-        let rules = Rules::new(office.roots, states.in_all, PATIENCE);
+        let rules = Rules::new(office.roots, credits, PATIENCE);
         let now = move || Tick(clock.now_nanos());
         let journal = Journal::start(office.logs, published.clone(), now).context("no thread for the log")?;
         let desk = Desk::new(rules, office.lister, counters.reader()?, published, journal, facts);
@@ -456,10 +459,16 @@ impl States {
     }
 }
 
+/// What the shards of all workers share.
+struct Shards<'a> {
+    states: &'a States,
+    credits: &'a StatePool,
+}
+
 /// What each worker is made of.
 fn parts(
     config: &Config,
-    states: &States,
+    shards: &Shards<'_>,
     (eal, clock): (&Eal, TscClock),
     pool: &Mempool,
     attachments: Vec<Attachment>,
@@ -470,7 +479,6 @@ fn parts(
     let workers = config.dataplane.workers();
     // All find the same home for a flow.
     let key = random::secret().context(no_randomness)?;
-    let credits = StatePool::new(states.in_all, workers);
     let mut rings =
         handoff::mesh(eal, "handoff", workers).context("cannot make the rings between workers")?;
     if config.dataplane.idle == Idle::Interrupt {
@@ -481,13 +489,13 @@ fn parts(
         let shard = ShardConfig {
             worker: WorkerId(worker),
             workers,
-            max_states: states.of_one,
+            max_states: shards.states.of_one,
             interfaces: attachment.interfaces.len(),
             key,
         };
         parts.push(Parts {
             attachment,
-            shard: Shard::sharing(shard, credits.clone()),
+            shard: Shard::sharing(shard, shards.credits.clone()),
             pool: pool.clone(),
             clock,
             random: Random::new().context(no_randomness)?,

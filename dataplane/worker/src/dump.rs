@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use engine::trace::TraceFilter;
-use engine::{Mapping, Root, RuleUsage, Selection, Shard, UsageCursor, View};
+use engine::{Flushes, Mapping, Root, RuleUsage, Selection, Shard, UsageCursor, View};
 use ruleset::StateView;
 
 /// Records, or rules and pairs of faces, that a worker looks at in one poll.
 pub const SLICE: usize = 256;
+
+/// Nodes of the states of a slice: each of two has four at most.
+const FOUND: usize = 8 * SLICE;
 
 /// What is wanted, and later what was found.
 #[derive(Debug)]
@@ -37,6 +40,24 @@ enum Order {
         selection: Arc<Selection>,
         /// How many states went.
         killed: u64,
+    },
+    /// States of up to [`SLICE`] records that are to be removed because their sources have exceeded limits.
+    Flush {
+        /// Where they begin.
+        begin: u32,
+        /// Where to go on; `u32::MAX` at the end.
+        end: u32,
+        flushes: Arc<Flushes>,
+        /// How many states went.
+        removed: u64,
+    },
+    /// What states of up to [`SLICE`] records add up to for their source nodes: place, packets, bytes.
+    Sources {
+        /// Where they begin.
+        begin: u32,
+        /// Where to go on; `u32::MAX` at the end.
+        end: u32,
+        found: Traffic,
     },
     /// Which packets are traced from now on, and how many.
     Trace { filter: TraceFilter, count: u32 },
@@ -64,6 +85,9 @@ pub fn channels(workers: usize, records: u32) -> (Lister, Vec<Scribe>) {
 /// The worker did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled;
+
+/// For states and source nodes that they count for: the node's place, packets, bytes.
+pub type Traffic = Vec<(u32, u64, u64)>;
 
 /// The end of whoever wants to know.
 #[derive(Debug)]
@@ -97,6 +121,27 @@ impl Lister {
         patience: Duration,
     ) -> Result<(u64, u32), Stalled> {
         self.slice(cursor, |desk, at| desk.kill(at, selection, patience))
+    }
+
+    /// Removes states of a few records from `cursor` on whose sources have exceeded limits, as [`kill`](Self::kill) does.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn flush(
+        &mut self,
+        cursor: u32,
+        flushes: &Arc<Flushes>,
+        patience: Duration,
+    ) -> Result<(u64, u32), Stalled> {
+        self.slice(cursor, |desk, at| desk.flush(at, flushes, patience))
+    }
+
+    /// What states of a few records from `cursor` on add up to for their source nodes, as [`states`](Self::states) does.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub fn traffic_of_sources(&mut self, cursor: u32, patience: Duration) -> Result<(Traffic, u32), Stalled> {
+        self.slice(cursor, |desk, at| desk.traffic_of_sources(at, patience))
     }
 
     /// Has the worker that a cursor points into work on some of its records.
@@ -212,6 +257,31 @@ impl Desk {
         })
     }
 
+    fn flush(
+        &mut self,
+        cursor: u32,
+        flushes: &Arc<Flushes>,
+        patience: Duration,
+    ) -> Result<(u64, u32), Stalled> {
+        let order = Order::Flush { begin: cursor, end: cursor, flushes: flushes.clone(), removed: 0 };
+        self.ask(order, patience, |answer| match answer {
+            Order::Flush { begin, end, flushes: answered, removed }
+                if begin == cursor && Arc::ptr_eq(&answered, flushes) =>
+            {
+                Some((removed, end))
+            }
+            _ => None,
+        })
+    }
+
+    fn traffic_of_sources(&mut self, cursor: u32, patience: Duration) -> Result<(Traffic, u32), Stalled> {
+        let order = Order::Sources { begin: cursor, end: cursor, found: Vec::with_capacity(FOUND) };
+        self.ask(order, patience, |answer| match answer {
+            Order::Sources { begin, end, found } if begin == cursor => Some((found, end)),
+            _ => None,
+        })
+    }
+
     fn usage(&mut self, root: &Arc<Root>, patience: Duration) -> Result<Vec<RuleUsage>, Stalled> {
         let rules = vec![RuleUsage::default(); root.ruleset().rules.len()];
         let order = Order::Usage { root: Arc::downgrade(root), cursor: UsageCursor::default(), rules };
@@ -273,6 +343,16 @@ impl Scribe {
             }
             Order::Kill { end, selection, killed, .. } => {
                 *killed = shard.kill(end, SLICE, selection);
+                true
+            }
+            Order::Flush { end, flushes, removed, .. } => {
+                *removed = shard.flush(end, SLICE, flushes);
+                true
+            }
+            Order::Sources { end, found, .. } => {
+                shard.traffic_of_sources(end, SLICE, &mut |place, packets, bytes| {
+                    found.push((place, packets, bytes));
+                });
                 true
             }
             Order::Trace { filter, count } => {

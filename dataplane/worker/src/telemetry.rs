@@ -14,7 +14,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use api::{BURST_BOUNDS, Conservation, LATENCY_BOUNDS_NS};
 use engine::{Counted, Created, Crossings, FragmentCounts, Shard};
-use ruleset::{REASON_COUNT, Reason};
+use ruleset::{LIMIT_HITS, LimitHit, REASON_COUNT, Reason};
 use shm::{Block, Layout, Segment};
 
 use counts::Counts;
@@ -35,6 +35,8 @@ pub struct Sheet {
     pub bursts: Histogram<{ BURST_BOUNDS.len() }>,
     /// Nanoseconds from the reception of a burst to its end, of some.
     pub latency: Histogram<{ LATENCY_BOUNDS_NS.len() }>,
+    /// How often limits were met.
+    pub limits: [u64; LIMIT_HITS],
     /// Each interface's, by number.
     pub interfaces: Vec<InterfaceCounts>,
     /// What each interface's hooks let pass and blocked.
@@ -51,6 +53,7 @@ impl Sheet {
             created: [0; Created::ALL.len()],
             bursts: Histogram::new(&BURST_BOUNDS),
             latency: Histogram::new(&LATENCY_BOUNDS_NS),
+            limits: [0; LIMIT_HITS],
             interfaces: vec![InterfaceCounts::default(); interfaces],
             crossings: vec![Crossings::default(); interfaces],
             drops: vec![[0; REASON_COUNT]; interfaces],
@@ -78,6 +81,7 @@ impl Sheet {
         self.worker.fragment_inserts = inserts;
         self.worker.fragment_removals = removals;
         self.created = Created::ALL.map(|kind| counters.created(kind));
+        self.limits = *counters.limits();
         self.worker.handoff_out = counters.handed_off;
         self.drops.copy_from_slice(counters.drops());
         self.crossings.copy_from_slice(counters.crossings());
@@ -115,6 +119,7 @@ impl Sheet {
         self.created.iter_mut().zip(other.created).for_each(|(own, other)| *own += other);
         self.bursts.add(&other.bursts);
         self.latency.add(&other.latency);
+        self.limits.iter_mut().zip(other.limits).for_each(|(own, other)| *own += other);
         for (own, other) in self.interfaces.iter_mut().zip(&other.interfaces) {
             own.add(other);
         }
@@ -140,6 +145,7 @@ impl Sheet {
         own.chain(created)
             .chain(blank.bursts.names_of("bursts"))
             .chain(blank.latency.names_of("latency_ns"))
+            .chain(LimitHit::ALL.iter().map(|limit| format!("limits.{}", limit.metric())))
             .chain(carried)
             .chain(crossed)
             .chain(dropped)
@@ -152,10 +158,11 @@ impl Sheet {
         let created = array_of(&mut values)?;
         let bursts = Histogram::take(&BURST_BOUNDS, &mut values)?;
         let latency = Histogram::take(&LATENCY_BOUNDS_NS, &mut values)?;
+        let limits = array_of(&mut values)?;
         let carried = (0..interfaces).map(|_| InterfaceCounts::take(&mut values)).collect::<Option<_>>()?;
         let crossings = (0..interfaces).map(|_| crossings(&mut values)).collect::<Option<_>>()?;
         let drops = (0..interfaces).map(|_| array_of(&mut values)).collect::<Option<_>>()?;
-        Some(Self { worker, created, bursts, latency, interfaces: carried, crossings, drops })
+        Some(Self { worker, created, bursts, latency, limits, interfaces: carried, crossings, drops })
     }
 }
 
@@ -166,6 +173,7 @@ impl Values for Sheet {
         let crossed = self.crossings.iter().flat_map(Crossings::cells);
         let crossed = crossed.flat_map(|Counted { packets, bytes }| [*packets, *bytes]);
         own.chain(self.latency.values())
+            .chain(self.limits)
             .chain(carried)
             .chain(crossed)
             .chain(self.drops.iter().flatten().copied())

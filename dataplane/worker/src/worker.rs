@@ -491,6 +491,7 @@ impl Worker {
     fn sweep(&mut self) {
         let Parts { shard, mail, .. } = &mut self.parts;
         shard.expire_fragments(&view(mail, self.now));
+        shard.expire_sources(&view(mail, self.now));
         let passed = (self.now - self.swept).0.min(SWEEP_PERIOD.0);
         let due = passed * self.parts.shard.records() as u64 / SWEEP_PERIOD.0;
         if due == 0 {

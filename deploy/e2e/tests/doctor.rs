@@ -157,6 +157,21 @@ fn a_limit_that_is_reached_is_found() {
 }
 
 #[test]
+fn a_source_that_has_as_much_as_it_may_is_found() {
+    let rules = "block drop all\npass in on lan0 proto tcp keep state (max-src-states 2)\npass out on wan0\n";
+    bed("doctor-source", Links::Tap, rules, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let tcp = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
+            open.push(tcp.succeeded("a connection within the limit")?);
+        }
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?.timed_out("one too many")?;
+        finds(lab, "source-limit", &["pf.conf:2", "max-src-states", Lab::CLIENT]).map(|_| ())
+    });
+}
+
+#[test]
 fn a_sender_that_does_not_hear_of_a_narrow_path_is_found() {
     let shape = Shape { mtu: [1500, 1280], ..Links::AfPacket.into() };
     bed("doctor-mtu", shape, OPEN, |lab| {

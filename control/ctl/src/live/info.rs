@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use api::{Filtering, FloodStatus, FragmentStatus, Hooks, Info, InterfaceInfo, Logged, Traffic, Verdicts};
+use api::{
+    Filtering, FloodStatus, FragmentStatus, Hooks, Info, InterfaceInfo, LimitCount, Logged, SourceStatus,
+    Traffic, Verdicts,
+};
 use ruleset::Reason;
 
 use super::status;
@@ -10,8 +13,8 @@ use super::status;
 /// How many of the drop reasons are pf's own, which pfctl shows first.
 const PF_REASONS: usize = Reason::NoRoute as usize + 1;
 
-/// Writes the status, what the interface of `set loginterface` did, the state table's, if `verbose` the fragments', and the
-/// reasons' counters with their rates since they are counted, as pfctl does; our
+/// Writes the status, what the interface of `set loginterface` did, the state table's, if `verbose` the source nodes', the
+/// fragments' and the limits', and the reasons' counters with their rates since they are counted, as pfctl does; our
 /// own reasons follow pf's where they counted something.
 pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result<()> {
     let up = info.since_s;
@@ -33,6 +36,12 @@ pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result
         counter(out, name, count, info.counted_s)?;
     }
     if verbose {
+        let SourceStatus { current, searches, inserts, removals } = info.sources;
+        writeln!(out, "Source Tracking Table")?;
+        writeln!(out, "  {:<25} {current:>14} {:>14}", "current entries", "")?;
+        for (name, count) in [("searches", searches), ("inserts", inserts), ("removals", removals)] {
+            counter(out, name, count, info.counted_s)?;
+        }
         let FragmentStatus { datagrams, searches, inserts, removals, .. } = info.fragments;
         writeln!(out, "Fragments")?;
         writeln!(out, "  {:<25} {datagrams:>14} {:>14}", "current entries", "")?;
@@ -47,13 +56,19 @@ pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result
             counter(out, reason.name(), count, info.counted_s)?;
         }
     }
-    if verbose { write_floods(out, &info.floods, info.counted_s) } else { Ok(()) }
+    if verbose {
+        writeln!(out, "Limit Counters")?;
+        for LimitCount { limit, count } in &info.limits {
+            counter(out, limit.name(), *count, info.counted_s)?;
+        }
+        write_floods(out, &info.floods, info.counted_s)?;
+    }
+    Ok(())
 }
 
-/// pf's counters of limits, as far as there are any, and where cookies begin and end.
+/// pf's counters of floods, the last of its limits, and where cookies begin and end.
 fn write_floods(out: &mut dyn Write, floods: &FloodStatus, seconds: u64) -> io::Result<()> {
     let FloodStatus { detected, cookies_sent, cookies_validated, watermarks } = *floods;
-    writeln!(out, "Limit Counters")?;
     for (name, count) in [
         ("synfloods detected", detected),
         ("syncookies sent", cookies_sent),

@@ -11,7 +11,7 @@ use api::{
 };
 use clap::Args;
 use pfconf::print_rule;
-use ruleset::{StateSelector, StateView};
+use ruleset::{SourceSelector, SourceView, StateSelector, StateView};
 use serde::Serialize;
 
 use super::rules::LiveRuleset;
@@ -157,6 +157,22 @@ impl Source {
         Ok(match self {
             Self::Control(control) => control.kill(selector)?,
             Self::Dataplane(client) => client.kill(selector)?,
+        })
+    }
+
+    /// Every source node, with traffic if that is wanted.
+    pub fn sources(&mut self, traffic: bool) -> Result<Vec<SourceView>> {
+        Ok(match self {
+            Self::Control(control) => control.source_nodes(traffic)?,
+            Self::Dataplane(client) => client.sources(traffic)?,
+        })
+    }
+
+    /// Has source nodes be forgotten that fit, and returns how many there were.
+    pub fn forget_sources(&mut self, selector: &SourceSelector) -> Result<u64> {
+        Ok(match self {
+            Self::Control(control) => control.forget_source_nodes(selector)?,
+            Self::Dataplane(client) => client.forget_sources(selector)?,
         })
     }
 

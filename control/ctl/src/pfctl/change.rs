@@ -6,7 +6,7 @@ use anyhow::ensure;
 use api::control::{Part, Sources, TableAction, TableRequest};
 use api::{Counts, Filtering, LogLevel};
 use pfconf::{Loaded, Scope};
-use ruleset::{Options, Ruleset, StateSelector};
+use ruleset::{Options, Ruleset, SourceSelector, StateSelector};
 use serde_json::json;
 
 use super::system::{System, warn};
@@ -49,10 +49,7 @@ pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> any
         Flush::Rules => rules(arguments, system),
         Flush::Tables => tables(arguments, system),
         Flush::States => states(arguments, system),
-        Flush::Sources => {
-            sources(arguments);
-            Ok(())
-        }
+        Flush::Sources => sources(arguments, system),
         Flush::Info => info(arguments, system),
         Flush::Fingerprints => {
             fingerprints(arguments);
@@ -65,7 +62,7 @@ pub fn flush(arguments: &Arguments, system: &mut System<'_>, what: Flush) -> any
             rules(arguments, system)?;
             if arguments.anchor.is_none() {
                 states(arguments, system)?;
-                sources(arguments);
+                sources(arguments, system)?;
                 info(arguments, system)?;
                 fingerprints(arguments);
                 reset(arguments, system)?;
@@ -210,9 +207,10 @@ fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// There are no source nodes.
-fn sources(arguments: &Arguments) {
+fn sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
+    system.forget_sources(&SourceSelector::default())?;
     arguments.tell("source tracking entries cleared", json!({ "cleared": "Sources" }));
+    Ok(())
 }
 
 fn info(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
 use pfconf::Host;
-use ruleset::{StateSelector, TupleEnd};
+use ruleset::{SourceSelector, StateSelector, TupleEnd};
 use serde_json::json;
 use wire::{Port, Proto};
 
@@ -43,14 +43,18 @@ pub fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<
     Ok(())
 }
 
-/// There are no source nodes.
+/// Those of a host; with a second one, those that lead their sources to it.
 pub fn sources(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     ensure!(arguments.kill_sources.len() <= 2, "can only specify -K twice");
-    system.loaded()?;
-    let (sources, destinations) = Pairs::of(arguments, &arguments.kill_sources)?.counts();
+    let pairs = Pairs::of(arguments, &arguments.kill_sources)?;
+    let mut count = 0;
+    for (source, target) in pairs.each() {
+        count += system.forget_sources(&SourceSelector { source: Some(source), target })?;
+    }
+    let (sources, destinations) = pairs.counts();
     arguments.tell(
-        &format!("killed 0 src nodes from {sources} sources and {destinations} destinations"),
-        json!({ "nodes": 0, "sources": sources, "destinations": destinations }),
+        &format!("killed {count} src nodes from {sources} sources and {destinations} destinations"),
+        json!({ "nodes": count, "sources": sources, "destinations": destinations }),
     );
     Ok(())
 }

@@ -26,8 +26,7 @@ pub fn run(arguments: &Arguments, system: &mut System<'_>, what: Show) -> anyhow
         }
         Show::Queues => say(arguments, &system.loaded()?.print_queues()),
         Show::States => states(arguments, system, false),
-        // There are no source nodes.
-        Show::Sources => say(arguments, ""),
+        Show::Sources => sources(arguments, system, false),
         Show::Fingerprints => say(arguments, &fingerprints(&system.loaded()?).to_string()),
         Show::Info => {
             let info = system.info()?;
@@ -121,6 +120,23 @@ fn states(arguments: &Arguments, system: &mut System<'_>, titled: bool) -> anyho
         }
     })?;
     printer.finish()
+}
+
+/// Prints every source node, under a title if there are any.
+fn sources(arguments: &Arguments, system: &mut System<'_>, titled: bool) -> anyhow::Result<()> {
+    let nodes = system.sources(arguments.verbose > 0)?;
+    if titled && !nodes.is_empty() {
+        println!("\nSOURCE TRACKING NODES:");
+    }
+    live::print(Format::of(arguments.json), &nodes, |out, nodes| {
+        for node in nodes {
+            match arguments.verbose {
+                0 => writeln!(out, "{node}")?,
+                _ => writeln!(out, "{node:#}")?,
+            }
+        }
+        Ok(())
+    })
 }
 
 fn fits(arguments: &Arguments, state: &StateView) -> bool {
@@ -218,6 +234,7 @@ fn all(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<()> {
     rules(arguments, &loaded)?;
     print!("{}", loaded.print_queues());
     states(arguments, system, true)?;
+    sources(arguments, system, true)?;
     let parts: [(&str, Show); 4] = [
         ("INFO", Show::Info),
         ("LABEL COUNTERS", Show::Labels),

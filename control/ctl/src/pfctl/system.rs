@@ -5,7 +5,7 @@ use std::path::Path;
 use api::control::{StateFilter, TableSummary};
 use api::{Client, ControlError, Counts, Filtering, Info, LiveUsage, LogLevel, Logged, RuleUsage, Traffic};
 use pfconf::{Counters, Inserter, Loaded, LoadedTable};
-use ruleset::{Ruleset, StateSelector, StateView, Table, TableEntry};
+use ruleset::{Ruleset, SourceSelector, SourceView, StateSelector, StateView, Table, TableEntry};
 
 use super::offline::Offline;
 use crate::live::{self, Sockets};
@@ -113,6 +113,22 @@ impl<'a> System<'a> {
     pub fn kill(&mut self, selector: &StateSelector) -> anyhow::Result<u64> {
         match self {
             Self::Live(sockets) => sockets.source()?.kill(selector),
+            Self::Offline(_) => Ok(0),
+        }
+    }
+
+    /// Every source node, with traffic if that is wanted. A scratch ruleset has none.
+    pub fn sources(&mut self, traffic: bool) -> anyhow::Result<Vec<SourceView>> {
+        match self {
+            Self::Live(sockets) => sockets.source()?.sources(traffic),
+            Self::Offline(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Has source nodes be forgotten that fit, and returns how many there were.
+    pub fn forget_sources(&mut self, selector: &SourceSelector) -> anyhow::Result<u64> {
+        match self {
+            Self::Live(sockets) => sockets.source()?.forget_sources(selector),
             Self::Offline(_) => Ok(0),
         }
     }

@@ -1,11 +1,12 @@
 //! Finding the dataplane, and finding out what is live in it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::control::{Live, Standing};
 use api::{Client, LiveRules};
-use ruleset::{Ruleset, TableContents};
+use ruleset::{Rule, Ruleset, TableContents};
 use tracing::{debug, error, info, warn};
 
 use super::{Before, Committer, Unconfirmed, unix_ms};
@@ -33,6 +34,10 @@ impl Committer {
                 if status.generation != self.live.generation() {
                     warn!("the dataplane has rules of generation {} now", status.generation);
                     self.attach();
+                } else if status.overloads != self.overloads
+                    && let Err(error) = self.read_overloaded(status.overloads)
+                {
+                    self.lose(&error);
                 }
             }
             // It is there, but cannot say at this moment.
@@ -135,6 +140,28 @@ impl Committer {
             }
         }
         self.tables.set(next);
+        Ok(())
+    }
+
+    /// Takes over the sources that the dataplane has put into tables since they were read: so many in all.
+    fn read_overloaded(&mut self, overloads: u64) -> Result<(), api::Error> {
+        let (Some(client), Some(rules)) = (&mut self.client, &self.rules) else { return Ok(()) };
+        let overload = |rule: &Rule| rule.state_options.source.overload.clone();
+        let names: BTreeSet<String> = rules.rules.iter().filter_map(overload).map(|own| own.table).collect();
+        let mut next = TableSet::clone(self.tables.held());
+        for name in names {
+            let mut held = Vec::new();
+            client.entries(&name, |entry| held.push(entry))?;
+            if let Some(known) = next.get_mut(&name).filter(|known| !known.holds(&held)) {
+                info!(
+                    "table <{name}> holds {} addresses, with sources that have exceeded limits",
+                    held.len()
+                );
+                Arc::make_mut(known).hold(&held, now_unix_s());
+            }
+        }
+        self.tables.set(next);
+        self.overloads = overloads;
         Ok(())
     }
 

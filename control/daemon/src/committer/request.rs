@@ -22,6 +22,7 @@ pub(super) enum Work {
     Table(String, Box<TableRequest>),
     Load(u64),
     Refresh(Names),
+    Look,
 }
 
 /// The answers.
@@ -130,6 +131,14 @@ impl Handle {
             Reply::Record(record) => Ok(*record),
             _ => Err(gone()),
         }
+    }
+
+    /// Has the dataplane be asked how it is now.
+    ///
+    /// # Errors
+    /// [`Failure`]: it was not.
+    pub async fn look(&self) -> Result<(), Failure> {
+        self.ask(Work::Look).await.map(drop)
     }
 
     /// Has tables follow names to the addresses that were found. For threads that may wait.

@@ -110,6 +110,14 @@ metrics! {
     StateInserts: Counter "state_inserts_total" [] "States made.";
     StateRemovals: Counter "state_removals_total" [] "States removed.";
 
+    SourceNodes: Gauge "source_nodes" [] "Source nodes now.";
+    SourceNodesLimit: Gauge "source_nodes_limit" [] "The most source nodes.";
+    SourceNodeSearches: Counter "source_node_searches_total" [] "Searches for a source node.";
+    SourceNodeInserts: Counter "source_node_inserts_total" [] "Source nodes made.";
+    SourceNodeRemovals: Counter "source_node_removals_total" [] "Source nodes that have gone.";
+    LimitHits: Counter "limit_hits_total" ["limit"] "Times that a limit of a rule or of a source was met, and what followed.";
+    Overloads: Counter "overloads_total" [] "Sources that the dataplane put into tables because they had exceeded a limit.";
+
     RuleEvaluations: Counter "rule_evaluations_total" ["rule", "anchor", "action"] "Packets compared with the rule.";
     RulePackets: Counter "rule_packets_total" ["rule", "anchor", "action"] "Packets that the rule decided, and of its states.";
     RuleBytes: Counter "rule_bytes_total" ["rule", "anchor", "action"] "Bytes of those packets, IP headers included.";

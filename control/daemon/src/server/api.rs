@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::api::control::{
-    Apply, Changed, Clear, ControlStatus, Killed, Origin, PREFIX, RevisionText, Rollback, RuleListing,
-    SetLevel, Sources, Switch, drops_of, unescape,
+    Apply, Changed, Clear, ControlStatus, Forgotten, Killed, Origin, PREFIX, RevisionText, Rollback,
+    RuleListing, SetLevel, Sources, Switch, drops_of, unescape,
 };
 use ::api::{Candidate, Client, lockout};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response};
 use pfconf::print_rule;
-use ruleset::{Ruleset, StateSelector};
+use ruleset::{Ruleset, SourceSelector, StateSelector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -66,16 +66,20 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let getting = matches!(*request.method(), Method::GET | Method::HEAD);
     let posting = request.method() == Method::POST;
     match path {
-        "/status" | "/states" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes" | "/neighbors"
-        | "/info" | "/tables" | "/drops/report" | "/mappings"
+        "/status" | "/states" | "/sources" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes"
+        | "/neighbors" | "/info" | "/tables" | "/drops/report" | "/mappings"
             if !getting =>
         {
             only("GET")
         }
         "/check" | "/apply" | "/confirm" | "/rollback" | "/diff" if !posting => only("POST"),
-        "/states/kill" | "/filtering" | "/log-level" | "/clear" if !posting => only("POST"),
+        "/states/kill" | "/sources/kill" | "/filtering" | "/log-level" | "/clear" if !posting => only("POST"),
         "/status" => json(&status(app).await),
         "/states" => states(app, request.uri().query().unwrap_or_default()),
+        "/sources" => {
+            let traffic = request.uri().query() == Some("traffic");
+            listed(app, move |client| client.sources(traffic)).await
+        }
         "/drops" => read(app, |reading| json(&reading.drops)).await,
         "/drops/report" => match drops_of(request.uri().query().unwrap_or_default()) {
             Ok(query) => listed(app, move |client| client.drop_report(query)).await,
@@ -90,8 +94,10 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         "/check" | "/apply" | "/rollback" | "/diff" => with_body(app, path, request).await,
         "/confirm" => reply(app.committer.confirm().await),
         "/info" => order(app, None, |client, ()| client.info()).await,
-        "/tables" => json(&answers::list(&app.watch.get())),
-        "/states/kill" | "/filtering" | "/log-level" | "/clear" => ordered(app, path, request).await,
+        "/tables" => json(&answers::list(answers::view(app).await.as_ref())),
+        "/states/kill" | "/sources/kill" | "/filtering" | "/log-level" | "/clear" => {
+            ordered(app, path, request).await
+        }
         _ => below(app, path, request, getting).await,
     }
 }
@@ -131,6 +137,12 @@ async fn ordered(app: &App, path: &str, request: Request<Incoming>) -> Answer {
         "/states/kill" => {
             order(app, body, |client, selector: StateSelector| {
                 client.kill(&selector).map(|states| Killed { states })
+            })
+            .await
+        }
+        "/sources/kill" => {
+            order(app, body, |client, selector: SourceSelector| {
+                client.forget_sources(&selector).map(|nodes| Forgotten { nodes })
             })
             .await
         }

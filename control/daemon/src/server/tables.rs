@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ::api::Client;
 use ::api::control::{TableRequest, TableSummary};
@@ -9,12 +10,25 @@ use hyper::Request;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use pfconf::{AddressTraffic, LoadedTable};
+use ruleset::Rule;
 use tokio::task::spawn_blocking;
 
 use super::App;
 use super::answer::{json, problem};
 use super::api::{Answer, PATIENCE, decode, heavy_body, place, reply};
 use crate::View;
+
+/// What is known, with what tables hold by now that rules put sources into by themselves.
+pub async fn view(app: &App) -> Arc<View> {
+    let view = app.watch.get();
+    let overloads = |rule: &Rule| rule.state_options.source.overload.is_some();
+    if view.rules.as_ref().is_some_and(|rules| rules.rules.iter().any(overloads)) {
+        // What is known before has to do where the dataplane is away.
+        let _ = app.committer.look().await;
+        return app.watch.get();
+    }
+    view
+}
 
 /// Every table, without its addresses.
 pub fn list(view: &View) -> Vec<TableSummary> {
@@ -37,7 +51,7 @@ pub async fn one(app: &App, name: String) -> Answer {
         Ok(place) => place,
         Err(refusal) => return refusal,
     };
-    let view = app.watch.get();
+    let view = view(app).await;
     let socket = app.dataplane_socket.clone();
     let made = spawn_blocking(move || {
         let Some(table) = view.tables.get(&name) else { return problem(404, "Table does not exist.") };

@@ -4,7 +4,7 @@
 //! anchor has none. A ruleset is compiled without knowing what `pfctl -a` has made since: [`bind`] leads its rules to those
 //! tables, [`plain`] back.
 
-use ruleset::{AddressPattern, Rule, Ruleset, Table};
+use ruleset::{Rule, Ruleset, Table};
 
 use super::TableSet;
 
@@ -55,11 +55,9 @@ fn rename(ruleset: &mut Ruleset, path: &str, from: &str, to: &str) -> bool {
     let within = |rule: &&mut Rule| places.contains(&rule.anchor);
     let rules = ruleset.rules.iter_mut().chain(&mut ruleset.idle).filter(within);
     let mut renamed = false;
-    for pattern in rules.flat_map(Rule::patterns_mut) {
-        if matches!(pattern, AddressPattern::Table(name) if name == from) {
-            *pattern = AddressPattern::Table(to.to_owned());
-            renamed = true;
-        }
+    for table in rules.flat_map(Rule::tables_mut).filter(|table| *table == from) {
+        to.clone_into(table);
+        renamed = true;
     }
     renamed
 }
@@ -72,18 +70,11 @@ mod tests {
 
     use super::*;
 
-    const RULES: &str = "table <t> { 10.0.0.1 }\nblock from <t>\nanchor a {\n block from <t>\n pass to <own>\n}\nanchor b {\n block from <t>\n}\n";
+    const RULES: &str = "table <t> { 10.0.0.1 }\nblock from <t>\nanchor a {\n block from <t>\n pass proto tcp to <own> \
+                         keep state (max-src-conn 9, overload <t>)\n}\nanchor b {\n block from <t>\n}\n";
 
     fn names(ruleset: &Ruleset) -> Vec<String> {
-        let pattern = |pattern: &AddressPattern| match pattern {
-            AddressPattern::Table(name) => Some(name.clone()),
-            _ => None,
-        };
-        ruleset
-            .rules
-            .iter()
-            .flat_map(|rule| rule.patterns().filter_map(pattern).collect::<Vec<_>>())
-            .collect()
+        ruleset.rules.iter().flat_map(|rule| rule.tables().cloned().collect::<Vec<_>>()).collect()
     }
 
     fn held(names: &[&str]) -> TableSet {
@@ -97,7 +88,7 @@ mod tests {
         assert!(!bind(&mut bound, &held(&["t", "c/t", "a/other", "a"])), "nobody names these");
         assert_eq!(bound, compiled);
         assert!(bind(&mut bound, &held(&["a/t"])));
-        assert_eq!(names(&bound), ["t", "a/t", "own", "t"]);
+        assert_eq!(names(&bound), ["t", "a/t", "own", "a/t", "t"]);
         assert_eq!(bound.validate(), Ok(()));
         assert!(!bind(&mut bound.clone(), &held(&["a/t"])), "they are already");
         assert_eq!(plain(&bound), compiled);

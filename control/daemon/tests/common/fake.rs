@@ -18,8 +18,8 @@ use api::{
     ResponseBody, Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use ruleset::{
-    Action, AddressPattern, Direction, Flow, PeerState, PeerView, Reason, Rule, Ruleset, Ruling, StateView,
-    TableEdit, TableEntry, TupleEnd,
+    Action, AddressPattern, Direction, Flow, NodeKind, PeerState, PeerView, Reason, Rule, Ruleset, Ruling,
+    SourceView, StateView, TableEdit, TableEntry, TupleEnd,
 };
 use wire::{Port, Proto};
 
@@ -59,6 +59,30 @@ pub struct State {
     pub tables: BTreeMap<String, Vec<TableEntry>>,
     /// Every change of tables.
     pub edits: Vec<TableEdit>,
+    /// Sources that it has put into tables by itself.
+    pub overloads: u64,
+}
+
+/// Two source nodes; the packets of their states are known to who asks for them.
+pub fn source_nodes(traffic: bool) -> Vec<SourceView> {
+    let node = |source: [u8; 4], kind, target: Option<[u8; 4]>| SourceView {
+        source: source.into(),
+        kind,
+        target: target.map(Into::into),
+        states: 2,
+        connections: 1,
+        rate_tenths: 15,
+        rate_s: 10,
+        age_s: 61,
+        expires_in_s: 0,
+        packets: if traffic { 7 } else { 0 },
+        bytes: if traffic { 700 } else { 0 },
+        rule: Some(3),
+    };
+    vec![
+        node([10, 0, 0, 2], NodeKind::Filter, None),
+        node([10, 0, 0, 3], NodeKind::Nat, Some([192, 0, 2, 1])),
+    ]
 }
 
 impl State {
@@ -321,6 +345,15 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             send(ResponseBody::Done)
         }
         RequestBody::Neighbors => send(ResponseBody::Done),
+        RequestBody::Sources { traffic } => {
+            source_nodes(traffic).into_iter().try_for_each(|node| send(ResponseBody::Sources(vec![node])))?;
+            send(ResponseBody::Done)
+        }
+        RequestBody::ForgetSources(selector) => {
+            let fits = |node: &SourceView| selector.source.is_none_or(|net| net.contains(&node.source));
+            let count = source_nodes(false).iter().filter(|node| fits(node)).count();
+            send(ResponseBody::Killed(count as u64))
+        }
         RequestBody::RouteTo(address) => {
             let route = address.is_ipv4().then(|| routes().remove(0));
             send(ResponseBody::RouteTo(Box::new(RouteTo { address, route })))
@@ -409,6 +442,8 @@ pub fn state_view(n: u32) -> StateView {
         rule: Some(0),
         anchor: None,
         sloppy: false,
+        source_track: false,
+        sticky: false,
         id: n.into(),
     }
 }
@@ -443,6 +478,10 @@ fn status(state: &State) -> Status {
         inserts: 5,
         removals: 3,
         fragments: api::FragmentStatus::default(),
+        sources: api::SourceStatus::default(),
+        sources_limit: 10_000,
+        limits: vec![api::LimitCount { limit: ruleset::LimitHit::SrcConnRate, count: 4 }],
+        overloads: state.overloads,
         log_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],

@@ -1,11 +1,10 @@
 //! What one rule cannot be, in pfctl's words and order.
 
-use ruleset::{Action, BlockReply, PortMatch, StateMode};
+use ruleset::{Action, BlockReply, PortMatch, StateMode, Tracking};
 use wire::{Af, Proto};
 
 use super::Expander;
 use super::rule::Job;
-use crate::ast::Tracking;
 use crate::config::FullRule;
 
 impl Expander<'_> {
@@ -90,7 +89,7 @@ fn matching_faults(full: &FullRule) -> Vec<Option<Fault>> {
 /// Parts that only some actions have.
 fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
     let rule = &full.rule;
-    let source = &full.extras.source;
+    let source = &rule.state_options.source;
     let state = match rule.state {
         StateMode::None => "no",
         StateMode::Keep => "keep",

@@ -1,13 +1,14 @@
 //! What all rules of one statement have in common: checked once, before the lists are multiplied out.
 
-use ruleset::{Action, FlagsMatch, RoutingKind, Rule, StateMode, StateOptions};
+use ruleset::{
+    Action, FlagsMatch, PacketRate, RoutingKind, Rule, SourceTracking, StateMode, StateOptions, Tracking,
+};
 use wire::{Af, Proto};
 
 use super::Expander;
 use super::host::Node;
 use crate::ast::{
-    Divert, Extras, FilterOptions, FlagsSpec, Redirect, RuleAction, RuleStatement, SourceTracking,
-    StateOption, StateSpec, Tracking,
+    Divert, FilterOptions, FlagsSpec, Redirect, RuleAction, RuleStatement, StateOption, StateSpec,
 };
 use crate::config::{Entry, FullRule};
 use crate::parse::{Parsed, reply_by_policy};
@@ -80,13 +81,13 @@ impl Expander<'_> {
 
     fn template(&mut self, statement: &RuleStatement) -> Parsed<FullRule> {
         let options = &statement.options;
-        let mut extras = options.more.clone();
+        let extras = options.more.clone();
         let action = match statement.action {
             RuleAction::Pass => Action::Pass,
             RuleAction::Match | RuleAction::Early(_) => Action::Match,
             RuleAction::Block(reply) => Action::Block(reply.unwrap_or(reply_by_policy(self.block_policy))),
         };
-        let (state, state_options) = self.state(statement, action, &mut extras)?;
+        let (state, state_options) = self.state(statement, action)?;
         let flags = match options.flags {
             Some(FlagsSpec::Match(flags)) => Some(flags),
             Some(FlagsSpec::Any) => None,
@@ -134,12 +135,7 @@ impl Expander<'_> {
     }
 
     /// `keep state` is what `pass` does unless it says otherwise, with the options of `set state-defaults`.
-    fn state(
-        &mut self,
-        statement: &RuleStatement,
-        action: Action,
-        extras: &mut Extras,
-    ) -> Parsed<(StateMode, StateOptions)> {
+    fn state(&mut self, statement: &RuleStatement, action: Action) -> Parsed<(StateMode, StateOptions)> {
         let defaults;
         let spec = match &statement.options.state {
             Some(spec) => spec,
@@ -154,10 +150,10 @@ impl Expander<'_> {
             return Ok((StateMode::None, options));
         }
         for option in &spec.options {
-            self.state_option(statement, option, &mut options, &mut extras.source)?;
+            self.state_option(statement, option, &mut options)?;
         }
         options.policy.get_or_insert(self.state_policy);
-        self.finish_tracking(statement, &mut options, &mut extras.source)?;
+        self.finish_tracking(statement, &mut options)?;
         Ok((spec.mode, options))
     }
 
@@ -166,7 +162,6 @@ impl Expander<'_> {
         statement: &RuleStatement,
         option: &StateOption,
         options: &mut StateOptions,
-        source: &mut SourceTracking,
     ) -> Parsed<()> {
         let again = match option {
             StateOption::Max(most) => {
@@ -192,7 +187,7 @@ impl Expander<'_> {
                 options.timeouts.push((*timeout, *value));
                 None
             }
-            _ => tracking_option(option, source),
+            _ => tracking_option(option, &mut options.source),
         };
         match again {
             Some(text) => Err(self.fail(statement.span, text, None)),
@@ -201,12 +196,8 @@ impl Expander<'_> {
     }
 
     /// What the options of source tracking imply.
-    fn finish_tracking(
-        &mut self,
-        statement: &RuleStatement,
-        options: &mut StateOptions,
-        source: &mut SourceTracking,
-    ) -> Parsed<()> {
+    fn finish_tracking(&mut self, statement: &RuleStatement, options: &mut StateOptions) -> Parsed<()> {
+        let source = &mut options.source;
         let limits = [
             (source.max_nodes > 0, "max-src-nodes"),
             (source.max_conn > 0, "max-src-conn"),
@@ -223,7 +214,7 @@ impl Expander<'_> {
         if source.track.is_none() && source.max_states > 0 {
             source.track = Some(Tracking::Global);
         }
-        if let Some((_, seconds)) = source.max_conn_rate {
+        if let Some(PacketRate { seconds, .. }) = source.max_conn_rate {
             let track = ruleset::Timeout::SrcTrack;
             match options.timeouts.iter_mut().find(|(timeout, _)| *timeout == track) {
                 Some((_, value)) => *value = seconds.max(*value),
@@ -290,12 +281,12 @@ fn tracking_option(option: &StateOption, source: &mut SourceTracking) -> Option<
         StateOption::MaxSrcConn(most) => {
             once(&mut source.max_conn, *most).then_some("state option 'max-src-conn' multiple definitions")
         }
-        StateOption::MaxSrcConnRate(most, seconds) => source
+        StateOption::MaxSrcConnRate(rate) => source
             .max_conn_rate
-            .replace((*most, *seconds))
+            .replace(*rate)
             .map(|_| "state option 'max-src-conn-rate' multiple definitions"),
-        StateOption::Overload { table, flush } => {
-            source.overload.replace((table.clone(), *flush)).map(|_| "multiple 'overload' table definitions")
+        StateOption::Overload(overload) => {
+            source.overload.replace(overload.clone()).map(|_| "multiple 'overload' table definitions")
         }
         _ => None,
     }

@@ -424,7 +424,7 @@ fn tables_of(full: &FullRule) -> Vec<&String> {
     let pools = [&full.nat, &full.rdr].into_iter().flatten().chain(full.route.as_ref().map(|(_, pool)| pool));
     let ends = [&full.rule.from, &full.rule.to].map(|end| &end.address.pattern);
     let patterns = ends.into_iter().chain(pools.flat_map(|pool| &pool.hosts).map(|host| &host.address));
-    let overload = full.extras.source.overload.as_ref().map(|(table, _)| table);
+    let overload = full.rule.state_options.source.overload.as_ref().map(|overload| &overload.table);
     let tables = patterns.filter_map(|pattern| match pattern {
         AddressPattern::Table(name) => Some(name),
         _ => None,

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use ruleset::{AddressMatch, Endpoint, InterfacePattern, SourceLine};
+use ruleset::{AddressMatch, Endpoint, InterfacePattern, SourceLine, SourceTracking, Tracking};
 
-use crate::ast::{SourceTracking, Tracking};
 use crate::config::FullRule;
 
 /// A rule, and what it has in common with others.
@@ -70,9 +69,9 @@ fn matching_removed(mut rest: FullRule) -> FullRule {
 
 /// Rules that count something of their own: labels, states, rates, probabilities.
 fn stands_alone(full: &FullRule) -> bool {
-    let FullRule { rule, extras, .. } = full;
+    let rule = &full.rule;
     let SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload: _ } =
-        &extras.source;
+        &rule.state_options.source;
     full.early.is_some()
         || rule.label.is_some()
         || rule.ridentifier.is_some()

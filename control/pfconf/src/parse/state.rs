@@ -1,9 +1,9 @@
 //! `keep state` and its other forms, with their options (pf.conf(5) STATEFUL FILTERING).
 
-use ruleset::{StateMode, StatePolicy, Timeout};
+use ruleset::{Flush, Overload, PacketRate, StateMode, StatePolicy, Timeout, Tracking};
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, Flush, StateOption, StateSpec, Tracking};
+use crate::ast::{FilterOptions, StateOption, StateSpec};
 use crate::lex::Kind;
 
 impl Parser<'_> {
@@ -67,9 +67,9 @@ impl Parser<'_> {
             "max-src-nodes" => StateOption::MaxSrcNodes(self.count()?),
             "max-src-conn" => StateOption::MaxSrcConn(self.count()?),
             "max-src-conn-rate" => {
-                let most = self.count()?;
+                let packets = self.count()?;
                 self.symbol("/")?;
-                StateOption::MaxSrcConnRate(most, self.count()?)
+                StateOption::MaxSrcConnRate(PacketRate { packets, seconds: self.count()? })
             }
             "source-track" => {
                 let global = self.accept_keyword("global");
@@ -83,7 +83,7 @@ impl Parser<'_> {
                     (true, false) => Flush::Rule,
                     (true, true) => Flush::Global,
                 };
-                StateOption::Overload { table, flush }
+                StateOption::Overload(Overload { table, flush })
             }
             _ => return Err(self.syntax(EXPECTED)),
         })

@@ -9,9 +9,7 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{
-    AddressPattern, Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout, adaptive_thresholds,
-};
+use ruleset::{Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout, adaptive_thresholds};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub use whole::print_ruleset;
@@ -61,10 +59,8 @@ pub fn print_rule(rule: &Rule) -> String {
 /// A rule as it is written within its anchor: tables without the anchor's path.
 pub(crate) fn local(rule: &Rule) -> Rule {
     let mut rule = rule.clone();
-    for pattern in rule.patterns_mut() {
-        if let AddressPattern::Table(name) = pattern
-            && let Some((_, own)) = name.rsplit_once('/')
-        {
+    for name in rule.tables_mut() {
+        if let Some((_, own)) = name.rsplit_once('/') {
             *name = own.to_owned();
         }
     }

@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use ruleset::{
-    Action, AddressPattern, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePattern, LogOptions,
-    Rule, StateMode, StateOptions, StatePolicy, Timeout,
+    Action, AddressPattern, BlockReply, Direction, FlagsMatch, Flush, InterfaceMatch, InterfacePattern,
+    LogOptions, Rule, SourceTracking, StateMode, StateOptions, StatePolicy, Timeout, Tracking,
 };
 use wire::{Af, Proto};
 
 use super::word::quoted;
 use super::{Style, address, more};
-use crate::ast::{Early, Extras, Flush, Section, SourceTracking, Tracking};
+use crate::ast::{Early, Extras, Section};
 use crate::config::FullRule;
 use crate::names;
 
@@ -82,7 +82,7 @@ fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
     *out += &icmp(rule);
     *out += &more::before_state(full, style);
     if kind == Kind::Rule {
-        *out += &state(rule, extras, style);
+        *out += &state(rule, style);
     }
     if rule.fragment {
         *out += " fragment";
@@ -229,8 +229,8 @@ fn icmp(rule: &Rule) -> String {
 }
 
 /// OpenBSD's pfctl prints `keep state` only where it says something.
-fn state(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
-    let options = state_options(&rule.state_options, &extras.source, style);
+fn state(rule: &Rule, style: Style<'_>) -> String {
+    let options = state_options(&rule.state_options, style);
     let out = String::from(match rule.state {
         StateMode::None if rule.action == Action::Pass => " no state",
         StateMode::Keep if style.is_freebsd() || !options.is_empty() => " keep state",
@@ -247,7 +247,7 @@ fn state(rule: &Rule, extras: &Extras, style: Style<'_>) -> String {
     format!("{probability}{out} ({})", options.join(", "))
 }
 
-fn state_options(options: &StateOptions, source: &SourceTracking, style: Style<'_>) -> Vec<String> {
+fn state_options(options: &StateOptions, style: Style<'_>) -> Vec<String> {
     let mut parts = Vec::new();
     if options.max != 0 {
         parts.push(format!("max {}", options.max));
@@ -255,7 +255,7 @@ fn state_options(options: &StateOptions, source: &SourceTracking, style: Style<'
     if options.no_sync {
         parts.push("no-sync".into());
     }
-    parts.extend(tracking(source, style));
+    parts.extend(tracking(&options.source, style));
     match options.policy {
         Some(StatePolicy::IfBound) => parts.push("if-bound".into()),
         // Deviation: pfctl is silent here, so that its output means something else under `set state-policy if-bound`.
@@ -286,19 +286,19 @@ fn tracking(source: &SourceTracking, style: Style<'_>) -> Vec<String> {
             parts.push(format!("{word} {most}"));
         }
     }
-    if let Some((most, seconds)) = source.max_conn_rate {
-        parts.push(format!("max-src-conn-rate {most}/{seconds}"));
+    if let Some(rate) = source.max_conn_rate {
+        parts.push(format!("max-src-conn-rate {}/{}", rate.packets, rate.seconds));
     }
     if source.max_nodes != 0 {
         parts.push(format!("max-src-nodes {}", source.max_nodes));
     }
-    if let Some((table, flush)) = &source.overload {
-        let flush = match flush {
+    if let Some(overload) = &source.overload {
+        let flush = match overload.flush {
             Flush::No => "",
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        parts.push(format!("overload {}{flush}", style.table(table)));
+        parts.push(format!("overload {}{flush}", style.table(&overload.table)));
     }
     parts
 }

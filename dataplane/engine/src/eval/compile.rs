@@ -4,23 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
     Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePart,
     InterfacePattern, Invalid, LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule,
-    Ruleset, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, bounds,
+    Ruleset, SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents,
+    Timeout, Tracking, bounds,
 };
 
+use siphasher::sip::SipHasher13;
 use wire::{Af, Port};
 
 use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
 use super::fingerprint::Fingerprints;
 use super::rest::{ReceivedOn, Rest};
-use super::{Meter, Root, RuleSlot, Tag, tables};
+use super::{Meter, Root, RuleSlot, Tag, Threshold, owner, tables};
 use crate::fib::{Interface, InterfaceId, Role};
-use crate::pool::{self, Addresses, Choice, Part};
+use crate::pool::{self, Addresses, Choice, Memory, Part};
 use crate::scrub::Scrubbing;
+use crate::source::Tracker;
+use crate::sources::{GLOBAL, Overlay};
 use crate::state::RuleLimit;
 use crate::translate::{NatPorts, RdrPorts, Translation};
 
@@ -33,6 +38,8 @@ struct Names<'a> {
     /// Tables with `counters`.
     counted: BTreeSet<&'a str>,
     tags: &'a BTreeMap<String, Tag>,
+    /// Of tables that rules overload sources into.
+    overlays: &'a BTreeMap<&'a str, Arc<Overlay>>,
 }
 
 impl Root {
@@ -65,7 +72,9 @@ impl Root {
         let tags = number_tags(&ruleset.rules, previous)?;
         let asks_os = ruleset.rules.iter().any(|rule| rule.os.is_some());
         let fingerprints = asks_os.then(|| Fingerprints::new(&ruleset.fingerprints));
+        let overlays = tables::overlays(ruleset, previous);
         let names = Names {
+            overlays: &overlays,
             interfaces,
             fingerprints: fingerprints.as_ref(),
             known: &ruleset.fingerprints,
@@ -90,7 +99,7 @@ impl Root {
         for (number, rule) in (0..).zip(&rules) {
             numbers.entry(rule.slot.identity).or_insert(number);
         }
-        let tables = tables::build(ruleset, previous, contents)?;
+        let tables = tables::build(ruleset, previous, contents, &overlays)?;
         Ok(Self {
             epoch,
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
@@ -208,6 +217,7 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         counts_addresses: false,
         routes: rule.routing.as_ref().map(|routing| routing.kind),
         labels: rule.labels().map(|label| label.as_str().into()).collect(),
+        sources: None,
         limit: (rule.state_options.max > 0).then(|| RuleLimit::new(rule.state_options.max, serial)),
         meter: rule.packet_rate.and_then(Meter::new).map(Arc::new),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
@@ -233,15 +243,9 @@ const fn lowest(port: PortMatch) -> Port {
 /// What a rule may ask for in a ruleset, but not of this dataplane.
 fn unsupported(rule: &Rule) -> Option<&'static str> {
     let options = &rule.state_options;
-    let pools = || [&rule.nat, &rule.rdr].into_iter().flatten();
-    let routing = || rule.routing.iter();
     let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if rule.log.user => Some("log (user)"),
-        () if pools().any(|pool| pool.kind == Some(PoolKind::LeastStates)) => Some("least-states"),
-        () if pools().any(|pool| pool.sticky) => Some("sticky-address"),
-        () if routing().any(|routing| routing.choice == Some(PoolKind::LeastStates)) => Some("least-states"),
-        () if routing().any(|routing| routing.sticky) => Some("sticky-address"),
         () if rule.rdr.is_some() && rule.direction == Some(Direction::Out) => {
             Some("rdr-to of packets that leave: their route is chosen already")
         }
@@ -259,7 +263,8 @@ fn is_routed(rule: &Rule) -> bool {
 fn choice(kind: Option<&PoolKind>, parts: &[Part]) -> Choice {
     match kind {
         Some(PoolKind::Random) => Choice::Random,
-        Some(PoolKind::RoundRobin | PoolKind::LeastStates) => Choice::RoundRobin(AtomicU32::new(0)),
+        Some(PoolKind::RoundRobin) => Choice::RoundRobin(AtomicU32::new(0)),
+        Some(PoolKind::LeastStates) => Choice::LeastStates(AtomicU32::new(0)),
         Some(PoolKind::SourceHash([a, b, c, d])) => {
             let word = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
             Choice::SourceHash([word(*a, *b), word(*c, *d)])
@@ -281,14 +286,15 @@ impl Names<'_> {
         if rule.state == StateMode::Synproxy && self.is_bridged(rule.interface.as_ref()) {
             return Err("synproxy state on a transparent pair, which has no addresses to answer from".into());
         }
-        let slot = RuleSlot { copy_to, counts_addresses: self.counts_addresses(rule), ..slot(rule, serial) };
+        let (counts_addresses, sources) = (self.counts_addresses(rule), self.tracker(rule, serial));
+        let slot = RuleSlot { copy_to, counts_addresses, sources, ..slot(rule, serial) };
         let rest = self.rest(rule, slot.meter.clone());
         let scrubbing = Scrubbing::of(rule);
         Ok(Filter {
             plain: is_plain(rule) && !slot.counts_addresses,
-            translation: self.translation(rule)?,
+            translation: self.translation(rule, serial)?,
             scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
-            gateways: self.gateways(rule)?,
+            gateways: self.gateways(rule, serial)?,
             action: rule.action,
             direction: rule.direction,
             quick: rule.quick,
@@ -330,6 +336,28 @@ impl Names<'_> {
         }
     }
 
+    /// `source-track`.
+    fn tracker(&self, rule: &Rule, serial: u64) -> Option<Tracker> {
+        let SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload } =
+            &rule.state_options.source;
+        let owner = match (*track)? {
+            Tracking::Rule => owner(rule.identity, serial),
+            Tracking::Global => GLOBAL,
+        };
+        let overload = overload
+            .as_ref()
+            .and_then(|overload| Some((self.overlays.get(&*overload.table)?.clone(), overload.flush)));
+        Some(Tracker {
+            owner,
+            max_states: *max_states,
+            max_nodes: *max_nodes,
+            max_conn: *max_conn,
+            rate: max_conn_rate.and_then(Threshold::new),
+            seconds: max_conn_rate.map_or(0, |rate| rate.seconds),
+            overload,
+        })
+    }
+
     fn counts_addresses(&self, rule: &Rule) -> bool {
         [&rule.from, &rule.to].iter().any(|end| match &end.address.pattern {
             AddressPattern::Table(name) => self.counted.contains(name.as_str()),
@@ -359,7 +387,7 @@ impl Names<'_> {
     }
 
     /// The gateways of `route-to` and `reply-to`.
-    fn gateways(&self, rule: &Rule) -> Result<Option<Arc<pool::Pool>>, String> {
+    fn gateways(&self, rule: &Rule, serial: u64) -> Result<Option<Arc<pool::Pool>>, String> {
         let Some(routing) = rule.routing.as_ref().filter(|_| is_routed(rule)) else {
             return Ok(None);
         };
@@ -374,8 +402,38 @@ impl Names<'_> {
             };
             parts.push(Part { addresses: self.addresses(&gateway.address)?, via });
         }
-        let choice = choice(routing.choice.as_ref(), &parts);
-        Ok(Some(Arc::new(pool::Pool { parts, choice })))
+        let kind = routing.choice.as_ref();
+        let patterns = routing.gateways.iter().map(|gateway| &gateway.address);
+        Ok(Some(Arc::new(self.chosen((rule, serial), parts, kind, routing.sticky, patterns))))
+    }
+
+    /// A pool with what of it is remembered and counted.
+    fn chosen<'p>(
+        &self,
+        (rule, serial): (&Rule, u64),
+        parts: Vec<Part>,
+        kind: Option<&PoolKind>,
+        sticky: bool,
+        patterns: impl Iterator<Item = &'p AddressPattern>,
+    ) -> pool::Pool {
+        let owner = owner(rule.identity, serial);
+        let choice = choice(kind, &parts);
+        // As in pf, rules that choose out of one table count its states together.
+        let load = matches!(choice, Choice::LeastStates(_)).then(|| {
+            let mut hash = SipHasher13::new();
+            for pattern in patterns {
+                match pattern {
+                    AddressPattern::Table(name) => hash.write(name.as_bytes()),
+                    _ => hash.write_u64(owner),
+                }
+            }
+            hash.finish()
+        });
+        let timeouts = &rule.state_options.timeouts;
+        let own = timeouts.iter().find(|(timeout, seconds)| *timeout == Timeout::SrcTrack && *seconds > 0);
+        let memory = Memory { owner, lifetime: own.map(|(_, seconds)| *seconds) };
+        let sticky = (sticky && !matches!(choice, Choice::Bitmask)).then_some(memory);
+        pool::Pool { parts, choice, sticky, load }
     }
 
     /// True if what a rule names are interfaces of transparent pairs alone.
@@ -399,14 +457,14 @@ impl Names<'_> {
         )
     }
 
-    fn translation(&self, rule: &Rule) -> Result<Option<Arc<Translation>>, String> {
+    fn translation(&self, rule: &Rule, serial: u64) -> Result<Option<Arc<Translation>>, String> {
         if rule.nat.is_none() && rule.rdr.is_none() {
             return Ok(None);
         }
         let nat = rule.nat.as_ref().map(|nat| {
             let (first, last) = nat.ports.unwrap_or(Pool::NAT_PORTS);
             let ports = if nat.static_port { NatPorts::Kept } else { NatPorts::Range(first, last) };
-            Ok::<_, String>((self.pool(nat)?, ports))
+            Ok::<_, String>((self.pool((rule, serial), nat)?, ports))
         });
         let rdr = rule.rdr.as_ref().map(|rdr| {
             let ports = match rdr.ports {
@@ -414,15 +472,15 @@ impl Names<'_> {
                 Some((first, last)) if first == last => RdrPorts::One(first),
                 Some((first, last)) => RdrPorts::Following { first, last, asked: lowest(rule.to.port) },
             };
-            Ok::<_, String>((self.pool(rdr)?, ports))
+            Ok::<_, String>((self.pool((rule, serial), rdr)?, ports))
         });
         Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()? })))
     }
 
-    fn pool(&self, pool: &Pool) -> Result<pool::Pool, String> {
+    fn pool(&self, of: (&Rule, u64), pool: &Pool) -> Result<pool::Pool, String> {
         let parts = vec![Part { addresses: self.addresses(&pool.address)?, via: None }];
-        let choice = choice(pool.kind.as_ref(), &parts);
-        Ok(pool::Pool { parts, choice })
+        let patterns = core::iter::once(&pool.address);
+        Ok(self.chosen(of, parts, pool.kind.as_ref(), pool.sticky, patterns))
     }
 
     fn addresses(&self, pattern: &AddressPattern) -> Result<Addresses, String> {

@@ -15,6 +15,7 @@ use crate::Address;
 use crate::fib::{Fib, InterfaceId};
 use crate::pool::Pool;
 use crate::scrub::Scrubbing;
+use crate::sources::Overlay;
 use crate::translate::Translation;
 
 /// Which interfaces a rule applies to.
@@ -90,16 +91,19 @@ pub(super) struct TrieTable {
     pub v6: Lpm<bool>,
     /// `counters`.
     pub rows: Option<Rows>,
+    /// Rules overload sources into it.
+    pub overlay: Option<Arc<Overlay>>,
 }
 
 impl TrieTable {
     #[inline]
-    fn contains(&self, af: Af, address: Address) -> bool {
+    pub fn contains(&self, af: Af, address: Address) -> bool {
         let trie = match af {
             Af::Inet => &self.v4,
             Af::Inet6 => &self.v6,
         };
         trie.lookup(address.0).copied().unwrap_or(false)
+            || self.overlay.as_ref().is_some_and(|overlay| overlay.contains(af, address))
     }
 }
 

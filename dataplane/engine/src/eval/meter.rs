@@ -17,44 +17,73 @@ const FINE: u32 = 1000;
 /// The greatest rate that can be counted so.
 const FINE_MAX: u32 = u32::MAX / FINE - 1;
 
-/// What has come of a rate.
-#[derive(Debug)]
-pub(crate) struct Meter {
+/// How much may come in which time. What has come is kept apart: the second in which the last packet, or connection, came in
+/// the upper half of a number, what has come until then in the lower one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threshold {
     /// What a packet weighs, and all that may come.
     packet: u32,
     limit: u32,
     seconds: u32,
-    /// The second in which the last packet came in the upper half, what has come until then in the lower one.
+}
+
+impl Threshold {
+    /// That of a rate; `None` if that is unlimited.
+    pub fn new(rate: PacketRate) -> Option<Self> {
+        let packet = if rate.packets <= FINE_MAX { FINE } else { 1 };
+        let limit = rate.packets * packet;
+        (limit > 0).then_some(Self { packet, limit, seconds: rate.seconds })
+    }
+
+    /// Counts a packet; false if that is one too many.
+    pub fn takes(&self, level: &AtomicU64, now: Tick) -> bool {
+        let now = now.secs() as u32;
+        let mut weight = 0;
+        let update = |level: u64| {
+            let (latest, left) = left(level, self.seconds, now);
+            weight = left.saturating_add(self.packet);
+            Some(u64::from(latest) << 32 | u64::from(weight))
+        };
+        // Nothing else is ordered by it. The update is never refused.
+        let _ = level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        weight <= self.limit
+    }
+
+    /// What is left now of what has come in so many seconds, in tenths of a packet.
+    pub fn tenths(level: u64, seconds: u32, now: u32) -> u32 {
+        left(level, seconds, now).1 / (FINE / 10)
+    }
+}
+
+/// What is left of what has come, and when that was looked at last.
+fn left(level: u64, seconds: u32, now: u32) -> (u32, u32) {
+    let (then, before) = ((level >> 32) as u32, level as u32);
+    let passed = now.wrapping_sub(then);
+    // Another worker's burst may have begun in a later second.
+    let (latest, passed) = if passed <= i32::MAX as u32 { (now, passed) } else { (then, 0) };
+    let faded = match passed {
+        passed if passed >= seconds => before,
+        passed => (u64::from(before) * u64::from(passed) / u64::from(seconds)) as u32,
+    };
+    (latest, before - faded)
+}
+
+/// What has come of a rate.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    threshold: Threshold,
     level: AtomicU64,
 }
 
 impl Meter {
     /// A meter of a rate; `None` if that is unlimited.
     pub fn new(rate: PacketRate) -> Option<Self> {
-        let packet = if rate.packets <= FINE_MAX { FINE } else { 1 };
-        let limit = rate.packets * packet;
-        (limit > 0).then(|| Self { packet, limit, seconds: rate.seconds, level: AtomicU64::new(0) })
+        Threshold::new(rate).map(|threshold| Self { threshold, level: AtomicU64::new(0) })
     }
 
     /// Counts a packet; false if that is one too many.
     pub fn takes(&self, now: Tick) -> bool {
-        let now = now.secs() as u32;
-        let mut weight = 0;
-        let update = |level: u64| {
-            let (then, before) = ((level >> 32) as u32, level as u32);
-            let passed = now.wrapping_sub(then);
-            // Another worker's burst may have begun in a later second.
-            let (latest, passed) = if passed <= i32::MAX as u32 { (now, passed) } else { (then, 0) };
-            let faded = match passed {
-                passed if passed >= self.seconds => before,
-                passed => (u64::from(before) * u64::from(passed) / u64::from(self.seconds)) as u32,
-            };
-            weight = (before - faded).saturating_add(self.packet);
-            Some(u64::from(latest) << 32 | u64::from(weight))
-        };
-        // Nothing else is ordered by it. The update is never refused.
-        let _ = self.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
-        weight <= self.limit
+        self.threshold.takes(&self.level, now)
     }
 }
 

@@ -29,15 +29,17 @@ use hashbrown::HashMap;
 use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_COUNT, Timeout};
 use wire::Af;
 
+use crate::Address;
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::Packet;
 use crate::pool::{Known, Members};
+use crate::source::Tracker;
 use crate::state::RuleLimit;
 
 pub use counted::AddressCounts;
 pub(crate) use counted::Deed;
 pub(crate) use matched::{MATCHED_MAX, Matched};
-pub(crate) use meter::Meter;
+pub(crate) use meter::{Meter, Threshold};
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
 pub(crate) use walk::{Decision, Occasion, PlainPass, Question, Role, Walk, is_request};
@@ -71,6 +73,8 @@ pub(crate) struct RuleSlot {
     pub labels: Box<[Box<str>]>,
     /// `max`.
     pub limit: Option<RuleLimit>,
+    /// `source-track`.
+    pub sources: Option<Tracker>,
     /// `max-pkt-rate`, which packets of its states from their sender count for, too.
     pub meter: Option<Arc<Meter>>,
     /// At each hook: packets and bytes.
@@ -78,6 +82,11 @@ pub(crate) struct RuleSlot {
 }
 
 impl RuleSlot {
+    /// What tells the nodes of the rule's sources from others': the same for equal rules of rulesets that follow each other.
+    pub const fn owner(&self) -> u64 {
+        owner(self.identity, self.serial)
+    }
+
     /// Adds what a class counted that no state has any more.
     pub fn retire(&self, counted: &ByHook) {
         for ([packets, bytes], counted) in self.retired.iter().zip(counted) {
@@ -113,6 +122,11 @@ impl RuleSlot {
     pub const fn timeout(&self, timeout: Timeout) -> Option<u32> {
         self.timeouts[timeout as usize]
     }
+}
+
+/// Rules without an identity are told apart by their slots.
+const fn owner(identity: u64, serial: u64) -> u64 {
+    if identity == 0 { serial } else { identity }
 }
 
 /// A committed ruleset. Two of them share what they have in common: a change of a table makes a new one at the price of
@@ -200,7 +214,17 @@ impl Root {
 
     /// What pools choose by.
     pub(crate) fn known<'a>(&'a self, fib: &'a Fib) -> Known<'a> {
-        Known { fib, tables: &self.members }
+        Known { fib, root: self }
+    }
+
+    /// The addresses of a table as pools have them; nothing of one that no pool names.
+    pub(crate) fn members(&self, table: usize) -> Option<&Members> {
+        self.members.get(table).map(Arc::as_ref)
+    }
+
+    /// True if a table holds an address.
+    pub(crate) fn holds(&self, table: usize, af: Af, address: Address) -> bool {
+        self.tables.get(table).is_some_and(|table| table.contains(af, address))
     }
 
     /// The neighbours that lead to the gateways which rules name, of the first few of each pool.
@@ -287,6 +311,13 @@ impl Root {
             return Some(guess as u32);
         }
         self.numbers.get(&slot.identity).copied()
+    }
+
+    /// The rule that source nodes of this owner are of, as pfctl numbers it.
+    pub(crate) fn place_of_owner(&self, owner: u64) -> Option<RulePlace> {
+        let by_serial = || self.rules.iter().position(|rule| rule.slot.owner() == owner);
+        let number = self.numbers.get(&owner).copied().or_else(|| by_serial().map(|at| at as u32));
+        self.place(number?)
     }
 
     /// A rule as pfctl numbers it.

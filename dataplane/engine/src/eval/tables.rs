@@ -3,6 +3,7 @@
 //! Overview: a table is two tries, shared by every root that holds the same. Life cycle: built or edited by a control
 //! thread, never by a worker. Bounds: the ruleset's limit `table-entries` on all tables together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
@@ -17,6 +18,7 @@ use super::counted::Rows;
 use super::filter::TrieTable;
 use crate::Address;
 use crate::pool::Members;
+use crate::sources::Overlay;
 
 impl Root {
     /// The same rules with other contents of some tables. Tables that are not named are shared.
@@ -36,6 +38,12 @@ impl Root {
         Ok(Self { tables, members, ..self.clone() })
     }
 
+    /// The tables that rules overload sources into, by name.
+    pub(crate) fn overlays(&self) -> impl Iterator<Item = (&str, &Arc<Overlay>)> {
+        let tables = self.ruleset.tables.iter().zip(&self.tables);
+        tables.filter_map(|(table, trie)| Some((table.name.as_str(), trie.overlay.as_ref()?)))
+    }
+
     /// What a table holds, in no particular order; `None` if there is no such table.
     pub fn entries(&self, name: &str) -> Option<impl Iterator<Item = TableEntry>> {
         let number = self.ruleset.tables.iter().position(|table| table.name == name)?;
@@ -48,6 +56,7 @@ pub(super) fn build(
     ruleset: &Ruleset,
     previous: Option<&Root>,
     contents: &[TableContents],
+    overlays: &BTreeMap<&str, Arc<Overlay>>,
 ) -> Result<Vec<Arc<TrieTable>>, Invalid> {
     let build_one = |table: &Table| {
         let given = contents.iter().find(|given| given.name == table.name).map(|given| &given.entries);
@@ -56,19 +65,43 @@ pub(super) fn build(
             previous.tables.get(named)
         });
         let rows = before.and_then(|before| before.rows.as_ref());
-        match (given.or(table.entries.as_ref()), before) {
-            (Some(entries), _) => Arc::new(TrieTable::of(entries, table.counters, rows)),
-            (None, Some(before)) if before.rows.is_some() == table.counters => before.clone(),
+        let overlay = overlays.get(&*table.name).cloned();
+        let trie = match (given.or(table.entries.as_ref()), before) {
+            (Some(entries), _) => TrieTable::of(entries, table.counters, rows),
+            (None, Some(before)) if before.rows.is_some() == table.counters => {
+                if before.overlay.is_some() == overlay.is_some() {
+                    return before.clone();
+                }
+                TrieTable::clone(before)
+            }
             (None, Some(before)) => {
                 let entries: Vec<TableEntry> = before.entries().collect();
-                Arc::new(TrieTable::of(&entries, table.counters, rows))
+                TrieTable::of(&entries, table.counters, rows)
             }
-            (None, None) => Arc::new(TrieTable::of(&[], table.counters, None)),
-        }
+            (None, None) => TrieTable::of(&[], table.counters, None),
+        };
+        Arc::new(TrieTable { overlay, ..trie })
     };
     let tables: Vec<Arc<TrieTable>> = ruleset.tables.iter().map(build_one).collect();
     check_entries(ruleset, &tables)?;
     Ok(tables)
+}
+
+/// The overlays of the tables that rules overload sources into, those of `previous` under the same names; and of those that hold
+/// what no trie does yet.
+pub(super) fn overlays<'a>(
+    ruleset: &'a Ruleset,
+    previous: Option<&'a Root>,
+) -> BTreeMap<&'a str, Arc<Overlay>> {
+    let overloads = |rule: &'a Rule| rule.state_options.source.overload.as_ref();
+    let named = ruleset.rules.iter().filter_map(overloads).map(|overload| overload.table.as_str());
+    let mut overlays: BTreeMap<&str, Arc<Overlay>> = named.map(|name| (name, Arc::default())).collect();
+    for (name, before) in previous.into_iter().flat_map(Root::overlays) {
+        if overlays.contains_key(name) || !before.all().is_empty() {
+            overlays.insert(name, before.clone());
+        }
+    }
+    overlays
 }
 
 /// The addresses of the tables that pools name, one after the other.
@@ -109,7 +142,7 @@ impl TrieTable {
     /// A table of these entries. Those that have rows of counters in `before` go on counting there.
     pub(super) fn of(entries: &[TableEntry], counters: bool, before: Option<&Rows>) -> Self {
         let rows = counters.then(Rows::new);
-        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6), rows };
+        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6), rows, overlay: None };
         // In order, so that what one insertion has brought into the caches serves the next one; of two entries of one
         // network the first holds.
         let mut sorted = entries.to_vec();
@@ -120,7 +153,10 @@ impl TrieTable {
     }
 
     fn edited(&self, edit: &TableEdit) -> Self {
-        let mut tries = if edit.clear { Self::of(&[], self.rows.is_some(), None) } else { self.clone() };
+        let mut tries = match edit.clear {
+            true => Self { overlay: self.overlay.clone(), ..Self::of(&[], self.rows.is_some(), None) },
+            false => self.clone(),
+        };
         for net in &edit.remove {
             let length = net.prefix_len();
             tries.trie(net).remove(Address::from(net.addr()).0, length);

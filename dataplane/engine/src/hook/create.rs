@@ -2,7 +2,7 @@
 //!
 //! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
 
-use ruleset::{Direction, PeerState, Reason, StateMode, Timeout};
+use ruleset::{Direction, LimitHit, PeerState, Reason, StateMode, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop};
@@ -35,7 +35,7 @@ impl Shard {
         if client.is_some() {
             passage.verify(hook.frame)?;
         }
-        let made = self.make_face(view, root, passage, hook, decision, gateway)?;
+        let made = self.make_face(view, root, passage, hook, decision, (source, gateway))?;
         if let (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) = (&made, hook.first)
         {
             if passage.turned {
@@ -97,7 +97,7 @@ impl Shard {
         passage: &Passage<'_>,
         hook: &Hook<'_>,
         decision: &Decision<'_>,
-        gateway: Option<Target>,
+        (source, gateway): (Address, Option<Target>),
     ) -> Result<Passed, Stop> {
         // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
         let arrived = passage.arrived.as_ref().unwrap_or(passage.packet);
@@ -105,7 +105,11 @@ impl Shard {
             self.counters.meet_partial_checksum(hook.interface);
         }
         let side = hook.side(passage.flow.sender);
+        if let (Some(tracker), Some(root)) = (&decision.slot.sources, view.root) {
+            self.track(view, root, decision.slot, tracker, (passage.packet.tuple.af, source))?;
+        }
         if !self.connections.take_for_rule(decision.slot) {
+            self.counters.hit(LimitHit::States);
             return Err(Stop::silent(Reason::StateLimit));
         }
         if self.is_in_the_way(passage, hook, side) {
@@ -133,6 +137,7 @@ impl Shard {
             let packet = (passage.flow.sender, passage.packet.length());
             let added = self.connections.add_face(*record, side, class, packet, limit);
             added.map_err(|full| self.no_state(full))?;
+            self.hold_claims(*record, side);
             self.rule_totals.count_made(decision.rule);
             return Ok(Passed::Shared);
         }
@@ -153,6 +158,7 @@ impl Shard {
             alone: passage.new && first.is_none(),
         };
         let record = self.connections.insert(&new, limit).map_err(|full| self.no_state(full))?;
+        self.hold_claims(record, side);
         if let Some(first) = first.filter(|first| self.connections.first_link(*first).is_some()) {
             self.share_tuple(passage, first, record)?;
         }
@@ -191,12 +197,14 @@ impl Shard {
         let Flow { key, hash, sender } = &passage.flow;
         let Some(root) = view.root else { return Ok(()) };
         while let Some(rival) = self.connections.rival(key, *hash, side, class) {
+            // As in pf, what there is no room for is not compared with what there is, nor makes it any.
+            if !self.connections.has_room(view.state_limit()) {
+                return Err(Stop::silent(Reason::Memory));
+            }
             let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
             let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
             if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
-                // As in pf, what there is no room for is not compared with what there is.
-                let room = self.connections.has_room(view.state_limit());
-                return Err(Stop::silent(if room { Reason::StateInsert } else { Reason::Memory }));
+                return Err(Stop::silent(Reason::StateInsert));
             }
             let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
             self.counters.removals += u64::from(removed);

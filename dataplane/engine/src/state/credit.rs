@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::flood::Shared;
+use crate::sources::Nodes;
 
 /// The most credits that a shard keeps in stock.
 const BATCH_MAX: u32 = 64;
@@ -27,13 +28,25 @@ pub struct StatePool {
     pub(super) handshakes: Arc<Shared>,
     most: u32,
     shards: u32,
+    nodes: Arc<Nodes>,
 }
 
 impl StatePool {
     /// A pool for so many shards (at least one), of at most `most` states whatever the ruleset allows.
     pub fn new(most: u32, shards: u16) -> Self {
-        let shards = u32::from(shards.max(1));
-        Self { taken: Arc::default(), fragments: Arc::default(), handshakes: Arc::default(), most, shards }
+        Self {
+            taken: Arc::default(),
+            fragments: Arc::default(),
+            handshakes: Arc::default(),
+            most,
+            shards: u32::from(shards.max(1)),
+            nodes: Arc::new(Nodes::new(most)),
+        }
+    }
+
+    /// The most states, whatever the ruleset allows.
+    pub const fn most(&self) -> u32 {
+        self.most
     }
 
     /// The pool of the fragments that the same shards may keep between them, in place of states.
@@ -50,6 +63,11 @@ impl StatePool {
     pub fn taken(&self) -> u32 {
         // The number is all that is shared; nothing else is ordered by it.
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The source nodes of the same shards.
+    pub(crate) const fn nodes(&self) -> &Arc<Nodes> {
+        &self.nodes
     }
 
     /// How many credits one shard may keep, with so many taken.

@@ -9,6 +9,7 @@ mod flood;
 mod follow;
 mod follow_linked;
 mod gateway;
+mod held;
 mod index;
 mod key;
 mod limit;
@@ -33,6 +34,7 @@ pub(crate) use credit::Credits;
 pub use credit::StatePool;
 pub(crate) use follow::Moment;
 pub(crate) use follow_linked::{Change, Way};
+pub(crate) use held::{Held, Role};
 #[cfg(test)]
 pub(crate) use index::Index;
 pub(crate) use index::RecordId;

@@ -14,6 +14,7 @@ use super::table::Connections;
 use super::tuples::Ends;
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
+use crate::sources::Flushes;
 
 /// What states are bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,27 @@ impl Selection {
 impl Connections {
     /// Removes those states of one record that are selected, and returns how many they were.
     pub fn kill(&mut self, number: u32, selection: &Selection, hashing: &Hashing) -> u32 {
+        self.remove_if(number, hashing, |key, ends, class, side, id| {
+            selection.takes(key, ends, class, side, id)
+        })
+    }
+
+    /// Removes those states of one record that are to be flushed, and returns how many they were.
+    pub fn flush(&mut self, number: u32, flushes: &Flushes, hashing: &Hashing) -> u32 {
+        self.remove_if(number, hashing, |key, ends, class, side, _| {
+            let (source, _) = ends.end(class.maker(side));
+            flushes.takes(key.af, source, class.rule.owner())
+        })
+    }
+
+    /// Removes those states of one record that fit, of which is told the key, the ends in front of the hook, the class, the side
+    /// and the id.
+    fn remove_if(
+        &mut self,
+        number: u32,
+        hashing: &Hashing,
+        fits: impl Fn(&Key, &Ends, &Class, Side, u64) -> bool,
+    ) -> u32 {
         let id = RecordId(number);
         if !self.hot[number as usize].is_live() {
             return 0;
@@ -106,7 +128,7 @@ impl Connections {
             self.face(id, side).is_some_and(|class| {
                 let ends =
                     tuples.map_or_else(|| Ends::of(&key, false), |tuples| tuples.at(class.direction)[0]);
-                selection.takes(&key, &ends, class, side, first + side as u64)
+                fits(&key, &ends, class, side, first + side as u64)
             })
         });
         let hash = hashing.hash(&key);

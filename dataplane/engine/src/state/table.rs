@@ -22,6 +22,7 @@ use super::class::{Class, Pairs, Sketch, TooManyClasses};
 use super::credit::{Credits, StatePool};
 use super::flood::Floods;
 use super::gateway::GatewayId;
+use super::held::Holds;
 use super::index::{Index, RecordId};
 use super::key::{Family, Key, KeyHash, Narrow, Side};
 use super::link::Links;
@@ -29,7 +30,7 @@ use super::numbering::Numbering;
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
-use crate::eval::{ByHook, RuleSlot};
+use crate::eval::RuleSlot;
 use crate::pool::Target;
 use crate::track::Peer;
 
@@ -89,6 +90,7 @@ pub(crate) struct Connections {
     pub(super) links: Links,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
+    pub(super) holds: Holds,
     half_open: u32,
     pub(super) floods: Floods,
     /// How many [aliases](super::alias) there are.
@@ -120,6 +122,7 @@ impl Connections {
             links: Links::new(capacity.min(RecordId::LINKS - 1)),
             pairs: Pairs::new(pool.clone()),
             floods: Floods::new(pool.handshakes.clone()),
+            holds: Holds::new(&pool, size),
             credits: Credits::new(pool),
             half_open: 0,
             aliases: 0,
@@ -148,9 +151,10 @@ impl Connections {
         if hot.is_half_open() { self.pairs.count_faces(hot.pair()) } else { 0 }
     }
 
-    /// Looks at what the states of other shards leave of `limit`. To be called once for each burst.
+    /// Looks at what the states of other shards leave of `limit`. To be called once for each burst, with its second.
     #[inline]
-    pub fn look(&mut self, limit: u32) {
+    pub fn look(&mut self, limit: u32, now: u32) {
+        self.holds.set_now(now);
         self.credits.look(limit);
         self.pairs.settle_limits();
     }
@@ -374,7 +378,9 @@ impl Connections {
         let alone = self.pairs.face(pair, side.other()).is_none();
         let shrunk = !alone && self.drop_face(id, side).is_ok();
         let removed = if shrunk || alone { 1 } else { 2 };
-        if !shrunk {
+        if shrunk {
+            self.let_face_go(id, side);
+        } else {
             self.retire(id, hash);
         }
         removed
@@ -391,6 +397,7 @@ impl Connections {
     #[inline]
     fn retire(&mut self, id: RecordId, hash: KeyHash) {
         self.half_open -= self.half_open_faces(id);
+        Side::BOTH.into_iter().for_each(|side| self.let_face_go(id, side));
         if self.hot[id.0 as usize].is_far_reaching() {
             return self.retire_far_reaching(id, hash);
         }
@@ -449,6 +456,7 @@ impl Connections {
             self.retire(twin, hash);
             return None;
         }
+        self.move_held(id, twin, side);
         self.forget_routes(&self.key(id), hash);
         Some(twin)
     }
@@ -475,16 +483,6 @@ impl Connections {
 
     pub fn key(&self, id: RecordId) -> Key {
         self.hot[id.0 as usize].key(&self.wide[id.0 as usize])
-    }
-
-    /// How many numbers the pairs of faces have that records share.
-    pub const fn pairs(&self) -> usize {
-        self.pairs.numbers()
-    }
-
-    /// What rules' states amount to, for some of the pairs: slot, live states, what their packets add up to.
-    pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
-        self.pairs.usage(pairs)
     }
 }
 

@@ -3,19 +3,33 @@
 //! Overview: a record shows one state for each of its faces. Ownership: reads only; called by the worker of the shard, for
 //! as many records at a time as its caller asks for.
 
+use core::ops::Range;
+
 use ruleset::{PeerView, StateView, TupleEnd};
 use wire::Af;
 
+use super::held::Role;
 use super::index::RecordId;
 use super::key::Side;
 use super::record::Sixteenths;
 use super::table::{Connections, Expiry};
 use super::tuples::Ends;
-use crate::eval::Root;
+use crate::eval::{ByHook, Root, RuleSlot};
 use crate::fib::{Fib, InterfaceId};
+use crate::sources::NodeId;
 use crate::witness::Met;
 
 impl Connections {
+    /// How many numbers the pairs of faces have that records share.
+    pub const fn pairs(&self) -> usize {
+        self.pairs.numbers()
+    }
+
+    /// What rules' states amount to, for some of the pairs: slot, live states, what their packets add up to.
+    pub fn usage(&self, pairs: Range<usize>) -> impl Iterator<Item = (&RuleSlot, u32, ByHook)> {
+        self.pairs.usage(pairs)
+    }
+
     /// The states of one record, as pf prints them.
     pub fn views(
         &self,
@@ -37,6 +51,8 @@ impl Connections {
             let ends = tuples.map_or([own; 2], |tuples| tuples.at(class.direction));
             let name =
                 |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
+            let held = self.held(id, side);
+            let sticky = [Role::Nat, Role::Rdr, Role::Route].map(|role| held.node(role));
             let place = root.number_of(&class.rule).and_then(|number| root.place(number));
             sink(StateView {
                 interface: class.interface.map_or_else(|| "all".to_owned(), name),
@@ -50,6 +66,8 @@ impl Connections {
                 rule: place.map(|place| place.rule),
                 anchor: place.and_then(|place| place.anchor),
                 sloppy: class.rule.sloppy,
+                source_track: held.node(Role::Limits) != NodeId::NONE,
+                sticky: sticky.iter().any(|node| *node != NodeId::NONE),
                 id: self.cold[number as usize].id + side as u64,
             });
         }

@@ -168,6 +168,7 @@ impl Shard {
                 let isn = Seq(self.isn.draw(&passage.packet.tuple, FOR_SERVER, view.now));
                 match track::proxy(&client, &server, &segment, ProxySide::Client, isn) {
                     ProxyOutcome::Ask { client, server, syn } => {
+                        self.connect(view, &passage.flow, record, hook.side(sender))?;
                         self.connections.set_peers(record, sender, &(client, server));
                         passage.remake(syn, Remade { mss: Some(mss), told: None });
                         Ok(())
@@ -209,6 +210,7 @@ impl Shard {
                 Err(Stop::Refused { reason: Reason::Synproxy, answer: Answer::SynAck { seq, ack, mss } })
             }
             ProxyOutcome::Ask { client, server, syn } => {
+                self.connect(view, &passage.flow, record, side)?;
                 passage.remake(syn, Remade { mss: Some(mss), told: None });
                 Ok(Pending::new(record, side, Some((client, server)), None))
             }

@@ -21,8 +21,9 @@ use wire::{Af, Port};
 use crate::eval::{Root, is_request};
 use crate::hook::{Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
-use crate::pool::{Asked, Pool};
+use crate::pool::{Asked, Known, Order, Pool, Target};
 use crate::shard::{Shard, View};
+use crate::source::{Use, Wish};
 use crate::state::{Key, Tuples};
 
 #[cfg(test)]
@@ -196,8 +197,11 @@ impl Shard {
         }
         let known = root.known(view.fib);
         let asked = Asked { af, source: tuple.src, old: tuple.dst, random: self.draw() };
-        let mut order = pool.order(&asked, known).ok_or(NOTHING_LEFT)?;
-        let dst = pool.next(&mut order, af, known).ok_or(NOTHING_LEFT)?;
+        let wish = Wish { pool, uses: Use::Rdr, af, source: tuple.src };
+        let kept = self.kept(view, &wish, known);
+        let chosen = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut None));
+        let chosen = chosen.ok_or(NOTHING_LEFT)?;
+        let Target { address: dst, .. } = self.settle_on(view, root, &wish, chosen, kept)?;
         let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
         passage.turn(Tuple { dst, dport, ..tuple });
         Ok(())
@@ -216,8 +220,15 @@ impl Shard {
         let kind = Kind::of(packet);
         let known = root.known(view.fib);
         let asked = Asked { af, source: tuple.src, old: tuple.src, random: self.draw() };
-        let mut order = pool.order(&asked, known).ok_or(NOTHING_LEFT)?;
-        while let Some(src) = pool.next(&mut order, af, known) {
+        let wish = Wish { pool, uses: Use::Nat, af, source: tuple.src };
+        let (mut kept, mut order) = (self.kept(view, &wish, known), None);
+        let first = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut order));
+        let mut next = Some(first.ok_or(NOTHING_LEFT)?);
+        while let Some(chosen) = next {
+            let Target { address: src, .. } = match kind {
+                Kind::Single => chosen,
+                _ => self.settle_on(view, root, &wish, chosen, kept)?,
+            };
             let other = Tuple { src, ..tuple };
             let random = self.draw();
             let sport = match (&kind, ports) {
@@ -233,12 +244,32 @@ impl Shard {
                 passage.turn(Tuple { sport, ..other });
                 return Ok(());
             }
+            // Another worker may have a port of an address that is to be kept.
+            let keeps = kept.valid.is_some() && self.hashing.workers() > 1;
+            kept = kept.overtaken();
+            next = if keeps { None } else { self.follow_order(view, &wish, &asked, known, &mut order) };
         }
         // What has but one port is no better off elsewhere.
         Err(match (kind, ports) {
             (Kind::Ported, NatPorts::Range(..)) | (Kind::Echo, _) => Stop::Exhausted,
             _ => NOTHING_LEFT,
         })
+    }
+
+    /// The next address of a pool to try; the first where there is no order of them yet.
+    fn follow_order(
+        &self,
+        view: &View<'_>,
+        wish: &Wish<'_>,
+        asked: &Asked,
+        known: Known<'_>,
+        order: &mut Option<Order>,
+    ) -> Option<Target> {
+        let Wish { pool, af, .. } = *wish;
+        if order.is_none() {
+            *order = pool.order(asked, known, &|target| self.load(view, pool, af, target));
+        }
+        pool.next(order.as_mut()?, af, known)
     }
 
     /// A free source port out of a range, as far as it is searched now.

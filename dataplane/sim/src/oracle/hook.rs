@@ -174,7 +174,10 @@ impl Oracle {
     ) -> Outcome {
         let state = self.state(id).expect("the id was just found").clone();
         match self.track(&state, hook, packet, subject, now) {
-            Tracked::Fits(after) => {
+            Tracked::Fits(after, completes) => {
+                if completes && let Err(reason) = self.connect(id) {
+                    return Verdict::drop(reason).into();
+                }
                 let refused = packet.options == IpOptions::Present && !state.allow_opts;
                 // pf has changed the state already when it looks at the options.
                 if !refused || !self.deviations.commit_once {
@@ -279,6 +282,7 @@ impl Oracle {
         now: u64,
     ) -> Result<StateId, Reason> {
         let made_by = RuleRef { generation: self.generation, number, identity: rule.identity };
+        self.admit_source(rule, packet.source)?;
         let max = u64::from(rule.state_options.max);
         if max > 0 && self.states_of(made_by) >= max {
             return Err(Reason::StateLimit);
@@ -313,6 +317,7 @@ impl Oracle {
             created: now,
             packets: [0; 2],
             bytes: [0; 2],
+            connected: false,
             partner: None,
         };
         state.count(hook.direction, packet.length);

@@ -28,6 +28,7 @@ mod rate;
 pub mod reassembly;
 mod reply;
 mod scrub;
+mod source;
 mod state;
 mod table;
 mod tcp;

@@ -137,6 +137,8 @@ pub struct State {
     pub packets: [u64; 2],
     /// Their octets.
     pub bytes: [u64; 2],
+    /// Its handshake was completed, and counts for its source.
+    pub connected: bool,
     /// The state that the same packet made at its other hook, while the two were only ever changed together.
     pub partner: Option<StateId>,
 }
@@ -165,6 +167,11 @@ impl State {
             Direction::In => (self.wire.near, self.wire.far),
             Direction::Out => (self.wire.far, self.wire.near),
         }
+    }
+
+    /// Who sent the packet that made it.
+    pub(super) const fn source_address(&self) -> IpAddr {
+        self.ends().0.address
     }
 
     /// The state as pfctl prints it. Times are in nanoseconds; `rule` is its number in its ruleset, with that of the call of
@@ -202,6 +209,8 @@ impl State {
             rule: rule.map(|(number, _)| number),
             anchor: rule.and_then(|(_, anchor)| anchor),
             sloppy: self.options.sloppy,
+            source_track: self.options.source.track.is_some(),
+            sticky: false,
             id: self.id.0,
         }
     }

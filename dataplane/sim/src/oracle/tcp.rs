@@ -237,8 +237,14 @@ fn reset_fits(src: &Peer, dst: &Peer, tcp: &Tcp, extent: &Extent, ackskew: i32, 
 }
 
 /// pf.md 2.5 as a whole: `pf_tcp_track_full`. On [`Fit::Mismatch`] the peers are what pf leaves behind: what
-/// [`learn`] wrote stays.
-pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy, own_fin: OwnFin) -> Fit {
+/// [`learn`] wrote stays. Also told is whether the segment completes the handshake.
+pub(super) fn track_full(
+    src: &mut Peer,
+    dst: &mut Peer,
+    tcp: &Tcp,
+    seen_by: SeenBy,
+    own_fin: OwnFin,
+) -> (Fit, bool) {
     let mut extent = Extent::of(src, dst, tcp);
     if seen_by.unseen(src) {
         learn(src, dst, tcp, &mut extent, seen_by);
@@ -268,8 +274,7 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
         && reset_fits(src, dst, tcp, &extent, ackskew, said); // (5)
     if strict {
         advance(src, dst, &extent, ack);
-        strict_states(src, dst, tcp.flags);
-        return Fit::Strict;
+        return (Fit::Strict, strict_states(src, dst, tcp.flags));
     }
     let closing = dst.state >= PeerState::FinWait2 || src.state >= PeerState::FinWait2;
     let loose = (dst.state < PeerState::SynSent || closing)
@@ -278,9 +283,9 @@ pub(super) fn track_full(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: See
     if loose {
         advance(src, dst, &extent, ack);
         close(src, dst, tcp.flags);
-        return Fit::Loose;
+        return (Fit::Loose, false);
     }
-    Fit::Mismatch
+    (Fit::Mismatch, false)
 }
 
 /// The windows after an accepted segment, strict or loose.
@@ -294,8 +299,10 @@ fn advance(src: &mut Peer, dst: &mut Peer, extent: &Extent, ack: Seq) {
     }
 }
 
-/// "SYN: …; FIN: …; ACK: …; RST: …" of a strictly accepted segment.
-fn strict_states(src: &mut Peer, dst: &mut Peer, flags: TcpFlags) {
+/// "SYN: …; FIN: …; ACK: …; RST: …" of a strictly accepted segment. True if the ACK completes the handshake ("if
+/// src.state==ESTABLISHED").
+fn strict_states(src: &mut Peer, dst: &mut Peer, flags: TcpFlags) -> bool {
+    let mut completes = false;
     if flags.contains(TcpFlags::SYN) {
         src.state = src.state.max(PeerState::SynSent);
     }
@@ -304,7 +311,10 @@ fn strict_states(src: &mut Peer, dst: &mut Peer, flags: TcpFlags) {
     }
     if flags.contains(TcpFlags::ACK) {
         match dst.state {
-            PeerState::SynSent => dst.state = PeerState::Established,
+            PeerState::SynSent => {
+                dst.state = PeerState::Established;
+                completes = src.state == PeerState::Established;
+            }
             PeerState::Closing => dst.state = PeerState::FinWait2,
             _ => {}
         }
@@ -312,6 +322,7 @@ fn strict_states(src: &mut Peer, dst: &mut Peer, flags: TcpFlags) {
     if flags.contains(TcpFlags::RST) {
         reset(src, dst);
     }
+    completes
 }
 
 /// The loose rule changes states on FIN and RST only.
@@ -329,9 +340,9 @@ const fn reset(src: &mut Peer, dst: &mut Peer) {
     dst.state = PeerState::TimeWait;
 }
 
-/// pf.md 2.6: `pf_tcp_track_sloppy`, which refuses nothing.
-pub(super) fn track_sloppy(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy) {
-    let flags = tcp.flags;
+/// pf.md 2.6: `pf_tcp_track_sloppy`, which refuses nothing. True if the segment completes the handshake.
+pub(super) fn track_sloppy(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: SeenBy) -> bool {
+    let (flags, mut completes) = (tcp.flags, false);
     if flags.contains(TcpFlags::SYN) {
         src.state = src.state.max(PeerState::SynSent);
     }
@@ -341,12 +352,14 @@ pub(super) fn track_sloppy(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: S
     if flags.contains(TcpFlags::ACK) {
         if dst.state == PeerState::SynSent {
             dst.state = PeerState::Established;
+            completes = src.state == PeerState::Established;
         } else if dst.state == PeerState::Closing {
             dst.state = PeerState::FinWait2;
         } else if src.state == PeerState::SynSent && dst.state < PeerState::SynSent {
             // "half seen": only one direction passes here.
             src.state = PeerState::Established;
             dst.state = PeerState::Established;
+            completes = true;
         } else if src.state == PeerState::Closing
             && dst.state == PeerState::Established
             && seen_by.unseen(dst)
@@ -357,6 +370,7 @@ pub(super) fn track_sloppy(src: &mut Peer, dst: &mut Peer, tcp: &Tcp, seen_by: S
     if flags.contains(TcpFlags::RST) {
         reset(src, dst);
     }
+    completes
 }
 
 /// "timeout: both>=FIN_WAIT_2 -> tcp.closed; …" (pf.md 2.5).

@@ -11,8 +11,8 @@ use super::tcp::{self, Fit, OwnFin, SeenBy};
 
 /// The outcome, with the state as it would be.
 pub(super) enum Tracked {
-    /// The packet fits. Counters are not touched yet.
-    Fits(State),
+    /// The packet fits, and completes the handshake or not. Counters are not touched yet.
+    Fits(State, bool),
     /// It does not.
     Refused {
         /// What pf keeps all the same.
@@ -59,7 +59,7 @@ impl Oracle {
             }
         }
         after.last_seen = self.rounded(now);
-        Tracked::Fits(after)
+        Tracked::Fits(after, false)
     }
 
     /// pf.md 2.4 and 2.5.
@@ -82,9 +82,8 @@ impl Oracle {
                 return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
             }
         }
-        let fit = if sloppy {
-            tcp::track_sloppy(src, dst, tcp, seen_by);
-            Fit::Strict
+        let (fit, completes) = if sloppy {
+            (Fit::Strict, tcp::track_sloppy(src, dst, tcp, seen_by))
         } else {
             let own_fin = if self.deviations.fin_past_window { OwnFin::Behind } else { OwnFin::Counts };
             tcp::track_full(src, dst, tcp, seen_by, own_fin)
@@ -93,9 +92,9 @@ impl Oracle {
             Fit::Strict => {
                 state.class = tcp::class(src.state, dst.state);
                 state.last_seen = self.rounded(now);
-                Tracked::Fits(state)
+                Tracked::Fits(state, completes)
             }
-            Fit::Loose => Tracked::Fits(state),
+            Fit::Loose => Tracked::Fits(state, false),
             Fit::Mismatch => self.mismatch(state, hook, tcp),
         }
     }
@@ -139,7 +138,7 @@ impl Oracle {
                 return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
             }
         }
-        Tracked::Fits(state)
+        Tracked::Fits(state, false)
     }
 
     pub(super) const fn seen_by(&self) -> SeenBy {

@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressMatch, AddressPattern, BlockReply, Call, Direction, Endpoint, FlagsMatch, IcmpMatch,
-    IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, PacketRate, PortMatch, Rule, Ruleset,
-    Scrub, SetPrio, StateMode, StateOptions, StatePolicy, Table, TableEntry, TagMatch, Timeout,
+    Action, AddressMatch, AddressPattern, BlockReply, Call, Direction, Endpoint, FlagsMatch, Flush,
+    IcmpMatch, IcmpReply, InterfaceMatch, InterfacePart, InterfacePattern, Limit, Overload, PacketRate,
+    PortMatch, Rule, Ruleset, Scrub, SetPrio, SourceTracking, StateMode, StateOptions, StatePolicy, Table,
+    TableEntry, TagMatch, Timeout, Tracking,
 };
 use wire::{Af, Port, Proto, TcpFlags};
 
@@ -63,6 +64,8 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
         }
         if variety == Variety::Sharded {
             (rule.state_options.max, rule.packet_rate, rule.once) = (0, None, false);
+            // Likewise: a state that has expired counts for its source until somebody meets it.
+            rule.state_options.source = SourceTracking::default();
         }
     }
     rules
@@ -148,8 +151,9 @@ fn options(rng: &mut Rng, rules: &mut Ruleset, variety: Variety) {
 }
 
 fn timeout(rng: &mut Rng) -> (Timeout, u32) {
-    let timeouts: Vec<Timeout> =
-        Timeout::ALL.into_iter().filter(|timeout| !timeout.counts_states()).collect();
+    // The oracle counts what sources have out of states alone, so that their nodes may not outlive them.
+    let possible = |timeout: &Timeout| !timeout.counts_states() && *timeout != Timeout::SrcTrack;
+    let timeouts: Vec<Timeout> = Timeout::ALL.into_iter().filter(possible).collect();
     (*rng.pick(&timeouts), *rng.pick(&[0, 1, 2, 5, 30, 60, 300]))
 }
 
@@ -343,8 +347,21 @@ fn state_options(rng: &mut Rng) -> StateOptions {
         max: if rng.chance(1, 12) { rng.between(1, 4) as u32 } else { 0 },
         sloppy: rng.chance(1, 8),
         timeouts: (0..rng.below(3)).map(|_| timeout(rng)).collect(),
+        source: if rng.chance(1, 6) { source_tracking(rng) } else { SourceTracking::default() },
         ..StateOptions::default()
     }
+}
+
+fn source_tracking(rng: &mut Rng) -> SourceTracking {
+    let mut limit = || if rng.chance(1, 2) { rng.between(1, 3) as u32 } else { 0 };
+    let (max_states, max_nodes, max_conn) = (limit(), limit(), limit());
+    if rng.chance(1, 3) {
+        return SourceTracking { track: Some(Tracking::Global), max_states, ..SourceTracking::default() };
+    }
+    let flush = *rng.pick(&[Flush::No, Flush::Rule, Flush::Global]);
+    let overload = (max_conn > 0 && rng.chance(1, 2)).then(|| Overload { table: "some".into(), flush });
+    let track = Some(Tracking::Rule);
+    SourceTracking { track, max_states, max_nodes, max_conn, overload, ..SourceTracking::default() }
 }
 
 /// Every address that packets of these simulations come from or go to.

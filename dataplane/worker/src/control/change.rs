@@ -17,6 +17,7 @@ use ruleset::{
 use super::desk::{Desk, PATIENCE, busy, fragment_status, lock};
 use super::ledger::{Carried, Totals};
 use super::rules;
+use super::sources::{limit_counts, source_status};
 use crate::dump::Stalled;
 use crate::telemetry::Sheet;
 use crate::verbosity;
@@ -138,7 +139,7 @@ impl Desk {
         match counts {
             Counts::Info => {
                 let Some(sheets) = self.sheets() else { return Ok(busy()) };
-                lock(&self.ledger).clear_totals(Totals::of(&Sheet::sum(&sheets)), Instant::now());
+                lock(&self.ledger).clear_totals(self.totals(&Sheet::sum(&sheets)), Instant::now());
             }
             Counts::Interface(name) => {
                 let Some(sheets) = self.sheets() else { return Ok(busy()) };
@@ -163,12 +164,16 @@ impl Desk {
         Ok(ResponseBody::Done)
     }
 
+    fn totals(&self, sheet: &Sheet) -> Totals {
+        Totals::of(sheet, &self.facts.states.source_counts())
+    }
+
     /// What is counted since then.
     pub fn info(&self) -> ResponseBody {
         let Some(sheet) = self.sheets().map(|sheets| Sheet::sum(&sheets)) else { return busy() };
         let ledger = lock(&self.ledger).clone();
-        let Totals { searches, inserts, removals, fragments, floods, drops } =
-            ledger.since_cleared(Totals::of(&sheet));
+        let Totals { searches, inserts, removals, fragments, sources, limits, floods, drops } =
+            ledger.since_cleared(self.totals(&sheet));
         let drops = Reason::ALL.into_iter().zip(drops);
         let fib = self.kernel.fib();
         let carried: Vec<_> =
@@ -200,6 +205,8 @@ impl Desk {
                 cookies_validated: floods[2],
                 watermarks: options.and_then(watermarks),
             },
+            sources: source_status(self.facts.states.source_counts().current, sources),
+            limits: limit_counts(limits),
             drops: drops.map(|(reason, packets)| ReasonCount { reason, packets }).collect(),
             logged,
             interfaces: carried
@@ -220,7 +227,7 @@ impl Desk {
         }
         let (fib, live) = (self.kernel.fib(), self.showcase.live());
         let previous = live.as_ref().map(|live| live.root.as_ref());
-        match rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states) {
+        match rules::compile(candidate, fib.interfaces(), previous, &self.facts.states) {
             Ok(root) => {
                 let judged = |flow: &Flow| Judged {
                     live: previous.and_then(|root| root.judge(&fib, flow)),
@@ -255,7 +262,7 @@ impl Desk {
         // What is live is let go of at once: a commit waits for whoever holds it.
         let live = self.showcase.live();
         let previous = live.as_ref().map(|live| live.root.as_ref());
-        let compiled = rules::compile(candidate, fib.interfaces(), previous, self.facts.max_states);
+        let compiled = rules::compile(candidate, fib.interfaces(), previous, &self.facts.states);
         drop(live);
         let root = match compiled {
             Ok(root) => root,

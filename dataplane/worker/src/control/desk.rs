@@ -10,7 +10,7 @@ use api::{
 };
 use dpdk::Mempool;
 use engine::fib::Role;
-use engine::{Counted, Created, Fib, Mapping, Root};
+use engine::{Counted, Created, Fib, Mapping, Root, StatePool, Tick};
 use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
@@ -18,6 +18,7 @@ use super::history::History;
 use super::journal::{self, Journal};
 use super::ledger::{Ledger, Totals};
 use super::rules::{Live, Rules, Showcase};
+use super::sources::{counted, limit_counts, source_status};
 use crate::dump::{Lister, Stalled};
 use crate::keeper::Board;
 use crate::netlink::service::Published;
@@ -50,8 +51,10 @@ pub struct Facts {
     pub devices: Vec<String>,
     /// The CPU of each worker.
     pub cpus: Vec<u16>,
-    /// What memory was taken for.
-    pub max_states: u32,
+    /// The states of all workers, and their sources.
+    pub states: StatePool,
+    /// The workers' clock.
+    pub now: Box<dyn Fn() -> Tick + Send + Sync>,
     /// The pools.
     pub pools: Vec<Mempool>,
     /// Where the links are told of.
@@ -196,13 +199,18 @@ impl Desk {
     pub fn status(&self) -> ResponseBody {
         let (generation, states_limit) = match self.showcase.live() {
             Some(live) => (live.generation, live.root.ruleset().options.limits.get(Limit::States)),
-            None => (0, self.facts.max_states),
+            None => (0, self.facts.states.most()),
         };
         let filtering = self.filtering();
         let (Some(sheets), Some(minutes)) = (self.sheets(), lock(&self.telemetry).minutes()) else {
             return busy();
         };
         let sheet = Sheet::sum(&sheets);
+        let nodes = self.facts.states.source_counts();
+        let sources_limit = match self.showcase.live() {
+            Some(live) => live.root.ruleset().options.limits.get(Limit::SrcNodes),
+            None => self.facts.states.source_nodes_max(),
+        };
         let pool = |pool: &Mempool| PoolStatus {
             name: pool.name().into(),
             size: pool.size(),
@@ -218,7 +226,11 @@ impl Desk {
             searches: sheet.worker.searches,
             inserts: sheet.worker.inserts,
             removals: sheet.worker.removals,
-            fragments: fragment_status(&sheet, Totals::of(&sheet).fragments),
+            fragments: fragment_status(&sheet, Totals::of(&sheet, &nodes).fragments),
+            sources: source_status(nodes.current, counted(&nodes)),
+            sources_limit: sources_limit.into(),
+            limits: limit_counts(sheet.limits),
+            overloads: lock(&self.ledger).overloads,
             log_lost: sheet.worker.log_lost + self.journal.lost(),
             netlink_overruns: self.kernel.overruns(),
             interfaces: self.interfaces(&self.kernel.fib(), &sheet, &minutes),

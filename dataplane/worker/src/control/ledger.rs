@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 use api::RuleUsage;
-use engine::Crossings;
-use ruleset::REASON_COUNT;
+use engine::{Crossings, NodeCounts};
+use ruleset::{LIMIT_HITS, REASON_COUNT};
 
+use super::sources::counted;
 use crate::telemetry::{InterfaceCounts, Sheet, WorkerCounts};
 
 /// The counters of `pfctl -si`.
@@ -24,6 +25,10 @@ pub struct Totals {
     pub fragments: [u64; 3],
     /// Floods of SYNs, SYNs answered without a state, ACKs that had been told by such an answer.
     pub floods: [u64; 3],
+    /// Of source nodes: searches, inserts, removals.
+    pub sources: [u64; 3],
+    /// How often limits were met.
+    pub limits: [u64; LIMIT_HITS],
     /// Packets dropped, by reason.
     pub drops: [u64; REASON_COUNT],
 }
@@ -35,11 +40,13 @@ impl Totals {
         removals: 0,
         fragments: [0; 3],
         floods: [0; 3],
+        sources: [0; 3],
+        limits: [0; LIMIT_HITS],
         drops: [0; REASON_COUNT],
     };
 
     /// Of all workers.
-    pub fn of(sheet: &Sheet) -> Self {
+    pub fn of(sheet: &Sheet, nodes: &NodeCounts) -> Self {
         let mut drops = [0; REASON_COUNT];
         for interface in &sheet.drops {
             drops.iter_mut().zip(interface).for_each(|(sum, own)| *sum += own);
@@ -48,7 +55,16 @@ impl Totals {
         let fragments = [worker.fragment_searches, worker.fragment_inserts, worker.fragment_removals];
         let WorkerCounts { searches, inserts, removals, .. } = *worker;
         let floods = [worker.floods, worker.cookies_sent, worker.cookies_validated];
-        Self { searches, inserts, removals, fragments, floods, drops }
+        Self {
+            searches,
+            inserts,
+            removals,
+            fragments,
+            sources: counted(nodes),
+            limits: sheet.limits,
+            floods,
+            drops,
+        }
     }
 
     fn less(mut self, earlier: &Self) -> Self {
@@ -58,7 +74,9 @@ impl Totals {
         for (own, earlier) in self.fragments.iter_mut().zip(earlier.fragments) {
             *own -= earlier.min(*own);
         }
-        for (own, earlier) in self.floods.iter_mut().zip(earlier.floods) {
+        let pairs = self.sources.iter_mut().zip(earlier.sources);
+        let pairs = pairs.chain(self.limits.iter_mut().zip(earlier.limits));
+        for (own, earlier) in pairs.chain(self.floods.iter_mut().zip(earlier.floods)) {
             *own -= earlier.min(*own);
         }
         for (own, earlier) in self.drops.iter_mut().zip(earlier.drops) {
@@ -103,6 +121,8 @@ pub struct Ledger {
     pub switched: Instant,
     /// Since when the totals are counted.
     pub cleared: Instant,
+    /// Sources that were put into tables because they had exceeded a limit, since the start.
+    pub overloads: u64,
     totals: Totals,
     /// Of which rules, and what each had done.
     rules: (u32, Vec<RuleUsage>),
@@ -116,6 +136,7 @@ impl Ledger {
         Self {
             switched: start,
             cleared: start,
+            overloads: 0,
             totals: Totals::ZERO,
             rules: (0, Vec::new()),
             interfaces: vec![(start, Carried::default()); interfaces],

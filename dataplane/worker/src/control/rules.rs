@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use api::{Candidate, Process};
 use engine::fib::Interface;
-use engine::{Filtering, Root};
+use engine::{Filtering, Root, StatePool};
 use ruleset::{Limit, TableEdit};
 
 use crate::snapshot::Publisher;
@@ -32,6 +32,17 @@ pub enum Refusal {
          turnpike.toml and restart the dataplane, or lower the limit"
     )]
     Limit {
+        /// What the ruleset says.
+        wanted: u32,
+        /// What is possible.
+        possible: u32,
+    },
+    /// Its limit on source nodes is above what memory was taken for.
+    #[error(
+        "set limit src-nodes {wanted} is more than the {possible} that memory was taken for; raise max_connections in \
+         turnpike.toml and restart the dataplane, or lower the limit"
+    )]
+    SourceLimit {
         /// What the ruleset says.
         wanted: u32,
         /// What is possible.
@@ -94,15 +105,15 @@ pub struct Rules {
     /// Those that are not live, as long as somebody uses them.
     others: Vec<Weak<Root>>,
     most_alive: usize,
-    max_states: u32,
+    states: StatePool,
     patience: Duration,
 }
 
 impl Rules {
-    /// No ruleset is live. `max_states` is what memory was taken for; workers are given `patience` to come for a ruleset.
-    pub fn new(publisher: Publisher<Option<Arc<Root>>>, max_states: u32, patience: Duration) -> Self {
+    /// No ruleset is live. `states` is what memory was taken for; workers are given `patience` to come for a ruleset.
+    pub fn new(publisher: Publisher<Option<Arc<Root>>>, states: StatePool, patience: Duration) -> Self {
         let showcase = Showcase::default();
-        Self { publisher, showcase, others: Vec::new(), most_alive: 0, max_states, patience }
+        Self { publisher, showcase, others: Vec::new(), most_alive: 0, states, patience }
     }
 
     /// Where the live one is to be seen.
@@ -133,7 +144,7 @@ impl Rules {
         self.wait_for_others()?;
         let previous = self.showcase.live();
         let before = previous.as_ref().map(|live| live.root.as_ref());
-        let root = compile(candidate, interfaces, before, self.max_states)?;
+        let root = compile(candidate, interfaces, before, &self.states)?;
         let generation = previous.as_ref().map_or(0, |live| live.generation) + 1;
         self.publish(generation, root, previous, inserter)?;
         Ok(generation)
@@ -223,12 +234,16 @@ pub fn compile(
     candidate: &Candidate,
     interfaces: &[Interface],
     previous: Option<&Root>,
-    max_states: u32,
+    states: &StatePool,
 ) -> Result<Root, Refusal> {
     let Candidate { ruleset, contents } = candidate;
     let wanted = ruleset.options.limits.get(Limit::States);
-    if wanted > max_states {
-        return Err(Refusal::Limit { wanted, possible: max_states });
+    if wanted > states.most() {
+        return Err(Refusal::Limit { wanted, possible: states.most() });
+    }
+    let (wanted, possible) = (ruleset.options.limits.get(Limit::SrcNodes), states.source_nodes_max());
+    if wanted > possible {
+        return Err(Refusal::SourceLimit { wanted, possible });
     }
     Ok(Root::compile_with(ruleset, interfaces, previous, contents)?)
 }

@@ -32,6 +32,10 @@ const FRAME: Duration = Duration::from_secs(20);
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How often traces are sent.
 const TRACE_EVERY: Duration = Duration::from_millis(20);
+/// How often it is looked whether sources have exceeded limits, where rules put them into tables.
+const OVERLOAD_EVERY: Duration = Duration::from_millis(1);
+/// How often it is looked whether rules do.
+const OVERLOADS_EVERY: Duration = Duration::from_millis(50);
 /// Routes or neighbours in one message.
 const SLICE: usize = 1024;
 /// How soon every thread notices the end.
@@ -50,6 +54,7 @@ struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: JoinHandle<()>,
+    overloader: JoinHandle<()>,
 }
 
 /// The socket, there for clients to connect to, who wait until it is served. Removed when it is dropped.
@@ -97,14 +102,20 @@ impl Server {
             let shared = shared.clone();
             thread::Builder::new().name("control".into()).spawn(move || accept(&bound.listener, &shared))?
         };
-        Ok(Self { shared, acceptor })
+        let overloader = {
+            let shared = shared.clone();
+            thread::Builder::new().name("overload".into()).spawn(move || overload(&shared))?
+        };
+        Ok(Self { shared, acceptor, overloader })
     }
 
     /// Hangs up on every client, and waits for the end.
     pub fn stop(self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        if self.acceptor.join().is_err() {
-            tracing::error!("the control thread panicked");
+        for thread in [self.acceptor, self.overloader] {
+            if thread.join().is_err() {
+                tracing::error!("a control thread panicked");
+            }
         }
     }
 }
@@ -128,6 +139,18 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
     }
     for client in clients {
         let _ = client.join();
+    }
+}
+
+/// Puts sources into tables that have exceeded limits.
+fn overload(shared: &Shared) {
+    while !shared.stop.load(Ordering::Relaxed) {
+        let pause = match shared.desk.overloads() {
+            false => OVERLOADS_EVERY,
+            true if shared.desk.overload() => OVERLOAD_EVERY,
+            true => TICK,
+        };
+        thread::sleep(pause);
     }
 }
 
@@ -262,6 +285,11 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
             None => ResponseBody::Refused(format!("table <{table}> is not defined")),
         },
         RequestBody::Kill(selector) => desk.kill(&selector, user).unwrap_or_else(|Stalled| no_answer()),
+        RequestBody::Sources { traffic } => match desk.sources(traffic) {
+            Ok(sources) => list(line, id, sources.into_iter(), ResponseBody::Sources)?,
+            Err(Stalled) => no_answer(),
+        },
+        RequestBody::ForgetSources(selector) => desk.forget_sources(&selector, user),
         RequestBody::Switch(filtering) => desk.switch(filtering, user),
         RequestBody::LogLevel(level) => desk.set_log_level(level, user),
         RequestBody::Clear(counts) => desk.clear(counts).unwrap_or_else(|Stalled| no_answer()),

@@ -20,8 +20,8 @@ use api::{
 };
 use engine::fib::{Interface, Role};
 use engine::{
-    Arrival, BURST, Counted, Crossings, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source, Tick,
-    View, WorkerId, Zone,
+    Arrival, BURST, Counted, Crossings, Entropy, Fate, Fib, InterfaceId, Shard, ShardConfig, Source,
+    StatePool, Tick, View, WorkerId, Zone,
 };
 use ruleset::{
     Action, Direction, Flow, Limit, Moment, Reason, Rule, Ruleset, StateMode, StateSelector, Table,
@@ -88,16 +88,13 @@ impl Bench {
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));
         let bursts = Arc::new(AtomicU32::new(0));
+        let states = StatePool::new(MAX_STATES, 1);
         let worker = {
             let (fib, stop, frozen) = (fib.clone(), stop.clone(), frozen.clone());
-            let (epoch, bursts) = (epoch.clone(), bursts.clone());
-            let mut shard = Shard::new(ShardConfig {
-                worker: WorkerId(0),
-                workers: 1,
-                max_states: 1024,
-                interfaces: 2,
-                key: [1, 2],
-            });
+            let (epoch, bursts, pool) = (epoch.clone(), bursts.clone(), states.clone());
+            let config =
+                ShardConfig { worker: WorkerId(0), workers: 1, max_states: 1024, interfaces: 2, key: [1, 2] };
+            let mut shard = Shard::sharing(config, pool);
             let mut sheet = Sheet::new(2);
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
@@ -130,7 +127,8 @@ impl Bench {
             start: Instant::now(),
             devices: vec!["net_null0".into(), "net_null1".into()],
             cpus: vec![0],
-            max_states: MAX_STATES,
+            states: states.clone(),
+            now: Box::new(|| Tick(0)),
             pools: vec![],
             links: Board::default(),
         };
@@ -138,7 +136,7 @@ impl Bench {
         let published = Arc::new(Published::new(fib));
         let journal = Journal::start(office.logs, published.clone(), || Tick(1)).unwrap();
         let desk = Desk::new(
-            Rules::new(office.roots, MAX_STATES, PATIENCE),
+            Rules::new(office.roots, states, PATIENCE),
             office.lister,
             reader,
             published,

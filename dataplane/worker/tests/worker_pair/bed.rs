@@ -204,7 +204,7 @@ impl Bed {
     /// Takes over who publishes rules.
     pub fn rules(&mut self, patience: Duration) -> Rules {
         let publisher = std::mem::replace(&mut self.office.roots, snapshots(None, 0).0);
-        Rules::new(publisher, STATES, patience)
+        Rules::new(publisher, StatePool::new(STATES, WORKERS as u16), patience)
     }
 
     /// Commits a ruleset while these workers come back, and does `meanwhile` before each of their polls.
