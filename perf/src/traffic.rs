@@ -110,9 +110,6 @@ pub enum Sizes {
     Imix,
 }
 
-/// The longest frame without a payload.
-const FRAME_MAX: usize = 80;
-
 /// What follows the headers, for frames that have 60 bytes without it to have 60, 590 and 1514.
 const PAYLOADS: [usize; 3] = [0, 530, 1454];
 /// The payloads of twelve frames.
@@ -138,7 +135,7 @@ pub struct Source {
 /// What is the same in the frames of all connections.
 #[derive(Clone, Debug)]
 struct Template {
-    headers: [u8; FRAME_MAX],
+    headers: Vec<u8>,
     /// The one's complement sum of the IPv4 header, without its addresses.
     sum: u32,
     /// Zeros that follow.
@@ -185,28 +182,7 @@ impl Source {
     /// same code and costs the same whatever is done to the packets then.
     #[inline(never)]
     pub fn receive(&mut self, bed: &Bed, burst: &mut Burst, sender: Sender) {
-        // What is the same for all of them is decided once: making packets is not what is measured.
-        let (traffic, sizes) = (self.traffic, self.sizes);
-        match (traffic, sizes) {
-            (Traffic::Tcp4, Sizes::Least) => {
-                self.receive_as(bed, burst, sender, (Traffic::Tcp4, Sizes::Least))
-            }
-            (Traffic::Udp4, Sizes::Least) => {
-                self.receive_as(bed, burst, sender, (Traffic::Udp4, Sizes::Least))
-            }
-            (Traffic::Tcp6, Sizes::Least) => {
-                self.receive_as(bed, burst, sender, (Traffic::Tcp6, Sizes::Least))
-            }
-            (_, Sizes::Imix) => self.receive_as(bed, burst, sender, (traffic, sizes)),
-        }
-    }
-
-    #[inline(always)]
-    fn receive_as(&mut self, bed: &Bed, burst: &mut Burst, sender: Sender, kind: (Traffic, Sizes)) {
-        bed.receive(burst, |mbuf| {
-            let connection = self.flows.draw();
-            self.write_data_as(mbuf, connection, sender, kind);
-        });
+        bed.receive(burst, |mbuf| self.write_any(mbuf, sender));
     }
 
     /// Writes a data packet of a connection chosen at random.
@@ -219,26 +195,12 @@ impl Source {
     /// Writes a data packet of one connection.
     #[inline(always)]
     pub fn write_data(&mut self, buffer: &mut impl Buffer, connection: u64, sender: Sender) {
-        self.write_data_as(buffer, connection, sender, (self.traffic, self.sizes));
-    }
-
-    #[inline(always)]
-    fn write_data_as(
-        &mut self,
-        buffer: &mut impl Buffer,
-        connection: u64,
-        sender: Sender,
-        (traffic, sizes): (Traffic, Sizes),
-    ) {
         self.clock = self.clock.wrapping_add(self.per_packet);
-        match sizes {
-            Sizes::Least => {
-                self.write_frame::<false>(buffer, connection, (sender, Step::Data), (traffic, 0));
-            }
+        match self.sizes {
+            Sizes::Least => self.write_frame::<false>(buffer, connection, (sender, Step::Data), 0),
             Sizes::Imix => {
                 self.turn = if self.turn + 1 < IMIX.len() { self.turn + 1 } else { 0 };
-                let payload = IMIX[self.turn];
-                self.write_frame::<true>(buffer, connection, (sender, Step::Data), (traffic, payload));
+                self.write_frame::<true>(buffer, connection, (sender, Step::Data), IMIX[self.turn]);
             }
         }
     }
@@ -249,7 +211,7 @@ impl Source {
     /// If the buffer has no room for 80 bytes.
     #[inline(always)]
     pub fn write(&self, buffer: &mut impl Buffer, connection: u64, sender: Sender, step: Step) {
-        self.write_frame::<false>(buffer, connection, (sender, step), (self.traffic, 0));
+        self.write_frame::<false>(buffer, connection, (sender, step), 0);
     }
 
     /// Writes a frame, with a payload if there may be one.
@@ -259,10 +221,10 @@ impl Source {
         buffer: &mut impl Buffer,
         connection: u64,
         (sender, step): (Sender, Step),
-        (traffic, payload): (Traffic, usize),
+        payload: usize,
     ) {
         let template = &self.templates[sender as usize][payload];
-        match traffic {
+        match self.traffic {
             Traffic::Tcp4 | Traffic::Udp4 => {
                 let frame: &mut [u8; 60] = put::<MIXED, _>(buffer, template);
                 let [source, destination] = ends4(connection, sender);
@@ -271,14 +233,14 @@ impl Source {
                 frame[30..34].copy_from_slice(&destination.to_be_bytes());
                 let sum = checksum(template.sum, source, destination);
                 frame[24..26].copy_from_slice(&sum.to_be_bytes());
-                self.write_transport(&mut frame[34..], traffic.transport(), connection, (sender, step));
+                self.write_transport(&mut frame[34..], connection, sender, step);
             }
             Traffic::Tcp6 => {
                 let frame: &mut [u8; 80] = put::<MIXED, _>(buffer, template);
                 let [source, destination] = ends6(connection, sender);
                 frame[22..38].copy_from_slice(&source.to_be_bytes());
                 frame[38..54].copy_from_slice(&destination.to_be_bytes());
-                self.write_transport(&mut frame[54..], traffic.transport(), connection, (sender, step));
+                self.write_transport(&mut frame[54..], connection, sender, step);
             }
         }
     }
@@ -291,13 +253,7 @@ impl Source {
     }
 
     #[inline(always)]
-    fn write_transport(
-        &self,
-        bytes: &mut [u8],
-        proto: Proto,
-        connection: u64,
-        (sender, step): (Sender, Step),
-    ) {
+    fn write_transport(&self, bytes: &mut [u8], connection: u64, sender: Sender, step: Step) {
         let client = connection as u16 | 1024;
         let ports = match sender {
             Sender::Client => [client, SERVER_PORT],
@@ -305,7 +261,7 @@ impl Source {
         };
         bytes[0..2].copy_from_slice(&ports[0].to_be_bytes());
         bytes[2..4].copy_from_slice(&ports[1].to_be_bytes());
-        if proto == Proto::UDP {
+        if self.traffic.transport() == Proto::UDP {
             return;
         }
         let [client, server] = initial_sequences(connection);
@@ -357,7 +313,7 @@ fn put<'a, const MIXED: bool, const N: usize>(
     buffer: &'a mut impl Buffer,
     template: &Template,
 ) -> &'a mut [u8; N] {
-    let headers: &[u8; N] = template.headers.first_chunk().expect("frames are no longer");
+    let headers: &[u8; N] = template.headers.first_chunk().expect("as long as its traffic's headers");
     buffer.fill(headers, if MIXED { template.payload } else { 0 })
 }
 
@@ -420,9 +376,8 @@ impl Template {
             Sender::Client => CLIENT_SIDE,
             Sender::Server => SERVER_SIDE,
         };
-        let mut headers = [0; FRAME_MAX];
-        write_headers(&mut headers[..traffic.frame_len()], traffic, side, payload)
-            .expect("a frame has room for its headers");
+        let mut headers = vec![0; traffic.frame_len()];
+        write_headers(&mut headers, traffic, side, payload).expect("a frame has room for its headers");
         let network = &headers[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN];
         let word = |word: &[u8]| u32::from(u16::from_be_bytes([word[0], word[1]]));
         let sum = network.chunks_exact(2).map(word).sum();
