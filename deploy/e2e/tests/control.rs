@@ -209,6 +209,7 @@ fn rules_of_an_anchor_count_from_zero(lab: &Lab, path: &str) -> Result<()> {
     done(lab.ask("pfctl -a * -z")?)?;
     ensure!(both()? == [false, false], "all do");
     refused(lab.ask("pfctl -a absent -z")?, &["Anchor does not exist"])?;
+    done(lab.ask("pfctl -F states")?)?;
     done(lab.ask(&format!("apply {path}"))?).map(|_| ())
 }
 
