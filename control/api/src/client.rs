@@ -14,9 +14,9 @@ use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
-    AddressCounts, Candidate, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, Judged,
-    LiveRules, LiveUsage, LogLevel, MappingCount, NeighborView, Request, RequestBody, Response, ResponseBody,
-    Reviewed, RouteTo, RouteView, Status, TraceQuery, TraceView,
+    AddressCounts, Candidate, Counts, DropQuery, DropReport, EventBatch, EventQuery, Filtering, Info,
+    InterfaceDrops, Judged, LiveRules, LiveUsage, LogLevel, MappingCount, NeighborView, Request, RequestBody,
+    Response, ResponseBody, Reviewed, RouteTo, RouteView, Status, TraceQuery, TraceView,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -323,6 +323,26 @@ impl Client {
             match self.receive(id)? {
                 ResponseBody::Traced(traces) if each(&traces) => {}
                 ResponseBody::Traced(_) | ResponseBody::Done => return Ok(()),
+                _ => return Err(Error::OutOfStep),
+            }
+        }
+    }
+
+    /// Calls `each` with what happens to states that fit from now on, until it returns false. It is called with nothing at the
+    /// beginning, and every few seconds that nothing happened. The connection ends with it.
+    ///
+    /// # Errors
+    /// Those of the connection; [`Error::Refused`] if too many listen already, or there is no such interface.
+    pub fn events(
+        mut self,
+        query: &EventQuery,
+        mut each: impl FnMut(&EventBatch) -> bool,
+    ) -> Result<(), Error> {
+        let id = self.send(RequestBody::Events(query.clone()))?;
+        loop {
+            match self.receive(id)? {
+                ResponseBody::Events(batch) if each(&batch) => {}
+                ResponseBody::Events(_) => return Ok(()),
                 _ => return Err(Error::OutOfStep),
             }
         }

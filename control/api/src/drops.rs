@@ -6,7 +6,24 @@ use core::fmt;
 use ruleset::{Direction, PeerState, Reason, TupleEnd};
 use serde::{Deserialize, Serialize};
 
-use crate::InterfaceDrops;
+/// What was dropped on one interface: the one that the packet arrived on, or, where only sending failed (`tx-full`,
+/// `host-full`, `port-down`, `too-big` and `no-neighbor` counted after routing), the one that it should have left by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDrops {
+    /// The interface.
+    pub interface: String,
+    /// Every reason with its count, zero included, in counter order.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// How many packets were dropped for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason.
+    pub reason: Reason,
+    /// Packets.
+    pub packets: u64,
+}
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;

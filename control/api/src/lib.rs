@@ -16,6 +16,7 @@ pub mod codec;
 pub mod control;
 mod distribution;
 mod drops;
+mod events;
 mod flood;
 mod kept;
 pub mod lockout;
@@ -34,17 +35,17 @@ pub use client::{Client, Error};
 pub use control::{Control, ControlError};
 pub use distribution::{BURST_BOUNDS, Distribution, LATENCY_BOUNDS_NS};
 pub use drops::{
-    Clause, DropExample, DropQuery, DropReport, HookView, Misfit, MisfitView, PacketView, PeerMet, RuleDrops,
-    SeenPacket, TcpView,
+    Clause, DropExample, DropQuery, DropReport, HookView, InterfaceDrops, Misfit, MisfitView, PacketView,
+    PeerMet, ReasonCount, RuleDrops, SeenPacket, TcpView,
 };
+pub use events::{EndReason, EventBatch, EventKind, EventQuery, EventView};
 pub use flood::FloodStatus;
 pub use kept::{FragmentStatus, LimitCount, SourceStatus};
 pub use lockout::Cut;
 pub use message::{
-    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceDrops,
-    InterfaceInfo, InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, Logged, MAGIC,
-    PoolStatus, ReasonCount, Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION,
-    WorkerStatus,
+    Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceInfo,
+    InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, Logged, MAGIC, PoolStatus,
+    Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use settings::{CONTROL_KEYS, Key};

@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 
 use ruleset::{
-    Flow, Reason, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents,
-    TableEdit, TableEntry,
+    Flow, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents, TableEdit,
+    TableEntry,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
-use crate::drops::{DropQuery, DropReport};
+use crate::drops::{DropQuery, DropReport, InterfaceDrops, ReasonCount};
+use crate::events::{EventBatch, EventQuery};
 use crate::kept::{FragmentStatus, LimitCount, SourceStatus};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
@@ -20,7 +21,7 @@ use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 22;
+pub const VERSION: u16 = 23;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -73,6 +74,9 @@ pub enum RequestBody {
     /// What becomes of packets that fit, from now on. Answered by any number of [`ResponseBody::Traced`], then
     /// [`ResponseBody::Done`]; it ends before if the client closes the connection or sends anything.
     Trace(TraceQuery),
+    /// What happens to states that fit, from now on. Answered by [`ResponseBody::Events`] until the client closes the
+    /// connection or sends anything.
+    Events(EventQuery),
     /// Every route that packets are forwarded by. Answered by any number of [`ResponseBody::Routes`], then
     /// [`ResponseBody::Done`].
     Routes,
@@ -223,6 +227,8 @@ pub enum ResponseBody {
     Logs(Vec<LogEntry>),
     /// Traced packets. Without any: the first says that tracing has begun, later ones that the dataplane is there.
     Traced(Vec<TraceView>),
+    /// Events of states. Without any: the first says that listening has begun, later ones that the dataplane is there.
+    Events(EventBatch),
     /// Some of the routes.
     Routes(Vec<RouteView>),
     /// The route to an address.
@@ -383,6 +389,8 @@ pub struct Status {
     pub overloads: u64,
     /// Packets that `log` rules recorded in vain: the worker's records were full, or a reader of the log was too slow.
     pub log_lost: u64,
+    /// Events of states that were lost: a worker's records were full, or one who listened was too slow.
+    pub events_lost: u64,
     /// Times that the kernel had to drop netlink messages, each followed by a full resynchronisation.
     pub netlink_overruns: u64,
     /// Every interface.
@@ -577,23 +585,4 @@ pub struct PoolStatus {
     pub size: u32,
     /// Buffers held by packets, rings and devices.
     pub in_use: u32,
-}
-
-/// What was dropped on one interface: the one that the packet arrived on, or, where only sending failed (`tx-full`,
-/// `host-full`, `port-down`, `too-big` and `no-neighbor` counted after routing), the one that it should have left by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InterfaceDrops {
-    /// The interface.
-    pub interface: String,
-    /// Every reason with its count, zero included, in counter order.
-    pub reasons: Vec<ReasonCount>,
-}
-
-/// How many packets were dropped for a reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReasonCount {
-    /// The reason.
-    pub reason: Reason,
-    /// Packets.
-    pub packets: u64,
 }

@@ -9,6 +9,8 @@ mod check;
 mod convert;
 mod doctor;
 mod drops;
+mod events;
+mod filter;
 mod generate;
 mod host;
 mod live;
@@ -24,6 +26,7 @@ mod states;
 mod table;
 mod test;
 mod time;
+mod top;
 mod trace;
 mod tree;
 
@@ -75,6 +78,10 @@ enum Verb {
     Drops(drops::Arguments),
     /// Show what becomes of packets that fit a filter, stage by stage, as it happens
     Trace(trace::Arguments),
+    /// Show states as they are made, reach other levels and go, and why
+    Events(events::Arguments),
+    /// Show what is busiest now: states, rules, workers, and why packets are dropped
+    Top(top::Arguments),
     /// Show the packets that log rules record, as they happen
     Pflog(pflog::Arguments),
     /// Network cards: list them, hand them to the dataplane, give them back to the kernel
@@ -106,6 +113,8 @@ fn main() -> ExitCode {
         Verb::Nat(arguments) => nat::run(arguments, &cli.sockets),
         Verb::Drops(arguments) => drops::run(arguments, &cli.sockets),
         Verb::Trace(arguments) => trace::run(arguments, cli.sockets.dataplane()),
+        Verb::Events(arguments) => events::run(arguments, cli.sockets.dataplane()),
+        Verb::Top(arguments) => top::run(arguments, cli.sockets.dataplane()),
         Verb::Pflog(arguments) => pflog::run(arguments, cli.sockets.dataplane()),
         Verb::Nic(arguments) => nic::run(arguments),
         Verb::Doctor(arguments) => doctor::run(arguments, &cli.sockets),

@@ -238,6 +238,7 @@ fn resources(out: &mut Families, status: &Status) {
         sizes.count(&[&pool.name], pool.size.into());
     }
     out.begin(Metric::LogLost).count(&[], status.log_lost);
+    out.begin(Metric::EventsLost).count(&[], status.events_lost);
     out.begin(Metric::NetlinkOverruns).count(&[], status.netlink_overruns);
 }
 

@@ -20,6 +20,7 @@ use wire::{Proto, TcpFlags};
 
 use crate::crossings::Crossed;
 use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
+use crate::events::{Removal, StateChange};
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::packet::{Packet, Transport, Tuple};
@@ -227,7 +228,8 @@ impl Shard {
         }
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
         passage.flow = found_by;
-        let removed = self.connections.remove_face(hit.record, hit.side(side), hit.hash);
+        let (hash, why) = (hit.hash, Removal::Replaced);
+        let removed = self.connections.remove_face(hit.record, hit.side(side), hash, why);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
     }
@@ -410,6 +412,7 @@ impl Shard {
     /// Does what a check has found, and counts the packet.
     fn apply(&mut self, view: &View<'_>, passage: &Passage<'_>, pending: &Pending) {
         let sender = passage.flow.sender;
+        let levels = self.connections.levels(pending.record);
         if let Some(peers) = &pending.peers {
             self.connections.set_peers_at(pending.record, pending.side, sender, peers);
         }
@@ -417,6 +420,9 @@ impl Shard {
             self.connections.refresh(pending.record, timeout, view.sixteenths());
         }
         self.connections.count(pending.record, sender, passage.packet.length());
+        if self.connections.levels(pending.record) != levels {
+            self.tell_both(view, pending.record, StateChange::Changed);
+        }
     }
 
     /// A packet without a state meets the rules.

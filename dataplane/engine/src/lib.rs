@@ -17,6 +17,7 @@ mod counters;
 mod crossings;
 mod entropy;
 mod eval;
+pub mod events;
 mod fate;
 pub mod fib;
 mod frame;

@@ -163,6 +163,7 @@ impl Shard {
         if let Some(end) = view.root.and_then(Root::flood_ends_at) {
             self.connections.tell_half_open(cookie::of(view.state_limit(), end));
         }
+        self.connections.events.at(view.now);
         self.mirror.begin();
         self.ports_to_ask.begin_burst(view.now);
         self.draws.refill(entropy);
@@ -439,6 +440,7 @@ impl Shard {
     pub fn expire(&mut self, view: &View<'_>, most: usize) -> u64 {
         let Some(root) = view.root else { return 0 };
         self.connections.look(view.state_limit(), view.now.secs() as u32);
+        self.connections.events.at(view.now);
         let removed = self.connections.sweep(most, &view.expiry(root), &self.hashing, &mut self.adjacencies);
         self.counters.removals += removed;
         removed

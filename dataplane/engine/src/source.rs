@@ -17,6 +17,7 @@ use wire::Af;
 
 use crate::Address;
 use crate::eval::{Root, RuleSlot, Threshold};
+use crate::events::Removal;
 use crate::hook::{Flow, Stop};
 use crate::pool::{Known, Pool, Target};
 use crate::refuse::rule_of;
@@ -305,7 +306,7 @@ impl Shard {
             }
         }
         self.witness.blame.rule = rule_of(view, class);
-        let removed = self.connections.remove_face(record, side, flow.hash);
+        let removed = self.connections.remove_face(record, side, flow.hash, Removal::Limit);
         self.counters.removals += u64::from(removed);
         Err(Stop::silent(Reason::SrcLimit))
     }

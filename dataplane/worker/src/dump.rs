@@ -61,6 +61,8 @@ enum Order {
     },
     /// Which packets are traced from now on, and how many.
     Trace { filter: TraceFilter, count: u32 },
+    /// Whether events of states are told from now on.
+    Listen { on: bool },
     /// What the rules of a ruleset have done; `rules` has a place for each. An order that nobody waits for any more keeps
     /// no ruleset alive.
     Usage { root: Weak<Root>, cursor: UsageCursor, rules: Vec<RuleUsage> },
@@ -189,6 +191,18 @@ impl Lister {
             found.into_iter().for_each(|(mapping, count)| *sum.entry(mapping).or_default() += count);
         }
         Ok(sum)
+    }
+
+    /// Has every worker tell events of its states, or no more.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states): some may.
+    pub fn listen(&mut self, on: bool, patience: Duration) -> Result<(), Stalled> {
+        self.desks.iter_mut().try_for_each(|desk| {
+            desk.ask(Order::Listen { on }, patience, |answer| {
+                matches!(answer, Order::Listen { on: done } if done == on).then_some(())
+            })
+        })
     }
 
     /// What the rules of `root` have done. Counters never go back: what states counted that end while the workers are asked
@@ -357,6 +371,10 @@ impl Scribe {
             }
             Order::Trace { filter, count } => {
                 shard.trace(std::mem::take(filter), *count);
+                true
+            }
+            Order::Listen { on } => {
+                shard.listen(*on);
                 true
             }
             Order::Usage { root, cursor, rules } => {

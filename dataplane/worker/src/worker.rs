@@ -517,6 +517,7 @@ impl Worker {
         let Parts { attachment: Attachment { interfaces, .. }, shard, .. } = &self.parts;
         self.sheet.take_shard(shard);
         self.sheet.worker.log_lost = shard.log_lost();
+        self.sheet.worker.events_lost = shard.events_lost();
         self.sheet.worker.held = self.hold.len() as u64 + u64::from(shard.fragments());
         self.sheet.worker.handoff_in = self.parts.handoff.taken();
         for (counts, sides) in self.sheet.interfaces.iter_mut().zip(interfaces) {

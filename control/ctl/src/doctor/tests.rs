@@ -112,6 +112,7 @@ fn status(workers: Vec<WorkerStatus>) -> Status {
         limits: Vec::new(),
         overloads: 0,
         log_lost: 0,
+        events_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("lan0", "10.1.0.1/24"), interface("wan0", "192.0.2.1/24")],
         workers,

@@ -139,6 +139,7 @@ metrics! {
     MbufsInUse: Gauge "mbufs_in_use" ["pool"] "Packet buffers held by packets, rings and devices.";
     MbufsSize: Gauge "mbufs_size" ["pool"] "Packet buffers in all.";
     LogLost: Counter "log_lost_packets_total" [] "Packets that log rules recorded in vain: the records were full, or a reader too slow.";
+    EventsLost: Counter "state_events_lost_total" [] "Events of states that were lost: a worker's records were full, or one who listened was too slow.";
     NetlinkOverruns: Counter "netlink_overruns_total" [] "Times that the kernel dropped netlink messages, each followed by a full resynchronisation.";
 }
 

@@ -300,7 +300,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             generation: state.generation,
             ..DropReport::default()
         }))),
-        RequestBody::Trace(_) => send(ResponseBody::Done),
+        RequestBody::Trace(_) | RequestBody::Events(_) => send(ResponseBody::Done),
         RequestBody::Rules => {
             let generation = state.generation;
             let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));
@@ -483,6 +483,7 @@ fn status(state: &State) -> Status {
         limits: vec![api::LimitCount { limit: ruleset::LimitHit::SrcConnRate, count: 4 }],
         overloads: state.overloads,
         log_lost: 0,
+        events_lost: 0,
         netlink_overruns: 0,
         interfaces: vec![interface("wan0", "192.0.2.254/24"), interface("lan0", "10.0.0.1/8")],
         workers: vec![WorkerStatus {

@@ -303,14 +303,18 @@ impl Root {
 
     /// The number of the rule with this identity, if the ruleset still has it.
     pub(crate) fn number_of(&self, slot: &RuleSlot) -> Option<u32> {
-        let same =
-            |rule: &filter::Filter| rule.slot.serial == slot.serial || rule.slot.identity == slot.identity;
+        self.number_by((slot.serial, slot.identity))
+    }
+
+    /// As [`number_of`](Self::number_of), by the slot's serial and the rule's identity.
+    pub(crate) fn number_by(&self, (serial, identity): (u64, u64)) -> Option<u32> {
+        let same = |rule: &filter::Filter| rule.slot.serial == serial || rule.slot.identity == identity;
         // Most states are asked about while their own root is live: their number is in the serial.
-        let guess = slot.serial as u32 as usize;
+        let guess = serial as u32 as usize;
         if self.rules.get(guess).is_some_and(same) {
             return Some(guess as u32);
         }
-        self.numbers.get(&slot.identity).copied()
+        self.numbers.get(&identity).copied()
     }
 
     /// The rule that source nodes of this owner are of, as pfctl numbers it.

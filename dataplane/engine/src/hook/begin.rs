@@ -12,6 +12,7 @@ use super::create::open;
 use crate::counters::Counters;
 use crate::crossings::Run;
 use crate::eval::{Occasion, PlainPass, Question, Role, Root, Tag};
+use crate::events::StateChange;
 use crate::fate::Fate;
 use crate::fib::{InterfaceId, Way};
 use crate::frame::Frame;
@@ -94,6 +95,7 @@ impl Shard {
         };
         let record = self.connections.insert(&new, view.state_limit()).ok()?;
         self.connections.count(record, quick.sender, quick.length.into());
+        self.tell_both(view, record, StateChange::Made);
         Some(())
     }
 }

@@ -8,6 +8,7 @@ use wire::Proto;
 use super::{Flow, Hook, Passage, Passed, Stop};
 use crate::Address;
 use crate::eval::{Decision, Root};
+use crate::events::{Removal, StateChange};
 use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
@@ -39,26 +40,34 @@ impl Shard {
         if let (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) = (&made, hook.first)
         {
             if passage.turned {
-                self.add_tuple(passage, hook.direction, &passage.packet.tuple, *record)?;
+                self.add_tuple(view, passage, hook, (hook.direction, &passage.packet.tuple), *record)?;
             }
-            match client {
-                Some(client) => self.meet_client(view, passage, hook, *record, client)?,
-                None if decision.state == StateMode::Modulate => self.modulate(view, passage, hook, *record),
-                None => {}
+            let begun = match client {
+                Some(client) => self.meet_client(view, passage, hook, *record, client),
+                None if decision.state == StateMode::Modulate => {
+                    self.modulate(view, passage, hook, *record);
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+            if self.connections.events.is_on() {
+                self.tell_state(view, *record, hook.side(passage.flow.sender), StateChange::Made);
             }
+            begun?;
         }
         passage.gateway = gateway.filter(|_| decision.slot.routes_at(hook.direction, hook.direction));
         Ok(made)
     }
 
-    /// Has packets of a connection find a record by what the hook of `direction` has made of the tuple of its first one, too;
+    /// Has packets of a connection find a record by what the hook of a direction has made of the tuple of its first one, too;
     /// without that, there is to be none.
     #[cold]
     fn add_tuple(
         &mut self,
+        view: &View<'_>,
         passage: &Passage<'_>,
-        direction: Direction,
-        tuple: &Tuple,
+        hook: &Hook<'_>,
+        (direction, tuple): (Direction, &Tuple),
         record: RecordId,
     ) -> Result<(), Stop> {
         let Flow { hash: own_hash, sender: initiator, .. } = passage.flow;
@@ -67,9 +76,13 @@ impl Shard {
         let foreign = self.hashing.home(hash) != self.worker;
         let turned = Turned { record, own_hash, initiator, direction, key: &key, hash, sender, foreign };
         self.connections.add_tuple(&turned).map_err(|_| {
+            // Whoever is told of an end is told of the beginning.
+            if self.connections.events.is_on() {
+                self.tell_state(view, record, hook.side(initiator), StateChange::Made);
+            }
             for side in Side::BOTH {
                 if self.connections.face(record, side).is_some() {
-                    let removed = self.connections.remove_face(record, side, own_hash);
+                    let removed = self.connections.remove_face(record, side, own_hash, Removal::Limit);
                     self.counters.removals += u64::from(removed);
                 }
             }
@@ -80,11 +93,18 @@ impl Shard {
     /// Has packets find a record by what the IN hook, whose state is another record, has translated their connection's first one
     /// to.
     #[cold]
-    fn share_tuple(&mut self, passage: &Passage<'_>, first: RecordId, record: RecordId) -> Result<(), Stop> {
+    fn share_tuple(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage<'_>,
+        hook: &Hook<'_>,
+        first: RecordId,
+        record: RecordId,
+    ) -> Result<(), Stop> {
         match self.connections.tuples(first) {
             Some(tuples) if tuples.between != tuples.near => {
                 let between = tuples.between.tuple(passage.flow.sender, passage.packet.tuple);
-                self.add_tuple(passage, Direction::In, &between, record)
+                self.add_tuple(view, passage, hook, (Direction::In, &between), record)
             }
             _ => Ok(()),
         }
@@ -160,7 +180,7 @@ impl Shard {
         let record = self.connections.insert(&new, limit).map_err(|full| self.no_state(full))?;
         self.hold_claims(record, side);
         if let Some(first) = first.filter(|first| self.connections.first_link(*first).is_some()) {
-            self.share_tuple(passage, first, record)?;
+            self.share_tuple(view, passage, hook, first, record)?;
         }
         self.rule_totals.count_made(decision.rule);
         if self.hashing.home(passage.flow.hash) != self.worker {
@@ -203,10 +223,12 @@ impl Shard {
             }
             let (from, to) = self.connections.peers(rival.record, rival.side(*sender));
             let over = key.proto == Proto::TCP && from.state.min(to.state) >= PeerState::FinWait2;
-            if !over && !self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root)) {
+            let expired = self.connections.has_expired(rival.record, rival.side(side), &view.expiry(root));
+            if !over && !expired {
                 return Err(Stop::silent(Reason::StateInsert));
             }
-            let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash);
+            let why = if expired { Removal::Expired } else { Removal::Replaced };
+            let removed = self.connections.remove_face(rival.record, rival.side(side), rival.hash, why);
             self.counters.removals += u64::from(removed);
         }
         Ok(())

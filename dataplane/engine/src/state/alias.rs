@@ -10,6 +10,7 @@ use super::key::{Family, Key, KeyHash, Narrow, Side};
 use super::link::{Hit, Link};
 use super::table::{Connections, Full};
 use crate::Address;
+use crate::events::Removal;
 use crate::fate::WorkerId;
 use crate::work;
 
@@ -185,12 +186,12 @@ impl Connections {
         }
     }
 
-    /// Removes the records whose own key this is. Returns how many states went.
+    /// Removes the records whose own key this is, for want of room here. Returns how many states went.
     #[cold]
     pub fn remove_all(&mut self, key: &Key, hash: KeyHash) -> u32 {
         let mut removed = 0;
         while let Some(hit) = self.first_hit(key, hash, |hit| hit.link.is_none()) {
-            removed += self.remove_faces(hit.record, hash);
+            removed += self.remove_faces(hit.record, hash, Removal::Limit);
         }
         removed
     }
@@ -199,11 +200,11 @@ impl Connections {
         self.hits(key, hash).find(which)
     }
 
-    fn remove_faces(&mut self, id: RecordId, hash: KeyHash) -> u32 {
+    fn remove_faces(&mut self, id: RecordId, hash: KeyHash, why: Removal) -> u32 {
         let mut removed = 0;
         for side in Side::BOTH {
             if self.hot[id.0 as usize].is_live() && self.face(id, side).is_some() {
-                removed += self.remove_face(id, side, hash);
+                removed += self.remove_face(id, side, hash, why);
             }
         }
         removed
@@ -218,7 +219,7 @@ impl Connections {
         {
             // It has no alias there that could end.
             self.links.line_mut(link).told = false;
-            removed += self.remove_faces(record, own);
+            removed += self.remove_faces(record, own, Removal::Refused);
         }
         removed
     }

@@ -11,6 +11,7 @@ use super::index::RecordId;
 use super::key::{Key, KeyHash, Narrow, Side};
 use super::link::Hit;
 use super::table::{Connections, Expiry};
+use crate::events::Removal;
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::work;
@@ -47,7 +48,8 @@ impl Connections {
         loop {
             match self.best(wanted) {
                 Found::Record(hit) if self.has_expired(hit.record, hit.side(wanted.side), expiry) => {
-                    *removed += u64::from(self.remove_face(hit.record, hit.side(wanted.side), hit.hash));
+                    let (id, side) = (hit.record, hit.side(wanted.side));
+                    *removed += u64::from(self.remove_face(id, side, hit.hash, Removal::Expired));
                 }
                 found => return found,
             }

@@ -4,6 +4,8 @@
 //! is in [`Hot`]; what only listings, removal and rare events need is in [`Cold`]. Numbers are indexed by [`Side`].
 //! Life cycle: zeroes, which are no live record, until it is used. Bounds: sizes are asserted below.
 
+use core::time::Duration;
+
 use bytemuck::Zeroable;
 use ruleset::{PeerState, Timeout};
 use wire::Seq;
@@ -26,6 +28,11 @@ impl Sixteenths {
     #[inline]
     pub const fn of(now: Tick) -> Self {
         Self((now.0 / (1_000_000_000 / Self::PER_SECOND as u64)) as u32)
+    }
+
+    /// So many sixteenths, as time.
+    pub const fn lasting(sixteenths: u32) -> Duration {
+        Duration::from_micros(1_000_000 / Self::PER_SECOND as u64 * sixteenths as u64)
     }
 
     /// The sixteenths from `earlier` on; none if that is later, as a clock that was set back has it.
@@ -301,6 +308,12 @@ impl Hot {
             wscale: (bits & end_bits::SCALED != 0).then_some(bits & end_bits::SHIFT),
             seqdiff: 0,
         }
+    }
+
+    /// How far both ends have come, in a form to be compared.
+    #[inline]
+    pub const fn levels(&self) -> u8 {
+        self.standing[STATE]
     }
 
     /// True if the end that made the record has sent a SYN that is not acknowledged.

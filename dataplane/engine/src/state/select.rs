@@ -13,6 +13,7 @@ use super::key::{Hashing, Key, Side};
 use super::table::Connections;
 use super::tuples::Ends;
 use crate::Address;
+use crate::events::Removal;
 use crate::fib::{Fib, InterfaceId};
 use crate::sources::Flushes;
 
@@ -54,6 +55,8 @@ pub struct Selection {
     destination: EndSelection,
     label: Option<Box<str>>,
     id: Option<u64>,
+    /// How it is told of.
+    removal: Removal,
 }
 
 impl Selection {
@@ -74,6 +77,7 @@ impl Selection {
             destination: EndSelection::of(selector.destination, selector.destination_port),
             label: selector.label.as_deref().map(Box::from),
             id: selector.id,
+            removal: if *selector == StateSelector::default() { Removal::Flushed } else { Removal::Killed },
         }
     }
 
@@ -97,14 +101,14 @@ impl Selection {
 impl Connections {
     /// Removes those states of one record that are selected, and returns how many they were.
     pub fn kill(&mut self, number: u32, selection: &Selection, hashing: &Hashing) -> u32 {
-        self.remove_if(number, hashing, |key, ends, class, side, id| {
+        self.remove_if(number, hashing, selection.removal, |key, ends, class, side, id| {
             selection.takes(key, ends, class, side, id)
         })
     }
 
     /// Removes those states of one record that are to be flushed, and returns how many they were.
     pub fn flush(&mut self, number: u32, flushes: &Flushes, hashing: &Hashing) -> u32 {
-        self.remove_if(number, hashing, |key, ends, class, side, _| {
+        self.remove_if(number, hashing, Removal::Flushed, |key, ends, class, side, _| {
             let (source, _) = ends.end(class.maker(side));
             flushes.takes(key.af, source, class.rule.owner())
         })
@@ -116,6 +120,7 @@ impl Connections {
         &mut self,
         number: u32,
         hashing: &Hashing,
+        why: Removal,
         fits: impl Fn(&Key, &Ends, &Class, Side, u64) -> bool,
     ) -> u32 {
         let id = RecordId(number);
@@ -133,11 +138,11 @@ impl Connections {
         });
         let hash = hashing.hash(&key);
         if doomed == [true, true] {
-            return self.remove(id, hash);
+            return self.remove(id, hash, why);
         }
         let mut removed = 0;
         for (side, _) in Side::BOTH.into_iter().zip(doomed).filter(|(_, doomed)| *doomed) {
-            removed += self.remove_face(id, side, hash);
+            removed += self.remove_face(id, side, hash, why);
         }
         removed
     }

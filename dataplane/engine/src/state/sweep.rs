@@ -9,6 +9,7 @@ use super::class::Class;
 use super::index::RecordId;
 use super::key::{Hashing, KeyHash, Side};
 use super::table::{Connections, Expiry, adapt};
+use crate::events::Removal;
 use crate::work;
 
 /// Expired records whose buckets are fetched together.
@@ -93,12 +94,12 @@ impl Connections {
         let Due { id, wholly, hash } = *due;
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
         if wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
-            return self.remove(id, hash);
+            return self.remove(id, hash, Removal::Expired);
         }
         let mut removed = 0;
         for side in Side::BOTH {
             if self.hot[id.0 as usize].is_live() && self.has_expired(id, side, expiry) {
-                removed += self.remove_face(id, side, hash);
+                removed += self.remove_face(id, side, hash, Removal::Expired);
             }
         }
         removed

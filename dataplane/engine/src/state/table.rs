@@ -31,6 +31,7 @@ use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use crate::Address;
 use crate::eval::RuleSlot;
+use crate::events::{Events, Removal};
 use crate::pool::Target;
 use crate::track::Peer;
 
@@ -93,6 +94,7 @@ pub(crate) struct Connections {
     pub(super) holds: Holds,
     half_open: u32,
     pub(super) floods: Floods,
+    pub events: Events,
     /// How many [aliases](super::alias) there are.
     pub(super) aliases: u32,
     /// Entries of the index, records and links, whose home is another worker.
@@ -125,6 +127,7 @@ impl Connections {
             holds: Holds::new(&pool, size),
             credits: Credits::new(pool),
             half_open: 0,
+            events: Events::new(),
             aliases: 0,
             strangers: 0,
             leaving: alias::NONE,
@@ -366,7 +369,8 @@ impl Connections {
 
     /// Takes a face from a record, and retires the record with its last one. Where no class is left for the remaining
     /// face alone, the whole record goes: a state less is safer than one that cannot be removed.
-    pub fn remove_face(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
+    pub fn remove_face(&mut self, id: RecordId, side: Side, hash: KeyHash, why: Removal) -> u32 {
+        self.tell_removed(id, side, why);
         let removed = self.detach(id, side, hash);
         self.credits.give(removed);
         removed
@@ -381,13 +385,17 @@ impl Connections {
         if shrunk {
             self.let_face_go(id, side);
         } else {
+            if removed == 2 {
+                self.tell_removed(id, side.other(), Removal::Limit);
+            }
             self.retire(id, hash);
         }
         removed
     }
 
     /// Removes both faces of a record, and with them the record.
-    pub(super) fn remove(&mut self, id: RecordId, hash: KeyHash) -> u32 {
+    pub(super) fn remove(&mut self, id: RecordId, hash: KeyHash, why: Removal) -> u32 {
+        Side::BOTH.into_iter().for_each(|side| self.tell_removed(id, side, why));
         self.retire(id, hash);
         self.credits.give(2);
         2
@@ -427,7 +435,7 @@ impl Connections {
                 self.pair_up(id, twin);
                 lost
             }
-            None => self.remove_face(id, side.other(), hash),
+            None => self.remove_face(id, side.other(), hash, Removal::Limit),
         }
     }
 

@@ -5,17 +5,20 @@
 
 use core::ops::Range;
 
-use ruleset::{PeerView, StateView, TupleEnd};
-use wire::Af;
+use ruleset::{PeerState, StateView};
+use wire::Proto;
 
+use super::class::Class;
 use super::held::Role;
 use super::index::RecordId;
-use super::key::Side;
+use super::key::{Key, Side};
 use super::record::Sixteenths;
 use super::table::{Connections, Expiry};
 use super::tuples::Ends;
 use crate::eval::{ByHook, Root, RuleSlot};
-use crate::fib::{Fib, InterfaceId};
+use crate::events::{Removal, StateChange, StateRecord};
+use crate::fib::Fib;
+use crate::packet::Tuple;
 use crate::sources::NodeId;
 use crate::witness::Met;
 
@@ -43,34 +46,79 @@ impl Connections {
         if !self.hot[number as usize].is_live() {
             return;
         }
-        let (key, tuples) = (self.key(id), self.tuples(id));
         for side in Side::BOTH {
-            let Some(class) = self.face(id, side) else { continue };
-            let source = class.maker(side);
-            let own = Ends::of(&key, false);
-            let ends = tuples.map_or([own; 2], |tuples| tuples.at(class.direction));
-            let name =
-                |interface: InterfaceId| fib.interface(interface).map_or("?", |found| &found.name).to_owned();
-            let held = self.held(id, side);
-            let sticky = [Role::Nat, Role::Rdr, Role::Route].map(|role| held.node(role));
-            let place = root.number_of(&class.rule).and_then(|number| root.place(number));
-            sink(StateView {
-                interface: class.interface.map_or_else(|| "all".to_owned(), name),
-                proto: key.proto,
-                direction: class.direction,
-                route: class.gateway.map(|gateway| self.pairs.gateway(gateway).address.to_ip(key.af)),
-                source: self.peer_view((id, side), &ends, key.af, source),
-                destination: self.peer_view((id, side), &ends, key.af, source.other()),
-                age_s: expiry.now.since(self.cold[number as usize].created) / Sixteenths::PER_SECOND,
-                expires_in_s: self.time_left(id, &class.rule, expiry) / Sixteenths::PER_SECOND,
-                rule: place.map(|place| place.rule),
-                anchor: place.and_then(|place| place.anchor),
-                sloppy: class.rule.sloppy,
-                source_track: held.node(Role::Limits) != NodeId::NONE,
-                sticky: sticky.iter().any(|node| *node != NodeId::NONE),
-                id: self.cold[number as usize].id + side as u64,
-            });
+            let left = |class: &Class| self.time_left(id, &class.rule, expiry);
+            if let Some(state) = self.snapshot(id, side, expiry.now, left) {
+                sink(state.view(Some(root), fib));
+            }
         }
+    }
+
+    /// The state on a side of a record, if there is one, of which so many sixteenths of a second are `left`.
+    fn snapshot(
+        &self,
+        id: RecordId,
+        side: Side,
+        now: Sixteenths,
+        left: impl Fn(&Class) -> u32,
+    ) -> Option<StateRecord> {
+        let class = self.face(id, side)?;
+        let (hot, cold, source) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize], class.maker(side));
+        let (key, sides) = (self.key(id), [source, source.other()]);
+        let own = Ends::of(&key, false);
+        let ends = self.tuples(id).map_or([own; 2], |tuples| tuples.at(class.direction));
+        let Key { af, proto, zone, address: [src, dst], port: [sport, dport] } = key;
+        let like = Tuple { af, proto, zone, src, dst, sport, dport };
+        let held = self.held(id, side);
+        let sticky = [Role::Nat, Role::Rdr, Role::Route].map(|role| held.node(role));
+        Some(StateRecord {
+            interface: class.interface,
+            direction: class.direction,
+            tuples: ends.map(|ends| ends.tuple(source, like)),
+            route: class.gateway.map(|gateway| self.pairs.gateway(gateway).address),
+            peers: sides.map(|end| self.peers_at(id, side, end).0),
+            counted: sides.map(|side| hot.counted(cold, side)),
+            age: Sixteenths::lasting(now.since(cold.created)),
+            idle: Sixteenths::lasting(now.since(hot.last_seen())),
+            left: Sixteenths::lasting(left(class)),
+            rule: (class.rule.serial, class.rule.identity),
+            sloppy: class.rule.sloppy,
+            source_track: held.node(Role::Limits) != NodeId::NONE,
+            sticky: sticky.iter().any(|node| *node != NodeId::NONE),
+            id: cold.id + side as u64,
+        })
+    }
+
+    /// How far both ends have come, in a form to be compared.
+    #[inline]
+    pub fn levels(&self, id: RecordId) -> u8 {
+        self.hot[id.0 as usize].levels()
+    }
+
+    /// Tells whoever listens what happens to the state on a side of a record, if there is one.
+    #[cold]
+    pub fn tell(&mut self, id: RecordId, side: Side, change: StateChange, expiry: &Expiry<'_>) {
+        let left = |class: &Class| self.time_left(id, &class.rule, expiry);
+        if let Some(state) = self.snapshot(id, side, expiry.now, left) {
+            self.events.push(change, state);
+        }
+    }
+
+    /// Tells whoever listens that the state on a side of a record goes, if there is one.
+    #[inline]
+    pub(super) fn tell_removed(&mut self, id: RecordId, side: Side, why: Removal) {
+        if self.events.is_on() {
+            self.tell_end(id, side, why);
+        }
+    }
+
+    #[cold]
+    fn tell_end(&mut self, id: RecordId, side: Side, why: Removal) {
+        let Some(state) = self.snapshot(id, side, Sixteenths::of(self.events.now()), |_| 0) else { return };
+        let [one, other] = state.peers.map(|peer| peer.state);
+        let over = state.tuples[0].proto == Proto::TCP && one.min(other) >= PeerState::FinWait2;
+        let why = if why == Removal::Expired && over { Removal::Closed } else { why };
+        self.events.push(StateChange::Removed(why), state);
     }
 
     /// A state as a packet of `sender` meets it on a side; `None` if there is no face.
@@ -89,33 +137,5 @@ impl Connections {
             peers: sides.map(|end| self.peers_at(id, side, end).0),
             packets: sides.map(|side| hot.counted(cold, side).0),
         })
-    }
-
-    fn peer_view(
-        &self,
-        (id, face): (RecordId, Side),
-        [before, behind]: &[Ends; 2],
-        af: Af,
-        side: Side,
-    ) -> PeerView {
-        let end = |ends: &Ends| {
-            let (address, port) = ends.end(side);
-            TupleEnd { address: address.to_ip(af), port }
-        };
-        let (hot, cold) = (&self.hot[id.0 as usize], &self.cold[id.0 as usize]);
-        let (peer, other) = self.peers_at(id, face, side);
-        let (packets, bytes) = hot.counted(cold, side);
-        PeerView {
-            end: end(behind),
-            untranslated: (before.end(side) != behind.end(side)).then(|| end(before)),
-            state: peer.state,
-            seqlo: peer.seqlo.0,
-            seqhi: peer.seqhi.0,
-            seqdiff: if peer.seen { peer.seqdiff } else { 0 },
-            // pfctl shows shifts only where both ends announced one.
-            wscale: if other.wscale.is_some() { peer.wscale } else { None },
-            packets,
-            bytes,
-        }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod cookie;
 use ruleset::{Direction, Reason, StateMode, Timeout};
 use wire::{Af, Seq, TcpFlags, ipv4, ipv6, tcp};
 
+use crate::events::StateChange;
 use crate::fate::{Arrival, Created, Fate, Source};
 use crate::frame::Frame;
 use crate::hook::{Answer, Hook, Passage, Pending, Stop};
@@ -221,12 +222,14 @@ impl Shard {
                 differences[client_side.index()] = client.seqdiff;
                 differences[client_side.other().index()] = server.seqdiff;
                 self.connections.renumber(record, side, differences);
+                self.tell_both(view, record, StateChange::Changed);
                 passage.remake(to_client, Remade { mss: None, told });
                 Ok(Pending::new(record, side, None, Some(Timeout::TcpEstablished)))
             }
             ProxyOutcome::End { client, server, to_client } => {
                 self.connections.set_peers(record, client_side, &(client, server));
                 self.connections.refresh(record, Timeout::TcpClosed, view.sixteenths());
+                self.tell_both(view, record, StateChange::Changed);
                 let reset = to_client.ok_or(refused)?;
                 passage.remake(reset, Remade { mss: None, told: None });
                 Ok(Pending::new(record, side, None, None))
@@ -286,6 +289,7 @@ impl Shard {
             }
             let length = passage.packet.length();
             self.connections.count(record, server.other(), length);
+            self.tell_both(view, record, StateChange::Changed);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use api::pflog::LogEntry;
 use api::{
     Candidate, CreatedCount, DeviceStatus, FragmentStatus, InterfaceDrops, InterfacePlace, InterfaceStatus,
     LinkStatus, LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount, ResponseBody,
@@ -15,8 +16,9 @@ use ruleset::{Limit, Reason, StateView};
 use wire::Mac;
 
 use super::history::History;
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::ledger::{Ledger, Totals};
+use super::readers;
 use super::rules::{Live, Rules, Showcase};
 use super::sources::{counted, limit_counts, source_status};
 use crate::dump::{Lister, Stalled};
@@ -41,6 +43,8 @@ pub struct Desk {
     pub(super) history: Mutex<History>,
     /// Held by the client that traces.
     pub(super) tracing: Mutex<()>,
+    /// How many listen to states.
+    pub(super) listeners: Mutex<usize>,
 }
 
 /// What does not change.
@@ -81,6 +85,7 @@ impl Desk {
             ledger,
             history: Mutex::default(),
             tracing: Mutex::default(),
+            listeners: Mutex::default(),
             rules: Mutex::new(rules),
             lister: Mutex::new(lister),
             telemetry: Mutex::new(telemetry),
@@ -171,7 +176,7 @@ impl Desk {
     }
 
     /// What is logged from now on; `None` if the log has too many readers.
-    pub fn logs(&self) -> Option<journal::Reader> {
+    pub fn logs(&self) -> Option<readers::Reader<LogEntry>> {
         self.journal.subscribe()
     }
 
@@ -232,6 +237,7 @@ impl Desk {
             limits: limit_counts(sheet.limits),
             overloads: lock(&self.ledger).overloads,
             log_lost: sheet.worker.log_lost + self.journal.lost(),
+            events_lost: sheet.worker.events_lost + self.journal.events_lost(),
             netlink_overruns: self.kernel.overruns(),
             interfaces: self.interfaces(&self.kernel.fib(), &sheet, &minutes),
             workers: self.workers(&sheets, &minutes),

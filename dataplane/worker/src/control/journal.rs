@@ -1,78 +1,50 @@
-//! Logged packets, from the workers to whoever reads the log (pflog(4)); and examples of dropped ones, to where they are kept.
+//! Logged packets and events of states, from the workers to whoever reads them (pflog(4)); and examples of dropped packets, to
+//! where they are kept.
 //!
 //! Overview: a thread looks into the workers' rings, gives each packet its time and its names, and offers it to every
 //! reader. What was dropped goes to the examples, and into the process's own log if it did not fit its
 //! state and somebody wants to know (`pfctl -x`). Nobody waits for a reader: one that is too slow loses packets, which are counted.
 //! Life cycle: [`Journal::start`] to drop. Ownership: the thread has the rings, each reader its queue.
-//! Bounds: [`READERS_MAX`] readers; a queue has `QUEUE` batches of at most `BATCH` packets.
+//! Bounds: those of [`readers`](super::readers), with batches of at most [`BATCH`].
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::TraceView;
 use api::pflog::LogEntry;
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use engine::fib::Interface;
 use engine::{Fib, LogRecord, Tick};
 use ruleset::Reason;
 use wire::Proto;
 
 use super::examples::{Examples, example};
+use super::listen::Happened;
+use super::readers::{Reader, Readers};
 use super::traces;
 use crate::log::Collector;
 use crate::netlink::service::Published;
 use crate::verbosity;
 
-/// Readers at once.
-pub const READERS_MAX: usize = 4;
-/// Packets that a reader gets at once, at most.
+/// Packets, or events, that a reader gets at once, at most.
 pub const BATCH: usize = 256;
-/// Batches that wait for a reader.
-const QUEUE: usize = 64;
 /// How often the thread looks into the rings.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Some logged packets.
-pub type Batch = Arc<[LogEntry]>;
-
-/// A reader of the log. Its place is free again once it is dropped.
-#[derive(Debug)]
-pub struct Reader {
-    batches: Receiver<Batch>,
-    _alive: Arc<()>,
-}
-
-impl Reader {
-    /// The next packets; `None` if nothing is logged within `patience`.
-    pub fn next(&self, patience: Duration) -> Option<Batch> {
-        self.batches.recv_timeout(patience).ok()
-    }
-}
-
-/// The other end of a reader.
-#[derive(Debug)]
-struct Place {
-    batches: Sender<Batch>,
-    alive: Weak<()>,
-}
-
-impl Place {
-    fn is_taken(&self) -> bool {
-        self.alive.strong_count() > 0
-    }
-}
+/// How soon again, where there was much to be passed on.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// So many events are much: an eighth of what there is room for.
+const MUCH: usize = crate::log::EVENTS / 8;
 
 /// What the thread and the others share.
 #[derive(Debug, Default)]
 struct Shared {
-    readers: Mutex<Vec<Place>>,
+    logs: Readers<LogEntry>,
+    events: Readers<Happened>,
     examples: Mutex<Examples>,
     traces: Mutex<VecDeque<(TraceView, u32)>>,
-    lost: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -89,7 +61,7 @@ impl Journal {
     /// # Errors
     /// If there is no thread to be had.
     pub fn start(
-        rings: Vec<Collector>,
+        mut rings: Vec<Collector>,
         kernel: Arc<Published>,
         now: impl Fn() -> Tick + Send + 'static,
     ) -> io::Result<Self> {
@@ -98,8 +70,9 @@ impl Journal {
             let shared = shared.clone();
             thread::Builder::new().name("journal".into()).spawn(move || {
                 while !shared.stop.load(Ordering::Relaxed) {
-                    thread::sleep(LOOK_EVERY);
-                    shared.look(&rings, &kernel.fib(), Moment { tick: now(), wall: SystemTime::now() });
+                    let moment = Moment { tick: now(), wall: SystemTime::now() };
+                    let events = shared.look(&mut rings, &kernel.fib(), moment);
+                    thread::sleep(if events > MUCH { LOOK_AGAIN } else { LOOK_EVERY });
                 }
             })?
         };
@@ -107,16 +80,13 @@ impl Journal {
     }
 
     /// What is logged from now on; `None` if there are too many readers.
-    pub fn subscribe(&self) -> Option<Reader> {
-        let mut readers = self.shared.readers.lock().expect("no holder of this lock panics");
-        readers.retain(Place::is_taken);
-        if readers.len() >= READERS_MAX {
-            return None;
-        }
-        let (sender, batches) = bounded(QUEUE);
-        let alive = Arc::new(());
-        readers.push(Place { batches: sender, alive: Arc::downgrade(&alive) });
-        Some(Reader { batches, _alive: alive })
+    pub fn subscribe(&self) -> Option<Reader<LogEntry>> {
+        self.shared.logs.subscribe()
+    }
+
+    /// What happens to states from now on, while workers tell it; `None` if too many listen.
+    pub fn listen(&self) -> Option<Reader<Happened>> {
+        self.shared.events.subscribe()
     }
 
     /// The last packets that were dropped, as they are known by now.
@@ -131,7 +101,12 @@ impl Journal {
 
     /// Packets that were lost because a reader was too slow, counted for each.
     pub fn lost(&self) -> u64 {
-        self.shared.lost.load(Ordering::Relaxed)
+        self.shared.logs.lost()
+    }
+
+    /// Events that were lost because one who listened was too slow, counted for each.
+    pub fn events_lost(&self) -> u64 {
+        self.shared.events.lost()
     }
 }
 
@@ -147,22 +122,42 @@ impl Drop for Journal {
 }
 
 impl Shared {
-    /// Passes on what is in the rings. As much as came in by then: a flood does not keep it from ending.
-    fn look(&self, rings: &[Collector], fib: &Fib, moment: Moment) {
-        let mut batch = Vec::new();
+    /// Passes on what is in the rings, and returns the most events of a worker. As much as came in by then: a flood does not
+    /// keep it from ending.
+    fn look(&self, rings: &mut [Collector], fib: &Fib, moment: Moment) -> usize {
+        let (mut batch, mut most) = (Vec::new(), 0);
         for (worker, ring) in (0..).zip(rings) {
             self.keep_drops(worker, ring, fib, moment);
             self.keep_traces(worker, ring, fib, moment);
+            most = most.max(self.tell_events(worker, ring, moment));
             for record in (0..crate::log::RING).map_while(|_| ring.next()) {
                 batch.push(entry(&record, fib.interfaces(), moment));
                 if batch.len() == BATCH {
-                    self.offer(std::mem::take(&mut batch).into());
+                    self.logs.offer(std::mem::take(&mut batch).into());
                 }
             }
         }
         if !batch.is_empty() {
-            self.offer(batch.into());
+            self.logs.offer(batch.into());
         }
+        most
+    }
+
+    /// Passes on what a worker told of its states, and returns how much that was.
+    fn tell_events(&self, worker: u16, ring: &mut Collector, moment: Moment) -> usize {
+        let (mut batch, mut count) = (Vec::new(), 0);
+        for event in (0..crate::log::EVENTS).map_while(|_| ring.next_event()) {
+            count += 1;
+            batch.push(Happened { event, worker, at: moment.since_epoch(event.tick) });
+            if batch.len() == BATCH {
+                self.events.offer(std::mem::take(&mut batch).into());
+            }
+        }
+        if !batch.is_empty() {
+            self.events.offer(batch.into());
+        }
+        self.events.lose(ring.lost_events());
+        count
     }
 
     fn keep_traces(&self, worker: u16, ring: &Collector, fib: &Fib, moment: Moment) {
@@ -185,15 +180,6 @@ impl Shared {
             }
             let epoch = record.rule.map(|rule| rule.epoch);
             self.examples.lock().expect("no holder of this lock panics").keep(example, epoch);
-        }
-    }
-
-    /// Gives a batch to every reader that has room.
-    fn offer(&self, batch: Batch) {
-        for reader in self.readers.lock().expect("no holder of this lock panics").iter() {
-            if let Err(TrySendError::Full(batch)) = reader.batches.try_send(batch.clone()) {
-                self.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            }
         }
     }
 }

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit, ReadError};
 use api::{
-    Access, Hello, Process, Request, RequestBody, Response, ResponseBody, TRACE_SECONDS_MAX, TraceQuery,
+    Access, EventBatch, EventQuery, Hello, Process, Request, RequestBody, Response, ResponseBody,
+    TRACE_SECONDS_MAX, TraceQuery,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::desk::Desk;
-use super::journal::READERS_MAX;
+use super::readers::READERS_MAX;
 use super::routes;
 use crate::dump::Stalled;
 
@@ -270,6 +271,7 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::States => list_states(line, id, desk)?,
         RequestBody::Logs => stream_logs(line, id, desk)?,
         RequestBody::Trace(query) => stream_trace(line, id, desk, &query)?,
+        RequestBody::Events(query) => stream_events(line, id, desk, query)?,
         RequestBody::Routes => list(line, id, routes::routes(&desk.fib()), ResponseBody::Routes)?,
         RequestBody::Neighbors => list(line, id, routes::neighbors(&desk.fib()), ResponseBody::Neighbors)?,
         RequestBody::RouteTo(address) => {
@@ -346,6 +348,29 @@ fn stream_logs(line: &mut Line<'_>, id: u32, desk: &Desk) -> Result<ResponseBody
         if batch.is_some() || spoken.elapsed() >= ALIVE_EVERY {
             spoken = Instant::now();
             send(line, id, ResponseBody::Logs(batch.map_or_else(Vec::new, |batch| batch.to_vec())))?;
+        }
+    }
+    Err(ReadError::Closed)
+}
+
+/// Sends what happens to states, until the client hangs up or asks for something else. Returns what to say if it may not begin.
+fn stream_events(
+    line: &mut Line<'_>,
+    id: u32,
+    desk: &Desk,
+    query: EventQuery,
+) -> Result<ResponseBody, ReadError> {
+    let listening = match desk.listen(query) {
+        Ok(listening) => listening,
+        Err(why) => return Ok(ResponseBody::Refused(why.to_string())),
+    };
+    send(line, id, ResponseBody::Events(EventBatch::default()))?;
+    let mut spoken = Instant::now();
+    while !line.stop.load(Ordering::Relaxed) && !has_spoken(line.stream)? {
+        let batch = listening.next(TICK);
+        if batch != EventBatch::default() || spoken.elapsed() >= ALIVE_EVERY {
+            spoken = Instant::now();
+            send(line, id, ResponseBody::Events(batch))?;
         }
     }
     Err(ReadError::Closed)

@@ -74,6 +74,8 @@ counters! {
         removals
         /// Packets that `log` rules recorded in vain.
         log_lost
+        /// Events of states that found no room.
+        events_lost
         /// Packets waiting for a neighbour now, and fragments for the rest of their datagrams.
         held
         /// Fragments put together, but for one of each datagram.

@@ -10,7 +10,7 @@ use api::pflog::LogEntry;
 use api::{Request, RequestBody, Response, ResponseBody};
 use engine::BURST;
 use ruleset::{Action, BlockReply, Direction, LogOptions, Reason, Rule, Ruleset};
-use worker::control::journal::READERS_MAX;
+use worker::control::readers::READERS_MAX;
 
 use crate::Bench;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of the shell have threads")]
 
 mod drops;
+mod events;
 mod log;
 mod trace;
 
@@ -83,7 +84,7 @@ impl Bench {
         let mut writer = Writer::new(&segment, 0).unwrap();
         let fib = Arc::new(Fib::new(1, vec![interface("wan0"), interface("lan0")], [], []));
         let (mut mails, office) = mail(fib.clone(), 1, 1024);
-        let Mail { roots: mut rules, mut scribe, log, .. } = mails.remove(0);
+        let Mail { roots: mut rules, mut scribe, mut log, .. } = mails.remove(0);
         let stop = Arc::new(AtomicBool::new(false));
         let frozen = Arc::new(AtomicBool::new(false));
         let epoch = Arc::new(AtomicU32::new(0));
@@ -96,6 +97,7 @@ impl Bench {
                 ShardConfig { worker: WorkerId(0), workers: 1, max_states: 1024, interfaces: 2, key: [1, 2] };
             let mut shard = Shard::sharing(config, pool);
             let mut sheet = Sheet::new(2);
+            let mut received = 0;
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     if frozen.load(Ordering::Relaxed) {
@@ -108,11 +110,13 @@ impl Bench {
                     let view = View { now: Tick(1), root: root.as_deref(), fib: &fib };
                     scribe.write(&mut shard, &view);
                     if bursts.load(Ordering::Relaxed) > 0 {
-                        receive_burst(&mut shard, &view);
+                        receive_burst(&mut shard, &view, received);
+                        received += 1;
                         bursts.fetch_sub(1, Ordering::Relaxed);
                     }
                     log.carry(&mut shard);
                     sheet.worker.log_lost = shard.log_lost();
+                    sheet.worker.events_lost = shard.events_lost();
                     sheet.worker.polls += 1;
                     sheet.interfaces[0].rx_packets = 5;
                     sheet.drops[0] = [0; ruleset::REASON_COUNT];
@@ -185,15 +189,18 @@ impl Drop for Bench {
     }
 }
 
-/// A burst of UDP datagrams on wan0, for the rules and the log alone.
-fn receive_burst(shard: &mut Shard, view: &View<'_>) {
+/// A burst of UDP datagrams of one flow on wan0, for the rules and the log alone: there is no route. A thousand bursts are of as
+/// many flows.
+fn receive_burst(shard: &mut Shard, view: &View<'_>, number: u16) {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 28, 0, 1, 0x40, 0, 64, 17];
-    frame.extend([0x26, 0xce, 10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 53, 0, 8, 0, 0]);
+    let [high, low] = (12_345 + number % 1000).to_be_bytes();
+    frame.extend([0x26, 0xce, 10, 0, 0, 1, 10, 0, 0, 2, high, low, 0, 53, 0, 8, 0, 0]);
     let mut frames = vec![frame; BURST];
     let mut fates = [Fate::Drop(Reason::NoRules); BURST];
     let arrival = Arrival { interface: InterfaceId(0), source: Source::Wire };
     shard.process(view, &mut NoEntropy, arrival, &mut frames, &mut fates);
-    assert!(fates.iter().all(|fate| *fate == Fate::Drop(Reason::Match)), "{fates:?}");
+    let dropped = |fate: &Fate| matches!(fate, Fate::Drop(Reason::Match | Reason::NoRoute));
+    assert!(fates.iter().all(dropped), "{fates:?}");
 }
 
 struct NoEntropy;

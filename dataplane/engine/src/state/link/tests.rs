@@ -5,6 +5,7 @@ use wire::{Port, Proto};
 
 use super::*;
 use crate::eval::{Occasion, Question, Role, Root, RuleSlot, Tag};
+use crate::events::Removal;
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::state::adjacency::{Adjacencies, Adjacency};
@@ -258,7 +259,7 @@ fn several_links_of_a_record_go_with_it() {
     assert_eq!(bed.record(&third.reverse(), Direction::In), Some(id));
     assert_eq!(bed.record(&after().reverse(), Direction::In), Some(id));
     let hash = bed.hashing.hash(&Key::of(&before()).0);
-    assert_eq!(bed.table.remove(id, hash), 2);
+    assert_eq!(bed.table.remove(id, hash, Removal::Killed), 2);
     assert!(!bed.is_indexed(&third));
     bed.assert_gone();
 }
@@ -269,9 +270,9 @@ fn removing_one_face_keeps_the_links_and_the_last_takes_them() {
     let id = bed.linked();
     let hash = bed.hashing.hash(&Key::of(&before()).0);
     let client = Key::of(&before()).1;
-    assert_eq!(bed.table.remove_face(id, client, hash), 1);
+    assert_eq!(bed.table.remove_face(id, client, hash, Removal::Killed), 1);
     assert_eq!(bed.record(&after().reverse(), Direction::In), Some(id));
-    assert_eq!(bed.table.remove_face(id, client.other(), hash), 1);
+    assert_eq!(bed.table.remove_face(id, client.other(), hash, Removal::Killed), 1);
     bed.assert_gone();
 }
 
@@ -326,7 +327,7 @@ fn both_parts_of_a_connection_that_fell_apart_have_its_links() {
     assert_eq!(bed.record(&before(), Direction::In), Some(id));
     assert_eq!(bed.record(&after().reverse(), Direction::In), Some(twin), "with the server's face");
     for (id, side) in [(id, client), (twin, client.other())] {
-        assert_eq!(bed.table.remove_face(id, side, hash), 1);
+        assert_eq!(bed.table.remove_face(id, side, hash, Removal::Killed), 1);
     }
     bed.assert_gone();
 }
@@ -342,9 +343,9 @@ fn what_has_another_home_is_known_to_be_here_until_all_of_it_has_gone() {
     assert_eq!(bed.table.part(id, client, hash), 0);
     assert_eq!(bed.table.strangers, 4, "records and links");
     let twin = bed.table.twin(id).expect("a twin");
-    assert_eq!(bed.table.remove_face(id, client, hash), 1);
+    assert_eq!(bed.table.remove_face(id, client, hash, Removal::Killed), 1);
     assert_eq!(bed.table.strangers, 2);
-    assert_eq!(bed.table.remove_face(twin, client.other(), hash), 1);
+    assert_eq!(bed.table.remove_face(twin, client.other(), hash, Removal::Killed), 1);
     assert!(!bed.table.has_strangers());
 }
 
@@ -376,7 +377,7 @@ fn without_a_place_nothing_is_changed() {
     assert_eq!(bed.table.first_link(id), first);
     assert!(!bed.is_indexed(&more(500)));
     let hash = bed.hashing.hash(&Key::of(&before()).0);
-    assert_eq!(bed.table.remove(id, hash), 2);
+    assert_eq!(bed.table.remove(id, hash, Removal::Killed), 2);
     bed.assert_gone();
 }
 
