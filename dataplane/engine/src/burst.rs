@@ -209,23 +209,18 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) -> Option<Run> {
-        let copies = self.mirror.has_plans();
-        let run = if copies {
-            self.follow_run::<F, false, TRANSLATES>(moment, stages, first, frames, fates)
+        let run = if self.mirror.has_plans() {
+            self.follow_run::<F, REWRITES, TRANSLATES, true>(moment, stages, first, frames, fates)
         } else {
-            self.follow_run::<F, REWRITES, TRANSLATES>(moment, stages, first, frames, fates)
+            self.follow_run::<F, REWRITES, TRANSLATES, false>(moment, stages, first, frames, fates)
         };
-        let run = run.filter(|run| run.packets() > 0)?;
-        if copies {
-            self.copy_run::<F, REWRITES, TRANSLATES>(stages, first, &run, frames);
-        }
-        Some(run)
+        run.filter(|run| run.packets() > 0)
     }
 
     /// Takes packets the short way, from number `first` on, until one must go another way, or leaves by another interface than
     /// those before it. A loop of its own, from which nothing is called: what it reads of the shard stays in registers.
     #[inline(never)]
-    fn follow_run<F: Frame, const REWRITES: bool, const TRANSLATES: bool>(
+    fn follow_run<F: Frame, const REWRITES: bool, const TRANSLATES: bool, const COPIES: bool>(
         &mut self,
         moment: &Moment,
         stages: &Stages,
@@ -238,11 +233,11 @@ impl Shard {
         let mut run = Run::new(moment.arrival, out);
         let found = stages.packets.get(first..)?.iter().zip(stages.ways.get(first..)?);
         let packets = frames.get_mut(first..)?.iter_mut().zip(fates.get_mut(first..)?).zip(found);
-        for ((frame, fate), (quick, way)) in packets {
+        for (number, ((frame, fate), (quick, way))) in (first..).zip(packets) {
             let followed = if TRANSLATES && way.is_some() {
                 self.follow_translated(frame, quick, way, moment, leg)
             } else {
-                self.follow::<F, REWRITES>(frame, quick, moment, leg)
+                self.follow::<F, REWRITES, COPIES>(frame, number, quick, moment, leg)
             };
             if !followed {
                 break;
@@ -251,33 +246,6 @@ impl Shard {
             *fate = Fate::Transmit(out);
         }
         Some(run)
-    }
-
-    /// Copies the packets of a run by the plans of their next hops, and rewrites what is to be rewritten only behind that: what
-    /// is translated is already, and has no copies.
-    #[inline(never)]
-    fn copy_run<F: Frame, const REWRITES: bool, const TRANSLATES: bool>(
-        &mut self,
-        stages: &Stages,
-        first: usize,
-        run: &Run,
-        frames: &mut [F],
-    ) {
-        let Self { connections, adjacencies, mirror, .. } = self;
-        let found = stages.packets.iter().zip(&stages.ways);
-        let packets = frames.iter_mut().zip(found).enumerate().skip(first).take(run.packets());
-        for (number, (frame, (quick, way))) in packets {
-            if TRANSLATES && way.is_some() {
-                continue;
-            }
-            let Some(adjacency) = connections.next_hop(quick, adjacencies) else { continue };
-            if adjacency.plan != PlanId::NONE {
-                mirror.follow::<REWRITES>(adjacency, frame.bytes(), number, quick.length);
-            }
-            if REWRITES {
-                rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
-            }
-        }
     }
 
     /// Where a packet most likely goes.
@@ -359,9 +327,10 @@ impl Shard {
 
     /// Takes a packet the short way, if it goes along `leg`; false, and nothing is changed, if it must go another one.
     #[inline(always)]
-    fn follow<F: Frame, const REWRITES: bool>(
+    fn follow<F: Frame, const REWRITES: bool, const COPIES: bool>(
         &mut self,
         frame: &mut F,
+        number: usize,
         quick: &Quick,
         moment: &Moment,
         leg: Leg,
@@ -371,6 +340,10 @@ impl Shard {
         }
         let followed = self.connections.follow(quick, moment, leg, &self.adjacencies);
         let Some(adjacency) = followed else { return false };
+        debug_assert!(COPIES || adjacency.plan == PlanId::NONE, "there are no plans");
+        if COPIES && adjacency.plan != PlanId::NONE {
+            self.mirror.follow::<REWRITES>(adjacency, frame.bytes(), number, quick.length);
+        }
         if REWRITES {
             rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
         }
