@@ -2,7 +2,7 @@
 //!
 //! Overview: the hook that makes a state of a SYN draws what is added to the numbers of either end. From then on each packet
 //! that passes the hook has its sequence number, what it acknowledges, and what its SACK blocks or an ICMP error's quote say,
-//! in the numbers of whoever is behind it. What is changed is the [`Packet`](crate::Packet), as with translation; its frame is
+//! in the numbers of whoever is behind it. What is changed is the [`Packet`], as with translation; its frame is
 //! rewritten last. Ownership: the shard.
 //!
 //! What is added is a keyed hash of the tuple and a clock (RFC 6528 §3), so that numbers of one tuple grow from connection to

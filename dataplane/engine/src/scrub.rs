@@ -3,7 +3,7 @@
 //! Overview: a [`Scrubbing`] adds up what the `match` rules that a packet meets ask for, and the rule that decides. A state keeps
 //! it, for its packets of both directions. The [`Packet`] is changed at the hook, so that everything behind sees what will be
 //! sent: rules the type of service and the priority, the gates the hops to live and whether it may be fragmented. The frame is
-//! [written](write) last, behind every gate: of a refused packet nothing was changed. What is put together of fragments is
+//! [written](write()) last, behind every gate: of a refused packet nothing was changed. What is put together of fragments is
 //! changed as a whole, and cut up afterwards.
 //! Life cycle: made with the root, kept with a state's class. Ownership: the shard. Bounds: a packet's headers.
 //!

@@ -164,7 +164,7 @@ fn a_correct_pair_of_hosts_is_never_cut_by_reloads_among_ten_thousand_packets() 
         let mut bed = Bed::new(seed, RELOADED[0], bad_link);
         let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
         for number in 0..4 {
-            bed.transfer_on(af, 80 + number, 300_000, 300_000);
+            bed.transfer_on(af, 80 + number, 350_000, 350_000);
         }
         let mut until = Tick(0);
         while until < LATEST {

@@ -7,7 +7,7 @@ use oracle_support::{
     inbound, oracle, outbound, packet, pass, pass_any_flags, pf, proto, rules, seconds, sloppy, udp, v6,
 };
 use ruleset::{BlockReply, Reason, Rule};
-use sim::oracle::{Deviations, Icmp, Oracle, QuotedPart, QuotedTransport, Transport, Verdict};
+use sim::oracle::{Deviations, Icmp, Oracle, Packet, QuotedPart, QuotedTransport, Transport, Verdict};
 use wire::{Port, Proto, Seq};
 
 const UNREACHABLE: u8 = 3;
@@ -111,7 +111,8 @@ fn neighbour_discovery_is_keyed_by_its_target() {
     let message = |source, destination, kind| {
         let std::net::IpAddr::V6(target) = v6(3) else { unreachable!("v6 makes IPv6 addresses") };
         let icmp = Icmp { kind, target: Some(target), ..Icmp::default() };
-        packet(source, destination, Transport::Icmp6(icmp))
+        // From this link (RFC 4861 §6.1, §7.1, §8.1).
+        Packet { ttl: 255, ..packet(source, destination, Transport::Icmp6(icmp)) }
     };
     let group = "ff02::1:ff00:3".parse().unwrap();
     assert_eq!(outbound(&mut oracle, &message(v6(2), group, 135), 0), Verdict::Pass);

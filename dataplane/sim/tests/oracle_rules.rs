@@ -374,7 +374,7 @@ fn what_must_not_be_answered_is_not() {
         reset.clone(),
         icmp(CLIENT, SERVER, 3, 0),
         icmp(v6(2), v6(3), 1, 0),
-        icmp(v6(2), v6(3), 137, 0),
+        Packet { ttl: 255, ..icmp(v6(2), v6(3), 137, 0) },
         udp(CLIENT, 1, ip("224.0.0.1"), 2),
         udp(CLIENT, 1, ip("255.255.255.255"), 2),
         udp(CLIENT, 1, ip("10.1.0.255"), 2),

@@ -1,6 +1,6 @@
 //! Readers of what happens: each has a queue of its own, and nobody waits for one that is too slow.
 //!
-//! Ownership: whoever passes things on has [`Readers`], each reader its end. Bounds: a queue has [`QUEUE`] batches; what finds
+//! Ownership: whoever passes things on has [`Readers`], each reader its end. Bounds: a queue has `QUEUE` batches; what finds
 //! no room is lost to that reader, and counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
