@@ -167,7 +167,7 @@ fn a_source_that_has_as_much_as_it_may_is_found() {
             open.push(tcp.succeeded("a connection within the limit")?);
         }
         sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?.timed_out("one too many")?;
-        finds(lab, "source-limit", &["pf.conf:2", "max-src-states", Lab::CLIENT]).map(|_| ())
+        finds(lab, "source-limit", &["\"line\":3", "max-src-states 2", Lab::CLIENT]).map(|_| ())
     });
 }
 
