@@ -11,13 +11,12 @@ use ruleset::{Reason, Ruleset};
 use serde::Serialize;
 
 use crate::live::{Sockets, Source};
+use crate::output::CLEAR;
 use crate::rulebook::{RuleName, Rulebook};
 use crate::time;
 
 /// Examples of one reason that are shown where all reasons are.
 const FEW: usize = 3;
-/// Clears a terminal.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Args)]
 pub struct Arguments {

@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use api::{EventBatch, EventKind, EventQuery, EventView};
 use clap::Args;
 use ruleset::StateView;
 use serde::Serialize;
 
-use crate::{filter, live, time};
+use crate::{filter, live, output, time};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -48,10 +47,7 @@ pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
         listing.is_ok() && printer.wants_more()
     })?;
     listing?;
-    match printer.failure {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => bail!("cannot write the events: {error}"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::ended(printer.failure, "the events")
 }
 
 /// Prints the states that live and were made within so many seconds, as if that were told now.

@@ -17,6 +17,7 @@ mod live;
 mod machine;
 mod nat;
 mod nic;
+mod output;
 mod pfctl;
 mod pflog;
 mod rulebook;

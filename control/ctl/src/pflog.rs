@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use api::pflog::{self, LogEntry};
 use clap::Args;
 use ruleset::{Direction, Reason};
 
-use crate::live;
+use crate::{live, output};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -49,10 +49,7 @@ pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
         failure = written.and_then(|()| out.flush()).err();
         failure.is_none()
     })?;
-    match failure {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => bail!("cannot write the log: {error}"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::ended(failure, "the log")
 }
 
 fn write_entry(out: &mut dyn Write, form: Form, entry: &LogEntry) -> io::Result<()> {

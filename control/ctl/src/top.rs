@@ -14,12 +14,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::output::CLEAR;
 use crate::{live, time};
 use picture::Picture;
 use sample::Sample;
-
-/// Clears a terminal.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Args)]
 pub struct Arguments {

@@ -4,15 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use api::{HookTrace, Meeting, TraceFate, TraceQuery, TraceView};
 use clap::Args;
 use ruleset::Ruleset;
 
 use crate::filter;
-use crate::live;
 use crate::rulebook::{RuleName, Rulebook};
 use crate::time;
+use crate::{live, output};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -52,10 +51,7 @@ pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
         failure = written.and_then(|()| out.flush()).err();
         failure.is_none()
     })?;
-    match failure {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => bail!("cannot write the trace: {error}"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::ended(failure, "the trace")
 }
 
 fn write_trace(out: &mut dyn Write, trace: &TraceView, rules: Option<&Ruleset>) -> io::Result<()> {
