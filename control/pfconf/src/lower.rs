@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{AddressPattern, Call, Direction, InterfacePart, RoutingKind, Rule, Ruleset, Table, Timeout};
+use ruleset::{AddressPattern, Call, Direction, InterfacePart, RoutingKind, Rule, Ruleset, Table};
 
 use crate::ast::{Extras, SetActions};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
@@ -228,11 +228,9 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         .patterns()
         .chain(gateways)
         .any(|pattern| matches!(pattern, AddressPattern::Interface { part: InterfacePart::Peer, .. }));
-    let adaptive = |(timeout, _): &(Timeout, u32)| timeout.counts_states();
     let used = [
         (peers, "(interface:peer)"),
         (rule.log.to > 0, "log (to pflogN)"),
-        (rule.state_options.timeouts.iter().any(adaptive), "adaptive time-outs of a rule"),
         (rdr.is_some() && rule.direction == Some(Direction::Out), "rdr-to of packets that leave"),
         (tables.iter().any(|name| name.contains('/')), TABLE_PATH),
         (rule.log.user, "log (user)"),

@@ -3,7 +3,9 @@
 mod shard;
 
 use engine::{Fate, Selection, WorkerId};
-use ruleset::{Call, InterfaceMatch, InterfacePattern, PacketRate, Reason, Rule, Ruleset, StateSelector};
+use ruleset::{
+    Call, InterfaceMatch, InterfacePattern, PacketRate, Reason, Rule, Ruleset, StateSelector, Timeout,
+};
 use shard::packet::Packet;
 use shard::rules::{Written, block, pass, ruleset};
 use shard::team::{FROM_INSIDE, syn};
@@ -308,4 +310,30 @@ fn states_are_killed_by_any_label_of_their_rule() {
 fn a_match_rule_does_not_end_with_its_first_match() {
     let refused = |rule| ruleset(vec![rule]).validate().is_err();
     assert!(refused(once(shard::rules::matching())) && !refused(once(block())));
+}
+
+#[test]
+fn time_outs_of_a_rule_shrink_with_its_own_states() {
+    let adaptive = pass()
+        .any_flags()
+        .to_udp(53)
+        .timeout(Timeout::UdpFirst, 40)
+        .timeout(Timeout::AdaptiveStart, 2)
+        .timeout(Timeout::AdaptiveEnd, 6);
+    let mut firewall = Firewall::with(vec![pass().any_flags(), adaptive]);
+    let left = |firewall: &Firewall| -> Vec<(u32, u32)> {
+        let each = |state: &ruleset::StateView| (state.rule.expect("a rule"), state.expires_in_s);
+        firewall.states().iter().map(each).collect()
+    };
+    firewall
+        .tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1\nem0: 10.0.0.2.1 > 10.1.0.2.54 udp -> out em1");
+    assert_eq!(left(&firewall), [(1, 40), (1, 40), (0, 60), (0, 60)]);
+    firewall.tell("em0: 10.0.0.3.1 > 10.1.0.2.53 udp -> out em1");
+    assert_eq!(left(&firewall), [(1, 20), (1, 20), (0, 60), (0, 60), (1, 20), (1, 20)], "four of six");
+    firewall.kill("10.0.0.3");
+    assert_eq!(left(&firewall), [(1, 40), (1, 40), (0, 60), (0, 60)]);
+    // One more than half, and then as many as there may be.
+    firewall
+        .tell("em0: 10.0.0.3.2 > 10.1.0.2.53 udp -> out em1\nem0: 10.0.0.3.3 > 10.1.0.2.53 udp -> out em1");
+    assert!(left(&firewall).iter().all(|(rule, left)| (*rule, *left) == (0, 60)), "{:?}", left(&firewall));
 }

@@ -206,6 +206,12 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         // As in pf, a rule's time-out of 0 is none: the ruleset's holds.
         timeouts[*timeout as usize] = (*seconds != 0).then_some(*seconds);
     }
+    let adaptive = timeouts[Timeout::AdaptiveStart as usize]
+        .map(|start| (start, timeouts[Timeout::AdaptiveEnd as usize].unwrap_or(0)));
+    let most = match rule.state_options.max {
+        0 => adaptive.map(|_| u32::MAX),
+        most => Some(most),
+    };
     RuleSlot {
         serial,
         identity: rule.identity,
@@ -218,7 +224,8 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         routes: rule.routing.as_ref().map(|routing| routing.kind),
         labels: rule.labels().map(|label| label.as_str().into()).collect(),
         sources: None,
-        limit: (rule.state_options.max > 0).then(|| RuleLimit::new(rule.state_options.max, serial)),
+        adaptive,
+        limit: most.map(|most| RuleLimit::new(most, serial)),
         meter: rule.packet_rate.and_then(Meter::new).map(Arc::new),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
@@ -242,14 +249,11 @@ const fn lowest(port: PortMatch) -> Port {
 
 /// What a rule may ask for in a ruleset, but not of this dataplane.
 fn unsupported(rule: &Rule) -> Option<&'static str> {
-    let options = &rule.state_options;
-    let adaptive = |&(timeout, _): &(Timeout, u32)| timeout.counts_states();
     match () {
         () if rule.log.user => Some("log (user)"),
         () if rule.rdr.is_some() && rule.direction == Some(Direction::Out) => {
             Some("rdr-to of packets that leave: their route is chosen already")
         }
-        () if options.timeouts.iter().any(adaptive) => Some("adaptive time-outs of a single rule"),
         () => None,
     }
 }
@@ -291,7 +295,7 @@ impl Names<'_> {
         let rest = self.rest(rule, slot.meter.clone());
         let scrubbing = Scrubbing::of(rule);
         Ok(Filter {
-            plain: is_plain(rule) && !slot.counts_addresses,
+            plain: is_plain(rule) && !slot.counts_addresses && slot.limit.is_none(),
             translation: self.translation(rule, serial)?,
             scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
             gateways: self.gateways(rule, serial)?,

@@ -71,7 +71,9 @@ pub(crate) struct RuleSlot {
     pub routes: Option<RoutingKind>,
     /// `label`.
     pub labels: Box<[Box<str>]>,
-    /// `max`.
+    /// `adaptive.start` and `adaptive.end` of its own states.
+    pub adaptive: Option<(u32, u32)>,
+    /// `max`, or where its states are counted for `adaptive.*`.
     pub limit: Option<RuleLimit>,
     /// `source-track`.
     pub sources: Option<Tracker>,
@@ -114,7 +116,11 @@ impl RuleSlot {
 
     /// True if packets of its states never go the short way, which does no more than most of them need.
     pub const fn meets_each_packet(&self) -> bool {
-        self.sloppy || self.log_all || self.counts_addresses || self.meter.is_some()
+        self.sloppy
+            || self.log_all
+            || self.counts_addresses
+            || self.meter.is_some()
+            || self.adaptive.is_some()
     }
 
     /// The rule's own time-out, if it has one.

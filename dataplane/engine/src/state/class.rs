@@ -213,7 +213,7 @@ pub(crate) struct Pairs {
     terms: AllTerms,
     /// Live pairs with a face of a rule with `max-pkt-rate`.
     metered: u32,
-    limits: RuleLimits,
+    pub(super) limits: RuleLimits,
 }
 
 /// The rules that count the packets of a class: the one that made it, and the `match` rules that took part.
@@ -313,6 +313,11 @@ impl Pairs {
     #[inline]
     pub const fn are_metered(&self) -> bool {
         self.metered > 0
+    }
+
+    /// How many records have a pair.
+    pub(super) fn records(&self, number: u32) -> u32 {
+        self.pairs[number as usize].records
     }
 
     /// Takes a credit for one more state of a rule.

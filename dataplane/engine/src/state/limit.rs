@@ -9,8 +9,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::class::Pairs;
 use super::credit::{Credits, StatePool};
 use super::key::Side;
+use super::table::Connections;
+use crate::eval::RuleSlot;
 
 /// Rules for which memory is taken at the start.
 const RULES_RESERVED: usize = 64;
@@ -125,6 +128,16 @@ impl RuleLimits {
         self.rules[at].credits.take(limit.most)
     }
 
+    /// How many states a rule has over all shards: those of the others as they were when this one last looked, with their stocks.
+    /// `records` is how many records have a pair.
+    fn sum(&self, limit: &RuleLimit, records: impl Fn(u32) -> u32) -> u32 {
+        let known = self.rules.binary_search_by_key(&limit.serial, |known| known.serial);
+        let Ok(at) = known else { return 0 };
+        let Limited { first, credits, .. } = &self.rules[at];
+        let own: u32 = faces(&self.next, *first).map(|face| records(face / 2)).sum();
+        credits.sum() - credits.used() + own
+    }
+
     /// Gives back what other shards may need. To be called once for each burst.
     #[cold]
     pub fn settle(&mut self, records: impl Fn(u32) -> u32) {
@@ -139,6 +152,21 @@ impl RuleLimits {
                 self.cursor += 1;
             }
         }
+    }
+}
+
+impl Pairs {
+    /// How many states the rule of this limit has.
+    fn states_of(&self, limit: &RuleLimit) -> u32 {
+        self.limits.sum(limit, |number| self.records(number))
+    }
+}
+
+impl Connections {
+    /// How many states a rule has that counts them; none of one that does not.
+    #[cold]
+    pub(super) fn states_of(&self, rule: &RuleSlot) -> u32 {
+        rule.limit.as_ref().map_or(0, |limit| self.pairs.states_of(limit))
     }
 }
 

@@ -93,7 +93,9 @@ impl Connections {
     fn expire(&mut self, due: &Due, expiry: &Expiry<'_>) -> u32 {
         let Due { id, wholly, hash } = *due;
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
-        if wholly && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
+        let [low, high] = self.pairs.faces(self.hot[id.0 as usize].pair());
+        let by_rule = [low, high].into_iter().flatten().any(|class| class.rule.adaptive.is_some());
+        if wholly && !by_rule && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
             return self.remove(id, hash, Removal::Expired);
         }
         let mut removed = 0;

@@ -481,7 +481,11 @@ impl Connections {
     #[inline]
     pub(super) fn lifetime_of(&self, timeout: Timeout, rule: &RuleSlot, expiry: &Expiry<'_>) -> u32 {
         let seconds = rule.timeout(timeout).unwrap_or_else(|| expiry.options.timeouts.get(timeout));
-        adapt(seconds, self.credits.sum(), expiry.options).saturating_mul(Sixteenths::PER_SECOND)
+        let adapted = match rule.adaptive {
+            None => adapt(seconds, self.credits.sum(), expiry.options),
+            Some((start, end)) => adapt_between(seconds, self.states_of(rule), start, end),
+        };
+        adapted.saturating_mul(Sixteenths::PER_SECOND)
     }
 
     /// True if the face's time is over.
@@ -498,6 +502,11 @@ impl Connections {
 pub(super) fn adapt(seconds: u32, states: u32, options: &Options) -> u32 {
     let (start, end) =
         (options.timeouts.get(Timeout::AdaptiveStart), options.timeouts.get(Timeout::AdaptiveEnd));
+    adapt_between(seconds, states, start, end)
+}
+
+/// The same between thresholds of any states.
+fn adapt_between(seconds: u32, states: u32, start: u32, end: u32) -> u32 {
     if end == 0 || states <= start || start >= end {
         return seconds;
     }

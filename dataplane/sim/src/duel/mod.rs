@@ -97,7 +97,9 @@ impl Duel {
     /// time of the others, and the engine meets them in another order.
     fn sweep(&mut self) -> Result<(), Difference> {
         let start = self.rules.options.timeouts.get(Timeout::AdaptiveStart);
-        if self.oracle.states().len() as u64 > u64::from(start) {
+        let adapts =
+            |state: &oracle::State| state.options.timeouts.iter().any(|(timeout, _)| timeout.counts_states());
+        if self.oracle.states().len() as u64 > u64::from(start) || self.oracle.states().iter().any(adapts) {
             return Ok(());
         }
         let removed = (self.firewall.expire(self.now), self.oracle.purge(self.now.0) as u64);

@@ -66,6 +66,7 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
             (rule.state_options.max, rule.packet_rate, rule.once) = (0, None, false);
             // Likewise: a state that has expired counts for its source until somebody meets it.
             rule.state_options.source = SourceTracking::default();
+            rule.state_options.timeouts.retain(|(timeout, _)| !timeout.counts_states());
         }
     }
     rules
@@ -155,6 +156,11 @@ fn timeout(rng: &mut Rng) -> (Timeout, u32) {
     let possible = |timeout: &Timeout| !timeout.counts_states() && *timeout != Timeout::SrcTrack;
     let timeouts: Vec<Timeout> = Timeout::ALL.into_iter().filter(possible).collect();
     (*rng.pick(&timeouts), *rng.pick(&[0, 1, 2, 5, 30, 60, 300]))
+}
+
+/// Thresholds of a rule's own states.
+fn adaptive(rng: &mut Rng) -> Vec<(Timeout, u32)> {
+    vec![(Timeout::AdaptiveStart, rng.below(4) as u32), (Timeout::AdaptiveEnd, rng.below(10) as u32)]
 }
 
 fn rule(rng: &mut Rng) -> Rule {
@@ -346,7 +352,11 @@ fn state_options(rng: &mut Rng) -> StateOptions {
         policy: *rng.pick(&[None, None, None, None, Some(StatePolicy::IfBound), Some(StatePolicy::Floating)]),
         max: if rng.chance(1, 12) { rng.between(1, 4) as u32 } else { 0 },
         sloppy: rng.chance(1, 8),
-        timeouts: (0..rng.below(3)).map(|_| timeout(rng)).collect(),
+        timeouts: if rng.chance(1, 12) {
+            adaptive(rng)
+        } else {
+            (0..rng.below(3)).map(|_| timeout(rng)).collect()
+        },
         source: if rng.chance(1, 6) { source_tracking(rng) } else { SourceTracking::default() },
         ..StateOptions::default()
     }
