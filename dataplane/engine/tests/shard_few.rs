@@ -332,8 +332,10 @@ fn time_outs_of_a_rule_shrink_with_its_own_states() {
     assert_eq!(left(&firewall), [(1, 20), (1, 20), (0, 60), (0, 60), (1, 20), (1, 20)], "four of six");
     firewall.kill("10.0.0.3");
     assert_eq!(left(&firewall), [(1, 40), (1, 40), (0, 60), (0, 60)]);
-    // One more than half, and then as many as there may be.
+    // As many as `adaptive.end` says: the time of each is over.
     firewall
         .tell("em0: 10.0.0.3.2 > 10.1.0.2.53 udp -> out em1\nem0: 10.0.0.3.3 > 10.1.0.2.53 udp -> out em1");
-    assert!(left(&firewall).iter().all(|(rule, left)| (*rule, *left) == (0, 60)), "{:?}", left(&firewall));
+    let mut own = left(&firewall);
+    own.retain(|(rule, _)| *rule == 1);
+    assert!(own.len() == 6 && own.iter().all(|(_, left)| *left == 0), "{own:?}");
 }
