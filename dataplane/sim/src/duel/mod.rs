@@ -281,9 +281,7 @@ pub fn minimize(rules: &Ruleset, workers: u16, steps: &[Step]) -> Vec<Step> {
 fn fewest_rules(rules: &Ruleset, workers: u16, steps: &[Step]) -> Ruleset {
     let mut kept = rules.clone();
     for number in (0..kept.rules.len()).rev() {
-        let mut fewer = kept.clone();
-        fewer.rules.remove(number);
-        if fight(&fewer, workers, steps).is_some() {
+        if let Some(fewer) = without(&kept, number).filter(|fewer| fight(fewer, workers, steps).is_some()) {
             kept = fewer;
         }
     }
@@ -291,6 +289,19 @@ fn fewest_rules(rules: &Ruleset, workers: u16, steps: &[Step]) -> Ruleset {
     let plain =
         Ruleset { options: ruleset::Options { reassemble, ..ruleset::Options::default() }, ..kept.clone() };
     if fight(&plain, workers, steps).is_some() { plain } else { kept }
+}
+
+/// The rules without one of them, if that is a ruleset: the call of an anchor goes last.
+fn without(rules: &Ruleset, number: usize) -> Option<Ruleset> {
+    let mut fewer = rules.clone();
+    let removed = fewer.rules.remove(number);
+    if removed.call.is_some_and(|call| call.end as usize > number + 1) {
+        return None;
+    }
+    for call in fewer.rules.iter_mut().filter_map(|rule| rule.call.as_mut()) {
+        call.end -= u32::from(call.end as usize > number);
+    }
+    fewer.validate().is_ok().then_some(fewer)
 }
 
 /// A failure as it is printed: the fewest rules and steps that make it, and what differs.
@@ -332,5 +343,39 @@ impl fmt::Display for Step {
                 rules.rules.iter().try_for_each(|rule| write!(f, "; {}", pfconf::print_rule(rule)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::rules::{Variety, ruleset};
+
+    #[test]
+    fn rules_can_be_left_out_one_by_one_until_none_is_left() {
+        let mut rng = Rng::new(7);
+        let mut calls = 0;
+        for _ in 0..200 {
+            let mut rules = ruleset(&mut rng, Variety::Full);
+            calls += rules.rules.iter().filter(|rule| rule.call.is_some()).count();
+            for number in (0..rules.rules.len()).rev() {
+                rules = without(&rules, number).expect("what it calls has gone before");
+            }
+            assert!(rules.rules.is_empty());
+        }
+        assert!(calls > 100);
+    }
+
+    #[test]
+    fn a_call_does_not_go_before_what_it_calls() {
+        let mut rng = Rng::new(8);
+        let rules = core::iter::repeat_with(|| ruleset(&mut rng, Variety::Full));
+        let with_body = |rules: &Ruleset| {
+            rules.rules.iter().enumerate().any(|(number, rule)| {
+                let end = rule.call.as_ref().map_or(0, |call| call.end as usize);
+                end > number + 1 && without(rules, number).is_none() && without(rules, number + 1).is_some()
+            })
+        };
+        assert!(rules.take(200).filter(with_body).count() > 20);
     }
 }
