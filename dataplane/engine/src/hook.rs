@@ -306,7 +306,7 @@ impl Shard {
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
-            Transport::Tcp(_) if passage.arrived.is_none() && ends_damaged(hook.frame, packet) => {
+            Transport::Tcp(_) if ends_damaged(hook.frame, passage.as_arrived()) => {
                 return Err(Stop::silent(Reason::ProtoCksum));
             }
             Transport::Tcp(segment) if track::is_proxied(&from) || track::is_proxied(&to) => {

@@ -346,6 +346,22 @@ fn a17_what_a_host_discards_changes_nothing() {
     assert!(all_are(&firewall, PeerState::TimeWait));
 }
 
+/// The state may be the second hook's alone, behind one that has changed the packet already.
+#[test]
+fn a17_damaged_ends_do_not_pass_behind_a_rule_that_changes_packets() {
+    let changing = pass().incoming().no_state().change(|rule| rule.scrub.min_ttl = 2);
+    let mut firewall = Firewall::with(vec![pass().outgoing(), changing]);
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> out em1");
+    let before = firewall.dump();
+    let mut reset = frame("10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1001");
+    let whole = reset.clone();
+    reset[L4 + 16] ^= 0x55;
+    assert_eq!(inserts(&mut firewall, reset), Fate::Drop(Reason::ProtoCksum));
+    assert_eq!(firewall.dump(), before);
+    assert_eq!(inserts(&mut firewall, whole), Fate::Transmit(EM1));
+    assert_ne!(firewall.dump(), before);
+}
+
 /// What a host with a checksum offload sent over a virtual link is not damaged: nobody has completed it.
 #[test]
 fn a17_a_checksum_that_nobody_has_completed_is_no_flaw() {

@@ -120,8 +120,7 @@ impl Shard {
         (source, gateway): (Address, Option<Target>),
     ) -> Result<Passed, Stop> {
         // Who leaves checksums to a network card that is none does so from the first packet on: the others are not looked at.
-        let arrived = passage.arrived.as_ref().unwrap_or(passage.packet);
-        if hook.first.is_none() && has_partial_checksum(hook.frame, arrived) {
+        if hook.first.is_none() && has_partial_checksum(hook.frame, passage.as_arrived()) {
             self.counters.meet_partial_checksum(hook.interface);
         }
         let side = hook.side(passage.flow.sender);

@@ -85,7 +85,7 @@ impl Passage<'_> {
     }
 
     /// The packet as it arrived.
-    fn as_arrived(&self) -> &Packet {
+    pub(crate) fn as_arrived(&self) -> &Packet {
         self.arrived.as_ref().unwrap_or(self.packet)
     }
 
