@@ -72,6 +72,7 @@ fn rule(random: &mut Random) -> Rule {
                 let (track, max_states) = (Some(Tracking::Rule), 2);
                 rule.state_options.source = SourceTracking { track, max_states, ..SourceTracking::default() };
             }),
+            11 => rule.timeout(Timeout::AdaptiveStart, 1).timeout(Timeout::AdaptiveEnd, 4),
             _ => rule,
         };
     }

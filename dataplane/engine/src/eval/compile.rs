@@ -208,9 +208,12 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
     }
     let adaptive = timeouts[Timeout::AdaptiveStart as usize]
         .map(|start| (start, timeouts[Timeout::AdaptiveEnd as usize].unwrap_or(0)));
-    let most = match rule.state_options.max {
-        0 => adaptive.map(|_| u32::MAX),
-        most => Some(most),
+    // Where time-outs never shrink, nobody counts.
+    let end = adaptive.filter(|(start, end)| start < end).map(|(_, end)| end);
+    let limit = match (rule.state_options.max, end) {
+        (0, None) => None,
+        (0, Some(end)) => Some(RuleLimit::new(u32::MAX, serial).compared_with(end)),
+        (max, end) => Some(RuleLimit::new(max, serial).compared_with(end.unwrap_or(max))),
     };
     RuleSlot {
         serial,
@@ -225,7 +228,7 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
         labels: rule.labels().map(|label| label.as_str().into()).collect(),
         sources: None,
         adaptive,
-        limit: most.map(|most| RuleLimit::new(most, serial)),
+        limit,
         meter: rule.packet_rate.and_then(Meter::new).map(Arc::new),
         retired: [const { [const { AtomicU64::new(0) }; 2] }; 2],
     }
@@ -295,7 +298,7 @@ impl Names<'_> {
         let rest = self.rest(rule, slot.meter.clone());
         let scrubbing = Scrubbing::of(rule);
         Ok(Filter {
-            plain: is_plain(rule) && !slot.counts_addresses && slot.limit.is_none(),
+            plain: is_plain(rule) && !slot.counts_addresses && slot.adaptive.is_none(),
             translation: self.translation(rule, serial)?,
             scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
             gateways: self.gateways(rule, serial)?,

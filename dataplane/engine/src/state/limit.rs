@@ -22,10 +22,12 @@ const SETTLED: usize = 8;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 
-/// `max` of a rule.
+/// `max` of a rule, or that its states are counted for its `adaptive.*`.
 #[derive(Debug)]
 pub(crate) struct RuleLimit {
     most: u32,
+    /// The nearer to so many, the fewer credits shards keep in stock, which count for states.
+    exact_at: u32,
     /// Tells it from those of all other rules.
     serial: u64,
     /// Credits of all shards.
@@ -35,7 +37,12 @@ pub(crate) struct RuleLimit {
 impl RuleLimit {
     /// Of so many states, of which there are none yet; `serial` is that of the rule's slot.
     pub fn new(most: u32, serial: u64) -> Self {
-        Self { most, serial, taken: Arc::default() }
+        Self { most, exact_at: most, serial, taken: Arc::default() }
+    }
+
+    /// The same, whose states are compared with numbers up to `end`, too.
+    pub fn compared_with(self, end: u32) -> Self {
+        Self { exact_at: self.exact_at.min(end), ..self }
     }
 }
 
@@ -43,7 +50,7 @@ impl RuleLimit {
 #[derive(Debug)]
 struct Limited {
     serial: u64,
-    most: u32,
+    exact_at: u32,
     /// The first face of the rule that a pair has.
     first: u32,
     credits: Credits,
@@ -76,8 +83,8 @@ impl RuleLimits {
     fn of(&mut self, limit: &RuleLimit) -> usize {
         self.rules.binary_search_by_key(&limit.serial, |known| known.serial).unwrap_or_else(|at| {
             let credits = Credits::new(self.pool.of_rule(limit.taken.clone(), limit.most));
-            let RuleLimit { serial, most, .. } = *limit;
-            self.rules.insert(at, Limited { serial, most, first: NONE, credits });
+            let RuleLimit { serial, exact_at, .. } = *limit;
+            self.rules.insert(at, Limited { serial, exact_at, first: NONE, credits });
             at
         })
     }
@@ -118,7 +125,7 @@ impl RuleLimits {
         let limited = &mut self.rules[at];
         let states = faces(&self.next, limited.first).map(|face| records(face / 2)).sum();
         limited.credits.give(limited.credits.used().saturating_sub(states));
-        limited.credits.look(limited.most);
+        limited.credits.look(limited.exact_at);
     }
 
     /// Takes a credit for one more state of a rule. `records` is how many records have a pair.
@@ -247,6 +254,23 @@ mod tests {
                 }
             }
             assert_eq!(shards.iter().map(|shard| shard.states.get()).sum::<u32>(), most);
+        }
+    }
+
+    #[test]
+    fn shards_keep_less_in_stock_the_nearer_states_are_to_what_they_are_compared_with() {
+        for (end, error) in [(12, 0), (1000, 1000 / 16)] {
+            let limit = RuleLimit::new(u32::MAX, 1).compared_with(end);
+            let mut shards: Vec<Shard> = (0..3).map(|_| Shard::new(3, &limit)).collect();
+            for number in 0..20 {
+                shards.iter_mut().for_each(Shard::settle);
+                assert!(shards.iter_mut().all(|shard| shard.make(&limit)), "there is no limit");
+                shards.iter_mut().for_each(Shard::settle);
+                for shard in &shards {
+                    let sum = shard.limits.sum(&limit, |_| shard.states.get());
+                    assert!((0..=error).contains(&(sum - 3 * (number + 1))), "{sum} after {number}");
+                }
+            }
         }
     }
 
