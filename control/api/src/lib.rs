@@ -44,10 +44,11 @@ pub use kept::{FragmentStatus, LimitCount, SourceStatus};
 pub use lockout::Cut;
 pub use message::{
     Candidate, Conservation, Counts, CreatedCount, DeviceStatus, Filtering, Hello, Info, InterfaceInfo,
-    InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, LogLevel, Logged, MAGIC, PoolStatus,
-    Request, RequestBody, Response, ResponseBody, Reviewed, Status, VERSION, WorkerStatus,
+    InterfacePlace, InterfaceStatus, Judged, LinkStatus, LiveRules, Logged, MAGIC, PoolStatus, Request,
+    RequestBody, Response, ResponseBody, Reviewed, Status, VERSION, WorkerStatus,
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
+pub use ruleset::LogLevel;
 pub use settings::{CONTROL_KEYS, Key};
 pub use trace::{
     HookTrace, Meeting, TRACE_COUNT_MAX, TRACE_SECONDS_MAX, TraceAsks, TraceEnds, TraceFate, TraceQuery,

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use ruleset::{
-    Flow, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents, TableEdit,
-    TableEntry,
+    Flow, LogLevel, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents,
+    TableEdit, TableEntry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 23;
+pub const VERSION: u16 = 24;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -151,38 +151,6 @@ pub enum Counts {
     Interface(String),
 }
 
-macro_rules! log_levels {
-    ($( $variant:ident $name:literal $doc:literal )*) => {
-        /// How grave a message is, in syslog(3)'s words.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum LogLevel {
-            $( #[doc = $doc] $variant, )*
-        }
-
-        impl LogLevel {
-            /// Every one, the gravest first.
-            pub const ALL: [Self; [ $( $name, )* ].len()] = [ $( Self::$variant, )* ];
-
-            /// Its name, as `pfctl -si` shows it.
-            pub const fn name(self) -> &'static str {
-                match self { $( Self::$variant => $name, )* }
-            }
-        }
-    };
-}
-
-log_levels! {
-    Emerg "emerg" "The system is unusable."
-    Alert "alert" "Something has to be done at once."
-    Crit "crit" "Critical."
-    Err "err" "Errors."
-    Warning "warning" "Warnings."
-    Notice "notice" "Normal, but significant."
-    Info "info" "Informational."
-    Debug "debug" "For debugging."
-}
-
 /// What the dataplane answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
@@ -267,6 +235,10 @@ pub struct Info {
     pub counted_s: u64,
     /// The gravity of what is logged.
     pub level: String,
+    /// `set hostid`.
+    pub host_id: u32,
+    /// What tells the rules from others: 128 bits in hexadecimal.
+    pub checksum: String,
     /// States now.
     pub states: u64,
     /// Of those, TCP's whose first SYN is not acknowledged.

@@ -137,6 +137,17 @@ impl RuleUsage {
         }
     }
 
+    /// What the rule has done, and counted in a ruleset before, as FreeBSD's `set keepcounters` has it: its states are its own.
+    #[must_use]
+    pub const fn after(&self, kept: &Self) -> Self {
+        Self {
+            evaluations: self.evaluations + kept.evaluations,
+            incoming: self.incoming.and(kept.incoming),
+            outgoing: self.outgoing.and(kept.outgoing),
+            ..*self
+        }
+    }
+
     /// What the rule has done since `earlier`; its states are what they are.
     #[must_use]
     pub const fn since(&self, earlier: &Self) -> Self {

@@ -11,7 +11,7 @@ use api::control::{
 };
 use pfconf::print_rule;
 use ruleset::{
-    BlockPolicy, Limit, Options, Rule, RulePlace, Ruleset, Ruling, StatePolicy, StateView, Table, TableEntry,
+    Limit, LogLevel, Options, Rule, RulePlace, Ruleset, Ruling, StatePolicy, StateView, Table, TableEntry,
     Timeout,
 };
 
@@ -210,19 +210,21 @@ fn options(live: &Options, candidate: &Options) -> Vec<OptionChange> {
 
 /// Every option with its value, in one order.
 fn settings(options: &Options) -> Vec<(String, String)> {
-    let block = match options.block_policy {
-        BlockPolicy::Drop => "drop",
-        BlockPolicy::Return => "return",
-    };
     let state = match options.state_policy {
         StatePolicy::Floating => "floating",
         StatePolicy::IfBound => "if-bound",
     };
     let plain = [
         ("skip", options.skip.join(" ")),
-        ("block-policy", block.into()),
+        ("block-policy", pfconf::policy_word(options.block_policy).into()),
+        ("fail-policy", pfconf::policy_word(options.fail_policy).into()),
         ("state-policy", state.into()),
         ("reassemble", pfconf::reassemble_words(options.reassemble).into()),
+        ("syncookies", pfconf::syncookies_words(options.syncookies)),
+        ("loginterface", options.log_interface.clone().unwrap_or_else(|| "none".into())),
+        ("keepcounters", if options.keep_counters { "yes" } else { "no" }.into()),
+        ("debug", options.debug.map_or("as it is", LogLevel::name).into()),
+        ("hostid", format!("0x{:08x}", options.host_id)),
     ];
     let timeouts = Timeout::ALL
         .into_iter()

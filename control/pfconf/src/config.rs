@@ -32,7 +32,7 @@ pub struct Config {
     pub(crate) beside: Vec<Beside>,
     /// Statements that the dataplane does not know yet.
     pub(crate) unsupported: Vec<Spanned<&'static str>>,
-    /// Where the keywords of rules stand.
+    /// Where the keywords of rules stand, and [`KEEP_COUNTERS`].
     pub(crate) places: Vec<Spanned<&'static str>>,
     pub(crate) sources: SourceMap,
     /// What is known of operating systems, where rules ask.
@@ -40,6 +40,9 @@ pub struct Config {
     /// The first of FreeBSD's `scrub` rules that puts fragments together.
     pub(crate) scrubs_fragments: Option<ruleset::Scrub>,
 }
+
+/// The option that nothing is printed of, among the [places](Config::places).
+pub(crate) const KEEP_COUNTERS: &str = "set keepcounters";
 
 /// A line that `pfctl -v` prints while it reads.
 #[derive(Clone, Debug)]

@@ -56,7 +56,10 @@ pub use loaded::{
 };
 pub use manual::manual;
 pub use optimize::{Optimize, UnknownLevel};
-pub use print::{Numbers, print_options, print_rule, print_ruleset, print_table, reassemble_words};
+pub use print::{
+    Numbers, policy_word, print_options, print_rule, print_ruleset, print_table, reassemble_words,
+    syncookies_words,
+};
 pub use source::{SourceFile, SourceMap, Span};
 
 /// Reads a ruleset in the dialect that [`Dialect::detect`] finds. `name` stands in findings; `definitions` are macros that

@@ -29,10 +29,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("several targets", "name one address, or a table of several"),
     ("set delay", "packets are sent as soon as they can be; delay them in a test network by netem on a host behind"),
     ("set queue", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
-    ("set debug", "the level of messages is no part of a ruleset; set it with tpctl pfctl -x"),
-    ("set fail-policy", "what cannot be filtered is dropped; leave it out"),
-    ("set hostid", "states are not shared between firewalls; leave it out"),
-    ("set keepcounters", "counters start at zero with each load; leave it out"),
     ("weight", "every address of a pool is as good as another"),
     ("user", "workers see packets of the host on its interfaces, and no sockets; filter by port, or on the host: nftables, meta skuid"),
 ];

@@ -120,6 +120,7 @@ impl StateRecord {
             source_track: self.source_track,
             sticky: self.sticky,
             id: self.id,
+            creator: root.map_or(0, |root| root.ruleset().options.host_id),
         }
     }
 

@@ -37,7 +37,7 @@ use crate::trace::Asked;
 use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
 use create::datagram;
-pub(crate) use stop::{Answer, Stop};
+pub(crate) use stop::{Answer, Stop, answer_without_room};
 
 /// What identifies a packet's connection, worked out once for both hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -469,7 +469,8 @@ impl Shard {
         }
         passage.copy_to = decision.slot.copy_to;
         if let Some(translation) = decision.translation {
-            self.translate(view, root, passage, translation)?;
+            let translated = self.translate(view, root, passage, translation);
+            translated.map_err(|stop| stop.by_policy(root, passage.packet))?;
         }
         if !decision.scrubbing.is_nothing() {
             let random = self.draw();
@@ -492,6 +493,7 @@ impl Shard {
             return Ok(Passed::Stateless);
         }
         let made = self.make_state(view, root, passage, hook, &decision, source);
+        let made = made.map_err(|stop| stop.by_policy(root, passage.packet));
         match made {
             Ok(_) => {
                 count(Deed::Pass);

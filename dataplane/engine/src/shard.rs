@@ -19,7 +19,7 @@ use crate::fate::{Arrival, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::gateway::Departure;
-use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, flow_tuple};
+use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, answer_without_room, flow_tuple};
 use crate::limiter::Limiter;
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin};
@@ -270,7 +270,9 @@ impl Shard {
             Err(Stop::Exhausted) if let Some(fate) = self.pass_on(&passage) => fate,
             Err(Stop::Exhausted) => {
                 passage.restore();
-                self.refuse(view, arrival, frame, passage.packet, Reason::Translate, Answer::Silence)
+                let answer =
+                    view.root.map_or(Answer::Silence, |root| answer_without_room(root, passage.packet));
+                self.refuse(view, arrival, frame, passage.packet, Reason::Translate, answer)
             }
             Err(Stop::Refused { reason, answer }) => {
                 self.normalizer.stay_whole();

@@ -5,7 +5,7 @@ mod shard;
 use std::collections::BTreeMap;
 
 use engine::{Arrival, Created, Fate, Source};
-use ruleset::{Action, BlockReply, IcmpReply, Rule};
+use ruleset::{Action, BlockPolicy, BlockReply, IcmpReply, Reason, Rule};
 use shard::packet::{Packet, render};
 use shard::rules::{Written, block, block_return, pass};
 use shard::{EM0, EM1, Firewall, arrival, mac};
@@ -46,6 +46,47 @@ fn b1_resets_have_the_numbers_of_rfc_9293() {
             let expected = format!("{to}.80 > {from}.4000 tcp {reset} win 0 ttl 64");
             assert_eq!(told, expected, "{segment} at {place}");
         }
+    }
+}
+
+/// FreeBSD's `set fail-policy`: what a rule passes and finds no room for.
+#[test]
+fn who_finds_no_room_is_told_if_the_policy_says_so() {
+    let most = |rule: Rule| rule.change(|rule| rule.state_options.max = 1);
+    let mut ruleset = shard::rules::ruleset(vec![pass().no_state(), most(pass().incoming()).any_flags()]);
+    let mut told = |policy: BlockPolicy, text: &str, reason: Reason| {
+        ruleset.options.fail_policy = policy;
+        let mut firewall = Firewall::bare();
+        firewall.load(ruleset.clone());
+        let other = frame(&text.replace(".1 >", ".2 >"));
+        assert_eq!(answer(&mut firewall, "em0", &other), None);
+        let told = answer(&mut firewall, "em0", &frame(text)).map(|frame| render(&frame));
+        assert_eq!(firewall.dropped(reason), 1, "{text}");
+        told.unwrap_or_default()
+    };
+    let (syn, datagram) = ("10.0.0.2.1 > 10.1.0.2.80 tcp S seq 5", "10.0.0.2.1 > 10.1.0.2.80 udp");
+    for text in [syn, datagram] {
+        assert_eq!(told(BlockPolicy::Drop, text, Reason::StateLimit), "");
+    }
+    let reset = "10.1.0.2.80 > 10.0.0.2.1 tcp RA seq 0 ack 6 win 0 ttl 64";
+    assert_eq!(told(BlockPolicy::Return, syn, Reason::StateLimit), reset);
+    let unreachable = told(BlockPolicy::Return, datagram, Reason::StateLimit);
+    assert!(unreachable.starts_with("10.1.0.2 > 10.0.0.2 icmp 3/3"), "{unreachable}");
+}
+
+#[test]
+fn no_port_left_is_no_room() {
+    let nat = pass().outgoing().on("em1").to_udp(53).nat_to("10.1.0.1", (50_000, 50_000));
+    let mut ruleset = shard::rules::ruleset(vec![pass().any_flags(), nat]);
+    for (policy, is_told) in [(BlockPolicy::Drop, false), (BlockPolicy::Return, true)] {
+        ruleset.options.fail_policy = policy;
+        let mut firewall = Firewall::bare();
+        firewall.load(ruleset.clone());
+        for port in [1, 2] {
+            let told = answer(&mut firewall, "em0", &frame(&format!("10.0.0.2.{port} > 10.1.0.2.53 udp")));
+            assert_eq!(told.is_some(), is_told && port == 2, "{policy:?} {port}");
+        }
+        assert_eq!(firewall.dropped(Reason::Translate), 1);
     }
 }
 

@@ -15,6 +15,7 @@ mod anchor;
 mod fingerprint;
 mod flow;
 mod interface;
+mod level;
 mod limit;
 mod lpm;
 
@@ -37,6 +38,7 @@ pub use anchor::{Call, RulePlace};
 pub use fingerprint::{Fingerprint, NumberMatch, SynOption, SynShape, UNKNOWN_OS, WindowMatch};
 pub use flow::{Flow, Moment, Ruling};
 pub use interface::{InterfaceMatch, InterfacePattern};
+pub use level::LogLevel;
 pub use limit::{Limit, Limits};
 pub use lpm::Lpm;
 

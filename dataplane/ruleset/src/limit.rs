@@ -16,6 +16,6 @@ tunables! {
     Frags "frags" 65536 "Fragments waiting for reassembly."
     Tables "tables" 1000 "Tables."
     TableEntries "table-entries" 200000 "Addresses in all tables together."
-    PktdelayPkts "pktdelay-pkts" 10000 "Packets held by `set delay`."
+    PktdelayPkts "pktdelay-pkts" 10000 "Packets held by `set delay`: there are none here."
     Anchors "anchors" 512 "Anchors."
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, Timeouts};
+use crate::{Limits, LogLevel, Timeouts};
 
 /// `set block-policy`: what `block` without a form does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +77,18 @@ pub struct Options {
     /// `set syncookies`.
     #[serde(default)]
     pub syncookies: Syncookies,
+    /// FreeBSD's `set fail-policy`: what is done with packets that a rule passes and that find no room.
+    #[serde(default)]
+    pub fail_policy: BlockPolicy,
+    /// FreeBSD's `set keepcounters`: rules that a load leaves as they are go on counting.
+    #[serde(default)]
+    pub keep_counters: bool,
+    /// `set debug`: the gravity of what is logged from the load on.
+    #[serde(default)]
+    pub debug: Option<LogLevel>,
+    /// `set hostid`: what states are marked with; 0 if nothing is set.
+    #[serde(default)]
+    pub host_id: u32,
     /// `set timeout`.
     pub timeouts: Timeouts,
     /// `set limit`.

@@ -27,7 +27,7 @@ tunables! {
     OtherSingle "other.single" 30 "While only one host has sent more than one packet."
     OtherMultiple "other.multiple" 60 "Once both hosts have sent packets."
     Frag "frag" 60 "Until an incomplete datagram is given up."
-    Interval "interval" 10 "Between purges of expired states."
+    Interval "interval" 10 "Between purges of expired states: they are looked for all the time here, whatever it says."
     AdaptiveStart "adaptive.start" 60000 "States at which time-outs begin to shrink: 60 % of `set limit states`, unless a threshold is given."
     AdaptiveEnd "adaptive.end" 120000 "States at which every time-out would be zero: 120 % of it, likewise."
     SrcTrack "src.track" 0 "How long a source node outlives its last state."

@@ -134,6 +134,9 @@ pub struct StateView {
     pub sticky: bool,
     /// pf's state id.
     pub id: u64,
+    /// The `set hostid` of the firewall that has it.
+    #[serde(default)]
+    pub creator: u32,
 }
 
 impl StateView {
@@ -197,7 +200,7 @@ impl StateView {
         if self.sticky {
             f.write_str(", sticky-address")?;
         }
-        write!(f, "\n   id: {:016x} creatorid: 00000000", self.id)
+        write!(f, "\n   id: {:016x} creatorid: {:08x}", self.id, self.creator)
     }
 }
 

@@ -52,6 +52,7 @@ fn state(direction: Direction, source: &str, destination: &str) -> StateView {
         sticky: false,
         route: None,
         id: 1,
+        creator: 0,
     }
 }
 

@@ -25,6 +25,9 @@ pub fn write_info(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result
     };
     let debug = format!("Debug: {}", info.level);
     writeln!(out, "{:<44}{debug:>15}\n", format!("Status: {enabled} for {clock}"))?;
+    if verbose {
+        writeln!(out, "Hostid:   0x{:08x}\nChecksum: 0x{:0>32}\n", info.host_id, info.checksum)?;
+    }
     if let Some(logged) = &info.logged {
         write_logged(out, logged)?;
     }
@@ -206,7 +209,22 @@ State Table                          Total             Rate
 ";
         assert!(text.starts_with(shown), "{text}");
         let text = written(|out| write_info(out, &Info::default(), false));
-        assert!(!text.contains("Interface Stats"), "{text}");
+        assert!(!text.contains("Interface Stats") && !text.contains("Hostid"), "{text}");
+    }
+
+    #[test]
+    fn who_the_firewall_is_and_what_its_rules_are_is_shown_to_who_asks_for_more() {
+        let (level, checksum) = ("err".to_owned(), format!("{:032x}", 0xabcd));
+        let info = Info { level, host_id: 0xc0a8_0101, checksum, ..Info::default() };
+        let shown = "Status: Enabled for 0 days 00:00:00              Debug: err
+
+Hostid:   0xc0a80101
+Checksum: 0x0000000000000000000000000000abcd
+
+State Table                          Total             Rate
+";
+        let text = written(|out| write_info(out, &info, true));
+        assert!(text.starts_with(shown), "{text}");
     }
 
     #[test]

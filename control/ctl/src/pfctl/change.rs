@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use api::control::{Part, Sources, TableAction, TableRequest};
+use api::control::{Dialect, Part, Sources, TableAction, TableRequest};
 use api::{Counts, Filtering, LogLevel};
 use pfconf::{Loaded, Scope};
 use ruleset::{Options, Ruleset, SourceSelector, StateSelector};
@@ -149,7 +149,8 @@ pub fn rewrite(
     let tables = ruleset.tables.iter().map(|table| pfconf::print_table(table) + "\n");
     let rules = ruleset.rules.iter().map(|rule| pfconf::print_rule(rule) + "\n");
     let text = std::iter::once(options).chain(tables).chain(rules).collect();
-    let sources = Sources { name: name.to_owned(), text, ..Sources::default() };
+    let dialect = Some(Dialect::OpenBsd);
+    let sources = Sources { name: name.to_owned(), text, dialect, ..Sources::default() };
     ensure!(
         load::apply_part(sockets, Part::Everything, sources, Vec::new(), force)? == ExitCode::SUCCESS,
         "the rules are as they were"

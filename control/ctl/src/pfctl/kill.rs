@@ -21,7 +21,7 @@ pub fn states(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<
     match arguments.kill.as_slice() {
         [word] if KINDS.contains(&word.as_str()) => bail!("no {word} specified"),
         [kind, which] if KINDS.contains(&kind.as_str()) => {
-            let count = match selected(arguments, kind, which)? {
+            let count = match selected(arguments, system, kind, which)? {
                 Some(selector) => system.kill(&selector)?,
                 None => 0,
             };
@@ -65,11 +65,21 @@ fn bound(arguments: &Arguments) -> StateSelector {
 }
 
 /// What a label, an id or a key selects; nothing for a gateway: no state has one.
-fn selected(arguments: &Arguments, kind: &str, which: &str) -> anyhow::Result<Option<StateSelector>> {
+fn selected(
+    arguments: &Arguments,
+    system: &mut System<'_>,
+    kind: &str,
+    which: &str,
+) -> anyhow::Result<Option<StateSelector>> {
     let selector = bound(arguments);
     Ok(match kind {
         "label" => Some(StateSelector { label: Some(which.to_owned()), ..selector }),
-        "id" => id(which)?.map(|id| StateSelector { id: Some(id), ..selector }),
+        "id" => {
+            let (id, creator) = id(which)?;
+            // All states here are of one creator.
+            let is_ours = creator == 0 || system.info()?.host_id == creator;
+            is_ours.then_some(StateSelector { id: Some(id), ..selector })
+        }
         "key" => Some(key(which, selector)?),
         _ => {
             let machine = Machine::new(arguments.interfaces.as_ref())?;
@@ -79,13 +89,12 @@ fn selected(arguments: &Arguments, kind: &str, which: &str) -> anyhow::Result<Op
     })
 }
 
-/// `ID` or `ID/CREATOR`, in hexadecimal; the states here are of creator 0, and nothing is selected of another.
-fn id(which: &str) -> anyhow::Result<Option<u64>> {
+/// `ID` or `ID/CREATOR`, in hexadecimal; the creator is 0 if it is not given.
+fn id(which: &str) -> anyhow::Result<(u64, u32)> {
     let (id, creator) = which.split_once('/').unwrap_or((which, "0"));
     let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    let id = number(id).with_context(|| format!("cannot parse id and creator ID: {which}"))?;
-    let creator = number(creator).with_context(|| format!("cannot parse id and creator ID: {which}"))?;
-    Ok((creator == 0).then_some(id))
+    let parsed = number(id).zip(number(creator).and_then(|creator| u32::try_from(creator).ok()));
+    parsed.with_context(|| format!("cannot parse id and creator ID: {which}"))
 }
 
 /// `tcp 10.0.0.1:80 <- 10.0.0.2:1234`, or `->`, as `-ss` prints it: what made the state stands at the arrow's tail.

@@ -99,6 +99,9 @@ fn commit(
             let inserter = Inserter { uid, pid: std::process::id() };
             let origin = Origin { inserter, unix_s: now_unix_s() };
             offline.change(|loaded| loaded.load(config, arguments.anchor(), origin))?;
+            if let Some(level) = offline.loaded().options().debug.filter(|_| arguments.anchor().is_empty()) {
+                offline.set_level(level.name())?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         System::Live(sockets) => *sockets,

@@ -104,7 +104,8 @@ impl<'a> System<'a> {
                 let level = offline.level().to_owned();
                 let name = offline.loaded().options().log_interface.clone();
                 let logged = name.map(|name| Logged { name, ..Logged::default() });
-                Ok(Info { filtering, since_s, counted_s: since_s, level, logged, ..Info::default() })
+                let host_id = offline.loaded().options().host_id;
+                Ok(Info { filtering, since_s, counted_s: since_s, level, host_id, logged, ..Info::default() })
             }
         }
     }

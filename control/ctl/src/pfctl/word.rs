@@ -41,12 +41,8 @@ words! {
 
 /// What `-x` sets: a level by any beginning of its name that fits one only, or by OpenBSD's former word for it.
 pub fn level(word: &str) -> Result<LogLevel, String> {
-    match word {
-        "none" => return Ok(LogLevel::Crit),
-        "urgent" => return Ok(LogLevel::Err),
-        "misc" => return Ok(LogLevel::Notice),
-        "loud" => return Ok(LogLevel::Debug),
-        _ => {}
+    if let Some(level) = LogLevel::named(word) {
+        return Ok(level);
     }
     // syslog(3) calls one of them `err`, and pfctl's list of words `error`.
     let word = if word == "error" { "err" } else { word };

@@ -392,6 +392,13 @@ fn without_a_dataplane_every_verb_says_what_is_missing() {
 }
 
 #[test]
+fn a_ruleset_sets_level_and_host() {
+    let scratch = Scratch::new("host", "set debug loud\nset hostid 0x2a\npass\n");
+    let info = scratch.out("-vsi");
+    assert!(info.contains("Debug: debug\n") && info.contains("Hostid:   0x0000002a\n"), "{info}");
+}
+
+#[test]
 fn what_is_killed_is_named_in_pfctls_ways() {
     let scratch = Scratch::new("kill", RULES);
     for line in ["-k id -k 4823e84500000003", "-k id -k 4823e84500000003/01020304", "-k gateway -k 10.0.0.1"]

@@ -445,6 +445,7 @@ pub fn state_view(n: u32) -> StateView {
         source_track: false,
         sticky: false,
         id: n.into(),
+        creator: 0,
     }
 }
 

@@ -4,7 +4,7 @@ use ruleset::PoolKind;
 
 use super::Finding;
 use crate::ast::Divert;
-use crate::config::{Anchor, Config, Echo, Entry, FullRule, Pool};
+use crate::config::{Anchor, Config, Echo, Entry, FullRule, KEEP_COUNTERS, Pool};
 use crate::dialect::Dialect;
 
 /// A part of a rule: whether it is used, its keyword, what to do.
@@ -22,10 +22,14 @@ pub(super) fn find(written: &Config, converted: &Config, to: Dialect, findings: 
         let hint = match (used.value, to) {
             ("load anchor", _) => "convert the file that it names by itself, and add the statement",
             ("queue", Dialect::FreeBsd) => "FreeBSD schedules with ALTQ and dummynet",
-            ("set keepcounters", Dialect::OpenBsd) => "counters start at zero with each load",
             _ => continue,
         };
         findings.push(Finding::new(used.span, format!("{} cannot be expressed", used.value), hint));
+    }
+    let keeps = written.places.iter().filter(|place| place.value == KEEP_COUNTERS);
+    for place in keeps.filter(|_| to == Dialect::OpenBsd) {
+        let hint = "counters start at zero with each load";
+        findings.push(Finding::new(place.span, format!("{KEEP_COUNTERS} cannot be expressed"), hint));
     }
     for table in written.tables.iter().filter(|_| to == Dialect::FreeBsd) {
         if table.members.iter().flatten().any(|member| member.weight.is_some()) {

@@ -1,10 +1,10 @@
 //! What `set` changes, and what pfctl prints of it.
 
-use ruleset::{BlockPolicy, InterfacePattern, Reassemble, StatePolicy};
+use ruleset::{InterfacePattern, LogLevel, Reassemble, StatePolicy};
 
 use super::Expander;
-use crate::ast::{InterfaceName, SetOption, Syncookies};
-use crate::config::Echo;
+use crate::ast::{InterfaceName, SetOption, Spanned, Syncookies};
+use crate::config::{Echo, KEEP_COUNTERS};
 use crate::parse::Parsed;
 use crate::print;
 
@@ -25,7 +25,7 @@ impl Expander<'_> {
             SetOption::BlockPolicy(policy) => {
                 self.block_policy = *policy;
                 self.config.options.block_policy = *policy;
-                self.echo(format!("set block-policy {}", policy_word(*policy)));
+                self.echo(format!("set block-policy {}", print::policy_word(*policy)));
             }
             SetOption::StatePolicy(policy) => {
                 self.state_policy = *policy;
@@ -64,44 +64,37 @@ impl Expander<'_> {
                 self.echo(format!("set fingerprints {}", print::quoted(file)));
                 self.fingerprints = Some((file.clone(), self.place.span));
             }
-            SetOption::StateDefaults(options) => self.state_defaults.clone_from(options),
+            SetOption::StateDefaults(options) => {
+                if !self.state_defaults.is_empty() {
+                    return Err(self.fail(self.place.span, "cannot redefine state-defaults", None));
+                }
+                self.state_defaults.clone_from(options);
+            }
             SetOption::Syncookies(mode) => {
                 self.echo(syncookies(*mode));
-                self.config.options.syncookies = match *mode {
-                    Syncookies::Never => ruleset::Syncookies::Never,
-                    Syncookies::Always => ruleset::Syncookies::Always,
-                    Syncookies::Adaptive(None) => ruleset::Syncookies::ADAPTIVE,
-                    Syncookies::Adaptive(Some((start, end))) => ruleset::Syncookies::Adaptive { start, end },
-                };
+                self.config.options.syncookies = (*mode).into();
             }
-            _ => self.refused_option(option),
-        }
-        Ok(())
-    }
-
-    /// Options that are read and printed, but that nothing obeys yet.
-    fn refused_option(&mut self, option: &SetOption) {
-        let keyword = match option {
             SetOption::HostId(id) => {
                 self.echo(format!("set hostid 0x{id:08x}"));
-                "set hostid"
+                self.config.options.host_id = *id;
             }
             SetOption::Debug(level) => {
                 self.echo(format!("set debug {level}"));
-                "set debug"
+                self.config.options.debug = LogLevel::named(level);
             }
             SetOption::RequireOrder(yes) => {
                 self.echo(format!("set require-order {}", if *yes { "yes" } else { "no" }));
-                return;
             }
             SetOption::FailPolicy(policy) => {
-                self.echo(format!("set fail-policy {}", policy_word(*policy)));
-                "set fail-policy"
+                self.echo(format!("set fail-policy {}", print::policy_word(*policy)));
+                self.config.options.fail_policy = *policy;
             }
-            SetOption::KeepCounters => "set keepcounters",
-            _ => return,
-        };
-        self.unsupported(keyword);
+            SetOption::KeepCounters => {
+                self.config.options.keep_counters = true;
+                self.config.places.push(Spanned { value: KEEP_COUNTERS, span: self.place.span });
+            }
+        }
+        Ok(())
     }
 
     fn echo(&mut self, line: String) {
@@ -109,20 +102,22 @@ impl Expander<'_> {
     }
 }
 
-const fn policy_word(policy: BlockPolicy) -> &'static str {
-    match policy {
-        BlockPolicy::Drop => "drop",
-        BlockPolicy::Return => "return",
-    }
+/// As it is written: without percentages, the words say none.
+fn syncookies(mode: Syncookies) -> String {
+    let words = match mode {
+        Syncookies::Adaptive(None) => "adaptive".into(),
+        mode => print::syncookies_words(mode.into()),
+    };
+    format!("set syncookies {words}")
 }
 
-fn syncookies(mode: Syncookies) -> String {
-    match mode {
-        Syncookies::Never => "set syncookies never".into(),
-        Syncookies::Always => "set syncookies always".into(),
-        Syncookies::Adaptive(None) => "set syncookies adaptive".into(),
-        Syncookies::Adaptive(Some((start, end))) => {
-            format!("set syncookies adaptive (start {start}%, end {end}%)")
+impl From<Syncookies> for ruleset::Syncookies {
+    fn from(mode: Syncookies) -> Self {
+        match mode {
+            Syncookies::Never => Self::Never,
+            Syncookies::Always => Self::Always,
+            Syncookies::Adaptive(None) => Self::ADAPTIVE,
+            Syncookies::Adaptive(Some((start, end))) => Self::Adaptive { start, end },
         }
     }
 }

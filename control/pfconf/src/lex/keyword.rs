@@ -7,9 +7,9 @@ use crate::dialect::Dialect;
 const COMMON: &[&str] = &[
     "af-to", "all", "allow-opts", "anchor", "antispoof", "any", "bandwidth", "binat-to", "bitmask", "block",
     "block-policy", "burst", "code", "debug", "default", "divert-packet", "divert-reply", "divert-to",
-    "drop", "dup-to", "file", "fingerprints", "flags", "floating", "flush", "for", "fragment", "from",
+    "drop", "dup-to", "fail-policy", "file", "fingerprints", "flags", "floating", "flush", "for", "fragment", "from",
     "global", "group", "hostid", "icmp-type", "icmp6-type", "if-bound", "in", "include", "inet", "inet6", "keep",
-    "label", "limit", "load", "log", "loginterface", "match", "matches", "max", "max-mss",
+    "keepcounters", "label", "limit", "load", "log", "loginterface", "match", "matches", "max", "max-mss",
     "max-pkt-rate", "max-src-conn", "max-src-conn-rate", "max-src-nodes", "max-src-states", "min", "min-ttl",
     "modulate", "nat-to", "no", "no-df", "no-route", "no-sync", "on", "once", "optimization", "os", "out",
     "overload", "parent", "pass", "pflow", "port", "prio", "probability", "proto", "qlimit", "queue",
@@ -24,7 +24,7 @@ const OPENBSD: &[&str] = &["delay", "flows", "least-states", "quantum", "rdomain
 
 #[rustfmt::skip]
 const FREEBSD: &[&str] = &[
-    "binat", "binat-anchor", "endpoint-independent", "fail-policy", "keepcounters", "map-e-portset", "max-pkt-size",
+    "binat", "binat-anchor", "endpoint-independent", "map-e-portset", "max-pkt-size",
     "nat", "nat-anchor", "rdr", "rdr-anchor", "require-order", "ridentifier", "set-tos",
 ];
 

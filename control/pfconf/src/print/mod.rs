@@ -9,7 +9,10 @@ mod word;
 
 use std::fmt::Write;
 
-use ruleset::{Limit, Options, Reassemble, Rule, Table, TableEntry, Timeout, adaptive_thresholds};
+use ruleset::{
+    BlockPolicy, Limit, Options, Reassemble, Rule, Syncookies, Table, TableEntry, Timeout,
+    adaptive_thresholds,
+};
 
 pub(crate) use address::{Sizes, address_match, net};
 pub use whole::print_ruleset;
@@ -77,6 +80,23 @@ pub fn reassemble_words(option: Reassemble) -> &'static str {
     }
 }
 
+/// The value of `set syncookies`.
+pub fn syncookies_words(option: Syncookies) -> String {
+    match option {
+        Syncookies::Never => "never".into(),
+        Syncookies::Always => "always".into(),
+        Syncookies::Adaptive { start, end } => format!("adaptive (start {start}%, end {end}%)"),
+    }
+}
+
+/// The value of `set block-policy` and `set fail-policy`.
+pub const fn policy_word(option: BlockPolicy) -> &'static str {
+    match option {
+        BlockPolicy::Drop => "drop",
+        BlockPolicy::Return => "return",
+    }
+}
+
 /// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.
 pub fn print_options(options: &Options) -> String {
     let plain = Options::default();
@@ -89,6 +109,21 @@ pub fn print_options(options: &Options) -> String {
     }
     if options.reassemble != plain.reassemble {
         let _ = writeln!(out, "set reassemble {}", reassemble_words(options.reassemble));
+    }
+    if options.syncookies != plain.syncookies {
+        let _ = writeln!(out, "set syncookies {}", syncookies_words(options.syncookies));
+    }
+    if options.fail_policy != plain.fail_policy {
+        let _ = writeln!(out, "set fail-policy {}", policy_word(options.fail_policy));
+    }
+    if options.keep_counters {
+        out += "set keepcounters\n";
+    }
+    if let Some(level) = options.debug {
+        let _ = writeln!(out, "set debug {}", level.name());
+    }
+    if options.host_id != 0 {
+        let _ = writeln!(out, "set hostid 0x{:08x}", options.host_id);
     }
     if !options.skip.is_empty() {
         let _ = writeln!(out, "set skip on {{ {} }}", options.skip.join(" "));

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Range;
 
-use ruleset::Ruleset;
+use ruleset::{BlockPolicy, Ruleset};
 
 use super::{print_options, print_rule, print_table};
+use crate::config::KEEP_COUNTERS;
 
 /// The text of a ruleset.
 ///
@@ -18,6 +19,14 @@ pub fn print_ruleset(ruleset: &Ruleset) -> Result<String, String> {
     }
     if let Some(rule) = ruleset.idle.first() {
         return Err(format!("the anchor {} is not called, and has no place in one file", ruleset.path(rule)));
+    }
+    // Who sees one of them takes the file for FreeBSD's.
+    let foreign = [
+        (ruleset.options.fail_policy != BlockPolicy::default(), "set fail-policy"),
+        (ruleset.options.keep_counters, KEEP_COUNTERS),
+    ];
+    if let Some((_, option)) = foreign.iter().find(|(used, _)| *used) {
+        return Err(format!("{option} is FreeBSD's, and has no place in OpenBSD's form"));
     }
     let mut out = print_options(&ruleset.options);
     for table in &ruleset.tables {

@@ -71,6 +71,8 @@ fn options_are_printed_as_what_makes_them() {
         "set optimization aggressive\nset limit states 50\nblock drop\nset state-policy if-bound",
         "set limit states 50\nset timeout adaptive.start 30",
         "set limit states 50\nset timeout { adaptive.start 60000, adaptive.end 120000 }",
+        "set syncookies always\nset debug warning\nset hostid 0x10",
+        "set syncookies adaptive (start 30%, end 20%)\nset debug urgent",
     ];
     for text in texts {
         let written = good(text);

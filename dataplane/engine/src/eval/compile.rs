@@ -193,6 +193,10 @@ fn has_plain_options(options: &Options) -> bool {
         state_policy: options.state_policy,
         log_interface: options.log_interface.clone(),
         reassemble: options.reassemble,
+        fail_policy: options.fail_policy,
+        keep_counters: options.keep_counters,
+        debug: options.debug,
+        host_id: options.host_id,
         timeouts: options.timeouts.clone(),
         limits: options.limits.clone(),
         ..Options::default()

@@ -22,11 +22,13 @@ mod walk;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_COUNT, Timeout};
+use siphasher::sip128::{Hasher128, SipHasher24};
 use wire::Af;
 
 use crate::Address;
@@ -193,6 +195,13 @@ impl Root {
     /// The ruleset as it was committed.
     pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// What tells its rules from others, in their order.
+    pub fn checksum(&self) -> u128 {
+        let mut hash = SipHasher24::new();
+        self.ruleset.rules.iter().for_each(|rule| hash.write_u64(rule.identity));
+        hash.finish128().as_u128()
     }
 
     /// Whether the rules are asked.

@@ -1,8 +1,11 @@
 //! Why a packet goes no further, and what its sender is told of it.
 
-use ruleset::Reason;
+use ruleset::{BlockPolicy, BlockReply, IcmpReply, Reason};
 
+use crate::eval::Root;
 use crate::fate::WorkerId;
+use crate::packet::Packet;
+use crate::refuse::answer_to;
 use crate::reply::Problem;
 
 /// What a refused packet's sender is told.
@@ -56,7 +59,39 @@ impl Stop {
         Self::Refused { reason, answer: Answer::Silence }
     }
 
+    /// Of a packet that a rule passes: if it finds no room, its sender is told of that as FreeBSD's `set fail-policy` says.
+    pub fn by_policy(self, root: &Root, packet: &Packet) -> Self {
+        match self {
+            Self::Refused { reason, answer: Answer::Silence } if finds_no_room(reason) => {
+                Self::Refused { reason, answer: answer_without_room(root, packet) }
+            }
+            stop => stop,
+        }
+    }
+
     pub const fn router(reason: Reason, problem: Problem) -> Self {
         Self::Refused { reason, answer: Answer::Router(problem) }
     }
+}
+
+/// What the sender of a packet is told that a rule passes and that finds no room.
+pub(crate) fn answer_without_room(root: &Root, packet: &Packet) -> Answer {
+    match root.ruleset().options.fail_policy {
+        BlockPolicy::Drop => Answer::Silence,
+        BlockPolicy::Return => answer_to(BlockReply::Return(IcmpReply::default()), packet),
+    }
+}
+
+/// True for what keeps a packet that a rule passes from having a state, or an address to go to.
+const fn finds_no_room(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Memory
+            | Reason::StateInsert
+            | Reason::StateLimit
+            | Reason::SrcLimit
+            | Reason::Translate
+            | Reason::NoRoute
+            | Reason::ShardFull
+    )
 }

@@ -212,6 +212,7 @@ impl State {
             source_track: self.options.source.track.is_some(),
             sticky: false,
             id: self.id.0,
+            creator: 0,
         }
     }
 }

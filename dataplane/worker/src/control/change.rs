@@ -193,6 +193,8 @@ impl Desk {
             since_s: ledger.switched.elapsed().as_secs(),
             counted_s: ledger.cleared.elapsed().as_secs(),
             level: verbosity::name(),
+            host_id: options.map_or(0, |options| options.host_id),
+            checksum: live.as_ref().map_or_else(String::new, |live| format!("{:032x}", live.root.checksum())),
             states: sheet.worker.states,
             half_open: sheet.worker.half_open,
             searches,

@@ -1,5 +1,6 @@
 //! Answers requests out of what the dataplane knows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use api::{
 use dpdk::Mempool;
 use engine::fib::Role;
 use engine::{Counted, Created, Fib, Mapping, Root, StatePool, Tick};
-use ruleset::{Limit, Reason, StateView};
+use ruleset::{Limit, Reason, Ruleset, StateView};
 use wire::Mac;
 
 use super::history::History;
@@ -25,6 +26,7 @@ use crate::dump::{Lister, Stalled};
 use crate::keeper::Board;
 use crate::netlink::service::Published;
 use crate::telemetry::{DeviceCounts, Minutes, ProgressCounts, Reader, Sheet};
+use crate::verbosity;
 
 /// How long a worker may take for a slice of the states.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -98,10 +100,20 @@ impl Desk {
     /// Makes a ruleset the live one.
     pub fn commit(&self, candidate: &Candidate, inserter: Process) -> ResponseBody {
         let (fib, user) = (self.kernel.fib(), inserter.uid);
+        let options = &candidate.ruleset.options;
+        let kept = if options.keep_counters { self.kept_for(&candidate.ruleset) } else { Vec::new() };
         match lock(&self.rules).commit(candidate, fib.interfaces(), inserter) {
             Ok(generation) => {
                 let rules = candidate.ruleset.rules.len();
                 tracing::info!(generation, rules, user, "a new ruleset is live");
+                if let Some(live) = self.showcase.live() {
+                    lock(&self.ledger).keep_rules(live.root.epoch(), kept);
+                }
+                if let Some(level) = options.debug
+                    && let Err(why) = verbosity::set(level)
+                {
+                    tracing::warn!("set debug {}: {why}", level.name());
+                }
                 self.watch_gateways();
                 ResponseBody::Committed { generation }
             }
@@ -110,6 +122,23 @@ impl Desk {
                 ResponseBody::Refused(refusal.to_string())
             }
         }
+    }
+
+    /// What the rules of a ruleset have done that are live already; nothing if the workers do not tell.
+    fn kept_for(&self, ruleset: &Ruleset) -> Vec<RuleUsage> {
+        let Some(live) = self.showcase.live() else { return Vec::new() };
+        let usage = match self.counted_by(&live.root) {
+            Ok(usage) => lock(&self.ledger).rules_since_cleared(live.root.epoch(), usage),
+            Err(Stalled) => {
+                tracing::warn!(
+                    "set keepcounters: a worker does not tell what it has counted; counters begin anew"
+                );
+                return Vec::new();
+            }
+        };
+        let rules = live.root.ruleset().rules.iter().map(|rule| rule.identity);
+        let known: BTreeMap<u64, RuleUsage> = rules.zip(usage).collect();
+        ruleset.rules.iter().map(|rule| known.get(&rule.identity).copied().unwrap_or_default()).collect()
     }
 
     /// Has the gateways looked after that the live rules name.

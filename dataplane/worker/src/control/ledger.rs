@@ -126,6 +126,8 @@ pub struct Ledger {
     totals: Totals,
     /// Of which rules, and what each had done.
     rules: (u32, Vec<RuleUsage>),
+    /// Of which rules, and what each had done in the ruleset before (`set keepcounters`).
+    kept: (u32, Vec<RuleUsage>),
     /// Since when, and what each interface had carried, by number.
     interfaces: Vec<(Instant, Carried)>,
 }
@@ -139,6 +141,7 @@ impl Ledger {
             overloads: 0,
             totals: Totals::ZERO,
             rules: (0, Vec::new()),
+            kept: (0, Vec::new()),
             interfaces: vec![(start, Carried::default()); interfaces],
         }
     }
@@ -173,11 +176,21 @@ impl Ledger {
         if self.rules.0 != epoch {
             self.rules = (epoch, vec![RuleUsage::default(); usage.len()]);
         }
+        let (of, kept) = &mut self.kept;
+        let kept = if *of == epoch { kept.as_mut_slice() } else { &mut [] };
+        let mut kept = kept.iter_mut();
         for ((own, now), chosen) in self.rules.1.iter_mut().zip(usage).zip(chosen) {
+            let kept = kept.next();
             if chosen {
                 *own = now;
+                kept.into_iter().for_each(|kept| *kept = RuleUsage::default());
             }
         }
+    }
+
+    /// Has the rules of an epoch go on counting from what they have done in the ruleset before.
+    pub fn keep_rules(&mut self, epoch: u32, usage: Vec<RuleUsage>) {
+        self.kept = (epoch, usage);
     }
 
     /// What they have done since then; their states are what they are.
@@ -186,6 +199,12 @@ impl Ledger {
         if *of == epoch {
             for (own, earlier) in usage.iter_mut().zip(earlier) {
                 *own = own.since(earlier);
+            }
+        }
+        let (of, kept) = &self.kept;
+        if *of == epoch {
+            for (own, kept) in usage.iter_mut().zip(kept) {
+                *own = own.after(kept);
             }
         }
         usage
@@ -209,5 +228,10 @@ mod tests {
         assert_eq!(ledger.rules_since_cleared(2, usage([4, 5, 6])), usage([4, 5, 6]), "those of other rules");
         ledger.clear_rules(2, usage([7, 8, 9]), [false, false, true].into_iter());
         assert_eq!(ledger.rules_since_cleared(2, usage([7, 8, 9])), usage([7, 8, 0]));
+        ledger.keep_rules(3, usage([100, 200, 300]));
+        assert_eq!(ledger.rules_since_cleared(2, usage([7, 8, 9])), usage([7, 8, 0]));
+        assert_eq!(ledger.rules_since_cleared(3, usage([1, 2, 3])), usage([101, 202, 303]));
+        ledger.clear_rules(3, usage([1, 2, 3]), [false, true, false].into_iter());
+        assert_eq!(ledger.rules_since_cleared(3, usage([1, 3, 3])), usage([101, 1, 303]));
     }
 }

@@ -4,6 +4,7 @@
 mod drops;
 mod events;
 mod log;
+mod options;
 mod trace;
 
 use std::io::{Read, Write};
