@@ -296,7 +296,6 @@ pub(crate) struct SetActions {
 /// What else `scrub (…)` of a rule may say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scrub {
-    pub reassemble_tcp: bool,
     /// FreeBSD's `scrub … set-tos`.
     pub set_tos: Option<u8>,
     /// FreeBSD's `scrub … no fragment reassemble`.

@@ -152,7 +152,7 @@ impl Config {
             }
             (rule.quick, rule.set_tos) = (false, set_tos);
             rule.first_match = Some(FirstMatch { ruleset: Translating::Scrub, exempt });
-            extras.scrub = Scrub { fragments_kept: false, set_tos: None, ..extras.scrub };
+            extras.scrub = Scrub::default();
             if [&full.rule.from, &full.rule.to].into_iter().all(|end| *end == Endpoint::default()) {
                 full.rule.direction = None;
                 matching.push(full);

@@ -213,7 +213,8 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         group,
         packet_size,
         set: SetActions { queue, delay },
-        scrub,
+        // FreeBSD's, of which rules of their own are made.
+        scrub: _,
         routing_table,
         divert,
     } = extras;
@@ -242,7 +243,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (packet_size.is_some(), "max-pkt-size"),
         (queue.is_some(), "set queue"),
         (delay.is_some(), "set delay"),
-        (scrub.reassemble_tcp, "reassemble tcp"),
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),

@@ -25,7 +25,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("rdr-to of packets that leave", "their route is chosen already; give it to a rule for in"),
     ("route", "routes have no labels; use a table of these networks"),
     ("rtable", "there is one routing table; choose the way with route-to and reply-to"),
-    ("reassemble tcp", "timestamps of TCP are not compared"),
     ("several targets", "name one address, or a table of several"),
     ("set delay", "packets are sent as soon as they can be; delay them in a test network by netem on a host behind"),
     ("set queue", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),

@@ -13,9 +13,11 @@ mod begin;
 mod create;
 mod face;
 mod sound;
+mod stamps;
 mod stop;
 
 use ruleset::{Action, Direction, Reason, StateMode, Timeout};
+use wire::tcp::Timestamps;
 use wire::{Proto, TcpFlags};
 
 use crate::crossings::Crossed;
@@ -37,6 +39,7 @@ use crate::trace::Asked;
 use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
 use create::datagram;
+pub(crate) use stamps::write as write_stamps;
 pub(crate) use stop::{Answer, Stop, answer_without_room};
 
 /// What identifies a packet's connection, worked out once for both hooks.
@@ -75,6 +78,8 @@ pub(crate) struct Passage<'p> {
     pub priority: u8,
     /// What the hooks change of its frame.
     pub changes: Changes,
+    /// The timestamps with which it goes on, if it has some, once a state has looked at them.
+    pub restamped: Option<Option<Timestamps>>,
     /// Where the hook which it has just passed wants it to leave by.
     pub gateway: Option<Target>,
     /// The port that the hook which it has just passed wants it copied to.
@@ -310,14 +315,22 @@ impl Shard {
                 return Err(Stop::silent(Reason::ProtoCksum));
             }
             Transport::Tcp(segment) if track::is_proxied(&from) || track::is_proxied(&to) => {
+                if self.connections.is_stamped(record) {
+                    self.connections.propose_no_stamps(record);
+                }
                 self.follow_handshakes(view, passage, hook, record, &segment)?
             }
             Transport::Tcp(segment) => match track::tcp(&from, &to, &segment, mode) {
-                TcpOutcome::Pass { from, to, refresh, established } => {
+                TcpOutcome::Pass { from: sent, to: heard, refresh, established } => {
+                    if self.connections.is_stamped(record) {
+                        let level = from.state.min(to.state);
+                        self.judge_stamps(view, passage, hook, record, &segment, level)?;
+                    }
                     if established {
                         self.connect(view, &passage.flow, record, side)?;
                     }
-                    Pending { record, side, peers: Some((from, to)), refresh, completes: established }
+                    let peers = Some((sent, heard));
+                    Pending { record, side, peers, refresh, completes: established }
                 }
                 TcpOutcome::Reuse => return Ok(None),
                 TcpOutcome::Challenge { seq, ack } => {
@@ -415,6 +428,9 @@ impl Shard {
         let levels = self.connections.levels(pending.record);
         if let Some(peers) = &pending.peers {
             self.connections.set_peers_at(pending.record, pending.side, sender, peers);
+            if self.connections.is_stamped(pending.record) {
+                self.connections.keep_stamps(pending.record);
+            }
         }
         if let Some(timeout) = pending.refresh {
             self.connections.refresh(pending.record, timeout, view.sixteenths());

@@ -52,9 +52,15 @@ impl Scrubbing {
         let Self { scrub, tos, prio } = self;
         scrub.no_df |= later.scrub.no_df;
         scrub.random_id |= later.scrub.random_id;
+        scrub.reassemble_tcp |= later.scrub.reassemble_tcp;
         scrub.min_ttl = if later.scrub.min_ttl == 0 { scrub.min_ttl } else { later.scrub.min_ttl };
         scrub.max_mss = if later.scrub.max_mss == 0 { scrub.max_mss } else { later.scrub.max_mss };
         (*tos, *prio) = (later.tos.or(*tos), later.prio.or(*prio));
+    }
+
+    /// True if timestamps of TCP are looked at.
+    pub const fn reassembles_tcp(&self) -> bool {
+        self.scrub.reassemble_tcp
     }
 
     /// True if it takes a look at each packet, and not at SYNs alone.
@@ -64,10 +70,13 @@ impl Scrubbing {
 
     /// As a number, different for all different ones.
     pub fn number(&self) -> u64 {
-        let Scrub { no_df, random_id, min_ttl, max_mss } = self.scrub;
+        let Scrub { no_df, random_id, min_ttl, max_mss, reassemble_tcp } = self.scrub;
         let tos = self.tos.map_or(0, |tos| 1 << 8 | u64::from(tos));
         let prio = self.prio.map_or(0, |prio| 1 << 6 | u64::from(prio.bulk) << 3 | u64::from(prio.urgent));
-        let flags = u64::from(no_df) << 1 | u64::from(random_id);
+        let flags = [no_df, random_id, reassemble_tcp]
+            .map(u64::from)
+            .into_iter()
+            .fold(0, |all, flag| all << 1 | flag);
         (((flags << 8 | u64::from(min_ttl)) << 16 | u64::from(max_mss)) << 9 | tos) << 7 | prio
     }
 }
@@ -252,7 +261,7 @@ mod tests {
     use super::*;
 
     fn asked(no_df: bool, min_ttl: u8, max_mss: u16) -> Scrubbing {
-        Scrubbing { scrub: Scrub { no_df, random_id: false, min_ttl, max_mss }, ..Scrubbing::default() }
+        Scrubbing { scrub: Scrub { no_df, min_ttl, max_mss, ..Scrub::default() }, ..Scrubbing::default() }
     }
 
     #[test]
@@ -277,6 +286,7 @@ mod tests {
             Scrubbing { prio: Some(SetPrio { bulk: 0, urgent: 0 }), ..Scrubbing::default() },
             Scrubbing { prio: Some(SetPrio { bulk: 7, urgent: 7 }), ..Scrubbing::default() },
             Scrubbing { scrub: Scrub { random_id: true, ..Scrub::default() }, ..Scrubbing::default() },
+            Scrubbing { scrub: Scrub { reassemble_tcp: true, ..Scrub::default() }, ..Scrubbing::default() },
         ];
         let mut numbers = all.map(|one| one.number()).to_vec();
         numbers.sort_unstable();

@@ -19,7 +19,7 @@ use crate::fate::{Arrival, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::gateway::Departure;
-use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, answer_without_room, flow_tuple};
+use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, answer_without_room, flow_tuple, write_stamps};
 use crate::limiter::Limiter;
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin};
@@ -319,6 +319,7 @@ impl Shard {
             remade: None,
             tag: Tag::default(),
             repaired: None,
+            restamped: None,
             priority: USUAL_PRIORITY,
             changes: Changes::default(),
             gateway: None,
@@ -529,6 +530,9 @@ pub(crate) fn repair<F: Frame>(frame: &mut F, passage: &Passage<'_>) {
     }
     if let Some(arrived) = &passage.arrived {
         translate::rewrite(frame.bytes_mut(), arrived, passage.packet);
+    }
+    if let Some(stamps) = passage.restamped {
+        write_stamps(frame, passage.packet, stamps);
     }
     scrub::write(frame, passage, Direction::In);
 }

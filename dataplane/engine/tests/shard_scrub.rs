@@ -11,7 +11,8 @@ use shard::{EM0, EM1, Firewall, fragment, mac};
 use wire::ethernet::{self, Tag, Tags};
 use wire::{EtherType, ipv4};
 
-const NOTHING: Scrub = Scrub { no_df: false, random_id: false, min_ttl: 0, max_mss: 0 };
+const NOTHING: Scrub =
+    Scrub { no_df: false, random_id: false, min_ttl: 0, max_mss: 0, reassemble_tcp: false };
 
 fn scrub(rule: Rule, scrub: Scrub) -> Rule {
     rule.change(|rule| rule.scrub = scrub)
@@ -176,7 +177,7 @@ fn what_may_be_fragmented_now_is_cut_for_the_next_link() {
 
 #[test]
 fn a_refused_packet_is_as_its_sender_sent_it() {
-    let asked = Scrub { no_df: true, min_ttl: 100, random_id: true, max_mss: 1 };
+    let asked = Scrub { no_df: true, min_ttl: 100, random_id: true, max_mss: 1, ..NOTHING };
     let rules = vec![set_tos(scrubbing(asked), 0xb8), pass().incoming(), block_return().outgoing()];
     let mut firewall = Firewall::with(rules);
     firewall.tell(

@@ -185,6 +185,8 @@ pub struct Scrub {
     pub min_ttl: u8,
     /// `max-mss`: the greatest maximum segment size that TCP may announce, in bytes; 0 is no such bound.
     pub max_mss: u16,
+    /// `reassemble tcp`: timestamps of TCP are changed and compared, and hops to live of an end never fall.
+    pub reassemble_tcp: bool,
 }
 
 /// `set prio (low, high)`: the priorities that packets get, 0 to [`PRIO_MAX`].

@@ -1,5 +1,6 @@
 //! A host: a real TCP/IP stack (smoltcp) behind one link, and what runs on it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -53,6 +54,12 @@ pub struct Host {
     stack: Interface,
     sockets: SocketSet<'static>,
     applications: Vec<Box<dyn Application>>,
+    timestamps: bool,
+}
+
+thread_local! {
+    /// The clock of the host that runs, in milliseconds: the stack asks for it by a function that knows nothing.
+    static CLOCK: Cell<u32> = const { Cell::new(0) };
 }
 
 fn instant(now: Tick) -> Instant {
@@ -88,7 +95,7 @@ impl Host {
             .expect("room for two routes");
         }
         let sockets = SocketSet::new(Vec::new());
-        Self { interface, station, device, stack, sockets, applications: Vec::new() }
+        Self { interface, station, device, stack, sockets, applications: Vec::new(), timestamps: false }
     }
 
     /// The firewall's interface that it is behind.
@@ -104,6 +111,16 @@ impl Host {
     /// Its Ethernet address.
     pub const fn mac(&self) -> Mac {
         topology::mac(self.interface, self.station)
+    }
+
+    /// Has connections that are made from now on offer timestamps (RFC 7323).
+    pub const fn use_timestamps(&mut self) {
+        self.timestamps = true;
+    }
+
+    /// What timestamps are taken from, if connections have some.
+    pub(crate) fn clock(&self) -> Option<fn() -> u32> {
+        self.timestamps.then_some(|| CLOCK.get())
     }
 
     /// Adds a socket.
@@ -130,6 +147,8 @@ impl Host {
 
     /// Lets stack and programs run; returns the frames that they send.
     pub fn run(&mut self, now: Tick) -> Vec<Vec<u8>> {
+        // No two hosts have been up for as long; some clocks wrap before a minute has passed.
+        CLOCK.set(((now.0 / 1_000_000) as u32).wrapping_sub(u32::from(self.station) * 10_000));
         // Programs react to packets, and packets to programs: until nothing more comes of it.
         loop {
             let before = self.device.sent.len();

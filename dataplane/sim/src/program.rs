@@ -53,11 +53,12 @@ pub struct Buffers {
     pub send: usize,
 }
 
-fn socket(buffers: Buffers) -> tcp::Socket<'static> {
+fn socket(host: &Host, buffers: Buffers) -> tcp::Socket<'static> {
     let buffer = |size| tcp::SocketBuffer::new(vec![0; size]);
     let mut socket = tcp::Socket::new(buffer(buffers.receive), buffer(buffers.send));
     // The stack forgets to repeat what was lost around a zero window, or a FIN; the answers to these make it remember.
     socket.set_keep_alive(Some(KEEP_ALIVE));
+    socket.set_tsval_generator(host.clock());
     socket
 }
 
@@ -71,7 +72,7 @@ impl Stream {
     /// # Panics
     /// If the stack refuses.
     pub fn listen(host: &mut Host, port: u16, buffers: Buffers, send: Vec<u8>, expect: Vec<u8>) {
-        let mut socket = socket(buffers);
+        let mut socket = socket(host, buffers);
         socket.listen(port).expect("a port to listen on");
         let handle = host.open(socket);
         host.start(Self::new(handle, send, expect, Closes::Second));
@@ -86,7 +87,8 @@ impl Stream {
         send: Vec<u8>,
         expect: Vec<u8>,
     ) {
-        let handle = host.open(socket(buffers));
+        let socket = socket(host, buffers);
+        let handle = host.open(socket);
         host.start(Dialler {
             stream: Self::new(handle, send, expect, Closes::First),
             port,

@@ -321,6 +321,38 @@ fn a19_connections_whose_handshakes_are_completed_for_the_server_are_never_cut()
     }
 }
 
+/// Timestamps are changed by both sides of the firewall, or by one; states are bound, or translated, with other numbers.
+const RESTAMPED: [&str; 5] = [
+    "block; match scrub (reassemble tcp); pass in on em0; pass out",
+    "block; pass in on em0 scrub (reassemble tcp); pass out",
+    "block; pass in on em0; pass out scrub (reassemble tcp)",
+    "set state-policy if-bound; block; match scrub (reassemble tcp); pass in on em0; pass out",
+    "block; match scrub (reassemble tcp); match out on em1 nat-to (em1); pass proto tcp modulate state",
+];
+
+/// Whoever overtakes nobody has no timestamp refused; elsewhere the stack, which echoes whatever came last, has to repeat some.
+#[test]
+fn connections_whose_timestamps_are_changed_are_never_cut() {
+    let in_order = |rng: &mut Rng| Faults { jitter: 0, duplication: 0, ..bad_link(rng) };
+    for seed in seeds(12 << 20, 100) {
+        let rules = RESTAMPED[(seed % 5) as usize].replace("; ", "\n") + "\n";
+        let ordered = seed % 2 == 0;
+        let mut bed =
+            if ordered { Bed::new(seed, &rules, in_order) } else { Bed::new(seed, &rules, bad_link) };
+        for host in [bed.client, bed.server] {
+            bed.network.host(host).use_timestamps();
+        }
+        let af = if seed % 4 == 0 { Af::Inet6 } else { Af::Inet };
+        bed.transfer(af, 50_000, 100_000);
+        let test = "connections_whose_timestamps_are_changed_are_never_cut";
+        let mut network = bed.run(test, seed);
+        let refused = network.firewall().dropped(Reason::BadTimestamp);
+        if ordered && refused > 0 {
+            fail(test, seed, &mut network, &format!("{refused} timestamps were refused"));
+        }
+    }
+}
+
 #[test]
 fn a_server_behind_a_redirection_is_never_cut_off() {
     let inside = topology::address(Af::Inet, INSIDE, 2);

@@ -5,7 +5,7 @@ use wire::{Af, TcpFlags};
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    Comparison, Divert, Extras, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Spanned,
+    Comparison, Divert, FilterOptions, FlagsSpec, IcmpItem, Id, IdMatch, InterfaceName, Spanned,
 };
 use crate::dialect::Dialect;
 use crate::lex::Kind;
@@ -411,7 +411,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn scrub_option(&mut self, options: &mut FilterOptions) -> Parsed<()> {
-        let FilterOptions { scrub, more: Extras { scrub: more, .. }, .. } = options;
+        let FilterOptions { scrub, .. } = options;
         let Kind::Keyword(word) = self.lexer.peek().kind else {
             return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp"));
         };
@@ -420,7 +420,7 @@ impl Parser<'_> {
             "random-id" => scrub.random_id,
             "min-ttl" => scrub.min_ttl != 0,
             "max-mss" => scrub.max_mss != 0,
-            "reassemble" => more.reassemble_tcp,
+            "reassemble" => scrub.reassemble_tcp,
             _ => return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp")),
         };
         let span = self.take().span;
@@ -454,7 +454,7 @@ impl Parser<'_> {
                     let text = format!("scrub reassemble supports only tcp, not '{}'", what.value);
                     return Err(self.fail(what.span, text, None));
                 }
-                more.reassemble_tcp = true;
+                scrub.reassemble_tcp = true;
             }
         }
         Ok(())

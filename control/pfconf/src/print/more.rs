@@ -102,11 +102,12 @@ pub(super) fn probability(rule: &Rule) -> String {
 /// FreeBSD's `scrub` rule has its options without brackets, and says in any case what becomes of fragments.
 pub(super) fn early_scrub(full: &FullRule) -> String {
     let scrub = &full.extras.scrub;
-    let mut parts = scrub_parts(&full.rule.scrub, false);
+    let asked = &full.rule.scrub;
+    let mut parts = scrub_parts(&ruleset::Scrub { reassemble_tcp: false, ..*asked });
     if let Some(tos) = scrub.set_tos {
         parts.push(format!("set-tos 0x{tos:02x}"));
     }
-    if scrub.reassemble_tcp {
+    if asked.reassemble_tcp {
         parts.push("reassemble tcp".into());
     }
     parts.push(if scrub.fragments_kept { "no fragment reassemble" } else { "fragment reassemble" }.into());
@@ -114,11 +115,11 @@ pub(super) fn early_scrub(full: &FullRule) -> String {
 }
 
 pub(super) fn scrub(full: &FullRule) -> String {
-    let parts = scrub_parts(&full.rule.scrub, full.extras.scrub.reassemble_tcp);
+    let parts = scrub_parts(&full.rule.scrub);
     if parts.is_empty() { String::new() } else { format!(" scrub ({})", parts.join(" ")) }
 }
 
-fn scrub_parts(scrub: &Scrub, reassemble_tcp: bool) -> Vec<String> {
+fn scrub_parts(scrub: &Scrub) -> Vec<String> {
     let mut parts = Vec::new();
     if scrub.no_df {
         parts.push("no-df".to_owned());
@@ -129,7 +130,7 @@ fn scrub_parts(scrub: &Scrub, reassemble_tcp: bool) -> Vec<String> {
     if scrub.min_ttl != 0 {
         parts.push(format!("min-ttl {}", scrub.min_ttl));
     }
-    if reassemble_tcp {
+    if scrub.reassemble_tcp {
         parts.push("reassemble tcp".into());
     }
     if scrub.max_mss != 0 {

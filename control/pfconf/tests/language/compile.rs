@@ -376,7 +376,10 @@ fn what_few_rules_ask_comes_to_the_dataplane() {
 #[test]
 fn what_packets_are_changed_to_is_in_the_rule() {
     let rule = only("match scrub (no-df random-id min-ttl 5 max-mss 1440) set (tos ef, prio (1, 6)) prio 2");
-    assert_eq!(rule.scrub, ruleset::Scrub { no_df: true, random_id: true, min_ttl: 5, max_mss: 1440 });
+    assert_eq!(
+        rule.scrub,
+        ruleset::Scrub { no_df: true, random_id: true, min_ttl: 5, max_mss: 1440, reassemble_tcp: false }
+    );
     assert_eq!(rule.set_tos, Some(0xb8));
     assert_eq!((rule.set_prio, rule.prio), (Some(ruleset::SetPrio { bulk: 1, urgent: 6 }), Some(2)));
     assert_eq!(only("match scrub (max-mss 0)").scrub, ruleset::Scrub::default());
@@ -390,8 +393,8 @@ fn scrub_rules_of_freebsd_hold_for_both_ways_and_the_first_is_the_only_one_where
         scrub.map(|rule| (print_rule(rule), rule.first_match.is_some())).collect()
     };
     assert_eq!(
-        order("scrub in on wan0 all max-mss 1440"),
-        [("match on wan0 all scrub (max-mss 1440)".into(), false)]
+        order("scrub in on wan0 all reassemble tcp max-mss 1440"),
+        [("match on wan0 all scrub (reassemble tcp max-mss 1440)".into(), false)]
     );
     assert_eq!(
         order("scrub out on wan0 inet from 192.0.2.1 to any min-ttl 9"),

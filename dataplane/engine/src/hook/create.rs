@@ -5,7 +5,7 @@
 use ruleset::{Direction, LimitHit, PeerState, Reason, StateMode, Timeout};
 use wire::Proto;
 
-use super::{Flow, Hook, Passage, Passed, Stop};
+use super::{Flow, Hook, Passage, Passed, Stop, stamps};
 use crate::Address;
 use crate::eval::{Decision, Root};
 use crate::events::{Removal, StateChange};
@@ -36,7 +36,12 @@ impl Shard {
         if client.is_some() {
             passage.verify(hook.frame)?;
         }
+        let said =
+            stamps::are_asked_for(decision, passage.packet).then(|| passage.first_said(hook)).transpose()?;
         let made = self.make_face(view, root, passage, hook, decision, (source, gateway))?;
+        if let (Passed::Made(record), Some(said)) = (&made, &said) {
+            self.begin_stamps(view, passage, hook, *record, said);
+        }
         if let (Passed::Shared, Some(Passed::Made(record))) | (Passed::Made(record), _) = (&made, hook.first)
         {
             if passage.turned {
@@ -239,7 +244,7 @@ impl Shard {
         free && self
             .connections
             .face(record, side.other())
-            .is_some_and(|other| other.rule.sloppy == class.rule.sloppy)
+            .is_some_and(|other| self.connections.are_tracked_alike(&other.sketch(), class))
     }
 
     /// No state could be made: the insertion that was counted did not happen.

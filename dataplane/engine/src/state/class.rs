@@ -292,6 +292,11 @@ impl Pairs {
         self.gateways.get(id)
     }
 
+    /// The terms of this number.
+    pub fn terms_at(&self, id: TermsId) -> &Terms {
+        self.terms.get(id)
+    }
+
     /// The terms of a class of a live pair, if it has some.
     #[inline]
     pub fn terms_of(&self, class: &Class) -> Option<&Terms> {

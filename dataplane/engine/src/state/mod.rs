@@ -20,6 +20,7 @@ mod numbering;
 mod numbers;
 mod record;
 mod select;
+mod stamps;
 mod sweep;
 mod table;
 mod terms;

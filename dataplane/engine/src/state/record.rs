@@ -59,8 +59,10 @@ mod end_bits {
     pub const MADE_BY_HIGH: u8 = 1 << 6;
     /// Of the low side: [faces](super::super::numbering) change sequence numbers.
     pub const RENUMBERED: u8 = 1 << 7;
+    /// Of the high side: [timestamps](super::super::stamps) are looked at.
+    pub const STAMPED: u8 = 1 << 6;
     /// What is not of an end, but of the record.
-    pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED;
+    pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED | STAMPED;
 }
 
 /// Places in what a record's standing is.
@@ -263,6 +265,16 @@ impl Hot {
 
     pub const fn set_renumbered(&mut self) {
         self.standing[0] |= end_bits::RENUMBERED;
+    }
+
+    /// True if [timestamps](super::stamps) are looked at.
+    #[inline]
+    pub const fn is_stamped(&self) -> bool {
+        self.standing[1] & end_bits::STAMPED != 0
+    }
+
+    pub const fn set_stamped(&mut self) {
+        self.standing[1] |= end_bits::STAMPED;
     }
 
     /// True if more than its entry of the index goes with the record.

@@ -29,6 +29,7 @@ use super::link::Links;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
 use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
+use super::stamps::Stamped;
 use crate::Address;
 use crate::eval::RuleSlot;
 use crate::events::{Events, Removal};
@@ -87,6 +88,8 @@ pub(crate) struct Connections {
     pub(super) wide: Vec<[Address; 2]>,
     /// By record, of those that are renumbered.
     pub(super) numbering: Vec<Numbering>,
+    /// By record, of those whose timestamps are looked at.
+    pub(super) stamped: Vec<Stamped>,
     pub(super) numbers: Numbers,
     pub(super) links: Links,
     pub(super) pairs: Pairs,
@@ -119,6 +122,7 @@ impl Connections {
             cold: zeroed_vec(size),
             wide: zeroed_vec(size),
             numbering: zeroed_vec(size),
+            stamped: zeroed_vec(size),
             numbers: Numbers::new(capacity),
             // One less, so that no entry of the index is the one that stands for none.
             links: Links::new(capacity.min(RecordId::LINKS - 1)),
@@ -460,6 +464,7 @@ impl Connections {
         self.cold[to].generation = generation;
         self.wide[to] = self.wide[from];
         self.copy_numbers(id, twin, side);
+        self.copy_stamps(id, twin, side);
         if self.copy_links(id, twin).is_err() {
             self.retire(twin, hash);
             return None;
@@ -491,6 +496,11 @@ impl Connections {
     /// True if the face's time is over.
     pub fn has_expired(&self, id: RecordId, side: Side, expiry: &Expiry<'_>) -> bool {
         self.face(id, side).is_some_and(|class| self.time_left(id, &class.rule, expiry) == 0)
+    }
+
+    /// When a record was made.
+    pub fn created(&self, id: RecordId) -> Sixteenths {
+        self.cold[id.0 as usize].created
     }
 
     pub fn key(&self, id: RecordId) -> Key {

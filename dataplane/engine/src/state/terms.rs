@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::class::{Class, TooManyClasses};
+use super::class::{Class, Sketch, TooManyClasses};
 use super::table::{Connections, Full};
 use crate::eval::{Decision, MATCHED_MAX, Root, RuleSlot};
 use crate::scrub::Scrubbing;
@@ -116,6 +116,14 @@ impl Connections {
     /// [`Full::Classes`].
     pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<TermsId>, Full> {
         self.pairs.terms(root, decision).map_err(|TooManyClasses| Full::Classes)
+    }
+
+    /// True if faces of both classes follow the same segments in the same way.
+    pub fn are_tracked_alike(&self, a: &Sketch<'_>, b: &Sketch<'_>) -> bool {
+        let reassembles = |sketch: &Sketch<'_>| {
+            sketch.terms.is_some_and(|id| self.pairs.terms_at(id).scrubbing.reassembles_tcp())
+        };
+        a.rule.sloppy == b.rule.sloppy && reassembles(a) == reassembles(b)
     }
 
     /// The terms of a class, if it has some.

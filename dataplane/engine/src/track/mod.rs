@@ -7,6 +7,7 @@
 //! [`sanity`] judges a segment's flags before there is a state. [`open_tcp`] makes a state of its first segment and
 //! [`tcp()`] follows it, strictly or `sloppy`; [`established()`] does the same, faster, for most of its segments. [`Datagram`]
 //! does both for UDP, ICMP queries and other protocols. [`proxy()`] follows the handshakes that are completed for a server. [`icmp_error()`] judges the TCP segment that an ICMP error quotes.
+//! [`stamps()`] judges, and changes, the timestamps of a segment that [`tcp()`] has let pass.
 //!
 //! Ownership: values in, values out. Bounds: constant time, no memory; sequence numbers are modulo 2³² throughout.
 
@@ -16,6 +17,7 @@ mod flags;
 mod icmp_error;
 mod proxy;
 mod sloppy;
+mod stamps;
 mod tcp;
 mod window;
 
@@ -27,6 +29,9 @@ pub use established::{Advance, End, Plain, established};
 pub use flags::{IllegalFlags, sanity};
 pub use icmp_error::{QuotedOutside, icmp_error};
 pub use proxy::{ProxyOutcome, ProxySide, await_client, is_proxied, proxy};
+pub use stamps::{
+    BadTimestamp, Moment as StampMoment, Restamped, Said, Stamps, UNITS as STAMP_UNITS, stamps, timestamps_of,
+};
 pub use tcp::{TcpOutcome, open_tcp, tcp};
 pub use window::{Measure, WindowCheck, measure};
 

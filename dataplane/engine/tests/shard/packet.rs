@@ -8,7 +8,7 @@
 //! 10.0.0.2 > 10.1.0.2 proto 47 len 20
 //! ```
 //!
-//! A segment may have `mss n` at its end. Everything behind the protocol may be left out; `ttl n`, `ident n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
+//! A segment may have `ts n n`, its timestamp and its echo, more than once, and `mss n` at its end. Everything behind the protocol may be left out; `ttl n`, `ident n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
 //! the end.
 
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use wire::corpus::{Network, Upper, build, dissect};
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
 use wire::ipv6::Extension;
-use wire::tcp::{self, SackBlock, TcpOption, WindowScale};
+use wire::tcp::{self, SackBlock, TcpOption, Timestamps, WindowScale};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, icmp4, icmp6, ipv4, ipv6, udp};
 
 /// Octets behind the IP header that an error quotes here.
@@ -260,6 +260,10 @@ fn segment(words: &mut Words<'_>, sport: u16, dport: u16) -> Body {
         header.options.push_nop().expect("it fits");
         header.options.push_sack(&[block]).expect("it fits");
     }
+    while let Some(value) = words.named("ts") {
+        let stamps = Timestamps { value, echo: words.number() };
+        header.options.push(&TcpOption::Timestamps(stamps)).expect("it fits");
+    }
     if let Some(size) = words.named("mss") {
         header.options.push(&TcpOption::Mss(size)).expect("it fits");
     }
@@ -304,6 +308,10 @@ pub fn render(frame: &[u8]) -> String {
             write!(text, "{src}.{} > {dst}.{} tcp {}", h.src_port().0, h.dst_port().0, h.flags())
                 .and_then(|()| write!(text, " seq {} ack {} win {}", h.seq(), h.ack(), h.window()))
                 .and_then(|()| segment.options().mss().map_or(Ok(()), |mss| write!(text, " mss {mss}")))
+                .and_then(|()| {
+                    let stamps = segment.options().timestamps();
+                    stamps.map_or(Ok(()), |stamps| write!(text, " ts {} {}", stamps.value, stamps.echo))
+                })
         }
         Upper::Icmp4(message, Some(quote)) => {
             let h = message.header();
