@@ -3,7 +3,7 @@
 RUST_NEEDED=1.95
 BUILD_PACKAGES="build-essential pkg-config libclang-dev dpdk libdpdk-dev libnuma-dev"
 RUN_PACKAGES="iproute2 iputils-ping curl nginx-light tcpdump procps ethtool bind9-dnsutils"
-TEST_PACKAGES="iperf3 python3 python3-venv lua5.4 systemd prometheus mandoc strace frr bird2 keepalived radvd ndisc6 valgrind dpdk-dev nftables"
+TEST_PACKAGES="iperf3 python3 python3-venv lua5.4 systemd prometheus mandoc strace frr bird2 keepalived radvd ndisc6 valgrind dpdk-dev nftables nfdump"
 # For deploy/test --long alone: a virtual machine with emulated network cards.
 VM_PACKAGES="qemu-system-x86 busybox-static cpio kmod udev driverctl dpkg-dev"
 

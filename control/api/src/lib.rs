@@ -49,7 +49,7 @@ pub use message::{
 };
 pub use route::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 pub use ruleset::LogLevel;
-pub use settings::{CONTROL_KEYS, Key};
+pub use settings::{CONTROL_KEYS, IPFIX_KEYS, Key};
 pub use trace::{
     HookTrace, Meeting, TRACE_COUNT_MAX, TRACE_SECONDS_MAX, TraceAsks, TraceEnds, TraceFate, TraceQuery,
     TraceTerm, TraceView,

@@ -1,4 +1,4 @@
-//! What `[control]` of turnpike.toml may say: turnpike-control reads it, and the dataplane, which reads the same file, must
+//! What `[control]` and `[ipfix]` of turnpike.toml may say: turnpike-control reads it, and the dataplane, which reads the same file, must
 //! know it.
 
 /// A key of turnpike.toml.
@@ -18,6 +18,13 @@ impl Key {
         Self { name, form, default }
     }
 }
+
+/// Every key of `[ipfix]`, which is turnpike-control's as well.
+pub const IPFIX_KEYS: [Key; 3] = [
+    Key::new("collector", "an address and port that flows are sent to, as \"192.0.2.9:4739\"", "none"),
+    Key::new("observation_domain", "a number, 0 to 4294967295", "1"),
+    Key::new("template_refresh_s", "a number of seconds, 1 to 86400", "60"),
+];
 
 /// Every key of `[control]`.
 pub const CONTROL_KEYS: [Key; 13] = [

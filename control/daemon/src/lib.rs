@@ -3,7 +3,7 @@
 //! Overview: [`committer`] is one thread that owns the dataplane's rules, its [`tables`] and the [`revisions`] on disk; every change goes
 //! through it, one after the other, and what it knows is published as a [`View`]. [`server`] answers HTTP on a Unix socket
 //! for `tpctl` and on TCP for Prometheus; what it asks of the dataplane itself goes through one [`collector`]. [`pflog`] keeps
-//! what `log` rules record.
+//! what `log` rules record, [`ipfix`] exports states as flows.
 //!
 //! Life cycle: at the start, and whenever the dataplane comes back, it attaches to the live ruleset, or loads the last
 //! good revision, or else the built-in [`policy`]. It may die at any time: the dataplane forwards on, and the next start
@@ -17,6 +17,7 @@ pub mod committer;
 pub mod compile;
 pub mod difference;
 pub mod digest;
+pub mod ipfix;
 pub mod metrics;
 pub mod names;
 pub mod pflog;

@@ -20,8 +20,9 @@ use api::{
 };
 use prometheus::TextEncoder;
 
+use crate::View;
 use crate::collector::Reading;
-use crate::{View, pflog};
+use crate::server::Writers;
 use catalogue::Metric;
 use families::Families;
 
@@ -36,14 +37,19 @@ pub const FORMAT: &str = prometheus::TEXT_FORMAT;
 pub fn render(
     view: &View,
     reading: Option<&Reading>,
-    pflog: Option<&pflog::Counts>,
+    writers: &Writers,
     rules_max: usize,
 ) -> prometheus::Result<String> {
     let mut out = Families::default();
     control(&mut out, view, reading.is_some());
-    if let Some(pflog) = pflog {
+    if let Some(pflog) = &writers.pflog {
         out.begin(Metric::PflogWritten).count(&[], pflog.written());
         out.begin(Metric::PflogFailed).count(&[], pflog.failed());
+    }
+    if let Some(ipfix) = &writers.ipfix {
+        out.begin(Metric::IpfixSent).count(&[], ipfix.sent());
+        out.begin(Metric::IpfixFailed).count(&[], ipfix.failed());
+        out.begin(Metric::IpfixMissed).count(&[], ipfix.missed());
     }
     if let Some(reading) = reading {
         let status = &reading.status;

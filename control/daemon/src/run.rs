@@ -20,10 +20,10 @@ use tracing::{error, info, warn};
 use crate::compile::read_file;
 use crate::names::{self, Known};
 use crate::revisions::Store;
-use crate::server::{self, App};
+use crate::server::{self, App, Writers};
 use crate::settings::Settings;
 use crate::tables::Tables;
-use crate::{Watch, committer, pflog};
+use crate::{Watch, committer, ipfix, pflog};
 
 /// How often it is looked whether the committer lives, unless systemd wants to know more often.
 const CHECK: Duration = Duration::from_secs(5);
@@ -67,7 +67,9 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
             .context("cannot start a thread")?;
     }
     let pflog = start_pflog(settings).context("cannot start a thread")?;
-    let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules, pflog);
+    let ipfix = start_ipfix(settings).context("cannot export flows; see [ipfix]")?;
+    let writers = Writers { pflog, ipfix };
+    let app = App::new(handle, watch, settings.dataplane_socket.clone(), settings.metrics_rules, writers);
     let app = Arc::new(app);
     info!(
         "turnpike-control {}: API at {}, metrics at http://{}/metrics",
@@ -94,6 +96,12 @@ fn start_pflog(settings: &Settings) -> io::Result<Option<Arc<pflog::Counts>>> {
     let bounds =
         pflog::Bounds { file_bytes: (settings.pflog_max_mib as u64) << 20, kept: settings.pflog_kept as u32 };
     pflog::start(settings.dataplane_socket.clone(), settings.pflog.clone(), bounds).map(Some)
+}
+
+/// Starts the exporter of flows, if there is a collector.
+fn start_ipfix(settings: &Settings) -> io::Result<Option<Arc<ipfix::Counts>>> {
+    let Some(collector) = settings.ipfix.collector else { return Ok(None) };
+    ipfix::start(settings.dataplane_socket.clone(), collector, &settings.ipfix).map(Some)
 }
 
 struct Signals {

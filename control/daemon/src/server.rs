@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 
 use crate::collector::Collector;
 use crate::committer::Handle;
-use crate::{Watch, pflog};
+use crate::{Watch, ipfix, pflog};
 use answer::{AnswerBody, problem};
 
 /// The most connections to the control socket that are served at once.
@@ -76,12 +76,21 @@ pub struct App {
     pub dataplane_socket: PathBuf,
     /// How many rules have series of their own.
     pub metrics_rules: usize,
-    /// What became of logged packets, if they are kept in a file.
-    pub pflog: Option<Arc<pflog::Counts>>,
+    /// What keeps what the dataplane tells.
+    pub writers: Writers,
     /// When the process was started.
     pub started: Instant,
     heavy: Arc<Semaphore>,
     listings: Arc<Semaphore>,
+}
+
+/// Threads that write down what the dataplane tells, and what each has written.
+#[derive(Debug, Default)]
+pub struct Writers {
+    /// The packet log.
+    pub pflog: Option<Arc<pflog::Counts>>,
+    /// Flows.
+    pub ipfix: Option<Arc<ipfix::Counts>>,
 }
 
 impl App {
@@ -91,7 +100,7 @@ impl App {
         watch: Arc<Watch>,
         dataplane_socket: PathBuf,
         metrics_rules: usize,
-        pflog: Option<Arc<pflog::Counts>>,
+        writers: Writers,
     ) -> Self {
         Self {
             committer,
@@ -99,7 +108,7 @@ impl App {
             collector: Collector::new(dataplane_socket.clone()),
             dataplane_socket,
             metrics_rules,
-            pflog,
+            writers,
             started: Instant::now(),
             heavy: Arc::new(Semaphore::new(HEAVY)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
@@ -108,7 +117,7 @@ impl App {
 
     /// Has the packet log closed and opened anew, after somebody moved it.
     pub fn reopen_pflog(&self) {
-        if let Some(pflog) = &self.pflog {
+        if let Some(pflog) = &self.writers.pflog {
             pflog.reopen();
         }
     }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use api::{CONTROL_KEYS, Key};
+use api::{CONTROL_KEYS, IPFIX_KEYS, Key};
 use clap::Args;
 use serde::Deserialize;
+
+use crate::ipfix;
 
 /// The command line.
 #[derive(Args, Clone, Debug, Default)]
@@ -60,6 +62,9 @@ pub struct Settings {
     pub pflog_max_mib: usize,
     /// How many full packet logs are kept.
     pub pflog_kept: usize,
+    /// `[ipfix]`.
+    #[serde(skip)]
+    pub ipfix: ipfix::Settings,
 }
 
 impl Default for Settings {
@@ -78,6 +83,7 @@ impl Default for Settings {
             pflog: "/var/log/turnpike/pflog".into(),
             pflog_max_mib: 64,
             pflog_kept: 4,
+            ipfix: ipfix::Settings::default(),
         }
     }
 }
@@ -87,6 +93,8 @@ impl Default for Settings {
 struct File {
     #[serde(default)]
     control: Settings,
+    #[serde(default)]
+    ipfix: ipfix::Settings,
 }
 
 impl Settings {
@@ -121,7 +129,7 @@ impl Settings {
             let message = error.message().replace('\n', ", ");
             format!("{}:{place} {message}{advice}", path.display())
         })?;
-        let settings = file.control;
+        let settings = Self { ipfix: file.ipfix, ..file.control };
         let bounds = [
             ("revisions_kept", settings.revisions_kept, 1..=10_000),
             ("metrics_rules", settings.metrics_rules, 0..=100_000),
@@ -129,10 +137,12 @@ impl Settings {
             ("pflog_max_mib", settings.pflog_max_mib, 1..=1_048_576),
             ("pflog_kept", settings.pflog_kept, 0..=1000),
         ];
-        for (name, value, range) in bounds {
+        let of_control = bounds.into_iter().map(|bound| ("control", &CONTROL_KEYS[..], bound));
+        let refresh = ("template_refresh_s", settings.ipfix.template_refresh_s as usize, 1..=86_400);
+        for (section, keys, (name, value, range)) in of_control.chain([("ipfix", &IPFIX_KEYS[..], refresh)]) {
             if !range.contains(&value) {
-                let form = CONTROL_KEYS.iter().find(|key| key.name == name).map_or("", |key| key.form);
-                return Err(format!("{}: [control] {name} is {value}; it must be {form}", path.display()));
+                let form = keys.iter().find(|key| key.name == name).map_or("", |key| key.form);
+                return Err(format!("{}: [{section}] {name} is {value}; it must be {form}", path.display()));
             }
         }
         Ok(settings)
@@ -146,22 +156,33 @@ fn place(text: &str, at: usize) -> String {
     format!("{}:{}:", before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// What to write in place of the first thing that `[control]` should not hold.
+/// What to write in place of the first thing that a section should not hold.
 fn advice(text: &str) -> Option<String> {
-    let table: toml::Table = text.parse().ok()?;
-    let control = table.get("control")?.as_table()?;
-    let unknown = control.keys().find(|name| CONTROL_KEYS.iter().all(|key| key.name != name.as_str()));
+    let file: toml::Table = text.parse().ok()?;
+    let control = || advice_on(&file, "control", &CONTROL_KEYS, |alone| alone.try_into::<Settings>().is_ok());
+    let ipfix =
+        || advice_on(&file, "ipfix", &IPFIX_KEYS, |alone| alone.try_into::<ipfix::Settings>().is_ok());
+    control().or_else(ipfix)
+}
+
+fn advice_on(
+    file: &toml::Table,
+    section: &str,
+    keys: &[Key],
+    fits: impl Fn(toml::Table) -> bool,
+) -> Option<String> {
+    let table = file.get(section)?.as_table()?;
+    let unknown = table.keys().find(|name| keys.iter().all(|key| key.name != name.as_str()));
     if let Some(unknown) = unknown {
         let nearness = |key: &Key| strsim::jaro_winkler(key.name, unknown);
-        let nearest = CONTROL_KEYS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
+        let nearest = keys.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
         return (nearness(nearest) > 0.7).then(|| format!("did you mean `{}`?", nearest.name));
     }
     // The one whose value alone does not fit.
-    let misfit = CONTROL_KEYS.iter().find(|key| {
-        control.get(key.name).is_some_and(|value| {
-            let alone = toml::Table::from_iter([(key.name.to_owned(), value.clone())]);
-            alone.try_into::<Settings>().is_err()
-        })
+    let misfit = keys.iter().find(|key| {
+        table
+            .get(key.name)
+            .is_some_and(|value| !fits(toml::Table::from_iter([(key.name.to_owned(), value.clone())])))
     })?;
     Some(format!("`{}` must be {}", misfit.name, misfit.form))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use api::CONTROL_KEYS;
+use turnpike_control::ipfix;
 use turnpike_control::settings::{Overrides, Settings};
 
 fn parse(text: &str) -> Result<Settings, String> {
@@ -23,7 +24,8 @@ fn every_key_is_read() {
     let settings = parse(
         "[control]\nmetrics_listen = \"[::1]:9999\"\nmetrics_rules = 7\nlog = \"debug\"\nrevisions_kept = 3\n\
          socket = \"/a\"\ndataplane_socket = \"/b\"\nstate_dir = \"/c\"\npf_conf = \"/d\"\n\
-         management_ports = [22, 2222]\nnames_refresh_s = 60\npflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n",
+         management_ports = [22, 2222]\nnames_refresh_s = 60\npflog = \"/e\"\npflog_max_mib = 9\npflog_kept = 0\n\
+         [ipfix]\ncollector = \"[::1]:4739\"\nobservation_domain = 9\ntemplate_refresh_s = 8\n",
     )
     .unwrap();
     let expected = Settings {
@@ -40,6 +42,11 @@ fn every_key_is_read() {
         pflog: "/e".into(),
         pflog_max_mib: 9,
         pflog_kept: 0,
+        ipfix: ipfix::Settings {
+            collector: Some("[::1]:4739".parse().unwrap()),
+            observation_domain: 9,
+            template_refresh_s: 8,
+        },
     };
     assert_eq!(settings, expected);
 }
@@ -54,6 +61,9 @@ fn faults_say_where_and_what_to_do() {
         ("[control]\nmetrics_rules = 100001\n", "metrics_rules is 100001", "0 to 100000"),
         ("[control]\nrevisions_kept = -1\n", "turnpike.toml:2:18: ", "1 to 10000"),
         ("[control]\nmanagement_ports = 22\n", "turnpike.toml:2:20: ", "TCP ports"),
+        ("[ipfix]\ncolector = \"1\"\n", "turnpike.toml:2:1: ", "did you mean `collector`?"),
+        ("[ipfix]\ncollector = \"192.0.2.9\"\n", "turnpike.toml:2:13: ", "must be an address and port"),
+        ("[ipfix]\ntemplate_refresh_s = 0\n", "template_refresh_s is 0", "1 to 86400"),
         ("[control\n", "turnpike.toml:1:", ""),
         ("control = 1\n", "turnpike.toml:1:", ""),
     ];

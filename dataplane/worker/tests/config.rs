@@ -86,6 +86,9 @@ fn everything_can_be_said() {
         metrics_listen = "[::1]:9190"
         log = "info"
         revisions_kept = 10
+
+        [ipfix]
+        collector = "192.0.2.9:4739"
         "#,
     )
     .unwrap();
@@ -235,7 +238,7 @@ fn faults_say_where_what_and_how() {
         ),
         (
             "[[zzz]]".into(),
-            "t.toml:1:3: `zzz` is not a section of turnpike.toml; write one of `dataplane`, `port`, `control`, `bridge`",
+            "t.toml:1:3: `zzz` is not a section of turnpike.toml; write one of `dataplane`, `port`, `control`, `ipfix`, `bridge`",
         ),
         (port("deivce = \"x\""), "t.toml:4:1: `deivce` is not a key of [[port]]; did you mean `device`?"),
         (

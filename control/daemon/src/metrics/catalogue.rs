@@ -75,6 +75,9 @@ metrics! {
 
     PflogWritten: Counter "pflog_written_packets_total" [] "Logged packets that were written to the packet log by this process.";
     PflogFailed: Counter "pflog_failed_packets_total" [] "Logged packets that could not be written to the packet log.";
+    IpfixSent: Counter "ipfix_records_total" [] "Records that were sent to the collector of flows by this process.";
+    IpfixFailed: Counter "ipfix_failed_records_total" [] "Records that could not be sent to the collector.";
+    IpfixMissed: Counter "ipfix_missed_events_total" [] "Events of states that were lost before they could become records.";
 
     RxPackets: Counter "rx_packets_total" ["interface"] "Frames received from the wire.";
     RxBytes: Counter "rx_bytes_total" ["interface"] "Bytes received from the wire, Ethernet headers included.";

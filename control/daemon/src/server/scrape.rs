@@ -21,8 +21,8 @@ pub async fn answer(app: &Arc<App>, request: &Request<Incoming>) -> Response<Ans
     match request.uri().path() {
         "/metrics" => {
             let reading = app.collector.read().await;
-            let (view, pflog) = (app.watch.get(), app.pflog.as_deref());
-            match metrics::render(&view, reading.as_deref().ok(), pflog, app.metrics_rules) {
+            let view = app.watch.get();
+            match metrics::render(&view, reading.as_deref().ok(), &app.writers, app.metrics_rules) {
                 Ok(text) => whole(StatusCode::OK, metrics::FORMAT, text),
                 Err(error) => problem(500, &format!("the metrics cannot be written: {error}")),
             }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use api::EventBatch;
 use api::codec::{self, Limit};
 use api::pflog::LogEntry;
 use api::{
@@ -52,6 +53,8 @@ pub struct State {
     pub stalled: bool,
     /// What is logged, until a reader has it.
     pub logs: Vec<LogEntry>,
+    /// What happens to states, until somebody listens.
+    pub events: Vec<EventBatch>,
     /// Listings break off after so many.
     pub break_after: Option<u32>,
     pub filtering: Filtering,
@@ -300,7 +303,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             generation: state.generation,
             ..DropReport::default()
         }))),
-        RequestBody::Trace(_) | RequestBody::Events(_) => send(ResponseBody::Done),
+        RequestBody::Trace(_) => send(ResponseBody::Done),
         RequestBody::Rules => {
             let generation = state.generation;
             let rules = state.live.clone().map(|ruleset| Box::new(LiveRules { generation, ruleset }));
@@ -338,6 +341,16 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
         RequestBody::Logs => {
             drop(state);
             stream_logs(shared, |entries| send(ResponseBody::Logs(entries)))
+        }
+        RequestBody::Events(_) => {
+            drop(state);
+            while !shared.stop.load(Ordering::SeqCst) {
+                let events = std::mem::take(&mut shared.state.lock().unwrap().events);
+                let first = [EventBatch::default()];
+                first.into_iter().chain(events).try_for_each(|batch| send(ResponseBody::Events(batch)))?;
+                thread::sleep(Duration::from_millis(20));
+            }
+            None
         }
         RequestBody::Routes => {
             // In slices, as the dataplane does.

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::bridge::bridges;
 use super::fault::Misfit;
-use super::schema::{BRIDGE, CONTROL, DATAPLANE, Key, PORT, SECTIONS, Section};
+use super::schema::{BRIDGE, CONTROL, DATAPLANE, IPFIX, Key, PORT, SECTIONS, Section};
 use super::span::span;
 use super::{
     Config, DEVICES_MAX, Dataplane, Hugepages, Idle, Interface, MTU_RANGE, Mode, NAME_BYTES, PORTS_MAX, Port,
@@ -32,6 +32,9 @@ pub(super) fn document(text: &str) -> Result<Config, Misfit> {
     };
     if let Some(value) = root.get(CONTROL.name) {
         check_control(&Fields::of(CONTROL, value)?)?;
+    }
+    if let Some(value) = root.get(IPFIX.name) {
+        check_address(&Fields::of(IPFIX, value)?, "collector")?;
     }
     let (ports, modes) = ports(root.get(PORT.name), dataplane.workers())?;
     let bridges = bridges(root.get(BRIDGE.name), &ports, &modes)?;
@@ -193,14 +196,20 @@ fn lcores(fields: &Fields<'_>) -> Result<Option<Vec<u16>>, Misfit> {
 }
 
 fn check_control(fields: &Fields<'_>) -> Result<(), Misfit> {
-    if let Some(listen) = fields.get::<String>("metrics_listen")?
-        && listen.get_ref().parse::<SocketAddr>().is_err()
-    {
-        return Err(fields.misfit("metrics_listen", listen.span(), &format!("{:?}", listen.get_ref())));
-    }
+    check_address(fields, "metrics_listen")?;
     fields.get::<String>("log")?;
     fields.number("revisions_kept", 1..=10_000, 100)?;
     Ok(())
+}
+
+/// Refuses what is no address and port.
+fn check_address(fields: &Fields<'_>, name: &str) -> Result<(), Misfit> {
+    match fields.get::<String>(name)? {
+        Some(address) if address.get_ref().parse::<SocketAddr>().is_err() => {
+            Err(fields.misfit(name, address.span(), &format!("{:?}", address.get_ref())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The entries of a section that may appear many times.

@@ -1,7 +1,7 @@
 //! Every key of turnpike.toml, in one table: what errors, the manual and the decoder know of it.
 
-use api::CONTROL_KEYS;
 pub use api::Key;
+use api::{CONTROL_KEYS, IPFIX_KEYS};
 
 /// A section of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,9 @@ pub(super) const PORT: Section = Section {
 /// `[control]`: read by turnpike-control; the dataplane checks it and has no other use for it.
 pub(super) const CONTROL: Section = Section { name: "control", repeated: false, keys: &CONTROL_KEYS };
 
+/// `[ipfix]`: likewise.
+pub(super) const IPFIX: Section = Section { name: "ipfix", repeated: false, keys: &IPFIX_KEYS };
+
 /// `[[bridge]]`.
 pub(super) const BRIDGE: Section = Section {
     name: "bridge",
@@ -99,4 +102,4 @@ pub(super) const BRIDGE: Section = Section {
 };
 
 /// Every section.
-pub const SECTIONS: [Section; 4] = [DATAPLANE, PORT, CONTROL, BRIDGE];
+pub const SECTIONS: [Section; 5] = [DATAPLANE, PORT, CONTROL, IPFIX, BRIDGE];
