@@ -97,7 +97,7 @@ fn networks(interface: InterfaceId) -> Vec<(IpAddr, u8, IpAddr)> {
 
 fn interface(side: &SideOf) -> Interface {
     let number = side.interface.0 as u8;
-    let own = |address, prefix| InterfaceAddress { address, prefix };
+    let own = |address, prefix| InterfaceAddress::new(address, prefix);
     Interface {
         name: format!("em{number}"),
         groups: Vec::new(),

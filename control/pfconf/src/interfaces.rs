@@ -30,6 +30,13 @@ struct InterfaceAddress {
     peer: Option<IpAddr>,
 }
 
+impl InterfaceAddress {
+    const fn describe(&self) -> DescribedAddress {
+        let Self { address, prefix, broadcast: _, peer } = *self;
+        DescribedAddress { address, prefix, peer }
+    }
+}
+
 /// An interface, to be made elsewhere as it is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described<'a> {
@@ -37,8 +44,19 @@ pub struct Described<'a> {
     pub name: &'a str,
     /// The groups that it belongs to.
     pub groups: Vec<&'a str>,
-    /// Its addresses, with the lengths of their networks' prefixes in bits.
-    pub addresses: Vec<(IpAddr, u8)>,
+    /// Its addresses.
+    pub addresses: Vec<DescribedAddress>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescribedAddress {
+    /// The address itself.
+    pub address: IpAddr,
+    /// The length of its network's prefix in bits.
+    pub prefix: u8,
+    /// The other end of the link, if it names one.
+    pub peer: Option<IpAddr>,
 }
 
 /// An address found by an interface's name.
@@ -89,7 +107,7 @@ impl Interfaces {
         self.list.iter().filter(|interface| !interface.loopback).map(|interface| Described {
             name: &interface.name,
             groups: [Some(interface.driver()), interface.group.as_deref()].into_iter().flatten().collect(),
-            addresses: interface.addresses.iter().map(|entry| (entry.address, entry.prefix)).collect(),
+            addresses: interface.addresses.iter().map(InterfaceAddress::describe).collect(),
         })
     }
 

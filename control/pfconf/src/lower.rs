@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{AddressPattern, Call, Direction, InterfacePart, RoutingKind, Rule, Ruleset, Table};
+use ruleset::{AddressPattern, Call, Direction, RoutingKind, Rule, Ruleset, Table};
 
 use crate::ast::{Extras, SetActions};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
@@ -224,13 +224,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         AddressPattern::Table(name) => name.as_str(),
         _ => "",
     });
-    let gateways = route.iter().flat_map(|(_, pool)| pool.hosts.iter().map(|host| &host.address));
-    let peers = rule
-        .patterns()
-        .chain(gateways)
-        .any(|pattern| matches!(pattern, AddressPattern::Interface { part: InterfacePart::Peer, .. }));
     let used = [
-        (peers, "(interface:peer)"),
         (rule.log.to > 0, "log (to pflogN)"),
         (rdr.is_some() && rule.direction == Some(Direction::Out), "rdr-to of packets that leave"),
         (tables.iter().any(|name| name.contains('/')), TABLE_PATH),

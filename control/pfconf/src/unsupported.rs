@@ -4,7 +4,6 @@
 #[rustfmt::skip]
 pub(crate) const REASONS: &[(&str, &str)] = &[
     ("/ in a table's name", "it stands between an anchor and the table's name"),
-    ("(interface:peer)", "no link of the dataplane has but one other end; name its address"),
     ("af-to", "packets cannot be made packets of the other family; let a NAT64 router (Jool, tayga) do it, and route to it"),
     ("altq", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
     ("an interface without a gateway", "name the host that packets are sent to, too"),

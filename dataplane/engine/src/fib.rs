@@ -25,14 +25,19 @@ pub struct InterfaceAddress {
     pub address: IpAddr,
     /// Length of its network's prefix, in bits.
     pub prefix: u8,
+    /// The other end of the link, where the address has one (`ip address add ADDRESS peer PEER`).
+    pub peer: Option<IpAddr>,
 }
 
 impl InterfaceAddress {
+    /// An address in a network with a prefix of so many bits.
+    pub const fn new(address: IpAddr, prefix: u8) -> Self {
+        Self { address, prefix, peer: None }
+    }
+
     /// True if an address of the same family has so many leading bits in common with it.
     pub fn is_near(&self, address: Address, bits: u8) -> bool {
-        let differ = address.0 ^ Address::from(self.address).0;
-        let behind = u32::from(Af::of(&self.address).bits().saturating_sub(bits));
-        differ.checked_shr(behind).unwrap_or(0) == 0
+        share_bits(Af::of(&self.address), address, self.address.into(), bits)
     }
 
     /// Its network's broadcast address; none in IPv6, nor in a /31 or /32 (RFC 3021).
@@ -48,6 +53,12 @@ impl InterfaceAddress {
     pub const fn is_link_local(&self) -> bool {
         matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
     }
+}
+
+/// True if two addresses of a family have so many leading bits in common.
+pub(crate) fn share_bits(af: Af, a: Address, b: Address, bits: u8) -> bool {
+    let behind = u32::from(af.bits().saturating_sub(bits));
+    (a.0 ^ b.0).checked_shr(behind).unwrap_or(0) == 0
 }
 
 /// An interface of the firewall.

@@ -15,6 +15,7 @@ mod burst;
 mod challenge;
 mod counters;
 mod crossings;
+mod dynamic;
 mod entropy;
 mod eval;
 pub mod events;

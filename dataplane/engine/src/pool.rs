@@ -13,6 +13,7 @@ use std::hash::Hasher;
 use wire::Af;
 
 use crate::Address;
+use crate::dynamic::OfInterfaces;
 use crate::eval::Root;
 use crate::fib::{Fib, InterfaceId};
 
@@ -42,7 +43,7 @@ impl Members {
         for (af, first, last) in ranges {
             let family = members.family_mut(af);
             let before = family.last().map_or(0, |last| last.before.saturating_add(last.count));
-            family.push(Member { first, before, count: (last.0 - first.0).saturating_add(1) });
+            family.push(Member { first, before, count: size((first, last)) });
         }
         members
     }
@@ -80,8 +81,8 @@ pub(crate) enum Addresses {
     Net { first: Address, mask: Address, af: Af },
     /// A table, by number in the root.
     Table(usize),
-    /// What these interfaces have at the time of the packet: all, or the first of each.
-    Interfaces { interfaces: Vec<InterfaceId>, no_alias: bool },
+    /// What interfaces have at the time of the packet.
+    Interfaces(OfInterfaces),
 }
 
 /// What is known while one is chosen.
@@ -97,9 +98,7 @@ impl Addresses {
             Self::Net { mask, af: own, .. } if *own == af => span(af, *mask).saturating_add(1),
             Self::Net { .. } => 0,
             Self::Table(number) => known.root.members(*number).map_or(0, |table| table.count(af)),
-            Self::Interfaces { interfaces, no_alias } => {
-                own(interfaces, *no_alias, af, known.fib).count() as u128
-            }
+            Self::Interfaces(of) => of.ranges(af, known.fib).map(size).fold(0, u128::saturating_add),
         }
     }
 
@@ -107,8 +106,13 @@ impl Addresses {
         match self {
             Self::Net { first, .. } => Some(Address(first.0 + number)),
             Self::Table(table) => known.root.members(*table)?.nth(af, number),
-            Self::Interfaces { interfaces, no_alias } => {
-                own(interfaces, *no_alias, af, known.fib).nth(usize::try_from(number).ok()?)
+            Self::Interfaces(of) => {
+                let mut left = number;
+                of.ranges(af, known.fib).find_map(|range| {
+                    let found = (left < size(range)).then(|| Address(range.0.0 + left));
+                    left = left.saturating_sub(size(range));
+                    found
+                })
             }
         }
     }
@@ -119,9 +123,7 @@ impl Addresses {
         match self {
             Self::Net { first, mask, af: own } => *own == af && first.0 == address.0 & mask.0,
             Self::Table(number) => known.root.holds(*number, af, address),
-            Self::Interfaces { interfaces, no_alias } => {
-                own(interfaces, *no_alias, af, known.fib).any(|own| own == address)
-            }
+            Self::Interfaces(of) => of.contains(af, address, known.fib),
         }
     }
 }
@@ -134,15 +136,9 @@ const fn span(af: Af, mask: Address) -> u128 {
     }
 }
 
-/// The addresses of interfaces that others can reach them by.
-fn own(interfaces: &[InterfaceId], no_alias: bool, af: Af, fib: &Fib) -> impl Iterator<Item = Address> {
-    interfaces.iter().filter_map(|id| fib.interface(*id)).flat_map(move |interface| {
-        let of_family = interface.addresses.iter().map(|own| own.address).filter(move |address| {
-            Af::of(address) == af
-                && !matches!(address, core::net::IpAddr::V6(own) if own.is_unicast_link_local())
-        });
-        of_family.take(if no_alias { 1 } else { usize::MAX }).map(Address::from)
-    })
+/// How many addresses there are from the first to the last; a whole family counts one less.
+const fn size((first, last): (Address, Address)) -> u128 {
+    (last.0 - first.0).saturating_add(1)
 }
 
 /// How one is chosen.

@@ -93,7 +93,7 @@ impl TraceTerm {
             Asks::Interface(interface) => arrival.interface == interface,
             Asks::Port(port) => either(tuple.sport == port, tuple.dport == port),
             Asks::Net(address, prefix) => {
-                let net = InterfaceAddress { address, prefix };
+                let net = InterfaceAddress::new(address, prefix);
                 Af::of(&address) == tuple.af
                     && either(net.is_near(tuple.src, prefix), net.is_near(tuple.dst, prefix))
             }

@@ -2,7 +2,7 @@
 
 mod shard;
 
-use engine::{Filtering, Root, RuleUsage, UsageCursor};
+use engine::{Fib, Filtering, Root, RuleUsage, UsageCursor};
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Direction, Flow, InterfacePart, Limit, LogOptions,
     Moment, Reason, Rule, Ruleset, StateMode, Table, TableContents, TableEdit, TableEntry, TupleEnd,
@@ -140,6 +140,38 @@ fn self_in_parentheses_is_the_box_and_an_interface_its_own_addresses() {
         "
         em0: 10.0.0.2.1 > 10.0.0.1.53 udp -> host em0
         em0: 10.0.0.2.1 > 10.1.0.1.53 udp -> match
+        ",
+    );
+}
+
+#[test]
+fn the_other_end_of_a_link_is_that_of_an_address() {
+    let peer = |prefix| AddressPattern::Interface {
+        name: "lan".into(),
+        part: InterfacePart::Peer,
+        no_alias: false,
+        prefix,
+    };
+    let from = |prefix| {
+        let address = AddressMatch { negated: false, pattern: peer(prefix) };
+        pass().proto(Proto::UDP).no_state().change(|rule| rule.from.address = address)
+    };
+    let mut firewall = Firewall::with(vec![block(), from(None), pass().outgoing()]);
+    firewall.tell("em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> match");
+    let mut known = shard::interfaces();
+    known[0].addresses[0].peer = Some("10.0.0.2".parse().unwrap());
+    firewall.fib = Fib::new(2, known, shard::routes(), shard::neighbors());
+    firewall.tell(
+        "
+        em0: 10.0.0.2.1 > 10.1.0.2.53 udp -> out em1
+        em0: 10.0.0.3.1 > 10.1.0.2.53 udp -> match
+        ",
+    );
+    firewall.load(ruleset(vec![block(), from(Some(31)), pass().outgoing()]));
+    firewall.tell(
+        "
+        em0: 10.0.0.3.1 > 10.1.0.2.53 udp -> out em1
+        em0: 10.0.0.4.1 > 10.1.0.2.53 udp -> match
         ",
     );
 }

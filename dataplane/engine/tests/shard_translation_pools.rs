@@ -133,6 +133,35 @@ fn d06_pools_without_addresses_refuse_and_count() {
     assert_eq!(firewall.dropped(Reason::Translate), 1);
 }
 
+/// `(interface:part)`, whatever part it is, and of a group, whose last interface has a neighbour of its own.
+#[test]
+fn what_interfaces_have_besides_their_addresses_are_pools_too() {
+    let part = |name: &str, part, no_alias, prefix| AddressPattern::Interface {
+        name: name.into(),
+        part,
+        no_alias,
+        prefix,
+    };
+    let shared = |address, kind| {
+        let mut firewall = translating(of(address, Some(kind)));
+        let mut known = interfaces();
+        known[2].addresses[0].peer = Some("10.9.0.9".parse().expect("an address"));
+        firewall.fib = Fib::new(2, known, shard::routes(), shard::neighbors());
+        shares(&mut firewall)
+    };
+    let turns = |address| shared(address, PoolKind::RoundRobin);
+    let (own, egress) = (InterfacePart::Own, "egress");
+    assert_eq!(turns(part(egress, own, false, None)), counted([("10.1.0.1", 9), ("10.2.0.1", 9)]));
+    assert_eq!(turns(part(egress, InterfacePart::Peer, false, None)), counted([("10.9.0.9", 18)]));
+    assert_eq!(turns(part("em2", InterfacePart::Broadcast, true, None)), counted([("10.2.0.255", 18)]));
+    let around = [("10.1.0.0", 5), ("10.1.0.1", 5), ("10.1.0.2", 4), ("10.1.0.3", 4)];
+    assert_eq!(turns(part("em1", own, false, Some(30))), counted(around));
+    let networks = turns(part(egress, InterfacePart::Network, false, None));
+    assert!(networks.len() == 18 && networks.keys().all(|address| address.starts_with("10.1.0.")));
+    let same_host = shared(part("em2", InterfacePart::Network, true, None), PoolKind::Bitmask);
+    assert_eq!(same_host, counted([("10.2.0.2", 18)]));
+}
+
 /// Link-local addresses are nobody else's, and the other family has addresses of its own.
 #[test]
 fn an_interface_gives_addresses_of_the_packets_family() {

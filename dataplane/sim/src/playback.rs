@@ -226,7 +226,7 @@ fn addressed(frame: &[u8], side: InterfaceId) -> Vec<u8> {
 
 /// Every host that is inside behind the first interface, and the world behind the second.
 fn fib(inside: &BTreeSet<Host>) -> Fib {
-    let own = |id, af, prefix| InterfaceAddress { address: address(af, id, 1), prefix };
+    let own = |id, af, prefix| InterfaceAddress::new(address(af, id, 1), prefix);
     let interface = |id: InterfaceId, name: &str| Interface {
         name: name.into(),
         groups: Vec::new(),

@@ -153,7 +153,7 @@ fn addresses(id: InterfaceId, routes: Routes) -> Vec<IpNet> {
 
 fn interface(id: InterfaceId, routes: Routes) -> Interface {
     let (name, group) = NAMES[usize::from(id.0)];
-    let own = |net: IpNet| InterfaceAddress { address: net.addr(), prefix: net.prefix_len() };
+    let own = |net: IpNet| InterfaceAddress::new(net.addr(), net.prefix_len());
     let bridged = |peer| Role::Bridged(Bridge { peer, non_ip: NonIpPolicy::Pass });
     Interface {
         name: name.into(),

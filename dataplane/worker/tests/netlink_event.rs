@@ -55,7 +55,7 @@ fn address(attributes: Vec<AddressAttribute>) -> AddressMessage {
 
 #[test]
 fn an_address_is_the_local_one_with_its_prefix() {
-    let own = OwnAddress { link: 3, address: ip("10.0.0.1"), prefix: 24, secondary: false };
+    let own = OwnAddress { link: 3, address: ip("10.0.0.1"), prefix: 24, peer: None, secondary: false };
     let plain = vec![AddressAttribute::Address(ip("10.0.0.1")), AddressAttribute::Local(ip("10.0.0.1"))];
     assert_eq!(meaning(Message::NewAddress(address(plain.clone()))), Some(Event::Address(own)));
     assert_eq!(meaning(Message::DelAddress(address(plain.clone()))), Some(Event::AddressGone(own)));
@@ -65,7 +65,7 @@ fn an_address_is_the_local_one_with_its_prefix() {
     assert_eq!(meaning(Message::NewAddress(address(second))), Some(Event::Address(secondary)));
     // The prefix is that of the peer's network, not of ours.
     let peer = vec![AddressAttribute::Address(ip("10.9.0.1")), AddressAttribute::Local(ip("10.0.0.1"))];
-    let alone = OwnAddress { prefix: 32, ..own };
+    let alone = OwnAddress { prefix: 32, peer: Some(ip("10.9.0.1")), ..own };
     assert_eq!(meaning(Message::NewAddress(address(peer))), Some(Event::Address(alone)));
     // IPv6 has no local attribute.
     let v6 = vec![AddressAttribute::Address(ip("2001:db8::1"))];

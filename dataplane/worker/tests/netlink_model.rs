@@ -30,7 +30,7 @@ fn link(index: u32, name: &str) -> Link {
 }
 
 fn address(link: u32, text: &str, prefix: u8) -> OwnAddress {
-    OwnAddress { link, address: ip(text), prefix, secondary: false }
+    OwnAddress { link, address: ip(text), prefix, peer: None, secondary: false }
 }
 
 fn hop(link: u32, gateway: &str) -> Hop {
@@ -97,8 +97,20 @@ fn interfaces_are_as_the_kernel_has_them() {
     let lan = fib.interface(LAN).unwrap();
     assert_eq!((lan.name.as_str(), lan.mac, lan.mtu, lan.up), ("lan0", mac(LAN_LINK as u8), 1500, true));
     assert_eq!(lan.groups, ["lan"]);
-    let own = |text: &str, prefix| InterfaceAddress { address: ip(text), prefix };
+    let own = |text: &str, prefix| InterfaceAddress::new(ip(text), prefix);
     assert_eq!(lan.addresses, [own("10.0.0.1", 24), own("2001:db8::1", 64)]);
+}
+
+#[test]
+fn an_address_has_the_other_end_of_its_link() {
+    let mut model = model();
+    let own = OwnAddress { peer: Some(ip("198.51.100.1")), ..address(WAN_LINK, "198.51.100.2", 32) };
+    let _ = model.apply(Event::Address(own));
+    let fib = model.fib(1);
+    let of_link = |peer| InterfaceAddress { peer, ..InterfaceAddress::new(ip("198.51.100.2"), 32) };
+    assert!(fib.interface(WAN).unwrap().addresses.contains(&of_link(own.peer)));
+    let _ = model.apply(Event::Address(OwnAddress { peer: None, ..own }));
+    assert!(model.fib(2).interface(WAN).unwrap().addresses.contains(&of_link(None)));
 }
 
 /// The kernel's links, whatever their names, are nothing to a transparent pair.

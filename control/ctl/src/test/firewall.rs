@@ -120,7 +120,12 @@ impl Firewall {
             let addresses = own.addresses.iter();
             Interface {
                 groups: own.groups.iter().map(|group| (*group).to_owned()).collect(),
-                addresses: addresses.map(|&(address, prefix)| InterfaceAddress { address, prefix }).collect(),
+                addresses: addresses
+                    .map(|own| InterfaceAddress {
+                        peer: own.peer,
+                        ..InterfaceAddress::new(own.address, own.prefix)
+                    })
+                    .collect(),
                 ..interface(own.name)
             }
         });

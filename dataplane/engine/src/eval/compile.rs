@@ -7,20 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
-    Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePart,
-    InterfacePattern, Invalid, LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule,
-    Ruleset, SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents,
-    Timeout, Tracking, bounds,
+    Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePattern, Invalid,
+    LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, SourceTracking,
+    StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, Tracking,
+    bounds,
 };
 
 use siphasher::sip::SipHasher13;
 use wire::{Af, Port};
 
 use super::classify::Classifier;
-use super::filter::{EndFilter, Filter, Gate, Interfaces, OfInterfaces, Pattern, Turn};
+use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern, Turn};
 use super::fingerprint::Fingerprints;
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, Threshold, owner, tables};
+use crate::dynamic::OfInterfaces;
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Memory, Part};
 use crate::scrub::Scrubbing;
@@ -280,7 +281,7 @@ fn choice(kind: Option<&PoolKind>, parts: &[Part]) -> Choice {
             let word = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
             Choice::SourceHash([word(*a, *b), word(*c, *d)])
         }
-        None if matches!(parts, [Part { addresses: Addresses::Interfaces { .. }, .. }]) => {
+        None if matches!(parts, [Part { addresses: Addresses::Interfaces(_), .. }]) => {
             Choice::RoundRobin(AtomicU32::new(0))
         }
         None | Some(PoolKind::Bitmask) => Choice::Bitmask,
@@ -496,9 +497,6 @@ impl Names<'_> {
 
     fn addresses(&self, pattern: &AddressPattern) -> Result<Addresses, String> {
         Ok(match pattern {
-            AddressPattern::Interface { name, part: InterfacePart::Own, no_alias, prefix: None } => {
-                Addresses::Interfaces { interfaces: self.called(name), no_alias: *no_alias }
-            }
             AddressPattern::Net(net) => Addresses::Net {
                 first: net.network().into(),
                 mask: net.netmask().into(),
@@ -506,6 +504,7 @@ impl Names<'_> {
             },
             pattern => match self.pattern(pattern)? {
                 Pattern::Table(number) => Addresses::Table(number),
+                Pattern::Interface(of) => Addresses::Interfaces(of),
                 _ => return Err("a pool of this kind is not supported yet".into()),
             },
         })
@@ -539,9 +538,6 @@ impl Names<'_> {
                 None => return Err(format!("table <{name}> is not defined")),
             },
             AddressPattern::NoRoute => Pattern::NoRoute,
-            AddressPattern::Interface { name, part: InterfacePart::Peer, .. } => {
-                return Err(format!("({name}:peer) is not supported yet: peers are not known"));
-            }
             AddressPattern::Interface { name, part, no_alias, prefix } => Pattern::Interface(OfInterfaces {
                 interfaces: self.called(name),
                 part: *part,

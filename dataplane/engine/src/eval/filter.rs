@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ruleset::{
-    Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, InterfacePart, LogOptions, Lpm, PortMatch, Rule,
-    StateMode, Translating,
+    Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, Rule, StateMode,
+    Translating,
 };
 use wire::{Af, Proto};
 
@@ -12,6 +12,7 @@ use super::counted::Rows;
 use super::rest::Rest;
 use super::{RuleSlot, Tag};
 use crate::Address;
+use crate::dynamic::OfInterfaces;
 use crate::fib::{Fib, InterfaceId};
 use crate::pool::Pool;
 use crate::scrub::Scrubbing;
@@ -53,35 +54,6 @@ pub(super) enum Pattern {
     NoRoute,
     /// Packets for it would not leave by the interface of the hook.
     UrpfFailed,
-}
-
-/// What `(interface:part)` stands for.
-#[derive(Clone, Debug)]
-pub(super) struct OfInterfaces {
-    pub interfaces: Vec<InterfaceId>,
-    pub part: InterfacePart,
-    /// `:0`: the first address of each family.
-    pub no_alias: bool,
-    /// `/n`: the networks of that length around the addresses.
-    pub prefix: Option<u8>,
-}
-
-impl OfInterfaces {
-    fn contains(&self, af: Af, address: Address, fib: &Fib) -> bool {
-        // As in pf, link-local addresses are aliases, and their network is nobody's.
-        let link_local = self.part == InterfacePart::Network || self.no_alias;
-        let most = if self.no_alias { 1 } else { usize::MAX };
-        self.interfaces.iter().filter_map(|id| fib.interface(*id)).any(|interface| {
-            let own = interface.addresses.iter().filter(|own| Af::of(&own.address) == af);
-            let own = own.filter(|own| !(link_local && own.is_link_local()));
-            own.take(most).any(|own| match self.part {
-                InterfacePart::Own => own.is_near(address, self.prefix.unwrap_or(af.bits())),
-                InterfacePart::Network => own.is_near(address, own.prefix),
-                InterfacePart::Broadcast => own.broadcast() == Some(address),
-                InterfacePart::Peer => false,
-            })
-        })
-    }
 }
 
 /// A table's tries. `true` marks addresses in it, `false` negated entries.

@@ -43,7 +43,7 @@ fn ip(text: &str) -> IpAddr {
 
 pub fn interfaces() -> Vec<Interface> {
     let interface = |number: u16, group: &str, mtu| {
-        let own = |address: String, prefix| InterfaceAddress { address: ip(&address), prefix };
+        let own = |address: String, prefix| InterfaceAddress::new(ip(&address), prefix);
         let net6 = if number == 0 { "2001:db8::1".to_owned() } else { format!("2001:db8:{number}::1") };
         Interface {
             name: format!("em{number}"),

@@ -86,6 +86,8 @@ pub struct OwnAddress {
     pub address: IpAddr,
     /// Its prefix length in bits; the whole address if it names a peer.
     pub prefix: u8,
+    /// The other end of the link, if it names one.
+    pub peer: Option<IpAddr>,
     /// Not the first of its network.
     pub secondary: bool,
 }
@@ -240,12 +242,10 @@ fn address(message: &AddressMessage) -> Option<OwnAddress> {
     }
     let own = local.or(address)?;
     // With a peer, the prefix is the peer's (`ip address add A peer B/n`).
-    let prefix = match address {
-        Some(peer) if peer != own => bits(&own),
-        _ => message.header.prefix_len,
-    };
+    let peer = address.filter(|peer| *peer != own);
+    let prefix = if peer.is_some() { bits(&own) } else { message.header.prefix_len };
     let secondary = flags.contains(AddressFlags::Secondary);
-    Some(OwnAddress { link: message.header.index, address: own, prefix, secondary })
+    Some(OwnAddress { link: message.header.index, address: own, prefix, peer, secondary })
 }
 
 fn bits(address: &IpAddr) -> u8 {

@@ -336,7 +336,7 @@ impl Model {
             mtu: link.map_or(spec.mtu, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX).min(spec.mtu)),
             addresses: addresses
                 .into_iter()
-                .map(|own| InterfaceAddress { address: own.address, prefix: own.prefix })
+                .map(|own| InterfaceAddress { address: own.address, prefix: own.prefix, peer: own.peer })
                 .collect(),
             zone: Zone::default(),
             // Where the kernel knows no link, what the device cannot send is counted where it is sent.

@@ -52,7 +52,7 @@ pub fn fib() -> Arc<Fib> {
         groups: vec![],
         mac: OWN[number],
         mtu: 1500,
-        addresses: vec![InterfaceAddress { address: IpAddr::from([10, number as u8 + 1, 0, 1]), prefix: 24 }],
+        addresses: vec![InterfaceAddress::new(IpAddr::from([10, number as u8 + 1, 0, 1]), 24)],
         zone: Zone::default(),
         up: true,
         role: Role::Routed,

@@ -127,7 +127,7 @@ impl Plan {
             groups: vec![],
             mac,
             mtu,
-            addresses: vec![InterfaceAddress { address: IpAddr::from(address), prefix: 24 }],
+            addresses: vec![InterfaceAddress::new(IpAddr::from(address), 24)],
             zone: Zone::default(),
             up: true,
             role: Role::Routed,

@@ -81,7 +81,7 @@ fn said(decision: &Decision<'_>) -> impl PartialEq + core::fmt::Debug + use<> {
 }
 
 fn interface(name: &str, group: &str, addresses: &[&str]) -> Interface {
-    let address = |text: &&str| InterfaceAddress { address: text.parse().unwrap(), prefix: 24 };
+    let address = |text: &&str| InterfaceAddress::new(text.parse().unwrap(), 24);
     Interface {
         name: name.into(),
         groups: vec![group.into()],

@@ -1,0 +1,72 @@
+//! What `(interface:part)` stands for (pf.conf(5) PARAMETERS): addresses of interfaces as they are at the time of the packet.
+//!
+//! Ownership: made with the root, immutable. Bounds: the addresses of the interfaces named.
+
+use ruleset::InterfacePart;
+use wire::Af;
+
+use crate::Address;
+use crate::fib::{Fib, InterfaceId, share_bits};
+
+/// `(interface:part)`.
+#[derive(Clone, Debug)]
+pub(crate) struct OfInterfaces {
+    pub interfaces: Vec<InterfaceId>,
+    pub part: InterfacePart,
+    /// `:0`: the first of each family.
+    pub no_alias: bool,
+    /// `/n`: the networks of that length around the addresses.
+    pub prefix: Option<u8>,
+}
+
+/// An address, and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Around {
+    pub address: Address,
+    pub bits: u8,
+}
+
+impl Around {
+    /// The first address that has these bits, and the last.
+    pub fn range(self, af: Af) -> (Address, Address) {
+        let behind = af.bits().saturating_sub(self.bits);
+        let mask = u128::MAX.checked_shl(behind.into()).map_or(u128::MAX, |bits| !bits);
+        let mask = if af == Af::Inet { mask & u128::from(u32::MAX) } else { mask };
+        (Address(self.address.0 & !mask), Address(self.address.0 | mask))
+    }
+}
+
+impl OfInterfaces {
+    /// What it stands for, of a family.
+    pub fn each<'a>(&'a self, af: Af, fib: &'a Fib) -> impl Iterator<Item = Around> + 'a {
+        // As in pf, link-local addresses are aliases, and their network is nobody's.
+        let no_link_local = self.part == InterfacePart::Network || self.no_alias;
+        let most = if self.no_alias { 1 } else { usize::MAX };
+        let bits = self.prefix.unwrap_or(af.bits());
+        self.interfaces.iter().filter_map(|id| fib.interface(*id)).flat_map(move |interface| {
+            let own = interface
+                .addresses
+                .iter()
+                .filter(move |own| Af::of(&own.address) == af && !(no_link_local && own.is_link_local()));
+            let around = own.filter_map(move |own| match self.part {
+                InterfacePart::Own => Some(Around { address: own.address.into(), bits }),
+                InterfacePart::Network => Some(Around { address: own.address.into(), bits: own.prefix }),
+                InterfacePart::Broadcast => {
+                    own.broadcast().map(|address| Around { address, bits: af.bits() })
+                }
+                InterfacePart::Peer => own.peer.map(|peer| Around { address: peer.into(), bits }),
+            });
+            around.take(most)
+        })
+    }
+
+    pub fn contains(&self, af: Af, address: Address, fib: &Fib) -> bool {
+        self.each(af, fib).any(|around| share_bits(af, address, around.address, around.bits))
+    }
+
+    /// What others can be sent to, or told to be: the first and the last address of each range.
+    pub fn ranges<'a>(&'a self, af: Af, fib: &'a Fib) -> impl Iterator<Item = (Address, Address)> + 'a {
+        let is_link_local = move |around: &Around| af == Af::Inet6 && around.address.0 >> 118 == 0xfe80 >> 6;
+        self.each(af, fib).filter(move |around| !is_link_local(around)).map(move |around| around.range(af))
+    }
+}
