@@ -58,11 +58,12 @@ impl Shard {
     }
 
     /// Tells the mapping of each connection whose initiator is translated to `sink`. At most `most` numbers are visited from
-    /// `cursor` on, which begins with 0; true if those were the last.
-    pub fn mappings(&self, cursor: &mut usize, most: usize, sink: impl FnMut(Mapping)) -> bool {
-        let end = cursor.saturating_add(most).min(self.connections.links_used());
-        self.connections.mappings(*cursor..end).for_each(sink);
-        *cursor = end;
-        end == self.connections.links_used()
+    /// `cursor` on, which begins with 0; true if there was none any more.
+    pub fn mappings(&self, cursor: &mut u32, most: usize, sink: impl FnMut(Mapping)) -> bool {
+        let run = self.connections.run_of_links(*cursor, most);
+        let is_over = run.is_empty();
+        *cursor = run.end;
+        self.connections.mappings(run).for_each(sink);
+        is_over
     }
 }

@@ -174,6 +174,8 @@ fn an_interface_gives_addresses_of_the_packets_family() {
         em0: 10.0.0.2.4000 > 10.1.0.2.53 udp -> out em1 as 10.1.0.1.7 > 10.1.0.2.53 udp
         ",
     );
+    let counted = ["10.1.0.1", "2001:db8:1::1"].map(|address| (address.to_owned(), 17));
+    assert_eq!(mappings(&firewall), counted, "of both families");
 }
 
 #[test]

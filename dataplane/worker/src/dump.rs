@@ -67,7 +67,7 @@ enum Order {
     /// no ruleset alive.
     Usage { root: Weak<Root>, cursor: UsageCursor, rules: Vec<RuleUsage> },
     /// How many connections have each mapping.
-    Mappings { cursor: usize, found: Mappings },
+    Mappings { cursor: u32, found: Mappings },
 }
 
 /// How many connections have each mapping.

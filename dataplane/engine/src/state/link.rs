@@ -9,6 +9,8 @@
 //! Ownership: one shard. Bounds: room is reserved for as many links as records, and takes memory once they are used; index
 //! places are shared with the records, of which a forwarded connection has one for its two states.
 
+use core::ops::Range;
+
 use bytemuck::{Zeroable, zeroed_vec};
 use ruleset::Direction;
 use wire::Af;
@@ -251,6 +253,11 @@ impl Links {
     pub fn ahead(&self, most: u32) -> &[Link] {
         let [low, _] = self.numbers.ahead(most);
         if self.used() > 0 { &self.lines[low] } else { &[] }
+    }
+
+    /// Numbers in a row that were given out, from `from` on, at most `most`; empty if there is none any more.
+    pub fn run(&self, from: u32, most: usize) -> Range<u32> {
+        self.numbers.run(from, most)
     }
 
     /// How many numbers have ever been given out.

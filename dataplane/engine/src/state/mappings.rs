@@ -20,15 +20,15 @@ pub struct Mapping {
 }
 
 impl Connections {
-    /// How many numbers of links may be in use.
-    pub const fn links_used(&self) -> usize {
-        self.links.used()
+    /// Numbers of links in a row, from `from` on, at most `most`; empty if there is none any more.
+    pub fn run_of_links(&self, from: u32, most: usize) -> Range<u32> {
+        self.links.run(from, most)
     }
 
-    /// The mappings of connections whose first link is one of `numbers`, at most [`Self::links_used`]; connections whose
-    /// initiator is translated to nothing else have none.
-    pub fn mappings(&self, numbers: Range<usize>) -> impl Iterator<Item = Mapping> {
-        numbers.filter_map(|number| self.mapping(LinkId(number as u32)))
+    /// The mappings of connections whose first link has one of these numbers; connections whose initiator is translated to nothing
+    /// else have none.
+    pub fn mappings(&self, numbers: Range<u32>) -> impl Iterator<Item = Mapping> {
+        numbers.filter_map(|number| self.mapping(LinkId(number)))
     }
 
     fn mapping(&self, id: LinkId) -> Option<Mapping> {
