@@ -42,6 +42,24 @@ fn a19_files_arrive_whole_under_other_numbers_with_selective_acknowledgments() {
     });
 }
 
+/// The kernel drops what echoes a timestamp that it has not sent, and what is older than the last one.
+#[test]
+fn files_arrive_whole_with_timestamps_that_are_changed_and_compared() {
+    bed("reassemble", Links::Tap, "match scrub (reassemble tcp)\npass\n", |lab| {
+        let before = lab.drops()?;
+        lose(&lab.client)?;
+        lose(&lab.server)?;
+        transfer::both_ways(lab, [Lab::SERVER, Lab::SERVER6], 10)?;
+        for host in [&lab.client, &lab.server] {
+            let refused = host.run("nstat -asz TcpExtPAWSEstab TcpExtPAWSActive")?;
+            let none = refused.lines().filter(|line| line.starts_with("TcpExt"));
+            let none = none.filter(|line| line.split_whitespace().nth(1) == Some("0")).count();
+            ensure!(none == 2, "the kernel refused timestamps:\n{refused}");
+        }
+        lab.expect_drops(&before, &[])
+    });
+}
+
 #[test]
 fn a19_files_arrive_whole_behind_handshakes_that_are_completed_for_the_server() {
     bed("synproxy", Links::Tap, "pass\npass in on lan0 proto tcp synproxy state\n", |lab| {
