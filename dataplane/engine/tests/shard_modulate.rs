@@ -4,7 +4,7 @@ mod shard;
 
 use engine::{Fate, Source};
 use ruleset::{Direction, PeerState, Reason, Rule};
-use shard::packet::Packet;
+use shard::packet::{Packet, number_behind};
 use shard::rules::{Written, block, pass};
 use shard::{EM0, EM1, Firewall, arrival, mac};
 
@@ -36,11 +36,6 @@ impl Added {
     fn server(&self, seq: u32) -> u32 {
         self.server.iter().fold(seq, |seq, added| seq.wrapping_add(*added))
     }
-}
-
-fn number_behind(word: &str, text: &str) -> u32 {
-    let rest = text.split_once(&format!(" {word} ")).unwrap_or_else(|| panic!("no {word}: {text}")).1;
-    rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{word}: {text}"))
 }
 
 /// A connection behind its handshake, and what is added to its numbers.

@@ -5,15 +5,10 @@ mod shard;
 use engine::Fate;
 use ruleset::{Limit, PeerState, Reason, Rule, Ruleset, Syncookies};
 use shard::Firewall;
-use shard::packet::Packet;
+use shard::packet::{Packet, number_behind};
 use shard::rules::{Written, block, block_return, pass, ruleset};
 use shard::team::{FROM_INSIDE, Team};
 use shard::{EM0, mac};
-
-fn number_behind(word: &str, text: &str) -> u32 {
-    let rest = text.split_once(&format!(" {word} ")).unwrap_or_else(|| panic!("no {word}: {text}")).1;
-    rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{word}: {text}"))
-}
 
 fn next(seq: u32) -> u32 {
     seq.wrapping_add(1)

@@ -3,12 +3,14 @@
 
 use allocation_counter::measure;
 use engine::{Arrival, Fate, Frame, NoRoom, Root, Shard, ShardConfig, Tick, View, WorkerId};
-use ruleset::Reason;
+use ruleset::{Limit, Reason, Rule, Ruleset, StateMode, Syncookies};
 use sim::replay::seeds;
 use sim::rng::Rng;
+use sim::sketch::{Body, Segment, Sketch};
 use sim::topology::{self, mac};
 use sim::traffic::rules::Variety;
 use sim::traffic::{Generator, Step};
+use wire::{Af, TcpFlags};
 
 /// Room in front of and behind a frame, as a packet buffer has it.
 const HEADROOM: usize = 128;
@@ -130,4 +132,57 @@ fn a_warm_shard_allocates_nothing() {
     }
     assert!(refused > 1000 && made > 1000, "{refused} refused, {made} states made");
     assert_eq!(measure(|| drop(vec![1])).count_total, 1, "allocations are counted at all");
+}
+
+/// Ten times the table in SYNs of as many senders, into a table that takes them until it is full and into one that asks for
+/// cookies: all memory that there is was taken before.
+#[test]
+fn e02_a_flood_of_ten_times_the_table_takes_no_memory() {
+    const TABLE: u32 = 2000;
+    for syncookies in [Syncookies::Never, Syncookies::ADAPTIVE, Syncookies::Always] {
+        let mut rules =
+            Ruleset { rules: vec![Rule { state: StateMode::Keep, ..Rule::default() }], ..Ruleset::default() };
+        rules.options.limits.set(Limit::States, TABLE);
+        rules.options.syncookies = syncookies;
+        let fib = topology::fib();
+        let root = Root::compile(&rules, fib.interfaces(), None).expect("a ruleset");
+        let mut shard = Shard::new(ShardConfig {
+            worker: WorkerId(0),
+            workers: 1,
+            max_states: TABLE,
+            interfaces: fib.interfaces().len(),
+            key: [1, 2],
+        });
+        let mut view = View { now: Tick::from_secs(1000), root: Some(&root), fib: &fib };
+        let arrival = Arrival { interface: engine::InterfaceId(0), source: engine::Source::Wire };
+        let dst = topology::address(Af::Inet, engine::InterfaceId(1), 2);
+        let mut rng = Rng::new(7);
+        let mut flood = |count: u32| -> Vec<Task> {
+            let syn = |number: u32, rng: &mut Rng| {
+                let src = std::net::Ipv4Addr::from_bits(0x6440_0000 | rng.next() as u32 >> 10);
+                let segment = Segment {
+                    sport: 1024 + number as u16 % 60_000,
+                    dport: 80,
+                    flags: TcpFlags::SYN,
+                    ..Segment::default()
+                };
+                let frame = Sketch::new(src.into(), dst, Body::Tcp(segment));
+                Buffer::of(&frame.frame(mac(arrival.interface, 2), mac(arrival.interface, 1)))
+            };
+            (0..count).map(|number| Task::Packet(arrival, syn(number, &mut rng))).collect()
+        };
+        let (mut first, mut second) = (flood(64), flood(10 * TABLE));
+        let mut entropy = Rng::new(3);
+        work(&mut shard, &mut view, &mut entropy, &mut first);
+        let counted = measure(|| {
+            work(&mut shard, &mut view, &mut entropy, &mut second);
+        });
+        assert_eq!(counted.count_total, 0, "{syncookies:?}: {} octets", counted.bytes_total);
+        assert!(shard.states() <= TABLE, "{syncookies:?}: {} states", shard.states());
+        let counters = shard.counters();
+        assert!(
+            counters.cookies_sent + counters.dropped(Reason::Memory) > 9 * u64::from(TABLE),
+            "{syncookies:?}"
+        );
+    }
 }

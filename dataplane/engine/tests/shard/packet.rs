@@ -341,3 +341,9 @@ pub fn render(frame: &[u8]) -> String {
     write!(text, " ttl {ttl}").expect("a String takes everything");
     text
 }
+
+/// The number that stands behind a word of a packet's text.
+pub fn number_behind(word: &str, text: &str) -> u32 {
+    let rest = text.split_once(&format!(" {word} ")).unwrap_or_else(|| panic!("no {word}: {text}")).1;
+    rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{word}: {text}"))
+}
