@@ -254,10 +254,10 @@ impl Quick {
 
     #[inline(always)]
     fn look_at_tcp(&mut self, octets: &[u8; TRANSPORT], room: i32) -> Option<Kind> {
-        const DECISIVE: u8 = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::ACK.0;
         let numbers = u64::from_be_bytes(part::<4, 8, _>(octets));
-        let [offset, flags] = part::<12, 2, _>(octets);
-        let header_len = i32::from(offset >> 4) * 4;
+        let word = u16::from_le_bytes(part::<12, 2, _>(octets));
+        let urgent = u16::from_le_bytes(part::<18, 2, _>(octets));
+        let header_len = i32::from(word as u8 >> 4) * 4;
         if header_len < tcp::HEADER_LEN as i32 || header_len > room {
             return None;
         }
@@ -267,7 +267,8 @@ impl Quick {
             window: u16::from_be_bytes(part::<14, 2, _>(octets)),
             len: room.wrapping_sub(header_len) as u32,
         };
-        Some(if flags & DECISIVE == TcpFlags::ACK.0 { Kind::Segment } else { Kind::Keyed })
+        let odd = (word & DECISIVE.1) ^ DECISIVE.0 | urgent;
+        Some(if odd == 0 { Kind::Segment } else { Kind::Keyed })
     }
 }
 
@@ -276,6 +277,13 @@ const ETHERNET: usize = ethernet::HEADER_LEN;
 const TRANSPORT: usize = tcp::HEADER_LEN;
 const IPV4_HEAD: usize = ipv4::HEADER_LEN + TRANSPORT;
 const IPV6_HEAD: usize = ipv6::HEADER_LEN + TRANSPORT;
+
+/// Data offset and flags of a segment that opens, closes, resets and repairs nothing, and which of their bits are looked at.
+/// With URG, the hooks see whether the pointer means anything.
+const DECISIVE: (u16, u16) = {
+    let flags = TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::ACK.0 | TcpFlags::URG.0;
+    (u16::from_le_bytes([0, TcpFlags::ACK.0]), u16::from_le_bytes([tcp::UNUSED, flags]))
+};
 
 /// Version 4 and a header of 20 bytes, in the first byte of a packet.
 const PLAIN_IPV4: u8 = 0x45;
@@ -352,7 +360,8 @@ mod tests {
                 let Plain { seq, ack, window, len } = quick.segment;
                 assert_eq!((seq, ack, window, len), (segment.seq, segment.ack, segment.window, segment.len));
                 let ends = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
-                let plain = segment.has(TcpFlags::ACK) && !segment.flags.intersects(ends);
+                let ends = ends.union(TcpFlags::URG);
+                let plain = segment.has(TcpFlags::ACK) && !segment.flags.intersects(ends) && !segment.strays;
                 if plain { Kind::Segment } else { Kind::Keyed }
             }
             Transport::Udp => Kind::Datagram,

@@ -103,7 +103,8 @@ const fn one_less(ttl: u8) -> Result<u8, Reason> {
     }
 }
 
-/// Gives a TCP segment other control bits, and carries its checksum along: pf's repair of SYN+FIN.
+/// Gives a TCP segment other control bits, clears what means nothing beside them, and carries its checksum along: pf's repair
+/// of SYN+FIN, of reserved bits, and of an urgent pointer without URG.
 pub fn set_tcp_flags(frame: &mut impl Frame, packet: &Packet, flags: TcpFlags) {
     if let Ok(mut header) = tcp::Header::at_mut(frame.bytes_mut(), usize::from(packet.l4)) {
         header.rewrite_flags(flags);

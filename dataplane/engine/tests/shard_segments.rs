@@ -379,6 +379,55 @@ fn a16_flags_that_no_stack_sends_are_dropped_without_an_answer() {
     assert_eq!(firewall.states()[0].source.seqhi, 1002, "the FIN has no number");
 }
 
+/// As pf clears them: reserved bits, but for the one that is in use, and an urgent pointer without URG, on first packets and on those
+/// that follow, whichever way they go. What means something stays.
+#[test]
+fn a16_bits_that_mean_nothing_are_cleared() {
+    let story = [
+        ("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 ws 3"),
+        ("em1", "10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 5000 ack 1001 ws 3"),
+        ("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 5001"),
+        ("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10"),
+        ("em1", "10.1.0.2.80 > 10.0.0.2.40000 tcp PA seq 5001 ack 1011 len 10"),
+        ("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1011 ack 5011 len 10"),
+        ("em1", "10.1.0.2.80 > 10.0.0.2.40000 tcp FA seq 5011 ack 1021"),
+    ];
+    let of = |interface: &str, text: &str| {
+        let own = arrival(interface).interface;
+        Packet::parse(text).frame(mac(own, 2), mac(own, 1))
+    };
+    // Reserved bits, urgent pointer, further flags: what is sent, and what of it leaves.
+    for (sent, left) in [
+        ((0x0e, 0, 0), (0, 0, 0)),
+        ((0x0f, 0, 0), (1, 0, 0)),
+        ((0, 513, 0), (0, 0, 0)),
+        ((4, 1, wire::TcpFlags::URG.0), (0, 1, wire::TcpFlags::URG.0)),
+        ((1, 0, wire::TcpFlags::ECE.0), (1, 0, wire::TcpFlags::ECE.0)),
+    ] {
+        let (mut firewall, mut other) = (strict(), strict());
+        for (interface, text) in story {
+            let with = |(reserved, urgent, flags): (u8, u16, u8)| {
+                let mut frame = of(interface, text);
+                // URG without ACK is refused.
+                let flags = if text.contains("tcp S ") { flags & !wire::TcpFlags::URG.0 } else { flags };
+                let urgent =
+                    if flags & wire::TcpFlags::URG.0 == left.2 & wire::TcpFlags::URG.0 { urgent } else { 0 };
+                frame[L4 + 12] |= reserved;
+                frame[L4 + 13] |= flags;
+                frame[L4 + 18..L4 + 20].copy_from_slice(&urgent.to_be_bytes());
+                seal(&mut frame);
+                frame
+            };
+            let (mut strayed, mut clean) = (with(sent), with(left));
+            let fate = firewall.decide(arrival(interface), &mut strayed);
+            assert!(matches!(fate, Fate::Transmit(_)), "{text}: {fate:?}");
+            assert_eq!(fate, other.decide(arrival(interface), &mut clean));
+            assert_eq!(strayed, clean, "{text}: {sent:?}");
+        }
+        assert_eq!(timeless(&firewall), timeless(&other));
+    }
+}
+
 /// RFC 3168 §6.1.1, and the third bit of Accurate ECN (RFC 9768 §3.1.1), which is the last one before the flags.
 #[test]
 fn a16_ecn_is_negotiated_and_used_through_the_firewall() {

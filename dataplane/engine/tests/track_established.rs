@@ -44,7 +44,7 @@ fn distance() -> impl Strategy<Value = i64> {
 fn both(from: &Peer, to: &Peer, plain: &Plain, push: bool) -> (Option<Advance>, TcpOutcome) {
     let flags = if push { TcpFlags::ACK.union(TcpFlags::PSH) } else { TcpFlags::ACK };
     let Plain { seq, ack, window, len } = *plain;
-    let segment = Segment { flags, seq, ack, window, len, wscale: None };
+    let segment = Segment { flags, seq, ack, window, len, wscale: None, strays: false };
     let short = track::established(&end(from, to), &end(to, from), plain);
     (short, track::tcp(from, to, &segment, Mode::Strict))
 }

@@ -101,7 +101,7 @@ fn tcp_transitions() {
                     ack,
                     window: WINDOW,
                     len,
-                    wscale: None,
+                    ..Segment::default()
                 });
                 write!(table, "{from_letter}    {to_letter}  {flags:<5} |").expect("a string");
                 for segment in &segments {

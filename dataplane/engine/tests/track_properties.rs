@@ -107,7 +107,7 @@ impl Plain {
             ack: at(self.bases.1.wrapping_add(self.seqdiff.1), self.ack),
             window: self.window,
             len: self.len,
-            wscale: None,
+            ..Segment::default()
         }
     }
 
@@ -187,7 +187,19 @@ fn anywhere() -> impl Strategy<Value = (Peer, Peer, Segment)> {
     let segment = (0u8..64, places(), places(), any::<u16>(), 0u32..3_000, any::<Option<u8>>());
     (peer(), peer(), segment).prop_map(|(from, to, (flags, seq, ack, window, len, wscale))| {
         let ack = to.seqlo.plus(to.seqdiff).plus(ack);
-        (from, to, Segment { flags: TcpFlags(flags), seq: from.seqlo.plus(seq), ack, window, len, wscale })
+        (
+            from,
+            to,
+            Segment {
+                flags: TcpFlags(flags),
+                seq: from.seqlo.plus(seq),
+                ack,
+                window,
+                len,
+                wscale,
+                strays: false,
+            },
+        )
     })
 }
 

@@ -55,7 +55,18 @@ impl<B: Borrow<[u8; HEADER_LEN]>> Header<B> {
     pub fn reserved(&self) -> u8 {
         self.offset_and_reserved() & 0x0f
     }
+
+    /// True if bits are set that mean nothing: reserved ones (AE is in use), or an urgent pointer without URG
+    /// (RFC 9293 §3.1).
+    #[inline]
+    pub fn has_strays(&self) -> bool {
+        let urgent = self.urgent() != 0 && !self.flags().contains(TcpFlags::URG);
+        self.offset_and_reserved() & UNUSED != 0 || urgent
+    }
 }
+
+/// The reserved bits that nobody uses, beside the data offset: without AE of AccECN (RFC 9768).
+pub const UNUSED: u8 = 0x0e;
 
 impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
     /// Applies a change of covered octets, or of the pseudo header, to the checksum.
@@ -64,10 +75,13 @@ impl<B: BorrowMut<[u8; HEADER_LEN]>> Header<B> {
         self.set_checksum(self.checksum().adjusted(delta));
     }
 
-    /// Stores the control bits, clears the reserved ones, and carries the checksum along.
+    /// Stores the control bits, clears what means nothing beside them, and carries the checksum along.
     #[inline]
     pub fn rewrite_flags(&mut self, flags: TcpFlags) {
-        let offset = self.offset_and_reserved() & 0xf0;
+        if !flags.contains(TcpFlags::URG) {
+            self.rewrite_urgent(0);
+        }
+        let offset = self.offset_and_reserved() & !UNUSED;
         let delta = Delta::of(&[self.offset_and_reserved(), self.flags().0], &[offset, flags.0]);
         self.set_offset_and_reserved(offset);
         self.set_flags(flags);

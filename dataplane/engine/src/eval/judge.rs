@@ -4,7 +4,7 @@
 //! is counted, logged or changed.
 
 use ruleset::{Action, Direction, Flow, Moment, RoutingKind, Ruling, StateMode};
-use wire::{Af, Proto, Seq, TcpFlags};
+use wire::{Af, Proto, TcpFlags};
 
 use super::{Decision, Filtering, Occasion, Question, Role, Root, Tag, Walk, is_request};
 use crate::Address;
@@ -127,11 +127,8 @@ fn packet_of(flow: &Flow) -> Packet {
                 Moment::First => TcpFlags::SYN,
                 Moment::Later => TcpFlags::ACK,
             },
-            seq: Seq(0),
-            ack: Seq(0),
             window: u16::MAX,
-            len: 0,
-            wscale: None,
+            ..Segment::default()
         }),
         Proto::UDP => Transport::Udp,
         Proto::ICMP | Proto::ICMP6 if is_request(af, kind) => Transport::IcmpQuery { kind, code: 0 },

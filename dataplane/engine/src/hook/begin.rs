@@ -104,7 +104,7 @@ impl Shard {
 #[inline]
 fn is_ordinary(packet: &Packet) -> bool {
     let is_sound = match packet.transport {
-        Transport::Tcp(segment) => track::sanity(segment.flags) == Ok(segment.flags),
+        Transport::Tcp(segment) => track::sanity(segment.flags) == Ok(segment.flags) && !segment.strays,
         Transport::Udp => true,
         _ => false,
     };

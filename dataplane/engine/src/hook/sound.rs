@@ -10,15 +10,16 @@ use crate::packet::Transport;
 use crate::track;
 
 impl Passage<'_> {
-    /// What no state and no rule may accept, nor undo: control bits that contradict each other, ICMP errors that do not go
+    /// What no state and no rule may accept, nor undo: control bits that contradict each other (those that mean nothing are
+    /// cleared), ICMP errors that do not go
     /// to the sender of the packet that they quote (CVE-2019-5598), and neighbour discovery from afar (RFC 4861 §6.1).
     #[inline]
     pub(super) fn make_sound(&mut self) -> Result<(), Stop> {
         match &mut self.packet.transport {
             Transport::Tcp(segment) => {
                 let flags = track::sanity(segment.flags).map_err(|_| Stop::silent(Reason::Normalize))?;
-                if flags != segment.flags {
-                    segment.flags = flags;
+                if flags != segment.flags || segment.strays {
+                    (segment.flags, segment.strays) = (flags, false);
                     self.repaired = Some(flags);
                 }
                 Ok(())

@@ -57,6 +57,7 @@ fn tcp(octets: &[u8]) -> Result<Upper, Reason> {
         len: segment.payload().len() as u32,
         // RFC 7323 §2.1: elsewhere than on a SYN the option means nothing.
         wscale: if flags.contains(TcpFlags::SYN) { window_scale(segment.options()) } else { None },
+        strays: header.has_strays(),
     });
     Ok(Upper::with(transport, [header.src_port(), destination(header.dst_port())?]))
 }

@@ -60,15 +60,16 @@ impl Quick {
     fn segment_of(&self, octets: &[u8]) -> Option<Segment> {
         let Plain { seq, ack, window, len } = self.segment;
         let head: &[u8; tcp::HEADER_LEN] = octets.first_chunk()?;
-        let [offset, flags] = part::<12, 2, _>(head);
-        let flags = TcpFlags(flags);
+        let header = tcp::Header::at(octets, 0).ok()?;
+        let [offset] = part::<12, 1, _>(head);
+        let flags = header.flags();
         let wscale = if flags.contains(TcpFlags::SYN) {
             let header_len = usize::from(offset >> 4) * 4;
             window_scale(tcp::Options::new(octets.get(tcp::HEADER_LEN..header_len)?))
         } else {
             None
         };
-        Some(Segment { flags, seq, ack, window, len, wscale })
+        Some(Segment { flags, seq, ack, window, len, wscale, strays: header.has_strays() })
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Segment {
     pub len: u32,
     /// The window scale option's shift, if the segment has the option.
     pub wscale: Option<u8>,
+    /// Bits are set that mean nothing, and are to be cleared.
+    pub strays: bool,
 }
 
 impl Segment {

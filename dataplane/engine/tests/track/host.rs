@@ -140,7 +140,7 @@ impl Host {
         // RFC 7323 §2.2: a SYN|ACK carries the option only if the SYN did.
         let answers = flags.contains(TcpFlags::ACK);
         let wscale = self.config.wscale.filter(|_| !answers || self.scaling.is_some());
-        Segment { flags, seq: iss, ack: self.rcv_nxt, window, len: 0, wscale }
+        Segment { flags, seq: iss, ack: self.rcv_nxt, window, wscale, ..Segment::default() }
     }
 
     fn text(&mut self, seq: Seq, len: u32) -> Segment {
@@ -149,7 +149,7 @@ impl Host {
         self.sent_up_to(seq.plus(len + u32::from(closes)));
         let (shift, _) = self.scaling.unwrap_or_default();
         let window = u16::try_from((self.config.buffer - self.unread) >> shift).unwrap_or(u16::MAX);
-        Segment { flags, seq, ack: self.rcv_nxt, window, len, wscale: None }
+        Segment { flags, seq, ack: self.rcv_nxt, window, len, ..Segment::default() }
     }
 
     fn sent_up_to(&mut self, seq: Seq) {

@@ -87,6 +87,7 @@ impl<'a> Line<'a> {
             window: u16::try_from(number(win)).expect("a window of 16 bits"),
             len: number(len),
             wscale: opts.strip_prefix("ws").map(|shift| shift.parse().expect("a shift")),
+            strays: false,
         };
         Self { initiator_sends: dir == ">", segment, verdict, timer, ends: [initiator, responder] }
     }

@@ -311,7 +311,15 @@ fn type_of_service() -> impl Strategy<Value = u8> {
 
 const fn tcp(flags: u8) -> Transport {
     let flags = TcpFlags(flags);
-    Transport::Tcp(Segment { flags, seq: Seq(1), ack: Seq(0), window: 1000, len: 0, wscale: None })
+    Transport::Tcp(Segment {
+        flags,
+        seq: Seq(1),
+        ack: Seq(0),
+        window: 1000,
+        len: 0,
+        wscale: None,
+        strays: false,
+    })
 }
 
 fn transport() -> impl Strategy<Value = (Proto, Transport)> {
