@@ -244,7 +244,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
         (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),
-        (matches!(route, Some((RoutingKind::Dup, pool)) if !is_port(pool)), "dup-to"),
+        (matches!(route, Some((RoutingKind::Dup, pool)) if leads_to_several_ports(pool)), SEVERAL_PORTS),
     ];
     used.into_iter().filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
 }
@@ -257,9 +257,12 @@ fn leads_nowhere(pool: &Pool) -> bool {
     pool.hosts.iter().any(|host| host.address == AddressPattern::Any)
 }
 
-/// True if a port is named, behind which a host does not matter.
-fn is_port(pool: &Pool) -> bool {
-    pool.only().is_some_and(|host| host.via.is_some())
+/// `dup-to { @span0 @span1 }`.
+const SEVERAL_PORTS: &str = "dup-to several ports";
+
+/// True if a port is named without a host, and more beside it.
+fn leads_to_several_ports(pool: &Pool) -> bool {
+    pool.hosts.len() > 1 && leads_nowhere(pool)
 }
 
 /// As in pf, a rule may name a table that nobody has defined: it exists from then on, and is empty.

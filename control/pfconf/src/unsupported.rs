@@ -10,7 +10,7 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("divert", "packets cannot be handed to programs; rdr-to the address and port of a proxy, or copy them with dup-to"),
     ("dnpipe", "rates are not shaped; max-pkt-rate refuses what comes too fast"),
     ("dnqueue", "rates are not shaped; max-pkt-rate refuses what comes too fast"),
-    ("dup-to", "copies are not routed; name the span port that takes them, as in dup-to @span0"),
+    ("dup-to several ports", "name one, and the next in a rule for what leaves by it: pass out on span0 dup-to @span1"),
     ("endpoint-independent", "a mapping is for one connection; leave it out, or give the host that needs it a binat-to"),
     ("ether", "frames are not told apart by Ethernet addresses; non_ip of a transparent pair says what passes without IP"),
     ("group", "workers see packets of the host on its interfaces, and no sockets; filter by port, or on the host: nftables, meta skgid"),

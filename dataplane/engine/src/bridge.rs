@@ -69,14 +69,14 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
+            self.mirror(view, passage, Origin::arrived(interface), frame.bytes());
         }
         let Departure { link, left, .. } =
             self.leave(view, Out::as_is(bridge.peer), frame.bytes(), passage, &entered)?;
         repair(frame, passage);
         scrub::write(frame, passage, Direction::Out);
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::complete(Direction::Out, bridge.peer), frame.bytes());
+            self.mirror(view, passage, Origin::left(bridge.peer, None), frame.bytes());
         }
         let adjacency = Adjacency::bridged(interface, bridge.peer, link.mtu);
         self.remember(view, passage, adjacency, &entered, &left);

@@ -85,6 +85,11 @@ impl Counters {
         self.created[kind as usize] += packets;
     }
 
+    /// Counts packets no more that were made, and are not there any more.
+    pub(crate) const fn take_back(&mut self, kind: Created, packets: u64) {
+        self.created[kind as usize] -= packets;
+    }
+
     /// Counts a packet whose checksum nobody has completed, by the interface that it was met on.
     pub(crate) fn meet_partial_checksum(&mut self, interface: InterfaceId) {
         if let Some(count) = self.partial_checksums.get_mut(usize::from(interface.0)) {

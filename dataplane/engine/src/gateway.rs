@@ -115,8 +115,7 @@ impl Shard {
         let waits_for = out.mac.is_none().then(|| out.hop.station(passage.packet.tuple.af, out.dst));
         if passage.copy_to.is_some() {
             let unresolved = waits_for.map(|next_hop| Unresolved { interface, next_hop });
-            let origin = Origin { behind: Direction::Out, of: interface, unresolved };
-            self.mirror(view, passage, origin, frame.bytes());
+            self.mirror(view, passage, Origin::left(interface, unresolved), frame.bytes());
         }
         match waits_for {
             None => Fate::Transmit(interface),

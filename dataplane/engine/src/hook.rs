@@ -25,6 +25,7 @@ use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_
 use crate::events::{Removal, StateChange};
 use crate::fib::InterfaceId;
 use crate::log::Entry;
+use crate::mirror::CopyTo;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::ends_damaged;
 use crate::pool::Target;
@@ -82,9 +83,9 @@ pub(crate) struct Passage<'p> {
     pub restamped: Option<Option<Timestamps>>,
     /// Where the hook which it has just passed wants it to leave by.
     pub gateway: Option<Target>,
-    /// The port that the hook which it has just passed wants it copied to.
-    pub copy_to: Option<InterfaceId>,
-    /// It was copied: which ports got it, the [mirror](crate::mirror) knows.
+    /// Where the hook which it has just passed wants it copied to.
+    pub copy_to: Option<CopyTo>,
+    /// It was copied: by which interfaces, the [mirror](crate::mirror) knows.
     pub copied: bool,
     /// The hooks that it has met.
     pub crossed: Crossed,
@@ -407,8 +408,8 @@ impl Shard {
         let options = &root.ruleset().options;
         let Self { connections, adjacencies, mirror, .. } = self;
         if passage.copied {
-            let Some(plan) = mirror.plan() else { return };
-            adjacency.plan = plan;
+            let Some((plan, mtu)) = mirror.plan() else { return };
+            (adjacency.plan, adjacency.mtu) = (plan, adjacency.mtu.min(mtu));
         }
         connections.remember(pending.record, &passage.flow, adjacency, adjacencies, options);
     }
@@ -483,7 +484,6 @@ impl Shard {
             self.witness.blame.rule = decision.rule_at(root);
             return Err(Stop::silent(Reason::IpOption));
         }
-        passage.copy_to = decision.slot.copy_to;
         if let Some(translation) = decision.translation {
             let translated = self.translate(view, root, passage, translation);
             translated.map_err(|stop| stop.by_policy(root, passage.packet))?;
@@ -506,6 +506,7 @@ impl Shard {
             }
             self.rule_totals.count_packet(&decision, hook.direction, packet.length());
             count(Deed::Pass);
+            passage.copy_to = self.copied_to(view, root, &decision, passage.packet);
             return Ok(Passed::Stateless);
         }
         let made = self.make_state(view, root, passage, hook, &decision, source);

@@ -1,36 +1,39 @@
-//! Copies of packets for span ports (pf.conf(5) `dup-to`).
+//! Copies of packets for span ports and for hosts (pf.conf(5) `dup-to`).
 //!
 //! Overview: a rule, or the state that it made, names a port that gets a copy of each packet: of the frame as it arrived at
-//! the IN hook, or as it leaves behind the OUT hook. A copy meets the `out` rules of its target, of which `block`, `dup-to`
-//! and `log` hold, so that copies of copies are possible; it never meets a state. Which ports a packet was copied to is kept
-//! with it, so that no state and no rule makes it appear twice on one, nor run in circles. Packets that go the short way are
-//! copied by a [plan], which was made of what became of one before them.
+//! the IN hook, or as it leaves behind the OUT hook; or a [host], to which a copy is routed. A copy meets the `out` rules of
+//! the interface that it leaves by, of which `block`, `dup-to` and `log` hold, so that copies of copies are possible; it never
+//! meets a state. By which interfaces copies of a packet left is kept with it, so that no state and no rule makes it appear
+//! twice on one, nor run in circles. Packets that go the short way are copied by a [plan], which was made of what became of one
+//! before them.
 //! Life cycle: copies are gathered while a burst is decided, and fetched by the shell behind it, before it touches the
 //! frames: a copy of a packet that went the short way consists of its frame's own bytes. Ownership: the shard's worker.
 //! Bounds: [`TARGETS_MAX`] copies of a packet; [`BYTES_MAX`] bytes in a burst. Memory is taken when the first ruleset with
 //! `dup-to` arrives.
 
+mod host;
 mod plan;
 
 use core::net::IpAddr;
 
-use ruleset::{Action, Direction, Reason};
+use ruleset::{Action, Direction, Reason, RoutingKind};
 
 use crate::Counters;
 use crate::crossings::Verdict;
-use crate::eval::{Counted, Question, Role, Root, RuleTotals, Walked};
+use crate::eval::{Counted, Decision, Question, Role, Root, RuleTotals, Walked};
 use crate::fate::Created;
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Passage;
 use crate::normalize::{Cut, cut_up};
-use crate::packet::Transport;
-use crate::rewrite::PLAIN_HEAD;
+use crate::packet::{Packet, Transport, Tuple};
+use crate::pool::{Asked, Pool, Target};
+use crate::rewrite::{PLAIN_HEAD, forward_plain};
 use crate::shard::{BURST, Shard, View};
 use crate::state::{Adjacency, Family};
 pub(crate) use plan::PlanId;
 use plan::Plans;
-use plan::{Step, Trail};
+use plan::{Form, Step, Trail};
 
 /// The most copies of one packet.
 const TARGETS_MAX: usize = 8;
@@ -39,39 +42,71 @@ pub const COPIES_MAX: usize = TARGETS_MAX * BURST;
 /// The most bytes of their own that they have: two copies each of the longest frames.
 const BYTES_MAX: usize = 2 * BURST * 9728;
 
+/// Where a packet is copied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyTo {
+    /// A span port.
+    Span(InterfaceId),
+    /// A host, by the way to it.
+    Host(Target),
+}
+
 /// A next hop whose Ethernet address is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// The interface that the original leaves by.
+    /// The interface that leads to it.
     pub interface: InterfaceId,
-    /// Its next hop.
+    /// Its address.
     pub next_hop: IpAddr,
 }
 
-/// Where a packet is copied: behind which hook, on the wire of which interface, and whether it waits for its Ethernet
+/// What a packet is copied as: behind which hook, on the wire of which interface, and whether it waits for its Ethernet
 /// header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    pub behind: Direction,
-    pub of: InterfaceId,
-    pub unresolved: Option<Unresolved>,
+    behind: Direction,
+    of: InterfaceId,
+    unresolved: Option<Unresolved>,
+    /// It is a copy for a host itself.
+    sent: Option<Sent>,
+}
+
+/// A copy that has been routed to a host.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Where it is among the mirror's bytes.
+    start: usize,
+    end: usize,
+    /// Destination and source of its Ethernet header.
+    link: [u8; 12],
+    cut: Option<Cut>,
 }
 
 impl Origin {
-    /// Behind this hook of an interface, complete.
-    pub const fn complete(behind: Direction, of: InterfaceId) -> Self {
-        Self { behind, of, unresolved: None }
+    /// As it arrived at this interface.
+    pub const fn arrived(of: InterfaceId) -> Self {
+        Self { behind: Direction::In, of, unresolved: None, sent: None }
+    }
+
+    /// As it leaves by this interface.
+    pub const fn left(of: InterfaceId, unresolved: Option<Unresolved>) -> Self {
+        Self { behind: Direction::Out, of, unresolved, sent: None }
+    }
+
+    /// True if a copy of it is the packet before it was routed.
+    const fn is_unrouted(&self) -> bool {
+        self.sent.is_none() && matches!(self.behind, Direction::In)
     }
 }
 
 /// A copy that waits for the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameCopy<'a> {
-    /// The port that it is for.
+    /// The interface that it leaves by.
     pub to: InterfaceId,
-    /// The interface that the packet was copied on.
-    pub of: InterfaceId,
-    /// What its original waits for before it has its Ethernet header; the copy is to have the same.
+    /// The interface on whose wire the frame was that it repeats; `None` if it is routed to a host.
+    pub of: Option<InterfaceId>,
+    /// What it waits for, or that frame does, before it has its Ethernet header.
     pub unresolved: Option<Unresolved>,
     /// What the frame begins with; it may be empty.
     pub head: &'a [u8],
@@ -82,14 +117,14 @@ pub struct FrameCopy<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Gathered {
     to: InterfaceId,
-    of: InterfaceId,
+    of: Option<InterfaceId>,
     /// Where its own bytes end, which it begins with; they begin where those of the copy before end.
     end: u32,
     /// The frame in the burst that has the bytes behind its own, or [`NO_FRAME`].
     rest: u8,
     /// It waits for its Ethernet header.
     waits: bool,
-    /// It is of a datagram that came in fragments, and goes in such.
+    /// It goes in fragments.
     cut: Option<Cut>,
 }
 
@@ -108,6 +143,14 @@ pub(crate) struct Mirror {
     /// Of the packet that was copied last on the long way.
     trail: Trail,
     plans: Plans,
+}
+
+/// A place among the copies of a burst.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    gathered: usize,
+    unresolved: usize,
+    bytes: usize,
 }
 
 impl Mirror {
@@ -131,9 +174,9 @@ impl Mirror {
         }
     }
 
-    /// The number of the plan by which packets are copied that follow the one that was copied last; `None` if they must
-    /// meet the rules themselves.
-    pub fn plan(&mut self) -> Option<PlanId> {
+    /// The number of the plan by which packets are copied that follow the one that was copied last, and the largest IP datagram
+    /// that may; `None` if they must meet the rules themselves.
+    pub fn plan(&mut self) -> Option<(PlanId, u16)> {
         self.plans.number(&self.trail)
     }
 
@@ -154,17 +197,32 @@ impl Mirror {
         self.plans.settle(counters, totals);
     }
 
-    /// Copies a frame; false if there is no room.
-    fn add(&mut self, to: InterfaceId, origin: &Origin, frame: &[u8], cut: Option<Cut>) -> bool {
-        if self.bytes.len() + frame.len() > BYTES_MAX {
-            return false;
+    /// Writes a frame behind those before it: this one, or a copy that is there already. Returns where; `None` if there is no
+    /// room.
+    fn write(&mut self, frame: &[u8], sent: Option<&Sent>) -> Option<usize> {
+        let start = self.bytes.len();
+        let length = sent.map_or(frame.len(), |sent| sent.end - sent.start);
+        if start + length > BYTES_MAX {
+            return None;
         }
-        self.bytes.extend_from_slice(frame);
+        match sent {
+            Some(sent) => self.bytes.extend_from_within(sent.start..sent.end),
+            None => self.bytes.extend_from_slice(frame),
+        }
+        Some(start)
+    }
+
+    /// Has a copy wait for the shell that was [written](Self::write).
+    fn gather(
+        &mut self,
+        to: InterfaceId,
+        of: Option<InterfaceId>,
+        unresolved: Option<Unresolved>,
+        cut: Option<Cut>,
+    ) {
         let end = self.bytes.len() as u32;
-        self.unresolved.extend(origin.unresolved);
-        let waits = origin.unresolved.is_some();
-        self.gathered.push(Gathered { to, of: origin.of, end, rest: NO_FRAME, waits, cut });
-        true
+        self.unresolved.extend(unresolved);
+        self.gathered.push(Gathered { to, of, end, rest: NO_FRAME, waits: unresolved.is_some(), cut });
     }
 
     /// Copies a packet that goes the short way by its plan, as it would be copied on the long one. `frame` is as it
@@ -178,18 +236,39 @@ impl Mirror {
         number: usize,
         length: u16,
     ) {
-        for step in self.plans.follow(adjacency.plan, length) {
-            if step.blocked {
-                continue;
-            }
-            let arrived = step.behind == Direction::In;
-            if CHANGES && arrived {
-                keep_head(&mut self.bytes, frame);
-            }
-            let of = if arrived { adjacency.arrival } else { adjacency.out };
+        let (steps, family) = self.plans.follow(adjacency.plan, length);
+        for step in steps.iter().filter(|step| step.lost.is_none()) {
+            let of = match step.form {
+                Form::Arrived => {
+                    if CHANGES {
+                        keep_head(&mut self.bytes, frame);
+                    }
+                    Some(adjacency.arrival)
+                }
+                Form::Left => Some(adjacency.out),
+                Form::Sent { link, by } => {
+                    send_head(&mut self.bytes, frame, family, &link);
+                    by
+                }
+            };
             let (end, rest) = (self.bytes.len() as u32, number as u8);
             self.gathered.push(Gathered { to: step.to, of, end, rest, waits: false, cut: None });
         }
+    }
+
+    /// What the burst has been copied so far.
+    #[inline]
+    pub const fn mark(&self) -> Mark {
+        Mark { gathered: self.gathered.len(), unresolved: self.unresolved.len(), bytes: self.bytes.len() }
+    }
+
+    /// Forgets what was copied since; how many copies those were.
+    pub fn take_back(&mut self, mark: Mark) -> u64 {
+        let count = self.gathered.len() - mark.gathered;
+        self.gathered.truncate(mark.gathered);
+        self.unresolved.truncate(mark.unresolved);
+        self.bytes.truncate(mark.bytes);
+        count as u64
     }
 
     /// Gives out all copies in their order; `frames` are those of the burst.
@@ -227,8 +306,17 @@ fn keep_head(bytes: &mut Vec<u8>, frame: &[u8]) {
     bytes.extend_from_slice(head.map_or(&[], |head| head));
 }
 
+/// Keeps what is rewritten of a frame, as it is in one that is sent to a host.
+#[inline(never)]
+fn send_head(bytes: &mut Vec<u8>, frame: &[u8], family: Family, link: &[u8; 12]) {
+    let Some(head) = frame.first_chunk::<PLAIN_HEAD>() else { return };
+    let mut head = *head;
+    forward_plain(&mut head, family, link);
+    bytes.extend_from_slice(&head);
+}
+
 impl Shard {
-    /// Copies a packet to the port that the hook which it has just passed wants it copied to, and on from there. `frame` is
+    /// Copies a packet to where the hook which it has just passed wants it copied to, and on from there. `frame` is
     /// the packet as it is on that hook's wire, but for the Ethernet header where the next hop is not known.
     #[cold]
     #[inline(never)]
@@ -236,7 +324,7 @@ impl Shard {
         &mut self,
         view: &View<'_>,
         passage: &mut Passage<'_>,
-        origin: Origin,
+        mut origin: Origin,
         frame: &[u8],
     ) {
         let Some(root) = view.root else { return };
@@ -247,23 +335,48 @@ impl Shard {
         }
         let mut wanted = passage.copy_to.take();
         while let Some(target) = wanted {
-            if !self.mirror.trail.takes(target) {
-                return;
-            }
-            self.counters.create(Created::Copy, 1);
-            let Judged { walked, blocked, next, lasting } =
-                self.judge_copy(view, root, passage, target, frame);
-            self.mirror.trail.add(Step { to: target, behind: origin.behind, walked, blocked }, lasting);
-            if blocked {
-                return self.counters.drop_packet(target, Reason::Match);
-            }
-            let cut = self.normalizer.came_as();
-            if !self.mirror.add(target, &origin, frame, cut) {
-                self.mirror.trail.lead_nowhere();
-                return self.counters.drop_packet(target, Reason::NoBuffer);
-            }
-            wanted = next;
+            wanted = match target {
+                CopyTo::Span(port) => self.copy_to_span(view, root, passage, frame, &origin, port),
+                CopyTo::Host(host) => self.copy_to_host(view, root, passage, frame, &mut origin, &host),
+            };
         }
+    }
+
+    /// Copies a packet to a span port, and returns where it is copied to from there.
+    fn copy_to_span(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &Passage<'_>,
+        frame: &[u8],
+        origin: &Origin,
+        port: InterfaceId,
+    ) -> Option<CopyTo> {
+        if !self.mirror.trail.takes(port) {
+            return None;
+        }
+        self.counters.create(Created::Copy, 1);
+        let Judged { walked, blocked, next, lasting } = self.judge_copy(view, root, passage, port, frame);
+        let Origin { of, unresolved, sent, .. } = *origin;
+        let lost = match (blocked, unresolved) {
+            (true, _) => Some(Reason::Match),
+            // What waits on the long way is lost on the short one.
+            (false, Some(_)) => Some(Reason::NoNeighbor),
+            (false, None) => None,
+        };
+        self.mirror.trail.add(Step { to: port, form: Form::of(origin), walked, lost }, lasting);
+        if blocked {
+            self.counters.drop_packet(port, Reason::Match);
+            return None;
+        }
+        let cut = sent.map_or_else(|| self.normalizer.came_as(), |sent| sent.cut);
+        if self.mirror.write(frame, sent.as_ref()).is_none() {
+            self.mirror.trail.lead_nowhere();
+            self.counters.drop_packet(port, Reason::NoBuffer);
+            return None;
+        }
+        self.mirror.gather(port, Some(of), unresolved, cut);
+        next
     }
 
     /// What the rules of the target say to a copy.
@@ -301,12 +414,33 @@ impl Shard {
         if decision.logs() {
             self.log.record_decision(view, (direction, target), &decision, passage.packet, frame);
         }
+        let next = self.copied_to(view, root, &decision, passage.packet);
+        let pool = decision.gateways.filter(|_| decision.slot.routes == Some(RoutingKind::Dup));
+        let is_fixed = pool.is_none_or(Pool::is_one_host);
         Judged {
             walked: Some(Walked::of(&decision)),
             blocked: dropped.is_some(),
-            next: decision.slot.copy_to,
-            lasting: lasting && !decision.logs(),
+            next,
+            lasting: lasting && is_fixed && !decision.logs(),
         }
+    }
+
+    /// Where a rule wants a packet copied to that it passes without a state.
+    pub(crate) fn copied_to(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        decision: &Decision<'_>,
+        packet: &Packet,
+    ) -> Option<CopyTo> {
+        if let Some(port) = decision.slot.copy_to {
+            return Some(CopyTo::Span(port));
+        }
+        let pool = decision.gateways.filter(|_| decision.slot.routes == Some(RoutingKind::Dup))?;
+        let Tuple { af, src: source, .. } = packet.tuple;
+        let asked = Asked { af, source, old: source, random: self.draw() };
+        let is_alive = |host: &Target| view.fib.is_alive(af, host);
+        pool.pick(&asked, root.known(view.fib), is_alive, &|_| 0).map(CopyTo::Host)
     }
 
     /// How many copies the burst has left to be fetched.
@@ -330,7 +464,7 @@ struct Judged {
     walked: Option<Walked>,
     blocked: bool,
     /// Where it is copied to from there.
-    next: Option<InterfaceId>,
+    next: Option<CopyTo>,
     /// They say the same to every packet of this sender of the connection that may go the short way.
     lasting: bool,
 }

@@ -210,6 +210,14 @@ pub(crate) struct Order {
 }
 
 impl Pool {
+    /// True if there is but one address in it, and always the same.
+    pub fn is_one_host(&self) -> bool {
+        match self.parts.as_slice() {
+            [Part { addresses: Addresses::Net { mask, af, .. }, .. }] => span(*af, *mask) == 0,
+            _ => false,
+        }
+    }
+
     fn count(&self, af: Af, known: Known<'_>) -> u128 {
         self.parts.iter().map(|part| part.addresses.count(af, known)).fold(0, u128::saturating_add)
     }

@@ -68,13 +68,17 @@ pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64, gateway: Option<Targe
     }
 }
 
-/// What may not be forwarded, whatever the rules say.
-pub(crate) fn gate_forwarding(packet: &Packet) -> Result<(), Stop> {
+/// RFC 1812 §5.3.4: a datagram that came as a link-layer broadcast. RFC 4291 §2.5.6: link-local addresses.
+pub(crate) fn stays_on_link(packet: &Packet) -> bool {
     let tuple = &packet.tuple;
-    // RFC 1812 §5.3.4: a datagram that came as a link-layer broadcast. RFC 4291 §2.5.6: link-local addresses.
     let link_local =
         tuple.af == Af::Inet6 && [tuple.src, tuple.dst].iter().any(|address| address.0 >> 118 == 0x3fa);
-    if packet.group_frame || link_local {
+    packet.group_frame || link_local
+}
+
+/// What may not be forwarded, whatever the rules say.
+pub(crate) fn gate_forwarding(packet: &Packet) -> Result<(), Stop> {
+    if stays_on_link(packet) {
         return Err(Stop::silent(Reason::LinkScope));
     }
     if packet.ttl <= 1 {

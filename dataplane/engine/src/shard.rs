@@ -15,7 +15,7 @@ use crate::challenge::Challenges;
 use crate::counters::Counters;
 use crate::entropy::{Draws, Entropy};
 use crate::eval::{Root, RuleTotals, Tag};
-use crate::fate::{Arrival, Fate, Source, WorkerId};
+use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::gateway::Departure;
@@ -247,6 +247,7 @@ impl Shard {
                 return self.drop(arrival, reason);
             }
         };
+        let mark = self.mirror.mark();
         if view.root.is_some_and(Root::asks_priorities) {
             passage.priority = scrub::priority_of(frame);
         }
@@ -281,8 +282,10 @@ impl Shard {
                 self.refuse(view, arrival, frame, passage.packet, reason, answer)
             }
         };
-        if fate.handed().is_none() {
-            self.count_crossed(&passage);
+        match fate.handed() {
+            None => self.count_crossed(&passage),
+            // Who gets it copies it.
+            Some(_) => self.counters.take_back(Created::Copy, self.mirror.take_back(mark)),
         }
         self.sources.release(view);
         fate
@@ -353,7 +356,7 @@ impl Shard {
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
         if passage.copy_to.is_some() {
-            self.mirror(view, passage, Origin::complete(Direction::In, interface), frame.bytes());
+            self.mirror(view, passage, Origin::arrived(interface), frame.bytes());
         }
         let gateway = self.gateway_behind(passage, &entered);
         match route(view.fib, passage.packet, passage.flow.hash.0, gateway)? {
@@ -381,7 +384,7 @@ impl Shard {
             repair(frame, passage);
             scrub::write(frame, passage, Direction::Out);
             if passage.copy_to.is_some() {
-                self.mirror(view, passage, Origin::complete(Direction::Out, interface), frame.bytes());
+                self.mirror(view, passage, Origin::left(interface, None), frame.bytes());
             }
             return Ok(Fate::Transmit(interface));
         };

@@ -147,6 +147,13 @@ fn rules() -> Vec<Rule> {
             rule.flags = Some(FlagsMatch { set: TcpFlags::PSH, mask: TcpFlags::PSH });
         }),
         pass().outgoing().on("span3").proto(Proto::UDP).no_state(),
+        pass().incoming().on("em0").proto(Proto::UDP).dup_to_host(&["10.2.0.2@em2"]),
+        pass().outgoing().on("em1").dup_to_host(&["10.2.0.2"]),
+        pass().incoming().on("em1").dup_to_host(&["10.1.0.254@em1"]),
+        pass().outgoing().on("em2").dup_to_host(&["10.0.0.3@em0"]),
+        pass().outgoing().on("span4").dup_to_host(&["10.1.0.2", "10.0.0.3"]),
+        pass().outgoing().on("em1").dup_to_host(&["2001:db8::2@em0"]),
+        block().outgoing().on("em2").to_udp(53),
     ]
 }
 
@@ -162,6 +169,8 @@ const PACKETS: [(&str, &[&str]); 3] = [
             "10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 900001 ack 5001 win 8192",
             "10.0.0.2.40000 > 10.1.0.2.53 udp len 30",
             "10.0.0.2.40000 > 10.2.0.2.53 udp len 600",
+            "10.0.0.2.40000 > 10.1.0.2.53 udp len 700",
+            "10.0.0.2.40000 > 10.1.0.2.53 udp len 700 df",
             "2001:db8::2.40000 > 2001:db8:1::2.53 udp len 9",
             "10.0.0.3.7 > 10.1.0.77.80 udp",
         ],

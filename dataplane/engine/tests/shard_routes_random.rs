@@ -1,12 +1,13 @@
-//! Rules with `dup-to`, `route-to` and `reply-to` in any arrangement: what becomes of a packet is decided in a bounded number of
-//! steps, each port gets one copy of it at most, and no copy changes what becomes of the original.
+//! Rules with `dup-to`, `route-to` and `reply-to` in any arrangement, of both families, with and without translation: what
+//! becomes of a packet is decided in a bounded number of steps, one copy of it at most leaves by each interface, span port or
+//! not, and no copy changes what becomes of the original.
 
 mod shard;
 
 use engine::{Fate, InterfaceId};
 use ruleset::{Reason, RoutingKind, Rule};
 use shard::packet::Packet;
-use shard::rules::{Written, block, pass};
+use shard::rules::{Written, block, matching, pass};
 use shard::{Firewall, SPANS, arrival, mac};
 use wire::Proto;
 
@@ -27,6 +28,14 @@ impl Dice {
 }
 
 const GATEWAYS: [&str; 4] = ["10.0.0.2@em0", "10.1.0.254@em1", "10.2.0.2@em2", "10.1.0.254"];
+const GATEWAYS6: [&str; 3] = ["2001:db8::2@em0", "2001:db8:1::2@em1", "2001:db8:2::9@em2"];
+
+/// What copies are for: three span ports, and hosts of which one is not there and one has no route.
+const HOSTS: [&str; 6] =
+    ["10.0.0.3@em0", "10.1.0.254", "10.2.0.2@em2", "10.2.0.2", "10.2.0.77@em2", "10.9.0.9"];
+
+/// The most copies of a packet.
+const COPIES_MAX: usize = 8;
 
 fn rule(dice: &mut Dice) -> Rule {
     let place = dice.of(&["em0", "em1", "em2", "span3", "span4", "span5", "egress", ""]);
@@ -40,15 +49,37 @@ fn rule(dice: &mut Dice) -> Rule {
     if dice.below(3) == 0 {
         rule = rule.proto(Proto::UDP);
     }
-    match dice.below(8) {
-        0..=3 if is_pass => {
+    let two = |dice: &mut Dice| match dice.below(3) {
+        0 => [dice.of(&GATEWAYS6), dice.of(&GATEWAYS6)],
+        _ => [dice.of(&GATEWAYS), dice.of(&GATEWAYS)],
+    };
+    match dice.below(10) {
+        0..=2 if is_pass => {
             let span = dice.of(&["span3", "span4", "span5"]);
             rule = rule.dup_to(span);
             if dice.below(4) == 0 { rule.no_state() } else { rule }
         }
-        4 | 5 if is_pass => rule.route_to(&[dice.of(&GATEWAYS), dice.of(&GATEWAYS)]),
-        6 if is_pass => rule.reply_to(&[dice.of(&GATEWAYS)]),
+        3..=5 if is_pass => {
+            let hosts = [dice.of(&HOSTS), dice.of(&HOSTS)];
+            rule = match dice.below(4) {
+                0 => rule.dup_to_host(&[dice.of(&GATEWAYS6)]),
+                1 => rule.dup_to_host(&hosts),
+                _ => rule.dup_to_host(&hosts[..1]),
+            };
+            if dice.below(4) == 0 { rule.no_state() } else { rule }
+        }
+        6 | 7 if is_pass => rule.route_to(&two(dice)),
+        8 if is_pass => rule.reply_to(&two(dice)[..1]),
         _ => rule,
+    }
+}
+
+/// What is translated: sources of what leaves by one interface, destinations of what comes in by another.
+fn translation(dice: &mut Dice) -> Rule {
+    match dice.below(3) {
+        0 => matching().outgoing().on("em1").nat_to("10.1.0.1", (50000, 50020)),
+        1 => matching().incoming().on("em0").to("198.51.100.7").rdr_to("10.1.0.2", None),
+        _ => matching().outgoing().on("em1").nat_to("2001:db8:1::1", (50000, 50020)),
     }
 }
 
@@ -61,24 +92,38 @@ fn without_copies(rules: &[Rule]) -> Vec<Rule> {
 }
 
 fn packet(dice: &mut Dice) -> (&'static str, String) {
-    let inside = format!("10.0.0.{}", 2 + dice.below(2));
-    let outside = dice.of(&["198.51.100.7", "10.1.0.2", "10.2.0.2"]);
+    let host = 2 + dice.below(2);
+    let (inside, outside) = match dice.below(3) {
+        0 => (format!("2001:db8::{host}"), dice.of(&["2001:db8:1::2", "2001:db8:2::9"])),
+        _ => (format!("10.0.0.{host}"), dice.of(&["198.51.100.7", "10.1.0.2", "10.2.0.2"])),
+    };
     let port = 4000 + dice.below(3);
-    let what = dice.of(&["udp", "tcp S seq 1000", "tcp SA seq 9 ack 1001", "tcp A seq 1001 ack 10"]);
+    let what =
+        dice.of(&["udp", "udp len 800", "tcp S seq 1000", "tcp SA seq 9 ack 1001", "tcp A seq 1001 ack 10"]);
     match dice.below(2) {
         0 => (dice.of(&["em0", "em0 host"]), format!("{inside}.{port} > {outside}.80 {what}")),
         _ => (dice.of(&["em1", "em2"]), format!("{outside}.80 > {inside}.{port} {what}")),
     }
 }
 
+/// True for a fragment but the first: what is larger than an MTU leaves cut up.
+fn is_later_piece(frame: &[u8]) -> bool {
+    let header = wire::ipv4::Header::at(frame, wire::ethernet::HEADER_LEN).ok();
+    let fragment = header.filter(|_| frame[12..14] == [0x08, 0]).and_then(|header| header.fragment());
+    fragment.is_some_and(|fragment| fragment.offset > 0)
+}
+
 #[test]
-fn every_port_gets_one_copy_at_most_and_originals_go_where_they_went_without() {
-    let (mut copied, mut aside, mut several) = (0, 0, 0);
-    for seed in 0..400 {
+fn one_copy_at_most_leaves_by_each_interface_and_originals_go_where_they_went_without() {
+    let (mut copied, mut aside, mut several, mut routed, mut turned) = (0, 0, 0, 0, 0);
+    for seed in 0..600 {
         let dice = &mut Dice(seed);
-        let rules: Vec<Rule> = (0..1 + dice.below(10)).map(|_| rule(dice)).collect();
+        let mut rules: Vec<Rule> = (0..1 + dice.below(10)).map(|_| rule(dice)).collect();
+        if dice.below(2) == 0 {
+            rules.insert(0, translation(dice));
+        }
         let mut plain = Firewall::with_spans(without_copies(&rules));
-        let mut firewall = Firewall::with_spans(rules);
+        let mut firewall = Firewall::with_spans(rules.clone());
         for number in 0..60 {
             let (place, text) = packet(dice);
             let arrival = arrival(place);
@@ -88,21 +133,27 @@ fn every_port_gets_one_copy_at_most_and_originals_go_where_they_went_without() {
             let fate = firewall.decide(arrival, &mut original);
             let expected = plain.decide(arrival, &mut alone);
             let told = format!("seed {seed}, packet {number}: {place}: {text}");
-            assert_eq!((fate, &original), (expected, &alone), "{told}");
+            assert_eq!((fate, &original), (expected, &alone), "{told}\n{rules:#?}");
             assert!(!matches!(fate, Fate::Transmit(out) if SPANS.contains(&out)), "{told}");
-            let mut targets: Vec<InterfaceId> = firewall.copies().iter().map(|(to, ..)| *to).collect();
+            let copies = firewall.copies();
+            let first = copies.iter().filter(|(_, _, frame)| !is_later_piece(frame));
+            let mut targets: Vec<InterfaceId> = first.map(|(to, ..)| *to).collect();
             targets.sort_unstable();
+            routed += targets.iter().filter(|to| !SPANS.contains(to)).count();
             several += usize::from(targets.len() > 1);
             copied += targets.len();
             let count = targets.len();
             targets.dedup();
-            assert_eq!(targets.len(), count, "{told}: a port has got it twice");
-            let led = firewall.states().iter().any(|state| state.route.is_some());
+            assert!(targets.len() == count && count <= COPIES_MAX, "{told}: it has left twice\n{rules:#?}");
+            turned += usize::from(firewall.states().iter().any(|state| state.to_string().contains('(')));
+            let led = plain.states().iter().any(|state| state.route.is_some());
             aside += usize::from(led && matches!(fate, Fate::Transmit(_)));
         }
         for reason in [Reason::NoBuffer, Reason::HandoffLimit] {
             assert_eq!(firewall.dropped(reason), 0);
         }
     }
-    assert!(copied > 5000 && several > 500 && aside > 2000, "{copied} copies, {several} of several, {aside}");
+    let told =
+        format!("{copied} copies, {routed} routed, {several} of several, {aside} aside, {turned} translated");
+    assert!(copied > 5000 && routed > 2000 && several > 500 && aside > 2000 && turned > 2000, "{told}");
 }

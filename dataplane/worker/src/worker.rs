@@ -99,7 +99,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Sends a copy by a span port. Returns it if it waits for the next hop of the way to the collector.
+    /// Sends a copy by an interface, a span port or another. Returns it if it waits for the next hop of the way to the collector.
     fn send_copy(
         &mut self,
         to: InterfaceId,
@@ -407,8 +407,8 @@ impl Worker {
         }
     }
 
-    /// Sends the copies that the burst has left, so many, to their span ports, while its frames are there. Those whose
-    /// originals wait for a neighbour wait behind them.
+    /// Sends the copies that the burst has left, so many, while its frames are there. Those for span ports whose originals wait
+    /// for a neighbour wait behind them; for hosts whose own next hop is not known, they have the kernel ask for it.
     #[inline(never)]
     fn mirror(&mut self, origin: Origin, copies: usize) {
         let Parts { attachment, shard, pool, random, mail, .. } = &mut self.parts;
@@ -421,7 +421,8 @@ impl Worker {
             if span.is_some_and(|span| !span.takes(random)) {
                 return counters.drop_packet(copy.to, Reason::Sample);
             }
-            let vlan = attachment.interfaces[usize::from(copy.of.0)].wire.outlet.vlan();
+            // What is routed to a host gets the tag of the way there as it leaves.
+            let vlan = copy.of.and_then(|of| attachment.interfaces[usize::from(of.0)].wire.outlet.vlan());
             let Some(mbuf) = buffers.fill(&copy, vlan) else {
                 return counters.drop_packet(copy.to, Reason::NoBuffer);
             };
@@ -434,6 +435,10 @@ impl Worker {
                     }
                 }
                 Some(Unresolved { interface, next_hop }) => {
+                    if copy.of.is_none() {
+                        // If there is no room for the question, a later copy asks it.
+                        let _ = mail.asks.try_send(Ask { interface, address: next_hop });
+                    }
                     waiting.push((Key { interface, next_hop }, Held { mbuf, role: Role::Copy(copy.to) }));
                 }
             }

@@ -14,7 +14,7 @@ use engine::{
     Transport, View, WorkerId, Zone, parse,
 };
 use pfconf::Interfaces;
-use ruleset::{Action, Direction, Reason, RoutingKind, Ruleset, StateView};
+use ruleset::{Action, AddressPattern, Direction, Gateway, Reason, Ruleset, StateView};
 use serde::Serialize;
 use wire::{Af, Mac, Proto, Seq, TcpFlags};
 
@@ -130,22 +130,22 @@ impl Firewall {
             }
         });
         let mut interfaces: Vec<Interface> = described.collect();
-        let gateways = |kinds: &'static [RoutingKind]| {
-            let routings = rules.rules.iter().filter_map(|rule| rule.routing.as_ref());
-            let gateways = routings
-                .filter(|routing| kinds.contains(&routing.kind))
-                .flat_map(|routing| &routing.gateways);
-            gateways.filter_map(|gateway| gateway.interface.as_deref()).collect::<Vec<&str>>()
+        let routings = || rules.rules.iter().filter_map(|rule| rule.routing.as_ref());
+        let gateways = || {
+            let all = routings().flat_map(|routing| &routing.gateways);
+            all.filter_map(|gateway| gateway.interface.as_deref().map(|name| (name, gateway)))
         };
-        let spans = gateways(&[RoutingKind::Dup]);
-        for name in named.iter().chain(&spans).chain(&gateways(&[RoutingKind::To, RoutingKind::Reply])) {
+        let is_port = |gateway: &Gateway| gateway.address == AddressPattern::Any;
+        let spans: Vec<&str> =
+            gateways().filter(|(_, gateway)| is_port(gateway)).map(|(name, _)| name).collect();
+        for name in named.iter().copied().chain(gateways().map(|(name, _)| name)) {
             if !interfaces.iter().any(|known| known.name == *name) {
                 interfaces.push(interface(name));
             }
         }
         for (number, interface) in interfaces.iter_mut().enumerate() {
             interface.mac = Mac([0x02, 0, 0, 0, 0, number as u8]);
-            if spans.contains(&interface.name.as_str()) {
+            if spans.contains(&&*interface.name) {
                 interface.role = Role::Span;
             }
         }

@@ -1,6 +1,6 @@
 //! What one rule cannot be, in pfctl's words and order.
 
-use ruleset::{Action, BlockReply, PortMatch, StateMode, Tracking};
+use ruleset::{Action, BlockReply, PortMatch, RoutingKind, StateMode, Tracking};
 use wire::{Af, Proto};
 
 use super::Expander;
@@ -148,7 +148,15 @@ fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
             Some("add in or out"),
         ),
         fault(
-            full.route.is_some() && rule.action != Action::Match && rule.state == StateMode::None,
+            // A rule without a state can copy what it passes itself.
+            full.route.as_ref().is_some_and(|(kind, _)| {
+                rule.state == StateMode::None
+                    && match rule.action {
+                        Action::Match => false,
+                        Action::Pass => *kind != RoutingKind::Dup,
+                        Action::Block(_) => true,
+                    }
+            }),
             route,
             "route-to, reply-to and dup-to require keep state",
             None,

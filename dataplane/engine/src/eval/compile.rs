@@ -105,7 +105,7 @@ impl Root {
             epoch,
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
             places: ruleset.places().into(),
-            copies: rules.iter().any(|rule| rule.slot.copy_to.is_some()),
+            copies: rules.iter().any(|rule| rule.slot.routes == Some(RoutingKind::Dup)),
             bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             plain: has_plain_options(&ruleset.options),
@@ -294,7 +294,7 @@ impl Names<'_> {
             return Err(format!("{what} is not supported yet"));
         }
         let copied = rule.routing.as_ref().filter(|routing| routing.kind == RoutingKind::Dup);
-        let copy_to = copied.map(|copied| self.span(copied)).transpose()?;
+        let copy_to = copied.map(|copied| self.span(copied)).transpose()?.flatten();
         if rule.state == StateMode::Synproxy && self.is_bridged(rule.interface.as_ref()) {
             return Err("synproxy state on a transparent pair, which has no addresses to answer from".into());
         }
@@ -306,7 +306,7 @@ impl Names<'_> {
             plain: is_plain(rule) && !slot.counts_addresses && slot.adaptive.is_none(),
             translation: self.translation(rule, serial)?,
             scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
-            gateways: self.gateways(rule, serial)?,
+            gateways: if copy_to.is_some() { None } else { self.gateways(rule, serial)? },
             action: rule.action,
             direction: rule.direction,
             quick: rule.quick,
@@ -377,17 +377,23 @@ impl Names<'_> {
         })
     }
 
-    /// The port that takes copies.
-    fn span(&self, routing: &Routing) -> Result<InterfaceId, String> {
-        let gateway = match routing.gateways.as_slice() {
-            [gateway] if gateway.interface.is_some() => gateway,
-            _ => return Err("dup-to a host without a port is not supported yet".into()),
-        };
-        let name = gateway.interface.as_deref().unwrap_or_default();
-        match self.numbered(name, routing.kind)? {
-            (interface, number) if interface.role == Role::Span => Ok(number),
-            _ => Err(format!("dup-to @{name}: {name} is not a span port (mode = \"span\" in turnpike.toml)")),
+    /// The span port that takes copies; `None` if they go to hosts.
+    fn span(&self, routing: &Routing) -> Result<Option<InterfaceId>, String> {
+        for gateway in &routing.gateways {
+            let Some(name) = gateway.interface.as_deref() else { continue };
+            let (interface, number) = self.numbered(name, routing.kind)?;
+            match (interface.role, routing.gateways.len()) {
+                (Role::Span, 1) => return Ok(Some(number)),
+                (Role::Span, _) => return Err(format!("dup-to @{name} and others: name one span port")),
+                _ if gateway.address == AddressPattern::Any => {
+                    return Err(format!(
+                        "dup-to @{name}: {name} is not a span port (mode = \"span\" in turnpike.toml); name a host, as in dup-to HOST@{name}"
+                    ));
+                }
+                _ => {}
+            }
         }
+        Ok(None)
     }
 
     fn numbered(&self, name: &str, kind: RoutingKind) -> Result<(&Interface, InterfaceId), String> {
@@ -398,11 +404,9 @@ impl Names<'_> {
         Ok((interface, InterfaceId(number)))
     }
 
-    /// The gateways of `route-to` and `reply-to`.
+    /// The gateways of `route-to` and `reply-to`, the hosts of `dup-to`.
     fn gateways(&self, rule: &Rule, serial: u64) -> Result<Option<Arc<pool::Pool>>, String> {
-        let Some(routing) = rule.routing.as_ref().filter(|_| is_routed(rule)) else {
-            return Ok(None);
-        };
+        let Some(routing) = &rule.routing else { return Ok(None) };
         let mut parts = Vec::with_capacity(routing.gateways.len());
         for gateway in &routing.gateways {
             let via = match &gateway.interface {

@@ -65,11 +65,11 @@ pub(crate) struct RuleSlot {
     pub allow_opts: bool,
     /// `log (all)`.
     pub log_all: bool,
-    /// `dup-to`.
+    /// `dup-to` a span port.
     pub copy_to: Option<InterfaceId>,
     /// It names a table with `counters`.
     pub counts_addresses: bool,
-    /// `route-to`, `reply-to`: which packets of its states have a gateway.
+    /// `route-to`, `reply-to`, `dup-to`: what becomes of which packets of its states.
     pub routes: Option<RoutingKind>,
     /// `label`.
     pub labels: Box<[Box<str>]>,

@@ -101,7 +101,7 @@ pub(crate) struct Decision<'a> {
     pub ended_at: usize,
     /// `nat-to`, `rdr-to` of the deciding rule.
     pub translation: Option<&'a Translation>,
-    /// `route-to`, `reply-to` of the deciding rule.
+    /// `route-to`, `reply-to`, `dup-to` a host of the deciding rule.
     pub gateways: Option<&'a Pool>,
     pub slot: &'a Arc<RuleSlot>,
 }

@@ -2,13 +2,14 @@
 //!
 //! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
 
-use ruleset::{Direction, LimitHit, PeerState, Reason, StateMode, Timeout};
+use ruleset::{Direction, LimitHit, PeerState, Reason, RoutingKind, StateMode, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop, stamps};
 use crate::Address;
 use crate::eval::{Decision, Root};
 use crate::events::{Removal, StateChange};
+use crate::mirror::CopyTo;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
@@ -28,8 +29,13 @@ impl Shard {
         decision: &Decision<'_>,
         source: Address,
     ) -> Result<Passed, Stop> {
+        let is_copied = decision.slot.routes == Some(RoutingKind::Dup);
         let gateway = match decision.gateways {
-            Some(pool) => Some(self.pick(view, root, passage.packet.tuple.af, source, pool)?),
+            Some(pool) => match self.pick(view, root, passage.packet.tuple.af, source, pool) {
+                // The original never pays for its copies.
+                Err(_) if is_copied => None,
+                picked => Some(picked?),
+            },
             None => None,
         };
         let client = self.proxies(view, passage, hook, decision.state);
@@ -61,6 +67,8 @@ impl Shard {
             begun?;
         }
         passage.gateway = gateway.filter(|_| decision.slot.routes_at(hook.direction, hook.direction));
+        let host = gateway.filter(|_| is_copied).map(CopyTo::Host);
+        passage.copy_to = decision.slot.copy_to.map(CopyTo::Span).or(host);
         Ok(made)
     }
 
@@ -139,14 +147,18 @@ impl Shard {
         if self.is_in_the_way(passage, hook, side) {
             return Err(Stop::silent(Reason::StateInsert));
         }
-        let gateway = gateway.map(|gateway| self.connections.number_of(gateway)).transpose();
+        let gateway = match gateway.map(|gateway| self.connections.number_of(gateway)).transpose() {
+            // The original never pays for its copies.
+            Err(_) if decision.slot.routes == Some(RoutingKind::Dup) => None,
+            gateway => gateway.map_err(|_| Stop::silent(Reason::Memory))?,
+        };
         let terms = self.connections.terms(root, decision).map_err(|_| Stop::silent(Reason::Memory))?;
         let class = Sketch {
             rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),
             direction: hook.direction,
             tag: decision.state_tag,
-            gateway: gateway.map_err(|_| Stop::silent(Reason::Memory))?,
+            gateway,
             terms,
         };
         if !passage.new {

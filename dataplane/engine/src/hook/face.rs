@@ -29,7 +29,7 @@ impl Shard {
         if class.tag != Tag::default() {
             passage.tag = class.tag;
         }
-        passage.copy_to = class.rule.copy_to;
+        passage.copy_to = self.connections.copied_to(class);
         passage.gateway = self.connections.gateway(class, hook.direction);
         if class.rule.log_all {
             let rule = view.root.and_then(|root| root.number_of(&class.rule));

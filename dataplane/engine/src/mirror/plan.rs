@@ -9,7 +9,7 @@
 use hashbrown::HashMap;
 use ruleset::{Direction, Reason};
 
-use super::TARGETS_MAX;
+use super::{Origin, Sent, TARGETS_MAX};
 use crate::Counters;
 use crate::crossings::Verdict;
 use crate::eval::{Counted, RuleTotals, Walked};
@@ -24,29 +24,65 @@ const PLANS_MAX: usize = 1024;
 /// One copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Step {
-    /// The port that it is for.
+    /// The interface that it leaves by.
     pub to: InterfaceId,
-    /// The hook of the original behind which it is made.
-    pub behind: Direction,
-    /// What the rules of the port said; `None` where they are not asked.
+    /// What it is.
+    pub form: Form,
+    /// What the rules of the interface said; `None` where they are not asked.
     pub walked: Option<Walked>,
-    /// They block it.
-    pub blocked: bool,
+    /// Why it does not leave.
+    pub lost: Option<Reason>,
 }
 
-const NO_STEP: Step = Step { to: InterfaceId(0), behind: Direction::In, walked: None, blocked: false };
+/// What a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// The frame as it arrived.
+    Arrived,
+    /// As it leaves.
+    Left,
+    /// With a hop less to live and another Ethernet header.
+    Sent {
+        /// Destination and source.
+        link: [u8; 12],
+        /// The interface by whose wire it left before, if it is for a span port.
+        by: Option<InterfaceId>,
+    },
+}
 
-/// The copies of a packet, in their order; no port has two.
+impl Form {
+    /// That of a span port's copy.
+    pub fn of(origin: &Origin) -> Self {
+        match (origin.sent, origin.behind) {
+            (Some(Sent { link, .. }), _) => Self::Sent { link, by: Some(origin.of) },
+            (None, Direction::In) => Self::Arrived,
+            (None, Direction::Out) => Self::Left,
+        }
+    }
+}
+
+const NO_STEP: Step = Step { to: InterfaceId(0), form: Form::Arrived, walked: None, lost: None };
+
+impl Step {
+    /// A copy that has no way out, which is counted where the packet was copied.
+    pub const fn nowhere(at: InterfaceId) -> Self {
+        Self { to: at, lost: Some(Reason::NoRoute), ..NO_STEP }
+    }
+}
+
+/// The copies of a packet, in their order; no interface has two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Plan {
     steps: [Step; TARGETS_MAX],
     count: u8,
     /// Of the packets.
     family: Family,
+    /// The largest IP datagram for which it holds.
+    mtu: u16,
 }
 
 impl Plan {
-    const EMPTY: Self = Self { steps: [NO_STEP; TARGETS_MAX], count: 0, family: Family::Inet };
+    const EMPTY: Self = Self { steps: [NO_STEP; TARGETS_MAX], count: 0, family: Family::Inet, mtu: u16::MAX };
 
     #[inline]
     pub fn steps(&self) -> &[Step] {
@@ -73,16 +109,28 @@ impl Trail {
     pub const fn begin(&mut self, lasting: bool, family: Family) {
         self.plan.count = 0;
         self.plan.family = family;
+        self.plan.mtu = u16::MAX;
         self.lasting = lasting;
     }
 
-    /// True if there may be a copy for this port: none has been, and there were not too many.
+    /// True if there may be a copy for this interface: none has been, and there were not too many.
     pub fn takes(&self, target: InterfaceId) -> bool {
         let steps = self.plan.steps();
-        steps.len() < TARGETS_MAX && steps.iter().all(|step| step.to != target)
+        let is_for = |step: &Step| step.to == target && step.lost != Some(Reason::NoRoute);
+        steps.len() < TARGETS_MAX && !steps.iter().any(is_for)
     }
 
-    /// Adds a copy, for a port that [takes](Self::takes) one.
+    /// True if there were not too many.
+    pub const fn has_room(&self) -> bool {
+        (self.plan.count as usize) < TARGETS_MAX
+    }
+
+    /// Larger IP datagrams than this fare differently.
+    pub fn bound(&mut self, mtu: u16) {
+        self.plan.mtu = self.plan.mtu.min(mtu);
+    }
+
+    /// Adds a copy, for an interface that [takes](Self::takes) one.
     pub const fn add(&mut self, step: Step, lasting: bool) {
         self.plan.steps[self.plan.count as usize] = step;
         self.plan.count += 1;
@@ -147,12 +195,12 @@ impl Plans {
         self.numbers.clear();
     }
 
-    /// The steps of the plan of this number, for a packet of so many bytes that follows it; [`Self::settle`] counts them.
+    /// The steps of the plan of this number, and the family that it is for, for a packet of so many bytes that follows it; [`Self::settle`] counts them.
     #[inline]
-    pub fn follow(&mut self, id: PlanId, bytes: u16) -> &[Step] {
+    pub fn follow(&mut self, id: PlanId, bytes: u16) -> (&[Step], Family) {
         let Some((plan, tally)) = usize::from(id.0).checked_sub(1).and_then(|at| self.plans.get_mut(at))
         else {
-            return &[];
+            return (&[], Family::Inet);
         };
         if tally.packets == 0 {
             begin(&mut self.followed, id);
@@ -160,7 +208,7 @@ impl Plans {
         // A burst is of 64 packets, each of fewer than 2^16 bytes.
         tally.packets = tally.packets.wrapping_add(1);
         tally.bytes = tally.bytes.wrapping_add(u32::from(bytes));
-        plan.steps()
+        (plan.steps(), plan.family)
     }
 
     /// Counts what the packets of this burst came to on the plans that they followed.
@@ -181,21 +229,23 @@ impl Plans {
                 counters.create(Created::Copy, counted.packets);
                 if let Some(walked) = &step.walked {
                     totals.count_again(walked, counted);
-                    let verdict = if step.blocked { Verdict::Blocked } else { Verdict::Passed };
+                    let is_blocked = step.lost == Some(Reason::Match);
+                    let verdict = if is_blocked { Verdict::Blocked } else { Verdict::Passed };
                     counters.cross(step.to, plan.family, Direction::Out, verdict, counted);
                 }
-                if step.blocked {
-                    counters.drop_packets(step.to, Reason::Match, counted.packets);
+                if let Some(reason) = step.lost {
+                    counters.drop_packets(step.to, reason, counted.packets);
                 }
             }
         }
     }
 
-    /// The number of the plan that this trail is; `None` if it is none, or if there are too many.
-    pub(super) fn number(&mut self, trail: &Trail) -> Option<PlanId> {
+    /// The number of the plan that this trail is, and the largest IP datagram for which it holds; `None` if it is none, or if
+    /// there are too many.
+    pub(super) fn number(&mut self, trail: &Trail) -> Option<(PlanId, u16)> {
         let plan = trail.plan()?;
         if let Some(id) = self.numbers.get(&plan) {
-            return Some(*id);
+            return Some((*id, plan.mtu));
         }
         if self.plans.len() >= PLANS_MAX {
             return None;
@@ -203,7 +253,7 @@ impl Plans {
         self.plans.push((plan, Tally::default()));
         let id = PlanId(self.plans.len() as u16);
         self.numbers.insert(plan, id);
-        Some(id)
+        Some((id, plan.mtu))
     }
 }
 
@@ -230,15 +280,16 @@ mod tests {
     #[test]
     fn equal_trails_are_one_plan_whatever_was_noted_before() {
         let mut plans = Plans::default();
-        let first = plans.number(&trail(&[3])).expect("a number");
+        let first = plans.number(&trail(&[3]));
         let mut again = trail(&[4, 5]);
-        let other = plans.number(&again).expect("a number");
+        let other = plans.number(&again);
         again.begin(true, Family::Inet);
         again.add(Step { to: InterfaceId(3), ..NO_STEP }, true);
-        assert_eq!(plans.number(&again), Some(first));
+        assert_eq!(plans.number(&again), first);
         assert_ne!(first, other);
-        assert_eq!(plans.follow(other, 100).len(), 2);
-        assert!(plans.follow(PlanId::NONE, 100).is_empty());
+        let (other, _) = other.expect("a number");
+        assert_eq!(plans.follow(other, 100).0.len(), 2);
+        assert!(plans.follow(PlanId::NONE, 100).0.is_empty());
     }
 
     #[test]
@@ -261,6 +312,26 @@ mod tests {
         assert!(!trail(&eight).takes(InterfaceId(9)));
         assert!(!trail(&[3, 4]).takes(InterfaceId(4)));
         assert!(trail(&[3, 4]).takes(InterfaceId(5)));
+    }
+
+    #[test]
+    fn a_plan_holds_for_what_fits_all_of_its_ways() {
+        let mut plans = Plans::default();
+        assert_eq!(plans.number(&trail(&[3])), Some((PlanId(1), u16::MAX)));
+        let mut bounded = trail(&[3]);
+        bounded.bound(1400);
+        bounded.bound(1500);
+        assert_eq!(plans.number(&bounded), Some((PlanId(2), 1400)));
+        bounded.begin(true, Family::Inet);
+        bounded.add(Step { to: InterfaceId(3), ..NO_STEP }, true);
+        assert_eq!(plans.number(&bounded), Some((PlanId(1), u16::MAX)));
+    }
+
+    #[test]
+    fn what_had_no_way_out_takes_no_place_of_what_has_one() {
+        let mut trail = trail(&[]);
+        trail.add(Step::nowhere(InterfaceId(3)), true);
+        assert!(trail.takes(InterfaceId(3)));
     }
 
     #[test]

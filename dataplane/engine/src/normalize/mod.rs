@@ -154,6 +154,25 @@ impl Normalizer {
         made.is_some()
     }
 
+    /// How a copy of the packet that is decided now is cut up for a link, if it is; `None` if it may not be and is too large.
+    pub fn cut_of_copy(&self, packet: &Packet, mtu: u32) -> Option<Option<Cut>> {
+        if packet.length() > mtu {
+            return self.cut_larger(packet, mtu).map(Some);
+        }
+        Some(self.came_as().filter(|cut| matches!(cut, Cut::Inet6(_))))
+    }
+
+    /// How a packet is cut up that is larger than an MTU; `None` if it may not be.
+    fn cut_larger(&self, packet: &Packet, mtu: u32) -> Option<Cut> {
+        match self.joined {
+            Some(Origin { longest, cut }) if packet.tuple.af == Af::Inet6 => (longest <= mtu).then_some(cut),
+            _ => {
+                let least = u32::from(packet.l4 - packet.l3) + LEAST_DATA;
+                (!packet.dont_fragment && least <= mtu).then_some(Cut::Inet { mtu })
+            }
+        }
+    }
+
     /// The packet that was just decided is not to be cut up after all.
     pub const fn stay_whole(&mut self) {
         self.cut = None;
@@ -298,17 +317,10 @@ impl Shard {
 
     #[cold]
     fn exceed(&mut self, packet: &Packet, mtu: u32) -> Result<(), Stop> {
-        let inet6 = packet.tuple.af == Af::Inet6;
-        let least = u32::from(packet.l4 - packet.l3) + LEAST_DATA;
-        let fits = match self.normalizer.joined {
-            Some(Origin { longest, .. }) if inet6 => longest <= mtu,
-            _ => !packet.dont_fragment && least <= mtu,
-        };
-        if !fits {
-            return Err(Stop::router(Reason::TooBig, Problem::TooBig { mtu }));
-        }
-        if !inet6 {
-            self.normalizer.cut = Some(Cut::Inet { mtu });
+        let cut = self.normalizer.cut_larger(packet, mtu);
+        let cut = cut.ok_or_else(|| Stop::router(Reason::TooBig, Problem::TooBig { mtu }))?;
+        if matches!(cut, Cut::Inet { .. }) {
+            self.normalizer.cut = Some(cut);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 use core::ops::Range;
 
 use bytemuck::zeroed_vec;
-use ruleset::{Direction, Options, PeerState, Timeout};
+use ruleset::{Direction, Options, PeerState, RoutingKind, Timeout};
 
 use super::adjacency::AdjacencyId;
 use super::alias;
@@ -33,6 +33,7 @@ use super::stamps::Stamped;
 use crate::Address;
 use crate::eval::RuleSlot;
 use crate::events::{Events, Removal};
+use crate::mirror::CopyTo;
 use crate::pool::Target;
 use crate::track::Peer;
 
@@ -203,6 +204,19 @@ impl Connections {
     /// [`Full::Classes`].
     pub fn number_of(&mut self, gateway: Target) -> Result<GatewayId, Full> {
         self.pairs.number(gateway).map_err(|TooManyClasses| Full::Classes)
+    }
+
+    /// Where packets are copied to that meet a face of this class.
+    #[inline]
+    pub fn copied_to(&self, class: &Class) -> Option<CopyTo> {
+        let rule = &class.rule;
+        match rule.routes {
+            Some(RoutingKind::Dup) => match rule.copy_to {
+                Some(port) => Some(CopyTo::Span(port)),
+                None => class.gateway.map(|gateway| CopyTo::Host(self.pairs.gateway(gateway))),
+            },
+            _ => None,
+        }
     }
 
     /// The gateway that packets leave by which meet a face of this class at the hook of `hook`.

@@ -125,6 +125,11 @@ pub trait Written: Sized {
         self.routing(RoutingKind::Dup, &[&format!("@{name}")])
     }
 
+    /// `dup-to host@name`, or to several in turn.
+    fn dup_to_host(self, hosts: &[&str]) -> Self {
+        self.routing(RoutingKind::Dup, hosts)
+    }
+
     /// `route-to host@name`, or to several in turn.
     fn route_to(self, gateways: &[&str]) -> Self {
         self.routing(RoutingKind::To, gateways)

@@ -20,7 +20,7 @@ pub(super) struct Held {
 pub(super) enum Role {
     /// A packet that leaves by this interface.
     Packet(InterfaceId),
-    /// A copy of one for this span port, which is given the same Ethernet header.
+    /// A copy for this span port of one that is given the same Ethernet header, or that leaves by this interface.
     Copy(InterfaceId),
     /// A copy for a span port, in an envelope that leaves by an interface.
     Envelope { of: InterfaceId, by: InterfaceId },

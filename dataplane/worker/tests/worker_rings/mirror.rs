@@ -1,13 +1,17 @@
 //! Copies on a span port: of the bytes on the wire, once each, and at nobody's cost.
 
 use std::iter;
+use std::net::IpAddr;
 
 use dpdk::Mbuf;
-use engine::{Created, InterfaceId};
+use engine::{Created, InterfaceId, Tick};
 use ruleset::{
     Action, AddressPattern, Direction, Gateway, InterfaceMatch, InterfacePattern, Reason, Routing,
     RoutingKind, Rule, StateMode,
 };
+
+use wire::Af;
+use worker::netlink::service::Ask;
 
 use crate::bed::{Plan, RING};
 use crate::{
@@ -143,4 +147,65 @@ fn g04_a_copy_of_a_vlans_frame_has_its_tag() {
     assert_eq!(sent[0][12..16], [0x81, 0, 0, 7]);
     assert_eq!(copies, sent);
     bed.end();
+}
+
+/// A probe in a VLAN of lan0.
+const SEVEN: InterfaceId = InterfaceId(2);
+const PROBE: [u8; 4] = [10, 2, 7, 2];
+
+/// `pass; pass out on lan0 dup-to 10.2.7.2@lan0.7`.
+fn copying_to_host() -> Vec<Rule> {
+    let mut rules = copying("lan0");
+    let host = format!("{}/32", IpAddr::from(PROBE)).parse().expect("a host");
+    let gateway = Gateway { address: AddressPattern::Net(host), interface: Some("lan0.7".into()) };
+    rules[1].af = Some(Af::Inet);
+    rules[1].routing = Some(Routing { gateways: vec![gateway], ..copied_to("lan0.7") });
+    rules
+}
+
+/// What a router sends of a frame to a station of VLAN 7.
+fn routed(mut frame: Vec<u8>, to: wire::Mac) -> Vec<u8> {
+    frame[..6].copy_from_slice(&to.0);
+    frame.splice(12..12, [0x81, 0, 0, 7]);
+    frame
+}
+
+#[test]
+fn a_copy_for_a_host_leaves_by_the_way_there_with_its_tag_and_may_wait_for_its_address() {
+    let plan = Plan { vlans: vec![7], ..Plan::default() };
+    let mut bed = Bed::of(&plan);
+    bed.commit_all(copying_to_host());
+    bed.put(WAN_WIRE, &request());
+    bed.poll();
+    let original = bed.get(LAN_WIRE);
+    assert_eq!((original.len(), bed.sheet().worker.held), (1, 1), "the copy waits, the original does not");
+    assert_eq!(bed.office.asks.try_recv(), Ok(Ask { interface: SEVEN, address: IpAddr::from(PROBE) }));
+    let mut neighbors = KNOWN.to_vec();
+    neighbors.push((SEVEN, PROBE, CLIENT_MAC));
+    assert!(bed.office.fibs.offer(Plan { neighbors, ..plan }.fib(2)));
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE), [routed(original[0].clone(), CLIENT_MAC)]);
+    for _ in 0..3 {
+        bed.put(WAN_WIRE, &request());
+        bed.poll();
+        assert_eq!(bed.get(LAN_WIRE), [original[0].clone(), routed(original[0].clone(), CLIENT_MAC)]);
+    }
+    let sheet = bed.end();
+    assert_eq!(sheet.created[Created::Copy as usize], 4);
+    assert_eq!(sheet.interfaces[usize::from(SEVEN.0)].tx_packets, 4);
+    assert_eq!(sheet.drops.iter().flatten().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_copy_that_waits_in_vain_is_counted_where_it_would_have_left() {
+    let mut bed = Bed::of(&Plan { vlans: vec![7], ..Plan::default() });
+    bed.commit_all(copying_to_host());
+    bed.put(WAN_WIRE, &request());
+    bed.poll();
+    assert_eq!(bed.get(LAN_WIRE).len(), 1);
+    bed.now = bed.now + Tick::from_secs(4);
+    bed.poll();
+    assert_eq!(bed.get(WAN_WIRE).len(), 0, "nobody is told");
+    let sheet = bed.end();
+    assert_eq!(sheet.drops[usize::from(SEVEN.0)][Reason::NoNeighbor as usize], 1);
 }
