@@ -59,6 +59,7 @@ pub(crate) enum StatementKind {
 /// `set …`.
 #[derive(Clone, Debug)]
 pub(crate) enum SetOption {
+    /// Nothing: no interface is skipped any more.
     Skip(Vec<InterfaceItem>),
     BlockPolicy(BlockPolicy),
     StatePolicy(StatePolicy),
@@ -216,7 +217,6 @@ pub(crate) struct HostItem {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostSpec {
-    Any,
     NoRoute,
     UrpfFailed,
     /// An address, a network, a name or an interface, with what follows a `/`.

@@ -125,6 +125,13 @@ pub(crate) struct Anchor {
     pub body: Option<Vec<Entry>>,
 }
 
+impl Anchor {
+    /// True if the rules in braces are those of the call before, of which the statement's lists made this one, too.
+    pub(crate) fn is_called_again(&self, before: &Self) -> bool {
+        self.body.is_some() && self.gate.span == before.gate.span && self.name == before.name
+    }
+}
+
 /// A table as it is defined, with the weights that the dataplane's form has no place for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableDefinition {

@@ -39,6 +39,15 @@ impl Config {
         if self.dialect != to {
             foreign::find(self, &converted, to, &mut findings);
         }
+        for table in self.tables.iter().filter(|table| !table.anchor.is_empty()) {
+            let text =
+                format!("the table <{}> of the anchor {} has no place in one file", table.name, table.anchor);
+            findings.push(Finding::new(
+                table.span,
+                text,
+                "define it in the main ruleset, under a name of its own",
+            ));
+        }
         converted.dialect = to;
         converted.loaded.clear();
         let text = converted.head(self.dialect) + &converted.print_rules(Numbers::Hidden);
@@ -56,15 +65,10 @@ impl Config {
             // What holds without the option differs.
             let _ = writeln!(out, "set reassemble {}", self.reassembly(from));
         }
-        if !self.options.skip.is_empty() {
-            let names: Vec<String> =
-                self.options.skip.iter().map(|name| print::word(name, self.dialect)).collect();
-            let _ = writeln!(out, "set skip on {{ {} }}", names.join(" "));
-        }
         if let Some(level) = self.optimize {
             let _ = writeln!(out, "set ruleset-optimization {level}");
         }
-        for table in &self.tables {
+        for table in self.tables.iter().filter(|table| table.anchor.is_empty()) {
             let _ = writeln!(out, "{}", print::table_text(&table.lower(), self.dialect));
         }
         out

@@ -30,6 +30,8 @@ pub(crate) enum Form {
     Bare,
     /// `pfctl: text`.
     Program,
+    /// `pfctl: text`, said by pfctl before an error with a place; nothing new for a reader who sees the place.
+    Preface,
 }
 
 /// One finding.
@@ -138,7 +140,8 @@ impl Diagnostics {
             Colour::Always => Renderer::styled(),
             Colour::Never => Renderer::plain(),
         };
-        let shown = self.list.iter().filter(|finding| finding.form != Form::Consequence);
+        let shown =
+            self.list.iter().filter(|finding| !matches!(finding.form, Form::Consequence | Form::Preface));
         shown.map(|finding| self.render_one(&renderer, finding) + "\n").collect()
     }
 
@@ -199,7 +202,7 @@ impl fmt::Display for Diagnostics {
                 }
                 Form::Quiet => {}
                 Form::Bare => writeln!(f, "{}", finding.text)?,
-                Form::Program => writeln!(f, "pfctl: {}", finding.text)?,
+                Form::Program | Form::Preface => writeln!(f, "pfctl: {}", finding.text)?,
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ruleset::bounds;
 
-use crate::config::{Beside, Config, Entry, FullRule};
+use crate::config::{Anchor, Beside, Config, Entry, FullRule};
 use crate::path;
 
 /// The rulesets of all anchors; the main one's path is empty.
@@ -140,19 +140,28 @@ fn collect<'a>(
     entries: &'a [Entry],
     braces: &mut usize,
 ) {
+    let mut last: Option<(&Anchor, String)> = None;
     for entry in entries {
         let node = match entry {
             Entry::Rule(rule) => Node { call: None, rule, config },
             Entry::Anchor(anchor) => {
-                let call = anchor.name.clone().unwrap_or_else(|| {
-                    *braces += 1;
-                    format!("_{braces}")
-                });
+                // A statement with lists calls one anchor several times.
+                let again = last.as_ref().filter(|(last, _)| anchor.is_called_again(last));
+                let call = match again {
+                    Some((_, call)) => call.clone(),
+                    None => anchor.name.clone().unwrap_or_else(|| {
+                        *braces += 1;
+                        format!("_{braces}")
+                    }),
+                };
                 let target = path::join(path, &call);
                 if !path::is_wildcard(&call) {
                     above(rulesets, &target);
                 }
-                collect(rulesets, config, &target, anchor.body.as_deref().unwrap_or_default(), braces);
+                if again.is_none() {
+                    collect(rulesets, config, &target, anchor.body.as_deref().unwrap_or_default(), braces);
+                }
+                last = Some((anchor, call.clone()));
                 Node { call: Some(call), rule: &anchor.gate, config }
             }
         };

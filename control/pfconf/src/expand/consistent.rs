@@ -46,12 +46,8 @@ fn matching_faults(full: &FullRule) -> Vec<Option<Fault>> {
     vec![
         fault(!tcp && rule.os.is_some(), "os", "os only applies to tcp", Some("add proto tcp")),
         fault(!ports && any_port, "port", "port only applies to tcp/udp", Some("add proto tcp or proto udp")),
-        fault(
-            !ports && (full.extras.user.is_some() || full.extras.group.is_some()),
-            "user",
-            "user/group only applies to tcp/udp",
-            None,
-        ),
+        fault(!ports && full.extras.user.is_some(), "user", "user only applies to tcp/udp", None),
+        fault(!ports && full.extras.group.is_some(), "group", "group only applies to tcp/udp", None),
         fault(!of_icmp && rule.icmp.is_some(), icmp, "icmp-type/code only applies to icmp", None),
         fault(
             rule.af.is_none() && rule.icmp.is_some(),
@@ -142,12 +138,6 @@ fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
             Some("add in or out"),
         ),
         fault(
-            full.route.is_some() && rule.direction.is_none(),
-            route,
-            "direction must be explicit with rules that specify routing",
-            Some("add in or out"),
-        ),
-        fault(
             // A rule without a state can copy what it passes itself.
             full.route.as_ref().is_some_and(|(kind, _)| {
                 rule.state == StateMode::None
@@ -160,6 +150,27 @@ fn action_faults(full: &FullRule) -> Vec<Option<Fault>> {
             route,
             "route-to, reply-to and dup-to require keep state",
             None,
+        ),
+        fault(
+            rule.af == Some(Af::Inet6) && full.early.is_none() && (rule.scrub.no_df || rule.scrub.random_id),
+            "scrub",
+            "address family inet6 does not support scrub options no-df, random-id",
+            Some("they are about fields of IPv4's header"),
+        ),
+        fault(
+            rule.action == Action::Match && full.extras.divert.is_some(),
+            "divert",
+            "divert is not supported on match rules",
+            None,
+        ),
+        fault(
+            full.route.is_some() && rule.action != Action::Pass,
+            route,
+            match rule.action {
+                Action::Match => "route-to, reply-to and dup-to are not supported on match rules",
+                _ => "route-to, reply-to and dup-to are not supported on block rules",
+            },
+            Some("give it to the pass rule"),
         ),
     ]
 }

@@ -58,7 +58,6 @@ impl Expander<'_> {
 
     fn host(&mut self, item: &HostItem) -> Parsed<Vec<Node>> {
         let pattern = match &item.host {
-            HostSpec::Any => AddressPattern::Any,
             HostSpec::NoRoute => AddressPattern::NoRoute,
             HostSpec::UrpfFailed => AddressPattern::UrpfFailed,
             HostSpec::Table(name) => AddressPattern::Table(name.clone()),

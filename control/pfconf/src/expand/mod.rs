@@ -19,6 +19,8 @@ mod table;
 pub use members::{MemberError, members, read_members};
 pub(crate) use product::binat_inbound;
 
+use std::collections::BTreeSet;
+
 use ruleset::{BlockPolicy, Limit, Options, SourceLine, StatePolicy, adaptive_thresholds};
 
 use crate::ast::{Spanned, StateOption, Statement, StatementKind, Text};
@@ -55,6 +57,8 @@ pub(crate) fn expand(
         made: 0,
         files: Vec::new(),
         anchor: String::new(),
+        unnamed: 0,
+        inline: BTreeSet::new(),
     };
     expander.config.places = text.places;
     let mut entries = expander.statements(&text.statements);
@@ -95,8 +99,12 @@ struct Expander<'a> {
     made: usize,
     /// Files of `load anchor` that are being read.
     files: Vec<String>,
-    /// The path of the anchor that the innermost of them is for.
+    /// The path of the anchor whose rules are being read.
     anchor: String,
+    /// How many anchors without a name there were, which get numbers.
+    unnamed: usize,
+    /// The paths of those that have rules in braces.
+    inline: BTreeSet<String>,
 }
 
 impl Expander<'_> {

@@ -3,25 +3,16 @@
 use ruleset::{InterfacePattern, LogLevel, Reassemble, StatePolicy};
 
 use super::Expander;
-use crate::ast::{InterfaceName, SetOption, Spanned, Syncookies};
+use crate::ast::{InterfaceItem, InterfaceName, SetOption, Spanned, Syncookies};
 use crate::config::{Echo, KEEP_COUNTERS};
-use crate::parse::Parsed;
+use crate::diagnostic::Form;
+use crate::parse::{Abort, Parsed};
 use crate::print;
 
 impl Expander<'_> {
     pub(super) fn option(&mut self, option: &SetOption) -> Parsed<()> {
         match option {
-            SetOption::Skip(list) => {
-                for item in list {
-                    let name = match &item.name {
-                        InterfaceName::Name(name) if !item.negated => name.clone(),
-                        _ => return Err(self.fail(item.span, "invalid interface for skip", None)),
-                    };
-                    if !self.config.options.skip.contains(&name) {
-                        self.config.options.skip.push(name);
-                    }
-                }
-            }
+            SetOption::Skip(list) => return self.skip(list),
             SetOption::BlockPolicy(policy) => {
                 self.block_policy = *policy;
                 self.config.options.block_policy = *policy;
@@ -55,8 +46,14 @@ impl Expander<'_> {
             }
             SetOption::RulesetOptimization(level) => self.config.optimize = Some(*level),
             SetOption::LogInterface(name) => {
-                let word =
-                    name.as_deref().map_or("none".into(), |name| print::word(name, self.config.dialect));
+                let word = match name.as_deref() {
+                    None => "none".to_owned(),
+                    Some("all") => {
+                        self.unsupported("set loginterface all");
+                        "all".to_owned()
+                    }
+                    Some(name) => print::word(name, self.config.dialect),
+                };
                 self.echo(format!("set loginterface {word}"));
                 self.config.options.log_interface.clone_from(name);
             }
@@ -92,6 +89,42 @@ impl Expander<'_> {
             SetOption::KeepCounters => {
                 self.config.options.keep_counters = true;
                 self.config.places.push(Spanned { value: KEEP_COUNTERS, span: self.place.span });
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, list: &[InterfaceItem]) -> Parsed<()> {
+        let none = |item: &InterfaceItem| !item.negated && item.name == InterfaceName::Name("none".into());
+        if list.is_empty() || matches!(list, [only] if none(only)) {
+            self.config.options.skip.clear();
+            self.echo("set skip on none".into());
+            return Ok(());
+        }
+        let dialect = self.config.dialect;
+        let (mut names, mut shown) = (Vec::new(), String::new());
+        for item in list {
+            let wrong = match &item.name {
+                _ if item.negated => "skip on ! <interface> is not supported",
+                InterfaceName::Domain(_) => "skip on rdomain <num> is not supported",
+                InterfaceName::Any => "skip on any is not supported",
+                InterfaceName::Name(name) => {
+                    shown += &format!(" {}", print::word(name, dialect));
+                    names.push(name.clone());
+                    continue;
+                }
+            };
+            self.complain(item.span, wrong, Some("name interfaces, or groups of them"));
+        }
+        if names.len() < list.len() {
+            let span = self.place.span;
+            self.report(Form::Consequence, span, "error setting skip interface(s)".into(), "", None);
+            return Err(Abort);
+        }
+        self.echo(format!("set skip on {{{shown} }}"));
+        for name in names {
+            if !self.config.options.skip.contains(&name) {
+                self.config.options.skip.push(name);
             }
         }
         Ok(())

@@ -8,8 +8,9 @@ use super::Expander;
 use super::host::Node;
 use super::rule::{Job, Target};
 use crate::ast::{PoolOptions, Redirect, RedirectPort};
-use crate::config::{FullRule, Member, Pool, PoolHost};
+use crate::config::{Echo, FullRule, Member, Pool, PoolHost};
 use crate::dialect::Dialect;
+use crate::print;
 
 impl Expander<'_> {
     /// Reports what is wrong and returns `None`, or the pool of a family.
@@ -44,9 +45,14 @@ impl Expander<'_> {
             kind => kind.clone(),
         };
         if matches!(kind, None | Some(PoolKind::Bitmask)) && several_addresses(&address) {
-            let text = match address {
-                AddressPattern::Table(_) => "tables are not supported by pool type".to_owned(),
-                _ => "interface is not supported by pool type".to_owned(),
+            let text = match &address {
+                _ if nodes.len() > 1 => {
+                    "pool type is not valid for multiple translation or routing addresses".to_owned()
+                }
+                AddressPattern::Interface { name, .. } => {
+                    format!("interface ({name}) is not supported by pool type")
+                }
+                _ => "tables are not supported by pool type".to_owned(),
             };
             self.complain(span, text, Some("use round-robin, random, source-hash or least-states"));
             return None;
@@ -87,7 +93,12 @@ impl Expander<'_> {
             };
             members.push(Member { negated: false, net, weight: node.weight });
         }
-        Some(self.config.automatic_table(members))
+        let table = self.config.automatic_table(members);
+        if let Some(made) = self.config.tables.last() {
+            let line = print::table_text(&made.lower(), self.config.dialect);
+            self.config.echo.push(Echo::Table(line));
+        }
+        Some(table)
     }
 
     pub(super) fn rdr_ports(

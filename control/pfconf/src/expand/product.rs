@@ -29,6 +29,8 @@ struct Choice<'a> {
     group: Option<IdMatch>,
 }
 
+/// The first and the last port of `nat-to` without any.
+const NAT_PORTS: (u16, u16) = (50001, 65535);
 /// How many lists a rule has.
 const LISTS: usize = 10;
 
@@ -371,6 +373,8 @@ impl Expander<'_> {
                 pool.ports = (port.0, port.0);
                 return pool;
             }
+            // As in pf, what is so without being said is not said.
+            RedirectPort::Range(first, last) if (first.0, last.0) == NAT_PORTS => return pool,
             RedirectPort::Range(first, last) if first <= last => {
                 pool.ports = (first.0, last.0);
                 return pool;

@@ -9,18 +9,29 @@ impl Expander<'_> {
     pub(super) fn queue(&mut self, queue: &QueueStatement) -> Parsed<()> {
         let span = self.place.span;
         self.unsupported("queue");
+        if queue.bandwidth.is_none() && queue.flows.is_none() {
+            return Err(self.fail(span, "no bandwidth or flow specification", None));
+        }
         if queue.parent.is_none() && queue.interfaces.is_empty() {
             return Err(self.fail(span, "root queue without interface", Some("add: on interface")));
         }
-        let interfaces = |queue: &QueueStatement| -> Vec<_> {
-            queue.interfaces.iter().map(|interface| interface.name.clone()).collect()
-        };
-        let same =
-            |known: &QueueStatement| known.name == queue.name && interfaces(known) == interfaces(queue);
-        if self.config.queues.iter().any(same) {
-            return Err(self.fail(span, format!("queue {} already exists", queue.name), None));
+        if queue.interfaces.is_empty() {
+            return self.one_queue(queue.clone());
         }
-        self.config.queues.push(queue.clone());
+        queue.interfaces.iter().try_for_each(|interface| {
+            self.one_queue(QueueStatement { interfaces: vec![interface.clone()], ..queue.clone() })
+        })
+    }
+
+    /// A queue of at most one interface.
+    fn one_queue(&mut self, queue: QueueStatement) -> Parsed<()> {
+        let on = |queue: &QueueStatement| queue.interfaces.first().map(|interface| interface.name.clone());
+        let same = |known: &QueueStatement| known.name == queue.name && on(known) == on(&queue);
+        if self.config.queues.iter().any(same) {
+            let text = format!("queue {} already exists", queue.name);
+            return Err(self.fail(self.place.span, text, None));
+        }
+        self.config.queues.push(queue);
         Ok(())
     }
 

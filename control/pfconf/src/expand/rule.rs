@@ -11,7 +11,13 @@ use crate::ast::{
     Divert, FilterOptions, FlagsSpec, Redirect, RuleAction, RuleStatement, StateOption, StateSpec,
 };
 use crate::config::{Entry, FullRule};
-use crate::parse::{Parsed, reply_by_policy};
+use crate::dialect::Dialect;
+use crate::parse::{Abort, Parsed, reply_by_policy};
+
+/// What pfctl says of `once` elsewhere.
+pub(super) const ONCE: &str = "'once' only applies to pass/block rules";
+/// The highest rate of connections: pf counts thousandths of them in 32 bits.
+const RATE_MAX: u32 = u32::MAX / 1000;
 
 /// A translation or route, its hosts resolved.
 pub(super) struct Target<'a> {
@@ -35,6 +41,7 @@ pub(super) struct Job<'a> {
 
 impl Expander<'_> {
     pub(super) fn rule(&mut self, statement: &RuleStatement, entries: &mut Vec<Entry>) -> Parsed<()> {
+        self.check_statement(statement)?;
         let job = self.job(statement)?;
         self.product(&job, entries)
     }
@@ -60,11 +67,6 @@ impl Expander<'_> {
             }
         }
         self.check_divert(statement, &mut template)?;
-        self.check_protocols(statement, &template);
-        if options.once && statement.action == RuleAction::Match {
-            let span = self.config.place("once", statement.span);
-            return Err(self.fail(span, "can't specify once for match rules", None));
-        }
         if options.af_to.is_some() && route.is_some() {
             let text = "af-to cannot be used together with route-to, reply-to, dup-to";
             return Err(self.fail(statement.span, text, None));
@@ -163,6 +165,9 @@ impl Expander<'_> {
         option: &StateOption,
         options: &mut StateOptions,
     ) -> Parsed<()> {
+        if let Some(text) = out_of_bounds(option) {
+            return Err(self.fail(statement.span, text, None));
+        }
         let again = match option {
             StateOption::Max(most) => {
                 once(&mut options.max, *most).then_some("state option 'max' multiple definitions")
@@ -192,6 +197,39 @@ impl Expander<'_> {
         match again {
             Some(text) => Err(self.fail(statement.span, text, None)),
             None => Ok(()),
+        }
+    }
+
+    /// What no rule can say, whatever its lists hold.
+    fn check_statement(&mut self, statement: &RuleStatement) -> Parsed<()> {
+        let options = &statement.options;
+        if options.once && statement.action == RuleAction::Match {
+            let span = self.config.place("once", statement.span);
+            return Err(self.fail(span, ONCE, None));
+        }
+        self.check_protocols(statement, "apply")?;
+        if let Some((kind, _)) = &options.route
+            && *kind != RoutingKind::Dup
+            && statement.direction.is_none()
+        {
+            let span = self.config.place(kind.word(), statement.span);
+            let text = "direction must be explicit with rules that specify routing";
+            return Err(self.fail(span, text, Some("add in or out")));
+        }
+        self.check_queues_of(statement)
+    }
+
+    /// Refuses queues that are not defined above; FreeBSD has its own sort of them.
+    fn check_queues_of(&mut self, statement: &RuleStatement) -> Parsed<()> {
+        let Some((queue, second)) = &statement.options.more.set.queue else { return Ok(()) };
+        let known = |name: &&String| self.config.queues.iter().any(|queue| queue.name == **name);
+        let unknown = [Some(queue), second.as_ref()].into_iter().flatten().find(|name| !known(name));
+        match unknown.filter(|_| self.config.dialect == Dialect::OpenBsd) {
+            None => Ok(()),
+            Some(name) => {
+                let span = self.config.place("set queue", statement.span);
+                Err(self.fail(span, format!("queue {name} is not defined"), None))
+            }
         }
     }
 
@@ -241,19 +279,41 @@ impl Expander<'_> {
         Err(self.fail(span, text, None))
     }
 
-    fn check_protocols(&mut self, statement: &RuleStatement, template: &FullRule) {
-        if statement.protocols.is_empty() || statement.protocols.contains(&Proto::TCP) {
-            return;
+    /// `apply` is how pfctl says it: of rules and of anchors otherwise.
+    pub(super) fn check_protocols(&mut self, statement: &RuleStatement, apply: &str) -> Parsed<()> {
+        let tcp = statement.protocols.is_empty() || statement.protocols.contains(&Proto::TCP);
+        let flags = matches!(statement.options.flags, Some(FlagsSpec::Match(_)));
+        if tcp || !flags && statement.os.is_empty() {
+            return Ok(());
         }
-        if matches!(statement.options.flags, Some(FlagsSpec::Match(_))) {
+        if flags {
             let span = self.config.place("flags", statement.span);
             self.complain(span, "flags only apply to tcp", Some("add proto tcp, or leave flags out"));
         }
-        if !statement.os.is_empty() || template.rule.os.is_some() {
+        if !statement.os.is_empty() {
             let span = self.config.place("os", statement.span);
-            self.complain(span, "OS fingerprinting only applies to tcp", None);
+            let text = format!("OS fingerprinting only {apply} to tcp");
+            self.complain(span, text, Some("add proto tcp, or leave os out"));
         }
+        Err(Abort)
     }
+}
+
+/// pfctl's words for a number that says nothing, or too much.
+fn out_of_bounds(option: &StateOption) -> Option<String> {
+    let zero = match option {
+        StateOption::MaxSrcStates(0) => "max-src-states",
+        StateOption::MaxSrcNodes(0) => "max-src-nodes",
+        StateOption::MaxSrcConn(0) => "max-src-conn",
+        StateOption::MaxSrcConnRate(PacketRate { packets: 0, .. } | PacketRate { seconds: 0, .. }) => {
+            return Some("'max-src-conn-rate' values must be > 0".into());
+        }
+        StateOption::MaxSrcConnRate(PacketRate { packets, .. }) if *packets > RATE_MAX => {
+            return Some(format!("'max-src-conn-rate' maximum rate must be < {RATE_MAX}"));
+        }
+        _ => return None,
+    };
+    Some(format!("'{zero}' must be > 0"))
 }
 
 /// Sets a number that may be given once; true if it was given before.

@@ -63,7 +63,6 @@ impl Expander<'_> {
                 HostSpec::NoRoute => Some("\"no-route\" is not permitted inside tables"),
                 HostSpec::UrpfFailed => Some("\"urpf-failed\" is not permitted inside tables"),
                 HostSpec::RouteLabel(_) => Some("\"route\" is not permitted inside tables"),
-                HostSpec::Any => Some("\"any\" is not permitted inside tables"),
                 HostSpec::Via(_) => Some("\"@interface\" is not permitted inside tables"),
                 HostSpec::Range(..) => Some("address ranges are not permitted inside tables"),
                 HostSpec::Name(_) => None,

@@ -331,12 +331,18 @@ impl<'a> Lexer<'a> {
             text.push(byte as char);
             self.byte();
         }
-        if self.look().is_none_or(ends_number)
-            && let Ok(number) = text.parse()
-        {
-            return Kind::Number(number);
+        if !self.look().is_none_or(ends_number) {
+            return self.word(text, start);
         }
-        self.word(text, start)
+        match text.parse() {
+            Ok(number) => Kind::Number(number),
+            Err(_) => {
+                let line = self.input().line;
+                let what = format!("\"{text}\" invalid number: too large");
+                self.report_on(line, Form::Placed, start, what, String::new(), None);
+                self.rest_of_line()
+            }
+        }
     }
 
     /// `->`, a negative integer, or `-`.

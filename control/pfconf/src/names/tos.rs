@@ -11,6 +11,6 @@ const VALUES: &[(&str, u8)] = &[
 
 /// The octet that a name or a C-style number stands for.
 pub(crate) fn tos_value(word: &str) -> Option<u8> {
-    let named = VALUES.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    let named = VALUES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, value)| *value);
     named.or_else(|| super::services::c_number(word).and_then(|number| u8::try_from(number).ok()))
 }

@@ -1,6 +1,6 @@
 //! `anchor`, `load anchor` and `antispoof`.
 
-use ruleset::LogOptions;
+use ruleset::{LogOptions, StateMode};
 
 use super::{Parsed, Parser};
 use crate::ast::{
@@ -35,16 +35,13 @@ impl Parser<'_> {
         if !matches!(self.lexer.peek().kind, Kind::Newline | Kind::End) {
             return Err(self.syntax("an option of the anchor, '{' or the end of the line"));
         }
-        if rule.options.state.is_some() {
+        if rule.options.state.as_ref().is_some_and(|state| state.mode != StateMode::None) {
             let text = "cannot specify state handling on anchors";
             return Err(self.fail(rule.span, text, Some("give the rules in the anchor their own")));
         }
         if name.is_none() && body.is_none() {
-            return Err(self.fail(
-                rule.span,
-                "anchors without explicit names must specify inline rules",
-                None,
-            ));
+            let text = "anchors without explicit rules must specify a name";
+            return Err(self.fail(rule.span, text, Some("anchor \"name\", or rules in braces")));
         }
         Ok(StatementKind::Anchor(Box::new(AnchorStatement { name, rule, body })))
     }
@@ -52,7 +49,7 @@ impl Parser<'_> {
     fn anchor_name(&mut self) -> Parsed<String> {
         let name = self.text("the name of an anchor")?;
         if name.value.is_empty() {
-            return Err(self.fail(name.span, "anchor name cannot be empty", None));
+            return Err(self.fail(name.span, "anchor name must not be empty", None));
         }
         if name.value.starts_with('_') || name.value.contains("/_") {
             let text = "anchor names beginning with '_' are reserved for internal use";
@@ -83,16 +80,21 @@ impl Parser<'_> {
         match self.lexer.peek().kind {
             Kind::Keyword("pass" | "block" | "match") => Ok(StatementKind::Rule(Box::new(self.rule()?))),
             Kind::Keyword("anchor") => self.anchor(),
-            _ => Err(self.syntax("pass, block, match, anchor, include or '}'")),
+            Kind::Keyword("table") => self.table(),
+            _ => Err(self.syntax("pass, block, match, anchor, table, include or '}'")),
         }
     }
 
     pub(super) fn load_anchor(&mut self) -> Parsed<StatementKind> {
         self.take();
         self.keyword("anchor")?;
+        if self.at_keyword("from") {
+            let span = self.lexer.peek().span;
+            return Err(self.fail(span, "anchor name is missing", Some("load anchor name from \"file\"")));
+        }
         let anchor = self.anchor_name()?;
         self.keyword("from")?;
-        let file = self.text("the name of a file")?.value;
+        let file = self.words("the name of a file")?.value;
         Ok(StatementKind::LoadAnchor { anchor, file })
     }
 
@@ -102,6 +104,9 @@ impl Parser<'_> {
         self.keyword("for")?;
         let mut interfaces = Vec::new();
         self.items(&mut |parser| {
+            if parser.at_symbol("!") {
+                return Err(parser.syntax("an interface"));
+            }
             let dynamic = parser.accept_symbol("(");
             let item = parser.interface()?;
             if dynamic {

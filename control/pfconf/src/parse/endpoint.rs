@@ -36,13 +36,17 @@ impl Parser<'_> {
             true => self.endpoint()?,
             false => EndpointSpec::default(),
         };
+        if let Some(wrong) = to.hosts.iter().find(|item| item.host == HostSpec::UrpfFailed) {
+            let text = "\"urpf-failed\" is not permitted in a destination address";
+            return Err(self.fail(wrong.span, text, Some("it is about the source: from urpf-failed")));
+        }
         Ok((from, os, to))
     }
 
     fn endpoint(&mut self) -> Parsed<EndpointSpec> {
         let mut spec = EndpointSpec::default();
         if !self.at_keyword("port") {
-            spec.hosts = self.hosts()?;
+            spec.hosts = self.hosts_or_any()?;
         }
         if self.at_keyword("port") {
             self.mark("port");
@@ -55,28 +59,29 @@ impl Parser<'_> {
         Ok(spec)
     }
 
-    pub(super) fn hosts(&mut self) -> Parsed<Vec<HostItem>> {
+    /// A list in which `any` stands is empty, and means any.
+    fn hosts_or_any(&mut self) -> Parsed<Vec<HostItem>> {
         let mut hosts = Vec::new();
+        let mut any = false;
         self.items(&mut |parser| {
-            hosts.push(parser.host()?);
+            match parser.accept_keyword("any") {
+                true => any = true,
+                false => hosts.push(parser.host()?),
+            }
             Ok(())
         })?;
-        Ok(hosts)
+        Ok(if any { Vec::new() } else { hosts })
     }
 
     pub(super) fn host(&mut self) -> Parsed<HostItem> {
         let first = self.lexer.peek().span;
         let negated = self.accept_symbol("!");
-        let host = self.host_spec(negated)?;
+        let host = self.host_spec()?;
         Ok(HostItem { negated, host, weight: None, via: None, span: first.to(self.lexer.last().span) })
     }
 
-    fn host_spec(&mut self, negated: bool) -> Parsed<HostSpec> {
+    fn host_spec(&mut self) -> Parsed<HostSpec> {
         match self.lexer.peek().kind {
-            Kind::Keyword("any") if !negated => {
-                self.take();
-                Ok(HostSpec::Any)
-            }
             Kind::Keyword("no-route") => {
                 self.take();
                 Ok(HostSpec::NoRoute)
@@ -141,11 +146,7 @@ impl Parser<'_> {
                 match u8::try_from(bits.value).ok().filter(|bits| *bits <= 128) {
                     Some(bits) => Some(bits),
                     None => {
-                        return Err(self.fail(
-                            bits.span,
-                            format!("illegal netmask value {}", bits.value),
-                            None,
-                        ));
+                        return Err(self.fail(bits.span, "bit number too big", Some("0 to 128")));
                     }
                 }
             }
@@ -167,10 +168,26 @@ impl Parser<'_> {
         self.symbol("<")?;
         let name = self.text("the name of a table")?;
         if name.value.len() > 31 {
-            return Err(self.fail(name.span, "table name too long, max 31 chars", None));
+            let text = format!("table name '{}' too long", name.value);
+            return Err(self.fail(name.span, text, Some("at most 31 characters")));
         }
         self.symbol(">")?;
         Ok(name)
+    }
+
+    /// A range in which something is; one port is a port.
+    fn within_range(&mut self, ports: PortMatch) -> Parsed<PortMatch> {
+        let wrong = match ports {
+            PortMatch::Range(first, last) if first == last => return Ok(PortMatch::Equal(first)),
+            PortMatch::Range(first, last) | PortMatch::Outside(first, last) => first > last,
+            PortMatch::Inside(first, last) => first >= last,
+            _ => false,
+        };
+        if wrong {
+            let span = self.lexer.last().span;
+            return Err(self.fail(span, "invalid port range", Some("the lower port comes first")));
+        }
+        Ok(ports)
     }
 
     fn port_match(&mut self) -> Parsed<PortMatch> {
@@ -195,7 +212,7 @@ impl Parser<'_> {
             if matches!(self.lexer.peek().kind, Kind::Symbol("><" | "<>")) {
                 self.no_range(Some(end))?;
             }
-            return Ok(PortMatch::Range(first, end));
+            return self.within_range(PortMatch::Range(first, end));
         }
         let inside = self.at_symbol("><");
         if !inside && !self.at_symbol("<>") {
@@ -204,7 +221,8 @@ impl Parser<'_> {
         self.take();
         let (last, end) = self.port_range()?;
         self.no_range(end)?;
-        Ok(if inside { PortMatch::Inside(first, last) } else { PortMatch::Outside(first, last) })
+        let ports = if inside { PortMatch::Inside(first, last) } else { PortMatch::Outside(first, last) };
+        self.within_range(ports)
     }
 
     fn no_range(&mut self, end: Option<Port>) -> Parsed<()> {

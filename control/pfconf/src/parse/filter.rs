@@ -68,10 +68,7 @@ impl Parser<'_> {
                 self.take();
                 options.allow_opts = true;
             }
-            "queue" if self.is_freebsd() => {
-                self.take();
-                options.more.set.queue = Some(self.queue_names()?);
-            }
+            "queue" => self.set_queue(options)?,
             "max-pkt-size" => {
                 self.take();
                 options.more.packet_size = Some(self.number_in("a number of bytes", "illegal packet size")?);
@@ -88,8 +85,11 @@ impl Parser<'_> {
                 options.tos = Some(self.tos()?);
             }
             "prio" => {
-                self.take();
-                options.prio = Some(self.priority()?);
+                let span = self.take().span;
+                let priority = self.priority()?;
+                if options.prio.replace(priority).is_some() {
+                    return Err(self.fail(span, "prio cannot be redefined", None));
+                }
             }
             "rtable" => {
                 self.take();
@@ -100,11 +100,13 @@ impl Parser<'_> {
                 options.probability = Some(self.probability()?);
             }
             "max-pkt-rate" => {
-                self.take();
+                let span = self.take().span;
                 let packets = self.number_in("a number of packets", "only positive values permitted")?;
                 self.symbol("/")?;
                 let seconds = self.number_in("a number of seconds", "only positive values permitted")?;
-                options.packet_rate = Some(PacketRate { packets, seconds });
+                if options.packet_rate.replace(PacketRate { packets, seconds }).is_some() {
+                    return Err(self.fail(span, "cannot respecify max-pkt-rate", None));
+                }
             }
             _ => return Ok(false),
         }
@@ -114,21 +116,28 @@ impl Parser<'_> {
     /// `[!] tagged name`, `[!] received-on interface`.
     pub(super) fn negatable(&mut self, options: &mut FilterOptions, negated: bool) -> Parsed<()> {
         if self.accept_keyword("tagged") {
-            let name = self.text("the name of a tag")?;
+            let name = self.words("the name of a tag")?;
             self.check_name("tag", &name)?;
             options.tagged = Some((negated, name.value));
             return Ok(());
         }
         self.mark("received-on");
         self.keyword("received-on")?;
+        let span = self.lexer.last().span;
+        if self.at_symbol("!") {
+            return Err(self.syntax("an interface; ! stands in front of received-on"));
+        }
         let interface = self.interface()?;
         let pattern = match interface.name {
             InterfaceName::Any => InterfacePattern::Any,
             InterfaceName::Name(name) => InterfacePattern::Name(name),
             InterfaceName::Domain(_) => return Err(self.fail(interface.span, "invalid interface", None)),
         };
-        options.received_on = Some(InterfaceMatch { negated: negated ^ interface.negated, pattern });
-        Ok(())
+        let wanted = InterfaceMatch { negated, pattern };
+        match options.received_on.replace(wanted) {
+            None => Ok(()),
+            Some(_) => Err(self.fail(span, "cannot respecify received-on", None)),
+        }
     }
 
     fn check_name(&mut self, what: &str, name: &Spanned<String>) -> Parsed<()> {
@@ -143,7 +152,10 @@ impl Parser<'_> {
         if word == "label" {
             self.check_labels(span, &options.labels)?;
         }
-        let name = self.text(if word == "label" { "a label" } else { "the name of a tag" })?;
+        let name = match word {
+            "label" => self.text("a label")?,
+            _ => self.words("the name of a tag")?,
+        };
         if word == "label" {
             if name.value.len() > NAME_BYTES {
                 let text = format!("rule label too long (max {NAME_BYTES} chars)");
@@ -236,7 +248,8 @@ impl Parser<'_> {
             Some(kind) => kind,
             None => {
                 let hint = nearest::hint(&word.value, names::type_names(af), None);
-                self.icmp_number(&word, &format!("icmp{suffix}-type"), hint.as_deref())?
+                let type_word = format!("icmp{suffix}-type");
+                self.icmp_number(&word, &type_word, &type_word, hint.as_deref())?
             }
         };
         if !self.accept_keyword("code") {
@@ -245,17 +258,23 @@ impl Parser<'_> {
         let word = self.number_or_text("a code of that type")?;
         let code = match names::code_number(kind, &word.value, af) {
             Some(code) => code,
-            None => self.icmp_number(&word, &format!("icmp{suffix}-code"), None)?,
+            None => self.icmp_number(&word, &format!("icmp{suffix}-code"), "icmp-code", None)?,
         };
         Ok(IcmpItem { af, kind, code: Some(code) })
     }
 
-    fn icmp_number(&mut self, word: &Spanned<String>, what: &str, hint: Option<&str>) -> Parsed<u8> {
-        match names::c_number(&word.value) {
-            Some(number) => u8::try_from(number).map_err(|_| {
-                self.fail(word.span, format!("illegal {what} {}", word.value), Some("0 to 255"))
-            }),
-            None => Err(self.fail(word.span, format!("unknown {what} {}", word.value), hint)),
+    /// A number that stands for itself; `name` and `number` are what pfctl calls a wrong one.
+    fn icmp_number(
+        &mut self,
+        word: &Spanned<String>,
+        name: &str,
+        number: &str,
+        hint: Option<&str>,
+    ) -> Parsed<u8> {
+        match word.value.parse::<i64>() {
+            Ok(value) => u8::try_from(value)
+                .map_err(|_| self.fail(word.span, format!("illegal {number} {value}"), Some("0 to 255"))),
+            Err(_) => Err(self.fail(word.span, format!("unknown {name} {}", word.value), hint)),
         }
     }
 
@@ -279,20 +298,28 @@ impl Parser<'_> {
         let number = self.number("a routing table")?;
         match u32::try_from(number.value).ok().filter(|table| *table <= 255) {
             Some(table) => Ok(table),
-            None => Err(self.fail(number.span, format!("invalid rtable id {}", number.value), None)),
+            None => Err(self.fail(number.span, "invalid rtable id", Some("0 to 255"))),
         }
     }
 
     /// `n%` or a fraction; a probability of 1 is none.
     fn probability(&mut self) -> Parsed<u32> {
+        let hint = Some("a percentage, 20%, or a fraction, 0.2");
         let word = self.number_or_text("a percentage")?;
-        let percent = word.value.strip_suffix('%').is_some() || self.accept_symbol("%");
-        let value: Option<f64> = word.value.trim_end_matches('%').parse().ok();
-        let value = value.map(|value| if percent { value / 100.0 } else { value });
-        match value.filter(|value| (0.0..=1.0).contains(value)) {
-            Some(value) => Ok((value * f64::from(u32::MAX)) as u32),
-            None => Err(self.fail(word.span, format!("invalid probability: {}", word.value), None)),
+        let (digits, unit) = match word.value.strip_suffix('%') {
+            Some(digits) => (digits, 0.01),
+            None => (word.value.as_str(), 1.0),
+        };
+        let Ok(value) = digits.parse::<f64>().map(|value| value * unit) else {
+            return Err(self.fail(word.span, format!("invalid probability: {}", word.value), hint));
+        };
+        let scaled = (value * f64::from(u32::MAX) + 0.5).floor();
+        if !(0.0..=f64::from(u32::MAX)).contains(&scaled) {
+            let percent = value * 100.0;
+            return Err(self.fail(word.span, format!("invalid probability: {percent}%"), hint));
         }
+        // As in pf, nothing is as improbable as never.
+        Ok((scaled as u32).max(1))
     }
 
     fn account(&mut self, word: &'static str, options: &mut FilterOptions) -> Parsed<()> {
@@ -341,9 +368,10 @@ impl Parser<'_> {
     fn account_id(&mut self, word: &str, lookup: Lookup) -> Parsed<Id> {
         if let Kind::Number(number) = self.lexer.peek().kind {
             let span = self.take().span;
-            return u32::try_from(number)
-                .map(Id::Number)
-                .map_err(|_| self.fail(span, format!("illegal {word} value {number}"), None));
+            return u32::try_from(number).map(Id::Number).map_err(|_| {
+                let what = if word == "user" { "uid" } else { "gid" };
+                self.fail(span, format!("illegal {what} value {number}"), None)
+            });
         }
         let name = self.text("the name or number of an account")?;
         if name.value == "unknown" {
@@ -393,7 +421,7 @@ impl Parser<'_> {
         let word = self.number_or_text("a port")?;
         let port = self.service(&word.value, word.span)?;
         match port.0 {
-            0 => Err(self.fail(word.span, "invalid divert port", None)),
+            0 => Err(self.fail(word.span, "invalid divert port: 0", None)),
             _ => Ok(port),
         }
     }
@@ -423,13 +451,14 @@ impl Parser<'_> {
             "reassemble" => scrub.reassemble_tcp,
             _ => return Err(self.syntax("no-df, random-id, min-ttl, max-mss or reassemble tcp")),
         };
+        let what = if word == "reassemble" { "reassemble tcp" } else { word };
         let span = self.take().span;
         let number = match word {
             "min-ttl" | "max-mss" => Some(self.number("a number")?),
             _ => None,
         };
         if again {
-            return Err(self.fail(span, format!("{word} cannot be respecified"), None));
+            return Err(self.fail(span, format!("{what} cannot be respecified"), None));
         }
         match (word, number) {
             ("min-ttl", Some(number)) => match u8::try_from(number.value) {
@@ -450,7 +479,7 @@ impl Parser<'_> {
             ("random-id", _) => scrub.random_id = true,
             _ => {
                 let what = self.text("tcp")?;
-                if what.value != "tcp" {
+                if !what.value.eq_ignore_ascii_case("tcp") {
                     let text = format!("scrub reassemble supports only tcp, not '{}'", what.value);
                     return Err(self.fail(what.span, text, None));
                 }
@@ -487,24 +516,46 @@ impl Parser<'_> {
         });
         match word {
             "prio" => {
-                self.take();
-                options.set_prio = Some(self.priorities()?);
+                let span = self.take().span;
+                let priorities = self.priorities()?;
+                if options.set_prio.replace(priorities).is_some() {
+                    return Err(self.fail(span, "prio cannot be redefined", None));
+                }
             }
-            "queue" => {
-                self.take();
-                options.more.set.queue = Some(self.queue_names()?);
-            }
+            "queue" => self.set_queue(options)?,
             "tos" => {
-                self.take();
-                options.set_tos = Some(self.tos()?);
+                let span = self.take().span;
+                let tos = self.tos()?;
+                if options.set_tos.replace(tos).is_some() {
+                    return Err(self.fail(span, "tos cannot be respecified", None));
+                }
             }
-            "delay" => {
-                self.take();
-                options.more.set.delay = Some(self.number_in("milliseconds", "illegal delay value")?);
-            }
+            "delay" => self.set_delay(options)?,
             _ => return Err(self.syntax("prio, queue, tos or delay")),
         }
         Ok(())
+    }
+
+    fn set_delay(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        let delay = self.number("milliseconds")?;
+        let Ok(milliseconds) = u16::try_from(delay.value) else {
+            let text = format!("illegal delay value {} (0-65535)", delay.value);
+            return Err(self.fail(delay.span, text, None));
+        };
+        match options.more.set.delay.replace(milliseconds) {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(self.fail(span, "delay cannot be respecified", None)),
+        }
+    }
+
+    fn set_queue(&mut self, options: &mut FilterOptions) -> Parsed<()> {
+        let span = self.take().span;
+        let names = self.queue_names()?;
+        match options.more.set.queue.replace(names) {
+            None => Ok(()),
+            Some(_) => Err(self.fail(span, "queue cannot be redefined", None)),
+        }
     }
 
     fn priorities(&mut self) -> Parsed<SetPrio> {
@@ -524,7 +575,10 @@ impl Parser<'_> {
             return Ok((self.text("the name of a queue")?.value, None));
         }
         let first = self.text("the name of a queue")?.value;
-        self.accept_symbol(",");
+        let comma = self.accept_symbol(",");
+        if !comma && self.accept_symbol(")") {
+            return Ok((first, None));
+        }
         let second = self.text("the name of a queue")?.value;
         self.symbol(")")?;
         Ok((first, Some(second)))

@@ -190,6 +190,11 @@ impl Parser<'_> {
         Abort
     }
 
+    /// What pfctl says in its own name before it names the place; people need not hear it.
+    fn preface(&mut self, span: Span, text: &str) {
+        self.lexer.report(Form::Preface, span, text.into(), String::new(), None);
+    }
+
     fn fail(&mut self, span: Span, text: impl Into<String>, hint: Option<&str>) -> Abort {
         self.lexer.report(Form::Placed, span, text.into(), String::new(), hint.map(str::to_owned));
         Abort
@@ -300,24 +305,59 @@ impl Parser<'_> {
         }
     }
 
-    /// One item, or a list of them in braces: commas are optional, newlines and nested lists allowed.
+    /// One item, or a list of them in braces, in which lists may stand.
     fn items(&mut self, item: &mut dyn FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
         if !self.at_symbol("{") {
             return item(self);
         }
+        self.open_list()?;
+        self.rest_of_list(item)
+    }
+
+    /// Braces with items, or without any.
+    fn items_or_none(&mut self, item: &mut dyn FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
+        self.open_list()?;
+        if self.accept_symbol("}") {
+            self.depth -= 1;
+            return Ok(());
+        }
+        self.rest_of_list(item)
+    }
+
+    fn open_list(&mut self) -> Parsed<()> {
         self.enter()?;
         self.take();
         self.skip_newlines();
+        Ok(())
+    }
+
+    /// What follows the opening brace: commas may be left out, and a line ends anywhere.
+    fn rest_of_list(&mut self, item: &mut dyn FnMut(&mut Self) -> Parsed<()>) -> Parsed<()> {
         loop {
             self.items(item)?;
             self.skip_newlines();
-            self.accept_symbol(",");
+            let comma = self.accept_symbol(",");
             self.skip_newlines();
-            if self.accept_symbol("}") {
+            if self.at_symbol("}") {
+                if comma {
+                    return Err(self.syntax("one more of the list behind its comma"));
+                }
+                self.take();
                 self.depth -= 1;
                 return Ok(());
             }
         }
+    }
+
+    /// Words up to the next keyword or symbol, as one text.
+    fn words(&mut self, expected: &str) -> Parsed<Spanned<String>> {
+        let mut words = self.text(expected)?;
+        while let Kind::Text(_) = self.lexer.peek().kind {
+            let more = self.text(expected)?;
+            words.value = format!("{} {}", words.value, more.value);
+            words.span = words.span.to(more.span);
+        }
+        Ok(words)
     }
 
     /// Refuses to nest deeper than is sane.

@@ -44,6 +44,13 @@ static OPTIMIZATIONS: &[Optimization] = &[
     Optimization { name: "conservative", timeouts: CONSERVATIVE },
 ];
 
+/// Whose time-out is set: the ruleset's, or that of a rule's states.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimeoutOf {
+    Setting,
+    Rule,
+}
+
 impl Parser<'_> {
     /// Behind this point each part of `{ … }` takes effect by itself, so the whole statement is a list.
     pub(super) fn set(&mut self) -> Parsed<Vec<SetOption>> {
@@ -75,10 +82,10 @@ impl Parser<'_> {
     fn single_setting(&mut self, word: &str) -> Parsed<SetOption> {
         self.take();
         match word {
-            "skip" => {
-                self.keyword("on")?;
-                Ok(SetOption::Skip(self.interface_list()?))
-            }
+            "skip" => match self.accept_keyword("on") {
+                true => Ok(SetOption::Skip(self.interface_list()?)),
+                false => Ok(SetOption::Skip(Vec::new())),
+            },
             "block-policy" => Ok(SetOption::BlockPolicy(self.drop_or_return()?)),
             "state-policy" => match self.accept_keyword("if-bound") {
                 true => Ok(SetOption::StatePolicy(StatePolicy::IfBound)),
@@ -92,7 +99,10 @@ impl Parser<'_> {
             "state-defaults" => Ok(SetOption::StateDefaults(self.state_option_list()?)),
             "reassemble" => self.reassemble(),
             "loginterface" => {
-                let name = self.text("an interface or none")?;
+                if self.accept_keyword("all") {
+                    return Ok(SetOption::LogInterface(Some("all".into())));
+                }
+                let name = self.text("an interface, a group or none")?;
                 Ok(SetOption::LogInterface((name.value != "none").then_some(name.value)))
             }
             "hostid" => self.host_id(),
@@ -118,18 +128,29 @@ impl Parser<'_> {
     }
 
     fn timeout_setting(&mut self) -> Parsed<SetOption> {
-        let (timeout, seconds) = self.timeout_value()?;
+        let (timeout, seconds) = self.timeout_value(TimeoutOf::Setting)?;
         Ok(SetOption::Timeout(timeout, seconds))
     }
 
     /// `name seconds`, also among a rule's state options.
-    pub(super) fn timeout_value(&mut self) -> Parsed<(Timeout, u32)> {
+    pub(super) fn timeout_value(&mut self, of: TimeoutOf) -> Parsed<(Timeout, u32)> {
         let name = self.text("the name of a time-out, such as tcp.established")?;
         let seconds = self.number_in("a number of seconds", "only positive values permitted")?;
-        match name.value.parse() {
+        let known = match of {
+            TimeoutOf::Setting => name.value.to_ascii_lowercase().parse(),
+            TimeoutOf::Rule => name.value.parse(),
+        };
+        match known {
             Ok(timeout) => Ok((timeout, seconds)),
             Err(_) => {
-                let text = format!("unknown timeout {}", name.value);
+                let wrong = match of {
+                    TimeoutOf::Setting => "unknown timeout",
+                    TimeoutOf::Rule => "illegal timeout name",
+                };
+                if of == TimeoutOf::Setting {
+                    self.preface(name.span, "Bad timeout name.");
+                }
+                let text = format!("{wrong} {}", name.value);
                 let known = format!("known are {}", Timeout::ALL.map(Timeout::name).join(", "));
                 let hint = nearest::hint(&name.value, Timeout::ALL.map(Timeout::name), Some(&known));
                 Err(self.fail(name.span, text, hint.as_deref()))
@@ -140,9 +161,10 @@ impl Parser<'_> {
     fn limit_setting(&mut self) -> Parsed<SetOption> {
         let name = self.text("the name of a limit, such as states")?;
         let most = self.number_in("a number of entries", "only positive values permitted")?;
-        match name.value.parse() {
+        match name.value.to_ascii_lowercase().parse() {
             Ok(limit) => Ok(SetOption::Limit(limit, most)),
             Err(_) => {
+                self.preface(name.span, "Bad pool name.");
                 let text = format!("unable to set limit {} {most}", name.value);
                 let known = format!("known are {}", Limit::ALL.map(Limit::name).join(", "));
                 Err(self.fail(name.span, text, Some(&known)))
@@ -152,9 +174,10 @@ impl Parser<'_> {
 
     fn optimization(&mut self) -> Parsed<SetOption> {
         let name = self.text("a profile: normal, high-latency, satellite, aggressive or conservative")?;
-        match OPTIMIZATIONS.iter().find(|profile| profile.name == name.value) {
+        match OPTIMIZATIONS.iter().find(|profile| profile.name.eq_ignore_ascii_case(&name.value)) {
             Some(profile) => Ok(SetOption::Optimization(profile)),
             None => {
+                self.preface(name.span, "invalid state timeouts optimization");
                 let text = format!("unknown optimization {}", name.value);
                 Err(self.fail(
                     name.span,
@@ -166,7 +189,7 @@ impl Parser<'_> {
     }
 
     fn ruleset_optimization(&mut self) -> Parsed<SetOption> {
-        let name = self.text("none, basic or profile")?;
+        let name = self.words("none, basic or profile")?;
         name.value.parse().map(SetOption::RulesetOptimization).map_err(|unknown: UnknownLevel| {
             let text = format!("unknown ruleset-optimization {}", name.value);
             self.fail(name.span, text, Some(&unknown.to_string()))
@@ -223,13 +246,30 @@ impl Parser<'_> {
         let mode = match mode.value.as_str() {
             "never" => Syncookies::Never,
             "always" => Syncookies::Always,
-            "adaptive" => Syncookies::Adaptive(self.watermarks()?),
+            "adaptive" => Syncookies::Adaptive(None),
             _ => {
-                let text = format!("illegal value for syncookies \"{}\"", mode.value);
+                let text = "illegal value for syncookies";
                 return Err(self.fail(mode.span, text, Some("known are never, always, adaptive")));
             }
         };
-        Ok(SetOption::Syncookies(mode))
+        let open = self.lexer.peek().span;
+        let given = self.watermarks()?;
+        match (mode, given) {
+            (mode, None) => Ok(SetOption::Syncookies(mode)),
+            (Syncookies::Adaptive(_), Some((start, end))) if end < start => {
+                Ok(SetOption::Syncookies(Syncookies::Adaptive(given)))
+            }
+            (mode, Some(_)) => {
+                let (why, hint) = match mode {
+                    Syncookies::Adaptive(_) => {
+                        ("start must be higher than end", "they end at fewer states than they start at")
+                    }
+                    _ => ("syncookies start/end only apply to adaptive", "leave them out, or say adaptive"),
+                };
+                self.preface(open, why);
+                Err(self.fail(open, "error setting syncookies", Some(hint)))
+            }
+        }
     }
 
     /// `(start a%, end b%)`.
@@ -237,25 +277,26 @@ impl Parser<'_> {
         if !self.accept_symbol("(") {
             return Ok(None);
         }
-        let mut marks = (25, 12);
-        let open = self.lexer.peek().span;
-        while !self.accept_symbol(")") {
+        let (mut start, mut end) = (None, None);
+        loop {
             let name = self.text("start or end")?;
             let percent = self.text("a percentage")?;
-            let value = percent.value.strip_suffix('%').and_then(|digits| digits.parse::<u8>().ok());
-            let Some(value) = value.filter(|value| *value <= 100) else {
-                return Err(self.fail(percent.span, "illegal percentage", None));
+            let value = percent.value.strip_suffix('%').and_then(|digits| digits.parse::<f64>().ok());
+            let Some(value) = value.filter(|value| *value > 0.0 && *value <= 100.0) else {
+                return Err(self.fail(percent.span, "illegal percentage value", Some("1% to 100%")));
             };
             match name.value.as_str() {
-                "start" => marks.0 = value,
-                "end" => marks.1 = value,
+                "start" => start = Some(value as u8),
+                "end" => end = Some(value as u8),
                 _ => return Err(self.fail(name.span, "illegal syncookie option", Some("start or end"))),
             }
             self.accept_symbol(",");
+            if self.accept_symbol(")") {
+                break;
+            }
         }
-        if marks.1 >= marks.0 {
-            return Err(self.fail(open, "syncookies must end at fewer states than they start at", None));
-        }
-        Ok(Some(marks))
+        // As in pf: a mark that is not given, or less than one percent, is the default, or half of the start.
+        let start = start.filter(|start| *start > 0).unwrap_or(25);
+        Ok(Some((start, end.filter(|end| *end > 0).unwrap_or(start / 2))))
     }
 }

@@ -9,16 +9,21 @@ impl Parser<'_> {
         self.take();
         let name = self.text("the name of a queue")?;
         if name.value.len() > 15 {
-            return Err(self.fail(name.span, "queue name too long (max 15 chars)", None));
+            return Err(self.fail(name.span, "queuename too long", Some("at most 15 characters")));
         }
         let mut queue = QueueStatement { name: name.value, ..QueueStatement::default() };
         if self.accept_keyword("on") {
             queue.interfaces = self.interface_list()?;
         }
+        let mut options = 0;
         while let Kind::Keyword(word) = self.lexer.peek().kind {
             if !self.queue_option(word, &mut queue)? {
                 break;
             }
+            options += 1;
+        }
+        if options == 0 {
+            return Err(self.syntax("bandwidth, parent, flows, quantum, qlimit or default"));
         }
         Ok(StatementKind::Queue(Box::new(queue)))
     }
@@ -28,8 +33,6 @@ impl Parser<'_> {
         let again = match word {
             "parent" => queue.parent.is_some(),
             "bandwidth" => queue.bandwidth.is_some(),
-            "min" => queue.min.is_some(),
-            "max" => queue.max.is_some(),
             "flows" => queue.flows.is_some(),
             "quantum" => queue.quantum.is_some(),
             "qlimit" => queue.qlimit.is_some(),
@@ -38,26 +41,49 @@ impl Parser<'_> {
         };
         self.take();
         if again {
-            return Err(self.fail(span, format!("{word} cannot be respecified"), None));
+            let what = if word == "flows" { "number of flows" } else { word };
+            return Err(self.fail(span, format!("{what} cannot be respecified"), None));
         }
         match word {
             "parent" => queue.parent = Some(self.text("the name of the parent queue")?.value),
-            "bandwidth" => queue.bandwidth = Some(self.bandwidth()?),
-            "min" => queue.min = Some(self.bandwidth()?),
-            "max" => queue.max = Some(self.bandwidth()?),
-            "flows" => {
-                queue.flows =
-                    Some(self.number_in("a number of flows", "number of flows out of range: max 32767")?)
+            "bandwidth" => {
+                queue.bandwidth = Some(self.bandwidth()?);
+                self.bounds(queue)?;
             }
-            "quantum" => {
-                queue.quantum = Some(self.number_in("a number of bytes", "quantum out of range: max 65535")?)
-            }
-            "qlimit" => {
-                queue.qlimit = Some(self.number_in("a number of packets", "qlimit out of range: max 65535")?)
-            }
+            "flows" => queue.flows = Some(self.bounded("number of flows", 1..=32767)?),
+            "quantum" => queue.quantum = Some(self.bounded("quantum", 1..=65535)?),
+            "qlimit" => queue.qlimit = Some(self.bounded("qlimit", 0..=65535)?),
             _ => queue.default = true,
         }
         Ok(true)
+    }
+
+    /// `min` and `max` behind a bandwidth, each once, in either order.
+    fn bounds(&mut self, queue: &mut QueueStatement) -> Parsed<()> {
+        loop {
+            let comma = self.accept_symbol(",");
+            let word = match self.lexer.peek().kind {
+                Kind::Keyword(word @ "min") if queue.min.is_none() => word,
+                Kind::Keyword(word @ "max") if queue.max.is_none() => word,
+                _ if comma => return Err(self.syntax("min or max")),
+                _ => return Ok(()),
+            };
+            self.take();
+            let bandwidth = Some(self.bandwidth()?);
+            if word == "min" { queue.min = bandwidth } else { queue.max = bandwidth }
+        }
+    }
+
+    fn bounded(&mut self, what: &str, bounds: std::ops::RangeInclusive<i64>) -> Parsed<u32> {
+        let number = self.number("a number")?;
+        match bounds.contains(&number.value) {
+            true => Ok(number.value as u32),
+            false => {
+                let text = format!("{what} out of range: max {}", bounds.end());
+                let hint = format!("{} to {}", bounds.start(), bounds.end());
+                Err(self.fail(number.span, text, Some(&hint)))
+            }
+        }
     }
 
     fn bandwidth(&mut self) -> Parsed<Bandwidth> {
@@ -67,10 +93,12 @@ impl Parser<'_> {
                 let rate = self.rate()?;
                 self.keyword("for")?;
                 let word = self.number_or_text("a time, such as 100ms")?;
-                let digits = word.value.strip_suffix("ms").unwrap_or(&word.value);
-                match digits.parse() {
-                    Ok(milliseconds) => Some((rate, milliseconds)),
-                    Err(_) => return Err(self.fail(word.span, format!("invalid time {}", word.value), None)),
+                match word.value.strip_suffix("ms").map(str::parse) {
+                    Some(Ok(milliseconds)) => Some((rate, milliseconds)),
+                    _ => {
+                        let text = "time in scspec must be in ms";
+                        return Err(self.fail(word.span, text, Some("as in: for 100ms")));
+                    }
                 }
             }
             false => None,
@@ -78,19 +106,26 @@ impl Parser<'_> {
         Ok(Bandwidth { rate, burst })
     }
 
-    /// Bits per second, with K, M or G and an optional `b`.
+    /// Bits per second, with K, M or G, behind which `b`, `bit`, `B` or `Bit` may stand.
     fn rate(&mut self) -> Parsed<u64> {
         let word = self.number_or_text("a bandwidth, such as 100M")?;
-        let digits = word.value.trim_end_matches('b');
-        let (digits, factor) = match digits.as_bytes().last() {
-            Some(b'K') => (&digits[..digits.len() - 1], 1_000.0),
-            Some(b'M') => (&digits[..digits.len() - 1], 1_000_000.0),
-            Some(b'G') => (&digits[..digits.len() - 1], 1_000_000_000.0),
-            _ => (digits, 1.0),
+        let number = word.value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.value.len());
+        let (digits, unit) = word.value.split_at(number);
+        let short = ["Bit", "B", "bit", "b"].iter().find_map(|bits| unit.strip_suffix(bits));
+        let factor = match short.filter(|short| short.len() == 1).unwrap_or(unit) {
+            "" | "b" => 1.0,
+            "K" => 1_000.0,
+            "M" => 1_000_000.0,
+            "G" => 1_000_000_000.0,
+            "%" => return Err(self.fail(word.span, "no bandwidth in % yet", None)),
+            unit => {
+                let text = format!("unknown unit \"{unit}\"");
+                return Err(self.fail(word.span, text, Some("K, M or G")));
+            }
         };
         match digits.parse::<f64>().ok().map(|number| number * factor) {
             Some(rate) if (0.0..1e18).contains(&rate) => Ok(rate as u64),
-            _ => Err(self.fail(word.span, format!("unknown unit {}", word.value), Some("K, M or G"))),
+            _ => Err(self.fail(word.span, "bandwidth number too big", None)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use ruleset::{PoolKind, RoutingKind};
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, HostItem, MapE, PoolOptions, Redirect, RedirectPort};
+use crate::ast::{FilterOptions, HostItem, HostSpec, MapE, PoolOptions, Redirect, RedirectPort};
 use crate::hash;
 use crate::lex::Kind;
 use crate::names;
@@ -15,13 +15,12 @@ impl Parser<'_> {
             return self.family_translation(options);
         }
         let redirect = self.redirect(true, Self::weighted_host)?;
-        let (slot, name) = match word {
+        let (slot, names) = match word {
             "rdr-to" => (&mut options.rdr, "rdr-to"),
-            "nat-to" => (&mut options.nat, "nat-to"),
-            _ => (&mut options.nat, "binat-to"),
+            _ => (&mut options.nat, "nat-to/binat-to"),
         };
         if slot.is_some() {
-            return Err(self.fail(span, format!("{name} cannot be redefined"), None));
+            return Err(self.fail(span, format!("cannot respecify {names}"), None));
         }
         *slot = Some(redirect);
         options.binat |= word == "binat-to";
@@ -66,11 +65,20 @@ impl Parser<'_> {
         host: fn(&mut Self) -> Parsed<HostItem>,
     ) -> Parsed<Redirect> {
         let first = self.lexer.peek().span;
-        let mut hosts = Vec::new();
+        let listed = self.at_symbol("{");
+        let mut hosts: Vec<HostItem> = Vec::new();
         self.items(&mut |parser| {
+            if parser.at_symbol("!") {
+                return Err(parser.syntax("an address, a network, an interface or a <table>"));
+            }
             hosts.push(host(parser)?);
             Ok(())
         })?;
+        let named = matches!(hosts[0].host, HostSpec::Table(_) | HostSpec::Dynamic { .. });
+        if listed && ports && named && !self.is_freebsd() {
+            let text = "only addresses can be listed for redirection pools ";
+            return Err(self.fail(hosts[0].span, text, Some("name the table, or the interface, alone")));
+        }
         let port = match ports && self.accept_keyword("port") {
             true => self.redirect_port()?,
             false => RedirectPort::Default,
@@ -181,7 +189,7 @@ impl Parser<'_> {
         let Kind::Text(_) = self.lexer.peek().kind else {
             return Ok(hash::key_of_text("source-hash"));
         };
-        let word = self.text("a key")?;
+        let word = self.words("a key")?;
         let Some(digits) = word.value.strip_prefix("0x") else {
             return Ok(hash::key_of_text(&word.value));
         };

@@ -143,7 +143,7 @@ impl Parser<'_> {
         let word = self.number_or_text("an ICMP code, such as port-unr")?;
         if let Some(number) = names::c_number(&word.value) {
             return u8::try_from(number)
-                .map_err(|_| self.fail(word.span, format!("illegal icmp code {number}"), Some("0 to 255")));
+                .map_err(|_| self.fail(word.span, format!("invalid icmp code {number}"), Some("0 to 255")));
         }
         match names::code_number(kind, &word.value, af) {
             Some(code) => Ok(code),
@@ -199,7 +199,7 @@ impl Parser<'_> {
     }
 
     fn log_device(&mut self) -> Parsed<u8> {
-        let name = self.text("a pflog interface")?;
+        let name = self.words("a pflog interface")?;
         match name.value.strip_prefix("pflog").map(str::parse::<u8>) {
             Some(Ok(number)) if number <= 15 => Ok(number),
             Some(_) => Err(self.fail(name.span, format!("{}: no such pflog interface", name.value), None)),
@@ -272,17 +272,28 @@ impl Parser<'_> {
 
     fn protocol(&mut self) -> Parsed<Proto> {
         if let Kind::Number(_) = self.lexer.peek().kind {
-            return Ok(Proto(self.number_in("a protocol", "protocol outside range")?));
+            let number = Proto(self.number_in("a protocol", "protocol outside range")?);
+            return self.usable(number, self.lexer.last().span);
         }
         let name = self.text("a protocol, such as tcp, udp or icmp")?;
         match names::protocol_number(&name.value) {
-            Some(proto) => Ok(proto),
+            Some(proto) => self.usable(proto, name.span),
             None => {
                 let otherwise = Some("a protocol without a name can be given by number");
                 let hint = nearest::hint(&name.value, names::protocol_names(), otherwise);
                 let text = format!("unknown protocol {}", name.value);
                 Err(self.fail(name.span, text, hint.as_deref()))
             }
+        }
+    }
+}
+
+impl Parser<'_> {
+    /// Refuses the number that means any protocol to pf.
+    fn usable(&mut self, proto: Proto, span: crate::source::Span) -> Parsed<Proto> {
+        match proto {
+            Proto(0) => Err(self.fail(span, "proto 0 cannot be used", Some("leave proto out"))),
+            proto => Ok(proto),
         }
     }
 }

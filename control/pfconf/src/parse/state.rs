@@ -2,6 +2,7 @@
 
 use ruleset::{Flush, Overload, PacketRate, StateMode, StatePolicy, Timeout, Tracking};
 
+use super::option::TimeoutOf;
 use super::{Parsed, Parser};
 use crate::ast::{FilterOptions, StateOption, StateSpec};
 use crate::lex::Kind;
@@ -91,7 +92,7 @@ impl Parser<'_> {
 
     fn state_timeout(&mut self) -> Parsed<StateOption> {
         let span = self.lexer.peek().span;
-        let (timeout, seconds) = self.timeout_value()?;
+        let (timeout, seconds) = self.timeout_value(TimeoutOf::Rule)?;
         match timeout {
             Timeout::Frag | Timeout::Interval => {
                 let hint = "it holds for the whole ruleset: set timeout";

@@ -7,7 +7,12 @@ use crate::lex::Kind;
 impl Parser<'_> {
     pub(super) fn table(&mut self) -> Parsed<StatementKind> {
         self.take();
-        let name = self.table_name()?;
+        self.symbol("<")?;
+        let name = self.text("the name of a table")?;
+        self.symbol(">")?;
+        if name.value.len() > 31 {
+            return Err(self.fail(name.span, "table name too long, max 31 chars", None));
+        }
         let mut table =
             TableStatement { name, persist: false, constant: false, counters: false, contents: Vec::new() };
         loop {
@@ -36,18 +41,11 @@ impl Parser<'_> {
 
     /// `{ … }`, which may be empty.
     fn table_hosts(&mut self) -> Parsed<Vec<crate::ast::HostItem>> {
-        self.take();
-        self.skip_newlines();
         let mut hosts = Vec::new();
-        while !self.accept_symbol("}") {
-            self.items(&mut |parser| {
-                hosts.push(parser.weighted_host()?);
-                Ok(())
-            })?;
-            self.skip_newlines();
-            self.accept_symbol(",");
-            self.skip_newlines();
-        }
+        self.items_or_none(&mut |parser| {
+            hosts.push(parser.weighted_host()?);
+            Ok(())
+        })?;
         Ok(hosts)
     }
 }

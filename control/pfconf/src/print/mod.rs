@@ -227,6 +227,7 @@ impl Config {
     }
 
     fn print_entries(&self, entries: &[Entry], depth: usize, numbers: Numbers, out: &mut String) {
+        let mut last: Option<&Anchor> = None;
         for (number, entry) in entries.iter().enumerate() {
             let indent = "  ".repeat(depth);
             out.push_str(&indent);
@@ -243,7 +244,11 @@ impl Config {
                         &anchor.gate,
                         self.dialect.into(),
                     ));
-                    match self.anchor_entries(anchor, depth) {
+                    // What has a name is called by it where its rules stand above.
+                    let again =
+                        anchor.name.is_some() && last.is_some_and(|last| anchor.is_called_again(last));
+                    last = Some(anchor);
+                    match self.anchor_entries(anchor, depth).filter(|_| !again) {
                         Some(entries) => {
                             out.push_str(" {\n");
                             self.print_entries(entries, depth + 1, numbers, out);

@@ -212,6 +212,8 @@ fn listed(hosts: Vec<String>) -> String {
 fn pool_host(host: &PoolHost, af: Option<Af>, style: Style<'_>) -> String {
     let mut out = match (&host.address, &host.via) {
         (AddressPattern::Any, Some(_)) => String::new(),
+        // No pool can be given as `any`.
+        (AddressPattern::Net(net), _) if net.prefix_len() == 0 => net.trunc().to_string(),
         (address, _) => address::pattern(address, af, style),
     };
     if let Some(interface) = &host.via {

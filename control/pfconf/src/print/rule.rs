@@ -81,8 +81,9 @@ fn rest(full: &FullRule, kind: Kind, style: Style<'_>, out: &mut String) {
     *out += &flags(rule, kind);
     *out += &icmp(rule);
     *out += &more::before_state(full, style);
-    if kind == Kind::Rule {
-        *out += &state(rule, style);
+    match kind {
+        Kind::Rule => *out += &state(rule, style),
+        Kind::Anchor => *out += &more::probability(rule),
     }
     if rule.fragment {
         *out += " fragment";

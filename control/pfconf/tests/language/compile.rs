@@ -363,12 +363,12 @@ fn interfaces_are_read_from_ip() {
 
 #[test]
 fn what_few_rules_ask_comes_to_the_dataplane() {
-    let text = "pass in received-on ! wan0 tos ef max-pkt-rate 5/2 probability 25% keep state (max 7)\nblock in once\n";
+    let text = "pass in ! received-on wan0 tos ef max-pkt-rate 5/2 probability 25% keep state (max 7)\nblock in once\n";
     let ruleset = good(text);
     let [pass, block] = &ruleset.rules[..] else { panic!("two rules") };
     let received_on = pass.received_on.as_ref().expect("an interface");
     assert_eq!((received_on.negated, &received_on.pattern), (true, &InterfacePattern::Name("wan0".into())));
-    assert_eq!((pass.tos, pass.probability), (Some(0xb8), Some(u32::MAX / 4)));
+    assert_eq!((pass.tos, pass.probability), (Some(0xb8), Some(1 << 30)));
     assert_eq!(pass.packet_rate, Some(PacketRate { packets: 5, seconds: 2 }));
     assert_eq!((pass.state_options.max, pass.once, block.once), (7, false, true));
 }

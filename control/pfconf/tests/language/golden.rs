@@ -1,6 +1,6 @@
 //! Rulesets of our own with what becomes of them: `accepted` load, `printed` are read and printed but refused for
 //! loading, `refused` are refused, `freebsd` are of FreeBSD's dialect, `converted` are
-//! written in the other one. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
+//! written in the other one, `grammar` and `grammar-freebsd` go through all that can be written, construct by construct. Run with `TURNPIKE_BLESS=1` to write the outputs anew, then read the difference.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -60,6 +60,44 @@ fn what_the_dataplane_cannot_do_is_printed_but_not_loaded() {
         let _ = write!(shown, "--- refused for loading\n{refused}");
         shown
     });
+}
+
+/// What pfctl would say of each of a file's cases, which blank lines stand between: findings and what is printed, and what
+/// the dataplane refuses. Each is read by itself.
+fn cases(dialect: Dialect, text: &str) -> String {
+    let interfaces = interfaces();
+    let mut out = String::new();
+    for case in text.split("\n\n") {
+        let case = format!("{}\n", case.trim_matches('\n'));
+        let read = |text: &str| pfconf::read_as(dialect, &Isolated(&interfaces), FILE, text, &[]);
+        let print = |config: &Config| config.print_echo() + &config.print_rules(Numbers::Hidden);
+        let (config, findings) = read(&case);
+        let shown = print(&config);
+        for line in case.lines() {
+            let _ = writeln!(out, "> {line}");
+        }
+        let _ = write!(out, "{findings}{shown}");
+        if !findings.has_errors() {
+            let (again, findings) = read(&shown);
+            assert!(!findings.has_errors(), "{findings}{shown}");
+            assert_eq!(print(&again), shown, "printing is a fixed point");
+            if let Err(refused) = config.lower() {
+                let _ = write!(out, "refused: {refused}");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn each_construct_of_the_grammar_is_printed_or_refused_as_by_pfctl() {
+    each("grammar", |text| cases(Dialect::OpenBsd, text));
+}
+
+#[test]
+fn each_construct_of_freebsds_grammar_is_printed_or_refused_as_by_its_pfctl() {
+    each("grammar-freebsd", |text| cases(Dialect::FreeBsd, text));
 }
 
 /// Reads a text in FreeBSD's dialect.
