@@ -11,6 +11,8 @@ use pfconf::{Config, Diagnostics, Dialect, Host, Interfaces};
 /// Files and names of this system, interfaces of this system or of a file.
 pub struct Machine {
     interfaces: Interfaces,
+    /// No name server is asked.
+    numeric: bool,
 }
 
 impl Machine {
@@ -25,12 +27,17 @@ impl Machine {
         };
         let interfaces = Interfaces::from_json(&text)
             .with_context(|| format!("{source}: not of the form of ip -j addr"))?;
-        Ok(Self { interfaces })
+        Ok(Self { interfaces, numeric: false })
     }
 
     /// With no interfaces at all.
     pub fn without_interfaces() -> Self {
-        Self { interfaces: Interfaces::default() }
+        Self { interfaces: Interfaces::default(), numeric: false }
+    }
+
+    /// The same, but that no host has a name, except for localhost.
+    pub fn without_names(self) -> Self {
+        Self { numeric: true, ..self }
     }
 
     /// The interfaces.
@@ -62,7 +69,7 @@ impl Host for Machine {
 
     fn resolve(&self, name: &str) -> Vec<IpAddr> {
         let fixed = pfconf::localhost(name);
-        if !fixed.is_empty() {
+        if !fixed.is_empty() || self.numeric {
             return fixed;
         }
         let found = (name, 0).to_socket_addrs();

@@ -126,9 +126,11 @@ pub(crate) struct Anchor {
 }
 
 impl Anchor {
-    /// True if the rules in braces are those of the call before, of which the statement's lists made this one, too.
+    /// True if the rules in braces are those of the call before, of which the statement's lists made this one, too. Braces
+    /// without a name are an anchor for each call.
     pub(crate) fn is_called_again(&self, before: &Self) -> bool {
-        self.body.is_some() && self.gate.span == before.gate.span && self.name == before.name
+        let same = self.gate.span == before.gate.span && self.name == before.name;
+        same && self.name.is_some() && self.body.is_some()
     }
 }
 

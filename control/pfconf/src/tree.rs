@@ -140,28 +140,25 @@ fn collect<'a>(
     entries: &'a [Entry],
     braces: &mut usize,
 ) {
-    let mut last: Option<(&Anchor, String)> = None;
+    let mut last: Option<&Anchor> = None;
     for entry in entries {
         let node = match entry {
             Entry::Rule(rule) => Node { call: None, rule, config },
             Entry::Anchor(anchor) => {
                 // A statement with lists calls one anchor several times.
-                let again = last.as_ref().filter(|(last, _)| anchor.is_called_again(last));
-                let call = match again {
-                    Some((_, call)) => call.clone(),
-                    None => anchor.name.clone().unwrap_or_else(|| {
-                        *braces += 1;
-                        format!("_{braces}")
-                    }),
-                };
+                let again = last.is_some_and(|last| anchor.is_called_again(last));
+                last = Some(anchor);
+                let call = anchor.name.clone().unwrap_or_else(|| {
+                    *braces += 1;
+                    format!("_{braces}")
+                });
                 let target = path::join(path, &call);
                 if !path::is_wildcard(&call) {
                     above(rulesets, &target);
                 }
-                if again.is_none() {
+                if !again {
                     collect(rulesets, config, &target, anchor.body.as_deref().unwrap_or_default(), braces);
                 }
-                last = Some((anchor, call.clone()));
                 Node { call: Some(call), rule: &anchor.gate, config }
             }
         };

@@ -29,6 +29,7 @@ pub fn write_rules(out: &mut dyn Write, live: &Option<LiveRuleset>) -> io::Resul
         interfaces: &Interfaces::default(),
         dialect: Dialect::default(),
         translation: false,
+        port_names: false,
     };
     let shown = Loaded::of(&live.ruleset, &[], None).print_rules(&view).map_err(io::Error::other)?;
     out.write_all(shown.as_bytes())

@@ -82,7 +82,7 @@ fn selected(
         }
         "key" => Some(key(which, selector)?),
         _ => {
-            let machine = Machine::new(arguments.interfaces.as_ref())?;
+            let machine = arguments.machine()?;
             prefixes(&machine, which)?;
             None
         }
@@ -147,7 +147,7 @@ struct Pairs {
 
 impl Pairs {
     fn of(arguments: &Arguments, hosts: &[String]) -> anyhow::Result<Self> {
-        let machine = Machine::new(arguments.interfaces.as_ref())?;
+        let machine = arguments.machine()?;
         let sources = hosts.first().map_or(Ok(Vec::new()), |host| prefixes(&machine, host))?;
         let destinations = hosts.get(1).map(|host| prefixes(&machine, host)).transpose()?;
         Ok(Self { sources, destinations })

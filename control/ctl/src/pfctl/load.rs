@@ -21,7 +21,7 @@ pub fn run(
     file: &str,
     part: Part,
 ) -> anyhow::Result<ExitCode> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let machine = arguments.machine()?;
     let (name, text) = machine::read_ruleset(file)
         .with_context(|| format!("{}: cannot open the main config file!", file))?;
     let (mut config, findings) =

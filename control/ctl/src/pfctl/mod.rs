@@ -23,12 +23,14 @@ use pfconf::{Dialect, Optimize, Scope};
 
 use crate::check::definition;
 use crate::live::Sockets;
+use crate::machine::Machine;
 use system::System;
 use word::{Flush, Show, Verb};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("action").required(true).multiple(true).args([
-    "file", "show", "flush", "verb", "kill", "kill_sources", "zero", "enable", "disable", "level",
+    "file", "show", "flush", "verb", "kill", "kill_sources", "zero", "enable", "disable", "level", "load_states",
+    "save_states",
 ]))]
 pub struct Arguments {
     /// Act on this anchor: /* behind it for all that are below it, * for all that it calls
@@ -64,21 +66,39 @@ pub struct Arguments {
     /// Read the ruleset in this dialect, and show rules in it: openbsd, freebsd; else what it uses decides
     #[arg(long, value_name = "DIALECT")]
     dialect: Option<Dialect>,
+    /// Put in a file of states; refused: states come from packets alone
+    #[arg(short = 'L', value_name = "FILE")]
+    load_states: Option<PathBuf>,
     /// Only parse, do not load; with -T, only say what would be done
     #[arg(short)]
     noaction: bool,
+    /// Take no name of a host but localhost: ask no name server
+    #[arg(short = 'N')]
+    numeric: bool,
     /// Rewrite the ruleset to fewer rules in a better order: none, basic, profile
     #[arg(short, value_name = "LEVEL")]
     optimize: Option<Optimize>,
+    /// Another pf(4); refused: see --dataplane-socket
+    #[arg(short = 'p', value_name = "DEVICE")]
+    device: Option<PathBuf>,
+    /// Show ports by the names of their services; in FreeBSD's dialect, by number
+    #[arg(short = 'P')]
+    port_names: bool,
     /// Only print errors and warnings
     #[arg(short)]
     quiet: bool,
+    /// Show hosts by their names; refused: addresses are shown as they are
+    #[arg(short)]
+    reverse: bool,
     /// Only the rule of this number, or its states
     #[arg(short = 'R', value_name = "NUMBER")]
     rule: Option<usize>,
     /// Show: nat, queue, rules, Anchors, Sources, states, info, Interfaces, labels, timeouts, memory, Tables, osfp, all
     #[arg(short, value_name = "WHAT")]
     show: Option<Show>,
+    /// Write states into a file; refused: -vvss prints them, --json for programs
+    #[arg(short = 'S', value_name = "FILE")]
+    save_states: Option<PathBuf>,
     /// The table of -T, which all but load need
     #[arg(short = 't', value_name = "TABLE", requires = "verb")]
     table: Option<String>,
@@ -89,6 +109,9 @@ pub struct Arguments {
     /// Say more; twice, still more
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
+    /// The routing domain of -k; there is none but 0
+    #[arg(short = 'V', value_name = "NUMBER")]
+    domain: Option<u32>,
     /// Set the level of messages: emerg, alert, crit, err, warning, notice, info, debug
     #[arg(short = 'x', value_name = "LEVEL", value_parser = word::level)]
     level: Option<LogLevel>,
@@ -143,12 +166,44 @@ impl Arguments {
         }
     }
 
+    /// The machine that names of hosts and interfaces are of.
+    fn machine(&self) -> anyhow::Result<Machine> {
+        let machine = Machine::new(self.interfaces.as_ref())?;
+        Ok(if self.numeric { machine.without_names() } else { machine })
+    }
+
+    /// Refuses what pfctl can do and this firewall cannot, before anything is done.
+    fn check_supported(&self) -> anyhow::Result<()> {
+        let refused = [
+            (
+                self.load_states.is_some(),
+                "-L: states are made by packets alone; they outlive loads of rules and restarts of turnpike-control",
+            ),
+            (
+                self.save_states.is_some(),
+                "-S: no file of states can be put back; -vvss prints them, --json for programs",
+            ),
+            (
+                self.device.is_some(),
+                "-p: there is no pf(4) here; tpctl --dataplane-socket names another dataplane",
+            ),
+            (self.reverse && self.numeric, "-N and -r are mutually exclusive"),
+            (self.reverse, "-r: no name server is asked; addresses are shown as they are"),
+            (self.domain.is_some_and(|domain| domain != 0), "-V: there is one routing domain, 0"),
+        ];
+        match refused.into_iter().find(|(given, _)| *given) {
+            Some((_, why)) => anyhow::bail!(why),
+            None => Ok(()),
+        }
+    }
+
     fn changes_anchor(&self) -> bool {
         self.file.is_some() || self.flush.is_some() || self.zero
     }
 }
 
 pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
+    arguments.check_supported()?;
     let private = |anchor: &str| anchor.starts_with('_') || anchor.contains("/_");
     if arguments.verb.is_none() && arguments.changes_anchor() && private(arguments.anchor()) {
         anyhow::bail!("anchor names beginning with '_' cannot be modified from the command line");

@@ -79,11 +79,12 @@ fn view<'a>(arguments: &'a Arguments, machine: &'a Machine) -> RulesView<'a> {
         interfaces: pfconf::Host::interfaces(machine),
         dialect: arguments.dialect.unwrap_or_default(),
         translation: false,
+        port_names: arguments.port_names,
     }
 }
 
 fn rules(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let machine = arguments.machine()?;
     match arguments.json {
         true => live::print(Format::Json, &loaded.rules(arguments.anchor())?, |_, _| Ok(())),
         false => say(arguments, &loaded.print_rules(&view(arguments, &machine)).map_err(dotted)?),
@@ -92,13 +93,13 @@ fn rules(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
 
 /// The rules of FreeBSD's rulesets for translation.
 fn translation(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let machine = arguments.machine()?;
     let view = RulesView { translation: true, ..view(arguments, &machine) };
     say(arguments, &loaded.print_rules(&view).map_err(dotted)?)
 }
 
 fn labels(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<()> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let machine = arguments.machine()?;
     say(arguments, &loaded.print_labels(&view(arguments, &machine)).map_err(dotted)?)
 }
 
@@ -148,7 +149,7 @@ fn interfaces(arguments: &Arguments, system: &mut System<'_>) -> anyhow::Result<
     let loaded = system.loaded()?;
     let mut known = system.info()?.interfaces;
     if let System::Offline(_) = system {
-        let machine = Machine::new(arguments.interfaces.as_ref())?;
+        let machine = arguments.machine()?;
         let named = |name: &str| InterfaceInfo { name: name.to_owned(), ..InterfaceInfo::default() };
         known = pfconf::Host::interfaces(&machine).names().map(named).collect();
     }

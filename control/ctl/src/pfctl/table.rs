@@ -15,7 +15,6 @@ use super::offline::Offline;
 use super::system::{self, System};
 use super::word::Verb;
 use crate::live::{self, Format, Sockets};
-use crate::machine::Machine;
 use crate::session;
 use crate::time::{ctime, now_unix_s};
 
@@ -47,7 +46,7 @@ pub fn run(
 
 /// What stands behind the flags, and in the file of `-f`.
 fn given(arguments: &Arguments) -> anyhow::Result<Vec<Member>> {
-    let machine = Machine::new(arguments.interfaces.as_ref())?;
+    let machine = arguments.machine()?;
     let words = arguments.addresses.iter().map(String::as_str);
     let mut members = pfconf::members(&machine, words).map_err(bare)?;
     if let Some(file) = &arguments.file {

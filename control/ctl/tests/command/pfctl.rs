@@ -357,6 +357,46 @@ fn wrong_words_end_with_2() {
 }
 
 #[test]
+fn ports_have_names_on_demand() {
+    let scratch = Scratch::new(
+        "names",
+        "pass in proto tcp to port { 22 80 8080 } no state\npass in proto udp to port 53:54 no state\n",
+    );
+    let (plain, named) = (scratch.ask("-sr").out, scratch.ask("-sr -P").out);
+    let ports = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" port ").nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(ports(&plain), ["= 22 no state", "= 80 no state", "= 8080 no state", "53:54 no state"]);
+    assert_eq!(ports(&named), ["= ssh no state", "= www no state", "= http-alt no state", "53:54 no state"]);
+    assert_eq!(ports(&scratch.ask("-sr --dialect freebsd -P").out), ports(&plain));
+    assert_eq!(ports(&scratch.ask("-sr --dialect freebsd").out)[1], "= http no state");
+}
+
+#[test]
+fn what_pf_can_and_this_cannot_is_refused_before_anything_is_done() {
+    let scratch = Scratch::new("unable", RULES);
+    for (line, why) in [
+        ("-L states", "states are made by packets alone"),
+        ("-S states", "no file of states can be put back"),
+        ("-sr -p /dev/pf1", "there is no pf(4) here"),
+        ("-ss -r", "no name server is asked"),
+        ("-ss -N -r", "-N and -r are mutually exclusive"),
+        ("-V 3 -F rules", "there is one routing domain, 0"),
+    ] {
+        let before = scratch.kept();
+        let outcome = scratch.ask(line);
+        assert!(outcome.code == Some(1) && outcome.err.contains(why), "{line}: {}", outcome.err);
+        assert_eq!(scratch.kept(), before, "{line}");
+    }
+    assert_eq!(scratch.ask("-V 0 -F rules").code, Some(0));
+    assert!(
+        scratch
+            .refused("-N -t t -T add localhost.example")
+            .contains("no IP address found for localhost.example")
+    );
+}
+
+#[test]
 fn a_damaged_scratch_ruleset_is_named() {
     let scratch = Scratch::new("damaged", RULES);
     std::fs::write(format!("{}/ruleset.json", scratch.path), "{}").expect("writable");

@@ -81,6 +81,11 @@ fn of_freebsd(full: &FullRule) -> Vec<Part> {
         (full.rule.ridentifier.is_some(), "ridentifier", "use a label"),
         (extras.packet_size.is_some(), "max-pkt-size", "leave it out"),
         (
+            extras.set.queue.is_some(),
+            "set queue",
+            "define the queue as OpenBSD does: queue name on interface bandwidth …",
+        ),
+        (
             matches!(extras.divert, Some(Divert::To(None, _))),
             "divert",
             "name the address: divert-to 127.0.0.1 port …",

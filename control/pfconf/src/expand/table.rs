@@ -13,6 +13,11 @@ use crate::source::Span;
 
 impl Expander<'_> {
     pub(super) fn table(&mut self, statement: &TableStatement) -> Parsed<()> {
+        if self.anchor.split('/').any(|name| name.starts_with('_')) {
+            let text = "tables in braces need an anchor with a name";
+            let hint = "anchor \"name\" { … }, or define the table in front of the anchor";
+            return Err(self.fail(statement.name.span, text, Some(hint)));
+        }
         let (mut listed, mut loaded) = (Vec::new(), Vec::new());
         let mut shown = String::new();
         for contents in &statement.contents {

@@ -37,6 +37,8 @@ pub struct RulesView<'a> {
     pub dialect: Dialect,
     /// Only those of FreeBSD's rulesets for translation (`-s nat`).
     pub translation: bool,
+    /// `-P`: ports by the names of their services; in FreeBSD's dialect, by number.
+    pub port_names: bool,
 }
 
 /// How far a listing goes.
@@ -107,7 +109,7 @@ impl Loaded {
         let indent = if view.verbose == 0 { "  ".repeat(depth) } else { String::new() };
         let counts = Counts { loaded: self, anchor: path, interfaces: view.interfaces };
         let sizes = view.numbered().then_some(&counts as &dyn Sizes);
-        let style = Style { dialect: view.dialect, sizes };
+        let style = Style { dialect: view.dialect, sizes, port_names: view.port_names };
         let full: Vec<&FullRule> = rules.iter().map(|rule| &rule.rule).collect();
         let steps = if view.debug { skip::steps(&full) } else { Vec::new() };
         for (number, rule) in rules.iter().enumerate() {

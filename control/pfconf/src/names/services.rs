@@ -1,5 +1,7 @@
 //! Names of TCP and UDP services (IANA, and the traditional names of services(5)).
 
+use wire::{Port, Proto};
+
 use super::services_freebsd;
 use crate::dialect::Dialect;
 
@@ -55,6 +57,14 @@ pub(crate) fn service_port(word: &str, dialect: Dialect) -> Result<u16, String> 
     match freebsd.or_else(known) {
         Some(port) => Ok(port),
         None => Err(format!("unknown port {word}")),
+    }
+}
+
+/// What a dialect's services(5) calls a port; where it has several names, the first.
+pub(crate) fn service_name(port: Port, proto: Proto, dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::FreeBsd => services_freebsd::service_name(port, proto),
+        Dialect::OpenBsd => SERVICES.iter().find(|(_, number)| *number == port.0).map(|(name, _)| *name),
     }
 }
 

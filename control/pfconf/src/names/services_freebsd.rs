@@ -60,7 +60,7 @@ const UDP: &[(u16, &str)] = &[
 ];
 
 /// What a port is called, if it has a name for the protocol.
-pub(crate) fn service_name(port: Port, proto: Proto) -> Option<&'static str> {
+pub(super) fn service_name(port: Port, proto: Proto) -> Option<&'static str> {
     let own = match proto {
         Proto::TCP => TCP,
         Proto::UDP => UDP,

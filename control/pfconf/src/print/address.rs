@@ -73,10 +73,11 @@ pub(crate) fn net(net: IpNet) -> String {
     }
 }
 
-/// ` port …`, or nothing. FreeBSD names the service of a port that stands alone.
+/// ` port …`, or nothing. The service of a port that stands alone has a name.
 pub(super) fn port(port: PortMatch, proto: Option<Proto>, style: Style<'_>) -> String {
     let named = |port: Port| {
-        let name = proto.filter(|_| style.is_freebsd()).and_then(|proto| names::service_name(port, proto));
+        let proto = proto.filter(|_| style.names_ports());
+        let name = proto.and_then(|proto| names::service_name(port, proto, style.dialect));
         name.map_or_else(|| port.to_string(), str::to_owned)
     };
     match port {

@@ -28,11 +28,13 @@ pub(crate) struct Style<'a> {
     pub dialect: Dialect,
     /// Given for `pfctl -vv`.
     pub sizes: Option<&'a dyn Sizes>,
+    /// `pfctl -P`: ports by name, which is FreeBSD's way without it.
+    pub port_names: bool,
 }
 
 impl From<Dialect> for Style<'_> {
     fn from(dialect: Dialect) -> Self {
-        Self { dialect, sizes: None }
+        Self { dialect, sizes: None, port_names: false }
     }
 }
 
@@ -47,6 +49,10 @@ impl Style<'_> {
 
     fn is_freebsd(self) -> bool {
         self.dialect == Dialect::FreeBsd
+    }
+
+    fn names_ports(self) -> bool {
+        self.is_freebsd() != self.port_names
     }
 }
 
@@ -125,11 +131,13 @@ pub fn print_options(options: &Options) -> String {
     if options.host_id != 0 {
         let _ = writeln!(out, "set hostid 0x{:08x}", options.host_id);
     }
+    let name = |name: &String| word::word(name, Dialect::default());
     if !options.skip.is_empty() {
-        let _ = writeln!(out, "set skip on {{ {} }}", options.skip.join(" "));
+        let names: Vec<String> = options.skip.iter().map(name).collect();
+        let _ = writeln!(out, "set skip on {{ {} }}", names.join(" "));
     }
-    if let Some(name) = &options.log_interface {
-        let _ = writeln!(out, "set loginterface {name}");
+    if let Some(interface) = &options.log_interface {
+        let _ = writeln!(out, "set loginterface {}", name(interface));
     }
     // The limits first: some time-outs begin as a part of them.
     for limit in Limit::ALL {
@@ -245,8 +253,7 @@ impl Config {
                         self.dialect.into(),
                     ));
                     // What has a name is called by it where its rules stand above.
-                    let again =
-                        anchor.name.is_some() && last.is_some_and(|last| anchor.is_called_again(last));
+                    let again = last.is_some_and(|last| anchor.is_called_again(last));
                     last = Some(anchor);
                     match self.anchor_entries(anchor, depth).filter(|_| !again) {
                         Some(entries) => {

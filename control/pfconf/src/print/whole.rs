@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Range;
 
-use ruleset::{BlockPolicy, Ruleset};
+use ruleset::{BlockPolicy, Ruleset, Table};
 
 use super::{print_options, print_rule, print_table};
 use crate::config::KEEP_COUNTERS;
@@ -14,9 +14,6 @@ use crate::config::KEEP_COUNTERS;
 /// # Errors
 /// What one file cannot say: tables and rules that were loaded into anchors apart from it.
 pub fn print_ruleset(ruleset: &Ruleset) -> Result<String, String> {
-    if let Some(table) = ruleset.tables.iter().find(|table| table.name.contains('/')) {
-        return Err(format!("the table <{}> of an anchor has no place in one file", table.name));
-    }
     if let Some(rule) = ruleset.idle.first() {
         return Err(format!("the anchor {} is not called, and has no place in one file", ruleset.path(rule)));
     }
@@ -29,12 +26,30 @@ pub fn print_ruleset(ruleset: &Ruleset) -> Result<String, String> {
         return Err(format!("{option} is FreeBSD's, and has no place in OpenBSD's form"));
     }
     let mut out = print_options(&ruleset.options);
-    for table in &ruleset.tables {
-        let _ = writeln!(out, "{}", print_table(table));
-    }
+    write_tables(ruleset, "", 0, &mut out);
     let mut written = BTreeSet::new();
     write_rules(ruleset, 0..ruleset.rules.len(), &mut written, 0, &mut out)?;
-    Ok(out)
+    let lost = ruleset.tables.iter().find(|table| {
+        let path = anchor_of(table);
+        !path.is_empty() && !written.contains(path)
+    });
+    match lost {
+        None => Ok(out),
+        Some(table) => Err(format!("the table <{}> of an anchor has no place in one file", table.name)),
+    }
+}
+
+/// The path of the anchor that a table is of.
+fn anchor_of(table: &Table) -> &str {
+    table.name.rsplit_once('/').map_or("", |(path, _)| path)
+}
+
+/// The tables of one anchor.
+fn write_tables(ruleset: &Ruleset, path: &str, depth: usize, out: &mut String) {
+    for table in ruleset.tables.iter().filter(|table| anchor_of(table) == path) {
+        let name = table.name.rsplit('/').next().unwrap_or_default().to_owned();
+        let _ = writeln!(out, "{}{}", "\t".repeat(depth), print_table(&Table { name, ..table.clone() }));
+    }
 }
 
 /// Rules with those of the anchors that they call, which stand in the braces of the first call.
@@ -65,8 +80,9 @@ fn write_rules<'a>(
         let path =
             ruleset.rules.get(body.start).filter(|_| !body.is_empty()).map(|first| ruleset.path(first));
         match path.filter(|path| written.insert(path)) {
-            Some(_) => {
+            Some(path) => {
                 out.push_str(" {\n");
+                write_tables(ruleset, path, depth + 1, out);
                 write_rules(ruleset, body, written, depth + 1, out)?;
                 let _ = writeln!(out, "{}}}", "\t".repeat(depth));
             }

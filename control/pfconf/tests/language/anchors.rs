@@ -217,6 +217,7 @@ fn live_rules_are_listed_as_they_were_loaded() {
                 interfaces: &interfaces,
                 dialect: Dialect::OpenBsd,
                 translation: false,
+                port_names: false,
             };
             let shown = |loaded: &Loaded| loaded.print_rules(&view(0)).expect("the anchor exists");
             assert_eq!(shown(&live), shown(&loaded), "{anchor} {scope:?}");
@@ -235,6 +236,7 @@ fn live_rules_are_listed_as_they_were_loaded() {
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
         translation: false,
+        port_names: false,
     });
     assert_eq!(labels.expect("the anchor exists"), format!("c 0 {} 0 - - - - -\n", (1 << 8) + (1 << 10)));
 }

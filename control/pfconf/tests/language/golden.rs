@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::machine::{FILE, interfaces, read};
-use pfconf::{Colour, Config, Diagnostics, Dialect, Isolated, Numbers};
+use pfconf::{Colour, Config, Diagnostics, Dialect, Interfaces, Isolated, Numbers};
+use ruleset::{Rule, Ruleset};
 
 /// Compares every `*.conf` of a folder with what `make` says of it.
 fn each(folder: &str, make: fn(&str) -> String) {
@@ -81,13 +82,28 @@ fn cases(dialect: Dialect, text: &str) -> String {
             let (again, findings) = read(&shown);
             assert!(!findings.has_errors(), "{findings}{shown}");
             assert_eq!(print(&again), shown, "printing is a fixed point");
-            if let Err(refused) = config.lower() {
-                let _ = write!(out, "refused: {refused}");
+            match config.lower() {
+                Ok(ruleset) => comes_back_from_json(&ruleset, &interfaces, dialect),
+                Err(refused) => drop(write!(out, "refused: {refused}")),
             }
         }
         out.push('\n');
     }
     out
+}
+
+/// A ruleset written as JSON is the same, and so is what is printed of it, where one text can say it.
+fn comes_back_from_json(ruleset: &Ruleset, interfaces: &Interfaces, dialect: Dialect) {
+    let json = serde_json::to_string(ruleset).expect("serialises");
+    let back: Ruleset = serde_json::from_str(&json).expect("reads back");
+    assert_eq!(&back, ruleset);
+    let openbsd = dialect == Dialect::OpenBsd;
+    let Some(text) = pfconf::print_ruleset(&back).ok().filter(|_| openbsd) else { return };
+    let again = pfconf::compile(&text, interfaces).unwrap_or_else(|findings| panic!("{findings}{text}"));
+    let plain = |rule: &Rule| Rule { source: ruleset::SourceLine::default(), ..rule.clone() };
+    let rules = |ruleset: &Ruleset| -> Vec<Rule> { ruleset.rules.iter().map(plain).collect() };
+    assert_eq!(rules(&again), rules(ruleset), "{text}");
+    assert_eq!((&again.options, &again.tables), (&ruleset.options, &ruleset.tables), "{text}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn shown(loaded: &Loaded, anchor: &str, scope: Scope, verbose: u8, debug: bool) 
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
         translation: false,
+        port_names: false,
     };
     loaded.print_rules(&view).expect("the anchor exists")
 }
@@ -137,6 +138,7 @@ fn anchors_that_do_not_exist_are_named_so() {
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
         translation: false,
+        port_names: false,
     };
     let loaded = loaded(ANCHORS);
     assert_eq!(loaded.print_rules(&view).expect_err("absent").to_string(), "Anchor does not exist");
@@ -179,6 +181,7 @@ fn counters_and_skip_steps_stand_below_each_rule() {
         interfaces: &interfaces,
         dialect: Dialect::OpenBsd,
         translation: false,
+        port_names: false,
     };
     assert_eq!(
         loaded.print_rules(&view).expect("main"),

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod compile;
+mod fuzz;
 mod generated;
 mod golden;
 mod lint;
