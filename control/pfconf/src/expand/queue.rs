@@ -1,7 +1,7 @@
 //! Queues: read, checked and printed; nothing schedules by them yet.
 
 use super::Expander;
-use crate::ast::QueueStatement;
+use crate::ast::{InterfaceItem, InterfaceName, QueueStatement};
 use crate::diagnostic::Form;
 use crate::parse::Parsed;
 
@@ -14,6 +14,10 @@ impl Expander<'_> {
         }
         if queue.parent.is_none() && queue.interfaces.is_empty() {
             return Err(self.fail(span, "root queue without interface", Some("add: on interface")));
+        }
+        let named = |item: &InterfaceItem| !item.negated && matches!(item.name, InterfaceName::Name(_));
+        if let Some(wrong) = queue.interfaces.iter().find(|item| !named(item)) {
+            return Err(self.fail(wrong.span, "not an interface", Some("name an interface")));
         }
         if queue.interfaces.is_empty() {
             return self.one_queue(queue.clone());

@@ -3,7 +3,7 @@
 //! Overview: neighbours that do the same to a packet that they match form a block (`block`): within it, order and
 //! repetition mean nothing. In each block, rules that another one covers are removed (`cover`), six and more that differ
 //! in one address only become one with a table (`combine`), and the rest is put in an order with long skip steps
-//! (`reorder`). Rules with a label or limits of their own are never touched. Bounds: quadratic in the rules of one block.
+//! (`reorder`). Rules with a label or limits of their own are never touched. Bounds: quadratic in the rules of one block, of [`COMPARED`] at most.
 //!
 //! Deviation: pf loses rules here that say something of their own. What two rules do to a packet is compared whole, so
 //! that `scrub (max-mss 1)` is no copy of `scrub (min-ttl 2)` (test: rules_that_differ_in_one_part_both_stay), and
@@ -20,6 +20,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::{Config, Entry, FullRule};
+
+/// The most rules of a block that are compared with each other: a block of more stays as it is written.
+const COMPARED: usize = 16_384;
 
 /// How far a ruleset is rewritten before it is loaded (`set ruleset-optimization`, `pfctl -o`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +107,7 @@ impl Config {
     /// Rules between two anchors.
     fn optimize_run(&mut self, run: &mut Vec<FullRule>, done: &mut Vec<Entry>) {
         for mut block in block::blocks(std::mem::take(run)) {
-            if block.len() > 1 {
+            if (2..=COMPARED).contains(&block.len()) {
                 cover::remove(&mut block);
                 combine::combine(&mut block, self);
                 reorder::reorder(&mut block);

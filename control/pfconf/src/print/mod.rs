@@ -18,6 +18,7 @@ pub(crate) use address::{Sizes, address_match, net};
 pub use whole::print_ruleset;
 pub(crate) use word::{quoted, word};
 
+use crate::ast::Section;
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};
 use crate::dialect::Dialect;
 use crate::path;
@@ -218,10 +219,14 @@ impl Config {
     /// Queues and rules, as `pfctl -nv` prints them once everything is read.
     pub fn print_rules(&self, numbers: Numbers) -> String {
         let mut out = String::new();
+        // FreeBSD wants scrub rules in front of queues.
+        let early = self.entries.iter().take_while(|entry| entry.section() == Some(Section::Scrub)).count();
+        let early = if self.queues.is_empty() { 0 } else { early };
+        self.print_entries(&self.entries[..early], 0, numbers, &mut out);
         for queue in &self.queues {
             let _ = writeln!(out, "{}", queue::text(queue, self.dialect.into()));
         }
-        self.print_entries(&self.entries, 0, numbers, &mut out);
+        self.print_entries(&self.entries[early..], 0, numbers, &mut out);
         let called = |path: &str| {
             self.entries.iter().any(|entry| match entry {
                 Entry::Anchor(anchor) => anchor.name.as_deref() == Some(path),

@@ -6,6 +6,7 @@ use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, Rule, Scrub,
 use wire::Af;
 
 use super::Style;
+use super::word::quoted;
 use super::{address, rule};
 use crate::ast::{Divert, Id, IdMatch, MapE, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
@@ -219,7 +220,8 @@ fn pool_host(host: &PoolHost, af: Option<Af>, style: Style<'_>) -> String {
     if let Some(interface) = &host.via {
         let _ = write!(out, "@{interface}");
     }
-    out
+    // Behind the slash of a network no interface is read.
+    if out.contains('/') && host.via.is_some() { quoted(&out) } else { out }
 }
 
 fn pool(pool: &Pool, af: Option<Af>, style: Style<'_>) -> String {

@@ -247,6 +247,14 @@ fn ten_thousand_rules_are_optimized_in_seconds() {
     assert_eq!(config.lower().expect("valid").rules.len(), 10_000);
 }
 
+#[test]
+fn a_block_of_too_many_rules_stays_as_it_is() {
+    let text = "pass in all no state\n".repeat(16_384);
+    assert_eq!(basic(&text).lines().count(), 1);
+    let more = text + "pass in all no state\n";
+    assert_eq!(basic(&more), more);
+}
+
 /// What a packet shows to the rules below.
 #[derive(Clone, Copy, Debug)]
 struct Packet {
