@@ -253,6 +253,42 @@ fn ipv6_and_translation_have_templates_of_their_own() {
     assert_ne!(six.template, back.template);
 }
 
+/// A connection that became one of the other family has both of them in its records.
+#[test]
+fn flows_of_two_families_have_templates_of_their_own() {
+    let (_folder, fake, _daemon, mut collector) = bed("");
+    let end = |address: &str, port| TupleEnd { address: address.parse().unwrap(), port: Port(port) };
+    let crossing = |before: [&str; 2], behind: [&str; 2]| {
+        let mut state = state_view(0);
+        state.source.untranslated = Some(end(before[0], 1024));
+        state.destination.untranslated = Some(end(before[1], 443));
+        (state.source.end, state.destination.end) = (end(behind[0], 50_000), end(behind[1], 443));
+        state
+    };
+    let nat64 = crossing(["2001:db8::1", "64:ff9b::1"], ["198.51.100.1", "0.0.0.1"]);
+    let nat46 = crossing(["10.0.0.1", "10.0.0.9"], ["2001:db8::1", "2001:db8::9"]);
+    let events = vec![
+        event(EventKind::Created, None, nat64.clone()),
+        removed(EndReason::Closed, nat64),
+        event(EventKind::Created, None, nat46.clone()),
+        removed(EndReason::Closed, nat46),
+    ];
+    let records = collector.tell(&fake, events, 4);
+    let [begun, ended, flow, back] = &records[..] else { panic!("{records:?}") };
+    for (session, nat_event) in [(begun, 6), (ended, 7)] {
+        assert_eq!(session.number((0, 230)), nat_event);
+    }
+    for record in [begun, ended, flow] {
+        assert_eq!((record.octets(27)[15], record.octets(28)[1]), (1, 0x64));
+        assert_eq!((record.octets(225), record.octets(226)), (&[198, 51, 100, 1][..], &[0, 0, 0, 1][..]));
+        assert_eq!((record.number((0, 7)), record.number((0, 227))), (1024, 50_000));
+    }
+    assert_eq!(flow.number((0, 136)), 3);
+    assert_eq!((back.octets(8), back.octets(12)), (&[10, 0, 0, 1][..], &[10, 0, 0, 9][..]));
+    assert_eq!((back.octets(281)[15], back.octets(282)[15]), (1, 9));
+    assert!(!back.has(230), "RFC 8158 has no event for that session");
+}
+
 #[test]
 fn many_flows_are_many_messages_in_sequence_and_losses_are_told() {
     let (_folder, fake, daemon, mut collector) = bed("template_refresh_s = 1\n");

@@ -324,6 +324,7 @@ impl From<&Rule> for FullRule {
             rule: own,
             nat,
             rdr: rule.rdr.as_ref().map(Pool::from),
+            af_to: rule.af_to,
             route: rule.routing.as_ref().map(|routing| (routing.kind, routing.into())),
             ..Self::default()
         }

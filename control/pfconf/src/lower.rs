@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ruleset::{AddressPattern, Call, Direction, RoutingKind, Rule, Ruleset, Table};
+use ipnet::{IpNet, Ipv4Net};
+use ruleset::{
+    Action, AddressPattern, Call, Direction, NAT64_LENGTHS, RoutingKind, Rule, Ruleset, StateMode, Table,
+};
+use wire::Af;
 
 use crate::ast::{Extras, SetActions};
 use crate::config::{Anchor, Config, Entry, FullRule, Pool, TableDefinition};
@@ -166,6 +170,10 @@ impl<'a> Lowering<'a> {
         rule.routing = full.route.as_ref().map(|(kind, pool)| pool.to_routing(*kind));
         rule.nat = full.nat.as_ref().and_then(Pool::to_target);
         rule.rdr = full.rdr.as_ref().and_then(Pool::to_target);
+        if let Some(af) = full.af_to {
+            rule.af_to = Some(af);
+            rule.rdr = rule.rdr.map(|pool| crossing_target(af, pool));
+        }
         // Paths are in order.
         rule.anchor =
             anchors.binary_search_by(|known| known.as_str().cmp(path)).map_or(0, |at| at as u32 + 1);
@@ -218,7 +226,7 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         routing_table,
         divert,
     } = extras;
-    let targets = || nat.iter().chain(rdr).filter(|_| af_to.is_none());
+    let targets = || nat.iter().chain(rdr);
     let pools = || nat.iter().chain(rdr).chain(route.as_ref().map(|(_, pool)| pool));
     let tables = [&rule.from, &rule.to].map(|end| match &end.address.pattern {
         AddressPattern::Table(name) => name.as_str(),
@@ -239,14 +247,47 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (delay.is_some(), "set delay"),
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
-        (af_to.is_some(), "af-to"),
         (targets().any(|pool| pool.to_target().is_none()), "several targets"),
         (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
         (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),
         (matches!(route, Some((RoutingKind::Dup, pool)) if leads_to_several_ports(pool)), SEVERAL_PORTS),
     ];
-    used.into_iter().filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
+    let crossing = af_to.iter().flat_map(|af| beyond_af_to(full, *af));
+    used.into_iter().chain(crossing).filter(|(used, _)| *used).map(|(_, keyword)| keyword).collect()
+}
+
+/// What of `af-to` to a family the dataplane does not do.
+fn beyond_af_to(full: &FullRule, af: Af) -> [(bool, &'static str); 6] {
+    let FullRule { rule, nat, rdr, .. } = full;
+    let has_no_place = |pool: &Pool| {
+        pool.hosts.iter().any(|host| match &host.address {
+            AddressPattern::Net(net) => {
+                let length = net.prefix_len();
+                af == Af::Inet6 && length <= 96 && !NAT64_LENGTHS.contains(&length)
+            }
+            AddressPattern::Any => af == Af::Inet6,
+            _ => false,
+        })
+    };
+    [
+        (rule.af.is_none(), "af-to without inet or inet6"),
+        (rule.direction == Some(Direction::Out), "af-to of packets that leave"),
+        (rule.action == Action::Match, "af-to of match rules"),
+        (rule.state == StateMode::Synproxy, "af-to with synproxy state"),
+        (nat.iter().chain(rdr).any(|pool| pool.sticky), "af-to with sticky-address"),
+        (rdr.as_ref().is_some_and(has_no_place), "af-to to such a prefix"),
+    ]
+}
+
+/// Where `af-to` leads: to the address that stands in the other one, if it says so.
+fn crossing_target(af: Af, pool: ruleset::Pool) -> ruleset::Pool {
+    match (pool.address, af) {
+        (AddressPattern::Any, Af::Inet) => {
+            ruleset::Pool { address: AddressPattern::Net(IpNet::V4(Ipv4Net::default())), ..pool }
+        }
+        (address, _) => ruleset::Pool { address, ..pool },
+    }
 }
 
 /// `route-to em0`.

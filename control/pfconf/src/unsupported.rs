@@ -4,7 +4,12 @@
 #[rustfmt::skip]
 pub(crate) const REASONS: &[(&str, &str)] = &[
     ("/ in a table's name", "it stands between an anchor and the table's name"),
-    ("af-to", "packets cannot be made packets of the other family; let a NAT64 router (Jool, tayga) do it, and route to it"),
+    ("af-to of match rules", "rules behind would see a packet of the other family; give it to the rule that passes it"),
+    ("af-to of packets that leave", "they are routed already, as packets of their family; give it to a rule for in"),
+    ("af-to to such a prefix", "RFC 6052 has a place for an IPv4 address behind /32, /40, /48, /56, /64 and /96"),
+    ("af-to with sticky-address", "sources are remembered by family; use source-hash"),
+    ("af-to with synproxy state", "handshakes are completed within one family; let the server's own side do it"),
+    ("af-to without inet or inet6", "name the family that packets come in"),
     ("altq", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
     ("an interface without a gateway", "name the host that packets are sent to, too"),
     ("divert", "packets cannot be handed to programs; rdr-to the address and port of a proxy, or copy them with dup-to"),

@@ -172,8 +172,9 @@ impl Shard {
 
     /// Counts a packet for the hooks that it has met.
     pub(crate) fn count_crossed(&mut self, passage: &Passage<'_>) {
-        let counted = Counted { packets: 1, bytes: passage.packet.length().into() };
-        let family = Family::of(passage.packet.tuple.af);
+        let packet = passage.as_counted();
+        let counted = Counted { packets: 1, bytes: packet.length().into() };
+        let family = Family::of(packet.tuple.af);
         let [entered, left] = passage.crossed;
         if let Some((interface, verdict)) = entered {
             self.counters.cross(interface, family, Direction::In, verdict, counted);

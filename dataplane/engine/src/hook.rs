@@ -65,6 +65,8 @@ pub(crate) struct Passage<'p> {
     pub arrived: Option<Packet>,
     /// The hook at which it is has translated it.
     pub turned: bool,
+    /// It has become a packet of the other family.
+    pub turned_over: bool,
     /// How its numbers differ from those that it arrived with.
     pub renumbered: Renumbered,
     /// The tag that it carries.
@@ -235,9 +237,16 @@ impl Shard {
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
         passage.flow = found_by;
         let (hash, why) = (hit.hash, Removal::Replaced);
-        let removed = self.connections.remove_face(hit.record, hit.side(side), hash, why);
+        let removed =
+            self.connections.remove_face(hit.record, self.connections.face_of(&hit, side), hash, why);
         self.counters.removals += u64::from(removed);
         self.admit(view, root, passage, hook)
+    }
+
+    /// The side of the record that a packet has met at a hook, at which its face is.
+    #[inline]
+    pub(crate) fn side_met(&self, passage: &Passage<'_>, hook: &Hook<'_>, record: RecordId) -> Side {
+        self.connections.met_side(record, hook.side(passage.flow.sender))
     }
 
     /// True if a packet that goes the way of its state's first one is too many for the rule that made it (`max-pkt-rate`):
@@ -257,7 +266,7 @@ impl Shard {
         if let Some(tuples) = self.connections.tuples(record) {
             passage.follow(&tuples, hook.direction);
         }
-        let differences = self.connections.differences(record, hook.side(passage.flow.sender));
+        let differences = self.connections.differences(record, self.side_met(passage, hook, record));
         if let Some(differences) = differences.filter(|_| passage.remade.is_none()) {
             passage.renumber(differences);
         }
@@ -304,11 +313,11 @@ impl Shard {
         record: RecordId,
     ) -> Result<Option<Pending>, Stop> {
         let sender = passage.flow.sender;
-        let side = hook.side(sender);
+        let side = self.side_met(passage, hook, record);
         let (from, to) = self.connections.peers_at(record, side, sender);
         let face = self.connections.face(record, side);
         let sloppy = face.is_some_and(|class| class.rule.sloppy);
-        let made_by = face.map(|class| class.direction);
+        let maker = face.map(|class| class.maker(side));
         let mode = if sloppy { Mode::Sloppy } else { Mode::Strict };
         let packet = &passage.packet;
         let pending = match packet.transport {
@@ -360,8 +369,7 @@ impl Shard {
             }
             // Where identifier and type are the same number, the key does not tell a query from its reply.
             Transport::IcmpQuery { kind, .. }
-                if mode == Mode::Strict
-                    && is_request(packet.tuple.af, kind) != (made_by == Some(hook.direction)) =>
+                if mode == Mode::Strict && is_request(packet.tuple.af, kind) != (maker == Some(sender)) =>
             {
                 self.blame_state(view, (side, sender), record, Misfit::Query);
                 return Err(Stop::silent(Reason::StateMismatch));
@@ -436,7 +444,7 @@ impl Shard {
         if let Some(timeout) = pending.refresh {
             self.connections.refresh(pending.record, timeout, view.sixteenths());
         }
-        self.connections.count(pending.record, sender, passage.packet.length());
+        self.connections.count(pending.record, sender, passage.as_counted().length());
         if self.connections.levels(pending.record) != levels {
             self.tell_both(view, pending.record, StateChange::Changed);
         }
@@ -486,7 +494,7 @@ impl Shard {
         }
         if let Some(translation) = decision.translation {
             let translated = self.translate(view, root, passage, translation);
-            translated.map_err(|stop| stop.by_policy(root, passage.packet))?;
+            translated.map_err(|stop| stop.by_policy(root, passage.as_counted()))?;
         }
         if !decision.scrubbing.is_nothing() {
             let random = self.draw();
@@ -510,7 +518,7 @@ impl Shard {
             return Ok(Passed::Stateless);
         }
         let made = self.make_state(view, root, passage, hook, &decision, source);
-        let made = made.map_err(|stop| stop.by_policy(root, passage.packet));
+        let made = made.map_err(|stop| stop.by_policy(root, passage.as_counted()));
         match made {
             Ok(_) => {
                 count(Deed::Pass);

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod af_to;
 mod bridge;
 mod burst;
 mod challenge;

@@ -53,11 +53,18 @@ impl Shard {
             return silence;
         }
         let (key, sender) = Key::of(&packet.tuple);
-        let (hash, left) = (self.hashing.hash(&key), packet);
-        if let Some((ends, sender)) = self.connections.as_sent(&key, hash, sender) {
-            packet.tuple = ends.tuple(sender, packet.tuple);
+        let hash = self.hashing.hash(&key);
+        let sent = self.connections.as_sent(&key, hash, sender);
+        let sent = sent.map_or(packet.tuple, |(ends, sender)| ends.tuple(sender, packet.tuple));
+        let (mut left, differences) = (packet, self.connections.differences_of(&key, hash, sender));
+        if sent.af == packet.tuple.af {
+            packet.tuple = sent;
+        } else if self.take_back_family(frame, &mut packet, sent) {
+            left = packet;
+        } else {
+            return silence;
         }
-        renumber::take_back(&mut packet, self.connections.differences_of(&key, hash, sender));
+        renumber::take_back(&mut packet, differences);
         if packet != left {
             translate::rewrite(frame.bytes_mut(), &left, &packet);
         }

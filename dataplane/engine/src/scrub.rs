@@ -95,14 +95,15 @@ impl Passage<'_> {
     #[cold]
     #[inline(never)]
     pub fn scrub(&mut self, direction: Direction, scrubbing: &Scrubbing, random: u64) {
-        self.arrived.get_or_insert(*self.packet);
+        let arrived = self.arrived.get_or_insert(*self.packet);
+        let came_by = arrived.tuple.af;
         let Scrubbing { scrub, tos, prio } = *scrubbing;
         let packet = &mut *self.packet;
         if let Some(prio) = prio {
             self.priority = if is_urgent(packet) { prio.urgent } else { prio.bulk };
         }
         packet.ttl = packet.ttl.max(scrub.min_ttl);
-        packet.dont_fragment &= !(scrub.no_df && packet.tuple.af == Af::Inet);
+        packet.dont_fragment &= !(scrub.no_df && came_by == Af::Inet);
         if let Some(tos) = tos {
             packet.tos = marked(packet.tos, tos);
         }
@@ -147,6 +148,9 @@ pub(crate) fn write<F: Frame>(frame: &mut F, passage: &Passage<'_>, direction: D
 fn write_all<F: Frame>(frame: &mut F, passage: &Passage<'_>, scrubbing: &Scrubbing) {
     let Scrubbing { scrub, tos, prio } = scrubbing;
     let packet = &*passage.packet;
+    // That of what was IPv6 is ours.
+    let no_df = scrub.no_df && passage.as_counted().tuple.af == Af::Inet;
+    let scrub = &Scrub { no_df, ..*scrub };
     // What was parsed is there: no error is possible.
     let _ = match packet.tuple.af {
         Af::Inet => write_ipv4(frame.bytes_mut(), packet, scrub, *tos, passage.changes.ident),

@@ -317,6 +317,7 @@ impl Shard {
             new: is_new,
             arrived: None,
             turned: false,
+            turned_over: false,
             renumbered: Renumbered::default(),
             offered: None,
             remade: None,
@@ -355,6 +356,9 @@ impl Shard {
         }
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
+        if passage.turned_over {
+            return self.cross(view, own, frame, passage, &entered);
+        }
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::arrived(interface), frame.bytes());
         }

@@ -376,7 +376,7 @@ impl Shard {
     ) -> Option<RuleAt> {
         let passed = met.as_ref().ok()?;
         let record = passed.record().or_else(|| hook.first.and_then(Passed::record))?;
-        let class = self.connections.face(record, hook.side(passage.flow.sender))?;
+        let class = self.connections.face(record, self.side_met(passage, hook, record))?;
         rule_of(view, class)
     }
 }

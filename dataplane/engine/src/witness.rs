@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use ruleset::{Direction, REASON_COUNT, Reason};
-use wire::Port;
+use wire::{Af, Port};
 
 use crate::Address;
 use crate::fate::{Arrival, Source};
@@ -103,6 +103,8 @@ pub struct Met {
     pub direction: Direction,
     /// True if the packet goes the same way as the one that made it.
     pub forward: bool,
+    /// The families in front of the hook and behind it.
+    pub families: [Af; 2],
     /// Both ends in front of the hook.
     pub before: [(Address, Port); 2],
     /// Both ends behind it.

@@ -43,7 +43,7 @@ pub use limit::{Limit, Limits};
 pub use lpm::Lpm;
 
 pub use options::{BlockPolicy, Options, Reassemble, StatePolicy, Syncookies};
-pub use pool::{Pool, PoolKind};
+pub use pool::{NAT64_LENGTHS, Pool, PoolKind};
 pub use reason::{REASON_COUNT, Reason};
 pub use routing::{Gateway, Routing, RoutingKind};
 pub use rule::{

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
 
-use crate::{Action, AddressPattern, Rule, StateMode};
+use crate::{Action, AddressPattern, Direction, Rule, StateMode};
 
 /// How an address is chosen among those of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,9 +41,16 @@ impl Pool {
     pub const NAT_PORTS: (Port, Port) = (Port(50_001), Port(65_535));
 }
 
+/// The lengths of the prefixes that stand in front of an IPv4 address in an IPv6 one (RFC 6052 §2.2).
+pub const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
+
 /// What the dataplane relies on of a rule that translates.
 pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
-    let pools = [("nat-to", &rule.nat), ("rdr-to", &rule.rdr)];
+    if let Some(af) = rule.af_to {
+        validate_af_to(rule, af)?;
+    }
+    let words = if rule.af_to.is_some() { ["af-to"; 2] } else { ["nat-to", "rdr-to"] };
+    let pools = words.into_iter().zip([&rule.nat, &rule.rdr]);
     for (word, pool) in pools.into_iter().filter_map(|(word, pool)| Some((word, pool.as_ref()?))) {
         if matches!(rule.action, Action::Block(_)) {
             return Err(format!("{word} does not apply to block rules"));
@@ -73,9 +80,41 @@ pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
     Ok(())
 }
 
+/// What becomes a packet of the other family is routed as one, and no rule but this one sees both.
+fn validate_af_to(rule: &Rule, af: Af) -> Result<(), String> {
+    let is_sticky = |pool: &Option<Pool>| pool.as_ref().is_some_and(|pool| pool.sticky);
+    let wrong = match () {
+        () if rule.af.is_none_or(|own| own == af) => "af-to leads from one address family to the other",
+        () if rule.direction != Some(Direction::In) => "af-to only applies to packets that come in",
+        () if rule.action != Action::Pass => "af-to only applies to pass rules",
+        () if rule.nat.is_none() => "af-to needs an address that packets come from",
+        () if rule.state == StateMode::Synproxy => "af-to does not go together with synproxy state",
+        () if rule.routing.is_some() => "af-to does not go together with route-to, reply-to and dup-to",
+        () if is_sticky(&rule.nat) || is_sticky(&rule.rdr) => {
+            "af-to does not go together with sticky-address"
+        }
+        () => return rule.rdr.as_ref().map_or(Ok(()), |to| validate_prefix(af, to)),
+    };
+    Err(wrong.into())
+}
+
+fn validate_prefix(af: Af, to: &Pool) -> Result<(), String> {
+    match &to.address {
+        AddressPattern::Net(net)
+            if af == Af::Inet6 && net.prefix_len() <= 96 && !NAT64_LENGTHS.contains(&net.prefix_len()) =>
+        {
+            Err(format!("{net} has no place for an IPv4 address (RFC 6052: /32, /40, /48, /56, /64 or /96)"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn validate_address(rule: &Rule, word: &str, pool: &Pool) -> Result<(), String> {
     match &pool.address {
-        AddressPattern::Net(net) if rule.af == Some(Af::of(&net.addr())) => {}
+        AddressPattern::Net(net) if rule.af_to.or(rule.af) == Some(Af::of(&net.addr())) => {}
+        AddressPattern::Net(net) if rule.af_to.is_some() => {
+            return Err(format!("{net} is not of the family that af-to leads to"));
+        }
         AddressPattern::Net(_) => {
             return Err(format!("an address of {word} needs the rule to be of its family (inet or inet6)"));
         }

@@ -277,6 +277,8 @@ pub struct Rule {
     pub nat: Option<Pool>,
     /// `rdr-to`: what takes the place of the destination.
     pub rdr: Option<Pool>,
+    /// `af-to`: the family that packets get; their sources are in `nat` then, and their destinations in `rdr`, if it says so.
+    pub af_to: Option<Af>,
     /// `route-to`, `reply-to`, `dup-to`.
     pub routing: Option<Routing>,
     /// FreeBSD's: the ruleset for translation that it is of, where that matters.
@@ -350,6 +352,7 @@ impl Default for Rule {
             tagged: None,
             nat: None,
             rdr: None,
+            af_to: None,
             routing: None,
             first_match: None,
             anchor: 0,

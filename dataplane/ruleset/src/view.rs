@@ -147,11 +147,8 @@ impl StateView {
             Some(name) => f.write_str(name)?,
             None => write!(f, "{}", self.proto.0)?,
         }
-        // pf prints the near end first: what left the firewall is `->`, what entered it `<-`.
-        let (left, arrow, right) = match self.direction {
-            Direction::Out => (&self.source, "->", &self.destination),
-            Direction::In => (&self.destination, "<-", &self.source),
-        };
+        let [left, right] = self.ends();
+        let arrow = if self.points_out() { "->" } else { "<-" };
         write!(f, " {}", Place(left))?;
         if let Some(route) = self.route {
             write!(f, " {{{route}}}")?;
@@ -166,13 +163,22 @@ impl StateView {
         }
     }
 
+    /// True if the source is printed first: of what left the firewall, and of what became a packet of the other family.
+    fn points_out(&self) -> bool {
+        let PeerView { end, untranslated, .. } = &self.source;
+        let crosses = untranslated.is_some_and(|before| before.address.is_ipv4() != end.address.is_ipv4());
+        self.direction == Direction::Out || crosses
+    }
+
+    /// Both ends as pf prints them, from left to right: the one that is behind the firewall first.
+    fn ends(&self) -> [&PeerView; 2] {
+        if self.points_out() { [&self.source, &self.destination] } else { [&self.destination, &self.source] }
+    }
+
     /// The two further lines of `-vvss`: windows (TCP only), age, counters, rule, id.
     fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.proto == Proto::TCP {
-            let (left, right) = match self.direction {
-                Direction::Out => (&self.source, &self.destination),
-                Direction::In => (&self.destination, &self.source),
-            };
+            let [left, right] = self.ends();
             f.write_str("\n   ")?;
             write_window(f, left)?;
             f.write_str("  ")?;

@@ -20,6 +20,8 @@ use crate::{Error, Proto};
 
 /// Octets of the fixed header.
 pub const HEADER_LEN: usize = 40;
+/// Where it names what follows.
+pub const NEXT_HEADER_AT: usize = 6;
 
 header! {
     /// The 40 octets of the fixed header.
@@ -28,7 +30,7 @@ header! {
     /// Octets behind the fixed header, extension headers included.
     pub payload_len, set_payload_len: u16 = 4;
     /// Protocol of the first extension header, or of the upper layer.
-    pub next_header, set_next_header: Proto = 6;
+    pub next_header, set_next_header: Proto = NEXT_HEADER_AT;
     /// Hop limit.
     pub hop_limit, set_hop_limit: u8 = 7;
     /// Source address.

@@ -18,6 +18,14 @@ pub enum Af {
 }
 
 impl Af {
+    /// The one that this is not.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Inet => Self::Inet6,
+            Self::Inet6 => Self::Inet,
+        }
+    }
+
     /// The family of an address.
     pub const fn of(address: &core::net::IpAddr) -> Self {
         match address {

@@ -143,10 +143,10 @@ fn check_shows_the_place_and_a_hint() {
 #[test]
 fn check_refuses_what_the_dataplane_does_not_know() {
     let folder = Folder::new("unknown");
-    let rules = "pass out on em0 inet6 af-to inet from em0\n";
+    let rules = "pass out on em0 set delay 10\n";
     let outcome = folder.call(&["check", "-"], rules);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.err.contains("af-to is not supported yet: "), "{}", outcome.err);
+    assert!(outcome.err.contains("set delay is not supported yet: "), "{}", outcome.err);
     // pfctl -n only parses.
     assert_eq!(folder.call(&["pfctl", "-nf", "-"], rules).code, Some(0));
 }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use api::{EndReason, EventKind, EventView};
 use ruleset::{Direction, StateView, TupleEnd};
 
-use super::template::{FLOW_4, FLOW_6, NAT_FLOW_4, NAT_FLOW_6, NAT_SESSION};
+use super::template::{
+    FLOW_4, FLOW_6, NAT_FLOW_4, NAT_FLOW_4_6, NAT_FLOW_6, NAT_FLOW_6_4, NAT_SESSION, NAT64_SESSION,
+};
 
-/// The values of natEvent.
-const NAT44_SESSION_CREATED: u8 = 4;
-const NAT44_SESSION_DELETED: u8 = 5;
+/// The templates of sessions that RFC 8158 knows, with the values of natEvent for what is created and deleted.
+const NAT44: (u16, [u8; 2]) = (NAT_SESSION, [4, 5]);
+const NAT64: (u16, [u8; 2]) = (NAT64_SESSION, [6, 7]);
 /// The value of biflowDirection: the source of the flow is the one that has begun it.
 const INITIATOR: u8 = 1;
 
@@ -17,23 +19,17 @@ const INITIATOR: u8 = 1;
 pub fn records(event: &EventView, mut each: impl FnMut(u16, &[u8])) {
     let state = &event.state;
     let ends = Ends::of(state);
-    let session = ends.is_translated() && state.source.end.address.is_ipv4();
-    match event.event {
-        EventKind::Created if session => {
-            each(NAT_SESSION, &nat_session(event, &ends, NAT44_SESSION_CREATED));
+    let mut tell_session = |kind: usize| {
+        if let Some((template, nat_events)) = ends.session() {
+            each(template, &nat_session(event, &ends, nat_events[kind]));
         }
-        EventKind::Created | EventKind::Updated => {}
+    };
+    match event.event {
+        EventKind::Created => tell_session(0),
+        EventKind::Updated => {}
         EventKind::Removed => {
-            if session {
-                each(NAT_SESSION, &nat_session(event, &ends, NAT44_SESSION_DELETED));
-            }
-            let template = match (state.source.end.address, ends.is_translated()) {
-                (IpAddr::V4(_), false) => FLOW_4,
-                (IpAddr::V6(_), false) => FLOW_6,
-                (IpAddr::V4(_), true) => NAT_FLOW_4,
-                (IpAddr::V6(_), true) => NAT_FLOW_6,
-            };
-            each(template, &flow(event, &ends));
+            tell_session(1);
+            each(ends.flow(), &flow(event, &ends));
         }
     }
 }
@@ -53,6 +49,33 @@ impl Ends {
 
     fn is_translated(&self) -> bool {
         self.before != self.behind
+    }
+
+    /// The addresses of the source, in front and behind.
+    const fn sources(&self) -> (IpAddr, IpAddr) {
+        (self.before[0].address, self.behind[0].address)
+    }
+
+    /// The template of a flow between them.
+    fn flow(&self) -> u16 {
+        match (self.sources(), self.is_translated()) {
+            ((IpAddr::V4(_), _), false) => FLOW_4,
+            ((IpAddr::V6(_), _), false) => FLOW_6,
+            ((IpAddr::V4(_), IpAddr::V4(_)), true) => NAT_FLOW_4,
+            ((IpAddr::V6(_), IpAddr::V6(_)), true) => NAT_FLOW_6,
+            ((IpAddr::V6(_), IpAddr::V4(_)), true) => NAT_FLOW_6_4,
+            ((IpAddr::V4(_), IpAddr::V6(_)), true) => NAT_FLOW_4_6,
+        }
+    }
+
+    /// What a session of translation between them is told as.
+    fn session(&self) -> Option<(u16, [u8; 2])> {
+        match self.sources() {
+            _ if !self.is_translated() => None,
+            (IpAddr::V4(_), IpAddr::V4(_)) => Some(NAT44),
+            (IpAddr::V6(_), IpAddr::V4(_)) => Some(NAT64),
+            (_, IpAddr::V6(_)) => None,
+        }
     }
 }
 

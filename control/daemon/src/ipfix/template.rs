@@ -94,9 +94,35 @@ pub const NAT_FLOW_6: u16 = 259;
 pub const NAT_SESSION: u16 = 260;
 /// What this process could not send (RFC 7011 §4.3).
 pub const UNSENT: u16 = 261;
+/// A flow of IPv6 that became one of IPv4.
+pub const NAT_FLOW_6_4: u16 = 262;
+/// A flow of IPv4 that became one of IPv6.
+pub const NAT_FLOW_4_6: u16 = 263;
+/// A session of NAT64 has begun or ended (RFC 8158 §8.4).
+pub const NAT64_SESSION: u16 = 264;
+
+/// The fields of a session of translation between these addresses.
+macro_rules! session {
+    ($source:ident, $destination:ident) => {
+        &[
+            OBSERVED_MS,
+            NAT_EVENT,
+            FLOW_ID,
+            PROTOCOL,
+            $source,
+            $destination,
+            SOURCE_PORT,
+            DESTINATION_PORT,
+            NAT_SOURCE_V4,
+            NAT_DESTINATION_V4,
+            NAT_SOURCE_PORT,
+            NAT_DESTINATION_PORT,
+        ]
+    };
+}
 
 /// The templates of flows and events.
-pub const TEMPLATES: [Template; 5] = [
+pub const TEMPLATES: [Template; 8] = [
     Template { id: FLOW_4, fields: flow!(SOURCE_V4, DESTINATION_V4) },
     Template { id: FLOW_6, fields: flow!(SOURCE_V6, DESTINATION_V6) },
     Template {
@@ -122,22 +148,29 @@ pub const TEMPLATES: [Template; 5] = [
         ),
     },
     Template {
-        id: NAT_SESSION,
-        fields: &[
-            OBSERVED_MS,
-            NAT_EVENT,
-            FLOW_ID,
-            PROTOCOL,
-            SOURCE_V4,
-            DESTINATION_V4,
-            SOURCE_PORT,
-            DESTINATION_PORT,
+        id: NAT_FLOW_6_4,
+        fields: flow!(
+            SOURCE_V6,
+            DESTINATION_V6,
             NAT_SOURCE_V4,
             NAT_DESTINATION_V4,
             NAT_SOURCE_PORT,
-            NAT_DESTINATION_PORT,
-        ],
+            NAT_DESTINATION_PORT
+        ),
     },
+    Template {
+        id: NAT_FLOW_4_6,
+        fields: flow!(
+            SOURCE_V4,
+            DESTINATION_V4,
+            NAT_SOURCE_V6,
+            NAT_DESTINATION_V6,
+            NAT_SOURCE_PORT,
+            NAT_DESTINATION_PORT
+        ),
+    },
+    Template { id: NAT_SESSION, fields: session!(SOURCE_V4, DESTINATION_V4) },
+    Template { id: NAT64_SESSION, fields: session!(SOURCE_V6, DESTINATION_V6) },
 ];
 
 /// The template of options.

@@ -12,6 +12,7 @@ use pfconf::{Colour, Diagnostics, Isolated, Numbers};
 fn long_file() -> String {
     let texts = [
         include_str!("../accepted/actions.conf"),
+        include_str!("../accepted/af_to.conf"),
         include_str!("../accepted/hosts.conf"),
         include_str!("../accepted/icmp.conf"),
         include_str!("../accepted/interfaces.conf"),

@@ -8,9 +8,9 @@ use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
     Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePattern, Invalid,
-    LogOptions, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset, SourceTracking,
-    StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, Tracking,
-    bounds,
+    LogOptions, NAT64_LENGTHS, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset,
+    SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout,
+    Tracking, bounds,
 };
 
 use siphasher::sip::SipHasher13;
@@ -21,6 +21,8 @@ use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern, Turn};
 use super::fingerprint::Fingerprints;
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, Threshold, owner, tables};
+use crate::Address;
+use crate::af_to::{AfTo, Network};
 use crate::dynamic::OfInterfaces;
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Memory, Part};
@@ -271,6 +273,23 @@ fn is_routed(rule: &Rule) -> bool {
     rule.routing.as_ref().is_some_and(|routing| routing.kind != RoutingKind::Dup)
 }
 
+/// `af-to` of a rule.
+fn af_to(rule: &Rule, af: Af) -> AfTo {
+    let asked = match &rule.to.address.pattern {
+        AddressPattern::Net(net) if NAT64_LENGTHS.contains(&net.prefix_len()) => net.prefix_len(),
+        _ => AfTo::WELL_KNOWN,
+    };
+    let to = rule.rdr.as_ref().and_then(|rdr| match &rdr.address {
+        AddressPattern::Net(net) => Some(Network {
+            first: Address::from(net.network()).0,
+            length: net.prefix_len(),
+            bits: net.max_prefix_len(),
+        }),
+        _ => None,
+    });
+    AfTo { af, asked, to }
+}
+
 /// How one of several addresses is chosen.
 fn choice(kind: Option<&PoolKind>, parts: &[Part]) -> Choice {
     match kind {
@@ -295,8 +314,12 @@ impl Names<'_> {
         }
         let copied = rule.routing.as_ref().filter(|routing| routing.kind == RoutingKind::Dup);
         let copy_to = copied.map(|copied| self.span(copied)).transpose()?.flatten();
-        if rule.state == StateMode::Synproxy && self.is_bridged(rule.interface.as_ref()) {
+        let is_bridged = self.is_bridged(rule.interface.as_ref());
+        if rule.state == StateMode::Synproxy && is_bridged {
             return Err("synproxy state on a transparent pair, which has no addresses to answer from".into());
+        }
+        if rule.af_to.is_some() && is_bridged {
+            return Err("af-to on a transparent pair, where nobody routes".into());
         }
         let (counts_addresses, sources) = (self.counts_addresses(rule), self.tracker(rule, serial));
         let slot = RuleSlot { copy_to, counts_addresses, sources, ..slot(rule, serial) };
@@ -320,8 +343,10 @@ impl Names<'_> {
             icmp: rule.icmp,
             fragment: rule.fragment,
             state: rule.state,
-            // Its packets come and go by other interfaces than the routing table says.
-            if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound && !is_routed(rule),
+            // Its packets come and go by other interfaces than the routing table says, or by two that meet one state.
+            if_bound: rule.state_options.policy.unwrap_or(policy) == StatePolicy::IfBound
+                && !is_routed(rule)
+                && rule.af_to.is_none(),
             tag: rule.tag.as_deref().and_then(|name| self.tags.get(name).copied()),
             rest: (!rest.is_empty()).then(|| Box::new(rest)),
             caller: Gate::NONE,
@@ -490,7 +515,8 @@ impl Names<'_> {
             };
             Ok::<_, String>((self.pool((rule, serial), rdr)?, ports))
         });
-        Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()? })))
+        let af_to = rule.af_to.map(|af| af_to(rule, af));
+        Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()?, af_to })))
     }
 
     fn pool(&self, of: (&Rule, u64), pool: &Pool) -> Result<pool::Pool, String> {

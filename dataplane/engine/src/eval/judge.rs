@@ -12,6 +12,7 @@ use crate::fib::{Fib, InterfaceId, Path};
 use crate::packet::{Packet, Transport, Tuple};
 use crate::scrub::USUAL_PRIORITY;
 use crate::track::Segment;
+use crate::translate::Translation;
 
 impl Root {
     /// What these rules say to a packet; `None` if it never meets them: no route leads by an interface of the dataplane, or
@@ -56,10 +57,10 @@ impl Root {
         };
         let (mut walk, mut redirected) = (Walk::of(tag), false);
         while let Some(translation) = self.advance(&question, &mut walk) {
-            redirected |= translation.rdr.is_some();
+            redirected |= translation.redirects();
         }
         let Decision { action, state, rule, translation, slot, .. } = self.decided(&walk);
-        redirected |= translation.is_some_and(|translation| translation.rdr.is_some());
+        redirected |= translation.is_some_and(Translation::redirects);
         // What comes in for the host goes to a gateway.
         redirected |= flow.direction == Direction::In && slot.routes == Some(RoutingKind::To);
         let interface = fib.interface(interface)?.name.clone();

@@ -138,7 +138,7 @@ impl Shard {
         }
         let side = hook.side(passage.flow.sender);
         if let (Some(tracker), Some(root)) = (&decision.slot.sources, view.root) {
-            self.track(view, root, decision.slot, tracker, (passage.packet.tuple.af, source))?;
+            self.track(view, root, decision.slot, tracker, (passage.flow.key.af, source))?;
         }
         if !self.connections.take_for_rule(decision.slot) {
             self.counters.hit(LimitHit::States);
@@ -202,7 +202,7 @@ impl Shard {
         if self.hashing.home(passage.flow.hash) != self.worker {
             self.connections.set_placed(record);
         }
-        self.connections.count(record, passage.flow.sender, passage.packet.length());
+        self.connections.count(record, passage.flow.sender, passage.as_counted().length());
         Ok(Passed::Made(record))
     }
 

@@ -19,9 +19,8 @@ impl Shard {
         hook: &Hook<'_>,
         record: RecordId,
     ) -> Result<(), Stop> {
-        let Some(class) = self.connections.face(record, hook.side(passage.flow.sender)) else {
-            return Ok(());
-        };
+        let side = self.side_met(passage, hook, record);
+        let Some(class) = self.connections.face(record, side) else { return Ok(()) };
         if passage.packet.options && !class.rule.allow_opts {
             self.witness.blame.rule = rule_of(view, class);
             return Err(Stop::silent(Reason::IpOption));
@@ -40,7 +39,7 @@ impl Shard {
         if let Some(root) = view.root {
             let matched = terms.into_iter().flat_map(|terms| terms.matched());
             for rule in core::iter::once(&*class.rule).chain(matched).filter(|rule| rule.counts_addresses) {
-                let tuple = self.connections.asked_for(record, class, hook.side(passage.flow.sender));
+                let tuple = self.connections.asked_for(record, class, side);
                 let bytes = passage.packet.length();
                 root.count_addresses(rule, &tuple, hook.direction, Deed::Pass, bytes);
             }

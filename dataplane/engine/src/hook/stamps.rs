@@ -73,7 +73,8 @@ impl Shard {
         let Transport::Tcp(segment) = passage.packet.transport else { return };
         self.connections.begin_stamps(record);
         let sender = passage.flow.sender;
-        let moment = self.stamp_moment(view, hook, record, sender, PeerState::Closed);
+        let side = hook.side(sender);
+        let moment = self.stamp_moment(view, side, record, PeerState::Closed);
         let (nobody, random) = (Stamps::default(), self.draw() as u32);
         // There is nothing yet that it could be compared with.
         if let Ok(begun) = track::stamps(&nobody, &nobody, &segment, said, &moment, random) {
@@ -96,7 +97,8 @@ impl Shard {
         level: PeerState,
     ) -> Result<(), Stop> {
         let sender = passage.flow.sender;
-        let moment = self.stamp_moment(view, hook, record, sender, level);
+        let side = self.side_met(passage, hook, record);
+        let moment = self.stamp_moment(view, side, record, level);
         let random = self.draw() as u32;
         let [from, to]: [Stamps; 2] = self.connections.stamps(record, sender);
         let judged = passage
@@ -109,7 +111,7 @@ impl Shard {
                 Ok(())
             }
             Err(BadTimestamp) => {
-                let face = self.connections.face(record, hook.side(sender));
+                let face = self.connections.face(record, side);
                 self.witness.blame.rule = face.and_then(|class| rule_of(view, class));
                 Err(Stop::silent(Reason::BadTimestamp))
             }
@@ -119,12 +121,11 @@ impl Shard {
     fn stamp_moment(
         &self,
         view: &View<'_>,
-        hook: &Hook<'_>,
+        side: Side,
         record: RecordId,
-        sender: Side,
         level: PeerState,
     ) -> track::StampMoment {
-        let face = self.connections.face(record, hook.side(sender));
+        let face = self.connections.face(record, side);
         let own = face.and_then(|class| class.rule.timeout(Timeout::TcpTsdiff));
         let usual = || view.root.map_or(0, |root| root.ruleset().options.timeouts.get(Timeout::TcpTsdiff));
         let now = view.sixteenths();

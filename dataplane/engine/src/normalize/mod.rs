@@ -173,6 +173,22 @@ impl Normalizer {
         }
     }
 
+    /// The identification of the IPv6 fragments that the packet came in, if so.
+    pub const fn ident(&self) -> Option<u32> {
+        match self.joined {
+            Some(Origin { cut: Cut::Inet6(Cut6 { ident, .. }), .. }) => Some(ident),
+            _ => None,
+        }
+    }
+
+    /// Has an IPv6 packet that was an IPv4 one of this identification be cut for an MTU.
+    pub const fn cut_for(&mut self, mtu: u32, ident: u16) {
+        let at = ipv6::HEADER_LEN as u16;
+        let room = mtu as u16 - at - ipv6::FRAGMENT_HEADER_LEN as u16;
+        let next_header_at = ipv6::NEXT_HEADER_AT as u16;
+        self.cut = Some(Cut::Inet6(Cut6 { ident: ident as u32, data_max: room, at, next_header_at }));
+    }
+
     /// The packet that was just decided is not to be cut up after all.
     pub const fn stay_whole(&mut self) {
         self.cut = None;
@@ -338,7 +354,7 @@ impl Shard {
     ) -> Fate {
         let Normalizer { outbox, joined, cut, .. } = &mut self.normalizer;
         match (joined, outbox) {
-            (Some(Origin { cut: cut6 @ Cut::Inet6(_), .. }), _) => {
+            (Some(Origin { cut: cut6 @ Cut::Inet6(_), .. }), _) if packet.tuple.af == Af::Inet6 => {
                 *cut = Some(*cut6);
                 fate
             }

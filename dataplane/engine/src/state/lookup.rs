@@ -47,8 +47,10 @@ impl Connections {
     pub fn find(&mut self, wanted: &Wanted<'_>, expiry: &Expiry<'_>, removed: &mut u64) -> Found {
         loop {
             match self.best(wanted) {
-                Found::Record(hit) if self.has_expired(hit.record, hit.side(wanted.side), expiry) => {
-                    let (id, side) = (hit.record, hit.side(wanted.side));
+                Found::Record(hit)
+                    if self.has_expired(hit.record, self.face_of(&hit, wanted.side), expiry) =>
+                {
+                    let (id, side) = (hit.record, self.face_of(&hit, wanted.side));
                     *removed += u64::from(self.remove_face(id, side, hit.hash, Removal::Expired));
                 }
                 found => return found,
@@ -88,10 +90,16 @@ impl Connections {
     /// Whether a record has the face that is wanted, and if so, whether that floats.
     #[inline]
     fn takes(&self, hit: &Hit, wanted: &Wanted<'_>) -> Option<bool> {
-        let side = hit.side(wanted.side);
-        let class = self.face(hit.record, side)?;
-        let takes = class.takes(wanted.interface) && self.reaches(hit, wanted.direction, side);
+        let class = self.face(hit.record, self.face_of(hit, wanted.side))?;
+        let takes =
+            class.takes(wanted.interface) && self.reaches(hit, wanted.direction, hit.side(wanted.side));
         takes.then_some(class.interface.is_none())
+    }
+
+    /// The side of the face that a hook at `side` of the tuple finds.
+    #[inline]
+    pub fn face_of(&self, hit: &Hit, side: Side) -> Side {
+        self.met_side(hit.record, hit.side(side))
     }
 
     /// True if record `id` has the face at `side` that a lookup would find for packets of `interface`. False does not mean

@@ -6,42 +6,51 @@
 //! Ownership: one shard. Bounds: a record has two links at most.
 
 use ruleset::Direction;
-use wire::Port;
+use wire::{Af, Port};
 
 use super::class::Class;
 use super::index::RecordId;
 use super::key::{Key, KeyHash, Side};
 use super::link::{NewLink, Reach};
 use super::table::{Connections, Full};
+use crate::af_to::proto_in;
 use crate::{Address, Tuple};
 
 /// Both ends, by side of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
+    af: Af,
     address: [Address; 2],
     port: [Port; 2],
 }
 
 impl Ends {
     pub fn of(key: &Key, swapped: bool) -> Self {
-        let Key { mut address, mut port, .. } = *key;
+        let Key { af, mut address, mut port, .. } = *key;
         if swapped {
             address.swap(0, 1);
             port.swap(0, 1);
         }
-        Self { address, port }
+        Self { af, address, port }
     }
 
-    /// The tuple of a packet from one side to the other, in all else `like` another.
+    /// The tuple of a packet from one side to the other, in all else `like` another, perhaps of the other family.
     pub fn tuple(&self, sender: Side, like: Tuple) -> Tuple {
         let (src, dst) = (sender.index(), sender.other().index());
         Tuple {
+            af: self.af,
+            proto: proto_in(self.af, like.proto),
             src: self.address[src],
             dst: self.address[dst],
             sport: self.port[src],
             dport: self.port[dst],
             ..like
         }
+    }
+
+    /// The family of both.
+    pub const fn af(&self) -> Af {
+        self.af
     }
 
     /// Address and port of an end.
@@ -64,6 +73,11 @@ pub(crate) struct Tuples {
 }
 
 impl Tuples {
+    /// True if the other end is of the other family.
+    pub fn crosses(&self) -> bool {
+        self.near.af != self.far.af
+    }
+
     /// In front of and behind the hook of `direction`, of packets that the initiator sends.
     pub const fn at(&self, direction: Direction) -> [Ends; 2] {
         match direction {
@@ -91,6 +105,21 @@ pub(crate) struct Turned<'a> {
 }
 
 impl Connections {
+    /// The side of a record at which its face is that packets from the other side meet, too: of one that is of two families,
+    /// whose only face is where its first packet came in.
+    #[inline]
+    fn crossing(&self, record: RecordId) -> Option<Side> {
+        let line = self.links.line(self.first_link(record)?);
+        let crosses = line.narrow().family() != self.hot[record.0 as usize].family();
+        crosses.then(|| if line.own().has(Direction::In, Side::Low) { Side::Low } else { Side::High })
+    }
+
+    /// The side of the face that packets meet of which `side` is their hook's.
+    #[inline]
+    pub fn met_side(&self, record: RecordId, side: Side) -> Side {
+        self.crossing(record).unwrap_or(side)
+    }
+
     /// True if packets of this tuple, in either direction, belong to a connection, be it another worker's.
     pub fn is_taken(&self, key: &Key, hash: KeyHash) -> bool {
         self.knows(key, hash) || self.owner(key, hash).is_some()
@@ -133,7 +162,7 @@ impl Connections {
             }
             next = self.next_link(id);
         }
-        let between = between.unwrap_or(near);
+        let between = between.or(far.filter(|far| far.af != near.af)).unwrap_or(near);
         Some(Tuples { initiator, near, between, far: far.unwrap_or(between) })
     }
 
@@ -163,6 +192,7 @@ impl Connections {
         // Translated before, the record's own tuple is not what packets have between the hooks.
         let before = self.first_link(record);
         let (reach, own) = match (direction, before) {
+            _ if key.af != self.key(record).af => (wire, near),
             (Direction::In, _) => (between.union(wire), near),
             (Direction::Out, None) => (wire, near.union(between)),
             (Direction::Out, Some(_)) => (wire, near),

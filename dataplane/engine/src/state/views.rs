@@ -132,6 +132,7 @@ impl Connections {
         Some(Met {
             direction: class.direction,
             forward: sender == source,
+            families: [before, behind].map(|ends| ends.af()),
             before: sides.map(|side| before.end(side)),
             behind: sides.map(|side| behind.end(side)),
             peers: sides.map(|end| self.peers_at(id, side, end).0),

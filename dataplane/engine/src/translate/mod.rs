@@ -18,6 +18,8 @@ mod rewrite;
 use ruleset::{Direction, Reason};
 use wire::{Af, Port};
 
+use crate::Address;
+use crate::af_to::{AfTo, Far};
 use crate::eval::{Root, is_request};
 use crate::hook::{Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
@@ -26,6 +28,7 @@ use crate::shard::{Shard, View};
 use crate::source::{Use, Wish};
 use crate::state::{Key, Tuples};
 
+pub(crate) use numbers::renumber;
 #[cfg(test)]
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
@@ -38,6 +41,15 @@ pub use rewrite::rewrite;
 pub(crate) struct Translation {
     pub nat: Option<(Pool, NatPorts)>,
     pub rdr: Option<(Pool, RdrPorts)>,
+    /// That both are for packets of the other family.
+    pub af_to: Option<AfTo>,
+}
+
+impl Translation {
+    /// True if packets get another destination.
+    pub const fn redirects(&self) -> bool {
+        self.rdr.is_some() || self.af_to.is_some()
+    }
 }
 
 /// Where a connection's source port comes from.
@@ -64,7 +76,7 @@ pub(crate) enum RdrPorts {
 }
 
 impl RdrPorts {
-    const fn of(self, port: Port) -> Port {
+    pub const fn of(self, port: Port) -> Port {
         match self {
             Self::Kept => port,
             Self::One(port) => port,
@@ -84,6 +96,9 @@ impl Passage<'_> {
         if tuple == self.packet.tuple {
             return;
         }
+        if tuple.af != self.packet.tuple.af {
+            return self.turn_over(tuple);
+        }
         self.arrived.get_or_insert(*self.packet);
         self.packet.tuple = tuple;
         self.turned = true;
@@ -95,6 +110,9 @@ impl Passage<'_> {
         let Transport::IcmpError { kind, code, mut quoted } = self.packet.transport else { return };
         if quoted.tuple == tuple {
             return;
+        }
+        if quoted.tuple.af != tuple.af {
+            return self.turn_over_quoted(tuple);
         }
         self.arrived.get_or_insert(*self.packet);
         let outer = &mut self.packet.tuple;
@@ -110,6 +128,8 @@ impl Passage<'_> {
     pub fn follow(&mut self, tuples: &Tuples, direction: Direction) {
         let (sender, packet) = (self.flow.sender, &self.packet);
         let ends = match direction {
+            // What a packet of the other family was made of is not between the hooks.
+            Direction::In if tuples.crosses() && sender != tuples.initiator => &tuples.near,
             Direction::In => &tuples.between,
             Direction::Out if sender == tuples.initiator => &tuples.far,
             Direction::Out => &tuples.near,
@@ -127,6 +147,7 @@ impl Passage<'_> {
     pub fn restore(&mut self) {
         if let Some(arrived) = self.arrived.take() {
             *self.packet = arrived;
+            self.turned_over = false;
         }
     }
 }
@@ -172,11 +193,17 @@ impl Shard {
         if is_of_the_link(&passage.packet.tuple) {
             return Ok(());
         }
+        if let Some(af_to) = translation.af_to {
+            return self.translate_family(view, root, passage, (translation, af_to));
+        }
         if let Some((pool, ports)) = &translation.rdr {
             self.redirect(view, root, passage, pool, *ports)?;
         }
         match &translation.nat {
-            Some((pool, ports)) => self.replace_source(view, root, passage, pool, *ports),
+            Some((pool, ports)) => {
+                let base = passage.packet.tuple;
+                self.replace_source(view, root, passage, (pool, *ports), base, None)
+            }
             None => Ok(()),
         }
     }
@@ -189,34 +216,47 @@ impl Shard {
         pool: &Pool,
         ports: RdrPorts,
     ) -> Result<(), Stop> {
-        let packet = &passage.packet;
-        let (tuple, af) = (packet.tuple, packet.tuple.af);
-        let kind = Kind::of(packet);
+        let tuple = passage.packet.tuple;
+        let kind = Kind::of(passage.packet);
         if matches!(kind, Kind::Single) {
             return Ok(());
         }
+        let dst = self.destination_of(view, root, pool, &tuple, tuple.af)?;
+        let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
+        passage.turn(Tuple { dst, dport, ..tuple });
+        Ok(())
+    }
+
+    /// The address of a pool, of this family, that packets of a tuple go to.
+    pub(crate) fn destination_of(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        pool: &Pool,
+        tuple: &Tuple,
+        af: Af,
+    ) -> Result<Address, Stop> {
         let known = root.known(view.fib);
         let asked = Asked { af, source: tuple.src, old: tuple.dst, random: self.draw() };
         let wish = Wish { pool, uses: Use::Rdr, af, source: tuple.src };
         let kept = self.kept(view, &wish, known);
         let chosen = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut None));
         let chosen = chosen.ok_or(NOTHING_LEFT)?;
-        let Target { address: dst, .. } = self.settle_on(view, root, &wish, chosen, kept)?;
-        let dport = if matches!(kind, Kind::Ported) { ports.of(tuple.dport) } else { tuple.dport };
-        passage.turn(Tuple { dst, dport, ..tuple });
-        Ok(())
+        self.settle_on(view, root, &wish, chosen, kept).map(|target| target.address)
     }
 
-    fn replace_source(
+    /// Gives the packet the tuple `base` from another source, to `far` if that says where.
+    pub(crate) fn replace_source(
         &mut self,
         view: &View<'_>,
         root: &Root,
         passage: &mut Passage<'_>,
-        pool: &Pool,
-        ports: NatPorts,
+        (pool, ports): (&Pool, NatPorts),
+        base: Tuple,
+        far: Option<Far>,
     ) -> Result<(), Stop> {
         let packet = &passage.packet;
-        let (tuple, af) = (packet.tuple, packet.tuple.af);
+        let (tuple, af) = (packet.tuple, base.af);
         let kind = Kind::of(packet);
         let known = root.known(view.fib);
         let asked = Asked { af, source: tuple.src, old: tuple.src, random: self.draw() };
@@ -229,7 +269,7 @@ impl Shard {
                 Kind::Single => chosen,
                 _ => self.settle_on(view, root, &wish, chosen, kept)?,
             };
-            let other = Tuple { src, ..tuple };
+            let other = Tuple { src, dst: far.map_or(base.dst, |far| far.of(src)), ..base };
             let random = self.draw();
             let sport = match (&kind, ports) {
                 (Kind::Single, _) => Some(tuple.sport),

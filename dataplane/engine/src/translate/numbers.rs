@@ -7,7 +7,7 @@ use crate::track::Segment;
 
 /// Gives a segment the numbers of `new` where it has those of `old`, its SACK blocks as much more or less as what it
 /// acknowledges. Its checksum is carried along.
-pub(super) fn renumber(segment: &mut [u8], old: &Segment, new: &Segment) -> Result<(), wire::Error> {
+pub(crate) fn renumber(segment: &mut [u8], old: &Segment, new: &Segment) -> Result<(), wire::Error> {
     let mut header = tcp::Header::at_mut(segment, 0)?;
     header.rewrite_seq(new.seq);
     if old.ack == new.ack {

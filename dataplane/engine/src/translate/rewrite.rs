@@ -12,7 +12,7 @@ use wire::checksum::Delta;
 use wire::quote::{self, Quote};
 use wire::{Af, Checksum, Port, Proto, ethernet, icmp4, icmp6, ipv4, ipv6, tcp, udp};
 
-use super::numbers::renumber;
+use super::renumber;
 use crate::quick::Kind;
 use crate::rewrite::HOP;
 use crate::state::{Change, Family};

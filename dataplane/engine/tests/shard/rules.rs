@@ -173,6 +173,16 @@ pub trait Written: Sized {
         self.change(|rule| (rule.af, rule.rdr) = (Some(af), Some(pool)))
     }
 
+    /// `af-to` of the family of `from`, from these ports.
+    fn af_to(self, from: &str, ports: (u16, u16), to: Option<&str>) -> Self {
+        let (af, nat) = pool(from, Some(ports));
+        let rdr = to.map(|to| pool(to, None).1);
+        self.change(|rule| {
+            (rule.af, rule.af_to) = (Some(af.other()), Some(af));
+            (rule.nat, rule.rdr) = (Some(nat), rdr);
+        })
+    }
+
     fn tag(self, name: &str) -> Self {
         self.change(|rule| rule.tag = Some(name.into()))
     }

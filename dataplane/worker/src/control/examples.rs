@@ -68,10 +68,6 @@ pub fn example(record: &DropRecord, worker: u16, interfaces: &[Interface], at: D
     let name = |id: InterfaceId| {
         interfaces.get(usize::from(id.0)).map_or_else(String::new, |interface| interface.name.clone())
     };
-    let af = match &record.seen {
-        Seen::Packet(packet) => packet.tuple.af,
-        Seen::Frame(_) => Af::Inet,
-    };
     DropExample {
         seconds: at.as_secs(),
         nanoseconds: at.subsec_nanos(),
@@ -86,7 +82,7 @@ pub fn example(record: &DropRecord, worker: u16, interfaces: &[Interface], at: D
             Seen::Packet(packet) => SeenPacket::Packet(packet_view(packet)),
             Seen::Frame(head) => SeenPacket::Frame { length: head.length, bytes: head.bytes().to_vec() },
         },
-        misfit: record.misfit.as_ref().map(|(met, misfit)| misfit_view(met, misfit, af)),
+        misfit: record.misfit.as_ref().map(|(met, misfit)| misfit_view(met, misfit)),
         between: record.between,
     }
 }
@@ -129,8 +125,9 @@ pub(super) fn packet_view(packet: &Packet) -> PacketView {
     }
 }
 
-fn misfit_view(met: &Met, misfit: &engine::Misfit, af: Af) -> MisfitView {
-    let (before, behind) = (met.before.map(|own| end(af, own)), met.behind.map(|own| end(af, own)));
+fn misfit_view(met: &Met, misfit: &engine::Misfit) -> MisfitView {
+    let [front, back] = met.families;
+    let (before, behind) = (met.before.map(|own| end(front, own)), met.behind.map(|own| end(back, own)));
     // What enters is on the wire in front of the hook, what leaves behind it.
     let (wire, stack) = match met.direction {
         ruleset::Direction::In => (before, behind),
