@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,12 @@ use e2e::{Lab, Output, program, run, scratch, wait_until};
 
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const BED: &str = "demo";
+
+/// There is one demonstration, and what it leaves behind is asked of the whole machine: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a program and returns what it said on both outputs.
 fn said(command: &mut Command) -> Result<Output> {
@@ -54,6 +61,7 @@ fn ensure_nothing_left(before: &[String], by: &str) -> Result<()> {
 
 #[test]
 fn the_demonstration_runs_twice_and_leaves_nothing() {
+    let _alone = alone();
     Lab::clean(BED);
     let outcome = (|| {
         let before = remains()?;
@@ -90,6 +98,7 @@ fn promised(text: &str) -> Result<()> {
 
 #[test]
 fn a_kept_demonstration_can_be_used_kept_again_and_cleaned() {
+    let _alone = alone();
     Lab::clean(BED);
     let outcome = (|| {
         let before = remains()?;
@@ -123,6 +132,7 @@ fn try_by_hand(shown: &str) -> Result<()> {
 
 #[test]
 fn unknown_words_are_a_matter_of_usage() {
+    let _alone = alone();
     let outcome = (|| {
         let target = scratch("turnpike-usage")?;
         for script in ["run", "test"] {
@@ -141,6 +151,7 @@ fn unknown_words_are_a_matter_of_usage() {
 
 #[test]
 fn tpctl_ends_with_0_when_done_1_when_refused_and_2_on_usage() {
+    let _alone = alone();
     let folder = scratch("turnpike-exit-codes").expect("an empty folder");
     let outcome = exit_codes(&folder);
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
@@ -191,6 +202,7 @@ fn exit_codes(folder: &Path) -> Result<()> {
 
 #[test]
 fn without_root_the_commands_say_what_to_do() {
+    let _alone = alone();
     let folder = scratch("turnpike-nobody").expect("an empty folder");
     let outcome = as_nobody(&folder);
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
