@@ -19,6 +19,10 @@ impl Expander<'_> {
             let InterfaceName::Name(name) = &interface.item.name else {
                 return Err(self.fail(interface.item.span, "antispoof needs an interface", None));
             };
+            if name.contains(':') {
+                let text = format!("interface {name} has bad modifier");
+                return Err(self.fail(interface.item.span, text, Some("name the interface alone")));
+            }
             let elsewhere = InterfaceItem { negated: true, ..interface.item.clone() };
             let network = self.spoofable(interface, name, InterfacePart::Network);
             self.spoofed(statement, Some(elsewhere), network, entries)?;

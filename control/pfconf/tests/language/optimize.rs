@@ -126,6 +126,51 @@ fn rules_that_differ_in_one_part_both_stay() {
     }
 }
 
+#[test]
+fn rules_that_differ_in_one_option_of_states_both_stay() {
+    let parts = [
+        "flags S/SA",
+        "no state",
+        "modulate state",
+        "synproxy state",
+        "allow-opts",
+        "once",
+        "route-to 192.0.2.1",
+        "route-to 192.0.2.2",
+        "route-to 192.0.2.1@wan0",
+        "reply-to 192.0.2.1",
+        "dup-to @span0",
+        "dup-to @span1",
+        "keep state (max 5)",
+        "keep state (max 6)",
+        "keep state (if-bound)",
+        "keep state (sloppy)",
+        "keep state (no-sync)",
+        "keep state (pflow)",
+        "keep state (tcp.first 5)",
+        "keep state (tcp.first 6)",
+        "keep state (tcp.opening 5)",
+        "keep state (adaptive.start 5, adaptive.end 9)",
+        "keep state (source-track rule)",
+        "keep state (source-track global)",
+        "keep state (max-src-states 3)",
+        "keep state (max-src-nodes 3)",
+        "keep state (max-src-conn 3)",
+        "keep state (max-src-conn-rate 3/4)",
+        "keep state (max-src-conn-rate 3/5)",
+        "keep state (max-src-conn 3, overload <one>)",
+        "keep state (max-src-conn 3, overload <two>)",
+        "keep state (max-src-conn 3, overload <one> flush)",
+        "keep state (max-src-conn 3, overload <one> flush global)",
+    ];
+    for (one, other) in parts.iter().flat_map(|one| parts.iter().map(move |other| (one, other))) {
+        let text = format!("pass in inet proto tcp all {one}\npass in inet proto tcp all {other}\n");
+        let left = if one == other { None } else { Some(2) };
+        let lines = basic(&text).lines().count();
+        assert!(left.is_none_or(|left| left == lines), "{text}");
+    }
+}
+
 /// CVE-2026-4748: rules that differ in a range of addresses were taken for one.
 #[test]
 fn rules_that_differ_in_where_packets_go_both_stay() {
@@ -153,7 +198,7 @@ fn rules_that_differ_in_where_packets_go_both_stay() {
         "to any port 80",
         "to 10.0.0.1 - 10.0.0.5",
         "to <one>",
-        "to urpf-failed",
+        "to no-route",
         "from no-route",
         "from urpf-failed",
     ];
