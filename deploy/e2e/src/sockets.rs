@@ -349,3 +349,38 @@ fn count_answers(
     }
     Ok(())
 }
+
+/// Datagrams of one flow, as fast as a thread can send them, until it is dropped.
+#[derive(Debug)]
+pub struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Flood {
+    /// Begins one from a namespace.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or has no socket.
+    pub fn start(from: &Namespace, to: SocketAddr) -> Result<Self> {
+        let socket = from.inside(|| udp(to, TICK))??;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = from.beside(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // That nobody takes them, or that a queue is full, holds nothing up.
+                let _ = socket.send(200);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -193,6 +193,15 @@ fn a_sender_that_does_not_hear_of_a_narrow_path_is_found() {
     });
 }
 
+/// One sender has more to say than the only worker can take.
+#[test]
+fn a_worker_without_time_left_is_found() {
+    bed("doctor-overload", Links::Tap, OPEN, |lab| {
+        let _flood = sockets::Flood::start(&lab.client, address(Lab::SERVER, 9))?;
+        finds_among(lab, "worker-overload", &["worker 0 has no time left", "lcores"]).map(|_| ())
+    });
+}
+
 #[test]
 fn offload_to_a_card_that_is_none_is_found() {
     bed("doctor-offload", Links::AfPacket, OPEN, |lab| {

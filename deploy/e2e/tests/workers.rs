@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use e2e::sockets::{Flood, address};
 use e2e::transfer::{ensure_same, iperf3, random_file, url_host};
 use e2e::{Drops, Lab, Links, WebServer, bed, installed, wait_until};
 
@@ -27,6 +28,33 @@ fn two_workers_share_af_packet_links_and_hand_packets_over() {
             let (out, into) = (&worker["handoff_out"], &worker["handoff_in"]);
             ensure!(out.as_u64() > Some(0) && into.as_u64() > Some(0), "no hand-off: {worker}");
         }
+        Ok(())
+    });
+}
+
+/// Of a single flow one worker has all the work, and `tpctl doctor` says which one. Where it arrives with the other worker, both have
+/// some: then another flow shows it.
+#[test]
+fn a_worker_with_most_of_the_work_is_found() {
+    let Some(cpus) = two_cpus() else { return };
+    bed("workers-skew", Links::Tap, "", |lab| {
+        lab.kill_dataplane()?;
+        let path = lab.folder.join("turnpike.toml");
+        std::fs::write(&path, with_lcores(&std::fs::read_to_string(&path)?, cpus))?;
+        lab.restart_dataplane()?;
+        lab.rules(OPEN)?;
+        let mut said = lab.tpctl("doctor")?.text;
+        ensure!(!said.contains("worker-skew"), "there is no traffic: {said}");
+        let is_found = (9..25).any(|port| {
+            let flood = Flood::start(&lab.client, address(Lab::SERVER, port));
+            (0..2).any(|_| {
+                said = lab.tpctl("doctor").map_or_else(|error| error.to_string(), |told| told.text);
+                said.contains("has most of the work") && flood.is_ok()
+            })
+        });
+        ensure!(is_found, "{said}");
+        let evidence = ["worker-skew: worker ", "CPU ", "worker 0 ", "worker 1 ", "one flow is one worker's"];
+        ensure!(evidence.iter().all(|part| said.contains(part)), "{said}");
         Ok(())
     });
 }
