@@ -178,5 +178,5 @@ fn is_same(one: &Arc<LoadedTable>, other: &Arc<LoadedTable>) -> bool {
 
 /// What a table holds, as the dataplane takes it.
 pub fn entries(table: &LoadedTable) -> Vec<TableEntry> {
-    table.rows().map(|row| TableEntry { negated: row.member.negated, net: row.member.net }).collect()
+    table.rows().map(|row| row.member.entry()).collect()
 }

@@ -43,7 +43,7 @@ fn sources_that_the_dataplane_has_put_into_a_table_are_known_to_whoever_asks_and
         .unwrap();
     {
         let mut state = dataplane.state();
-        let entry = TableEntry { negated: false, net: "192.0.2.7/32".parse().unwrap() };
+        let entry = TableEntry::new(false, "192.0.2.7/32".parse().unwrap());
         state.tables.get_mut("bad").unwrap().push(entry);
         state.overloads += 1;
     }
@@ -52,7 +52,7 @@ fn sources_that_the_dataplane_has_put_into_a_table_are_known_to_whoever_asks_and
         table.rows().map(|row| row.member.net.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(addresses(), ["192.0.2.7/32"]);
-    daemon.control.change_table("bad", &change(TableAction::Add, &["192.0.2.8"])).unwrap();
+    daemon.control.change_table("bad", &change(TableAction::Add, &["192.0.2.8", "weight", "3"])).unwrap();
     assert_eq!(addresses(), ["192.0.2.7/32", "192.0.2.8/32"]);
     // They outlive both.
     daemon.kill();
@@ -61,6 +61,8 @@ fn sources_that_the_dataplane_has_put_into_a_table_are_known_to_whoever_asks_and
     let daemon = Daemon::start(&folder);
     wait("the rules", || dataplane.live().ok_or("none"));
     assert_eq!(held(&dataplane, "bad"), ["192.0.2.7/32", "192.0.2.8/32"]);
+    let weights = |entry: &TableEntry| entry.weight.map(std::num::NonZeroU16::get);
+    assert_eq!(dataplane.state().tables["bad"].iter().map(weights).collect::<Vec<_>>(), [None, Some(3)]);
     drop(daemon);
 }
 

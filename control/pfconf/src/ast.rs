@@ -1,5 +1,7 @@
 //! Statements as they are written: lists not yet expanded, names of hosts not yet resolved, every part with its place.
 
+use std::num::NonZeroU16;
+
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
     Overload, PacketRate, PoolKind, PortMatch, RoutingKind, SetPrio, StateMode, StatePolicy, Timeout,
@@ -209,7 +211,7 @@ pub(crate) struct HostItem {
     pub negated: bool,
     pub host: HostSpec,
     /// `weight n`, in pools.
-    pub weight: Option<u16>,
+    pub weight: Option<NonZeroU16>,
     /// The interface of `(interface host)`, in FreeBSD's routes.
     pub via: Option<String>,
     pub span: Span,

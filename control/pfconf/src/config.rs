@@ -1,5 +1,7 @@
 //! A ruleset after macros and lists are expanded: everything that pf.conf(5) can say, ready to be printed or lowered.
 
+use std::num::NonZeroU16;
+
 use ipnet::IpNet;
 use ruleset::{
     Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, Routing, RoutingKind, Rule,
@@ -134,7 +136,7 @@ impl Anchor {
     }
 }
 
-/// A table as it is defined, with the weights that the dataplane's form has no place for.
+/// A table as it is defined.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableDefinition {
     /// The path of the anchor that it is defined in, from that of the configuration.
@@ -153,9 +155,7 @@ impl TableDefinition {
     pub(crate) const AUTOMATIC: &'static str = "__automatic_";
 
     pub(crate) fn lower(&self) -> Table {
-        let entries = |members: &Vec<Member>| {
-            members.iter().map(|member| TableEntry { negated: member.negated, net: member.net }).collect()
-        };
+        let entries = |members: &Vec<Member>| members.iter().map(Member::entry).collect();
         Table {
             name: self.name.clone(),
             persist: self.persist,
@@ -174,7 +174,21 @@ pub struct Member {
     /// The host or network.
     pub net: IpNet,
     /// `weight n`, for pools.
-    pub weight: Option<u16>,
+    pub weight: Option<NonZeroU16>,
+}
+
+impl Member {
+    /// As the dataplane has it.
+    pub const fn entry(&self) -> TableEntry {
+        let Self { negated, net, weight } = *self;
+        TableEntry { negated, net, weight }
+    }
+}
+
+impl From<TableEntry> for Member {
+    fn from(TableEntry { negated, net, weight }: TableEntry) -> Self {
+        Self { negated, net, weight }
+    }
 }
 
 impl std::fmt::Display for Member {
@@ -204,14 +218,18 @@ pub(crate) struct PoolHost {
     pub address: AddressPattern,
     /// `@interface`, or the interface of `(interface host)`.
     pub via: Option<String>,
+    /// `weight n`, of one of several.
+    #[serde(default)]
+    pub weight: Option<NonZeroU16>,
 }
 
 impl Pool {
     /// As the dataplane has where packets, or their copies, are routed to.
     pub(crate) fn to_routing(&self, kind: RoutingKind) -> Routing {
-        let gateway = |PoolHost { address, via }: &PoolHost| Gateway {
+        let gateway = |PoolHost { address, via, weight }: &PoolHost| Gateway {
             address: address.clone(),
             interface: via.clone(),
+            weight: *weight,
         };
         let gateways = self.hosts.iter().map(gateway).collect();
         Routing { kind, gateways, choice: self.kind.clone(), sticky: self.sticky }
@@ -255,8 +273,11 @@ impl PoolHost {
 
 impl From<&Routing> for Pool {
     fn from(routing: &Routing) -> Self {
-        let host =
-            |gateway: &Gateway| PoolHost { address: gateway.address.clone(), via: gateway.interface.clone() };
+        let host = |Gateway { address, interface, weight }: &Gateway| PoolHost {
+            address: address.clone(),
+            via: interface.clone(),
+            weight: *weight,
+        };
         Self {
             hosts: routing.gateways.iter().map(host).collect(),
             ports: (0, 0),
@@ -277,7 +298,7 @@ impl From<&ruleset::Pool> for Pool {
             kind: pool.kind.clone(),
             sticky: pool.sticky,
             static_port: pool.static_port,
-            ..PoolHost { address: pool.address.clone(), via: None }.alone()
+            ..PoolHost { address: pool.address.clone(), via: None, weight: None }.alone()
         }
     }
 }

@@ -69,7 +69,7 @@ impl Config {
             let _ = writeln!(out, "set ruleset-optimization {level}");
         }
         for table in self.tables.iter().filter(|table| table.anchor.is_empty()) {
-            let _ = writeln!(out, "{}", print::table_text(&table.lower(), self.dialect));
+            let _ = writeln!(out, "{}", print::whole_table(&table.lower(), self.dialect));
         }
         out
     }
@@ -185,7 +185,7 @@ impl Config {
                 match pool.hosts.iter().map(member).collect() {
                     Some(members) => {
                         let address = self.automatic_table(members);
-                        pool.hosts = vec![PoolHost { address, via: None }];
+                        pool.hosts = vec![PoolHost { address, via: None, weight: None }];
                     }
                     None => {
                         let text = "a pool of tables or interfaces cannot be expressed";
@@ -205,7 +205,11 @@ impl Config {
         each_rule(&mut converted.entries, &mut |full| {
             for pool in pools(full).filter(|pool| matches!(pool.kind, None | Some(PoolKind::RoundRobin))) {
                 let Some(members) = pool.only().and_then(|host| made_of(host, &tables)) else { continue };
-                let host = |member: &Member| PoolHost { address: AddressPattern::Net(member.net), via: None };
+                let host = |member: &Member| PoolHost {
+                    address: AddressPattern::Net(member.net),
+                    via: None,
+                    weight: None,
+                };
                 let hosts = members.iter().map(host).collect();
                 if let [PoolHost { address: AddressPattern::Table(name), .. }] = &pool.hosts[..] {
                     listed.push(name.clone());

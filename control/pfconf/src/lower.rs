@@ -97,25 +97,12 @@ impl Config {
                 return;
             }
             let full = entry.rule();
-            let weight = self.has_weights(full).then_some("weight");
-            let keywords = beyond(full).into_iter().chain(weight);
-            refused.extend(keywords.map(|keyword| (keyword, self.place(keyword, full.span))));
+            let keywords = beyond(full);
+            refused.extend(keywords.into_iter().map(|keyword| (keyword, self.place(keyword, full.span))));
             if let Entry::Anchor(Anchor { body: Some(body), .. }) = entry {
                 self.refused_in(body, refused);
             }
         }
-    }
-
-    /// True if a translation leads to a table whose members differ in weight.
-    fn has_weights(&self, full: &FullRule) -> bool {
-        let weighted = |name: &String| {
-            let named = self.tables.iter().filter(|table| table.name == *name);
-            named.flat_map(|table| table.members.iter().flatten()).any(|member| member.weight.is_some())
-        };
-        let pools = full.nat.iter().chain(&full.rdr).chain(full.route.as_ref().map(|(_, pool)| pool));
-        pools
-            .flat_map(|pool| &pool.hosts)
-            .any(|host| matches!(&host.address, AddressPattern::Table(name) if weighted(name)))
     }
 }
 

@@ -33,7 +33,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("set delay", "packets are sent as soon as they can be; delay them in a test network by netem on a host behind"),
     ("set queue", "packets are sent in the order in which they arrive; mark them with set prio or set tos, and queue in the switch or router behind"),
     ("set loginterface all", "the counters of one interface or group are shown; pfctl -vvsI shows those of each"),
-    ("weight", "every address of a pool is as good as another"),
     ("user", "workers see packets of the host on its interfaces, and no sockets; filter by port, or on the host: nftables, meta skuid"),
 ];
 

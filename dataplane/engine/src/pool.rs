@@ -6,6 +6,7 @@
 //! Ownership: made with the root, shared; only the turn of `round-robin` changes.
 //! Bounds: [`ATTEMPTS_MAX`] addresses are tried for one packet.
 
+use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use siphasher::sip::SipHasher13;
@@ -20,7 +21,8 @@ use crate::fib::{Fib, InterfaceId};
 /// The most addresses that are tried for one packet.
 pub(crate) const ATTEMPTS_MAX: u32 = 64;
 
-/// The addresses of a table as a pool has them: ranges in order, each with how many addresses come before it.
+/// The addresses of a table as a pool has them: ranges in order, each with how many addresses come before it, and how many turns
+/// those have in one round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members {
     v4: Vec<Member>,
@@ -34,16 +36,30 @@ struct Member {
     before: u128,
     /// How many it has itself; a whole family counts one less.
     count: u128,
+    turns_before: u128,
+    /// The turns of each of its addresses.
+    weight: u16,
+}
+
+impl Member {
+    const fn turns(&self) -> u128 {
+        self.count.saturating_mul(self.weight as u128)
+    }
+}
+
+/// How often an address has its turn in a round.
+pub(crate) fn weight_of(given: Option<NonZeroU16>) -> u16 {
+    given.map_or(1, NonZeroU16::get)
 }
 
 impl Members {
     /// Of ranges, each first and last.
-    pub fn of(ranges: impl Iterator<Item = (Af, Address, Address)>) -> Self {
+    pub fn of(ranges: impl Iterator<Item = (Af, (Address, Address), Option<NonZeroU16>)>) -> Self {
         let mut members = Self::default();
-        for (af, first, last) in ranges {
-            let family = members.family_mut(af);
-            let before = family.last().map_or(0, |last| last.before.saturating_add(last.count));
-            family.push(Member { first, before, count: size((first, last)) });
+        for (af, range, weight) in ranges {
+            let (before, turns_before) = (members.count(af), members.turns(af));
+            let (count, weight) = (size(range), weight_of(weight));
+            members.family_mut(af).push(Member { first: range.0, before, count, turns_before, weight });
         }
         members
     }
@@ -66,11 +82,23 @@ impl Members {
         self.family(af).last().map_or(0, |last| last.before.saturating_add(last.count))
     }
 
-    fn nth(&self, af: Af, number: u128) -> Option<Address> {
+    fn turns(&self, af: Af) -> u128 {
+        self.family(af).last().map_or(0, |last| last.turns_before.saturating_add(last.turns()))
+    }
+
+    /// The number of the address that has a turn.
+    fn at_turn(&self, af: Af, turn: u128) -> u128 {
+        let family = self.family(af);
+        let behind = family.partition_point(|member| member.turns_before <= turn);
+        let member = behind.checked_sub(1).and_then(|at| family.get(at));
+        member.map_or(0, |member| member.before + (turn - member.turns_before) / u128::from(member.weight))
+    }
+
+    fn nth(&self, af: Af, number: u128) -> Option<(Address, u16)> {
         let family = self.family(af);
         let at = family.partition_point(|member| member.before <= number).checked_sub(1)?;
         let member = &family[at];
-        Some(Address(member.first.0 + (number - member.before)))
+        Some((Address(member.first.0 + (number - member.before)), member.weight))
     }
 }
 
@@ -102,14 +130,31 @@ impl Addresses {
         }
     }
 
-    fn nth(&self, af: Af, number: u128, known: Known<'_>) -> Option<Address> {
+    /// How many turns they have in one round.
+    fn turns(&self, af: Af, known: Known<'_>) -> u128 {
         match self {
-            Self::Net { first, .. } => Some(Address(first.0 + number)),
+            Self::Table(number) => known.root.members(*number).map_or(0, |table| table.turns(af)),
+            _ => self.count(af, known),
+        }
+    }
+
+    /// The number of the address that has a turn.
+    fn at_turn(&self, af: Af, turn: u128, known: Known<'_>) -> u128 {
+        match self {
+            Self::Table(number) => known.root.members(*number).map_or(0, |table| table.at_turn(af, turn)),
+            _ => turn,
+        }
+    }
+
+    /// An address, and its weight.
+    fn nth(&self, af: Af, number: u128, known: Known<'_>) -> Option<(Address, u16)> {
+        match self {
+            Self::Net { first, .. } => Some((Address(first.0 + number), 1)),
             Self::Table(table) => known.root.members(*table)?.nth(af, number),
             Self::Interfaces(of) => {
                 let mut left = number;
                 of.ranges(af, known.fib).find_map(|range| {
-                    let found = (left < size(range)).then(|| Address(range.0.0 + left));
+                    let found = (left < size(range)).then(|| (Address(range.0.0 + left), 1));
                     left = left.saturating_sub(size(range));
                     found
                 })
@@ -160,6 +205,8 @@ pub(crate) enum Choice {
 pub(crate) struct Part {
     pub addresses: Addresses,
     pub via: Option<InterfaceId>,
+    /// The turns of each address, where it is one of several parts.
+    pub weight: u16,
 }
 
 /// Where a translation or a route leads.
@@ -222,16 +269,43 @@ impl Pool {
         self.parts.iter().map(|part| part.addresses.count(af, known)).fold(0, u128::saturating_add)
     }
 
-    fn nth(&self, af: Af, mut number: u128, known: Known<'_>) -> Option<Target> {
+    fn nth(&self, af: Af, number: u128, known: Known<'_>) -> Option<Target> {
+        self.weighed(af, number, known).map(|(target, _)| target)
+    }
+
+    /// An address, and its weight.
+    fn weighed(&self, af: Af, mut number: u128, known: Known<'_>) -> Option<(Target, u64)> {
         for part in &self.parts {
             let count = part.addresses.count(af, known);
             if number < count {
-                let address = part.addresses.nth(af, number, known)?;
-                return Some(Target { address, via: part.via });
+                let (address, weight) = part.addresses.nth(af, number, known)?;
+                let weight = u64::from(weight) * u64::from(part.weight);
+                return Some((Target { address, via: part.via }, weight));
             }
             number -= count;
         }
         None
+    }
+
+    /// The number of the address whose turn it is next, of `count`. In one round each has as many turns as its weight says,
+    /// spread over the round.
+    fn in_turn(&self, turn: &AtomicU32, af: Af, known: Known<'_>, count: u128) -> u128 {
+        let turn = u128::from(turn.fetch_add(1, Ordering::Relaxed));
+        let weight = |part: &Part| u128::from(part.weight);
+        let turns_of = |part: &Part| part.addresses.turns(af, known).saturating_mul(weight(part));
+        let turns = self.parts.iter().map(turns_of).fold(0, u128::saturating_add);
+        if turns == count {
+            return turn % count;
+        }
+        let (mut turn, mut before) = (spread(turn, turns), 0);
+        for part in &self.parts {
+            let own = turns_of(part);
+            if turn < own {
+                return before + part.addresses.at_turn(af, turn / weight(part), known);
+            }
+            (turn, before) = (turn - own, before + part.addresses.count(af, known));
+        }
+        0
     }
 
     /// As many as are ever tried for one packet.
@@ -256,7 +330,12 @@ impl Pool {
         states: &dyn Fn(&Target) -> u32,
     ) -> u128 {
         let numbers = (0..attempts(count)).map(|step| (first + u128::from(step)) % count);
-        let load = |number: &u128| self.nth(af, *number, known).map_or(u32::MAX, |target| states(&target));
+        // As pf reckons: states for each part of the weight.
+        let load = |number: &u128| match self.weighed(af, *number, known) {
+            Some((target, weight)) if weight > 1 => u64::from(states(&target)) * u64::from(u16::MAX) / weight,
+            Some((target, _)) => u64::from(states(&target)) * u64::from(u16::MAX),
+            None => u64::MAX,
+        };
         numbers.min_by_key(load).unwrap_or(first)
     }
 
@@ -275,7 +354,7 @@ impl Pool {
                 hash.write_u128(asked.source.0);
                 Order { left: 1, ..whole(hash.finish().into()) }
             }
-            Choice::RoundRobin(turn) => whole(turn.fetch_add(1, Ordering::Relaxed).into()),
+            Choice::RoundRobin(turn) => whole(self.in_turn(turn, asked.af, known, count)),
             Choice::LeastStates(turn) => {
                 let first = u128::from(turn.fetch_add(1, Ordering::Relaxed)) % count;
                 whole(self.least(asked.af, known, first, count, states))
@@ -310,7 +389,7 @@ impl Pool {
             }
             // What a dead gateway would have got is not all for the one behind it.
             next = match &self.choice {
-                Choice::RoundRobin(turn) => u128::from(turn.fetch_add(1, Ordering::Relaxed)) % count,
+                Choice::RoundRobin(turn) => self.in_turn(turn, asked.af, known, count),
                 _ => (next + 1) % count,
             };
             target = self.nth(asked.af, next, known)?;
@@ -319,6 +398,41 @@ impl Pool {
     }
 }
 
+/// The place of a turn in a round of so many: each has one, and those that follow each other are far apart.
+fn spread(turn: u128, turns: u128) -> u128 {
+    // The product of two that fit has room; a round as long as this never ends.
+    let Ok(round) = u64::try_from(turns) else { return turn % turns.max(1) };
+    let near = ((u128::from(round) * 0x9e37_79b9) >> 32) as u64 | 1;
+    let step = (near..).find(|step| gcd(*step, round) == 1).unwrap_or(1);
+    turn % turns * u128::from(step) % turns
+}
+
+const fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 fn attempts(count: u128) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).min(ATTEMPTS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_of_a_round_has_one_turn_and_neighbours_are_apart() {
+        for turns in [1, 2, 3, 6, 12, 100, 1001] {
+            let mut places: Vec<u128> = (0..turns).map(|turn| spread(turn, turns)).collect();
+            let near = |pair: &&[u128]| pair[0].abs_diff(pair[1]) == 1;
+            let followers = places.windows(2).filter(near).count();
+            assert!(turns < 12 || followers == 0, "{followers} of {turns}");
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..turns), "{turns}");
+            assert_eq!(spread(turns, turns), spread(0, turns), "the next round is as this one");
+        }
+        assert_eq!(spread(5, u128::MAX), 5);
+    }
 }

@@ -85,7 +85,7 @@ fn a_table_that_a_span_ports_rules_ask_holds_for_the_next_packet() {
     let mut firewall = established(with_table(copying(&[block])));
     assert_eq!(targets(&send(&mut firewall, "em0", ACK)), [3]);
     let net = "10.0.0.2/32".parse().expect("a host");
-    let add = vec![TableEntry { negated: false, net }];
+    let add = vec![TableEntry::new(false, net)];
     let edit = TableEdit { name: "t".into(), add, ..TableEdit::default() };
     let root = firewall.root.as_ref().expect("rules").with_tables(&[edit]).expect("a table");
     firewall.root = Some(root);

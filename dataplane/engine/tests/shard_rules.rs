@@ -327,9 +327,9 @@ fn replies_go_out_where_requests_came_in_and_each_load_counts_from_zero() {
 
 /// What stands in a table: `!` negates.
 fn entries(words: &[&str]) -> Vec<TableEntry> {
-    let entry = |word: &&str| TableEntry {
-        negated: word.starts_with('!'),
-        net: word.trim_start_matches('!').parse().expect("a network"),
+    let entry = |word: &&str| {
+        let net = word.trim_start_matches('!').parse().expect("a network");
+        TableEntry::new(word.starts_with('!'), net)
     };
     words.iter().map(entry).collect()
 }

@@ -58,7 +58,7 @@ impl Watched {
             .iter()
             .map(|one| TableEdit {
                 name: one.table.clone(),
-                add: vec![TableEntry { negated: false, net: one.source.into() }],
+                add: vec![TableEntry::new(false, one.source.into())],
                 ..TableEdit::default()
             })
             .collect();

@@ -108,7 +108,7 @@ fn an_address_is_remembered_for_its_time_behind_the_last_state() {
 
 #[test]
 fn an_address_that_the_pool_has_no_more_is_left() {
-    let entry = |net: &str| TableEntry { negated: false, net: net.parse().unwrap() };
+    let entry = |net: &str| TableEntry::new(false, net.parse().unwrap());
     let entries = Some(vec![entry("192.0.2.1/32"), entry("192.0.2.2/32")]);
     let of_table =
         Pool { address: AddressPattern::Table("pool".into()), ..addresses(PoolKind::RoundRobin, true) };

@@ -10,9 +10,9 @@ use shard::rules::{Written, block, pass, ruleset};
 use shard::{Firewall, fib};
 
 fn entries(words: &[&str]) -> Vec<TableEntry> {
-    let entry = |word: &&str| TableEntry {
-        negated: word.starts_with('!'),
-        net: word.trim_start_matches('!').parse().expect("a network"),
+    let entry = |word: &&str| {
+        let net = word.trim_start_matches('!').parse().expect("a network");
+        TableEntry::new(word.starts_with('!'), net)
     };
     words.iter().map(entry).collect()
 }

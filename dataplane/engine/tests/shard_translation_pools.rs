@@ -3,6 +3,7 @@
 mod shard;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use engine::{Fib, Root};
 use ruleset::{
@@ -13,7 +14,7 @@ use shard::{Firewall, interfaces};
 use wire::{Af, Port, Proto};
 
 fn entry(net: &str) -> TableEntry {
-    TableEntry { negated: false, net: net.parse().expect("a network") }
+    TableEntry::new(false, net.parse().expect("a network"))
 }
 
 /// A table of three addresses, and one without any.
@@ -72,6 +73,31 @@ fn counted<const N: usize>(shares: [(&str, u32); N]) -> BTreeMap<String, u32> {
 fn addresses_of_a_table_take_turns() {
     let mut firewall = translating(of(table("three"), Some(PoolKind::RoundRobin)));
     assert_eq!(shares(&mut firewall), counted([("10.1.0.10", 6), ("10.1.0.20", 6), ("10.1.0.21", 6)]));
+}
+
+/// `weight`: of rounds, and of what each address has.
+#[test]
+fn addresses_have_as_many_turns_as_they_weigh() {
+    let weighing = |net: &str, weight| TableEntry { weight: NonZeroU16::new(weight), ..entry(net) };
+    let mut firewall = translating(of(table("none"), Some(PoolKind::RoundRobin)));
+    let entries = vec![weighing("10.1.0.10/32", 4), entry("10.1.0.20/31")];
+    let edit = |add| TableEdit { name: "none".into(), clear: true, add, ..TableEdit::default() };
+    let change = |firewall: &mut Firewall, edit: TableEdit| {
+        let root = firewall.root.take().expect("rules").with_tables(&[edit]).expect("a change");
+        firewall.root = Some(root);
+    };
+    change(&mut firewall, edit(entries.clone()));
+    assert_eq!(shares(&mut firewall), counted([("10.1.0.10", 12), ("10.1.0.20", 3), ("10.1.0.21", 3)]));
+    // What is listed is what was given, and without weights all are as good as each other again.
+    let held = firewall.root.as_ref().and_then(|root| root.entries("none")).expect("it is there");
+    assert_eq!(held.collect::<Vec<_>>(), entries);
+    change(&mut firewall, edit(vec![entry("10.1.0.10/32"), entry("10.1.0.20/31")]));
+    firewall.kill("10.0.0.2");
+    assert_eq!(shares(&mut firewall), counted([("10.1.0.10", 6), ("10.1.0.20", 6), ("10.1.0.21", 6)]));
+
+    let mut firewall = translating(of(table("none"), Some(PoolKind::LeastStates)));
+    change(&mut firewall, edit(vec![weighing("10.1.0.10/32", 2), weighing("10.1.0.11/32", 1)]));
+    assert_eq!(shares(&mut firewall), counted([("10.1.0.10", 12), ("10.1.0.11", 6)]));
 }
 
 #[test]

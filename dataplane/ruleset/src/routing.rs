@@ -1,5 +1,7 @@
 //! Where packets go instead of where the routing table says (pf.conf(5) ROUTING).
 
+use core::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
@@ -34,6 +36,9 @@ pub struct Gateway {
     pub address: AddressPattern,
     /// The interface that they are on; else they are where the routing table says.
     pub interface: Option<String>,
+    /// `weight`: how often each of them has its turn; once, if it is not given.
+    #[serde(default)]
+    pub weight: Option<NonZeroU16>,
 }
 
 /// `route-to`, `reply-to` or `dup-to`.

@@ -1,5 +1,7 @@
 //! Tables: sets of addresses, longest prefix first (pf.conf(5) TABLES).
 
+use core::num::NonZeroU16;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,16 @@ pub struct TableEntry {
     pub negated: bool,
     /// The host or network.
     pub net: IpNet,
+    /// `weight`: how often each of its addresses has its turn in pools; once, if it is not given.
+    #[serde(default)]
+    pub weight: Option<NonZeroU16>,
+}
+
+impl TableEntry {
+    /// An entry without a weight.
+    pub const fn new(negated: bool, net: IpNet) -> Self {
+        Self { negated, net, weight: None }
+    }
 }
 
 /// A table and its contents at load.

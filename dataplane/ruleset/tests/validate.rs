@@ -95,7 +95,7 @@ fn table_names_have_a_length() {
 
 #[test]
 fn e06_limits_hold_for_tables_and_entries() {
-    let entry = TableEntry { negated: false, net: "192.0.2.0/24".parse::<IpNet>().expect("a network") };
+    let entry = TableEntry::new(false, "192.0.2.0/24".parse::<IpNet>().expect("a network"));
     let table = |name: &str| Table { name: name.into(), entries: Some(vec![entry; 2]), ..Table::default() };
     let mut ruleset = Ruleset { tables: vec![table("a"), table("b")], ..Ruleset::default() };
     ruleset.options.limits.set(Limit::Tables, 2);

@@ -146,7 +146,7 @@ impl Firewall {
         }
         let edit = |one: &Overloaded| TableEdit {
             name: one.table.clone(),
-            add: vec![TableEntry { negated: false, net: one.source.into() }],
+            add: vec![TableEntry::new(false, one.source.into())],
             ..TableEdit::default()
         };
         let edits: Vec<TableEdit> = found.iter().map(edit).collect();

@@ -144,7 +144,7 @@ fn addresses() {
 
 #[test]
 fn the_longest_entry_of_a_table_decides() {
-    let entry = |negated, text: &str| TableEntry { negated, net: text.parse().unwrap() };
+    let entry = |negated, text: &str| TableEntry::new(negated, text.parse().unwrap());
     let entries = vec![entry(false, "10.0.0.0/8"), entry(true, "10.0.0.0/24"), entry(false, "10.0.0.2/32")];
     let table = Table { name: "hosts".into(), entries: Some(entries), ..Table::default() };
     let rule = Rule { action: Action::Block(DROP), ..from(AddressPattern::Table("hosts".into())) };

@@ -1,13 +1,14 @@
 //! `-t TABLE -T VERB`: pfctl's words about tables; 2 is returned where not all addresses match.
 
 use std::io::Read;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use api::control::{AddressFate, TableAction, TableOutcome, TableRequest};
 use api::{Candidate, Cut};
 use pfconf::{Feedback, Interfaces, LoadedTable, Member, TableChange, TableVerb, print_rule};
-use ruleset::{TableContents, TableEntry};
+use ruleset::TableContents;
 use serde::Serialize;
 
 use super::Arguments;
@@ -243,7 +244,7 @@ fn directly(
     let change = trial(&mut table, name, wanted)?;
     if !arguments.noaction {
         let operator = session::operator(arguments.force);
-        let held = table.rows().map(|row| TableEntry { negated: row.member.negated, net: row.member.net });
+        let held = table.rows().map(|row| row.member.entry());
         let contents = TableContents { name: name.to_owned(), entries: held.collect() };
         let candidate = Candidate::with_table(&ruleset, contents);
         if let Some(cut) = Cut::find(&mut client, candidate, &operator.sessions)? {
@@ -331,7 +332,7 @@ struct Row {
     address: String,
     negated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    weight: Option<u16>,
+    weight: Option<NonZeroU16>,
     #[serde(skip_serializing_if = "String::is_empty")]
     feedback: String,
 }

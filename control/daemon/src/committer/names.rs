@@ -100,8 +100,8 @@ fn edits(old: &Ruleset, new: &Ruleset) -> Vec<TableEdit> {
     // Of two entries of one network the first holds.
     let list = |entries: &Option<Vec<TableEntry>>| {
         let mut list = BTreeMap::new();
-        for TableEntry { net, negated } in entries.iter().flatten() {
-            list.entry(*net).or_insert(*negated);
+        for entry in entries.iter().flatten() {
+            list.entry(entry.net).or_insert(*entry);
         }
         list
     };
@@ -109,11 +109,11 @@ fn edits(old: &Ruleset, new: &Ruleset) -> Vec<TableEdit> {
     let changed = pairs.filter(|(table, before)| table.entries != before.entries);
     let edit = changed.map(|(table, before)| {
         let (after, before) = (list(&table.entries), list(&before.entries));
-        let new = after.iter().filter(|(net, negated)| before.get(*net) != Some(*negated));
+        let new = after.iter().filter(|(net, entry)| before.get(*net) != Some(*entry));
         TableEdit {
             name: table.name.clone(),
             remove: before.keys().filter(|net| !after.contains_key(*net)).copied().collect(),
-            add: new.map(|(net, negated)| TableEntry { negated: *negated, net: *net }).collect(),
+            add: new.map(|(_, entry)| *entry).collect(),
             ..TableEdit::default()
         }
     });

@@ -73,9 +73,6 @@ impl Committer {
         let words = request.addresses.iter().map(String::as_str);
         let members: Vec<Member> = pfconf::members(&Isolated(&self.interfaces), words)
             .map_err(|error| Failure::refused(error.to_string()))?;
-        if members.iter().any(|member| member.weight.is_some()) {
-            return Err(Failure::refused("weights are not supported yet".into()));
-        }
         let takes_none =
             matches!(request.action, TableAction::Kill | TableAction::Flush | TableAction::Expire);
         if takes_none && !members.is_empty() {

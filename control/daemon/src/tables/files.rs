@@ -73,7 +73,7 @@ impl Files {
         let beside = path.with_extension("new");
         let mut text = head(table);
         for row in table.rows() {
-            let _ = writeln!(text, "+ {} {}", row.member, row.cleared_unix_s);
+            text += &addition(&row.member, row.cleared_unix_s);
         }
         let written = create(&beside)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
@@ -108,8 +108,7 @@ impl Files {
         }
         let now = super::now_unix_s();
         for entry in &edit.add {
-            let member = Member { negated: entry.negated, net: entry.net, weight: None };
-            let _ = writeln!(text, "+ {member} {now}");
+            text += &addition(&(*entry).into(), now);
         }
         let path = self.path(name);
         let mut file = OpenOptions::new().append(true).open(&path)?;
@@ -184,7 +183,8 @@ fn read(text: &str) -> Result<(LoadedTable, usize), String> {
         match (words.next(), words.next(), words.next()) {
             (Some("0"), None, None) => drop(table.flush()),
             (Some("+"), Some(net), Some(time)) => {
-                let member = member(net).ok_or_else(fault)?;
+                let weight = words.next().map(|weight| weight.parse().map_err(|_| fault())).transpose()?;
+                let member = Member { weight, ..member(net).ok_or_else(fault)? };
                 let time = time.parse().map_err(|_| fault())?;
                 // In place of one of the same network, which may have been the other way.
                 table.delete(&[Member { negated: !member.negated, ..member }]);
@@ -199,6 +199,12 @@ fn read(text: &str) -> Result<(LoadedTable, usize), String> {
         count += 1;
     }
     Ok((table, count))
+}
+
+/// The line of an entry that was added at a time.
+fn addition(member: &Member, unix_s: u64) -> String {
+    let weight = member.weight.map_or_else(String::new, |weight| format!(" {weight}"));
+    format!("+ {member} {unix_s}{weight}\n")
 }
 
 /// `!10.0.0.0/8`, or an address alone.

@@ -102,6 +102,7 @@ fn of_openbsd(full: &FullRule) -> Vec<Part> {
         Some((kind, pool)) if unnamed(pool) => Some(*kind),
         _ => None,
     };
+    let weighs = |pool: &Pool| pool.hosts.iter().any(|host| host.weight.is_some());
     let least = |pool: &Pool| pool.kind == Some(PoolKind::LeastStates);
     vec![
         (extras.domain.is_some(), "on rdomain", "use the interfaces of the domain, and rtable"),
@@ -109,6 +110,7 @@ fn of_openbsd(full: &FullRule) -> Vec<Part> {
         (extras.set.delay.is_some(), "set delay", "use dummynet"),
         (matches!(extras.divert, Some(Divert::Reply)), "divert", "FreeBSD has no divert-reply"),
         (pools(full).any(least), "least-states", "use round-robin or random"),
+        (pools(full).any(weighs), "weight", "every address gets the same share"),
         (
             route.is_some(),
             route.map_or("", |kind| kind.word()),

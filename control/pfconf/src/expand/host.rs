@@ -1,5 +1,7 @@
 //! Hosts of a list to patterns: one name may stand for many addresses.
 
+use std::num::NonZeroU16;
+
 use ipnet::IpNet;
 use ruleset::AddressPattern;
 use wire::Af;
@@ -26,7 +28,7 @@ pub(super) struct Node {
     /// `@interface`.
     pub via: Option<String>,
     /// `weight n`, in pools and tables.
-    pub weight: Option<u16>,
+    pub weight: Option<NonZeroU16>,
 }
 
 impl Node {

@@ -1,6 +1,7 @@
 //! Hosts and networks in plain text: files of tables, and what `pfctl -T` is given.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use ruleset::AddressPattern;
 
@@ -58,8 +59,8 @@ pub fn members<'a>(
     while let Some(word) = words.next() {
         if word == "weight" {
             let from: usize = last.take().ok_or(MemberError::Weight)?;
-            let weight = words.next().and_then(|number| number.parse().ok()).filter(|weight| *weight > 0);
-            let weight: u16 = weight.ok_or(MemberError::Weight)?;
+            let weight: Option<NonZeroU16> = words.next().and_then(|number| number.parse().ok());
+            let weight = weight.ok_or(MemberError::Weight)?;
             members[from..].iter_mut().for_each(|member| member.weight = Some(weight));
             continue;
         }

@@ -58,7 +58,11 @@ impl Expander<'_> {
             return None;
         }
         Some(Pool {
-            hosts: vec![PoolHost { address, via: nodes.first().and_then(|node| node.via.clone()) }],
+            hosts: vec![PoolHost {
+                address,
+                via: nodes.first().and_then(|node| node.via.clone()),
+                weight: None,
+            }],
             ..self::options(&target.redirect.pool, kind)
         })
     }
@@ -74,7 +78,11 @@ impl Expander<'_> {
             self.complain(target.redirect.span, text, Some("leave the other type out"));
             return None;
         }
-        let host = |node: &&Node| PoolHost { address: node.pattern.clone(), via: node.via.clone() };
+        let host = |node: &&Node| PoolHost {
+            address: node.pattern.clone(),
+            via: node.via.clone(),
+            weight: node.weight,
+        };
         let hosts = nodes.iter().map(host).collect();
         Some(Pool { hosts, ..self::options(options, Some(kind)) })
     }

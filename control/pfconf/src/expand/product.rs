@@ -333,7 +333,11 @@ pub(crate) fn binat_inbound(outbound: &FullRule) -> Option<FullRule> {
         port: outbound.rule.from.port,
     };
     inbound.rdr = Some(Pool {
-        hosts: vec![PoolHost { address: outbound.rule.from.address.pattern.clone(), via: None }],
+        hosts: vec![PoolHost {
+            address: outbound.rule.from.address.pattern.clone(),
+            via: None,
+            weight: None,
+        }],
         static_port: false,
         ..nat.clone()
     });

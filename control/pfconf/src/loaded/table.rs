@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 use ruleset::{Table, TableEdit, TableEntry, ZeroCounts};
@@ -36,8 +37,14 @@ type Members = BTreeMap<(Af, IpAddr, Reverse<u8>), Held>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     negated: bool,
-    weight: Option<u16>,
+    weight: Option<NonZeroU16>,
     cleared_unix_s: u64,
+}
+
+impl Held {
+    const fn of(entry: &TableEntry, cleared_unix_s: u64) -> Self {
+        Self { negated: entry.negated, weight: entry.weight, cleared_unix_s }
+    }
 }
 
 /// What a verb did about an address, and the letter that pfctl prints for it.
@@ -125,7 +132,7 @@ impl TableChange {
         for (member, feedback) in &self.each {
             match feedback {
                 Feedback::Added | Feedback::Changed => {
-                    edit.add.push(TableEntry { negated: member.negated, net: member.net });
+                    edit.add.push(member.entry());
                 }
                 Feedback::Deleted => edit.remove.push(member.net),
                 _ => {}
@@ -181,13 +188,13 @@ impl LoadedTable {
     /// As a ruleset defines it.
     pub fn of(table: &Table) -> Self {
         let members = table.entries.iter().flatten();
-        let held = |negated| Held { negated, weight: None, cleared_unix_s: 0 };
+        let held = |entry: &TableEntry| Held::of(entry, 0);
         Self {
             persist: table.persist,
             constant: table.constant,
             counters: table.counters,
             cleared_unix_s: 0,
-            members: members.map(|entry| (key(entry.net), held(entry.negated))).collect(),
+            members: members.map(|entry| (key(entry.net), held(entry))).collect(),
             traffic: BTreeMap::new(),
         }
     }
@@ -202,7 +209,7 @@ impl LoadedTable {
             let known = self.members.get(&key(member.net)).copied();
             defined.entry(key(member.net)).or_insert(match known {
                 Some(known) => Held { negated: member.negated, ..known },
-                None => Held { negated: member.negated, weight: member.weight, cleared_unix_s: unix_s },
+                None => Held::of(&member.entry(), unix_s),
             });
         }
         self.members = defined;
@@ -219,9 +226,8 @@ impl LoadedTable {
     pub fn hold(&mut self, entries: &[TableEntry], unix_s: u64) {
         let before = std::mem::take(&mut self.members);
         for entry in entries {
-            let fresh = Held { negated: entry.negated, weight: None, cleared_unix_s: unix_s };
-            let held =
-                before.get(&key(entry.net)).map_or(fresh, |known| Held { negated: entry.negated, ..*known });
+            let time = before.get(&key(entry.net)).map_or(unix_s, |known| known.cleared_unix_s);
+            let held = Held::of(entry, time);
             self.members.entry(key(entry.net)).or_insert(held);
         }
     }
@@ -235,20 +241,21 @@ impl LoadedTable {
             self.members.remove(&key(*net));
         }
         for entry in &edit.add {
-            let fresh = Held { negated: entry.negated, weight: None, cleared_unix_s: unix_s };
-            self.members.entry(key(entry.net)).or_insert(fresh).negated = entry.negated;
+            let time = self.members.get(&key(entry.net)).map_or(unix_s, |known| known.cleared_unix_s);
+            self.members.insert(key(entry.net), Held::of(entry, time));
         }
     }
 
     /// True if it holds these entries and no others.
     pub fn holds(&self, entries: &[TableEntry]) -> bool {
-        let negated: BTreeMap<_, bool> =
-            entries.iter().map(|entry| (key(entry.net), entry.negated)).collect();
-        negated.len() == self.members.len()
-            && negated
+        let given: BTreeMap<_, Held> =
+            entries.iter().map(|entry| (key(entry.net), Held::of(entry, 0))).collect();
+        let same = |held: &Held| (held.negated, held.weight);
+        given.len() == self.members.len()
+            && given
                 .iter()
                 .zip(&self.members)
-                .all(|((net, negated), (own, held))| net == own && *negated == held.negated)
+                .all(|((net, given), (own, held))| net == own && same(given) == same(held))
     }
 
     /// Does what a verb says.
@@ -327,9 +334,7 @@ impl LoadedTable {
                 Some(_) => Feedback::None,
                 None if !new.insert(key(member.net)) => Feedback::Duplicate,
                 None => {
-                    let held =
-                        Held { negated: member.negated, weight: member.weight, cleared_unix_s: unix_s };
-                    self.members.insert(key(member.net), held);
+                    self.members.insert(key(member.net), Held::of(&member.entry(), unix_s));
                     change.added += 1;
                     Feedback::Added
                 }
@@ -375,9 +380,7 @@ impl LoadedTable {
                 }
                 Some(_) => Feedback::None,
                 None => {
-                    let held =
-                        Held { negated: member.negated, weight: member.weight, cleared_unix_s: unix_s };
-                    self.members.insert(key(member.net), held);
+                    self.members.insert(key(member.net), Held::of(&member.entry(), unix_s));
                     change.added += 1;
                     Feedback::Added
                 }
@@ -448,6 +451,8 @@ mod stored {
     use ipnet::IpNet;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use std::num::NonZeroU16;
+
     use super::{Held, Members, key, row};
 
     #[derive(Serialize, Deserialize)]
@@ -456,7 +461,7 @@ mod stored {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        weight: Option<u16>,
+        weight: Option<NonZeroU16>,
         cleared_unix_s: u64,
     }
 

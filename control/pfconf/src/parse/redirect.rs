@@ -1,5 +1,7 @@
 //! Translation and routing: pools of addresses, their ports and options (pf.conf(5) TRANSLATION, ROUTING, POOL OPTIONS).
 
+use std::num::NonZeroU16;
+
 use ruleset::{PoolKind, RoutingKind};
 
 use super::{Parsed, Parser};
@@ -92,7 +94,7 @@ impl Parser<'_> {
         let mut host = self.host()?;
         if self.accept_keyword("weight") {
             let weight = self.number("a weight")?;
-            match u16::try_from(weight.value).ok().filter(|weight| *weight > 0) {
+            match u16::try_from(weight.value).ok().and_then(NonZeroU16::new) {
                 Some(value) => host.weight = Some(value),
                 None => return Err(self.fail(weight.span, "weight out of range", Some("1 to 65535"))),
             }

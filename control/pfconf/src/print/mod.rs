@@ -160,18 +160,27 @@ pub fn print_options(options: &Options) -> String {
     out
 }
 
-/// A table's definition in pfctl's normal form, with its entries, without a newline.
+/// A table's definition in pfctl's normal form, with its entries and their weights, without a newline.
 pub fn print_table(table: &Table) -> String {
-    table_text(table, Dialect::default())
+    whole_table(table, Dialect::default())
 }
 
 /// The same in a dialect.
+pub(crate) fn whole_table(table: &Table, dialect: Dialect) -> String {
+    table_with(table, dialect, weighed)
+}
+
+/// As `pfctl -v` shows it: without weights.
 pub(crate) fn table_text(table: &Table, dialect: Dialect) -> String {
+    table_with(table, dialect, |entry| Member::from(*entry).to_string())
+}
+
+fn table_with(table: &Table, dialect: Dialect, text_of: fn(&TableEntry) -> String) -> String {
     let mut text = table_head(table, dialect);
     if let Some(entries) = &table.entries {
         text += " {";
         for entry in entries {
-            let _ = write!(text, " {}", self::entry(entry));
+            let _ = write!(text, " {}", text_of(entry));
         }
         text += " }";
     }
@@ -191,8 +200,9 @@ pub(crate) fn table_head(table: &Table, dialect: Dialect) -> String {
 }
 
 /// An entry of a table.
-fn entry(entry: &TableEntry) -> String {
-    Member { negated: entry.negated, net: entry.net, weight: None }.to_string()
+fn weighed(entry: &TableEntry) -> String {
+    let weight = entry.weight.map_or_else(String::new, |weight| format!(" weight {weight}"));
+    format!("{}{weight}", Member::from(*entry))
 }
 
 /// Whether rules are printed with their numbers (`pfctl -vv`).

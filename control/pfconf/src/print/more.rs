@@ -221,7 +221,9 @@ fn pool_host(host: &PoolHost, af: Option<Af>, style: Style<'_>) -> String {
         let _ = write!(out, "@{interface}");
     }
     // Behind the slash of a network no interface is read.
-    if out.contains('/') && host.via.is_some() { quoted(&out) } else { out }
+    let out = if out.contains('/') && host.via.is_some() { quoted(&out) } else { out };
+    let weight = host.weight.map_or_else(String::new, |weight| format!(" weight {weight}"));
+    out + &weight
 }
 
 fn pool(pool: &Pool, af: Option<Af>, style: Style<'_>) -> String {

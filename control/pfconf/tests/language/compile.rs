@@ -89,6 +89,33 @@ fn options_are_printed_as_what_makes_them() {
     assert_eq!(print_options(&good("").options), "");
 }
 
+/// What the dataplane has of pools is printed as it was written, and read again to the same.
+#[test]
+fn weights_and_lists_over_two_interfaces_come_back_from_the_dataplane() {
+    let text = "table <pool> { 192.0.2.10 weight 5, 192.0.2.11, !192.0.2.12 }
+pass in on lan0 inet all flags S/SA rdr-to <pool> round-robin
+pass in on lan0 inet all flags S/SA route-to { 192.0.2.1@wan0 weight 3, 192.0.2.2@lan0 } round-robin
+";
+    let ruleset = good(text);
+    let weights = |ruleset: &Ruleset| -> Vec<Option<u16>> {
+        let entries = ruleset.tables[0].entries.iter().flatten();
+        entries.map(|entry| entry.weight.map(|weight| weight.get())).collect()
+    };
+    assert_eq!(weights(&ruleset), [Some(5), None, None]);
+    let routing = ruleset.rules[1].routing.as_ref().expect("a route");
+    let gateways = routing.gateways.iter();
+    let gateways = gateways.map(|one| (one.interface.as_deref(), one.weight.map(|weight| weight.get())));
+    assert_eq!(gateways.collect::<Vec<_>>(), [(Some("wan0"), Some(3)), (Some("lan0"), None)]);
+    let written = pfconf::print_ruleset(&ruleset).expect("one file");
+    assert!(written.contains("table <pool> { 192.0.2.10 weight 5 192.0.2.11 !192.0.2.12 }\n"), "{written}");
+    assert!(
+        written.ends_with("route-to { 192.0.2.1@wan0 weight 3, 192.0.2.2@lan0 } round-robin\n"),
+        "{written}"
+    );
+    let again = good(&written);
+    assert_eq!((weights(&again), &again.rules[1].routing), (weights(&ruleset), &ruleset.rules[1].routing));
+}
+
 /// pf.conf(5) `adaptive.start`: a share of the limit on states, whichever stands first, unless the file says otherwise.
 #[test]
 fn e01_time_outs_begin_to_shrink_at_60_of_100_states_and_would_end_at_120() {

@@ -289,7 +289,7 @@ fn what_is_loaded_survives_being_written() {
     let texts = [
         ANCHORS,
         include_str!("../printed/parameters.conf"),
-        include_str!("../printed/translation.conf"),
+        include_str!("../accepted/pools.conf"),
         include_str!("../printed/routing.conf"),
         include_str!("../printed/queues.conf"),
         include_str!("../accepted/tables.conf"),

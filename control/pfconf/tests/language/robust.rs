@@ -26,7 +26,7 @@ fn long_file() -> String {
         include_str!("../accepted/home.conf"),
         include_str!("../accepted/anchors.conf"),
         include_str!("../printed/parameters.conf"),
-        include_str!("../printed/translation.conf"),
+        include_str!("../accepted/pools.conf"),
     ];
     texts.concat()
 }

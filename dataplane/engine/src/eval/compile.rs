@@ -25,7 +25,7 @@ use crate::Address;
 use crate::af_to::{AfTo, Network};
 use crate::dynamic::OfInterfaces;
 use crate::fib::{Interface, InterfaceId, Role};
-use crate::pool::{self, Addresses, Choice, Memory, Part};
+use crate::pool::{self, Addresses, Choice, Memory, Part, weight_of};
 use crate::scrub::Scrubbing;
 use crate::source::Tracker;
 use crate::sources::{GLOBAL, Overlay};
@@ -441,7 +441,11 @@ impl Names<'_> {
                     _ => return Err(format!("{} @{name}: nothing is routed by it", routing.kind.word())),
                 },
             };
-            parts.push(Part { addresses: self.addresses(&gateway.address)?, via });
+            parts.push(Part {
+                addresses: self.addresses(&gateway.address)?,
+                via,
+                weight: weight_of(gateway.weight),
+            });
         }
         let kind = routing.choice.as_ref();
         let patterns = routing.gateways.iter().map(|gateway| &gateway.address);
@@ -520,7 +524,7 @@ impl Names<'_> {
     }
 
     fn pool(&self, of: (&Rule, u64), pool: &Pool) -> Result<pool::Pool, String> {
-        let parts = vec![Part { addresses: self.addresses(&pool.address)?, via: None }];
+        let parts = vec![Part { addresses: self.addresses(&pool.address)?, via: None, weight: 1 }];
         let patterns = core::iter::once(&pool.address);
         Ok(self.chosen(of, parts, pool.kind.as_ref(), pool.sticky, patterns))
     }

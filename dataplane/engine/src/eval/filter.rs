@@ -1,7 +1,10 @@
 //! One rule in the form that packets are compared with.
 
+use core::num::NonZeroU16;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ruleset::{
     Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, Rule, StateMode,
     Translating,
@@ -61,6 +64,8 @@ pub(super) enum Pattern {
 pub(super) struct TrieTable {
     pub v4: Lpm<bool>,
     pub v6: Lpm<bool>,
+    /// Of the entries that have one.
+    pub weights: BTreeMap<IpNet, NonZeroU16>,
     /// `counters`.
     pub rows: Option<Rows>,
     /// Rules overload sources into it.

@@ -116,7 +116,7 @@ pub(super) fn members(ruleset: &Ruleset, tables: &[Arc<TrieTable>]) -> Vec<Arc<M
     let of = |(table, trie): (&Table, &Arc<TrieTable>)| {
         let ranges = trie.entries().filter(|entry| !entry.negated).map(|entry| {
             let (first, last) = (entry.net.network(), entry.net.broadcast());
-            (Af::of(&first), first.into(), last.into())
+            (Af::of(&first), (first.into(), last.into()), entry.weight)
         });
         Arc::new(if names.contains(table.name.as_str()) { Members::of(ranges) } else { Members::default() })
     };
@@ -142,7 +142,8 @@ impl TrieTable {
     /// A table of these entries. Those that have rows of counters in `before` go on counting there.
     pub(super) fn of(entries: &[TableEntry], counters: bool, before: Option<&Rows>) -> Self {
         let rows = counters.then(Rows::new);
-        let mut tries = Self { v4: Lpm::new(Af::Inet), v6: Lpm::new(Af::Inet6), rows, overlay: None };
+        let (v4, v6) = (Lpm::new(Af::Inet), Lpm::new(Af::Inet6));
+        let mut tries = Self { v4, v6, weights: BTreeMap::new(), rows, overlay: None };
         // In order, so that what one insertion has brought into the caches serves the next one; of two entries of one
         // network the first holds.
         let mut sorted = entries.to_vec();
@@ -160,6 +161,7 @@ impl TrieTable {
         for net in &edit.remove {
             let length = net.prefix_len();
             tries.trie(net).remove(Address::from(net.addr()).0, length);
+            tries.weights.remove(net);
             tries.rows.iter_mut().for_each(|rows| rows.remove(net));
         }
         edit.add.iter().for_each(|entry| tries.insert(entry, None));
@@ -182,6 +184,10 @@ impl TrieTable {
     fn insert(&mut self, entry: &TableEntry, before: Option<&Rows>) {
         let address = Address::from(entry.net.addr());
         self.trie(&entry.net).insert(address.0, entry.net.prefix_len(), !entry.negated);
+        match entry.weight {
+            Some(weight) => self.weights.insert(entry.net, weight),
+            None => self.weights.remove(&entry.net),
+        };
         if let Some(rows) = &mut self.rows {
             rows.add(&entry.net, before);
         }
@@ -192,7 +198,7 @@ impl TrieTable {
             move |(address, length, held): (u128, u8, &bool)| {
                 // A trie's lengths are those of its family.
                 let net = IpNet::new(Address(address).to_ip(af), length).ok()?;
-                Some(TableEntry { negated: !held, net })
+                Some(TableEntry { negated: !held, net, weight: self.weights.get(&net).copied() })
             }
         };
         self.v4.iter().filter_map(of(Af::Inet)).chain(self.v6.iter().filter_map(of(Af::Inet6)))

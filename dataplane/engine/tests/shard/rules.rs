@@ -211,7 +211,7 @@ fn gateway(text: &str) -> Gateway {
         None => (text, None),
     };
     let address = if host.is_empty() { AddressPattern::Any } else { address(host).1.pattern };
-    Gateway { address, interface }
+    Gateway { address, interface, weight: None }
 }
 
 /// The pool of a host or network.

@@ -78,6 +78,6 @@ impl Oracle {
         let entries = table.expect("a rule names it").entries.get_or_insert_default();
         let net = IpNet::from(source);
         entries.retain(|entry| entry.net != net);
-        entries.push(TableEntry { negated: false, net });
+        entries.push(TableEntry::new(false, net));
     }
 }

@@ -117,7 +117,7 @@ fn table(rng: &mut Rng) -> Table {
         let negated = rng.chance(1, 4);
         // The same address twice, once negated, is no table that control would make.
         if entries.iter().all(|entry: &TableEntry| entry.net != net) {
-            entries.push(TableEntry { negated, net });
+            entries.push(TableEntry::new(negated, net));
         }
     }
     Table { name: "some".into(), entries: Some(entries), ..Table::default() }

@@ -48,7 +48,7 @@ impl Desk {
 
     /// Has a table hold sources; false if that is to be tried again.
     fn put_into_table(&self, table: &str, sources: &[&Overloaded]) -> bool {
-        let entry = |one: &&Overloaded| TableEntry { negated: false, net: one.source.into() };
+        let entry = |one: &&Overloaded| TableEntry::new(false, one.source.into());
         let add = sources.iter().map(entry).collect();
         let edit = TableEdit { name: table.to_owned(), add, ..TableEdit::default() };
         let count = sources.len();

@@ -296,7 +296,7 @@ fn what_is_known_can_be_asked() {
 fn what_is_live_can_be_changed_without_a_ruleset() {
     let bench = Bench::new("change");
     let mut client = bench.client();
-    let entry = |text: &str| TableEntry { negated: false, net: text.parse().unwrap() };
+    let entry = |text: &str| TableEntry::new(false, text.parse().unwrap());
     let edit = |name: &str, text: &str| TableEdit {
         name: name.into(),
         add: vec![entry(text)],

@@ -33,7 +33,7 @@ fn a_ruleset_that_one_worker_does_not_take_is_taken_by_none() {
 
 /// Blocks everything but what these rules pass, which keep no state.
 fn ruleset(rules: Vec<Rule>, servers: &[&str]) -> Ruleset {
-    let entries = servers.iter().map(|net| TableEntry { negated: false, net: net.parse().unwrap() });
+    let entries = servers.iter().map(|net| TableEntry::new(false, net.parse().unwrap()));
     let servers = Table { name: "servers".into(), entries: Some(entries.collect()), ..Table::default() };
     let block = Rule { action: Action::Block(BlockReply::Drop), ..Rule::default() };
     let mut ruleset = Ruleset { tables: vec![servers], ..Ruleset::default() };

@@ -23,7 +23,7 @@ pub const SPAN: InterfaceId = InterfaceId(2);
 
 /// `dup-to @NAME`.
 fn copied_to(name: &str) -> Routing {
-    let gateway = Gateway { address: AddressPattern::Any, interface: Some(name.into()) };
+    let gateway = Gateway { address: AddressPattern::Any, interface: Some(name.into()), weight: None };
     Routing { kind: RoutingKind::Dup, gateways: vec![gateway], choice: None, sticky: false }
 }
 
@@ -157,7 +157,8 @@ const PROBE: [u8; 4] = [10, 2, 7, 2];
 fn copying_to_host() -> Vec<Rule> {
     let mut rules = copying("lan0");
     let host = format!("{}/32", IpAddr::from(PROBE)).parse().expect("a host");
-    let gateway = Gateway { address: AddressPattern::Net(host), interface: Some("lan0.7".into()) };
+    let gateway =
+        Gateway { address: AddressPattern::Net(host), interface: Some("lan0.7".into()), weight: None };
     rules[1].af = Some(Af::Inet);
     rules[1].routing = Some(Routing { gateways: vec![gateway], ..copied_to("lan0.7") });
     rules

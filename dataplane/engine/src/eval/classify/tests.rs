@@ -363,7 +363,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn compile(rules: Vec<Rule>, fib: &Fib) -> Root {
-    let entry = |negated, text: &str| TableEntry { negated, net: text.parse().unwrap() };
+    let entry = |negated, text: &str| TableEntry::new(negated, text.parse().unwrap());
     let tables = [
         ("few", vec![entry(false, "10.0.0.0/24")]),
         ("many", vec![entry(false, "10.0.0.0/8"), entry(true, "10.0.1.0/24"), entry(false, "2001:db8::/32")]),
