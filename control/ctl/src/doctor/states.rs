@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{DropExample, PacketView};
+use api::{DropExample, HookView, PacketView};
 use ruleset::{Direction, FlagsMatch, PeerState, Reason, Rule, StateView, TupleEnd};
 use wire::{Port, Proto, TcpFlags};
 
@@ -245,11 +245,17 @@ fn bound(chart: &Chart<'_>) -> Vec<Finding> {
         let (source, destination) = ends(packet);
         let of_it = |state: &&StateView| {
             let both = (state.source.end, state.destination.end);
-            (both == (source, destination) || both == (destination, source))
-                && state.interface != "all"
+            // Of the two states of a connection the one that the packet would have met at a hook of this direction.
+            let met = match both {
+                both if both == (source, destination) => state.direction,
+                both if both == (destination, source) => state.direction.reverse(),
+                _ => return false,
+            };
+            let is_elsewhere = |hook: &HookView| hook.direction == met && hook.interface != state.interface;
+            state.interface != "all"
                 // Answered by nobody, it is told by its silence.
                 && state.destination.packets > 0
-                && example.hook.as_ref().is_some_and(|hook| hook.interface != state.interface)
+                && example.hook.as_ref().is_some_and(is_elsewhere)
         };
         let states = &chart.snapshot.states;
         // At the hook where another of its states is, that one is at fault.

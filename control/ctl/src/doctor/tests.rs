@@ -301,10 +301,11 @@ fn answers_that_come_elsewhere_to_a_bound_state_are_found() {
     assert!(finding.cure.contains("answers come by wan0 and the state is bound to wan1"), "{finding:?}");
     // And where it has seen some of them.
     let later = only("if-bound", |snapshot| {
-        snapshot.states[1].interface = "wan1".into();
+        (snapshot.states[0].interface, snapshot.states[1].interface) = ("lan0".into(), "wan1".into());
         snapshot.drops.examples = vec![dropped(Reason::Match, 1, packet(SERVER, CLIENT, "A"))];
     });
-    assert!(later.cure.contains("if-bound"), "{later:?}");
+    assert!(later.what.contains("comes by wan0, and its state is bound to wan1"), "{later:?}");
+    assert!(later.cure.contains("if-bound") && later.cure.contains("route the packets by wan1"), "{later:?}");
 }
 
 #[test]
