@@ -38,6 +38,27 @@ const NESTING: u32 = 32;
 /// Tokens that must be read well before the next syntax error is worth reporting, as in yacc.
 const QUIET_TOKENS: u32 = 3;
 
+/// Where keywords of rules stand, for who has written them elsewhere (pf.conf(5) GRAMMAR).
+const PLACES: &[(&str, &str)] = &[
+    ("drop", "drop stands right behind block"),
+    ("return", "return stands right behind block"),
+    ("return-rst", "return-rst stands right behind block"),
+    ("return-icmp", "return-icmp stands right behind block"),
+    ("return-icmp6", "return-icmp6 stands right behind block"),
+    ("in", "in stands right behind pass, block and its return, match, or the name of an anchor"),
+    ("out", "out stands right behind pass, block and its return, match, or the name of an anchor"),
+    ("log", "log stands behind in or out, in front of on"),
+    ("quick", "quick stands behind in or out, in front of on"),
+    ("on", "on stands behind in or out, log and quick, in front of inet and proto"),
+    ("inet", "inet stands behind the interface, in front of proto"),
+    ("inet6", "inet6 stands behind the interface, in front of proto"),
+    ("proto", "proto stands behind the interface and inet or inet6, in front of from and to"),
+    ("from", "from stands behind proto, in front of to"),
+    ("to", "to stands behind from, in front of flags, keep state and what else a rule may say"),
+    ("port", "port stands behind from or to: to any port 80, to port 80"),
+    ("os", "os stands behind the host and port of from"),
+];
+
 /// Reads a whole file and those that it includes. Findings are added to `findings`, statements numbered from `order`.
 pub(crate) fn parse(
     dialect: Dialect,
@@ -183,6 +204,7 @@ impl Parser<'_> {
         let found = if matches!(kind, Kind::Newline | Kind::End) { ", but the line ends" } else { "" };
         let hint = match &kind {
             Kind::Text(word) => nearest::hint(word, lex::keywords(self.lexer.dialect), None),
+            Kind::Keyword(word) => PLACES.iter().find(|(known, _)| known == word).map(|(_, at)| (*at).into()),
             _ => None,
         };
         let label = format!("expected {expected}{found}");

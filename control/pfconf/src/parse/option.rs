@@ -44,6 +44,22 @@ static OPTIMIZATIONS: &[Optimization] = &[
     Optimization { name: "conservative", timeouts: CONSERVATIVE },
 ];
 
+/// What else than time-outs may stand among the options of states.
+const STATE_OPTIONS: &[&str] = &[
+    "max",
+    "max-src-states",
+    "max-src-nodes",
+    "max-src-conn",
+    "max-src-conn-rate",
+    "source-track",
+    "overload",
+    "sloppy",
+    "if-bound",
+    "floating",
+    "no-sync",
+    "pflow",
+];
+
 /// Whose time-out is set: the ruleset's, or that of a rule's states.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeoutOf {
@@ -84,6 +100,7 @@ impl Parser<'_> {
         match word {
             "skip" => match self.accept_keyword("on") {
                 true => Ok(SetOption::Skip(self.interface_list()?)),
+                false if matches!(self.lexer.peek().kind, Kind::Text(_)) => Err(self.syntax("'on'")),
                 false => Ok(SetOption::Skip(Vec::new())),
             },
             "block-policy" => Ok(SetOption::BlockPolicy(self.drop_or_return()?)),
@@ -152,7 +169,9 @@ impl Parser<'_> {
                 }
                 let text = format!("{wrong} {}", name.value);
                 let known = format!("known are {}", Timeout::ALL.map(Timeout::name).join(", "));
-                let hint = nearest::hint(&name.value, Timeout::ALL.map(Timeout::name), Some(&known));
+                let options: &[&str] = if of == TimeoutOf::Rule { STATE_OPTIONS } else { &[] };
+                let names = Timeout::ALL.map(Timeout::name).into_iter().chain(options.iter().copied());
+                let hint = nearest::hint(&name.value, names, Some(&known));
                 Err(self.fail(name.span, text, hint.as_deref()))
             }
         }
