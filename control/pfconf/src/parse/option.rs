@@ -36,12 +36,28 @@ const CONSERVATIVE: &[(Timeout, u32)] = &[
     (Timeout::TcpTsdiff, 60),
 ];
 
+/// The least that the RFCs ask of address translators: 5382 §5 (REQ-5) and 7857 §2.1, 4787 §4.3, 5508 §3.2.
+const RFC_NAT: &[(Timeout, u32)] = &[
+    (Timeout::TcpFirst, 4 * 60),
+    (Timeout::TcpOpening, 4 * 60),
+    (Timeout::TcpEstablished, (2 * 60 + 4) * 60),
+    (Timeout::TcpClosing, 4 * 60),
+    (Timeout::TcpFinwait, 4 * 60),
+    (Timeout::TcpClosed, 4 * 60),
+    (Timeout::UdpFirst, 5 * 60),
+    (Timeout::UdpSingle, 5 * 60),
+    (Timeout::UdpMultiple, 5 * 60),
+    (Timeout::IcmpFirst, 60),
+    (Timeout::IcmpError, 60),
+];
+
 static OPTIMIZATIONS: &[Optimization] = &[
     Optimization { name: "normal", timeouts: &[] },
     Optimization { name: "high-latency", timeouts: SATELLITE },
     Optimization { name: "satellite", timeouts: SATELLITE },
     Optimization { name: "aggressive", timeouts: AGGRESSIVE },
     Optimization { name: "conservative", timeouts: CONSERVATIVE },
+    Optimization { name: "rfc-nat", timeouts: RFC_NAT },
 ];
 
 /// What else than time-outs may stand among the options of states.
@@ -192,7 +208,8 @@ impl Parser<'_> {
     }
 
     fn optimization(&mut self) -> Parsed<SetOption> {
-        let name = self.text("a profile: normal, high-latency, satellite, aggressive or conservative")?;
+        let name =
+            self.text("a profile: normal, high-latency, satellite, aggressive, conservative or rfc-nat")?;
         match OPTIMIZATIONS.iter().find(|profile| profile.name.eq_ignore_ascii_case(&name.value)) {
             Some(profile) => Ok(SetOption::Optimization(profile)),
             None => {
@@ -201,7 +218,7 @@ impl Parser<'_> {
                 Err(self.fail(
                     name.span,
                     text,
-                    Some("known are normal, high-latency, satellite, aggressive, conservative"),
+                    Some("known are normal, high-latency, satellite, aggressive, conservative, rfc-nat"),
                 ))
             }
         }

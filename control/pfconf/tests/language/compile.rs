@@ -151,6 +151,25 @@ fn settings_reach_the_options() {
     assert_eq!(options.state_policy, StatePolicy::IfBound);
 }
 
+/// RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-1: nothing is forgotten earlier than translators may.
+#[test]
+fn a_profile_keeps_what_the_rfcs_on_nat_ask_for() {
+    let timeouts = good("set optimization rfc-nat").options.timeouts;
+    assert_eq!(timeouts.get(Timeout::TcpEstablished), 7440);
+    for transitory in
+        [Timeout::TcpFirst, Timeout::TcpOpening, Timeout::TcpClosing, Timeout::TcpFinwait, Timeout::TcpClosed]
+    {
+        assert!(timeouts.get(transitory) >= 240, "{transitory}");
+    }
+    for udp in [Timeout::UdpFirst, Timeout::UdpSingle, Timeout::UdpMultiple] {
+        assert_eq!(timeouts.get(udp), 300, "{udp}");
+    }
+    assert_eq!([Timeout::IcmpFirst, Timeout::IcmpError].map(|icmp| timeouts.get(icmp)), [60, 60]);
+    // What is set behind it holds.
+    let timeouts = good("set optimization rfc-nat\nset timeout tcp.established 86400").options.timeouts;
+    assert_eq!(timeouts.get(Timeout::TcpEstablished), 86_400);
+}
+
 #[test]
 fn floating_survives_an_if_bound_policy() {
     let text = "set state-policy if-bound\npass keep state (floating)\npass\n";
