@@ -21,7 +21,7 @@ use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 27;
+pub const VERSION: u16 = 28;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -527,6 +527,8 @@ pub struct WorkerStatus {
     pub created: Vec<CreatedCount>,
     /// Its packets.
     pub conservation: Conservation,
+    /// RSTs and ICMP errors that were due, but not sent: whoever they were for had got as many as a station gets.
+    pub withheld: u64,
     /// Flows that were to be its own, and were placed with other workers because it had too much to do, or no port left to
     /// translate them to.
     pub placed: u64,

@@ -200,11 +200,12 @@ fn states(out: &mut Families, status: &Status) {
 fn workers(out: &mut Families, status: &Status) {
     let seconds = |ns: u64| ns as f64 / NANOSECONDS;
     type Of<'a> = &'a dyn Fn(&WorkerStatus) -> f64;
-    let families: [(Metric, Of<'_>); 6] = [
+    let families: [(Metric, Of<'_>); 7] = [
         (Metric::WorkerBusy, &|worker| seconds(worker.busy_ns)),
         (Metric::WorkerIdle, &|worker| seconds(worker.idle_ns)),
         (Metric::WorkerPolls, &|worker| worker.polls as f64),
         (Metric::WorkerStalls, &|worker| worker.stalls as f64),
+        (Metric::AnswersWithheld, &|worker| worker.withheld as f64),
         (Metric::FlowsPlaced, &|worker| worker.placed as f64),
         (Metric::FlowsAliased, &|worker| worker.aliases as f64),
     ];

@@ -100,6 +100,7 @@ fn values_are_the_dataplanes() {
     assert_eq!(of("link_speed_bytes_per_second{interface=\"wan0\"}"), 1.25e9);
     assert_eq!(of("worker_stalls_total{worker=\"0\"}"), 2.0);
     assert_eq!(of("handed_off_packets_total{interface=\"wan0\"}"), 250.0);
+    assert_eq!(of("answers_withheld_total{worker=\"0\"}"), 7.0);
     assert_eq!(of("flows_placed_total{worker=\"0\"}"), 6.0);
     assert_eq!(of("flows_aliased{worker=\"0\"}"), 5.0);
     assert_eq!(of("rx_burst_size_bucket{le=\"4\"}"), 3.0, "one under each of 1, 2 and 4");

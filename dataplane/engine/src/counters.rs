@@ -28,6 +28,8 @@ pub struct Counters {
     pub placed: u64,
     /// Fragments that were put together, but for one of each datagram: that is a packet by itself.
     pub joined: u64,
+    /// RSTs and ICMP errors that were due, but whose receiver had got enough.
+    pub withheld: u64,
     /// Floods of SYNs that began (pf: `synfloods detected`).
     pub floods: u64,
     /// SYNs that were answered without a state.
@@ -50,6 +52,7 @@ impl Counters {
             handed_off: 0,
             placed: 0,
             joined: 0,
+            withheld: 0,
             floods: 0,
             cookies_sent: 0,
             cookies_validated: 0,

@@ -118,6 +118,9 @@ impl Shard {
             Source::Wire => {
                 let (to, random) = (&packet.tuple, self.draw());
                 let share = self.answers.look(to.af, to.src, view.sixteenths(), random);
+                if share.is_none() {
+                    self.counters.withheld += 1;
+                }
                 Some(share.ok_or(Unanswered::Enough)?)
             }
         };

@@ -147,10 +147,14 @@ fn b4_a_flood_is_answered_at_its_rate_and_nobody_else_notices() {
     }
     assert_eq!(answers["others"], 200, "each of them is answered each time");
     assert!((700..=1500).contains(&answers["flood"]), "{answers:?}");
+    let counters = firewall.shard.counters();
+    assert_eq!(counters.withheld, 500_000 - answers["flood"] as u64, "what was not sent is counted");
+    assert_eq!(counters.dropped(Reason::Match), 500_200, "and dropped as ever");
     // What the host sends is answered at once, however much.
     let host = frame("10.0.0.1.1 > 10.0.0.2.2 tcp S seq 1");
     let mut own = Firewall::with(vec![block_return()]);
     assert!((0..10_000).all(|_| answer(&mut own, "em0 host", &host).is_some()));
+    assert_eq!(own.shard.counters().withheld, 0);
 }
 
 /// IP bytes, without the link's header and padding.
@@ -283,4 +287,17 @@ fn sctp_is_aborted_where_block_returns() {
     let mut firewall = Firewall::with(vec![block().change(|rule| rule.action = Action::Block(icmp))]);
     let told = answer(&mut firewall, "em0", &association(1, 0, 5)).expect("an error");
     assert!(render(&told).contains("icmp 3/13"), "{}", render(&told));
+}
+
+/// Whose next hop is on the link that it came from is sent there, and told nothing: a redirect would lead the next packets past
+/// the rules.
+#[test]
+fn nobody_is_redirected() {
+    let mut firewall = Firewall::with(vec![pass(), pass().incoming().to("10.1.0.9").route_to(&["10.0.0.3"])]);
+    firewall.tell(
+        "em0: 10.0.0.2.1 > 10.0.0.3.2 udp -> out em0
+         em0: 2001:db8::9.1 > 2001:db8::2.2 udp -> out em0",
+    );
+    assert!(firewall.pass_on("em0", "10.0.0.2.1 > 10.1.0.9.2 udp").starts_with("out em0"));
+    assert_eq!(Created::ALL.map(|kind| firewall.shard.counters().created(kind)), [0; Created::ALL.len()]);
 }

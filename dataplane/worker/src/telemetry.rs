@@ -71,6 +71,7 @@ impl Sheet {
         self.worker.inserts = counters.inserts;
         self.worker.removals = counters.removals;
         self.worker.joined = counters.joined;
+        self.worker.withheld = counters.withheld;
         self.worker.floods = counters.floods;
         self.worker.cookies_sent = counters.cookies_sent;
         self.worker.cookies_validated = counters.cookies_validated;

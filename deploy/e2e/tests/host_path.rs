@@ -169,7 +169,7 @@ fn refused_with_errno(lab: &Lab) -> Result<()> {
 /// What a connected UDP socket on the firewall hears of each form of refusal: its system passes on what it takes for final
 /// (Linux: `icmp_err_convert`, `icmpv6_err_convert`), and nothing of the rest, as if it were silence.
 #[test]
-fn datagrams_of_the_firewall_hear_of_what_is_final() {
+fn b6_datagrams_of_the_firewall_hear_of_what_is_final() {
     let rules = "block drop all\n\
         block return out on wan0 proto udp to port 82\n\
         block return-icmp(host-unr) out on wan0 inet proto udp to port 1001\n\

@@ -24,6 +24,7 @@ pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
     findings.extend(checksums(snapshot));
     findings.extend(workers(snapshot));
     findings.extend(queues(snapshot));
+    findings.extend(answers(snapshot));
     findings
 }
 
@@ -57,6 +58,22 @@ fn checksums(snapshot: &Snapshot) -> Vec<Finding> {
             ))
     });
     told.collect()
+}
+
+/// Senders that are refused more often than a station is told.
+fn answers(snapshot: &Snapshot) -> Option<Finding> {
+    let sum = |workers: &[WorkerStatus]| workers.iter().map(|worker| worker.withheld).sum::<u64>();
+    let (now, before) = (sum(&snapshot.status.workers), sum(&snapshot.before.workers));
+    let withheld = now.checked_sub(before).filter(|withheld| *withheld > 0)?;
+    let what = format!("{withheld} refusals were not answered just now: their senders had got enough");
+    let finding = Finding::new("answers-withheld", what).evidence(
+        "a station gets about 200 RSTs and ICMP errors a second, and the rest as silence".to_owned(),
+    );
+    Some(
+        finding.cure(
+            "see who is refused so often, and why: tpctl drops; `block drop` answers nobody".to_owned(),
+        ),
+    )
 }
 
 /// Percent of the time between both readings that each worker worked.

@@ -512,6 +512,17 @@ fn checksums_that_nobody_completes_are_found() {
 }
 
 #[test]
+fn answers_that_were_withheld_just_now_are_found() {
+    let finding = only("answers-withheld", |snapshot| snapshot.status.workers[0].withheld = 40);
+    assert!(finding.what.starts_with("40 refusals"), "{finding:?}");
+    let long_ago = |snapshot: &mut Snapshot| {
+        snapshot.status.workers[0].withheld = 40;
+        snapshot.before.workers[0].withheld = 40;
+    };
+    assert_eq!(found(long_ago), []);
+}
+
+#[test]
 fn workers_with_too_much_to_do_are_found() {
     let of = |busy: [u64; 2]| {
         move |snapshot: &mut Snapshot| {

@@ -26,9 +26,13 @@ pub fn write_status(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     for worker in &status.workers {
         let kept = &worker.conservation;
         let total = (worker.busy_ns + worker.idle_ns).max(1);
+        let withheld = match worker.withheld {
+            0 => String::new(),
+            count => format!(", {count} answers withheld"),
+        };
         writeln!(
             out,
-            "worker {}  cpu {}, busy {:.1} %, {} packets in, {} out, {} dropped, {} held{}",
+            "worker {}  cpu {}, busy {:.1} %, {} packets in, {} out, {} dropped, {} held{withheld}{}",
             worker.worker,
             worker.cpu,
             worker.busy_ns as f64 * 100.0 / total as f64,

@@ -506,6 +506,7 @@ fn status(state: &State) -> Status {
             stalled: state.stalled,
             created: vec![created("rst", 8), created("icmp", 9)],
             conservation,
+            withheld: 7,
             placed: 6,
             aliases: 5,
             bursts: distribution(&BURST_BOUNDS, 300),

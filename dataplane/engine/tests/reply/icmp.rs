@@ -105,7 +105,7 @@ fn source_address() {
 /// RFC 1812 §4.3.2.3: at most 576 octets over IPv4; RFC 4443 §2.4 c: at most 1280 over IPv6; and never less than the
 /// header and 8 octets if there are so many.
 #[test]
-fn quote_of_packets_of_every_length() {
+fn b3_quote_of_packets_of_every_length() {
     for (af, ip_len, most) in [(Af::Inet, 20, 576), (Af::Inet6, 40, 1280)] {
         for payload in (0..40).chain([511, 512, 519, 520, 521, 1183, 1184, 1185, 1400, 1472, 8000]) {
             for tags in TAGS {
@@ -123,7 +123,7 @@ fn quote_of_packets_of_every_length() {
 
 /// Options and extension headers are quoted as they came; padding of the frame is none of the packet.
 #[test]
-fn quote_as_received() {
+fn b3_quote_as_received() {
     let mut options = wire::ipv4::OptionsBuf::EMPTY;
     options.push(wire::ipv4::OptionKind::RECORD_ROUTE, &[4; 38]).unwrap();
     let header = wire::ipv4::Repr { options, ttl: 1, tos: 0xb8, ..wire::corpus::build::header4(Proto(253)) };

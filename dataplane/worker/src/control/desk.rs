@@ -356,6 +356,7 @@ fn worker_status(worker: u16, cpu: u16, sheet: &Sheet, progress: &ProgressCounts
         stalled: progress.stalled != 0,
         created: created.map(|(kind, packets)| CreatedCount { kind: kind.name().into(), packets }).collect(),
         conservation: sheet.conservation(),
+        withheld: sheet.worker.withheld,
         placed: sheet.worker.placed,
         aliases: sheet.worker.aliases,
         bursts: sheet.bursts.told(),

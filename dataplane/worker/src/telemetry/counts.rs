@@ -94,6 +94,8 @@ counters! {
         handoff_in
         /// Packets to other workers.
         handoff_out
+        /// RSTs and ICMP errors that were due, but whose receiver had got enough.
+        withheld
         /// Floods of SYNs that began.
         floods
         /// SYNs that were answered without a state.
