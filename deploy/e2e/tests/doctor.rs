@@ -193,6 +193,43 @@ fn a_sender_that_does_not_hear_of_a_narrow_path_is_found() {
     });
 }
 
+/// The server answers by another way than it is asked by, from the first packet on or from one day to the next.
+#[test]
+fn states_bound_to_an_interface_on_an_asymmetric_path_are_found() {
+    const PORT: u16 = 7;
+    let rules = "set state-policy if-bound\nblock drop all\npass in on lan0\npass out on { wan0 wan1 }\n";
+    let shape = Shape { uplink: true, ..Links::Tap.into() };
+    bed("doctor-bound", shape, rules, |lab| {
+        let _echo = Echo::start(&lab.server, PORT)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, PORT), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        ensure!(findings(lab)?.is_empty(), "the path is symmetric");
+        lab.server.run(&format!("ip route replace {}/32 via 10.4.0.1 dev eth-up", Lab::CLIENT))?;
+        ensure!(sockets::converse(&mut tcp).is_err(), "what comes by wan1 has no state there");
+        let found =
+            finds_among(lab, "if-bound", &["comes by wan1", "bound to wan0", "set state-policy floating"])?;
+        let finding = found.iter().find(|finding| finding["check"] == "if-bound").context("it was there")?;
+        ensure!(finding["rule"]["line"] == 5, "{finding:#}");
+        drop(tcp);
+        done_with_states(lab)?;
+        sockets::connect(&lab.client, address(Lab::SERVER, PORT), ONE_REPEAT)?.timed_out("a new one")?;
+        finds_among(lab, "if-bound", &["answers come by wan1 and the state is bound to wan0"])?;
+        // The cure is one.
+        lab.rules(&rules.replace("if-bound", "floating"))?;
+        done_with_states(lab)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, PORT), PATIENCE)?.succeeded("floating")?;
+        sockets::converse(&mut tcp)
+    });
+}
+
+fn done_with_states(lab: &Lab) -> Result<()> {
+    let said = lab.tpctl("pfctl -F states")?;
+    ensure!(said.ok(), "{}", said.text);
+    Ok(())
+}
+
 /// One sender has more to say than the only worker can take.
 #[test]
 fn a_worker_without_time_left_is_found() {
