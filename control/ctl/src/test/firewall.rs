@@ -108,6 +108,8 @@ pub struct Firewall {
 struct Counted {
     drops: Vec<u64>,
     created: u64,
+    /// Segments of handshakes that are completed for a server.
+    proxied: u64,
     evaluations: u64,
     packets: Vec<u64>,
     states: Vec<StateView>,
@@ -242,7 +244,10 @@ impl Firewall {
         let dropped = Reason::ALL.iter().zip(before.drops.iter().zip(&after.drops));
         let reason =
             dropped.into_iter().find(|(_, (before, after))| after > before).map(|(reason, _)| reason);
-        let reply = if after.created > before.created { reply_of(&frame) } else { None };
+        // What is counted as a drop here went on in place of another packet, or is the server's handshake.
+        let proxied = after.proxied > before.proxied;
+        let reason = reason.filter(|_| !proxied);
+        let reply = if proxied || after.created > before.created { reply_of(&frame) } else { None };
         let was_there = |state: &&StateView| before.states.iter().any(|before| before.id == state.id);
         let made: Vec<String> =
             after.states.iter().filter(|state| !was_there(state)).map(StateView::to_string).collect();
@@ -275,11 +280,12 @@ impl Firewall {
         let counters = self.shard.counters();
         let drops = Reason::ALL.iter().map(|reason| counters.dropped(*reason)).collect();
         let created = counters.created(Created::Rst) + counters.created(Created::Icmp);
+        let proxied = counters.created(Created::Handshake);
         let usage = self.shard.rule_usage(&self.root);
         let evaluations = usage.iter().map(|usage| usage.evaluations).sum();
         let packets =
             usage.iter().map(|usage| usage.counted.iter().map(|counted| counted.packets).sum()).collect();
-        Counted { drops, created, evaluations, packets, states: self.states(fib) }
+        Counted { drops, created, proxied, evaluations, packets, states: self.states(fib) }
     }
 
     fn states(&self, fib: &Fib) -> Vec<StateView> {
@@ -354,11 +360,14 @@ fn interface(name: &str) -> Interface {
 
 /// What a frame answers that was one of the firewall's.
 fn reply_of(frame: &[u8]) -> Option<String> {
+    const SYN_ACK: TcpFlags = TcpFlags::SYN.union(TcpFlags::ACK);
     let Ok(Parsed::Ip(packet)) = parse(frame, Zone::default(), engine::RxChecksum::Unknown) else {
         return None;
     };
     Some(match packet.transport {
         Transport::Tcp(segment) if segment.flags.contains(TcpFlags::RST) => "rst".into(),
+        Transport::Tcp(segment) if segment.flags.contains(SYN_ACK) => "syn-ack".into(),
+        Transport::Tcp(segment) if segment.flags.contains(TcpFlags::SYN) => return None,
         Transport::Tcp(_) => "ack".into(),
         Transport::IcmpError { kind, code, .. } => format!("icmp {kind}/{code}"),
         _ => return None,

@@ -42,6 +42,16 @@ fn a_packet_is_judged_and_the_rule_named() {
 }
 
 #[test]
+fn a_handshake_that_is_completed_for_a_server_is_no_block() {
+    let folder = Folder::new("test-synproxy");
+    let rules =
+        folder.write("pf.conf", "block\npass in on wan0 proto tcp to 10.0.0.1 port 443 synproxy state\n");
+    let judged = test(&["in on wan0 tcp 192.0.2.7:5 > 10.0.0.1:443 S", "--rules", &rules]);
+    assert!(judged.out.contains("S: pass, told syn-ack\n"), "{}", judged.out);
+    assert!(judged.out.contains("PROXY:SRC"), "{}", judged.out);
+}
+
+#[test]
 fn the_exit_code_says_whether_it_is_as_expected() {
     let folder = Folder::new("test-code");
     let rules = rules(&folder);
