@@ -107,6 +107,16 @@ pub struct Sketch {
 /// Octets of a quoted datagram behind its IP header that an error carries.
 const QUOTED: usize = 8;
 
+/// Makes the checksum of a segment wrong, by as much as it stays wrong by whatever else is changed: nothing else can be, as
+/// flags and the urgent pointer may be cleared on the way.
+fn spoil_tcp(segment: &mut [u8]) {
+    const CHECKSUM: core::ops::Range<usize> = 16..18;
+    if let Some([high, low]) = segment.get_mut(CHECKSUM) {
+        let (sum, carry) = u16::from_be_bytes([*high, *low]).overflowing_add(0x55);
+        [*high, *low] = sum.wrapping_add(carry.into()).to_be_bytes();
+    }
+}
+
 impl Sketch {
     /// A sound packet with the usual time to live.
     pub const fn new(src: IpAddr, dst: IpAddr, body: Body) -> Self {
@@ -205,9 +215,14 @@ impl Sketch {
             Body::Other { len, .. } => vec![0; usize::from(*len)],
         };
         if self.damage == Damage::Checksum {
-            // The last octet is covered by the checksum of every protocol that has one.
-            if let Some(octet) = payload.last_mut() {
-                *octet ^= 0x55;
+            match &self.body {
+                Body::Tcp(_) => spoil_tcp(&mut payload),
+                // The last octet is covered by the checksum of every protocol that has one.
+                _ => {
+                    if let Some(octet) = payload.last_mut() {
+                        *octet ^= 0x55;
+                    }
+                }
             }
         }
         payload
