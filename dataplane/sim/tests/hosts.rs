@@ -303,7 +303,7 @@ const PROXIED: [&str; 6] = [
     "set syncookies always; block; pass in on em0 proto tcp synproxy state; pass out proto tcp modulate state",
     "set state-policy if-bound; block; pass in on em0 proto tcp synproxy state; pass out",
     "block; match out on em1 nat-to (em1); pass in on em0 proto tcp synproxy state; pass out",
-    "set syncookies adaptive (start 1%, end 0%); block; pass in on em0 proto tcp modulate state; pass out",
+    "set syncookies adaptive (start 2%, end 1%); block; pass in on em0 proto tcp modulate state; pass out",
 ];
 
 /// A19, E2. With real stacks and loss, as long as the client has something to say.
