@@ -110,7 +110,7 @@ impl AllTerms {
 }
 
 impl Connections {
-    /// The terms of a decision, for a [`Sketch`](super::Sketch); `None` where there are none.
+    /// The terms of a decision, for a [`Sketch`]; `None` where there are none.
     ///
     /// # Errors
     /// [`Full::Classes`].
