@@ -134,7 +134,7 @@ metrics! {
     WorkerIdle: Counter "worker_idle_seconds_total" ["worker"] "Time of a worker in polls that found none, and asleep.";
     WorkerPolls: Counter "worker_polls_total" ["worker"] "Polls of a worker.";
     WorkerStalls: Counter "worker_stalls_total" ["worker"] "Times that a worker did not come back from a poll within 200 ms.";
-    AnswersWithheld: Counter "answers_withheld_total" ["worker"] "RSTs and ICMP errors that a worker did not send, because whoever they were for had got as many as a station gets: about 200 a second. What they were about is counted as dropped as ever.";
+    AnswersWithheld: Counter "answers_withheld_total" ["worker"] "RSTs and ICMP errors that a worker did not send, because whoever they were for had got as many as a station gets, about 200 a second.";
     FlowsPlaced: Counter "flows_placed_total" ["worker"] "Flows of a worker that began with another one: because it was under load, or had no port left to translate them to.";
     FlowsAliased: Gauge "flows_aliased" ["worker"] "Flows and translated tuples of a worker that are with another one now.";
     BurstSize: Histogram "rx_burst_size" [] "Packets received at once, from the wire or from the host.";
