@@ -230,11 +230,15 @@ fn done_with_states(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// One sender has more to say than the only worker can take.
+/// A router behind sends back what it has no better way for: each packet comes again until it has no hop left.
 #[test]
 fn a_worker_without_time_left_is_found() {
-    bed("doctor-overload", Links::Tap, OPEN, |lab| {
-        let _flood = sockets::Flood::start(&lab.client, address(Lab::SERVER, 9))?;
+    const ASTRAY: &str = "203.0.113.9";
+    bed("doctor-overload", Links::Tap, "pass no state\n", |lab| {
+        lab.server.run("sysctl -qw net.ipv4.ip_forward=1")?;
+        lab.server.run(&format!("ip route add {ASTRAY}/32 via 10.2.0.1"))?;
+        lab.firewall.run(&format!("ip route add {ASTRAY}/32 via {}", Lab::SERVER))?;
+        let _flood = sockets::Flood::start(&lab.client, address(ASTRAY, 9))?;
         finds_among(lab, "worker-overload", &["worker 0 has no time left", "lcores"]).map(|_| ())
     });
 }
