@@ -78,21 +78,18 @@ fn every_truncation_is_refused_or_valid() {
     let text = long_file();
     assert!(text.lines().count() >= 200, "{} lines", text.lines().count());
     survives(&text);
-    let begin = Instant::now();
     for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
         survives(&text[..end]);
         // The last two lines alone as well: before a long file is valid as a whole, its end is rarely looked at.
         let first = text[..end].rfind('\n').map_or(0, |at| text[..at].rfind('\n').map_or(0, |at| at + 1));
         survives(&text[first..end]);
     }
-    assert!(begin.elapsed() < Duration::from_secs(120));
 }
 
 #[test]
 fn mutations_are_refused_or_valid() {
     let text = long_file().into_bytes();
     let mut dice = Dice(1);
-    let begin = Instant::now();
     for _ in 0..rounds(10_000, 100_000) {
         let mut broken = text.clone();
         let at = dice.below(broken.len());
@@ -108,7 +105,6 @@ fn mutations_are_refused_or_valid() {
             if whole { (0, broken.len()) } else { neighbourhood(&broken, at.min(broken.len() - 1)) };
         survives(&String::from_utf8_lossy(&broken[first..last]));
     }
-    assert!(begin.elapsed() < Duration::from_secs(rounds(120, 1200) as u64));
 }
 
 /// From three lines before a byte to three behind it.
