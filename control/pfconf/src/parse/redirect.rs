@@ -73,7 +73,16 @@ impl Parser<'_> {
             if parser.at_symbol("!") {
                 return Err(parser.syntax("an address, a network, an interface or a <table>"));
             }
-            hosts.push(host(parser)?);
+            let item = host(parser)?;
+            if matches!(item.host, HostSpec::RouteLabel(_)) {
+                let text = "routes with a label are no address of a pool";
+                return Err(parser.fail(
+                    item.span,
+                    text,
+                    Some("name the address, the interface or the table"),
+                ));
+            }
+            hosts.push(item);
             Ok(())
         })?;
         let named = matches!(hosts[0].host, HostSpec::Table(_) | HostSpec::Dynamic { .. });

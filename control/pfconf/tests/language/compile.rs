@@ -472,3 +472,12 @@ fn operating_systems_must_be_known_to_be_asked_for() {
     let refused = refused("pass in\npass in proto tcp from any os \"Ultrix 9\"\n");
     assert_eq!(refused, "pf.conf:2: there is no fingerprint of the operating system 'Ultrix 9'\n");
 }
+
+/// Found by breaking texts: it was printed as `route-to any`, which nothing reads.
+#[test]
+fn a_pool_has_no_routes_with_a_label() {
+    for rule in ["pass in route-to route \"x\"", "pass out inet nat-to { 192.0.2.1, route \"\" }"] {
+        let refused = compile(&format!("{rule}\n"), &Interfaces::default()).unwrap_err().to_string();
+        assert!(refused.contains("pf.conf:1: routes with a label are no address of a pool"), "{refused}");
+    }
+}
