@@ -134,9 +134,14 @@ fn a_collector_of_flows_reads_what_is_told() {
         let mut tcp =
             sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
         sockets::converse(&mut tcp)?;
+        let mut flows = Vec::new();
+        // What has happened until then has been told: who listens from now on hears nothing of it.
+        wait_until("the session's beginning at the collector", 2 * PATIENCE, || {
+            flows = nfcapd.flows(lab, "proto tcp and dst port 7").unwrap_or_default();
+            !flows.is_empty()
+        })?;
         let (lines, _) =
             told(lab, "events --json --count 2 tcp port 7", || lab.tpctl("states kill --port 7"))?;
-        let mut flows = Vec::new();
         wait_until("four records at the collector", 2 * PATIENCE, || {
             flows = nfcapd.flows(lab, "proto tcp and dst port 7").unwrap_or_default();
             flows.len() >= 4
