@@ -2,9 +2,10 @@
 //! raises [`VERSION`](crate::VERSION).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ruleset::{PeerView, StateView, TupleEnd};
+use ruleset::{PeerView, PortBlock, StateView, TupleEnd};
 use serde::{Deserialize, Serialize};
 
 use crate::{TraceAsks, TraceEnds, TraceTerm};
@@ -50,6 +51,8 @@ fn holds(term: &TraceTerm, state: &StateView) -> bool {
 pub struct EventBatch {
     /// Those that fit, in the order of each worker.
     pub events: Vec<EventView>,
+    /// What had no port left meanwhile, told to whoever asks for all states.
+    pub shortages: Vec<ShortageView>,
     /// So many were lost on the way since the batch before, of any states: a worker's records were full, or this reader is
     /// too slow.
     pub lost: u64,
@@ -74,6 +77,29 @@ pub struct EventView {
     pub idle_ms: u64,
     /// The state, as it was then.
     pub state: StateView,
+    /// The block that its source's port is in, if rules share ports out in blocks.
+    pub block: Option<PortBlock>,
+}
+
+/// An address, or a block of its ports, in which no port was left for packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortageView {
+    /// When a packet was dropped for it: whole seconds since 1970-01-01 00:00 UTC.
+    pub seconds: u64,
+    /// The rest of that time, in nanoseconds.
+    pub nanoseconds: u32,
+    /// The worker that dropped it.
+    pub worker: u16,
+    /// Which pool: the lower half of its rule's identity.
+    pub pool: u32,
+    /// The address of it that was tried last.
+    pub address: IpAddr,
+    /// The number of the packets' protocol.
+    pub proto: u8,
+    /// The sender's block, if it has one.
+    pub block: Option<PortBlock>,
+    /// How many were dropped since the shortage was told of before.
+    pub packets: u64,
 }
 
 /// What happens to states.

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use ruleset::PortBlock;
 use serde::{Deserialize, Serialize};
 
 /// Packets and their bytes.
@@ -57,6 +58,10 @@ pub struct MappingCount {
     pub proto: u8,
     /// How many they are; each has a port, or an identifier, of the address for itself towards its remote end.
     pub connections: u64,
+    /// The block that their ports are in, if rules share ports out in blocks.
+    pub block: Option<PortBlock>,
+    /// Packets that found nothing left here, of late.
+    pub refused: u64,
 }
 
 /// A process that has asked for something.

@@ -66,6 +66,7 @@ fn an_event_is_a_line() {
         age_ms: 61_250,
         idle_ms: 0,
         state: translated(),
+        block: None,
     };
     let line = "all tcp 192.0.2.1:50000 (10.0.0.2:40000) -> 198.51.100.7:443       ESTABLISHED:ESTABLISHED"
         .replace("all", "wan0");

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use api::{EventBatch, EventKind, EventQuery, EventView};
+use api::{EventBatch, EventKind, EventQuery, EventView, ShortageView};
 use clap::Args;
-use ruleset::StateView;
+use ruleset::{PortBlock, StateView, protocol_name};
 use serde::Serialize;
+use wire::Proto;
 
 use crate::{filter, live, output, time};
 
@@ -72,6 +73,22 @@ struct Lost {
     lost: u64,
 }
 
+#[derive(Serialize)]
+struct Exhausted<'a> {
+    exhausted: &'a ShortageView,
+}
+
+/// Of what no port was left, and for how many packets.
+fn what_was_exhausted(shortage: &ShortageView) -> String {
+    let ShortageView { address, packets, .. } = shortage;
+    let number = Proto(shortage.proto);
+    let proto = protocol_name(number).map_or_else(|| number.0.to_string(), str::to_owned);
+    let of = shortage.block.map_or_else(String::new, |PortBlock { subscriber, first, last, .. }| {
+        format!(" ports {} to {} of {subscriber}", first.0, last.0)
+    });
+    format!("exhausted {proto} {address}{of}, {packets} pkts")
+}
+
 /// Where events go.
 struct Printer<W: Write> {
     out: W,
@@ -100,6 +117,9 @@ impl<W: Write> Printer<W> {
             }
             self.event(event);
         }
+        for shortage in &batch.shortages {
+            self.shortage(shortage);
+        }
         if batch.lost > 0 && self.wants_more() {
             let written = match self.json {
                 true => json_line(&mut self.out, &Lost { lost: batch.lost }),
@@ -123,7 +143,23 @@ impl<W: Write> Printer<W> {
             age_ms: u64::from(state.age_s) * 1000,
             idle_ms: 0,
             state,
+            block: None,
         });
+    }
+
+    fn shortage(&mut self, shortage: &ShortageView) {
+        if !self.wants_more() {
+            return;
+        }
+        self.left -= 1;
+        let written = match self.json {
+            true => json_line(&mut self.out, &Exhausted { exhausted: shortage }),
+            false => {
+                let when = time::clock(shortage.seconds, shortage.nanoseconds);
+                writeln!(self.out, "{when} {}", what_was_exhausted(shortage))
+            }
+        };
+        self.failure = written.err();
     }
 
     fn event(&mut self, event: &EventView) {
@@ -149,4 +185,29 @@ impl<W: Write> Printer<W> {
 fn json_line<T: Serialize>(mut out: impl Write, value: &T) -> io::Result<()> {
     serde_json::to_writer(&mut out, value)?;
     writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_exhausted_is_a_block_where_sources_have_them() {
+        let told = |block| {
+            what_was_exhausted(&ShortageView {
+                seconds: 0,
+                nanoseconds: 0,
+                worker: 0,
+                pool: 1,
+                address: [192, 0, 2, 1].into(),
+                proto: 17,
+                block,
+                packets: 3,
+            })
+        };
+        assert_eq!(told(None), "exhausted udp 192.0.2.1, 3 pkts");
+        let [subscriber, address] = [[10, 0, 0, 5], [192, 0, 2, 1]].map(std::net::IpAddr::from);
+        let block = PortBlock { subscriber, address, first: wire::Port(1024), last: wire::Port(1535) };
+        assert_eq!(told(Some(block)), "exhausted udp 192.0.2.1 ports 1024 to 1535 of 10.0.0.5, 3 pkts");
+    }
 }

@@ -1,15 +1,17 @@
-//! `tpctl nat`: which addresses connections are translated to, and how many ports of each are in use.
+//! `tpctl nat`: which addresses connections are translated to, how many ports of each are in use, and of each block of ports.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use api::{InterfaceDrops, MappingCount};
 use clap::Args;
-use ruleset::Reason;
+use ruleset::{PortBlock, Reason, Ruleset};
 use serde::Serialize;
-use wire::Proto;
+use wire::{Port, Proto};
 
 use crate::live::Sockets;
 
@@ -18,12 +20,17 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Whose block of ports this one is in, as 192.0.2.1:4000
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    who: Option<SocketAddrV4>,
 }
 
 /// What is shown.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Shown {
     addresses: Vec<OfAddress>,
+    /// Blocks of ports that have connections, or have refused some.
+    blocks: Vec<OfBlock>,
     /// Packets dropped since the start for which no port or address was left.
     refused: u64,
 }
@@ -31,6 +38,22 @@ struct Shown {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct OfAddress {
     address: IpAddr,
+    #[serde(flatten)]
+    counts: OfProtocols,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct OfBlock {
+    #[serde(flatten)]
+    block: PortBlock,
+    #[serde(flatten)]
+    counts: OfProtocols,
+    /// Packets of late that found no port left in it.
+    exhausted: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct OfProtocols {
     /// Connections, each of which has a port or an identifier.
     connections: u64,
     tcp: u64,
@@ -39,42 +62,69 @@ struct OfAddress {
     other: u64,
 }
 
+impl OfProtocols {
+    fn add(&mut self, proto: u8, connections: u64) {
+        self.connections += connections;
+        *match Proto(proto) {
+            Proto::TCP => &mut self.tcp,
+            Proto::UDP => &mut self.udp,
+            Proto::ICMP | Proto::ICMP6 => &mut self.icmp,
+            _ => &mut self.other,
+        } += connections;
+    }
+}
+
+/// The columns of counts.
+impl fmt::Display for OfProtocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, tcp, udp, icmp, other } = self;
+        write!(f, "{connections:>11} {tcp:>10} {udp:>10} {icmp:>10} {other:>10}")
+    }
+}
+
 impl Shown {
     fn new(mappings: &[MappingCount], drops: &[InterfaceDrops]) -> Self {
-        let mut addresses: BTreeMap<IpAddr, OfAddress> = BTreeMap::new();
-        for MappingCount { address, proto, connections } in mappings {
-            let of = addresses.entry(*address).or_insert(OfAddress {
-                address: *address,
-                connections: 0,
-                tcp: 0,
-                udp: 0,
-                icmp: 0,
-                other: 0,
-            });
-            of.connections += connections;
-            *match Proto(*proto) {
-                Proto::TCP => &mut of.tcp,
-                Proto::UDP => &mut of.udp,
-                Proto::ICMP | Proto::ICMP6 => &mut of.icmp,
-                _ => &mut of.other,
-            } += connections;
+        let mut addresses: BTreeMap<IpAddr, OfProtocols> = BTreeMap::new();
+        let mut blocks: BTreeMap<PortBlock, OfBlock> = BTreeMap::new();
+        for MappingCount { address, proto, connections, block, refused } in mappings {
+            if *connections > 0 {
+                addresses.entry(*address).or_default().add(*proto, *connections);
+            }
+            if let Some(block) = *block {
+                let counts = OfProtocols::default();
+                let of = blocks.entry(block).or_insert(OfBlock { block, counts, exhausted: 0 });
+                of.counts.add(*proto, *connections);
+                of.exhausted += refused;
+            }
         }
         let counts = drops.iter().flat_map(|at| &at.reasons);
         let refused =
             counts.filter(|count| count.reason == Reason::Translate).map(|count| count.packets).sum();
-        Self { addresses: addresses.into_values().collect(), refused }
+        let addresses = addresses.into_iter().map(|(address, counts)| OfAddress { address, counts });
+        Self { addresses: addresses.collect(), blocks: blocks.into_values().collect(), refused }
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let [all, tcp, udp, icmp, other] = ["connections", "tcp", "udp", "icmp", "other"];
+        let columns = format!("{all:>11} {tcp:>10} {udp:>10} {icmp:>10} {other:>10}");
         if self.addresses.is_empty() {
             writeln!(out, "no connection is translated to another source")?;
         } else {
-            let [all, tcp, udp, icmp, other] = ["connections", "tcp", "udp", "icmp", "other"];
-            writeln!(out, "{:<39} {all:>11} {tcp:>10} {udp:>10} {icmp:>10} {other:>10}", "address")?;
+            writeln!(out, "{:<39} {columns}", "address")?;
         }
-        for OfAddress { address, connections, tcp, udp, icmp, other } in &self.addresses {
+        for OfAddress { address, counts } in &self.addresses {
             let address = address.to_string();
-            writeln!(out, "{address:<39} {connections:>11} {tcp:>10} {udp:>10} {icmp:>10} {other:>10}")?;
+            writeln!(out, "{address:<39} {counts}")?;
+        }
+        if !self.blocks.is_empty() {
+            writeln!(out, "{:<15} {:<15} {:<11} {columns} {:>9}", "source", "address", "ports", "exhausted")?;
+        }
+        for OfBlock { block: PortBlock { subscriber, address, first, last }, counts, exhausted } in
+            &self.blocks
+        {
+            let (source, address) = (subscriber.to_string(), address.to_string());
+            let ports = format!("{}:{}", first.0, last.0);
+            writeln!(out, "{source:<15} {address:<15} {ports:<11} {counts} {exhausted:>9}")?;
         }
         if self.refused > 0 {
             writeln!(
@@ -87,8 +137,40 @@ impl Shown {
     }
 }
 
+/// Whose a port of an address is, which rules alone decide.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Holder {
+    block: Option<PortBlock>,
+}
+
+impl Holder {
+    fn among(ruleset: &Ruleset, asked: &SocketAddrV4) -> Self {
+        let all = ruleset.port_blocks();
+        Self { block: all.iter().find_map(|blocks| blocks.holder(*asked.ip(), Port(asked.port()))) }
+    }
+
+    fn write(&self, asked: &SocketAddrV4, out: &mut dyn Write) -> io::Result<()> {
+        match &self.block {
+            Some(PortBlock { subscriber, address, first, last }) => {
+                writeln!(out, "{subscriber} has ports {} to {} of {address}", first.0, last.0)
+            }
+            None => writeln!(out, "no rule gives anybody a block that {asked} is in"),
+        }
+    }
+}
+
 pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let mut source = sockets.source()?;
+    if let Some(asked) = &arguments.who {
+        let live = source.ruleset()?.context("no ruleset is live")?;
+        let holder = Holder::among(&live.ruleset, asked);
+        let mut out = io::stdout().lock();
+        match arguments.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&holder)?)?,
+            false => holder.write(asked, &mut out)?,
+        }
+        return Ok(if holder.block.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let shown = Shown::new(&source.mappings()?, &source.drops()?);
     let mut out = io::stdout().lock();
     if arguments.json {
@@ -107,7 +189,8 @@ mod tests {
     use super::*;
 
     fn mapping(address: &str, proto: u8, connections: u64) -> MappingCount {
-        MappingCount { address: address.parse().expect("an address"), proto, connections }
+        let address = address.parse().expect("an address");
+        MappingCount { address, proto, connections, block: None, refused: 0 }
     }
 
     #[test]
@@ -132,5 +215,58 @@ mod tests {
         let mut none = Vec::new();
         Shown::new(&[], &[]).write(&mut none).expect("a Vec takes everything");
         assert_eq!(none, b"no connection is translated to another source\n");
+    }
+
+    #[test]
+    fn blocks_have_a_line_each_with_what_they_refused() {
+        let block = |last: u8, first| PortBlock {
+            subscriber: IpAddr::from([10, 0, 0, last]),
+            address: IpAddr::from([192, 0, 2, 1]),
+            first: Port(first),
+            last: Port(first + 511),
+        };
+        let of = |block, proto, connections, refused| MappingCount {
+            block: Some(block),
+            refused,
+            ..mapping("192.0.2.1", proto, connections)
+        };
+        let mappings = [
+            of(block(5, 1024), 6, 512, 30),
+            of(block(5, 1024), 17, 8, 1),
+            of(block(6, 1536), 17, 2, 0),
+            // What was exhausted on the whole is no block's.
+            MappingCount { refused: 7, ..mapping("192.0.2.9", 6, 0) },
+        ];
+        let mut text = Vec::new();
+        Shown::new(&mappings, &[]).write(&mut text).expect("a Vec takes everything");
+        let text = String::from_utf8(text).expect("text");
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["192.0.2.1", "522", "512", "10", "0", "0"]);
+        assert_eq!(lines[2].last(), Some(&"exhausted"));
+        assert_eq!(lines[3], ["10.0.0.5", "192.0.2.1", "1024:1535", "520", "512", "8", "0", "0", "31"]);
+        assert_eq!(lines[4], ["10.0.0.6", "192.0.2.1", "1536:2047", "2", "0", "2", "0", "0", "0"]);
+        assert_eq!(lines.len(), 5);
+        let json = serde_json::to_value(Shown::new(&mappings, &[])).expect("JSON");
+        assert_eq!(
+            (&json["blocks"][0]["subscriber"], &json["blocks"][0]["tcp"]),
+            (&"10.0.0.5".into(), &512.into())
+        );
+    }
+
+    #[test]
+    fn whose_a_port_is_is_known_without_a_log() {
+        let rules = pfconf::compile(
+            "match out on wan0 inet from 10.0.0.0/24 nat-to 192.0.2.0/31 port-block 504\npass\n",
+            &pfconf::Interfaces::default(),
+        )
+        .expect("rules");
+        let told = |asked: &str| {
+            let asked = asked.parse().expect("an address and a port");
+            let mut text = Vec::new();
+            Holder::among(&rules, &asked).write(&asked, &mut text).expect("a Vec takes everything");
+            String::from_utf8(text).expect("text")
+        };
+        assert_eq!(told("192.0.2.1:2000"), "10.0.0.129 has ports 1528 to 2031 of 192.0.2.1\n");
+        assert_eq!(told("192.0.2.2:2000"), "no rule gives anybody a block that 192.0.2.2:2000 is in\n");
     }
 }

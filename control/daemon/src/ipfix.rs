@@ -5,7 +5,7 @@
 //! made: flowDirection tells the two of a forwarded connection apart. Templates are sent at the beginning and again and again,
 //! with the number of events that were lost on the way here.
 //! Life cycle: from the start of the process; it comes back by itself when the dataplane was away. Ownership: the thread alone
-//! has the socket; everyone else reads [`Counts`]. Bounds: a message in memory. It never holds the dataplane up, nor waits for
+//! has the socket; everyone else reads [`Counts`]. Bounds: the messages of a batch of events in memory. It never holds the dataplane up, nor waits for
 //! the collector: what the system does not take at once is lost, counted, and missing in the sequence.
 
 mod message;
@@ -25,6 +25,7 @@ use serde::Deserialize;
 use tracing::{debug, warn};
 
 use message::{Message, Writer};
+use record::Recorder;
 
 /// How long the dataplane may say nothing: it says every five seconds that it is there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,6 +105,7 @@ struct Exporter {
     socket: UdpSocket,
     collector: SocketAddr,
     writer: Writer,
+    recorder: Recorder,
     refresh: Duration,
     /// When templates were sent last.
     told: Option<Instant>,
@@ -124,6 +126,7 @@ impl Exporter {
             socket,
             collector,
             writer: Writer::new(settings.observation_domain),
+            recorder: Recorder::default(),
             refresh: Duration::from_secs(settings.template_refresh_s),
             told: None,
             troubled: false,
@@ -141,16 +144,12 @@ impl Exporter {
             self.send(&templates);
             self.tell_missed(unix_s);
         }
-        for event in &batch.events {
-            record::records(event, |template, record| {
-                if let Some(message) = self.writer.record(template, record, unix_s) {
-                    self.send(&message);
-                }
-            });
-        }
-        if let Some(message) = self.writer.take(unix_s) {
-            self.send(&message);
-        }
+        let (mut messages, writer) = (Vec::new(), &mut self.writer);
+        let mut put = |template, record: &[u8]| messages.extend(writer.record(template, record, unix_s));
+        batch.events.iter().for_each(|event| self.recorder.event(event, &mut put));
+        batch.shortages.iter().for_each(|shortage| record::shortage(shortage, &mut put));
+        messages.extend(self.writer.take(unix_s));
+        messages.iter().for_each(|message| self.send(message));
     }
 
     /// How many flows there may be of which nothing is told: one for each event that was lost, at most.

@@ -252,7 +252,7 @@ fn resources(out: &mut Families, status: &Status) {
 /// Connections by the address that they are translated to: the `most` addresses that have the most of them.
 fn mappings(out: &mut Families, mappings: &[MappingCount], most: usize) {
     let mut addresses: BTreeMap<IpAddr, u64> = BTreeMap::new();
-    for MappingCount { address, connections, .. } in mappings {
+    for MappingCount { address, connections, .. } in mappings.iter().filter(|count| count.connections > 0) {
         *addresses.entry(*address).or_default() += connections;
     }
     let mut busiest: Vec<(IpAddr, u64)> = addresses.into_iter().collect();

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use api::{EndReason, EventBatch, EventKind, EventView};
+use api::{EndReason, EventBatch, EventKind, EventView, ShortageView};
 use common::fake::{Fake, state_view};
 use common::{Daemon, Folder, wait};
-use ruleset::{Direction, StateView, TupleEnd};
+use ruleset::{Direction, PortBlock, StateView, TupleEnd};
 use serde_json::Value;
 use wire::{Port, Proto};
 
@@ -155,6 +155,7 @@ fn event(event: EventKind, reason: Option<EndReason>, state: StateView) -> Event
         age_ms: 60_250,
         idle_ms: 10_250,
         state,
+        block: None,
     }
 }
 
@@ -192,7 +193,7 @@ fn bed(more: &str) -> (Folder, Fake, Daemon, Collector) {
 
 impl Collector {
     fn tell(&mut self, fake: &Fake, events: Vec<EventView>, count: usize) -> Vec<Record> {
-        fake.state().events.push(EventBatch { events, lost: 0 });
+        fake.state().events.push(EventBatch { events, ..EventBatch::default() });
         self.gather(count)
     }
 }
@@ -289,6 +290,67 @@ fn flows_of_two_families_have_templates_of_their_own() {
     assert!(!back.has(230), "RFC 8158 has no event for that session");
 }
 
+fn block() -> PortBlock {
+    PortBlock {
+        subscriber: "10.0.0.0".parse().unwrap(),
+        address: "198.51.100.1".parse().unwrap(),
+        first: Port(49_920),
+        last: Port(50_431),
+    }
+}
+
+#[test]
+fn a_block_of_ports_is_logged_as_its_first_session_begins_and_its_last_one_ends() {
+    let (_folder, fake, _daemon, mut collector) = bed("");
+    let mut within = |kind, count| {
+        let reason = (kind == EventKind::Removed).then_some(EndReason::Expired);
+        let one = EventView { block: Some(block()), ..event(kind, reason, translated()) };
+        collector.tell(&fake, vec![one; 2], count)
+    };
+    let logged = |record: &Record| {
+        let numbers = [230, 361, 362, 363, 364].map(|element| record.number((0, element)));
+        (numbers, record.octets(8).to_vec(), record.octets(225).to_vec())
+    };
+    let expected =
+        |nat_event| ([nat_event, 49_920, 50_431, 1, 512], vec![10, 0, 0, 0], vec![198, 51, 100, 1]);
+    let begun = within(EventKind::Created, 1);
+    assert_eq!(logged(&begun[0]), expected(16));
+    let ended = within(EventKind::Removed, 3);
+    let (flows, logs): (Vec<_>, Vec<_>) = ended.iter().partition(|record| record.has(148));
+    assert_eq!(
+        (flows.len(), logs.iter().map(|record| logged(record)).collect::<Vec<_>>()),
+        (2, vec![expected(17)])
+    );
+    // Sessions that began before anybody counted are logged one by one.
+    let late = within(EventKind::Removed, 4);
+    assert_eq!(late.iter().filter(|record| record.has(230) && record.number((0, 230)) == 5).count(), 2);
+}
+
+#[test]
+fn what_has_no_port_left_is_logged() {
+    let (_folder, fake, _daemon, mut collector) = bed("");
+    let shortage = |block| ShortageView {
+        seconds: 1_700_000_100,
+        nanoseconds: 250_000_000,
+        worker: 0,
+        pool: 0x9abc_def0,
+        address: "198.51.100.1".parse().unwrap(),
+        proto: 17,
+        block,
+        packets: 3,
+    };
+    let shortages = vec![shortage(Some(block())), shortage(None)];
+    fake.state().events.push(EventBatch { shortages, ..EventBatch::default() });
+    let records = collector.gather(2);
+    let numbers = |record: &Record, elements: &[u16]| {
+        elements.iter().map(|element| record.number((0, *element))).collect::<Vec<_>>()
+    };
+    // natEvent, natQuotaExceededEvent (of a user), maxEntriesPerUser, protocol.
+    assert_eq!(numbers(&records[0], &[323, 230, 466, 473, 4]), [1_700_000_100_250, 13, 3, 512, 17]);
+    assert_eq!(records[0].octets(8), [10, 0, 0, 0]);
+    assert_eq!(numbers(&records[1], &[323, 230, 283]), [1_700_000_100_250, 3, 0x9abc_def0]);
+}
+
 #[test]
 fn many_flows_are_many_messages_in_sequence_and_losses_are_told() {
     let (_folder, fake, daemon, mut collector) = bed("template_refresh_s = 1\n");
@@ -299,7 +361,7 @@ fn many_flows_are_many_messages_in_sequence_and_losses_are_told() {
         let expected: Vec<u64> = (200 * round..200 * round + 200).map(|n| state_view(n).id).collect();
         assert_eq!(ids, expected);
     }
-    fake.state().events.push(EventBatch { events: Vec::new(), lost: 9 });
+    fake.state().events.push(EventBatch { lost: 9, ..EventBatch::default() });
     let missed = |records: Vec<Record>| {
         records.iter().filter(|record| record.has(166)).map(|record| record.number((0, 166))).max()
     };
@@ -391,11 +453,12 @@ fn a_collector_that_others_wrote_reads_it() {
         event(EventKind::Created, None, translated()),
         removed(EndReason::Closed, translated()),
         removed(EndReason::Expired, six(17)),
+        EventView { block: Some(block()), ..event(EventKind::Created, None, translated()) },
     ];
-    fake.state().events.push(EventBatch { events, lost: 0 });
-    let flows = wait("nfcapd to write four records", || {
+    fake.state().events.push(EventBatch { events, ..EventBatch::default() });
+    let flows = wait("nfcapd to write five records", || {
         let flows = nfcapd.flows();
-        if flows.len() < 4 { Err(format!("{flows:#?}")) } else { Ok(flows) }
+        if flows.len() < 5 { Err(format!("{flows:#?}")) } else { Ok(flows) }
     });
     let told = |names: &[&str]| -> Vec<String> {
         let word = |flow: &Value, name: &&str| match &flow[*name] {
@@ -424,7 +487,7 @@ fn a_collector_that_others_wrote_reads_it() {
     let names = ["proto", "direction", "in_packets", "in_bytes", "out_packets", "out_bytes", "first", "last"];
     let times = "2023-11-14T22:14:00.000 2023-11-14T22:14:50.000";
     let expected = [format!("6 1 5 1000 4 70000 {times}"), format!("17 0 3 180 3 180 {times}")];
-    assert_eq!(told(&names)[2..], expected);
+    assert_eq!(told(&names)[2..4], expected);
     assert_eq!(
         told(&["src6_addr", "src_port", "dst6_addr", "dst_port"])[3],
         "2001:db8::1 1024 2001:db8::2 443"

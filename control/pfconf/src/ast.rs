@@ -422,6 +422,7 @@ pub(crate) struct PoolOptions {
     pub kind: Option<PoolKind>,
     pub sticky: bool,
     pub static_port: bool,
+    pub port_block: Option<u16>,
     pub endpoint_independent: bool,
     pub map_e: Option<MapE>,
 }

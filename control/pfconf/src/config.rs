@@ -208,6 +208,7 @@ pub(crate) struct Pool {
     pub kind: Option<PoolKind>,
     pub sticky: bool,
     pub static_port: bool,
+    pub port_block: Option<u16>,
     pub endpoint_independent: bool,
     pub map_e: Option<MapE>,
 }
@@ -244,6 +245,7 @@ impl Pool {
             sticky: self.sticky,
             ports: (self.ports != (0, 0)).then_some((Port(first), Port(last))),
             static_port: self.static_port,
+            port_block: self.port_block,
         })
     }
 
@@ -265,6 +267,7 @@ impl PoolHost {
             kind: None,
             sticky: false,
             static_port: false,
+            port_block: None,
             endpoint_independent: false,
             map_e: None,
         }
@@ -284,6 +287,7 @@ impl From<&Routing> for Pool {
             kind: routing.choice.clone(),
             sticky: routing.sticky,
             static_port: false,
+            port_block: None,
             endpoint_independent: false,
             map_e: None,
         }
@@ -298,6 +302,7 @@ impl From<&ruleset::Pool> for Pool {
             kind: pool.kind.clone(),
             sticky: pool.sticky,
             static_port: pool.static_port,
+            port_block: pool.port_block,
             ..PoolHost { address: pool.address.clone(), via: None, weight: None }.alone()
         }
     }

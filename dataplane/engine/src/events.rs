@@ -206,10 +206,10 @@ impl Shard {
         self.connections.events.listen(on);
     }
 
-    /// Whether there are events to be fetched.
+    /// Whether there are events, or shortages, to be fetched.
     #[inline]
     pub fn has_events(&self) -> bool {
-        self.connections.events.has_any()
+        self.connections.events.has_any() || self.shortages.has_any()
     }
 
     /// The next event of a state.

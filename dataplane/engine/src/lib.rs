@@ -74,5 +74,6 @@ pub use shard::{BURST, Shard, ShardConfig, View};
 pub use sources::{Flushes, NodeCounts, Overloaded};
 pub use state::{AREAS, Area, Mapping, Selection, StatePool};
 pub use tick::Tick;
+pub use translate::Shortage;
 pub use usage::UsageCursor;
 pub use witness::{DropRecord, Head, Met, Misfit, RuleAt, Seen};

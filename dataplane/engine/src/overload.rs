@@ -189,6 +189,7 @@ fn nearly_full_ranges_bound_the_work_of_a_moment() {
         sticky: false,
         ports,
         static_port: false,
+        port_block: None,
     };
     let rule = Rule {
         action: Action::Pass,

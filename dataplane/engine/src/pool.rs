@@ -6,9 +6,11 @@
 //! Ownership: made with the root, shared; only the turn of `round-robin` changes.
 //! Bounds: [`ATTEMPTS_MAX`] addresses are tried for one packet.
 
+use core::net::Ipv4Addr;
 use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use ruleset::PortBlocks;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use wire::Af;
@@ -198,6 +200,8 @@ pub(crate) enum Choice {
     RoundRobin(AtomicU32),
     /// The address with the fewest states; of several the one whose turn it is.
     LeastStates(AtomicU32),
+    /// By the source's place among the subscribers: `port-block`.
+    Blocks(PortBlocks),
 }
 
 /// Addresses, and the interface that they are on where they are gateways and it is given.
@@ -212,6 +216,8 @@ pub(crate) struct Part {
 /// Where a translation or a route leads.
 #[derive(Debug)]
 pub(crate) struct Pool {
+    /// What tells it from the pools of other rules, whoever is told of it.
+    pub id: u32,
     pub parts: Vec<Part>,
     pub choice: Choice,
     /// `sticky-address`: who remembers what a source was given.
@@ -349,6 +355,10 @@ impl Pool {
         Some(match &self.choice {
             Choice::Bitmask => Order { next: asked.old.0 & (count - 1), count, left: 1 },
             Choice::Random => whole(asked.random.into()),
+            Choice::Blocks(blocks) => {
+                let (number, ..) = blocks.share_of(Ipv4Addr::from_bits(asked.source.v4()));
+                Order { left: 1, ..whole(number.into()) }
+            }
             Choice::SourceHash(key) => {
                 let mut hash = SipHasher13::new_with_keys(key[0], key[1]);
                 hash.write_u128(asked.source.0);

@@ -38,7 +38,7 @@ use crate::state::{
 use crate::synproxy::cookie::{self, Cookies};
 use crate::tick::Tick;
 use crate::trace::Tracer;
-use crate::translate::{self, Budget, Searches};
+use crate::translate::{self, Budget, Searches, Shortages};
 use crate::witness::{DropRecord, Seen, Witness};
 
 /// The most frames that are processed at once.
@@ -102,6 +102,7 @@ pub struct Shard {
     pub(crate) normalizer: Normalizer,
     pub(crate) ports_to_ask: Budget,
     pub(crate) searches: Searches,
+    pub(crate) shortages: Shortages,
     /// How often who was answered.
     pub(crate) answers: Limiter,
     pub(crate) challenges: Challenges,
@@ -138,6 +139,7 @@ impl Shard {
             normalizer: Normalizer::new(fragments),
             ports_to_ask: Budget::default(),
             searches: Searches::default(),
+            shortages: Shortages::default(),
             answers: Limiter::default(),
             challenges: Challenges::default(),
             draws: Draws::default(),
@@ -270,6 +272,7 @@ impl Shard {
             }
             Err(Stop::Exhausted) if let Some(fate) = self.pass_on(&passage) => fate,
             Err(Stop::Exhausted) => {
+                self.note_shortage(view.now, &passage.packet.tuple);
                 passage.restore();
                 let answer =
                     view.root.map_or(Answer::Silence, |root| answer_without_room(root, passage.packet));

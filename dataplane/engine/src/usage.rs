@@ -59,11 +59,17 @@ impl Shard {
 
     /// Tells the mapping of each connection whose initiator is translated to `sink`. At most `most` numbers are visited from
     /// `cursor` on, which begins with 0; true if there was none any more.
-    pub fn mappings(&self, cursor: &mut u32, most: usize, sink: impl FnMut(Mapping)) -> bool {
+    pub fn mappings(
+        &self,
+        root: Option<&Root>,
+        cursor: &mut u32,
+        most: usize,
+        sink: impl FnMut(Mapping),
+    ) -> bool {
         let run = self.connections.run_of_links(*cursor, most);
         let is_over = run.is_empty();
         *cursor = run.end;
-        self.connections.mappings(run).for_each(sink);
+        self.connections.mappings(root, run).for_each(sink);
         is_over
     }
 }

@@ -226,7 +226,10 @@ fn ports_of_a_redirection_follow_those_that_were_asked_for() {
 /// How many connections are behind each address, with the number of their protocol.
 fn mappings(firewall: &Firewall) -> Vec<(String, u8)> {
     let (mut cursor, mut found) = (0, Vec::new());
-    while !firewall.shard.mappings(&mut cursor, 1, |of| found.push((of.address.to_string(), of.proto.0))) {}
+    while !firewall
+        .shard
+        .mappings(None, &mut cursor, 1, |of| found.push((of.address.to_string(), of.proto.0)))
+    {}
     found.sort();
     found
 }

@@ -12,6 +12,7 @@
 
 mod address;
 mod anchor;
+mod block;
 mod fingerprint;
 mod flow;
 mod interface;
@@ -35,6 +36,7 @@ mod view;
 
 pub use address::{AddressMatch, AddressPattern, Endpoint, InterfacePart, PortMatch};
 pub use anchor::{Call, RulePlace};
+pub use block::{PortBlock, PortBlocks};
 pub use fingerprint::{Fingerprint, NumberMatch, SynOption, SynShape, UNKNOWN_OS, WindowMatch};
 pub use flow::{Flow, Moment, Ruling};
 pub use interface::{InterfaceMatch, InterfacePattern};

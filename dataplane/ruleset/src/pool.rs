@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
 
-use crate::{Action, AddressPattern, Direction, Rule, StateMode};
+use crate::{Action, AddressPattern, Direction, PortBlocks, Rule, StateMode};
 
 /// How an address is chosen among those of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Pool {
     pub ports: Option<(Port, Port)>,
     /// `static-port`: the source port stays.
     pub static_port: bool,
+    /// `port-block`: how many ports of an address each source has for itself.
+    pub port_block: Option<u16>,
 }
 
 impl Pool {
@@ -69,7 +71,11 @@ pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
     if rule.nat.as_ref().is_some_and(|pool| pool.static_port && pool.ports.is_some()) {
         return Err("static-port and a range of ports exclude each other".into());
     }
+    PortBlocks::of(rule)?;
     if let Some(pool) = &rule.rdr {
+        if pool.port_block.is_some() {
+            return Err("port-block only applies to nat-to".into());
+        }
         if pool.static_port {
             return Err("static-port only applies to nat-to".into());
         }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use wire::{Af, Proto};
 
 use crate::{
-    Action, AddressMatch, AddressPattern, Fingerprint, Limit, Options, PRIO_MAX, PortMatch, Rule, StateMode,
-    Syncookies, Table, UNKNOWN_OS, pool, routing, source,
+    Action, AddressMatch, AddressPattern, Fingerprint, Limit, Options, PRIO_MAX, PortBlocks, PortMatch, Rule,
+    StateMode, Syncookies, Table, UNKNOWN_OS, block, pool, routing, source,
 };
 
 /// The most of each thing that a ruleset may hold; what exceeds them is refused before anything is built.
@@ -94,7 +94,16 @@ impl Ruleset {
                 what,
             })?;
         }
-        Ok(())
+        block::among(&self.rules).map(|_| ()).map_err(|(number, other)| Invalid {
+            rule: Some(number),
+            place: place(&self.rules[number]),
+            what: format!("its port blocks would be those of other sources, by rule @{other}: give each rule addresses of its own"),
+        })
+    }
+
+    /// The blocks that its rules share ports out in; none of rules that are not valid.
+    pub fn port_blocks(&self) -> Vec<PortBlocks> {
+        block::among(&self.rules).unwrap_or_default()
     }
 
     fn validate_sizes(&self) -> Result<(), Invalid> {

@@ -194,7 +194,7 @@ fn only_pass_keeps_state_and_only_tcp_is_modulated() {
 }
 
 fn pool(address: AddressPattern) -> Pool {
-    Pool { address, kind: None, sticky: false, ports: None, static_port: false }
+    Pool { address, kind: None, sticky: false, ports: None, static_port: false, port_block: None }
 }
 
 /// A rule that translates, changed.

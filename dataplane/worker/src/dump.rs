@@ -70,8 +70,17 @@ enum Order {
     Mappings { cursor: u32, found: Mappings },
 }
 
-/// How many connections have each mapping.
-pub type Mappings = BTreeMap<Mapping, u64>;
+/// What is known of each mapping.
+pub type Mappings = BTreeMap<Mapping, Mapped>;
+
+/// What is known of a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mapped {
+    /// How many connections have it.
+    pub connections: u64,
+    /// Packets that found no port left of it.
+    pub refused: u64,
+}
 
 /// Both ends, for so many workers with `records` records each.
 pub fn channels(workers: usize, records: u32) -> (Lister, Vec<Scribe>) {
@@ -188,7 +197,11 @@ impl Lister {
                 Order::Mappings { found, .. } => Some(found),
                 _ => None,
             })?;
-            found.into_iter().for_each(|(mapping, count)| *sum.entry(mapping).or_default() += count);
+            for (mapping, Mapped { connections, refused }) in found {
+                let mapped = sum.entry(mapping).or_default();
+                (mapped.connections, mapped.refused) =
+                    (mapped.connections + connections, mapped.refused + refused);
+            }
         }
         Ok(sum)
     }
@@ -383,7 +396,14 @@ impl Scribe {
                 shard.add_usage(&root, cursor, SLICE, rules)
             }
             Order::Mappings { cursor, found } => {
-                shard.mappings(cursor, SLICE, |mapping| *found.entry(mapping).or_default() += 1)
+                let count = |mapping| found.entry(mapping).or_default().connections += 1;
+                let done = shard.mappings(view.root, cursor, SLICE, count);
+                if done {
+                    for (mapping, packets) in shard.shortages() {
+                        found.entry(mapping).or_default().refused += packets;
+                    }
+                }
+                done
             }
         };
         if done {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use engine::events::StateEvent;
 use engine::trace::Traced;
-use engine::{DropRecord, LogRecord, Shard};
+use engine::{DropRecord, LogRecord, Shard, Shortage};
 
 /// Records on their way: at 20 ms between two looks, 200,000 logged packets a second lose none.
 pub const RING: usize = 4096;
@@ -29,6 +29,9 @@ pub const TRACES: usize = 64;
 /// Events of states on their way.
 pub const EVENTS: usize = 8192;
 
+/// Shortages on their way: more than a worker tells of in a second.
+pub const SHORTAGES: usize = 256;
+
 /// Events that a worker moves in one poll: as many as a poll of the sweep leaves.
 pub const EVENTS_PER_POLL_MAX: usize = 1024;
 
@@ -39,6 +42,7 @@ struct Rings {
     drops: Arc<ArrayQueue<DropRecord>>,
     traces: Arc<ArrayQueue<Traced>>,
     events: Arc<ArrayQueue<StateEvent>>,
+    shortages: Arc<ArrayQueue<Shortage>>,
     /// Events that the shard has lost.
     events_lost: Arc<AtomicU64>,
 }
@@ -50,6 +54,7 @@ pub fn ring() -> (Carrier, Collector) {
         drops: Arc::new(ArrayQueue::new(DROPS)),
         traces: Arc::new(ArrayQueue::new(TRACES)),
         events: Arc::new(ArrayQueue::new(EVENTS)),
+        shortages: Arc::new(ArrayQueue::new(SHORTAGES)),
         events_lost: Arc::default(),
     };
     (Carrier { rings: rings.clone(), lost: 0 }, Collector { rings, lost: 0 })
@@ -99,6 +104,12 @@ impl Carrier {
             // There is room, and this is the only one who fills it.
             let _ = self.rings.events.push(event);
         }
+        while !self.rings.shortages.is_full()
+            && let Some(shortage) = shard.take_shortage()
+        {
+            // Likewise.
+            let _ = self.rings.shortages.push(shortage);
+        }
         let lost = shard.events_lost();
         if lost != self.lost {
             self.lost = lost;
@@ -129,6 +140,11 @@ impl Collector {
     /// The next event of a state.
     pub fn next_event(&self) -> Option<StateEvent> {
         self.rings.events.pop()
+    }
+
+    /// The next shortage.
+    pub fn next_shortage(&self) -> Option<Shortage> {
+        self.rings.shortages.pop()
     }
 
     /// How many events were lost since this was asked last.

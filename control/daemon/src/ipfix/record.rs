@@ -1,37 +1,122 @@
-//! Records of events: a state that has gone is a flow, one that is translated is a session of translation from its making on.
+//! Records of events: a state that has gone is a flow, one that is translated is a session of translation from its making on,
+//! or one of the sessions of a block of ports.
+//!
+//! Bounds: [`BLOCKS_MAX`] blocks are known to have sessions; those beyond have a record for each session.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-use api::{EndReason, EventKind, EventView};
-use ruleset::{Direction, StateView, TupleEnd};
+use api::{EndReason, EventKind, EventView, ShortageView};
+use ruleset::{Direction, PortBlock, StateView, TupleEnd};
 
 use super::template::{
-    FLOW_4, FLOW_6, NAT_FLOW_4, NAT_FLOW_4_6, NAT_FLOW_6, NAT_FLOW_6_4, NAT_SESSION, NAT64_SESSION,
+    FLOW_4, FLOW_6, FLOW_46, FLOW_64, NAT_BLOCK, NAT_FLOW_4, NAT_FLOW_6, NAT44_SESSION, NAT64_SESSION,
+    POOL_EXHAUSTED, QUOTA_EXCEEDED,
 };
 
-/// The templates of sessions that RFC 8158 knows, with the values of natEvent for what is created and deleted.
-const NAT44: (u16, [u8; 2]) = (NAT_SESSION, [4, 5]);
-const NAT64: (u16, [u8; 2]) = (NAT64_SESSION, [6, 7]);
+/// Subscribers with blocks of ports whose sessions are counted.
+const BLOCKS_MAX: usize = 1 << 20;
+
+/// The values of natEvent (RFC 8158 §4.4).
+const ADDRESSES_EXHAUSTED: u8 = 3;
+const NAT44_SESSION_CREATED: u8 = 4;
+const NAT44_SESSION_DELETED: u8 = 5;
+const NAT64_SESSION_CREATED: u8 = 6;
+const NAT64_SESSION_DELETED: u8 = 7;
+const QUOTA: u8 = 13;
+const BLOCK_ALLOCATED: u8 = 16;
+const BLOCK_DEALLOCATED: u8 = 17;
+/// The value of natQuotaExceededEvent: one subscriber has as many entries as it may have.
+const ENTRIES_OF_USER: u32 = 3;
 /// The value of biflowDirection: the source of the flow is the one that has begun it.
 const INITIATOR: u8 = 1;
 
-/// Calls `each` with the template and the octets of every record that an event is worth.
-pub fn records(event: &EventView, mut each: impl FnMut(u16, &[u8])) {
-    let state = &event.state;
-    let ends = Ends::of(state);
-    let mut tell_session = |kind: usize| {
-        if let Some((template, nat_events)) = ends.session() {
-            each(template, &nat_session(event, &ends, nat_events[kind]));
+/// Makes records of events.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// How many sessions each block has.
+    blocks: HashMap<PortBlock, u32>,
+}
+
+impl Recorder {
+    /// Calls `each` with the template and the octets of every record that an event is worth.
+    pub fn event(&mut self, event: &EventView, mut each: impl FnMut(u16, &[u8])) {
+        let ends = Ends::of(&event.state);
+        if event.event != EventKind::Updated && ends.is_translated() {
+            self.translated(event, &ends, &mut each);
         }
-    };
-    match event.event {
-        EventKind::Created => tell_session(0),
-        EventKind::Updated => {}
-        EventKind::Removed => {
-            tell_session(1);
-            each(ends.flow(), &flow(event, &ends));
+        if event.event == EventKind::Removed {
+            let [before, behind] = ends.sources().map(|source| source.is_ipv4());
+            let template = match (before, behind) {
+                (true, true) if ends.is_translated() => NAT_FLOW_4,
+                (true, true) => FLOW_4,
+                (true, false) => FLOW_46,
+                (false, true) => FLOW_64,
+                (false, false) if ends.is_translated() => NAT_FLOW_6,
+                (false, false) => FLOW_6,
+            };
+            each(template, &flow(event, &ends));
         }
     }
+
+    /// A session of translation, unless it is one of many in a block of ports.
+    fn translated(&mut self, event: &EventView, ends: &Ends, each: &mut impl FnMut(u16, &[u8])) {
+        let created = event.event == EventKind::Created;
+        if let Some(block) = &event.block
+            && let Some(is_edge) = self.count(block, created)
+        {
+            if is_edge {
+                let nat_event = if created { BLOCK_ALLOCATED } else { BLOCK_DEALLOCATED };
+                each(NAT_BLOCK, &nat_block(event, block, nat_event));
+            }
+            return;
+        }
+        let (template, created_and_deleted) = match ends.sources() {
+            [IpAddr::V4(_), IpAddr::V4(_)] => (NAT44_SESSION, [NAT44_SESSION_CREATED, NAT44_SESSION_DELETED]),
+            [IpAddr::V6(_), IpAddr::V4(_)] => (NAT64_SESSION, [NAT64_SESSION_CREATED, NAT64_SESSION_DELETED]),
+            // The RFC has no events of translation to IPv6.
+            _ => return,
+        };
+        each(template, &nat_session(event, ends, created_and_deleted[usize::from(!created)]));
+    }
+
+    /// A session of a block begins or ends: whether it is the only one; `None` if nothing is known of the block.
+    fn count(&mut self, block: &PortBlock, begins: bool) -> Option<bool> {
+        if begins {
+            if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(block) {
+                return None;
+            }
+            let count = self.blocks.entry(*block).or_default();
+            *count += 1;
+            return Some(*count == 1);
+        }
+        let count = self.blocks.get_mut(block)?;
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.blocks.remove(block);
+        }
+        Some(is_last)
+    }
+}
+
+/// Calls `each` with the template and the octets of the record of a shortage.
+pub fn shortage(shortage: &ShortageView, each: impl FnOnce(u16, &[u8])) {
+    let mut record = Vec::with_capacity(32);
+    let milliseconds = shortage.seconds * 1000 + u64::from(shortage.nanoseconds / 1_000_000);
+    record.extend(milliseconds.to_be_bytes());
+    let Some(block) = &shortage.block else {
+        record.push(ADDRESSES_EXHAUSTED);
+        record.extend(shortage.pool.to_be_bytes());
+        return each(POOL_EXHAUSTED, &record);
+    };
+    record.push(QUOTA);
+    record.extend(ENTRIES_OF_USER.to_be_bytes());
+    record.extend((u32::from(block.last.0 - block.first.0) + 1).to_be_bytes());
+    put_address(&mut record, block.subscriber);
+    put_address(&mut record, block.address);
+    record.push(shortage.proto);
+    each(QUOTA_EXCEEDED, &record);
 }
 
 /// Source and destination, in front of the hook and behind it.
@@ -51,41 +136,20 @@ impl Ends {
         self.before != self.behind
     }
 
-    /// The addresses of the source, in front and behind.
-    const fn sources(&self) -> (IpAddr, IpAddr) {
-        (self.before[0].address, self.behind[0].address)
+    fn sources(&self) -> [IpAddr; 2] {
+        [self.before[0].address, self.behind[0].address]
     }
+}
 
-    /// The template of a flow between them.
-    fn flow(&self) -> u16 {
-        match (self.sources(), self.is_translated()) {
-            ((IpAddr::V4(_), _), false) => FLOW_4,
-            ((IpAddr::V6(_), _), false) => FLOW_6,
-            ((IpAddr::V4(_), IpAddr::V4(_)), true) => NAT_FLOW_4,
-            ((IpAddr::V6(_), IpAddr::V6(_)), true) => NAT_FLOW_6,
-            ((IpAddr::V6(_), IpAddr::V4(_)), true) => NAT_FLOW_6_4,
-            ((IpAddr::V4(_), IpAddr::V6(_)), true) => NAT_FLOW_4_6,
-        }
-    }
-
-    /// What a session of translation between them is told as.
-    fn session(&self) -> Option<(u16, [u8; 2])> {
-        match self.sources() {
-            _ if !self.is_translated() => None,
-            (IpAddr::V4(_), IpAddr::V4(_)) => Some(NAT44),
-            (IpAddr::V6(_), IpAddr::V4(_)) => Some(NAT64),
-            (_, IpAddr::V6(_)) => None,
-        }
+fn put_address(record: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => record.extend(address.octets()),
+        IpAddr::V6(address) => record.extend(address.octets()),
     }
 }
 
 fn put_addresses(record: &mut Vec<u8>, ends: &[TupleEnd; 2]) {
-    for end in ends {
-        match end.address {
-            IpAddr::V4(address) => record.extend(address.octets()),
-            IpAddr::V6(address) => record.extend(address.octets()),
-        }
-    }
+    ends.iter().for_each(|end| put_address(record, end.address));
 }
 
 /// Other protocols have no ports: what states have in their place are identifiers and types of ICMP.
@@ -128,7 +192,7 @@ fn flow(event: &EventView, ends: &Ends) -> Vec<u8> {
 
 fn nat_session(event: &EventView, ends: &Ends, nat_event: u8) -> Vec<u8> {
     let state = &event.state;
-    let mut record = Vec::with_capacity(48);
+    let mut record = Vec::with_capacity(80);
     record.extend(milliseconds(event).to_be_bytes());
     record.push(nat_event);
     record.extend(state.id.to_be_bytes());
@@ -136,6 +200,19 @@ fn nat_session(event: &EventView, ends: &Ends, nat_event: u8) -> Vec<u8> {
     for ends in [&ends.before, &ends.behind] {
         put_addresses(&mut record, ends);
         put_ports(&mut record, state, ends);
+    }
+    record
+}
+
+fn nat_block(event: &EventView, block: &PortBlock, nat_event: u8) -> Vec<u8> {
+    let PortBlock { subscriber, address, first, last } = block;
+    let mut record = Vec::with_capacity(32);
+    record.extend(milliseconds(event).to_be_bytes());
+    record.push(nat_event);
+    put_address(&mut record, *subscriber);
+    put_address(&mut record, *address);
+    for number in [first.0, last.0, 1, last.0 - first.0 + 1] {
+        record.extend(number.to_be_bytes());
     }
     record
 }

@@ -66,10 +66,17 @@ const NAT_DESTINATION_V4: Field = Field::new(226, 4);
 const NAT_SOURCE_PORT: Field = Field::new(227, 2);
 const NAT_DESTINATION_PORT: Field = Field::new(228, 2);
 const NAT_EVENT: Field = Field::new(230, 1);
+const POOL_ID: Field = Field::new(283, 4);
 const BIFLOW_DIRECTION: Field = Field::new(239, 1);
 const NAT_SOURCE_V6: Field = Field::new(281, 16);
 const NAT_DESTINATION_V6: Field = Field::new(282, 16);
 const OBSERVED_MS: Field = Field::new(323, 8);
+const RANGE_START: Field = Field::new(361, 2);
+const RANGE_END: Field = Field::new(362, 2);
+const RANGE_STEP: Field = Field::new(363, 2);
+const RANGE_PORTS: Field = Field::new(364, 2);
+const QUOTA_EVENT: Field = Field::new(466, 4);
+const ENTRIES_PER_USER: Field = Field::new(473, 4);
 
 /// The fields of a flow with these addresses, and more.
 macro_rules! flow {
@@ -82,27 +89,15 @@ macro_rules! flow {
     };
 }
 
-/// A flow of IPv4.
-pub const FLOW_4: u16 = 256;
-/// A flow of IPv6.
-pub const FLOW_6: u16 = 257;
-/// A flow of IPv4 that was translated.
-pub const NAT_FLOW_4: u16 = 258;
-/// A flow of IPv6 that was translated.
-pub const NAT_FLOW_6: u16 = 259;
-/// A session of translation has begun or ended (RFC 8158 §8.4).
-pub const NAT_SESSION: u16 = 260;
-/// What this process could not send (RFC 7011 §4.3).
-pub const UNSENT: u16 = 261;
-/// A flow of IPv6 that became one of IPv4.
-pub const NAT_FLOW_6_4: u16 = 262;
-/// A flow of IPv4 that became one of IPv6.
-pub const NAT_FLOW_4_6: u16 = 263;
-/// A session of NAT64 has begun or ended (RFC 8158 §8.4).
-pub const NAT64_SESSION: u16 = 264;
+/// The fields of a flow that was translated.
+macro_rules! nat_flow {
+    ($source:ident, $destination:ident, $nat_source:ident, $nat_destination:ident) => {
+        flow!($source, $destination, $nat_source, $nat_destination, NAT_SOURCE_PORT, NAT_DESTINATION_PORT)
+    };
+}
 
-/// The fields of a session of translation between these addresses.
-macro_rules! session {
+/// The fields of a session of translation to IPv4.
+macro_rules! nat_session {
     ($source:ident, $destination:ident) => {
         &[
             OBSERVED_MS,
@@ -121,56 +116,65 @@ macro_rules! session {
     };
 }
 
+/// A flow of IPv4.
+pub const FLOW_4: u16 = 256;
+/// A flow of IPv6.
+pub const FLOW_6: u16 = 257;
+/// A flow of IPv4 that was translated.
+pub const NAT_FLOW_4: u16 = 258;
+/// A flow of IPv6 that was translated.
+pub const NAT_FLOW_6: u16 = 259;
+/// A session of translation of IPv4 has begun or ended (RFC 8158 §5.6).
+pub const NAT44_SESSION: u16 = 260;
+/// What this process could not send (RFC 7011 §4.3).
+pub const UNSENT: u16 = 261;
+/// A flow of IPv6 that was translated to IPv4.
+pub const FLOW_64: u16 = 262;
+/// A flow of IPv4 that was translated to IPv6.
+pub const FLOW_46: u16 = 263;
+/// A session of translation from IPv6 to IPv4 has begun or ended.
+pub const NAT64_SESSION: u16 = 264;
+/// A block of ports is in use, or not any more.
+pub const NAT_BLOCK: u16 = 265;
+/// No address of a pool has a port left.
+pub const POOL_EXHAUSTED: u16 = 266;
+/// A subscriber has no port left.
+pub const QUOTA_EXCEEDED: u16 = 267;
+
 /// The templates of flows and events.
-pub const TEMPLATES: [Template; 8] = [
+pub const TEMPLATES: [Template; 11] = [
     Template { id: FLOW_4, fields: flow!(SOURCE_V4, DESTINATION_V4) },
     Template { id: FLOW_6, fields: flow!(SOURCE_V6, DESTINATION_V6) },
     Template {
         id: NAT_FLOW_4,
-        fields: flow!(
-            SOURCE_V4,
-            DESTINATION_V4,
-            NAT_SOURCE_V4,
-            NAT_DESTINATION_V4,
-            NAT_SOURCE_PORT,
-            NAT_DESTINATION_PORT
-        ),
+        fields: nat_flow!(SOURCE_V4, DESTINATION_V4, NAT_SOURCE_V4, NAT_DESTINATION_V4),
     },
     Template {
         id: NAT_FLOW_6,
-        fields: flow!(
-            SOURCE_V6,
-            DESTINATION_V6,
-            NAT_SOURCE_V6,
-            NAT_DESTINATION_V6,
-            NAT_SOURCE_PORT,
-            NAT_DESTINATION_PORT
-        ),
+        fields: nat_flow!(SOURCE_V6, DESTINATION_V6, NAT_SOURCE_V6, NAT_DESTINATION_V6),
     },
+    Template { id: FLOW_64, fields: nat_flow!(SOURCE_V6, DESTINATION_V6, NAT_SOURCE_V4, NAT_DESTINATION_V4) },
+    Template { id: FLOW_46, fields: nat_flow!(SOURCE_V4, DESTINATION_V4, NAT_SOURCE_V6, NAT_DESTINATION_V6) },
+    Template { id: NAT44_SESSION, fields: nat_session!(SOURCE_V4, DESTINATION_V4) },
+    Template { id: NAT64_SESSION, fields: nat_session!(SOURCE_V6, DESTINATION_V6) },
     Template {
-        id: NAT_FLOW_6_4,
-        fields: flow!(
-            SOURCE_V6,
-            DESTINATION_V6,
-            NAT_SOURCE_V4,
-            NAT_DESTINATION_V4,
-            NAT_SOURCE_PORT,
-            NAT_DESTINATION_PORT
-        ),
-    },
-    Template {
-        id: NAT_FLOW_4_6,
-        fields: flow!(
+        id: NAT_BLOCK,
+        fields: &[
+            OBSERVED_MS,
+            NAT_EVENT,
             SOURCE_V4,
-            DESTINATION_V4,
-            NAT_SOURCE_V6,
-            NAT_DESTINATION_V6,
-            NAT_SOURCE_PORT,
-            NAT_DESTINATION_PORT
-        ),
+            NAT_SOURCE_V4,
+            RANGE_START,
+            RANGE_END,
+            RANGE_STEP,
+            RANGE_PORTS,
+        ],
     },
-    Template { id: NAT_SESSION, fields: session!(SOURCE_V4, DESTINATION_V4) },
-    Template { id: NAT64_SESSION, fields: session!(SOURCE_V6, DESTINATION_V6) },
+    Template { id: POOL_EXHAUSTED, fields: &[OBSERVED_MS, NAT_EVENT, POOL_ID] },
+    Template {
+        id: QUOTA_EXCEEDED,
+        fields: &[OBSERVED_MS, NAT_EVENT, QUOTA_EVENT, ENTRIES_PER_USER, SOURCE_V4, NAT_SOURCE_V4, PROTOCOL],
+    },
 ];
 
 /// The template of options.

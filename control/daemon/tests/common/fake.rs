@@ -314,6 +314,8 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
                 address: address.into(),
                 proto,
                 connections,
+                block: None,
+                refused: 0,
             };
             send(ResponseBody::Mappings(vec![
                 at([192, 0, 2, 1], 6, 1),

@@ -66,7 +66,9 @@ fn rules(config: &Config, entries: &[Entry], to: Dialect, findings: &mut Vec<Fin
             Dialect::OpenBsd => of_freebsd(full),
             Dialect::FreeBsd => of_openbsd(full),
         };
-        for (_, keyword, hint) in parts.into_iter().filter(|(used, ..)| *used) {
+        let shared = pools(full).any(|pool| pool.port_block.is_some());
+        let own = (shared, "port-block", "give each source a rule with ports of its own: port a:b");
+        for (_, keyword, hint) in parts.into_iter().chain([own]).filter(|(used, ..)| *used) {
             let span = config.place(keyword, full.span);
             findings.push(Finding::new(span, format!("{keyword} cannot be expressed"), hint));
         }

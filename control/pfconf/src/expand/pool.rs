@@ -194,6 +194,7 @@ fn options(options: &PoolOptions, kind: Option<PoolKind>) -> Pool {
         kind,
         sticky: options.sticky,
         static_port: options.static_port,
+        port_block: options.port_block,
         endpoint_independent: options.endpoint_independent,
         map_e: options.map_e,
     }

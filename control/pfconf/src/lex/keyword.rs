@@ -12,7 +12,7 @@ const COMMON: &[&str] = &[
     "keepcounters", "label", "limit", "load", "log", "loginterface", "match", "matches", "max", "max-mss",
     "max-pkt-rate", "max-src-conn", "max-src-conn-rate", "max-src-nodes", "max-src-states", "min", "min-ttl",
     "modulate", "nat-to", "no", "no-df", "no-route", "no-sync", "on", "once", "optimization", "os", "out",
-    "overload", "parent", "pass", "pflow", "port", "prio", "probability", "proto", "qlimit", "queue",
+    "overload", "parent", "pass", "pflow", "port", "port-block", "prio", "probability", "proto", "qlimit", "queue",
     "quick", "random", "random-id", "rdr-to", "reassemble", "received-on", "reply-to", "return",
     "return-icmp", "return-icmp6", "return-rst", "round-robin", "route", "route-to", "rtable", "rule",
     "ruleset-optimization", "scrub", "set", "skip", "sloppy", "source-hash", "source-track", "state",

@@ -140,6 +140,15 @@ impl Parser<'_> {
                     pool.map_e = Some(self.port_set()?);
                     continue;
                 }
+                "port-block" => {
+                    self.mark(word);
+                    let span = self.take().span;
+                    if pool.port_block.is_some() {
+                        return Err(self.fail(span, "port-block cannot be redefined", None));
+                    }
+                    pool.port_block = Some(self.port_block()?);
+                    continue;
+                }
                 "static-port" | "sticky-address" | "endpoint-independent" => {
                     self.mark(word);
                     let span = self.take().span;
@@ -164,6 +173,15 @@ impl Parser<'_> {
                 PoolKind::SourceHash(_) => PoolKind::SourceHash(self.hash_key()?),
                 kind => kind,
             });
+        }
+    }
+
+    /// How many ports each source has.
+    fn port_block(&mut self) -> Parsed<u16> {
+        let size = self.number("the ports of a block")?;
+        match u16::try_from(size.value).ok().filter(|size| *size > 0) {
+            Some(ports) => Ok(ports),
+            None => Err(self.fail(size.span, "port-block out of range", Some("1 to 65535"))),
         }
     }
 

@@ -258,6 +258,9 @@ fn pool_options(pool: &Pool) -> String {
         (pool.static_port, " static-port"),
     ];
     out.extend(words.iter().filter(|(given, _)| *given).map(|(_, word)| *word));
+    if let Some(size) = pool.port_block {
+        let _ = write!(out, " port-block {size}");
+    }
     if let Some(MapE { offset_bits, id_bits, id }) = pool.map_e {
         let _ = write!(out, " map-e-portset {offset_bits}/{id_bits}/{id}");
     }

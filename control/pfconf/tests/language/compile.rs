@@ -171,6 +171,30 @@ fn a_profile_keeps_what_the_rfcs_on_nat_ask_for() {
 }
 
 #[test]
+fn blocks_of_ports_are_shared_out_or_the_rules_are_refused_with_their_place() {
+    let rules = "match out on wan0 inet from 100.64.0.0/22 nat-to 203.0.113.8/29 port-block 504\n";
+    let [blocks] = good(rules).port_blocks()[..] else { panic!("one rule has blocks") };
+    let block = blocks.block("100.64.0.128".parse().unwrap()).unwrap();
+    assert_eq!((block.address, block.first.0), ("203.0.113.9".parse().unwrap(), 1024));
+    for (rules, fault) in [
+        ("pass out inet from 10.0.0.0/24 nat-to 192.0.2.1 port-block 512\n", "need 3 of the pool"),
+        ("pass out inet from 10.0.0.0/24 nat-to 192.0.2.1 port 1:9 port-block 10\n", "not to be had of 9"),
+        ("pass out inet from any nat-to 192.0.2.1 port-block 512\n", "one network"),
+        ("pass out inet from 10.0.0.0/30 nat-to 192.0.2.1 static-port port-block 512\n", "leave static-port"),
+        ("pass out inet from 10.0.0.0/30 nat-to 192.0.2.0/30 random port-block 512\n", "leave static-port"),
+        ("pass out inet6 from 2001:db8::/64 nat-to 2001:db8:1::1 port-block 512\n", "IPv4"),
+        ("pass in inet proto tcp to 192.0.2.1 rdr-to 10.0.0.1 port-block 512\n", "only applies to nat-to"),
+        (
+            "pass out inet from { 10.0.0.0/30, 10.0.1.0/30 } nat-to 192.0.2.1 port-block 512\n",
+            "give each rule addresses of its own",
+        ),
+    ] {
+        let refused = compile(rules, &Interfaces::default()).unwrap_err().to_string();
+        assert!(refused.contains(fault) && refused.contains("pf.conf:1"), "{rules}{refused}");
+    }
+}
+
+#[test]
 fn floating_survives_an_if_bound_policy() {
     let text = "set state-policy if-bound\npass keep state (floating)\npass\n";
     let rules = good(text).rules;

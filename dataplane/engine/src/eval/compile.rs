@@ -8,9 +8,9 @@ use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
     Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePattern, Invalid,
-    LogOptions, NAT64_LENGTHS, Options, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset,
-    SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout,
-    Tracking, bounds,
+    LogOptions, NAT64_LENGTHS, Options, Pool, PoolKind, PortBlocks, PortMatch, Routing, RoutingKind, Rule,
+    Ruleset, SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents,
+    Timeout, Tracking, bounds,
 };
 
 use siphasher::sip::SipHasher13;
@@ -115,6 +115,7 @@ impl Root {
             fingerprints: fingerprints.map(Arc::new),
             classifier: Arc::new(Classifier::new(&rules)),
             rules: rules.into(),
+            port_blocks: ruleset.port_blocks().into(),
             numbers: Arc::new(numbers),
             members: tables::members(ruleset, &tables),
             tables,
@@ -478,7 +479,7 @@ impl Names<'_> {
         let own = timeouts.iter().find(|(timeout, seconds)| *timeout == Timeout::SrcTrack && *seconds > 0);
         let memory = Memory { owner, lifetime: own.map(|(_, seconds)| *seconds) };
         let sticky = (sticky && !matches!(choice, Choice::Bitmask)).then_some(memory);
-        pool::Pool { parts, choice, sticky, load }
+        pool::Pool { id: rule.identity as u32, parts, choice, sticky, load }
     }
 
     /// True if what a rule names are interfaces of transparent pairs alone.
@@ -508,8 +509,15 @@ impl Names<'_> {
         }
         let nat = rule.nat.as_ref().map(|nat| {
             let (first, last) = nat.ports.unwrap_or(Pool::NAT_PORTS);
-            let ports = if nat.static_port { NatPorts::Kept } else { NatPorts::Range(first, last) };
-            Ok::<_, String>((self.pool((rule, serial), nat)?, ports))
+            let blocks = PortBlocks::of(rule)?;
+            let ports = match blocks {
+                Some(blocks) => NatPorts::Blocks(blocks),
+                None if nat.static_port => NatPorts::Kept,
+                None => NatPorts::Range(first, last),
+            };
+            let pool = self.pool((rule, serial), nat)?;
+            let choice = blocks.map_or(pool.choice, Choice::Blocks);
+            Ok::<_, String>((pool::Pool { choice, ..pool }, ports))
         });
         let rdr = rule.rdr.as_ref().map(|rdr| {
             let ports = match rdr.ports {

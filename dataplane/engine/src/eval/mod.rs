@@ -27,9 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use ruleset::{Direction, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_COUNT, Timeout};
+use ruleset::{
+    Direction, PortBlock, PortBlocks, RoutingKind, RulePlace, Ruleset, Syncookies, TIMEOUT_COUNT, Timeout,
+};
 use siphasher::sip128::{Hasher128, SipHasher24};
-use wire::Af;
+use wire::{Af, Port};
 
 use crate::Address;
 use crate::fib::{Fib, InterfaceId};
@@ -146,6 +148,8 @@ pub struct Root {
     rules: Arc<[filter::Filter]>,
     /// Some of the rules stand in anchors, or in rulesets of which the first match is the only one.
     anchored: bool,
+    /// The blocks of ports that rules share out.
+    port_blocks: Arc<[PortBlocks]>,
     /// By rule: as pfctl numbers it.
     places: Arc<[RulePlace]>,
     classifier: Arc<classify::Classifier>,
@@ -225,6 +229,13 @@ impl Root {
     /// True unless nothing is filtered at all.
     pub(crate) fn filters(&self) -> bool {
         self.filtering != Filtering::Off
+    }
+
+    /// The block that a source's port is in, which it was given behind an address.
+    pub fn port_block(&self, source: IpAddr, address: IpAddr, port: Port) -> Option<PortBlock> {
+        let IpAddr::V4(source) = source else { return None };
+        let own = self.port_blocks.iter().filter_map(|blocks| blocks.block(source));
+        own.into_iter().find(|block| block.address == address && (block.first..=block.last).contains(&port))
     }
 
     /// What pools choose by.

@@ -5,7 +5,10 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
+use ruleset::PortBlock;
 use wire::Proto;
+
+use crate::eval::Root;
 
 use super::index::LinkId;
 use super::table::Connections;
@@ -17,6 +20,8 @@ pub struct Mapping {
     pub address: IpAddr,
     /// Its protocol.
     pub proto: Proto,
+    /// The block of the initiator's that its port is in, if rules share ports out in blocks.
+    pub block: Option<PortBlock>,
 }
 
 impl Connections {
@@ -27,11 +32,11 @@ impl Connections {
 
     /// The mappings of connections whose first link has one of these numbers; connections whose initiator is translated to nothing
     /// else have none.
-    pub fn mappings(&self, numbers: Range<u32>) -> impl Iterator<Item = Mapping> {
-        numbers.filter_map(|number| self.mapping(LinkId(number)))
+    pub fn mappings(&self, root: Option<&Root>, numbers: Range<u32>) -> impl Iterator<Item = Mapping> {
+        numbers.filter_map(move |number| self.mapping(root, LinkId(number)))
     }
 
-    fn mapping(&self, id: LinkId) -> Option<Mapping> {
+    fn mapping(&self, root: Option<&Root>, id: LinkId) -> Option<Mapping> {
         let line = self.links.get(id)?;
         if !line.is_live() || line.is_alias() || self.first_link(line.record()) != Some(id) {
             return None;
@@ -39,6 +44,11 @@ impl Connections {
         let tuples = self.tuples(line.record())?;
         let (inner, outer) = (tuples.near.end(tuples.initiator), tuples.far.end(tuples.initiator));
         let key = self.link_key(id);
-        (inner != outer).then(|| Mapping { address: outer.0.to_ip(key.af), proto: key.proto })
+        if inner == outer {
+            return None;
+        }
+        let address = outer.0.to_ip(key.af);
+        let block = root.and_then(|root| root.port_block(inner.0.to_ip(key.af), address, outer.1));
+        Some(Mapping { address, proto: key.proto, block })
     }
 }

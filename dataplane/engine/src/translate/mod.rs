@@ -14,8 +14,11 @@
 mod numbers;
 mod port;
 mod rewrite;
+mod shortage;
 
-use ruleset::{Direction, Reason};
+use core::net::Ipv4Addr;
+
+use ruleset::{Direction, PortBlocks, Reason};
 use wire::{Af, Port};
 
 use crate::Address;
@@ -35,6 +38,8 @@ pub(crate) use port::{Budget, Searches};
 use port::{Round, Task};
 pub(crate) use rewrite::forward_translated;
 pub use rewrite::rewrite;
+pub use shortage::Shortage;
+pub(crate) use shortage::Shortages;
 
 /// What `nat-to` and `rdr-to` of a rule ask for.
 #[derive(Debug)]
@@ -59,6 +64,23 @@ pub(crate) enum NatPorts {
     Kept,
     /// One of these that is free.
     Range(Port, Port),
+    /// One of the source's own that is free (`port-block`).
+    Blocks(PortBlocks),
+}
+
+impl NatPorts {
+    /// The ports, or identifiers of queries, out of which a source has one; `None` where it has no choice.
+    fn range(&self, kind: &Kind, source: Address) -> Option<(Port, Port)> {
+        match (kind, self) {
+            (Kind::Portless | Kind::Single, _) | (Kind::Ported, Self::Kept) => None,
+            (_, Self::Blocks(blocks)) => {
+                let (_, first, last) = blocks.share_of(Ipv4Addr::from_bits(source.v4()));
+                Some((first, last))
+            }
+            (Kind::Echo, _) => Some((Port(1), Port(u16::MAX))),
+            (Kind::Ported, Self::Range(first, last)) => Some((*first, *last)),
+        }
+    }
 }
 
 /// Where a connection's destination port comes from.
@@ -263,6 +285,7 @@ impl Shard {
         let wish = Wish { pool, uses: Use::Nat, af, source: tuple.src };
         let (mut kept, mut order) = (self.kept(view, &wish, known), None);
         let first = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut order));
+        let range = ports.range(&kind, tuple.src);
         let mut next = Some(first.ok_or(NOTHING_LEFT)?);
         while let Some(chosen) = next {
             let Target { address: src, .. } = match kind {
@@ -271,29 +294,28 @@ impl Shard {
             };
             let other = Tuple { src, dst: far.map_or(base.dst, |far| far.of(src)), ..base };
             let random = self.draw();
-            let sport = match (&kind, ports) {
+            let sport = match (&kind, range) {
                 (Kind::Single, _) => Some(tuple.sport),
-                (Kind::Echo, _) => self.free_port_of(view, &other, (Port(1), Port(u16::MAX)), random),
-                (Kind::Ported, NatPorts::Range(first, last)) => {
-                    self.free_port_of(view, &other, (first, last), random)
-                }
-                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) if other == tuple => Some(tuple.sport),
-                (Kind::Ported, NatPorts::Kept) | (Kind::Portless, _) => self.only_port(&other),
+                (_, Some(range)) => self.free_port_of(view, &other, range, random),
+                (_, None) if other == tuple => Some(tuple.sport),
+                (_, None) => self.only_port(&other),
             };
             if let Some(sport) = sport {
                 passage.turn(Tuple { sport, ..other });
                 return Ok(());
             }
+            self.shortages.lacks(
+                pool.id,
+                src,
+                matches!(ports, NatPorts::Blocks(_)).then_some(range).flatten(),
+            );
             // Another worker may have a port of an address that is to be kept.
             let keeps = kept.valid.is_some() && self.hashing.workers() > 1;
             kept = kept.overtaken();
             next = if keeps { None } else { self.follow_order(view, &wish, &asked, known, &mut order) };
         }
         // What has but one port is no better off elsewhere.
-        Err(match (kind, ports) {
-            (Kind::Ported, NatPorts::Range(..)) | (Kind::Echo, _) => Stop::Exhausted,
-            _ => NOTHING_LEFT,
-        })
+        Err(if range.is_some() { Stop::Exhausted } else { NOTHING_LEFT })
     }
 
     /// The next address of a pool to try; the first where there is no order of them yet.

@@ -22,7 +22,7 @@ use super::ledger::{Ledger, Totals};
 use super::readers;
 use super::rules::{Live, Rules, Showcase};
 use super::sources::{counted, limit_counts, source_status};
-use crate::dump::{Lister, Stalled};
+use crate::dump::{Lister, Mapped, Stalled};
 use crate::keeper::Board;
 use crate::netlink::service::Published;
 use crate::telemetry::{DeviceCounts, Minutes, ProgressCounts, Reader, Sheet};
@@ -184,10 +184,12 @@ impl Desk {
     /// [`Stalled`].
     pub fn mappings(&self) -> Result<ResponseBody, Stalled> {
         let mappings = lock(&self.lister).mappings(PATIENCE)?;
-        let shown = |(Mapping { address, proto }, connections): (Mapping, u64)| MappingCount {
+        let shown = |(Mapping { address, proto, block }, Mapped { connections, refused })| MappingCount {
             address,
             proto: proto.0,
             connections,
+            block,
+            refused,
         };
         Ok(ResponseBody::Mappings(mappings.into_iter().map(shown).collect()))
     }

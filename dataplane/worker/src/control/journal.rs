@@ -22,7 +22,7 @@ use ruleset::Reason;
 use wire::Proto;
 
 use super::examples::{Examples, example};
-use super::listen::Happened;
+use super::listen::{Happened, Told};
 use super::readers::{Reader, Readers};
 use super::traces;
 use crate::log::Collector;
@@ -148,10 +148,14 @@ impl Shared {
         let (mut batch, mut count) = (Vec::new(), 0);
         for event in (0..crate::log::EVENTS).map_while(|_| ring.next_event()) {
             count += 1;
-            batch.push(Happened { event, worker, at: moment.since_epoch(event.tick) });
+            batch.push(Happened { worker, at: moment.since_epoch(event.tick), told: Told::State(event) });
             if batch.len() == BATCH {
                 self.events.offer(std::mem::take(&mut batch).into());
             }
+        }
+        for shortage in (0..crate::log::SHORTAGES).map_while(|_| ring.next_shortage()) {
+            let at = moment.since_epoch(shortage.tick);
+            batch.push(Happened { worker, at, told: Told::Shortage(shortage) });
         }
         if !batch.is_empty() {
             self.events.offer(batch.into());

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use api::{EndReason, EventBatch, EventKind, EventQuery, EventView, TraceAsks};
-use engine::Fib;
+use api::{EndReason, EventBatch, EventKind, EventQuery, EventView, ShortageView, TraceAsks};
 use engine::events::{Removal, StateChange, StateEvent};
+use engine::{Fib, Mapping, Shortage};
 
 use super::desk::{Desk, lock};
 use super::readers::{READERS_MAX, Reader};
@@ -30,11 +30,21 @@ pub enum Unheard {
     Stalled,
 }
 
+/// What a worker tells.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are states")]
+pub enum Told {
+    /// What happened to a state.
+    State(StateEvent),
+    /// That nothing was left of what a packet needs.
+    Shortage(Shortage),
+}
+
 /// An event, the worker that told it, and when it was, since 1970-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug)]
 pub struct Happened {
     /// The event.
-    pub event: StateEvent,
+    pub told: Told,
     /// The worker.
     pub worker: u16,
     /// When.
@@ -74,9 +84,18 @@ impl Listening<'_> {
         let batch = self.reader.next(patience);
         let (fib, live) = (self.desk.kernel.fib(), self.desk.showcase.live());
         let root = live.as_ref().map(|live| &*live.root);
-        let told = batch.iter().flat_map(|batch| batch.iter()).map(|one| view(one, root, &fib));
-        let events = told.filter(|event| self.query.fits(&event.state)).collect();
-        EventBatch { events, lost: self.reader.lost() }
+        let mut told = EventBatch::default();
+        for Happened { told: what, worker, at } in batch.iter().flat_map(|batch| batch.iter()) {
+            match what {
+                Told::State(event) => {
+                    let event = view(event, (*worker, *at), root, &fib);
+                    told.events.extend(self.query.fits(&event.state).then_some(event));
+                }
+                Told::Shortage(_) if !self.query.terms.is_empty() => {}
+                Told::Shortage(shortage) => told.shortages.push(shortage_view(shortage, (*worker, *at))),
+            }
+        }
+        EventBatch { lost: self.reader.lost(), ..told }
     }
 }
 
@@ -100,8 +119,23 @@ fn check(query: &EventQuery, fib: &Fib) -> Result<(), Unheard> {
     })
 }
 
-fn view(Happened { event, worker, at }: &Happened, root: Option<&engine::Root>, fib: &Fib) -> EventView {
+fn shortage_view(shortage: &Shortage, (worker, at): (u16, Duration)) -> ShortageView {
+    let Shortage { mapping: Mapping { address, proto, block }, pool, packets, .. } = *shortage;
+    let (seconds, nanoseconds) = (at.as_secs(), at.subsec_nanos());
+    ShortageView { seconds, nanoseconds, worker, pool, address, proto: proto.0, block, packets }
+}
+
+fn view(
+    event: &StateEvent,
+    (worker, at): (u16, Duration),
+    root: Option<&engine::Root>,
+    fib: &Fib,
+) -> EventView {
     let StateEvent { change, state, .. } = event;
+    let [before, behind] = state.tuples;
+    let block = root.filter(|_| before.src != behind.src).and_then(|root| {
+        root.port_block(before.src.to_ip(before.af), behind.src.to_ip(behind.af), behind.sport)
+    });
     let (kind, reason) = match change {
         StateChange::Made => (EventKind::Created, None),
         StateChange::Changed => (EventKind::Updated, None),
@@ -110,12 +144,13 @@ fn view(Happened { event, worker, at }: &Happened, root: Option<&engine::Root>, 
     EventView {
         seconds: at.as_secs(),
         nanoseconds: at.subsec_nanos(),
-        worker: *worker,
+        worker,
         event: kind,
         reason,
         age_ms: state.age.as_millis() as u64,
         idle_ms: state.idle.as_millis() as u64,
         state: state.view(root, fib),
+        block,
     }
 }
 

@@ -8,7 +8,11 @@ use api::{
     EndReason, EventBatch, EventKind, EventQuery, EventView, Request, RequestBody, Response, ResponseBody,
     TraceAsks, TraceEnds, TraceTerm,
 };
-use ruleset::{Rule, Ruleset, StateMode, StateSelector};
+use ruleset::{
+    Action, AddressMatch, AddressPattern, Direction, Endpoint, Pool, PortBlock, Rule, Ruleset, StateMode,
+    StateSelector,
+};
+use wire::{Af, Port};
 use worker::control::readers::READERS_MAX;
 
 use crate::Bench;
@@ -93,6 +97,57 @@ fn one_listener_too_many_is_told_and_room_comes_back() {
     };
     let refused = bench.client().events(&absent, none).unwrap_err().to_string();
     assert!(refused.contains("no interface wan7"), "{refused}");
+}
+
+/// A source with one port, and a second flow towards the same remote end.
+#[test]
+fn a_block_that_is_used_up_is_told_of_and_listed() {
+    let net = |text: &str| AddressPattern::Net(text.parse().unwrap());
+    let nat = Pool {
+        address: net("192.0.2.1/32"),
+        kind: None,
+        sticky: false,
+        ports: Some((Port(2000), Port(2003))),
+        static_port: false,
+        port_block: Some(1),
+    };
+    let source = AddressMatch { negated: false, pattern: net("10.0.0.0/30") };
+    let translating = Rule {
+        action: Action::Match,
+        direction: Some(Direction::In),
+        af: Some(Af::Inet),
+        from: Endpoint { address: source, ..Endpoint::default() },
+        nat: Some(nat),
+        ..Rule::default()
+    };
+    let bench = Bench::new("events-blocks");
+    let mut client = bench.client();
+    let rules = vec![translating, Rule { state: StateMode::Keep, ..Rule::default() }];
+    client.commit(&Ruleset { rules, ..Ruleset::default() }).unwrap();
+    let mut all = bench.listener(&EventQuery::default());
+    let mut others = bench.listener(&port(53));
+    bench.receive(2);
+    let block = PortBlock {
+        subscriber: "10.0.0.1".parse().unwrap(),
+        address: "192.0.2.1".parse().unwrap(),
+        first: Port(2001),
+        last: Port(2001),
+    };
+    let (mut events, mut shortages) = (Vec::new(), Vec::new());
+    while events.is_empty() || shortages.is_empty() {
+        let batch = next_batch(&mut all);
+        events.extend(batch.events);
+        shortages.extend(batch.shortages);
+    }
+    assert_eq!((events.len(), events[0].block), (1, Some(block)));
+    let told = &shortages[0];
+    assert_eq!((told.block, told.address, told.proto), (Some(block), block.address, 17));
+    assert!(told.seconds > 1_700_000_000 && told.packets > 0, "{told:?}");
+    // Who asks for some states hears of these alone.
+    assert_eq!(next_events(&mut others, 1)[0].block, Some(block));
+    let [count] = &client.mappings().unwrap()[..] else { panic!("one block has connections") };
+    assert_eq!((count.block, count.connections, count.address), (Some(block), 1, block.address));
+    assert!(count.refused >= told.packets, "{count:?}");
 }
 
 /// It holds up nobody, and hears how much it missed: no event is neither told nor lost.

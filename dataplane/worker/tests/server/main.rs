@@ -200,7 +200,8 @@ fn receive_burst(shard: &mut Shard, view: &View<'_>, number: u16) {
     let mut fates = [Fate::Drop(Reason::NoRules); BURST];
     let arrival = Arrival { interface: InterfaceId(0), source: Source::Wire };
     shard.process(view, &mut NoEntropy, arrival, &mut frames, &mut fates);
-    let dropped = |fate: &Fate| matches!(fate, Fate::Drop(Reason::Match | Reason::NoRoute));
+    let dropped =
+        |fate: &Fate| matches!(fate, Fate::Drop(Reason::Match | Reason::NoRoute | Reason::Translate));
     assert!(fates.iter().all(dropped), "{fates:?}");
 }
 

@@ -20,6 +20,7 @@ fn redirecting() -> Arc<Root> {
         sticky: false,
         ports: Some((Port(54), Port(54))),
         static_port: false,
+        port_block: None,
     });
     let rules = Ruleset { rules: vec![pass, redirect], ..Ruleset::default() };
     Arc::new(Root::compile(&rules, fib().interfaces(), None).unwrap())
