@@ -103,8 +103,7 @@ impl Recorder {
 /// Calls `each` with the template and the octets of the record of a shortage.
 pub fn shortage(shortage: &ShortageView, each: impl FnOnce(u16, &[u8])) {
     let mut record = Vec::with_capacity(32);
-    let milliseconds = shortage.seconds * 1000 + u64::from(shortage.nanoseconds / 1_000_000);
-    record.extend(milliseconds.to_be_bytes());
+    record.extend(milliseconds(shortage.seconds, shortage.nanoseconds).to_be_bytes());
     let Some(block) = &shortage.block else {
         record.push(ADDRESSES_EXHAUSTED);
         record.extend(shortage.pool.to_be_bytes());
@@ -160,8 +159,8 @@ fn put_ports(record: &mut Vec<u8>, state: &StateView, ends: &[TupleEnd; 2]) {
     }
 }
 
-fn milliseconds(event: &EventView) -> u64 {
-    event.seconds * 1000 + u64::from(event.nanoseconds / 1_000_000)
+fn milliseconds(seconds: u64, nanoseconds: u32) -> u64 {
+    seconds * 1000 + u64::from(nanoseconds / 1_000_000)
 }
 
 fn flow(event: &EventView, ends: &Ends) -> Vec<u8> {
@@ -179,7 +178,7 @@ fn flow(event: &EventView, ends: &Ends) -> Vec<u8> {
         record.extend(peer.bytes.to_be_bytes());
         record.extend(peer.packets.to_be_bytes());
     }
-    let now = milliseconds(event);
+    let now = milliseconds(event.seconds, event.nanoseconds);
     record.extend(now.saturating_sub(event.age_ms).to_be_bytes());
     record.extend(now.saturating_sub(event.idle_ms).to_be_bytes());
     record.push(end_reason(event.reason));
@@ -193,7 +192,7 @@ fn flow(event: &EventView, ends: &Ends) -> Vec<u8> {
 fn nat_session(event: &EventView, ends: &Ends, nat_event: u8) -> Vec<u8> {
     let state = &event.state;
     let mut record = Vec::with_capacity(80);
-    record.extend(milliseconds(event).to_be_bytes());
+    record.extend(milliseconds(event.seconds, event.nanoseconds).to_be_bytes());
     record.push(nat_event);
     record.extend(state.id.to_be_bytes());
     record.push(state.proto.0);
@@ -207,7 +206,7 @@ fn nat_session(event: &EventView, ends: &Ends, nat_event: u8) -> Vec<u8> {
 fn nat_block(event: &EventView, block: &PortBlock, nat_event: u8) -> Vec<u8> {
     let PortBlock { subscriber, address, first, last } = block;
     let mut record = Vec::with_capacity(32);
-    record.extend(milliseconds(event).to_be_bytes());
+    record.extend(milliseconds(event.seconds, event.nanoseconds).to_be_bytes());
     record.push(nat_event);
     put_address(&mut record, *subscriber);
     put_address(&mut record, *address);

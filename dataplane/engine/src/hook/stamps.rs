@@ -36,7 +36,7 @@ impl Passage<'_> {
             // Another segment than the one that came.
             None if self.remade.is_some() => None,
             None => {
-                let arrived = self.arrived.as_ref().unwrap_or(self.packet);
+                let arrived = self.as_arrived();
                 let octets = frame.get(usize::from(arrived.l4)..arrived.end as usize).unwrap_or_default();
                 match tcp::Segment::parse(octets) {
                     Ok(segment) => track::timestamps_of(segment.options())?,
