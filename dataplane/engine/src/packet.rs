@@ -1,6 +1,6 @@
 //! A parsed packet: everything that later stages need to know of its headers, in host order.
 
-use wire::{Af, Port, Proto, Seq};
+use wire::{Af, Port, Proto, Seq, ipv4, ipv6};
 
 use crate::Address;
 use crate::track::Segment;
@@ -106,6 +106,14 @@ pub struct Packet {
     pub group_frame: bool,
     /// What it carries.
     pub transport: Transport,
+}
+
+/// Octets of an IP header of a family, without options and extension headers.
+pub(crate) const fn ip_header_len(af: Af) -> usize {
+    match af {
+        Af::Inet => ipv4::HEADER_LEN,
+        Af::Inet6 => ipv6::HEADER_LEN,
+    }
 }
 
 impl Packet {

@@ -12,10 +12,10 @@ use wire::checksum::{Delta, Sum};
 use wire::{Af, Checksum, EtherType, icmp4, ipv4, ipv6, tcp, udp};
 
 use super::message::Message;
-use super::{header_len, pseudo_header};
+use super::pseudo_header;
 use crate::eval::is_request;
 use crate::frame::{Frame, NoRoom};
-use crate::packet::{Packet, Transport, Tuple};
+use crate::packet::{Packet, Transport, Tuple, ip_header_len};
 use crate::parse::pseudo;
 use crate::translate::renumber;
 
@@ -66,7 +66,7 @@ fn write(
     if let Some(place) = link.last_chunk_mut::<ETHER_TYPE_LEN>() {
         *place = ether_type.0.to_be_bytes();
     }
-    let (head, upper) = ip.split_at_mut_checked(header_len(new.tuple.af)).ok_or(wire::Error::Short)?;
+    let (head, upper) = ip.split_at_mut_checked(ip_header_len(new.tuple.af)).ok_or(wire::Error::Short)?;
     match message {
         Some(message) => upper.copy_from_slice(message.octets()),
         None => write_upper(upper, old, new)?,

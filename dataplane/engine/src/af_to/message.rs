@@ -12,9 +12,9 @@ use wire::checksum::Delta;
 use wire::quote::{self, Quote};
 use wire::{Af, Checksum, icmp4, icmp6, ipv4, ipv6};
 
-use super::{DF_ABOVE, header_len, pseudo_header};
+use super::{DF_ABOVE, pseudo_header};
 use crate::eval::is_request;
-use crate::packet::{Packet, Quoted, Transport, Tuple};
+use crate::packet::{Packet, Quoted, Transport, Tuple, ip_header_len};
 
 /// The longest message, and so the longest error over IPv6 (RFC 4443 §2.4).
 const LONGEST: usize = 1280 - ipv6::HEADER_LEN;
@@ -150,7 +150,7 @@ impl Whole {
     fn write(&self, body: &[u8], new: &Quoted, out: &mut [u8]) -> Option<usize> {
         let Self { quote, payload_len, tos, ident, dont_fragment, .. } = *self;
         let tuple = &new.tuple;
-        let (head, rest) = out.split_at_mut_checked(header_len(tuple.af))?;
+        let (head, rest) = out.split_at_mut_checked(ip_header_len(tuple.af))?;
         match tuple.af {
             Af::Inet => {
                 let [src, dst] = [tuple.src, tuple.dst].map(|address| Ipv4Addr::from_bits(address.v4()));

@@ -27,7 +27,7 @@ use crate::fate::Fate;
 use crate::fib::{Interface, NextHop};
 use crate::frame::{Frame, NoRoom};
 use crate::hook::{Answer, Passage, Passed, Stop, write_stamps};
-use crate::packet::{Packet, Quoted, Transport, Tuple};
+use crate::packet::{Packet, Quoted, Transport, Tuple, ip_header_len};
 use crate::parse::verify_transport;
 use crate::reply::Problem;
 use crate::rewrite;
@@ -78,14 +78,6 @@ const DF_ABOVE: usize = 1260;
 /// RFC 7915 §4: IPv4 packets that may be fragmented are cut to this, since nobody on an IPv6 path does.
 const CUT_ABOVE: u32 = 1280;
 
-/// Octets of a family's header.
-const fn header_len(af: Af) -> usize {
-    match af {
-        Af::Inet => ipv4::HEADER_LEN,
-        Af::Inet6 => ipv6::HEADER_LEN,
-    }
-}
-
 /// The type of an echo, or of its reply, in a family; `None` of other types.
 const fn query_kind(af: Af, kind: u8) -> Option<u8> {
     const REQUEST4: u8 = icmp4::Type::ECHO_REQUEST.0;
@@ -125,7 +117,7 @@ fn pseudo_header(tuple: &Tuple, length: u32) -> [u8; 40] {
 /// A packet with a tuple of the other family, as it will be. Of an IPv6 packet, whether it may be fragmented is told as long
 /// as it has not left.
 fn crossed(packet: &Packet, tuple: Tuple) -> Packet {
-    let l4 = packet.l3 + header_len(tuple.af) as u16;
+    let l4 = packet.l3 + ip_header_len(tuple.af) as u16;
     let end = u32::from(l4) + packet.end - u32::from(packet.l4);
     let length = (end - u32::from(packet.l3)) as usize;
     let transport = match packet.transport {

@@ -6,6 +6,7 @@ use wire::{Af, Proto, icmp4, icmp6};
 
 use super::refusal::{Endpoints, NoReply, check};
 use super::{Header, TTL, turn_back};
+use crate::packet::ip_header_len;
 use crate::{Address, Frame, Packet};
 
 /// What is told to the sender of a packet.
@@ -45,7 +46,7 @@ struct Form {
 
 impl Form {
     const fn of(af: Af) -> Self {
-        let ip = Header::len(af);
+        let ip = ip_header_len(af);
         match af {
             // RFC 1812 §4.3.2.3: as much of the packet as fits a datagram of 576 bytes.
             Af::Inet => Self { longest: 576, headers: ip + icmp4::HEADER_LEN, tos: 0xc0, proto: Proto::ICMP },
@@ -106,7 +107,7 @@ impl Error {
         turn_back(frame)?;
         let ip = frame.get_mut(l3..).ok_or(wire::Error::Short)?;
         let (head, message) =
-            ip.split_at_mut_checked(Header::len(packet.tuple.af)).ok_or(wire::Error::Short)?;
+            ip.split_at_mut_checked(ip_header_len(packet.tuple.af)).ok_or(wire::Error::Short)?;
         let header = Header {
             src: self.src,
             dst: self.dst,

@@ -44,14 +44,6 @@ struct Header {
 }
 
 impl Header {
-    /// Octets of a header of this family.
-    const fn len(af: Af) -> usize {
-        match af {
-            Af::Inet => ipv4::HEADER_LEN,
-            Af::Inet6 => ipv6::HEADER_LEN,
-        }
-    }
-
     /// Writes the header at the start of `out`. An IPv4 datagram is never fragmented, so that it needs no identification
     /// (RFC 6864 §4.1), and an attacker cannot count by it how often we answer.
     fn emit(&self, out: &mut [u8]) -> Result<(), wire::Error> {

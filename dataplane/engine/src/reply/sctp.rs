@@ -5,6 +5,7 @@ use wire::{Error, Proto};
 
 use super::refusal::{Endpoints, NoReply, check};
 use super::{Header, TTL, turn_back};
+use crate::packet::ip_header_len;
 use crate::{Frame, Packet, Transport};
 
 /// Turns an SCTP packet into the ABORT that a host without that association would answer it with (RFC 9260 §8.4): pf.conf(5)
@@ -32,7 +33,7 @@ pub fn abort(frame: &mut impl Frame, packet: &Packet, endpoints: Endpoints) -> R
     };
     let back = packet.tuple.reverse();
     let answer = sctp::Abort { src_port: back.sport, dst_port: back.dport, tag, reflected };
-    let l4 = usize::from(packet.l3).saturating_add(Header::len(packet.tuple.af));
+    let l4 = usize::from(packet.l3).saturating_add(ip_header_len(packet.tuple.af));
     frame.truncate(l4.saturating_add(sctp::Abort::LEN));
     write(frame.bytes_mut(), packet, l4, &answer).map_err(|_| NoReply::Inconsistent)
 }

@@ -5,6 +5,7 @@ use wire::{Proto, Seq, TcpFlags, tcp};
 
 use super::refusal::{Endpoints, NoReply, check};
 use super::{Header, TTL, turn_back};
+use crate::packet::ip_header_len;
 use crate::parse::pseudo;
 use crate::track::Segment;
 use crate::{Frame, Packet, Transport, Tuple};
@@ -153,7 +154,7 @@ fn answer(
         return Err(NoReply::NotTcp);
     }
     check(frame, packet, endpoints)?;
-    let l4 = usize::from(packet.l3).saturating_add(Header::len(packet.tuple.af));
+    let l4 = usize::from(packet.l3).saturating_add(ip_header_len(packet.tuple.af));
     if (packet.end as usize) < l4.saturating_add(tcp::HEADER_LEN) {
         return Err(NoReply::Inconsistent);
     }

@@ -17,12 +17,13 @@
 pub(crate) mod cookie;
 
 use ruleset::{Direction, Reason, StateMode, Timeout};
-use wire::{Af, Seq, TcpFlags, ipv4, ipv6, tcp};
+use wire::{Af, Seq, TcpFlags, tcp};
 
 use crate::events::StateChange;
 use crate::fate::{Arrival, Created, Fate, Source};
 use crate::frame::Frame;
 use crate::hook::{Answer, Hook, Passage, Pending, Stop};
+use crate::packet::ip_header_len;
 use crate::parse::verify_transport;
 use crate::reply;
 use crate::routing::endpoints;
@@ -73,11 +74,7 @@ impl Passage<'_> {
     fn remake(&mut self, segment: Segment, remade: Remade) {
         self.arrived.get_or_insert(*self.packet);
         let packet = &mut *self.packet;
-        let header_len = match packet.tuple.af {
-            Af::Inet => ipv4::HEADER_LEN,
-            Af::Inet6 => ipv6::HEADER_LEN,
-        };
-        packet.l4 = packet.l3 + header_len as u16;
+        packet.l4 = packet.l3 + ip_header_len(packet.tuple.af) as u16;
         packet.end = u32::from(packet.l4) + reply::header_len(remade.mss) as u32;
         (packet.ttl, packet.tos, packet.dont_fragment, packet.options) = (reply::TTL, 0, true, false);
         packet.transport = Transport::Tcp(segment);
@@ -135,8 +132,7 @@ impl Shard {
     /// The largest segments of a client, as far as its own link takes them.
     fn mss_of(&self, view: &View<'_>, passage: &Passage<'_>, hook: &Hook<'_>) -> u16 {
         let arrived = passage.as_arrived();
-        let headers =
-            tcp::HEADER_LEN + if arrived.tuple.af == Af::Inet { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+        let headers = tcp::HEADER_LEN + ip_header_len(arrived.tuple.af);
         let link = view.fib.interface(hook.interface).map_or(u16::MAX, |own| own.mtu);
         offered_mss(hook.frame, arrived).min(link.saturating_sub(headers as u16).max(MSS_MIN))
     }
