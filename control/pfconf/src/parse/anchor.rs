@@ -4,8 +4,8 @@ use ruleset::{LogOptions, StateMode};
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    AnchorStatement, AntispoofInterface, AntispoofStatement, Early, RuleAction, Section, Statement,
-    StatementKind,
+    AnchorStatement, AntispoofInterface, AntispoofStatement, Early, InterfaceName, RuleAction, Section,
+    Statement, StatementKind,
 };
 use crate::lex::Kind;
 
@@ -110,6 +110,9 @@ impl Parser<'_> {
             let dynamic = parser.accept_symbol("(");
             let item = parser.interface()?;
             if dynamic {
+                if let InterfaceName::Name(name) = &item.name {
+                    parser.check_looked_up(name, item.span)?;
+                }
                 parser.symbol(")")?;
             }
             interfaces.push(AntispoofInterface { item, dynamic });

@@ -125,15 +125,20 @@ impl Parser<'_> {
         }
     }
 
+    /// Refuses what cannot be an interface whose addresses are looked up for each packet.
+    pub(super) fn check_looked_up(&mut self, name: &str, span: Span) -> Parsed<()> {
+        if name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            return Ok(());
+        }
+        let hint = "in parentheses stands an interface, whose addresses are looked up for each packet; an address stands without";
+        Err(self.fail(span, format!("invalid interface name '{name}'"), Some(hint)))
+    }
+
     /// `(interface[:modifier…])[/n]`.
     fn dynamic_host(&mut self) -> Parsed<HostSpec> {
         self.take();
         let word = self.text("an interface")?;
-        if !word.value.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            let text = format!("invalid interface name '{}'", word.value);
-            let hint = "in parentheses stands an interface, whose addresses are looked up for each packet; an address stands without";
-            return Err(self.fail(word.span, text, Some(hint)));
-        }
+        self.check_looked_up(&word.value, word.span)?;
         let Some((name, part, no_alias)) = self.modifiers(&word.value, word.span)? else {
             let text = format!("interface {} has bad modifier", word.value);
             return Err(self.fail(word.span, text, Some(":network, :broadcast, :peer and :0 are known")));
