@@ -68,6 +68,10 @@ impl Shard {
         }
         let hook = Hook { direction: Direction::In, interface, frame: frame.bytes(), first: None };
         let entered = self.hook(view, passage, &hook)?;
+        // A state of a routed interface may be met here, too; what is in a cable stays of its family.
+        if passage.turned_over {
+            return Err(Stop::silent(Reason::Translate));
+        }
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::arrived(interface), frame.bytes());
         }

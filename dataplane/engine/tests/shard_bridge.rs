@@ -340,3 +340,18 @@ fn a_burst_across_a_pair_is_its_frames_one_by_one() {
     assert_eq!(burst, frames);
     assert_eq!(together.dump(), one_by_one.dump());
 }
+
+#[test]
+fn a_packet_of_a_flow_that_is_made_one_of_the_other_family_elsewhere_does_not_cross() {
+    let mut firewall = Firewall::bridging(vec![
+        pass().any_flags(),
+        pass().incoming().on("em2").to("64:ff9b::/96").af_to("10.2.0.1", (50_001, 50_001), None),
+    ]);
+    firewall.tell(
+        "
+        em2: 2001:db8:9::2.40000 > 64:ff9b::10.2.0.2.53 udp len 9 -> out em2 as 10.2.0.1.50001 > 10.2.0.2.53 udp len 9 ident 59091
+        em0: 2001:db8:9::2.40000 > 64:ff9b::10.2.0.2.53 udp len 9 -> translate
+        em0: 2001:db8:9::2.40000 > 64:ff9b::10.2.0.2.54 udp len 9 -> over to em1
+        ",
+    );
+}

@@ -66,6 +66,11 @@ impl Capture {
         self.bytes.extend(length.to_le_bytes());
     }
 
+    /// The file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many frames there are.
     pub const fn frames(&self) -> u64 {
         self.frames

@@ -3,10 +3,10 @@
 use core::fmt::Write as _;
 
 use engine::{
-    Arrival, Created, Custody, Errand, Fate, Fib, Flushes, Overloaded, Root, Shard, ShardConfig, Source,
-    StatePool, Tick, View, WorkerId,
+    Arrival, Created, Custody, Errand, Fate, Fib, Flushes, FrameCopy, InterfaceId, Overloaded, Root,
+    Selection, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
 };
-use ruleset::{Invalid, Reason, Ruleset, StateView, TableEdit, TableEntry};
+use ruleset::{Invalid, Reason, Ruleset, SourceSelector, StateSelector, StateView, TableEdit, TableEntry};
 
 use crate::rng::Rng;
 use crate::topology::{self, Routes};
@@ -32,19 +32,40 @@ pub struct Ledger {
     pub kept: u64,
     /// What came out of those that were kept, frames of their own.
     pub pieces: u64,
+    /// Copies that left, or wait for a neighbour.
+    pub copies: u64,
     /// Ended by a drop.
     pub dropped: u64,
+}
+
+/// What there is in memory that packets have left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// States.
+    pub states: u64,
+    /// Those of TCP whose first SYN is not acknowledged.
+    pub half_open: u64,
+    /// Flows that are known to be another worker's.
+    pub aliases: u64,
+    /// Connections behind another address.
+    pub mappings: u64,
+    /// Fragments.
+    pub fragments: u64,
+    /// Nodes of sources.
+    pub sources: u64,
 }
 
 /// Shards behind one another's hand-off, with what they share.
 #[derive(Debug)]
 pub struct Firewall {
     shards: Vec<Shard>,
+    pool: StatePool,
     root: Option<Root>,
     fib: Fib,
     entropy: Rng,
     ledger: Ledger,
     pieces: Vec<(Fate, Vec<u8>)>,
+    copies: Vec<(InterfaceId, Vec<u8>)>,
 }
 
 impl Firewall {
@@ -58,7 +79,16 @@ impl Firewall {
             Shard::sharing(config, pool.clone())
         };
         let shards = (0..workers).map(shard).collect();
-        Self { shards, root: None, fib, entropy, ledger: Ledger::default(), pieces: Vec::new() }
+        Self {
+            shards,
+            pool,
+            root: None,
+            fib,
+            entropy,
+            ledger: Ledger::default(),
+            pieces: Vec::new(),
+            copies: Vec::new(),
+        }
     }
 
     /// Commits a ruleset; states stay.
@@ -72,7 +102,12 @@ impl Firewall {
 
     /// Replaces the forwarding base by one of the usual topology with these routes.
     pub fn reroute(&mut self, routes: Routes) {
-        self.fib = topology::fib_of(routes, self.fib.epoch() + 1);
+        self.set_fib(topology::fib_of(routes, self.fib.epoch() + 1));
+    }
+
+    /// Replaces the forwarding base by one of the same interfaces.
+    pub fn set_fib(&mut self, fib: Fib) {
+        self.fib = fib;
     }
 
     /// Interfaces, routes, neighbours.
@@ -194,6 +229,72 @@ impl Firewall {
         core::mem::take(&mut self.pieces)
     }
 
+    /// The copies that frames have left since this was asked, and where each leaves.
+    pub fn copies(&mut self) -> Vec<(InterfaceId, Vec<u8>)> {
+        core::mem::take(&mut self.copies)
+    }
+
+    fn take_copies(&mut self, worker: WorkerId, frames: &[Vec<u8>]) {
+        let Self { shards, copies, ledger, .. } = self;
+        shards[usize::from(worker.0)].take_copies(frames, |FrameCopy { to, head, rest, .. }, _| {
+            ledger.copies += 1;
+            copies.push((to, [head, rest].concat()));
+        });
+    }
+
+    /// Gives up a packet that waits for a neighbour ([`Fate::Hold`]), and says what becomes of it.
+    pub fn give_up(
+        &mut self,
+        now: Tick,
+        arrival: Arrival,
+        leaving: InterfaceId,
+        frame: &mut Vec<u8>,
+    ) -> Fate {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        let worker = self.entropy.below(self.shards.len() as u64) as usize;
+        let fate = self.shards[worker].give_up(&view, arrival, leaving, frame);
+        self.ledger.held -= 1;
+        self.enter(fate);
+        fate
+    }
+
+    /// Removes the states that fit; returns how many went.
+    pub fn kill(&mut self, selector: &StateSelector) -> u64 {
+        let selection = Selection::new(selector, &self.fib);
+        let killed = self.shards.iter_mut().map(|shard| shard.kill(&mut 0, usize::MAX, &selection)).sum();
+        self.tell();
+        killed
+    }
+
+    /// Has all source nodes be forgotten.
+    pub fn forget_sources(&self, now: Tick) -> usize {
+        self.pool.forget_sources(&SourceSelector::default(), now)
+    }
+
+    /// Frees the nodes of sources whose time is over, as many as a poll may.
+    pub fn expire_sources(&mut self, now: Tick) {
+        let view = View { now, root: self.root.as_ref(), fib: &self.fib };
+        self.shards.iter_mut().for_each(|shard| shard.expire_sources(&view));
+    }
+
+    /// What there is in memory.
+    pub fn remains(&self) -> Remains {
+        let sum = |count: &dyn Fn(&Shard) -> u32| self.shards.iter().map(count).map(u64::from).sum();
+        let mut mappings = 0;
+        for shard in &self.shards {
+            let mut cursor = 0;
+            while !shard.mappings(self.root.as_ref(), &mut cursor, usize::MAX, |_| mappings += 1) {}
+        }
+        Remains {
+            states: sum(&Shard::states),
+            half_open: sum(&Shard::half_open),
+            aliases: sum(&Shard::aliases),
+            mappings,
+            fragments: sum(&Shard::fragments),
+            sources: self.pool.source_counts().current.into(),
+        }
+    }
+
     /// Gives up what waited too long for the rest of its datagram, as many datagrams as a poll may.
     pub fn expire_fragments(&mut self, now: Tick) {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
@@ -229,8 +330,9 @@ impl Firewall {
         fates: &mut [Fate],
     ) {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
-        let owner = &mut self.shards[usize::from(owner.0)];
-        owner.take_over(&view, &mut self.entropy, arrival, custody, frames, fates);
+        let shard = &mut self.shards[usize::from(owner.0)];
+        shard.take_over(&view, &mut self.entropy, arrival, custody, frames, fates);
+        self.take_copies(owner, frames);
     }
 
     fn process(
@@ -243,6 +345,7 @@ impl Firewall {
     ) {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
         self.shards[usize::from(worker.0)].process(&view, &mut self.entropy, arrival, frames, fates);
+        self.take_copies(worker, frames);
     }
 
     fn enter(&mut self, fate: Fate) {
@@ -288,18 +391,20 @@ impl Firewall {
             taken_over,
             kept,
             pieces,
+            copies,
             dropped,
         } = self.ledger;
         assert_eq!(
             received + from_host + created + taken_over,
-            transmitted + to_host + held + drops + handed_off + joined + waiting,
+            transmitted + copies + to_host + held + drops + handed_off + joined + waiting,
             "conservation: {:?}",
             self.ledger
         );
         // A packet that is answered in place is one drop and one creation, and leaves as its answer. One that is kept is
-        // joined to others, waits, or is dropped later on; frames that come out of those were created.
+        // joined to others, waits, or is dropped later on; frames that come out of those were created. So were copies, of
+        // which some are dropped.
         assert_eq!(
-            drops + joined + waiting + pieces,
+            drops + joined + waiting + pieces + copies,
             dropped + created + kept,
             "drop counters: {:?}",
             self.ledger

@@ -145,6 +145,22 @@ pub fn fib_with(more: &[&str]) -> Fib {
     Fib::new(1, interfaces, routes, neighbors(Routes::Usual))
 }
 
+/// The forwarding base with these routes and two span ports more, `span0` and `span1`.
+pub fn fib_with_spans(routes: Routes, epoch: u32) -> Fib {
+    let span = |number: u16| Interface {
+        name: format!("span{number}"),
+        groups: Vec::new(),
+        mac: mac(InterfaceId(INTERFACES + number), 1),
+        mtu: MTU,
+        addresses: Vec::new(),
+        zone: Zone(0),
+        up: true,
+        role: Role::Span,
+    };
+    let all = interfaces().map(|id| interface(id, routes)).chain((0..2).map(span)).collect();
+    Fib::new(epoch, all, entries(routes), neighbors(routes))
+}
+
 /// The addresses of an interface: in a pair it has none.
 fn addresses(id: InterfaceId, routes: Routes) -> Vec<IpNet> {
     let families = if routes.peer(id).is_some() { &[][..] } else { &[Af::Inet, Af::Inet6] };
