@@ -266,7 +266,8 @@ impl Shard {
         if let Some(tuples) = self.connections.tuples(record) {
             passage.follow(&tuples, hook.direction);
         }
-        let differences = self.connections.differences(record, self.side_met(passage, hook, record));
+        let (face, sender) = (self.side_met(passage, hook, record), passage.flow.sender);
+        let differences = self.connections.differences_from(record, face, sender);
         if let Some(differences) = differences.filter(|_| passage.remade.is_none()) {
             passage.renumber(differences);
         }

@@ -67,13 +67,15 @@ pub(crate) struct Renumbered {
     own: u32,
     /// What was taken from those of its receiver.
     other: u32,
+    /// What of that was taken from the number that it acknowledges: nothing, if it acknowledges none.
+    acknowledged: u32,
 }
 
 impl Renumbered {
     /// An answer in the numbers of the packet's sender.
     pub const fn as_told(self, answer: Answer) -> Answer {
         match answer {
-            Answer::RstWith(seq) => Answer::RstWith(seq.plus(self.other)),
+            Answer::RstWith(seq) => Answer::RstWith(seq.plus(self.acknowledged)),
             Answer::Challenge { seq, ack } => {
                 Answer::Challenge { seq: seq.plus(self.other), ack: ack.minus(self.own) }
             }
@@ -110,10 +112,14 @@ impl Passage<'_> {
         match self.packet.transport {
             Transport::Tcp(segment) => {
                 self.arrived.get_or_insert(*self.packet);
-                self.packet.transport = Transport::Tcp(moved(segment, own, other));
-                let Renumbered { own: added, other: taken } = self.renumbered;
-                self.renumbered =
-                    Renumbered { own: added.wrapping_add(own), other: taken.wrapping_add(other) };
+                let moved = moved(segment, own, other);
+                self.packet.transport = Transport::Tcp(moved);
+                let before = self.renumbered;
+                self.renumbered = Renumbered {
+                    own: before.own.wrapping_add(own),
+                    other: before.other.wrapping_add(other),
+                    acknowledged: before.acknowledged.wrapping_add(segment.ack.0.wrapping_sub(moved.ack.0)),
+                };
             }
             // What it quotes was sent by the end that it goes to.
             Transport::IcmpError { kind, code, mut quoted } => {
@@ -148,6 +154,8 @@ impl Shard {
         differences[sender.index()] = draw(tuple);
         differences[sender.other().index()] = draw(tuple.reverse());
         self.connections.renumber(record, hook.side(sender), differences);
+        // As in pf, nothing is taken from the numbers of an end that was not seen.
+        differences[sender.other().index()] = 0;
         passage.renumber(differences);
     }
 }

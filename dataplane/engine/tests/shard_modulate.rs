@@ -298,3 +298,14 @@ fn a_handshake_out_of_step_is_reset_in_its_senders_numbers() {
     assert_eq!(number_behind("ack", &answer), 1001);
     assert_eq!(firewall.dropped(Reason::StateMismatch), 1);
 }
+
+/// As in pf, where the server's numbers are not changed before it has said something.
+#[test]
+fn what_acknowledges_a_server_that_was_not_seen_is_left_alone() {
+    let mut firewall = Firewall::with(vec![block(), pass().incoming().modulate(), pass().outgoing()]);
+    let syn = firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000");
+    let added = number_behind("seq", &syn).wrapping_sub(1000);
+    let ack = firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 1001 ack 777");
+    assert_eq!(number_behind("seq", &ack), added.wrapping_add(1001));
+    assert_eq!(number_behind("ack", &ack), 777);
+}

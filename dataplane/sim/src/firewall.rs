@@ -169,6 +169,7 @@ impl Firewall {
         for owner in 0..self.shards.len() {
             self.collect(now, WorkerId(owner as u16), 0);
         }
+        self.tell();
         self.settle_overloads();
     }
 
@@ -189,7 +190,10 @@ impl Firewall {
             Some(root.with_tables(&edits).expect("rules overload sources into tables that there are"));
         let flushes = Flushes::of(&found);
         for shard in &mut self.shards {
-            shard.flush(&mut 0, usize::MAX, &flushes);
+            let mut cursor = 0;
+            while cursor != u32::MAX {
+                shard.flush(&mut cursor, usize::MAX, &flushes);
+            }
         }
         found.iter().for_each(Overloaded::settle);
         self.tell();
@@ -210,6 +214,7 @@ impl Firewall {
                 let handoffs = handoffs + 1;
                 let mut fates = [fate];
                 let custody = Custody { from: Some(from), handoffs, errand };
+                self.tell();
                 self.take_over(now, owner, arrival, custody, &mut frame, &mut fates);
                 self.enter(fates[0]);
                 self.collect(now, owner, handoffs);
@@ -261,7 +266,13 @@ impl Firewall {
     /// Removes the states that fit; returns how many went.
     pub fn kill(&mut self, selector: &StateSelector) -> u64 {
         let selection = Selection::new(selector, &self.fib);
-        let killed = self.shards.iter_mut().map(|shard| shard.kill(&mut 0, usize::MAX, &selection)).sum();
+        let (mut killed, mut cursor) = (0, 0);
+        for shard in &mut self.shards {
+            while cursor != u32::MAX {
+                killed += shard.kill(&mut cursor, usize::MAX, &selection);
+            }
+            cursor = 0;
+        }
         self.tell();
         killed
     }

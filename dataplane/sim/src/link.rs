@@ -7,7 +7,7 @@ use crate::rng::Rng;
 /// Where corruption may strike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Corruption {
-    /// Behind the headers, where the ends' checksums find it.
+    /// Behind the headers, where the ends' checksums find it: an octet that is not 0 becomes so.
     #[default]
     Payload,
     /// Anywhere behind the Ethernet header.
@@ -79,7 +79,11 @@ impl Link {
         };
         if frame.len() > first {
             let at = self.rng.between(first as u64, frame.len() as u64 - 1) as usize;
-            frame[at] ^= self.rng.between(1, 255) as u8;
+            match self.faults.corrupts {
+                // What two links do to a frame must not cancel out where its checksum looks.
+                Corruption::Payload => frame[at] = 0,
+                Corruption::Anywhere => frame[at] ^= self.rng.between(1, 255) as u8,
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
-use crate::state::{Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned};
+use crate::state::{Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned, Wanted};
 use crate::track::{self, Datagram, Peer};
 
 impl Shard {
@@ -166,8 +166,10 @@ impl Shard {
         }
         let limit = view.state_limit();
         self.counters.inserts += 1;
+        let overshadowed = !passage.new && hook.first.is_some() && self.is_overshadowed(view, passage, hook);
         if let Some(Passed::Made(record)) = hook.first
             && passage.remade.is_none()
+            && !overshadowed
             && self.may_share(*record, side, &class)
         {
             let packet = (passage.flow.sender, passage.packet.length());
@@ -190,7 +192,7 @@ impl Shard {
             peers: (from, to),
             timeout,
             now: view.sixteenths(),
-            twin: first,
+            twin: first.filter(|_| !overshadowed),
             alone: passage.new && first.is_none(),
         };
         let record = self.connections.insert(&new, limit).map_err(|full| self.no_state(full))?;
@@ -219,6 +221,18 @@ impl Shard {
             (false, Direction::Out) => !passage.new && self.connections.is_answered(key, *hash, side),
             (false, Direction::In) => false,
         }
+    }
+
+    /// True if packets that follow this one meet another face first, which is older than the one that this makes: it took the
+    /// place of a finished one that was bound to the interface, and so was met before both.
+    #[cold]
+    fn is_overshadowed(&mut self, view: &View<'_>, passage: &Passage<'_>, hook: &Hook<'_>) -> bool {
+        let Some(root) = view.root else { return false };
+        let Flow { key, hash, sender } = &passage.flow;
+        let Hook { direction, interface, .. } = *hook;
+        let wanted = Wanted { key, hash: *hash, side: hook.side(*sender), direction, interface };
+        let found = self.connections.find(&wanted, &view.expiry(root), &mut self.counters.removals);
+        matches!(found, Found::Record(_))
     }
 
     /// An equal face refuses a new one (`pf_state_insert`), unless it has expired or its connection is over at both ends.

@@ -73,6 +73,17 @@ impl Connections {
         self.hot[at].is_renumbered().then(|| self.numbering[at].added[face.index()])
     }
 
+    /// As [`Self::differences`], for a packet of `sender`: as in pf, nothing is taken from what acknowledges an end that was not
+    /// seen.
+    #[inline]
+    pub fn differences_from(&self, id: RecordId, face: Side, sender: Side) -> Option<Differences> {
+        let mut differences = self.differences(id, face)?;
+        if !self.hot[id.0 as usize].peer(sender.other()).seen {
+            differences[sender.other().index()] = 0;
+        }
+        Some(differences)
+    }
+
     /// The two ends as packets have them in front of the face at a side, the one at `first` first.
     #[inline]
     pub fn peers_at(&self, id: RecordId, face: Side, first: Side) -> (Peer, Peer) {

@@ -8,7 +8,7 @@ use wire::corpus::{Network, Upper, dissect};
 use wire::{Proto, Seq, TcpFlags};
 
 use super::Expected;
-use crate::oracle::{Onward, Reply, Verdict};
+use crate::oracle::{Onward, Packet, QuotedTransport, Reply, Transport, Verdict};
 use crate::sketch::{Body, Damage, Sketch};
 use crate::topology;
 
@@ -175,6 +175,25 @@ pub(super) fn repaired(sketch: &Sketch) -> Sketch {
         segment.flags = TcpFlags(segment.flags.0 & !TcpFlags::FIN.0);
     }
     repaired
+}
+
+/// The sketch with the sequence numbers of a packet; what it acknowledges by itself moves with what it acknowledges.
+pub(super) fn renumbered(mut sketch: Sketch, packet: &Packet) -> Sketch {
+    match (&mut sketch.body, &packet.transport) {
+        (Body::Tcp(segment), Transport::Tcp(tcp)) => {
+            let by = tcp.ack.0.wrapping_sub(segment.ack.0);
+            segment.sack = segment.sack.map(|edges| edges.map(|edge| edge.plus(by)));
+            (segment.seq, segment.ack) = (tcp.seq, tcp.ack);
+        }
+        (Body::IcmpError { about, .. }, Transport::Icmp(icmp) | Transport::Icmp6(icmp)) => {
+            let quoted = icmp.quoted.as_ref().map(|quoted| quoted.transport);
+            if let (Body::Tcp(segment), Some(QuotedTransport::Tcp { seq, .. })) = (&mut about.body, quoted) {
+                segment.seq = seq;
+            }
+        }
+        _ => {}
+    }
+    sketch
 }
 
 /// States in an order and a form that do not depend on who keeps them.

@@ -33,6 +33,8 @@ pub struct Duel {
     rules: Ruleset,
     now: Tick,
     drops: [u64; REASON_COUNT],
+    /// The last frame, as the engine left it.
+    sent: Vec<u8>,
 }
 
 /// The two sides do not agree.
@@ -65,7 +67,7 @@ impl Duel {
             .expect("rules that the oracle takes");
         // Some way into the life of the process, so that nothing is young by accident.
         let now = Tick::from_secs(1000);
-        Self { firewall, oracle, rules: rules.clone(), now, drops: [0; REASON_COUNT] }
+        Self { firewall, oracle, rules: rules.clone(), now, drops: [0; REASON_COUNT], sent: Vec::new() }
     }
 
     /// Does one step on both sides. True if it was a packet, and it got through.
@@ -116,9 +118,11 @@ impl Duel {
         let station = (2, 1);
         let frame = sketch
             .frame(topology::mac(arrival.interface, station.0), topology::mac(arrival.interface, station.1));
-        let expected = self.expect(arrival, sketch, &frame);
         let mut decided = frame.clone();
         let fate = self.firewall.receive(self.now, arrival, &mut decided);
+        self.oracle.learn(self.firewall.states(self.now));
+        let expected = self.expect(arrival, sketch, &frame);
+        self.sent.clone_from(&decided);
         let outcome = Outcome::of(arrival, fate, &decided, self.dropped());
         let what = || {
             format!(
@@ -175,7 +179,7 @@ impl Duel {
                 let sketch = if repaired { compare::repaired(sketch) } else { sketch.clone() };
                 // The oracle keeps of a traffic class no more than pf does.
                 let tos = sketch.tos ^ tos ^ packet.tos;
-                let sketch = Sketch { ttl: packet.ttl, tos, ..sketch };
+                let sketch = compare::renumbered(Sketch { ttl: packet.ttl, tos, ..sketch }, &packet);
                 Expected { verdict, onward, sketch }
             }
         }
@@ -218,6 +222,11 @@ impl Duel {
             }
         }
         Err(Difference(text))
+    }
+
+    /// The last packet that got through, as it was sent.
+    pub fn sent(&self) -> &[u8] {
+        &self.sent
     }
 
     /// Packets dropped for a reason.

@@ -59,6 +59,7 @@ impl Oracle {
     pub fn change(&mut self, packet: &mut Packet, from: From, to: Onward, now: u64) -> Verdict {
         (self.speaker, self.prio) = (from, PRIO_DEFAULT);
         let mut tag = None;
+        let (asked, told) = (packet.clone(), self.deviations.numbers_as_told);
         let mut entered = Outcome::from(Verdict::Pass);
         if let From::Interface(interface) = from {
             let hook = Hook { direction: Direction::In, interface };
@@ -67,6 +68,7 @@ impl Oracle {
                 return entered.verdict;
             }
             entered.actions.change(packet, &mut self.prio);
+            entered.numbers.change(packet, told);
         }
         let left = match routed(packet, from, to) {
             Ok(Some(interface)) => {
@@ -78,11 +80,12 @@ impl Oracle {
         if left.verdict == Verdict::Pass {
             packet.ttl -= u8::from(matches!((from, to), (From::Interface(_), Onward::Interface(_))));
             left.actions.change(packet, &mut self.prio);
+            left.numbers.change(packet, told);
             self.settle(&entered, &left);
         } else if self.deviations.commit_once {
             self.take_back(entered.met);
         }
-        left.verdict
+        if told { entered.numbers.as_told(left.verdict, &asked) } else { left.verdict }
     }
 
     /// A packet got through: the states that it made or met at its hooks are a pair from now on, or still, or no more.

@@ -6,6 +6,7 @@ use ruleset::{Action, Direction, PeerState, Reason, Rule, StateMode, StatePolicy
 use wire::{Af, Port, Proto};
 
 use super::icmp::{self, Mapping, OwnState};
+use super::modulate::Numbers;
 use super::packet::{Packet, Part, Quoted, QuotedPart, QuotedTransport, Transport};
 use super::reply::Verdict;
 use super::state::{Key, Peer, RuleRef, State, StateId, end};
@@ -51,11 +52,14 @@ pub(super) struct Outcome {
     pub met: Option<State>,
     /// What is changed of the packet, if it passed.
     pub actions: Actions,
+    /// And of its numbers.
+    pub numbers: Numbers,
 }
 
 impl From<Verdict> for Outcome {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, made: None, met: None, actions: Actions::default() }
+        let (actions, numbers) = (Actions::default(), Numbers::default());
+        Self { verdict, made: None, met: None, actions, numbers }
     }
 }
 
@@ -175,9 +179,10 @@ impl Oracle {
         let state = self.state(id).expect("the id was just found").clone();
         match self.track(&state, hook, packet, subject, now) {
             Tracked::Fits(after, completes) => {
-                if completes && let Err(reason) = self.connect(id) {
+                if completes && let Err(reason) = self.connect(id, now) {
                     return Verdict::drop(reason).into();
                 }
+                let numbers = Numbers::of(&mut after.clone(), hook.direction);
                 let refused = packet.options == IpOptions::Present && !state.allow_opts;
                 // pf has changed the state already when it looks at the options.
                 if !refused || !self.deviations.commit_once {
@@ -189,7 +194,7 @@ impl Oracle {
                 self.put_tag(id, tag);
                 self.state_mut(id).count(hook.direction, packet.length);
                 let actions = state.actions;
-                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions }
+                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions, numbers }
             }
             Tracked::Refused { leaves, forgot, verdict } => {
                 if !self.deviations.commit_once {
@@ -257,7 +262,10 @@ impl Oracle {
         match walk.rule {
             Some(number) if rule.state != StateMode::None && !stateless => {
                 match self.create(&rule, number, walk, hook, packet, now) {
-                    Ok(id) => Outcome { verdict: Verdict::Pass, made: Some(id), met: None, actions },
+                    Ok(id) => {
+                        let numbers = Numbers::of(self.state_mut(id), hook.direction);
+                        Outcome { verdict: Verdict::Pass, made: Some(id), met: None, actions, numbers }
+                    }
                     Err(reason) => Verdict::drop(reason).into(),
                 }
             }
@@ -321,6 +329,7 @@ impl Oracle {
             partner: None,
         };
         state.count(hook.direction, packet.length);
+        self.begin_modulation(&mut state, rule.state, packet);
         self.insert(state, now)
     }
 }

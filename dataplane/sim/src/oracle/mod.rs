@@ -11,17 +11,18 @@
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
 //! - `reassembly`: datagrams in fragments, by themselves.
 //! - `scrub`: what is changed of packets.
-//! - `walk`: the rules; `rate`: `max-pkt-rate`; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
+//! - `walk`: the rules; `rate`: `max-pkt-rate`, `max-src-conn-rate`; `source`: what sources may have; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
 //!
-//! Not modelled: translation, `os`, synproxy and modulation, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
+//! Not modelled: translation, `os`, synproxy, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
 //! router's own ICMP errors, byte-level rewriting.
 
 mod forward;
 mod hook;
 mod icmp;
+mod modulate;
 mod packet;
 mod parse;
 mod rate;
@@ -37,9 +38,10 @@ mod walk;
 mod world;
 
 use core::fmt::Write;
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruleset::{Rule, Ruleset, StateMode};
+use ruleset::{Rule, Ruleset, StateMode, StateView};
 
 pub use forward::{From, Onward};
 pub use hook::Hook;
@@ -78,6 +80,9 @@ pub struct Deviations {
     pub matches_change_stateless: bool,
     /// A FIN or RST with a wrong checksum that meets a state is dropped (`proto-cksum`); pf takes it for what it says.
     pub damage_refused: bool,
+    /// Under `modulate state`, answers are in the numbers that their receiver knows, and an acknowledgment field that
+    /// acknowledges nothing is left alone. pf answers in its own numbers, and changes the field all the same.
+    pub numbers_as_told: bool,
 }
 
 impl Deviations {
@@ -91,6 +96,7 @@ impl Deviations {
         bad_quotes_dropped: false,
         matches_change_stateless: false,
         damage_refused: false,
+        numbers_as_told: false,
     };
 
     /// The product.
@@ -103,6 +109,7 @@ impl Deviations {
         bad_quotes_dropped: true,
         matches_change_stateless: true,
         damage_refused: true,
+        numbers_as_told: true,
     };
 }
 
@@ -134,19 +141,23 @@ pub struct Oracle {
     last_id: u64,
     /// Of rules with `max-pkt-rate`, by generation and number.
     rates: BTreeMap<(u32, usize), Threshold>,
+    /// Of `max-src-conn-rate`, by rule and source.
+    connection_rates: BTreeMap<(u64, IpAddr), Threshold>,
     /// The numbers of the rules with `once` that have matched.
     expired: BTreeSet<usize>,
     /// Who sent the packet that is on its way through [`Oracle::forward`].
     speaker: From,
     /// Its priority.
     prio: u8,
+    /// States of the other side, for what is drawn at random in them.
+    learned: Vec<StateView>,
 }
 
 impl Oracle {
     /// A filter with these rules and no states. `granularity` is in nanoseconds, at least 1.
     ///
     /// # Errors
-    /// The first rule with `modulate state`, `synproxy state` or `os`, or whose probability is neither none nor certainty.
+    /// The first rule with `synproxy state` or `os`, or whose probability is neither none nor certainty.
     pub fn new(
         rules: Ruleset,
         world: World,
@@ -164,9 +175,11 @@ impl Oracle {
             states: Vec::new(),
             last_id: 0,
             rates: BTreeMap::new(),
+            connection_rates: BTreeMap::new(),
             expired: BTreeSet::new(),
             speaker: From::Interface(InterfaceId(0)),
             prio: PRIO_DEFAULT,
+            learned: Vec::new(),
         })
     }
 
@@ -180,6 +193,11 @@ impl Oracle {
         self.generation += 1;
         self.expired.clear();
         Ok(())
+    }
+
+    /// Says what states of the other side are: what both draw at random is taken from there.
+    pub fn learn(&mut self, states: Vec<StateView>) {
+        self.learned = states;
     }
 
     /// Changes the machine around the filter, but for the number of its interfaces.
@@ -208,17 +226,18 @@ impl Oracle {
     }
 
     /// One state as pfctl sees it.
-    pub fn view(&self, state: &State, now: u64) -> ruleset::StateView {
-        let interface = match state.interface {
-            Some(id) => self.world.interface(id).name.clone(),
-            None => "all".to_owned(),
-        };
+    pub fn view(&self, state: &State, now: u64) -> StateView {
         state.view(
-            interface,
+            self.bound_to(state),
             self.live_number(state.rule).map(|number| self.place(number)),
             now,
             self.deadline(state),
         )
+    }
+
+    /// What a state is bound to, as pfctl calls it.
+    fn bound_to(&self, state: &State) -> String {
+        state.interface.map_or_else(|| "all".to_owned(), |id| self.world.interface(id).name.clone())
     }
 
     /// The rule's number in the live ruleset, if it is still there.
@@ -245,7 +264,7 @@ impl Oracle {
 
 fn modelled(rules: &Ruleset) -> Result<(), Unmodelled> {
     let beyond = |rule: &Rule| {
-        matches!(rule.state, StateMode::Modulate | StateMode::Synproxy)
+        rule.state == StateMode::Synproxy
             || rule.os.is_some()
             || rule.probability.is_some_and(|chance| !matches!(chance, 0 | u32::MAX))
     };

@@ -1,4 +1,4 @@
-//! `max-pkt-rate` (pf.md 2.11, "Threshold"): a weight that fades in whole seconds.
+//! `max-pkt-rate`, `max-src-conn-rate` (pf.md 2.11, "Threshold"): a weight that fades in whole seconds.
 
 use ruleset::PacketRate;
 

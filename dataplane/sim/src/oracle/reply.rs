@@ -61,9 +61,11 @@ impl Verdict {
     }
 }
 
-/// The TCP segment of a `ChallengeAck`: in the peer's name, "seq=dst.seqlo, ack=src.seqlo" (pf.md 2.4).
-pub(super) const fn challenge(src: &Peer, dst: &Peer) -> Reply {
-    Reply::ChallengeAck { seq: dst.seqlo, ack: src.seqlo }
+/// The TCP segment of a `ChallengeAck`: in the peer's name, "seq=dst.seqlo, ack=src.seqlo" (pf.md 2.4); as its receiver knows
+/// the peer's numbers, if they are to be `told` so.
+pub(super) const fn challenge(src: &Peer, dst: &Peer, told: bool) -> Reply {
+    let seq = if told { dst.seqlo.plus(dst.seqdiff) } else { dst.seqlo };
+    Reply::ChallengeAck { seq, ack: src.seqlo }
 }
 
 impl Oracle {

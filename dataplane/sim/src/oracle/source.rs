@@ -43,7 +43,7 @@ impl Oracle {
     }
 
     /// The handshake of a state is completed (`pf_src_connlimit`).
-    pub(super) fn connect(&mut self, id: StateId) -> Result<(), Reason> {
+    pub(super) fn connect(&mut self, id: StateId, now: u64) -> Result<(), Reason> {
         let state = self.state_mut(id);
         if state.options.source.track.is_none() || core::mem::replace(&mut state.connected, true) {
             return Ok(());
@@ -52,7 +52,11 @@ impl Oracle {
             (state.options.source.clone(), state.rule.identity, state.source_address());
         let counted = self.counted_with(&tracking, identity);
         let connected = counted.filter(|state| state.connected && state.source_address() == source).count();
-        if tracking.max_conn == 0 || connected <= tracking.max_conn as usize {
+        let too_many = tracking.max_conn > 0 && connected > tracking.max_conn as usize;
+        let too_fast = tracking
+            .max_conn_rate
+            .is_some_and(|rate| self.connection_rates.entry((identity, source)).or_default().add(rate, now));
+        if !too_many && !too_fast {
             return Ok(());
         }
         // "insert source into table, kill its states (this rule / all), kill this state"
@@ -71,6 +75,16 @@ impl Oracle {
             self.remove(id);
         }
         Err(Reason::SrcLimit)
+    }
+
+    /// A state has gone: a source that has none left of a rule begins anew (`src.track` is 0).
+    pub(super) fn forget_rate(&mut self, gone: &State) {
+        let of = |state: &State| (state.rule.identity, state.source_address());
+        let last =
+            !self.states.iter().any(|state| state.options.source.track.is_some() && of(state) == of(gone));
+        if last {
+            self.connection_rates.remove(&of(gone));
+        }
     }
 
     fn put_into_table(&mut self, name: &str, source: IpAddr) {

@@ -58,6 +58,8 @@ pub struct Peer {
     pub max_win: u16,
     /// The scale that it announced; `None` is pf's 0 without `PF_WSCALE_FLAG`.
     pub wscale: Option<u8>,
+    /// What is added to its numbers on the way to its peer (`modulate state`); 0 is nothing.
+    pub seqdiff: u32,
     /// Whether a packet of it was tracked. pf has no such bit and asks whether `seqlo` is 0.
     pub seen: Seen,
 }
@@ -75,7 +77,7 @@ pub enum Seen {
 impl Peer {
     /// An end in this state of which no sequence number is known (pf.md 2.3: 0, 1, 1).
     pub const fn unseen(state: PeerState) -> Self {
-        Self { state, seqlo: Seq(0), seqhi: Seq(1), max_win: 1, wscale: None, seen: Seen::No }
+        Self { state, seqlo: Seq(0), seqhi: Seq(1), max_win: 1, wscale: None, seqdiff: 0, seen: Seen::No }
     }
 
     /// What a refused segment of the handshake does to its sender (pf.md 2.5, last paragraph).
@@ -162,7 +164,7 @@ impl State {
     }
 
     /// The ends in the order source, destination, as the state's own side knows them.
-    const fn ends(&self) -> (TupleEnd, TupleEnd) {
+    pub(super) const fn ends(&self) -> (TupleEnd, TupleEnd) {
         match self.direction {
             Direction::In => (self.wire.near, self.wire.far),
             Direction::Out => (self.wire.far, self.wire.near),
@@ -192,7 +194,8 @@ impl State {
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,
-            seqdiff: 0,
+            // What was not seen has no numbers.
+            seqdiff: if peer.seen == Seen::Yes { peer.seqdiff } else { 0 },
             wscale: peer.wscale.filter(|_| scaled),
             packets: self.packets[way],
             bytes: self.bytes[way],

@@ -42,7 +42,9 @@ impl Oracle {
     pub fn remove(&mut self, id: StateId) -> Option<State> {
         let place = self.states.iter().position(|state| state.id == id)?;
         self.part(id);
-        Some(self.states.remove(place))
+        let gone = self.states.remove(place);
+        self.forget_rate(&gone);
+        Some(gone)
     }
 
     /// The two states of a pair are no longer changed together.

@@ -77,6 +77,7 @@ pub(super) fn first_peer(tcp: &Tcp) -> Peer {
         seqhi: tcp.seq.plus(tcp.length()).plus(1),
         max_win: narrow(unscaled(window, wscale.unwrap_or(0))),
         wscale,
+        seqdiff: 0,
         seen: Seen::Yes,
     }
 }
@@ -210,7 +211,7 @@ fn acknowledgment(dst: &Peer, tcp: &Tcp) -> (Seq, Said) {
     if !flags.contains(TcpFlags::ACK) || void || dst.state < PeerState::SynSent {
         (dst.seqlo, Said::No)
     } else {
-        (tcp.ack, Said::Yes)
+        (tcp.ack.minus(dst.seqdiff), Said::Yes)
     }
 }
 

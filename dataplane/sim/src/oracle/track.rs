@@ -70,6 +70,7 @@ impl Oracle {
             let verdict = Verdict::drop(Reason::ProtoCksum);
             return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
         }
+        let told = self.deviations.numbers_as_told;
         let (src, dst) = state.peers(hook.direction);
         if tcp::opens(tcp) {
             let least = src.state.min(dst.state);
@@ -77,11 +78,13 @@ impl Oracle {
                 return Tracked::Reuse;
             }
             if least >= PeerState::Established {
-                let reply = Some(reply::challenge(src, dst));
+                let reply = Some(reply::challenge(src, dst, told));
                 let verdict = Verdict::Drop { reason: Reason::Challenge, reply };
                 return Tracked::Refused { leaves: state, forgot: Forgot::No, verdict };
             }
         }
+        self.go_on_modulating(&mut state, hook.direction);
+        let (src, dst) = state.peers(hook.direction);
         let (fit, completes) = if sloppy {
             (Fit::Strict, tcp::track_sloppy(src, dst, tcp, seen_by))
         } else {
@@ -131,6 +134,7 @@ impl Oracle {
             // The quoted packet went the other way.
             let (src, dst) = state.peers(hook.direction.reverse());
             let dws = if src.wscale.is_some() { dst.wscale.unwrap_or(0) } else { 0 };
+            let seq = seq.minus(src.seqdiff);
             let lowest = src.seqlo.minus(u32::from(dst.max_win) << dws);
             let unknown = seen_by == SeenBy::Bit && src.seen == Seen::No;
             if unknown || !(tcp::seq_geq(src.seqhi, seq) && tcp::seq_geq(seq, lowest)) {

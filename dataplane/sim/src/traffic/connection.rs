@@ -106,7 +106,13 @@ impl End {
                 self.next = self.next.plus(len.into());
                 segment
             }
-            5..=7 => self.segment(ACK, self.next, 0),
+            5..=6 => self.segment(ACK, self.next, 0),
+            7 => {
+                let segment = self.segment(ACK, self.next, 0);
+                // Something came that follows upon what did not.
+                let left = segment.ack.plus(1000);
+                Segment { sack: Some([left, left.plus(len.into())]), ..segment }
+            }
             8 => self.segment(ACK, self.acknowledged, len),
             9 => self.segment(ACK, self.next.minus(1), rng.below(2) as u16),
             10 => {

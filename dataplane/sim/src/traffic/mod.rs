@@ -10,6 +10,7 @@ use engine::{Arrival, InterfaceId, Source};
 use ruleset::Ruleset;
 use wire::{Af, TcpFlags};
 
+use crate::oracle;
 use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Segment, Sketch};
 use crate::topology::{self, Routes, address, home_of};
@@ -79,6 +80,18 @@ impl Generator {
             96..=97 => Step::Reroute(*self.rng.pick(&[Routes::Usual, Routes::Detour])),
             _ => self.packet(),
         }
+    }
+
+    /// The packet of the last step got through, as this frame.
+    pub fn delivered_as(&mut self, frame: &[u8]) {
+        let datagram = frame.get(wire::ethernet::HEADER_LEN..).unwrap_or_default();
+        if let Some((_, _, segment)) = &mut self.sent
+            && let Ok(oracle::Packet { transport: oracle::Transport::Tcp(tcp), .. }) =
+                oracle::Packet::parse(datagram)
+        {
+            (segment.seq, segment.ack) = (tcp.seq, tcp.ack);
+        }
+        self.delivered();
     }
 
     /// The packet of the last step got through.

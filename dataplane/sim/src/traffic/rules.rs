@@ -105,6 +105,17 @@ fn base(rng: &mut Rng) -> Rule {
     match rng.below(4) {
         0 => Rule { action: Action::Block(reply(rng)), ..Rule::default() },
         1 => Rule { state: StateMode::Keep, ..Rule::default() },
+        2 if rng.chance(1, 2) => {
+            // Of nothing but connections, so that there are enough of them.
+            let source = SourceTracking { max_states: 0, max_nodes: 0, ..source_tracking(rng) };
+            let state_options = StateOptions { source, ..StateOptions::default() };
+            Rule {
+                state: StateMode::Keep,
+                flags: Some(FlagsMatch::SYN_ONLY),
+                state_options,
+                ..Rule::default()
+            }
+        }
         _ => Rule { state: StateMode::Keep, flags: Some(FlagsMatch::SYN_ONLY), ..Rule::default() },
     }
 }
@@ -172,7 +183,9 @@ fn rule(rng: &mut Rng) -> Rule {
         _ => rng.chance(1, 2).then(|| family(rng)),
     };
     let action = action(rng);
+    let can_be_tcp = proto.is_none_or(|proto| proto == Proto::TCP);
     let state = match action {
+        Action::Pass if can_be_tcp && rng.chance(1, 6) => StateMode::Modulate,
         Action::Pass if rng.chance(5, 6) => StateMode::Keep,
         _ => StateMode::None,
     };
@@ -188,7 +201,12 @@ fn rule(rng: &mut Rng) -> Rule {
         to: endpoint(rng, af, proto),
         flags: flags(rng, proto),
         icmp: icmp(rng, proto),
-        state_options: if state == StateMode::Keep { state_options(rng) } else { StateOptions::default() },
+        state_options: match state {
+            StateMode::Keep => state_options(rng),
+            // pfctl refuses it of states whose numbers it cannot follow.
+            StateMode::Modulate => StateOptions { sloppy: false, ..state_options(rng) },
+            _ => StateOptions::default(),
+        },
         fragment: rng.chance(1, 40),
         allow_opts: rng.chance(1, 5),
         tag: rng.chance(1, 6).then(|| (*rng.pick(&TAGS)).into()),
@@ -368,10 +386,14 @@ fn source_tracking(rng: &mut Rng) -> SourceTracking {
     if rng.chance(1, 3) {
         return SourceTracking { track: Some(Tracking::Global), max_states, ..SourceTracking::default() };
     }
+    let max_conn_rate = rng
+        .chance(1, 3)
+        .then(|| PacketRate { packets: rng.between(1, 2) as u32, seconds: *rng.pick(&[1, 10, 60]) });
     let flush = *rng.pick(&[Flush::No, Flush::Rule, Flush::Global]);
-    let overload = (max_conn > 0 && rng.chance(1, 2)).then(|| Overload { table: "some".into(), flush });
+    let limited = max_conn > 0 || max_conn_rate.is_some();
+    let overload = (limited && rng.chance(1, 2)).then(|| Overload { table: "some".into(), flush });
     let track = Some(Tracking::Rule);
-    SourceTracking { track, max_states, max_nodes, max_conn, overload, ..SourceTracking::default() }
+    SourceTracking { track, max_states, max_nodes, max_conn, max_conn_rate, overload }
 }
 
 /// Every address that packets of these simulations come from or go to.
