@@ -57,7 +57,27 @@ pub struct Recording {
     pub frames: Vec<Recorded>,
     /// Why there are no more, if the file is at fault.
     pub fault: Option<String>,
+    /// A type of link that is not known, whose frames are read as those of Ethernet.
+    pub unknown: Option<i32>,
 }
+
+/// What a capture says of one of its links.
+#[derive(Clone, Copy, Debug)]
+struct Captured {
+    kind: Linktype,
+    /// How finely its times are told.
+    ticks_per_second: u64,
+}
+
+impl Captured {
+    fn time(&self, ticks: u64) -> Tick {
+        let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks_per_second.max(1));
+        Tick(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+}
+
+const MICROSECONDS: u64 = 1_000_000;
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What became of a capture under one ruleset.
 #[derive(Clone, Debug)]
@@ -99,31 +119,45 @@ impl Recording {
         }
     }
 
-    /// Takes a packet out of a block, or the type of a link.
-    fn enter(&mut self, block: &PcapBlockOwned<'_>, links: &mut Vec<Linktype>, began: &mut Option<u64>) {
-        let (link, micros, captured, octets) = match block {
-            PcapBlockOwned::LegacyHeader(header) => return links.push(header.network),
+    /// Takes a packet out of a block, or what it says of a link.
+    fn enter(&mut self, block: &PcapBlockOwned<'_>, links: &mut Vec<Captured>, began: &mut Option<Tick>) {
+        const ETHERNET: Captured = Captured { kind: Linktype::ETHERNET, ticks_per_second: MICROSECONDS };
+        let of = |number: usize| links.get(number).copied().unwrap_or(ETHERNET);
+        let (link, at, captured, octets) = match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                let ticks_per_second =
+                    if header.is_nanosecond_precision() { NANOSECONDS } else { MICROSECONDS };
+                return links.push(Captured { kind: header.network, ticks_per_second });
+            }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => return links.clear(),
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                return links.push(interface.linktype);
+                let ticks_per_second = interface.ts_resolution().unwrap_or(MICROSECONDS);
+                return links.push(Captured { kind: interface.linktype, ticks_per_second });
             }
             PcapBlockOwned::Legacy(packet) => {
-                let micros = u64::from(packet.ts_sec) * 1_000_000 + u64::from(packet.ts_usec);
-                (links.first(), micros, packet.caplen, packet.data)
+                let link = of(0);
+                let ticks = u64::from(packet.ts_sec) * link.ticks_per_second + u64::from(packet.ts_usec);
+                (link, Some(link.time(ticks)), packet.caplen, packet.data)
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                let link = of(packet.if_id as usize);
                 let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                (links.get(packet.if_id as usize), ticks, packet.caplen, packet.data)
+                (link, Some(link.time(ticks)), packet.caplen, packet.data)
             }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                (links.first(), began.unwrap_or(0), packet.origlen, packet.data)
-            }
+            PcapBlockOwned::NG(Block::SimplePacket(packet)) => (of(0), None, packet.origlen, packet.data),
             PcapBlockOwned::NG(_) => return,
         };
         let octets = octets.get(..captured as usize).unwrap_or(octets);
-        let after = micros.saturating_sub(*began.get_or_insert(micros));
-        let frame = framed(link.copied().unwrap_or(Linktype::ETHERNET), octets);
-        self.frames.push(Recorded { after: Tick(after.saturating_mul(1000)), frame });
+        let after = match at {
+            Some(at) => Tick(at.0.saturating_sub(began.get_or_insert(at).0)),
+            // What does not say when it came, came with the one before.
+            None => self.frames.last().map_or(Tick(0), |before| before.after),
+        };
+        let frame = framed(link.kind, octets).unwrap_or_else(|| {
+            self.unknown = Some(link.kind.0);
+            octets.to_vec()
+        });
+        self.frames.push(Recorded { after, frame });
     }
 
     /// Plays every frame under a ruleset, by so many workers, and lets all that it left expire.
@@ -263,8 +297,8 @@ fn fib(inside: &BTreeSet<Host>) -> Fib {
     Fib::new(1, interfaces, routes, neighbors)
 }
 
-/// A frame of any link as one of Ethernet. What is behind a header that is not known is left to look like one.
-fn framed(link: Linktype, octets: &[u8]) -> Vec<u8> {
+/// A frame of any link as one of Ethernet; `None` if its header is not known.
+fn framed(link: Linktype, octets: &[u8]) -> Option<Vec<u8>> {
     /// Octets in front of the datagram: the protocol families of BSD, the cooked headers of Linux.
     const NULL_LEN: usize = 4;
     const COOKED_LEN: usize = 16;
@@ -275,21 +309,26 @@ fn framed(link: Linktype, octets: &[u8]) -> Vec<u8> {
         Linktype::NULL | Linktype::LOOP => NULL_LEN,
         Linktype::LINUX_SLL => COOKED_LEN,
         LINUX_SLL2 => COOKED2_LEN,
-        _ => return octets.to_vec(),
+        Linktype::ETHERNET => return Some(octets.to_vec()),
+        _ => return None,
     };
     let datagram = octets.get(skipped..).unwrap_or_default();
     let ether_type: [u8; 2] =
         if datagram.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [8, 0] };
-    [&[0; 12][..], &ether_type, datagram].concat()
+    Some([&[0; 12][..], &ether_type, datagram].concat())
 }
 
-/// Everything below a folder that is a file, in order.
+/// Everything below a folder that is a file, in order; each folder once, whatever links lead to it.
 ///
 /// # Errors
 /// A folder cannot be read.
 pub fn files_below(folder: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
+        if !seen.insert(folder.canonicalize()?) {
+            continue;
+        }
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             match path.metadata() {

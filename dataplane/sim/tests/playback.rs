@@ -66,6 +66,7 @@ fn a_folder_of_captures_is_played_with_full_accounting() {
     folder.put("cut.pcap", &cut[..cut.len() - 1]);
     folder.put("notes.txt", b"not a capture at all, but long enough to be one");
     folder.put("empty", b"");
+    std::os::unix::fs::symlink(&folder.0, folder.0.join("below/itself")).expect("a link");
     let mut capture = Capture::new(["em0", "em1"]);
     for (second, frame) in (0..).zip(&frames) {
         capture.record(Tick::from_secs(second), InterfaceId(second as u16 % 2), frame);
@@ -84,15 +85,39 @@ fn a_folder_of_captures_is_played_with_full_accounting() {
         format!("below/big.cap: {count} frames\n"),
         format!("ng.pcapng: {count} frames\n"),
         format!("raw.pcap: {} frames\n", datagrams.len()),
-        format!("cut.pcap: {} frames, cut behind frame {}", count - 1, count - 1),
+        format!("cut.pcap: {} frames, damaged behind frame {}\n", count - 1, count - 1),
+        format!(
+            "wifi.pcap: {} frames, read as those of Ethernet: links of type 105 are not known\n",
+            datagrams.len()
+        ),
         "notes.txt: no capture\n".into(),
-        "6 captures and 2 other files; ".into(),
+        format!("6 captures and 2 other files, of {} frames\n", 4 * count - 1 + 2 * datagrams.len()),
     ] {
         assert!(out.contains(&line), "{line}\n{out}");
     }
     let played = 2 * RULES.len() * (4 * count - 1 + 2 * datagrams.len());
     assert!(out.contains(&format!(" {played} frames, all accounted for")), "{played}\n{out}");
-    assert!(out.contains("ip-option") && out.contains("short"), "{out}");
+    for named in ["\n  sent on  ", "\ndropped:\n", "\n  ip-option        ", "\n  short            "] {
+        assert!(out.contains(named), "{named}\n{out}");
+    }
+}
+
+#[test]
+fn times_are_as_fine_as_a_capture_says() {
+    let frames = frames();
+    let after = |file: &[u8]| Recording::read(file).expect("a capture").frames[1].after;
+    let mut file = pcap(u32::to_le_bytes, 1, &frames[..2]);
+    // The second frame's: one second, and so much.
+    let at = 24 + 16 + frames[0].len() + 4;
+    file[at..at + 4].copy_from_slice(&500_u32.to_le_bytes());
+    assert_eq!(after(&file), Tick(1_000_500_000), "microseconds");
+    file[..4].copy_from_slice(&0xa1b2_3c4d_u32.to_le_bytes());
+    assert_eq!(after(&file), Tick(1_000_000_500), "nanoseconds");
+    let mut capture = Capture::new(["em0"]);
+    for (frame, at) in frames.iter().zip([Tick(7), Tick(1_000_000_507)]) {
+        capture.record(at, InterfaceId(0), frame);
+    }
+    assert_eq!(after(capture.bytes()), Tick(1_000_000_500), "pcapng, nanoseconds");
 }
 
 #[test]
