@@ -317,13 +317,16 @@ impl Nodes {
         let own = &self.places[at];
         let begun = own.begin(claimed, key, new, now);
         self.settle(key, hash, now);
-        let word = own.word();
-        if word.uses() == begun.uses() && matches!(word.standing(), Standing::Live | Standing::Detached) {
-            return Ok(Some(NodeId(at as u32 + 1)));
+        loop {
+            let word = own.word();
+            if word.uses() == begun.uses() && matches!(word.standing(), Standing::Live | Standing::Detached) {
+                return Ok(Some(NodeId(at as u32 + 1)));
+            }
+            // Another one was there first, or has ended this one already; unless somebody has it live at this very moment.
+            if word != begun || own.change(begun, begun.freed()) {
+                return Ok(None);
+            }
         }
-        // Another one was there first, or has ended this one already.
-        own.change(begun, begun.freed());
-        Ok(None)
     }
 
     /// Takes a free place that a key may be at.
