@@ -4,8 +4,8 @@ use ruleset::{LogOptions, StateMode};
 
 use super::{Parsed, Parser};
 use crate::ast::{
-    AnchorStatement, AntispoofInterface, AntispoofStatement, Early, InterfaceName, RuleAction, Section,
-    Statement, StatementKind,
+    AnchorStatement, AntispoofInterface, AntispoofStatement, Early, InterfaceName, RuleAction, RuleStatement,
+    Section, Statement, StatementKind,
 };
 use crate::lex::Kind;
 
@@ -21,14 +21,16 @@ impl Parser<'_> {
             Kind::Text(_) => Some(self.anchor_name()?),
             _ => None,
         };
-        let direction = self.direction();
-        let quick = self.accept_keyword("quick");
-        let action = early.map_or(RuleAction::Pass, |section| {
-            RuleAction::Early(Early { section, exempt: false, pass: false })
-        });
-        let mut rule = self.match_part(action, direction, LogOptions::default(), quick)?;
+        let mut rule = match early {
+            None => {
+                let direction = self.direction();
+                let quick = self.accept_keyword("quick");
+                self.match_part(RuleAction::Pass, direction, LogOptions::default(), quick)?
+            }
+            Some(section) => self.early_anchor(section)?,
+        };
         rule.span = first.to(self.lexer.last().span);
-        let body = match self.at_symbol("{") {
+        let body = match self.at_symbol("{") && early.is_none() {
             true => Some(self.anchor_body()?),
             false => None,
         };
@@ -44,6 +46,18 @@ impl Parser<'_> {
             return Err(self.fail(rule.span, text, Some("anchor \"name\", or rules in braces")));
         }
         Ok(StatementKind::Anchor(Box::new(AnchorStatement { name, rule, body })))
+    }
+
+    /// What packets an anchor for translation is for: it has no options but a routing table.
+    fn early_anchor(&mut self, section: Section) -> Parsed<RuleStatement> {
+        let action = RuleAction::Early(Early { section, exempt: false, pass: false });
+        let mut rule = self.head(action, None, LogOptions::default(), false)?;
+        if self.at_keyword("rtable") {
+            self.mark("rtable");
+            self.take();
+            rule.options.more.routing_table = Some(self.routing_table()?);
+        }
+        Ok(rule)
     }
 
     fn anchor_name(&mut self) -> Parsed<String> {
