@@ -14,9 +14,10 @@ use crate::codec::{self, Limit, ReadError};
 use crate::message::{Hello, MAGIC, VERSION};
 use crate::pflog::LogEntry;
 use crate::{
-    AddressCounts, Candidate, Counts, DropQuery, DropReport, EventBatch, EventQuery, Filtering, Info,
-    InterfaceDrops, Judged, LiveRules, LiveUsage, LogLevel, MappingCount, NeighborView, Request, RequestBody,
-    Response, ResponseBody, Reviewed, RouteTo, RouteView, Status, TraceQuery, TraceView,
+    AddressCounts, Candidate, Counts, DropQuery, DropReport, EndpointMapping, EventBatch, EventQuery,
+    Filtering, Info, InterfaceDrops, Judged, LiveRules, LiveUsage, LogLevel, MappingCount, NeighborView,
+    Request, RequestBody, Response, ResponseBody, Reviewed, RouteTo, RouteView, Status, TraceQuery,
+    TraceView,
 };
 
 /// How long an answer may take: compiling the largest ruleset included.
@@ -241,6 +242,17 @@ impl Client {
             ResponseBody::Mappings(mappings) => Ok(mappings),
             _ => Err(Error::OutOfStep),
         }
+    }
+
+    /// Every endpoint inside that has one endpoint outside, whoever it speaks to, in no order.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn endpoint_mappings(&mut self) -> Result<Vec<EndpointMapping>, Error> {
+        self.gather(RequestBody::EndpointMappings, |body| match body {
+            ResponseBody::EndpointMappings(mappings) => Some(mappings),
+            _ => None,
+        })
     }
 
     /// Every route that packets are forwarded by, in the order of the prefixes.

@@ -27,8 +27,8 @@ pub use message::{
 };
 
 use crate::{
-    Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel, MappingCount,
-    NeighborView, RouteTo, RouteView,
+    Counts, DropQuery, DropReport, EndpointMapping, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel,
+    MappingCount, NeighborView, RouteTo, RouteView,
 };
 use http::Answer;
 
@@ -156,6 +156,14 @@ impl Control {
     /// [`ControlError`].
     pub fn mappings(&self) -> Result<Vec<MappingCount>> {
         self.get("/mappings")
+    }
+
+    /// Every endpoint inside that has one endpoint outside, whoever it speaks to, in no order.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn endpoint_mappings(&self) -> Result<Vec<EndpointMapping>> {
+        self.get("/mappings/endpoints")
     }
 
     /// Every route that packets are forwarded by, in the order of the prefixes.

@@ -54,4 +54,6 @@ pub use trace::{
     HookTrace, Meeting, TRACE_COUNT_MAX, TRACE_SECONDS_MAX, TraceAsks, TraceEnds, TraceFate, TraceQuery,
     TraceTerm, TraceView,
 };
-pub use usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Process, RuleUsage, Traffic, Verdicts};
+pub use usage::{
+    AddressCounts, EndpointMapping, Hooks, LiveUsage, MappingCount, Process, RuleUsage, Traffic, Verdicts,
+};

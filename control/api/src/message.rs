@@ -18,10 +18,10 @@ use crate::kept::{FragmentStatus, LimitCount, SourceStatus};
 use crate::pflog::LogEntry;
 use crate::route::{NeighborView, RouteTo, RouteView};
 use crate::trace::{TraceQuery, TraceView};
-use crate::usage::{AddressCounts, Hooks, LiveUsage, MappingCount, Traffic};
+use crate::usage::{AddressCounts, EndpointMapping, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 29;
+pub const VERSION: u16 = 30;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -68,6 +68,9 @@ pub enum RequestBody {
     Usage,
     /// How many connections are translated to each address. Answered by [`ResponseBody::Mappings`].
     Mappings,
+    /// The endpoints inside that have one endpoint outside, whoever they speak to. Answered by any number of
+    /// [`ResponseBody::EndpointMappings`], then [`ResponseBody::Done`].
+    EndpointMappings,
     /// The packets that `log` rules record from now on. Answered by [`ResponseBody::Logs`] until the client closes the
     /// connection or sends anything.
     Logs,
@@ -191,6 +194,8 @@ pub enum ResponseBody {
     Usage(Option<LiveUsage>),
     /// How many connections are translated to each address, with each protocol, in their order.
     Mappings(Vec<MappingCount>),
+    /// Some of the endpoints that have one outside.
+    EndpointMappings(Vec<EndpointMapping>),
     /// Logged packets. Without any: the first says that logging has begun, later ones that the dataplane is there.
     Logs(Vec<LogEntry>),
     /// Traced packets. Without any: the first says that tracing has begun, later ones that the dataplane is there.

@@ -1,7 +1,7 @@
 //! What rules have done, and what is counted of packets: parts of messages. As for those, whoever changes a type here raises
 //! [`VERSION`](crate::VERSION).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use ruleset::PortBlock;
@@ -62,6 +62,19 @@ pub struct MappingCount {
     pub block: Option<PortBlock>,
     /// Packets that found nothing left here, of late.
     pub refused: u64,
+}
+
+/// An endpoint inside that has one endpoint outside, whoever it speaks to (`endpoint-independent`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EndpointMapping {
+    /// The number of the protocol.
+    pub proto: u8,
+    /// Its address, and its port or identifier.
+    pub inside: SocketAddr,
+    /// What others see of it.
+    pub outside: SocketAddr,
+    /// The states that have it.
+    pub states: u32,
 }
 
 /// A process that has asked for something.

@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddrV4};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use api::{InterfaceDrops, MappingCount};
+use api::{EndpointMapping, InterfaceDrops, MappingCount};
 use clap::Args;
-use ruleset::{PortBlock, Reason, Ruleset};
+use ruleset::{PortBlock, Reason, Ruleset, protocol_name};
 use serde::Serialize;
 use wire::{Port, Proto};
 
@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Whose block of ports this one is in, as 192.0.2.1:4000
     #[arg(long, value_name = "ADDRESS:PORT")]
     who: Option<SocketAddrV4>,
+    /// Every endpoint inside that has one outside, whoever it speaks to (endpoint-independent), and which that is
+    #[arg(long, conflicts_with = "who")]
+    endpoints: bool,
 }
 
 /// What is shown.
@@ -159,6 +162,20 @@ impl Holder {
     }
 }
 
+/// The endpoints that have one outside, a line each.
+fn write_endpoints(all: &[EndpointMapping], out: &mut dyn Write) -> io::Result<()> {
+    if all.is_empty() {
+        return writeln!(out, "no endpoint has one outside that does not depend on the remote end");
+    }
+    writeln!(out, "{:<8} {:<47} {:<47} {:>6}", "protocol", "inside", "outside", "states")?;
+    for EndpointMapping { proto, inside, outside, states } in all {
+        let proto = protocol_name(Proto(*proto)).map_or_else(|| proto.to_string(), str::to_owned);
+        let (inside, outside) = (inside.to_string(), outside.to_string());
+        writeln!(out, "{proto:<8} {inside:<47} {outside:<47} {states:>6}")?;
+    }
+    Ok(())
+}
+
 pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
     let mut source = sockets.source()?;
     if let Some(asked) = &arguments.who {
@@ -170,6 +187,16 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
             false => holder.write(asked, &mut out)?,
         }
         return Ok(if holder.block.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if arguments.endpoints {
+        let mut all = source.endpoint_mappings()?;
+        all.sort_unstable();
+        let mut out = io::stdout().lock();
+        match arguments.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?,
+            false => write_endpoints(&all, &mut out)?,
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let shown = Shown::new(&source.mappings()?, &source.drops()?);
     let mut out = io::stdout().lock();
@@ -251,6 +278,26 @@ mod tests {
             (&json["blocks"][0]["subscriber"], &json["blocks"][0]["tcp"]),
             (&"10.0.0.5".into(), &512.into())
         );
+    }
+
+    #[test]
+    fn endpoints_have_a_line_each() {
+        let mapping = |proto, host: u8, port: u16| EndpointMapping {
+            proto,
+            inside: ([10, 0, 0, host], 4000).into(),
+            outside: ([192, 0, 2, 1], port).into(),
+            states: 2,
+        };
+        let mut text = Vec::new();
+        write_endpoints(&[mapping(17, 5, 50_001), mapping(6, 6, 50_002)], &mut text)
+            .expect("a Vec takes everything");
+        let text = String::from_utf8(text).expect("text");
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["udp", "10.0.0.5:4000", "192.0.2.1:50001", "2"]);
+        assert_eq!(lines[2], ["tcp", "10.0.0.6:4000", "192.0.2.1:50002", "2"]);
+        let mut none = Vec::new();
+        write_endpoints(&[], &mut none).expect("a Vec takes everything");
+        assert_eq!(none, b"no endpoint has one outside that does not depend on the remote end\n");
     }
 
     #[test]

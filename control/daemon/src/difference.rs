@@ -222,6 +222,7 @@ fn settings(options: &Options) -> Vec<(String, String)> {
         ("reassemble", pfconf::reassemble_words(options.reassemble).into()),
         ("syncookies", pfconf::syncookies_words(options.syncookies)),
         ("loginterface", options.log_interface.clone().unwrap_or_else(|| "none".into())),
+        ("optimization rfc-nat", if options.endpoint_independent { "yes" } else { "no" }.into()),
         ("keepcounters", if options.keep_counters { "yes" } else { "no" }.into()),
         ("debug", options.debug.map_or("as it is", LogLevel::name).into()),
         ("hostid", format!("0x{:08x}", options.host_id)),

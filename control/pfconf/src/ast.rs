@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
-    Overload, PacketRate, PoolKind, PortMatch, RoutingKind, SetPrio, StateMode, StatePolicy, Timeout,
-    Tracking,
+    Overload, PacketRate, PoolKind, PortMatch, PortSet, RoutingKind, SetPrio, StateMode, StatePolicy,
+    Timeout, Tracking,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -90,6 +90,8 @@ pub(crate) enum SetOption {
 pub(crate) struct Optimization {
     pub name: &'static str,
     pub timeouts: &'static [(Timeout, u32)],
+    /// `nat-to` maps and filters by the endpoint inside alone.
+    pub endpoint_independent: bool,
 }
 
 /// `set syncookies`.
@@ -424,15 +426,7 @@ pub(crate) struct PoolOptions {
     pub static_port: bool,
     pub port_block: Option<u16>,
     pub endpoint_independent: bool,
-    pub map_e: Option<MapE>,
-}
-
-/// `map-e-portset`: which ports of a shared address are ours (RFC 7597).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MapE {
-    pub offset_bits: u8,
-    pub id_bits: u8,
-    pub id: u16,
+    pub map_e: Option<PortSet>,
 }
 
 /// `anchor …`.

@@ -4,13 +4,13 @@ use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, Routing, RoutingKind, Rule,
-    StateMode, Table, TableEntry, Translating,
+    Action, AddressPattern, Direction, Fingerprint, Gateway, Options, PoolKind, PortSet, Routing,
+    RoutingKind, Rule, StateMode, Table, TableEntry, Translating,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port};
 
-use crate::ast::{Early, Extras, MapE, QueueStatement, Section, Spanned};
+use crate::ast::{Early, Extras, QueueStatement, Section, Spanned};
 use crate::dialect::Dialect;
 use crate::optimize::Optimize;
 use crate::source::{SourceMap, Span};
@@ -210,7 +210,7 @@ pub(crate) struct Pool {
     pub static_port: bool,
     pub port_block: Option<u16>,
     pub endpoint_independent: bool,
-    pub map_e: Option<MapE>,
+    pub map_e: Option<PortSet>,
 }
 
 /// A host of a pool.
@@ -246,6 +246,8 @@ impl Pool {
             ports: (self.ports != (0, 0)).then_some((Port(first), Port(last))),
             static_port: self.static_port,
             port_block: self.port_block,
+            port_set: self.map_e,
+            endpoint_independent: self.endpoint_independent,
         })
     }
 
@@ -303,6 +305,8 @@ impl From<&ruleset::Pool> for Pool {
             sticky: pool.sticky,
             static_port: pool.static_port,
             port_block: pool.port_block,
+            endpoint_independent: pool.endpoint_independent,
+            map_e: pool.port_set,
             ..PoolHost { address: pool.address.clone(), via: None, weight: None }.alone()
         }
     }

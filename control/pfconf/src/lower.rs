@@ -214,7 +214,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         divert,
     } = extras;
     let targets = || nat.iter().chain(rdr);
-    let pools = || nat.iter().chain(rdr).chain(route.as_ref().map(|(_, pool)| pool));
     let tables = [&rule.from, &rule.to].map(|end| match &end.address.pattern {
         AddressPattern::Table(name) => name.as_str(),
         _ => "",
@@ -235,8 +234,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (targets().any(|pool| pool.to_target().is_none()), "several targets"),
-        (pools().any(|pool| pool.endpoint_independent), "endpoint-independent"),
-        (pools().any(|pool| pool.map_e.is_some()), "map-e-portset"),
         (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),
         (matches!(route, Some((RoutingKind::Dup, pool)) if leads_to_several_ports(pool)), SEVERAL_PORTS),
     ];

@@ -466,7 +466,11 @@ impl Shard {
         }
         passage.turned = false;
         let source = passage.packet.tuple.src;
-        let decision = self.ask(view, root, passage, hook)?;
+        let mut decision = self.ask(view, root, passage, hook)?;
+        let opens = root.opens() && !passage.turned;
+        if opens && hook.direction == Direction::In && hook.first.is_none() {
+            self.open(view, root, passage, hook, &mut decision)?;
+        }
         if self.tracer.is_active() {
             let Asked { decided, action, .. } = &mut self.tracer.asked;
             (*decided, *action) = (decision.rule_at(root), decision.action);
@@ -496,6 +500,8 @@ impl Shard {
         if let Some(translation) = decision.translation {
             let translated = self.translate(view, root, passage, translation);
             translated.map_err(|stop| stop.by_policy(root, passage.as_counted()))?;
+        } else if opens && hook.direction == Direction::Out && passage.arrived.is_some() {
+            self.turn_hairpin(view, root, passage)?;
         }
         if !decision.scrubbing.is_nothing() {
             let random = self.draw();

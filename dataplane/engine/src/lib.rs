@@ -71,7 +71,7 @@ pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};
 pub use placement::Notice;
 pub use shard::{BURST, Shard, ShardConfig, View};
-pub use sources::{Flushes, NodeCounts, Overloaded};
+pub use sources::{EndpointMapping, Flushes, NodeCounts, Overloaded};
 pub use state::{AREAS, Area, Mapping, Selection, StatePool};
 pub use tick::Tick;
 pub use translate::Shortage;

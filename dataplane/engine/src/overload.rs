@@ -190,6 +190,8 @@ fn nearly_full_ranges_bound_the_work_of_a_moment() {
         ports,
         static_port: false,
         port_block: None,
+        port_set: None,
+        endpoint_independent: false,
     };
     let rule = Rule {
         action: Action::Pass,

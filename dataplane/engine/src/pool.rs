@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use ruleset::PortBlocks;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
-use wire::Af;
+use wire::{Af, Proto};
 
 use crate::Address;
 use crate::dynamic::OfInterfaces;
@@ -224,6 +224,24 @@ pub(crate) struct Pool {
     pub sticky: Option<Memory>,
     /// `least-states`: what tells the counts of its addresses from those of other pools.
     pub load: Option<u64>,
+    /// `endpoint-independent`: whose sources keep their ports.
+    pub mapping: Option<Mapping>,
+}
+
+/// Which sources have one port, whoever they speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    /// The rule.
+    pub rule: u64,
+    /// Those of TCP and ICMP queries too, and not of UDP alone.
+    pub all: bool,
+}
+
+impl Mapping {
+    /// True if sources of a protocol do, of which ports are chosen.
+    pub const fn covers(&self, proto: Proto) -> bool {
+        self.all || proto.0 == Proto::UDP.0
+    }
 }
 
 /// Where a source's address is remembered.
@@ -233,6 +251,8 @@ pub(crate) struct Memory {
     pub owner: u64,
     /// How long beyond the last state, in seconds; `None` where the ruleset's time holds.
     pub lifetime: Option<u32>,
+    /// It is not the rule that asks for it, and `set limit src-nodes` has no say.
+    pub implied: bool,
 }
 
 /// A gateway of a pool.

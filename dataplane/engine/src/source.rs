@@ -106,9 +106,9 @@ impl Kept {
 /// A shard's end of the nodes.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    nodes: Arc<Nodes>,
+    pub nodes: Arc<Nodes>,
     /// Of the nodes' hash.
-    secret: [u64; 2],
+    pub secret: [u64; 2],
     /// What the packet under way has counted at a hook, if it has claimed anything.
     claims: Held,
     has_claims: bool,
@@ -144,8 +144,14 @@ impl Sources {
         core::mem::take(&mut self.claims)
     }
 
+    /// True if the packet under way was given the endpoint of a mapping.
+    #[inline]
+    pub fn claims_mapping(&self) -> bool {
+        self.has_claims && self.claims.node(Role::Mapping) != NodeId::NONE
+    }
+
     /// Holds a node until a state of the packet does.
-    fn claim(&mut self, role: Role, node: NodeId, now: u32) {
+    pub fn claim(&mut self, role: Role, node: NodeId, now: u32) {
         self.has_claims = true;
         let before = self.claims.set(role, node);
         if before != NodeId::NONE {
@@ -154,7 +160,7 @@ impl Sources {
     }
 }
 
-const fn seconds(view: &View<'_>) -> u32 {
+pub(crate) const fn seconds(view: &View<'_>) -> u32 {
     view.now.secs() as u32
 }
 
@@ -176,7 +182,7 @@ impl Shard {
         tracker: &Tracker,
         (af, address): (Af, Address),
     ) -> Result<(), Stop> {
-        let key = NodeKey { kind: Kind::Filter, owner: tracker.owner, af, address };
+        let key = NodeKey { kind: Kind::Filter, owner: tracker.owner, af, address, endpoint: 0 };
         let most = Most {
             states: tracker.max_states,
             nodes: tracker.max_nodes,
@@ -208,7 +214,7 @@ impl Shard {
     pub(crate) fn kept(&self, view: &View<'_>, wish: &Wish<'_>, known: Known<'_>) -> Kept {
         let Wish { pool, uses, af, source } = *wish;
         let Some(memory) = &pool.sticky else { return Kept::default() };
-        let key = NodeKey { kind: uses.kind(), owner: memory.owner, af, address: source };
+        let key = NodeKey { kind: uses.kind(), owner: memory.owner, af, address: source, endpoint: 0 };
         let target = self.sources.nodes.target(&key, self.sources.secret, seconds(view));
         let valid = target.filter(|target| pool.contains(af, target, known));
         Kept { valid, is_stale: target.is_some() && valid.is_none() }
@@ -217,7 +223,7 @@ impl Shard {
     /// How many states an address of a pool has, where that matters.
     pub(crate) fn load(&self, view: &View<'_>, pool: &Pool, af: Af, target: &Target) -> u32 {
         let Some(owner) = pool.load else { return 0 };
-        let key = NodeKey { kind: Kind::Load, owner, af, address: target.address };
+        let key = NodeKey { kind: Kind::Load, owner, af, address: target.address, endpoint: 0 };
         self.sources.nodes.states(&key, self.sources.secret, seconds(view))
     }
 
@@ -236,20 +242,21 @@ impl Shard {
         let options = &root.ruleset().options;
         let mut target = chosen;
         if let Some(memory) = &pool.sticky {
-            let key = NodeKey { kind: uses.kind(), owner: memory.owner, af, address: source };
+            let key = NodeKey { kind: uses.kind(), owner: memory.owner, af, address: source, endpoint: 0 };
             if kept.is_stale || kept.valid.is_some() {
                 self.sources.nodes.detach_from(&key, secret, chosen, now);
             }
             let lifetime = memory.lifetime.unwrap_or_else(|| options.timeouts.get(Timeout::SrcTrack));
             let new = NewNode { target: Some(chosen), lifetime, ..NewNode::default() };
-            let most = Most { all: options.limits.get(Limit::SrcNodes), ..Most::default() };
+            let all = if memory.implied { u32::MAX } else { options.limits.get(Limit::SrcNodes) };
+            let most = Most { all, ..Most::default() };
             let node = self.sources.nodes.join(&key, secret, &new, &most, now);
             let node = node.map_err(|_| Stop::silent(Reason::SrcLimit))?;
             target = self.sources.nodes.target_of(node).unwrap_or(chosen);
             self.sources.claim(uses.role(), node, now);
         }
         if let Some(owner) = pool.load {
-            let key = NodeKey { kind: Kind::Load, owner, af, address: target.address };
+            let key = NodeKey { kind: Kind::Load, owner, af, address: target.address, endpoint: 0 };
             let node = self.sources.nodes.join(&key, secret, &NewNode::default(), &Most::default(), now);
             let node = node.map_err(|_| Stop::silent(Reason::SrcLimit))?;
             self.sources.claim(uses.load(), node, now);

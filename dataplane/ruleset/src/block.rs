@@ -179,6 +179,8 @@ mod tests {
                 ports: ports.map(|(first, last)| (Port(first), Port(last))),
                 static_port: false,
                 port_block: Some(size),
+                port_set: None,
+                endpoint_independent: false,
             }),
             ..Rule::default()
         }

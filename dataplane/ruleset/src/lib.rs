@@ -22,6 +22,7 @@ mod lpm;
 
 mod options;
 mod pool;
+mod port_set;
 mod reason;
 mod routing;
 mod rule;
@@ -46,6 +47,7 @@ pub use lpm::Lpm;
 
 pub use options::{BlockPolicy, Options, Reassemble, StatePolicy, Syncookies};
 pub use pool::{NAT64_LENGTHS, Pool, PoolKind};
+pub use port_set::PortSet;
 pub use reason::{REASON_COUNT, Reason};
 pub use routing::{Gateway, Routing, RoutingKind};
 pub use rule::{

@@ -89,6 +89,9 @@ pub struct Options {
     /// `set hostid`: what states are marked with; 0 if nothing is set.
     #[serde(default)]
     pub host_id: u32,
+    /// `set optimization rfc-nat`: `nat-to` maps and filters by the endpoint inside alone (RFC 4787, 5382).
+    #[serde(default)]
+    pub endpoint_independent: bool,
     /// `set timeout`.
     pub timeouts: Timeouts,
     /// `set limit`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
 
-use crate::{Action, AddressPattern, Direction, PortBlocks, Rule, StateMode};
+use crate::{Action, AddressPattern, Direction, PortBlocks, PortSet, Rule, StateMode};
 
 /// How an address is chosen among those of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ pub struct Pool {
     pub static_port: bool,
     /// `port-block`: how many ports of an address each source has for itself.
     pub port_block: Option<u16>,
+    /// `map-e-portset`: the ports that there are to choose from.
+    pub port_set: Option<PortSet>,
+    /// `endpoint-independent`: a source of UDP has one port, whoever it speaks to.
+    pub endpoint_independent: bool,
 }
 
 impl Pool {
@@ -72,9 +76,18 @@ pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
         return Err("static-port and a range of ports exclude each other".into());
     }
     PortBlocks::of(rule)?;
+    if let Some(pool) = &rule.nat {
+        validate_ports(pool)?;
+    }
     if let Some(pool) = &rule.rdr {
         if pool.port_block.is_some() {
             return Err("port-block only applies to nat-to".into());
+        }
+        if pool.port_set.is_some() {
+            return Err("map-e-portset only applies to nat-to".into());
+        }
+        if pool.endpoint_independent {
+            return Err("endpoint-independent only applies to nat-to".into());
         }
         if pool.static_port {
             return Err("static-port only applies to nat-to".into());
@@ -84,6 +97,15 @@ pub(crate) fn validate(rule: &Rule) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Where the ports of `nat-to` come from, in one way only.
+fn validate_ports(pool: &Pool) -> Result<(), String> {
+    let Some(set) = &pool.port_set else { return Ok(()) };
+    if pool.static_port || pool.ports.is_some() || pool.port_block.is_some() {
+        return Err("map-e-portset says all ports: leave port, static-port and port-block out".into());
+    }
+    set.check().map_err(Into::into)
 }
 
 /// What becomes a packet of the other family is routed as one, and no rule but this one sees both.

@@ -194,7 +194,16 @@ fn only_pass_keeps_state_and_only_tcp_is_modulated() {
 }
 
 fn pool(address: AddressPattern) -> Pool {
-    Pool { address, kind: None, sticky: false, ports: None, static_port: false, port_block: None }
+    Pool {
+        address,
+        kind: None,
+        sticky: false,
+        ports: None,
+        static_port: false,
+        port_block: None,
+        port_set: None,
+        endpoint_independent: false,
+    }
 }
 
 /// A rule that translates, changed.

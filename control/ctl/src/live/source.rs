@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use api::control::{Changed, ControlStatus, Operator, SOCKET as CONTROL, StateFilter};
 use api::{
-    Client, Control, Counts, DropQuery, DropReport, Filtering, Info, InterfaceDrops, LiveUsage, LogLevel,
-    MappingCount, NeighborView, RouteTo, RouteView, Status, lockout,
+    Client, Control, Counts, DropQuery, DropReport, EndpointMapping, Filtering, Info, InterfaceDrops,
+    LiveUsage, LogLevel, MappingCount, NeighborView, RouteTo, RouteView, Status, lockout,
 };
 use clap::Args;
 use pfconf::print_rule;
@@ -103,6 +103,14 @@ impl Source {
         Ok(match self {
             Self::Control(control) => control.mappings()?,
             Self::Dataplane(client) => client.mappings()?,
+        })
+    }
+
+    /// Every endpoint inside that has one endpoint outside.
+    pub fn endpoint_mappings(&mut self) -> Result<Vec<EndpointMapping>> {
+        Ok(match self {
+            Self::Control(control) => control.endpoint_mappings()?,
+            Self::Dataplane(client) => client.endpoint_mappings()?,
         })
     }
 

@@ -66,8 +66,20 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let getting = matches!(*request.method(), Method::GET | Method::HEAD);
     let posting = request.method() == Method::POST;
     match path {
-        "/status" | "/states" | "/sources" | "/drops" | "/rules" | "/usage" | "/revisions" | "/routes"
-        | "/neighbors" | "/info" | "/tables" | "/drops/report" | "/mappings"
+        "/status"
+        | "/states"
+        | "/sources"
+        | "/drops"
+        | "/rules"
+        | "/usage"
+        | "/revisions"
+        | "/routes"
+        | "/neighbors"
+        | "/info"
+        | "/tables"
+        | "/drops/report"
+        | "/mappings"
+        | "/mappings/endpoints"
             if !getting =>
         {
             only("GET")
@@ -87,6 +99,7 @@ async fn route(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         },
         "/usage" => read(app, |reading| json(&reading.usage)).await,
         "/mappings" => read(app, |reading| json(&reading.mappings)).await,
+        "/mappings/endpoints" => listed(app, Client::endpoint_mappings).await,
         "/rules" => rules(app).await,
         "/routes" => listed(app, Client::routes).await,
         "/neighbors" => listed(app, Client::neighbors).await,

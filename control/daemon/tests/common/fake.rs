@@ -14,9 +14,10 @@ use api::codec::{self, Limit};
 use api::pflog::LogEntry;
 use api::{
     AddressCounts, BURST_BOUNDS, Candidate, Conservation, CreatedCount, DeviceStatus, Distribution,
-    DropReport, Filtering, Hello, InterfaceDrops, InterfaceStatus, Judged, LATENCY_BOUNDS_NS, LiveRules,
-    LiveUsage, MappingCount, NextHopView, PoolStatus, Process, ReasonCount, Request, RequestBody, Response,
-    ResponseBody, Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status, Traffic, WorkerStatus,
+    DropReport, EndpointMapping, Filtering, Hello, InterfaceDrops, InterfaceStatus, Judged,
+    LATENCY_BOUNDS_NS, LiveRules, LiveUsage, MappingCount, NextHopView, PoolStatus, Process, ReasonCount,
+    Request, RequestBody, Response, ResponseBody, Reviewed, RouteKind, RouteTo, RouteView, RuleUsage, Status,
+    Traffic, WorkerStatus,
 };
 use ruleset::{
     Action, AddressPattern, Direction, Flow, NodeKind, PeerState, PeerView, Reason, Rule, Ruleset, Ruling,
@@ -322,6 +323,15 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
                 at([192, 0, 2, 2], 6, 40),
                 at([192, 0, 2, 2], 17, 2),
             ]))
+        }
+        RequestBody::EndpointMappings => {
+            send(ResponseBody::EndpointMappings(vec![EndpointMapping {
+                proto: 17,
+                inside: ([10, 0, 0, 2], 4000).into(),
+                outside: ([192, 0, 2, 1], 50_001).into(),
+                states: 3,
+            }]))?;
+            send(ResponseBody::Done)
         }
         RequestBody::Usage => {
             let usage = |number: usize| RuleUsage {

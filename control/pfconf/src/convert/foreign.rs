@@ -42,6 +42,9 @@ pub(super) fn find(written: &Config, converted: &Config, to: Dialect, findings: 
 
 fn option(text: &str, to: Dialect) -> Option<&'static str> {
     const LEVELS: &[&str] = &["none", "urgent", "misc", "loud"];
+    if text == "set optimization rfc-nat" {
+        return Some("set its time-outs one by one");
+    }
     match to {
         Dialect::OpenBsd => {
             text.starts_with("set fail-policy").then_some("what is passed or dropped then is fixed")

@@ -42,6 +42,7 @@ impl Expander<'_> {
                 for (timeout, seconds) in profile.timeouts {
                     self.config.options.timeouts.set(*timeout, *seconds);
                 }
+                self.config.options.endpoint_independent = profile.endpoint_independent;
                 self.echo(format!("set optimization {}", profile.name));
             }
             SetOption::RulesetOptimization(level) => self.config.optimize = Some(*level),

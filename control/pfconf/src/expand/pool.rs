@@ -57,13 +57,19 @@ impl Expander<'_> {
             self.complain(span, text, Some("use round-robin, random, source-hash or least-states"));
             return None;
         }
+        let pool = self::options(&target.redirect.pool, kind);
+        if let Some(option) = mapping_option(&pool).filter(|_| route) {
+            let text = format!("the '{option}' option is only valid with nat rules");
+            self.complain(span, text, None);
+            return None;
+        }
         Some(Pool {
             hosts: vec![PoolHost {
                 address,
                 via: nodes.first().and_then(|node| node.via.clone()),
                 weight: None,
             }],
-            ..self::options(&target.redirect.pool, kind)
+            ..pool
         })
     }
 
@@ -118,6 +124,11 @@ impl Expander<'_> {
     ) -> Option<Pool> {
         if pool.static_port {
             self.complain(redirect.span, "the 'static-port' option is only valid with nat rules", None);
+            return None;
+        }
+        if let Some(option) = mapping_option(&pool) {
+            let text = format!("the '{option}' option is only valid with nat rules");
+            self.complain(redirect.span, text, None);
             return None;
         }
         if redirect.port != RedirectPort::Default && !matches!(rule.proto, Some(Proto::TCP | Proto::UDP)) {
@@ -184,6 +195,12 @@ impl Expander<'_> {
             self.complain(span, "binat-to cannot be specified with a direction", None);
         }
     }
+}
+
+/// An option that says how sources are mapped.
+fn mapping_option(pool: &Pool) -> Option<&'static str> {
+    let used = [(pool.endpoint_independent, "endpoint-independent"), (pool.map_e.is_some(), "map-e-portset")];
+    used.iter().find(|(used, _)| *used).map(|(_, option)| *option)
 }
 
 /// A pool with these options, still without hosts.

@@ -6,26 +6,26 @@ use crate::dialect::Dialect;
 #[rustfmt::skip]
 const COMMON: &[&str] = &[
     "af-to", "all", "allow-opts", "anchor", "antispoof", "any", "bandwidth", "binat-to", "bitmask", "block",
-    "block-policy", "burst", "code", "debug", "default", "divert-packet", "divert-reply", "divert-to",
-    "drop", "dup-to", "fail-policy", "file", "fingerprints", "flags", "floating", "flush", "for", "fragment", "from",
-    "global", "group", "hostid", "icmp-type", "icmp6-type", "if-bound", "in", "include", "inet", "inet6", "keep",
-    "keepcounters", "label", "limit", "load", "log", "loginterface", "match", "matches", "max", "max-mss",
-    "max-pkt-rate", "max-src-conn", "max-src-conn-rate", "max-src-nodes", "max-src-states", "min", "min-ttl",
-    "modulate", "nat-to", "no", "no-df", "no-route", "no-sync", "on", "once", "optimization", "os", "out",
-    "overload", "parent", "pass", "pflow", "port", "port-block", "prio", "probability", "proto", "qlimit", "queue",
-    "quick", "random", "random-id", "rdr-to", "reassemble", "received-on", "reply-to", "return",
-    "return-icmp", "return-icmp6", "return-rst", "round-robin", "route", "route-to", "rtable", "rule",
-    "ruleset-optimization", "scrub", "set", "skip", "sloppy", "source-hash", "source-track", "state",
-    "state-defaults", "state-policy", "static-port", "sticky-address", "syncookies", "synproxy", "table", "tag",
-    "tagged", "timeout", "to", "tos", "ttl", "urpf-failed", "user",
+    "block-policy", "burst", "code", "debug", "default", "divert-packet", "divert-reply", "divert-to", "drop",
+    "dup-to", "endpoint-independent", "fail-policy", "file", "fingerprints", "flags", "floating", "flush",
+    "for", "fragment", "from", "global", "group", "hostid", "icmp-type", "icmp6-type", "if-bound", "in",
+    "include", "inet", "inet6", "keep", "keepcounters", "label", "limit", "load", "log", "loginterface",
+    "map-e-portset", "match", "matches", "max", "max-mss", "max-pkt-rate", "max-src-conn", "max-src-conn-rate",
+    "max-src-nodes", "max-src-states", "min", "min-ttl", "modulate", "nat-to", "no", "no-df", "no-route",
+    "no-sync", "on", "once", "optimization", "os", "out", "overload", "parent", "pass", "pflow", "port",
+    "port-block", "prio", "probability", "proto", "qlimit", "queue", "quick", "random", "random-id", "rdr-to",
+    "reassemble", "received-on", "reply-to", "return", "return-icmp", "return-icmp6", "return-rst",
+    "round-robin", "route", "route-to", "rtable", "rule", "ruleset-optimization", "scrub", "set", "skip",
+    "sloppy", "source-hash", "source-track", "state", "state-defaults", "state-policy", "static-port",
+    "sticky-address", "syncookies", "synproxy", "table", "tag", "tagged", "timeout", "to", "tos", "ttl",
+    "urpf-failed", "user",
 ];
 
 const OPENBSD: &[&str] = &["delay", "flows", "least-states", "quantum", "rdomain", "weight"];
 
 #[rustfmt::skip]
 const FREEBSD: &[&str] = &[
-    "binat", "binat-anchor", "endpoint-independent", "map-e-portset", "max-pkt-size",
-    "nat", "nat-anchor", "rdr", "rdr-anchor", "require-order", "ridentifier", "set-tos",
+    "binat", "binat-anchor", "max-pkt-size", "nat", "nat-anchor", "rdr", "rdr-anchor", "require-order", "ridentifier", "set-tos",
 ];
 
 const fn own(dialect: Dialect) -> &'static [&'static str] {

@@ -25,6 +25,7 @@ use crate::unsupported;
 
 use early::Stage;
 pub(crate) use endpoint::{Modifiers, split_modifiers};
+pub(crate) use option::RFC_NAT;
 pub(crate) use rule::reply_by_policy;
 
 /// The statement cannot be read further; what is wrong has been reported.

@@ -37,7 +37,7 @@ const CONSERVATIVE: &[(Timeout, u32)] = &[
 ];
 
 /// The least that the RFCs ask of address translators: 5382 §5 (REQ-5) and 7857 §2.1, 4787 §4.3, 5508 §3.2.
-const RFC_NAT: &[(Timeout, u32)] = &[
+pub(crate) const RFC_NAT: &[(Timeout, u32)] = &[
     (Timeout::TcpFirst, 4 * 60),
     (Timeout::TcpOpening, 4 * 60),
     (Timeout::TcpEstablished, (2 * 60 + 4) * 60),
@@ -52,12 +52,12 @@ const RFC_NAT: &[(Timeout, u32)] = &[
 ];
 
 static OPTIMIZATIONS: &[Optimization] = &[
-    Optimization { name: "normal", timeouts: &[] },
-    Optimization { name: "high-latency", timeouts: SATELLITE },
-    Optimization { name: "satellite", timeouts: SATELLITE },
-    Optimization { name: "aggressive", timeouts: AGGRESSIVE },
-    Optimization { name: "conservative", timeouts: CONSERVATIVE },
-    Optimization { name: "rfc-nat", timeouts: RFC_NAT },
+    Optimization { name: "normal", timeouts: &[], endpoint_independent: false },
+    Optimization { name: "high-latency", timeouts: SATELLITE, endpoint_independent: false },
+    Optimization { name: "satellite", timeouts: SATELLITE, endpoint_independent: false },
+    Optimization { name: "aggressive", timeouts: AGGRESSIVE, endpoint_independent: false },
+    Optimization { name: "conservative", timeouts: CONSERVATIVE, endpoint_independent: false },
+    Optimization { name: "rfc-nat", timeouts: RFC_NAT, endpoint_independent: true },
 ];
 
 /// What else than time-outs may stand among the options of states.

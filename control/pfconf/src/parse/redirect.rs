@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU16;
 
-use ruleset::{PoolKind, RoutingKind};
+use ruleset::{PoolKind, PortSet, RoutingKind};
 
 use super::{Parsed, Parser};
-use crate::ast::{FilterOptions, HostItem, HostSpec, MapE, PoolOptions, Redirect, RedirectPort};
+use crate::ast::{FilterOptions, HostItem, HostSpec, PoolOptions, Redirect, RedirectPort};
 use crate::hash;
 use crate::lex::Kind;
 use crate::names;
@@ -186,7 +186,7 @@ impl Parser<'_> {
     }
 
     /// `offset/length/id`: bits, bits and a number.
-    fn port_set(&mut self) -> Parsed<MapE> {
+    fn port_set(&mut self) -> Parsed<PortSet> {
         let first = self.lexer.peek().span;
         let mut parts = [0u16; 3];
         for (at, part) in parts.iter_mut().enumerate() {
@@ -200,17 +200,13 @@ impl Parser<'_> {
             };
         }
         let [offset, length, id] = parts;
-        let text = match (offset, length) {
-            (1..=15, 1..=16) if offset + length > 16 => "MAP-E PSID length is too long",
-            (1..=15, 1..=16) if u32::from(id) < 1 << length => {
-                return Ok(MapE { offset_bits: offset as u8, id_bits: length as u8, id });
-            }
-            (1..=15, 1..=16) => "MAP-E PSID out of range",
-            (1..=15, _) => "MAP-E PSID length must be 1 to 15",
-            _ => "MAP-E PSID offset must be 1 to 15",
-        };
+        let bits = |bits: u16| bits.min(u8::MAX.into()) as u8;
+        let set = PortSet { offset_bits: bits(offset), id_bits: bits(length), id };
         let span = first.to(self.lexer.last().span);
-        Err(self.fail(span, text, Some("offset/length/id, as in 6/8/0x34")))
+        match set.check() {
+            Ok(()) => Ok(set),
+            Err(text) => Err(self.fail(span, text, Some("offset/length/id, as in 6/8/0x34"))),
+        }
     }
 
     /// 32 hexadecimal digits behind `0x`, or any text, which is hashed; without either, a key of our own.

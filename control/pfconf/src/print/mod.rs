@@ -21,6 +21,7 @@ pub(crate) use word::{quoted, word};
 use crate::ast::Section;
 use crate::config::{Anchor, Config, Echo, Entry, FullRule, Member};
 use crate::dialect::Dialect;
+use crate::parse::RFC_NAT;
 use crate::path;
 
 /// In which form rules are printed.
@@ -106,8 +107,12 @@ pub const fn policy_word(option: BlockPolicy) -> &'static str {
 
 /// What `set` lines make these options of those that hold when nothing is set; nothing where they are the same.
 pub fn print_options(options: &Options) -> String {
-    let plain = Options::default();
+    let mut plain = Options::default();
     let mut out = String::new();
+    if options.endpoint_independent {
+        out += "set optimization rfc-nat\n";
+        RFC_NAT.iter().for_each(|(timeout, seconds)| plain.timeouts.set(*timeout, *seconds));
+    }
     if options.block_policy != plain.block_policy {
         out += "set block-policy return\n";
     }

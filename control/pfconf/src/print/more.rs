@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, Rule, Scrub, SetPrio};
+use ruleset::{AddressPattern, InterfaceMatch, PacketRate, PoolKind, PortSet, Rule, Scrub, SetPrio};
 use wire::Af;
 
 use super::Style;
 use super::word::quoted;
 use super::{address, rule};
-use crate::ast::{Divert, Id, IdMatch, MapE, SetActions};
+use crate::ast::{Divert, Id, IdMatch, SetActions};
 use crate::config::{FullRule, Pool, PoolHost};
 use crate::dialect::Dialect;
 
@@ -261,7 +261,7 @@ fn pool_options(pool: &Pool) -> String {
     if let Some(size) = pool.port_block {
         let _ = write!(out, " port-block {size}");
     }
-    if let Some(MapE { offset_bits, id_bits, id }) = pool.map_e {
+    if let Some(PortSet { offset_bits, id_bits, id }) = pool.map_e {
         let _ = write!(out, " map-e-portset {offset_bits}/{id_bits}/{id}");
     }
     out

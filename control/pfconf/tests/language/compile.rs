@@ -6,10 +6,12 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::machine::{interfaces, read};
-use pfconf::{Colour, Host, Interfaces, Isolated, Numbers, compile, print_options, print_rule};
+use pfconf::{
+    Colour, Host, Interfaces, Isolated, Numbers, compile, print_options, print_rule, print_ruleset,
+};
 use ruleset::{
     Action, AddressPattern, BlockPolicy, BlockReply, FlagsMatch, InterfacePattern, Limit, PacketRate,
-    PortMatch, Rule, Ruleset, StateMode, StatePolicy, Timeout,
+    PortMatch, PortSet, Rule, Ruleset, StateMode, StatePolicy, Timeout,
 };
 use wire::{Af, Port, Proto};
 
@@ -168,6 +170,51 @@ fn a_profile_keeps_what_the_rfcs_on_nat_ask_for() {
     // What is set behind it holds.
     let timeouts = good("set optimization rfc-nat\nset timeout tcp.established 86400").options.timeouts;
     assert_eq!(timeouts.get(Timeout::TcpEstablished), 86_400);
+}
+
+/// RFC 4787 REQ-1, REQ-8: the profile has translation depend on the endpoint inside alone, and is printed as what it is.
+#[test]
+fn a_profile_maps_and_filters_by_the_endpoint_inside() {
+    for (text, independent, established) in [
+        ("set optimization rfc-nat", true, 7440),
+        ("set optimization rfc-nat\nset timeout tcp.established 86400", true, 86_400),
+        ("set optimization rfc-nat\nset optimization normal", false, 7440),
+        ("set optimization conservative", false, 432_000),
+    ] {
+        let options = good(text).options;
+        assert_eq!(options.endpoint_independent, independent, "{text}");
+        assert_eq!(options.timeouts.get(Timeout::TcpEstablished), established, "{text}");
+        assert_eq!(good(&print_options(&options)).options, options, "{text}");
+    }
+}
+
+#[test]
+fn sources_keep_their_ports_or_have_those_of_a_set_in_either_dialect() {
+    let written = "match out on wan0 inet from 10.0.0.0/24 nat-to 192.0.2.1";
+    let pool = |rest: &str| good(&format!("{written} {rest}\n")).rules[0].nat.clone().expect("a translation");
+    assert!(pool("endpoint-independent").endpoint_independent);
+    assert!(!pool("").endpoint_independent);
+    let set = PortSet { offset_bits: 6, id_bits: 8, id: 0x34 };
+    assert_eq!((pool("map-e-portset 6/8/0x34").port_set, pool("").port_set), (Some(set), None));
+    for rest in ["endpoint-independent", "map-e-portset 6/8/52"] {
+        let rules = good(&format!("{written} {rest}\n"));
+        assert!(print_ruleset(&rules).expect("a text").contains(&format!("nat-to 192.0.2.1 {rest}")));
+    }
+    let early = good("nat on wan0 inet from 10.0.0.0/24 -> 192.0.2.1 endpoint-independent\npass\n");
+    assert!(early.rules.iter().any(|rule| rule.nat.as_ref().is_some_and(|nat| nat.endpoint_independent)));
+    for (rules, fault) in [
+        ("pass in inet from any to any rdr-to 192.0.2.1 endpoint-independent\n", "only valid with nat rules"),
+        ("pass in inet from any to any rdr-to 192.0.2.1 map-e-portset 6/8/1\n", "only valid with nat rules"),
+        (
+            "pass in inet from any to any route-to 192.0.2.1 endpoint-independent\n",
+            "only valid with nat rules",
+        ),
+        ("match out inet from any nat-to 192.0.2.1 port 1:9 map-e-portset 6/8/1\n", "says all ports"),
+        ("match out inet from any nat-to 192.0.2.1 static-port map-e-portset 6/8/1\n", "says all ports"),
+    ] {
+        let told = refused(rules);
+        assert!(told.contains(fault), "{rules}: {told}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! From a ruleset to a [`Root`]: names become numbers, addresses ranges.
 
+mod translation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -8,21 +10,17 @@ use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
     Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePattern, Invalid,
-    LogOptions, NAT64_LENGTHS, Options, Pool, PoolKind, PortBlocks, PortMatch, Routing, RoutingKind, Rule,
-    Ruleset, SourceTracking, StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents,
-    Timeout, Tracking, bounds,
+    LogOptions, Options, PoolKind, Routing, RoutingKind, Rule, Ruleset, SourceTracking, StateMode,
+    StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, Tracking, bounds,
 };
-
 use siphasher::sip::SipHasher13;
-use wire::{Af, Port};
+use wire::Af;
 
 use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern, Turn};
 use super::fingerprint::Fingerprints;
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, Threshold, owner, tables};
-use crate::Address;
-use crate::af_to::{AfTo, Network};
 use crate::dynamic::OfInterfaces;
 use crate::fib::{Interface, InterfaceId, Role};
 use crate::pool::{self, Addresses, Choice, Memory, Part, weight_of};
@@ -30,11 +28,11 @@ use crate::scrub::Scrubbing;
 use crate::source::Tracker;
 use crate::sources::{GLOBAL, Overlay};
 use crate::state::RuleLimit;
-use crate::translate::{NatPorts, RdrPorts, Translation};
 
 /// Numbers for the names of one ruleset.
 struct Names<'a> {
     interfaces: &'a [Interface],
+    options: &'a Options,
     fingerprints: Option<&'a Fingerprints>,
     known: &'a [Fingerprint],
     tables: BTreeMap<&'a str, usize>,
@@ -79,6 +77,7 @@ impl Root {
         let names = Names {
             overlays: &overlays,
             interfaces,
+            options: &ruleset.options,
             fingerprints: fingerprints.as_ref(),
             known: &ruleset.fingerprints,
             tables: ruleset
@@ -103,6 +102,7 @@ impl Root {
             numbers.entry(rule.slot.identity).or_insert(number);
         }
         let tables = tables::build(ruleset, previous, contents, &overlays)?;
+        let opens = ruleset.options.endpoint_independent && rules.iter().any(Filter::maps);
         Ok(Self {
             epoch,
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
@@ -110,7 +110,9 @@ impl Root {
             copies: rules.iter().any(|rule| rule.slot.routes == Some(RoutingKind::Dup)),
             bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
-            plain: has_plain_options(&ruleset.options),
+            plain: has_plain_options(&ruleset.options) && !opens,
+            maps: rules.iter().any(Filter::maps),
+            opens,
             priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
             fingerprints: fingerprints.map(Arc::new),
             classifier: Arc::new(Classifier::new(&rules)),
@@ -199,6 +201,8 @@ fn has_plain_options(options: &Options) -> bool {
         reassemble: options.reassemble,
         fail_policy: options.fail_policy,
         keep_counters: options.keep_counters,
+        // Who translates nothing has nothing of it.
+        endpoint_independent: options.endpoint_independent,
         debug: options.debug,
         host_id: options.host_id,
         timeouts: options.timeouts.clone(),
@@ -242,22 +246,6 @@ fn slot(rule: &Rule, serial: u64) -> RuleSlot {
     }
 }
 
-/// The number that stands first behind `port`: what a range of `rdr-to` begins with (`pf_get_transaddr`).
-const fn lowest(port: PortMatch) -> Port {
-    match port {
-        PortMatch::Any => Port(0),
-        PortMatch::Equal(port)
-        | PortMatch::NotEqual(port)
-        | PortMatch::Less(port)
-        | PortMatch::LessOrEqual(port)
-        | PortMatch::Greater(port)
-        | PortMatch::GreaterOrEqual(port)
-        | PortMatch::Range(port, _)
-        | PortMatch::Inside(port, _)
-        | PortMatch::Outside(port, _) => port,
-    }
-}
-
 /// What a rule may ask for in a ruleset, but not of this dataplane.
 fn unsupported(rule: &Rule) -> Option<&'static str> {
     match () {
@@ -272,23 +260,6 @@ fn unsupported(rule: &Rule) -> Option<&'static str> {
 /// `route-to` or `reply-to`.
 fn is_routed(rule: &Rule) -> bool {
     rule.routing.as_ref().is_some_and(|routing| routing.kind != RoutingKind::Dup)
-}
-
-/// `af-to` of a rule.
-fn af_to(rule: &Rule, af: Af) -> AfTo {
-    let asked = match &rule.to.address.pattern {
-        AddressPattern::Net(net) if NAT64_LENGTHS.contains(&net.prefix_len()) => net.prefix_len(),
-        _ => AfTo::WELL_KNOWN,
-    };
-    let to = rule.rdr.as_ref().and_then(|rdr| match &rdr.address {
-        AddressPattern::Net(net) => Some(Network {
-            first: Address::from(net.network()).0,
-            length: net.prefix_len(),
-            bits: net.max_prefix_len(),
-        }),
-        _ => None,
-    });
-    AfTo { af, asked, to }
 }
 
 /// How one of several addresses is chosen.
@@ -477,9 +448,9 @@ impl Names<'_> {
         });
         let timeouts = &rule.state_options.timeouts;
         let own = timeouts.iter().find(|(timeout, seconds)| *timeout == Timeout::SrcTrack && *seconds > 0);
-        let memory = Memory { owner, lifetime: own.map(|(_, seconds)| *seconds) };
+        let memory = Memory { owner, lifetime: own.map(|(_, seconds)| *seconds), implied: false };
         let sticky = (sticky && !matches!(choice, Choice::Bitmask)).then_some(memory);
-        pool::Pool { id: rule.identity as u32, parts, choice, sticky, load }
+        pool::Pool { id: rule.identity as u32, parts, choice, sticky, load, mapping: None }
     }
 
     /// True if what a rule names are interfaces of transparent pairs alone.
@@ -501,40 +472,6 @@ impl Names<'_> {
         Interfaces::Listed(
             self.interfaces.iter().map(|interface| matches(interface) != wanted.negated).collect(),
         )
-    }
-
-    fn translation(&self, rule: &Rule, serial: u64) -> Result<Option<Arc<Translation>>, String> {
-        if rule.nat.is_none() && rule.rdr.is_none() {
-            return Ok(None);
-        }
-        let nat = rule.nat.as_ref().map(|nat| {
-            let (first, last) = nat.ports.unwrap_or(Pool::NAT_PORTS);
-            let blocks = PortBlocks::of(rule)?;
-            let ports = match blocks {
-                Some(blocks) => NatPorts::Blocks(blocks),
-                None if nat.static_port => NatPorts::Kept,
-                None => NatPorts::Range(first, last),
-            };
-            let pool = self.pool((rule, serial), nat)?;
-            let choice = blocks.map_or(pool.choice, Choice::Blocks);
-            Ok::<_, String>((pool::Pool { choice, ..pool }, ports))
-        });
-        let rdr = rule.rdr.as_ref().map(|rdr| {
-            let ports = match rdr.ports {
-                None => RdrPorts::Kept,
-                Some((first, last)) if first == last => RdrPorts::One(first),
-                Some((first, last)) => RdrPorts::Following { first, last, asked: lowest(rule.to.port) },
-            };
-            Ok::<_, String>((self.pool((rule, serial), rdr)?, ports))
-        });
-        let af_to = rule.af_to.map(|af| af_to(rule, af));
-        Ok(Some(Arc::new(Translation { nat: nat.transpose()?, rdr: rdr.transpose()?, af_to })))
-    }
-
-    fn pool(&self, of: (&Rule, u64), pool: &Pool) -> Result<pool::Pool, String> {
-        let parts = vec![Part { addresses: self.addresses(&pool.address)?, via: None, weight: 1 }];
-        let patterns = core::iter::once(&pool.address);
-        Ok(self.chosen(of, parts, pool.kind.as_ref(), pool.sticky, patterns))
     }
 
     fn addresses(&self, pattern: &AddressPattern) -> Result<Addresses, String> {

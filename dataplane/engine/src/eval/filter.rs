@@ -20,7 +20,7 @@ use crate::fib::{Fib, InterfaceId};
 use crate::pool::Pool;
 use crate::scrub::Scrubbing;
 use crate::sources::Overlay;
-use crate::translate::Translation;
+use crate::translate::{NatPorts, Translation};
 
 /// Which interfaces a rule applies to.
 #[derive(Clone, Debug)]
@@ -211,5 +211,16 @@ impl Filter {
     #[inline]
     pub fn translates_at_once(&self) -> bool {
         self.translation.is_some() && self.action == Action::Match
+    }
+
+    /// Its `nat-to`, if sources keep their ports by it.
+    pub fn mapping(&self) -> Option<(&Pool, NatPorts)> {
+        let (pool, ports) = self.translation.as_ref()?.nat.as_ref()?;
+        pool.mapping.is_some().then_some((pool, *ports))
+    }
+
+    /// True if sources keep their ports by it.
+    pub fn maps(&self) -> bool {
+        self.mapping().is_some()
     }
 }

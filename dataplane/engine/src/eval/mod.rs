@@ -173,6 +173,10 @@ pub struct Root {
     chance: bool,
     /// No option has anything to do with how connections begin.
     plain: bool,
+    /// Sources of rules keep their ports: `endpoint-independent`.
+    maps: bool,
+    /// Whoever sends to an endpoint that they have is let in.
+    opens: bool,
     /// Rules ask for packets' priority.
     priorities: bool,
     /// What rules know that ask for the operating system of a sender; `None` if none does.
@@ -301,6 +305,18 @@ impl Root {
         self.plain
     }
 
+    /// True if ports are kept from others by mappings.
+    #[inline]
+    pub(crate) const fn maps(&self) -> bool {
+        self.maps
+    }
+
+    /// True if mappings let packets in.
+    #[inline]
+    pub(crate) const fn opens(&self) -> bool {
+        self.opens
+    }
+
     /// True if rules ask for packets' priority.
     pub(crate) const fn asks_priorities(&self) -> bool {
         self.priorities
@@ -345,9 +361,13 @@ impl Root {
 
     /// The rule that source nodes of this owner are of, as pfctl numbers it.
     pub(crate) fn place_of_owner(&self, owner: u64) -> Option<RulePlace> {
+        self.place(self.number_of_owner(owner)?)
+    }
+
+    /// The number of the rule that source nodes of this owner are of.
+    pub(crate) fn number_of_owner(&self, owner: u64) -> Option<u32> {
         let by_serial = || self.rules.iter().position(|rule| rule.slot.owner() == owner);
-        let number = self.numbers.get(&owner).copied().or_else(|| by_serial().map(|at| at as u32));
-        self.place(number?)
+        self.numbers.get(&owner).copied().or_else(|| by_serial().map(|at| at as u32))
     }
 
     /// A rule as pfctl numbers it.

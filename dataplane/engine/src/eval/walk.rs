@@ -11,13 +11,14 @@ use super::classify::Order;
 use super::filter::{Filter, Gate, Pattern, Seen};
 use super::noted::Noted;
 use super::{Matched, Root, RuleSlot, Tag};
+use crate::Address;
 use crate::fib::{Fib, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::pool::Pool;
 use crate::scrub::Scrubbing;
 use crate::tick::Tick;
 use crate::trace::Asked;
-use crate::translate::Translation;
+use crate::translate::{NatPorts, Translation};
 use crate::witness::RuleAt;
 
 /// What is asked of the rules: one packet at one hook.
@@ -294,6 +295,41 @@ impl Root {
             && transport_matches(rule, packet, question.role)
             && rule.from.accepts_rest(tuple.af, tuple.src, &seen)
             && rule.to.accepts_rest(tuple.af, tuple.dst, &seen)
+    }
+
+    /// Has the rule of a number, which made a mapping, let a packet in that others have decided on. False if that is final:
+    /// a rule that redirects it, or blocks it with `quick`.
+    pub(crate) fn let_in<'r>(&'r self, number: u32, decision: &mut Decision<'r>) -> bool {
+        let is_last = decision.rule.is_some_and(|rule| rule as usize == decision.ended_at);
+        if decision.translation.is_some() || (is_last && matches!(decision.action, Action::Block(_))) {
+            return false;
+        }
+        let Some(rule) = self.rules.get(number as usize).filter(|rule| rule.maps()) else { return false };
+        *decision = Decision {
+            action: Action::Pass,
+            state: StateMode::Keep,
+            if_bound: rule.if_bound,
+            log: rule.log.enabled,
+            rule: Some(number),
+            gateways: None,
+            slot: &rule.slot,
+            ..decision.clone()
+        };
+        true
+    }
+
+    /// The `nat-to` of a rule whose sources keep their ports, and whether packets from `src` that come in by `interface` are of
+    /// its sources: from inside.
+    pub(crate) fn mapping_rule(
+        &self,
+        number: u32,
+        (af, src): (Af, Address),
+        (fib, interface): (&Fib, InterfaceId),
+    ) -> Option<((&Pool, NatPorts), bool)> {
+        let rule = self.rules.get(number as usize)?;
+        let seen = Seen { tables: &self.tables, fib, interface };
+        let is_source = rule.from.pattern.finds(af, src, &seen) != rule.from.negated;
+        Some((rule.mapping()?, is_source && !rule.interfaces.contains(interface)))
     }
 
     pub(crate) fn decided(&self, walk: &Walk) -> Decision<'_> {

@@ -215,8 +215,14 @@ impl Shard {
         let Flow { key, hash, .. } = &passage.flow;
         match (passage.turned, hook.direction) {
             (true, _) => {
+                let own = key;
                 let (key, _) = Key::of(&passage.packet.tuple);
-                self.connections.is_taken(&key, self.hashing.hash(&key))
+                let hash = self.hashing.hash(&key);
+                match self.sources.claims_mapping() {
+                    // What is left of a connection that has lost a state has the same endpoint.
+                    true => self.connections.is_anothers(&key, hash, own),
+                    false => self.connections.is_taken(&key, hash),
+                }
             }
             (false, Direction::Out) => !passage.new && self.connections.is_answered(key, *hash, side),
             (false, Direction::In) => false,

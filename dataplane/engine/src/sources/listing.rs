@@ -49,7 +49,7 @@ fn view(state: &NodeState, root: Option<&Root>, now: u32) -> Option<SourceView> 
         Kind::Nat => NodeKind::Nat,
         Kind::Rdr => NodeKind::Rdr,
         Kind::Route => NodeKind::Route,
-        Kind::Rule | Kind::Load => return None,
+        Kind::Rule | Kind::Load | Kind::Inner | Kind::Outer => return None,
     };
     let owner = state.key.owner;
     let rule = root.filter(|_| owner != GLOBAL).and_then(|root| root.place_of_owner(owner));

@@ -5,7 +5,7 @@
 //! the state goes. A limit is compared in the very change that would exceed it, so it is exact whichever workers have the
 //! states, without credits: there are as many limits as sources, most of them small. A node also remembers which address
 //! its source was given, and nodes of addresses count their states for `least-states`; a rule's nodes are counted by a node
-//! of the rule.
+//! of the rule. The [mappings](mapping) of translation are nodes as well, so that every worker knows them at once.
 //!
 //! Established packets never touch any of it: nodes are looked for when a state is made, changed when a handshake is
 //! completed, and left when a state goes. Rulesets without source tracking never write here.
@@ -18,6 +18,7 @@
 
 mod flush;
 mod listing;
+mod mapping;
 mod node;
 mod overlay;
 
@@ -29,6 +30,8 @@ use siphasher::sip::SipHasher13;
 use wire::Af;
 
 pub use flush::{Flushes, Overloaded};
+pub use mapping::EndpointMapping;
+pub(crate) use mapping::{Endpoint, Mapped};
 pub(crate) use node::{Kind, NewNode};
 use node::{Node, Standing, Word};
 pub(crate) use overlay::{Offence, Overlay};
@@ -54,6 +57,8 @@ pub(crate) struct NodeKey {
     pub af: Af,
     /// The source, or for [`Kind::Load`] the address of the pool.
     pub address: Address,
+    /// Protocol and port of the address, of a [mapping](mapping); else 0.
+    pub endpoint: u32,
 }
 
 /// `source-track global`.
@@ -65,6 +70,17 @@ pub(crate) struct NodeId(u32);
 
 impl NodeId {
     pub const NONE: Self = Self(0);
+    const MARK: u32 = 1 << 31;
+
+    /// The same, with a mark that whoever holds it may set.
+    pub const fn marked(self) -> Self {
+        Self(self.0 | Self::MARK)
+    }
+
+    /// The same without one.
+    pub const fn unmarked(self) -> Self {
+        Self(self.0 & !Self::MARK)
+    }
 
     /// Its place, if it is one.
     pub const fn place(self) -> Option<u32> {
@@ -258,7 +274,8 @@ impl Nodes {
         now: u32,
     ) -> Result<Option<NodeId>, TooMany> {
         let parent = self.admit(key, secret, most, now)?;
-        let made = self.place(key, hash, (new, parent), now);
+        let made =
+            self.place(key, hash, (new, if parent == NodeId::NONE { new.parent } else { parent }), now);
         match made {
             Ok(Some(_)) => {
                 self.used.fetch_add(1, Ordering::Relaxed);
@@ -278,7 +295,13 @@ impl Nodes {
             return Ok(parent);
         }
         if most.nodes > 0 {
-            let rule = NodeKey { kind: Kind::Rule, owner: key.owner, af: Af::Inet, address: Address(0) };
+            let rule = NodeKey {
+                kind: Kind::Rule,
+                owner: key.owner,
+                af: Af::Inet,
+                address: Address(0),
+                endpoint: 0,
+            };
             let of_rule = Most { states: most.nodes, ..Most::default() };
             parent =
                 self.join(&rule, secret, &NewNode::default(), &of_rule, now).map_err(|why| match why {
@@ -524,6 +547,7 @@ fn hash(key: &NodeKey, [a, b]: [u64; 2]) -> u64 {
     hash.write_u64(key.owner);
     hash.write_u8(key.kind as u8);
     hash.write_u8(key.af as u8);
+    hash.write_u32(key.endpoint);
     hash.finish()
 }
 

@@ -3,14 +3,14 @@
 //! Overview: a node's [`Word`] is what workers agree by: how far it has come, how many states it has, and how often its place was
 //! used. Whoever wants to change it says what it believes it to be, so that a node which has gone meanwhile, or has become
 //! another's, is never changed for what it was. What identifies a node is written before anybody may find it, and stays.
-//! Ownership: shared by all workers; plain atomic numbers. Bounds: 104 bytes.
+//! Ownership: shared by all workers; plain atomic numbers. Bounds: 120 bytes.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use bytemuck::Zeroable;
 use wire::Af;
 
-use super::{NodeId, NodeKey};
+use super::{Endpoint, NodeId, NodeKey};
 use crate::Address;
 use crate::fib::InterfaceId;
 use crate::pool::Target;
@@ -82,6 +82,12 @@ impl Word {
 pub(crate) struct NewNode {
     /// Where it leads.
     pub target: Option<Target>,
+    /// Family and port of what it leads to, of a mapping.
+    pub leads_to: u32,
+    /// The rule that made it, of a mapping.
+    pub rule: u64,
+    /// What it counts for, of a mapping.
+    pub parent: NodeId,
     /// How long it outlives its last state, in seconds.
     pub lifetime: u32,
     /// The time of its rate of connections, in seconds.
@@ -96,6 +102,8 @@ pub(super) struct Node {
     owner: AtomicU64,
     address: [AtomicU64; 2],
     target: [AtomicU64; 2],
+    /// Of a mapping: the rule that made it.
+    rule: AtomicU64,
     /// Kind, family, and one more than the interface of the target.
     kind: AtomicU32,
     pub parent: AtomicU32,
@@ -106,13 +114,17 @@ pub(super) struct Node {
     pub connections: AtomicU32,
     /// It leads somewhere.
     leads: AtomicU32,
+    /// Of a mapping: protocol and port of its address.
+    endpoint: AtomicU32,
+    /// Of a mapping: family and port of what it leads to.
+    leads_to: AtomicU32,
     /// What has come of connections of late.
     pub rate: AtomicU64,
     pub packets: AtomicU64,
     pub bytes: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Node>() == 104);
+const _: () = assert!(size_of::<Node>() == 120);
 
 const fn halves(address: Address) -> [u64; 2] {
     [(address.0 >> 64) as u64, address.0 as u64]
@@ -148,6 +160,9 @@ impl Node {
         let via = new.target.and_then(|target| target.via).map_or(0, |via| u32::from(via.0) + 1);
         self.kind.store(via << 16 | key.bits(), Ordering::Relaxed);
         self.leads.store(u32::from(new.target.is_some()), Ordering::Relaxed);
+        self.endpoint.store(key.endpoint, Ordering::Relaxed);
+        self.leads_to.store(new.leads_to, Ordering::Relaxed);
+        self.rule.store(new.rule, Ordering::Relaxed);
         self.parent.store(parent.0, Ordering::Relaxed);
         self.lifetime.store(new.lifetime, Ordering::Relaxed);
         self.seconds.store(new.seconds, Ordering::Relaxed);
@@ -167,7 +182,8 @@ impl Node {
     pub fn is_of(&self, key: &NodeKey, word: Word) -> bool {
         let same = self.owner.load(Ordering::Relaxed) == key.owner
             && self.kind.load(Ordering::Relaxed) as u16 == key.bits() as u16
-            && whole(&self.address) == key.address;
+            && whole(&self.address) == key.address
+            && self.endpoint.load(Ordering::Relaxed) == key.endpoint;
         same && self.is_still(word)
     }
 
@@ -181,13 +197,21 @@ impl Node {
     pub fn key(&self) -> Option<NodeKey> {
         let kind = self.kind.load(Ordering::Relaxed) as u16;
         let owner = self.owner.load(Ordering::Relaxed);
-        NodeKey::of_bits(kind, owner, whole(&self.address))
+        let key = NodeKey::of_bits(kind, owner, whole(&self.address))?;
+        Some(NodeKey { endpoint: self.endpoint.load(Ordering::Relaxed), ..key })
     }
 
     pub fn target(&self) -> Option<Target> {
         let via = (self.kind.load(Ordering::Relaxed) >> 16).checked_sub(1);
         (self.leads.load(Ordering::Relaxed) != 0)
             .then(|| Target { address: whole(&self.target), via: via.map(|via| InterfaceId(via as u16)) })
+    }
+
+    /// The endpoint that it leads to, and the rule that made it, of a mapping.
+    pub fn mapped_to(&self) -> Option<(Endpoint, u64)> {
+        let Target { address, .. } = self.target()?;
+        let endpoint = Endpoint::of_bits(address, self.leads_to.load(Ordering::Relaxed));
+        Some((endpoint, self.rule.load(Ordering::Relaxed)))
     }
 
     /// True if it has no states and its time is over.
@@ -209,14 +233,19 @@ pub(crate) enum Kind {
     Rule,
     /// How many states an address of a pool has.
     Load,
+    /// The mapping of an endpoint inside.
+    Inner,
+    /// Whose an endpoint outside is: a state of it is a mapping.
+    Outer,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Filter, Self::Nat, Self::Rdr, Self::Route, Self::Rule, Self::Load];
+    pub const ALL: [Self; 8] =
+        [Self::Filter, Self::Nat, Self::Rdr, Self::Route, Self::Rule, Self::Load, Self::Inner, Self::Outer];
 
     /// True if it is of a source, and so counts against `set limit src-nodes`.
     pub const fn is_of_source(self) -> bool {
-        !matches!(self, Self::Rule | Self::Load)
+        matches!(self, Self::Filter | Self::Nat | Self::Rdr | Self::Route)
     }
 }
 
@@ -233,6 +262,6 @@ impl NodeKey {
     fn of_bits(bits: u16, owner: u64, address: Address) -> Option<Self> {
         let kind = *Kind::ALL.get(usize::from(bits >> 1))?;
         let af = if bits & 1 == 0 { Af::Inet } else { Af::Inet6 };
-        Some(Self { kind, owner, af, address })
+        Some(Self { kind, owner, af, address, endpoint: 0 })
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 const SECRET: [u64; 2] = [1, 2];
 
 fn of_rule(rule: u64, source: u128) -> NodeKey {
-    NodeKey { kind: Kind::Filter, owner: rule, af: Af::Inet, address: Address(source) }
+    NodeKey { kind: Kind::Filter, owner: rule, af: Af::Inet, address: Address(source), endpoint: 0 }
 }
 
 /// A generator whose numbers are as good as random.

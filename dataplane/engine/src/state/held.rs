@@ -28,17 +28,17 @@ pub(crate) enum Role {
     NatLoad,
     RdrLoad,
     RouteLoad,
+    /// It is the mapping of the end inside.
+    Mapping,
 }
 
-const ROLES: usize = Role::RouteLoad as usize + 1;
+const ROLES: usize = Role::Mapping as usize + 1;
 
-/// The nodes that a face holds, by [`Role`].
+/// The nodes that a face holds, by [`Role`]. That of the limits is marked once its handshake was completed, and counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
 #[repr(C)]
 pub(crate) struct Held {
     nodes: [NodeId; ROLES],
-    /// Its handshake was completed, and counts.
-    connected: u32,
 }
 
 const _: () = assert!(size_of::<[Held; 2]>() == 64);
@@ -49,7 +49,7 @@ impl Held {
     }
 
     pub const fn node(&self, role: Role) -> NodeId {
-        self.nodes[role as usize]
+        self.nodes[role as usize].unmarked()
     }
 
     /// Holds a node in place of the one that it held so.
@@ -57,18 +57,23 @@ impl Held {
         core::mem::replace(&mut self.nodes[role as usize], node)
     }
 
+    fn is_connected(&self) -> bool {
+        self.nodes[Role::Limits as usize] != self.node(Role::Limits)
+    }
+
     /// Lets go of all.
     pub fn release(&self, nodes: &Nodes, now: u32) {
-        if self.connected != 0 {
+        if self.is_connected() {
             nodes.disconnect(self.node(Role::Limits));
         }
-        self.nodes.iter().filter(|node| **node != NodeId::NONE).for_each(|node| nodes.leave(*node, now));
+        let held = self.nodes.iter().map(|node| node.unmarked());
+        held.filter(|node| *node != NodeId::NONE).for_each(|node| nodes.leave(node, now));
     }
 
     /// The nodes of its source, each once.
     fn of_source(&self) -> impl Iterator<Item = NodeId> {
         let shown = &self.nodes[..=Role::Route as usize];
-        shown.iter().copied().filter(|node| *node != NodeId::NONE)
+        shown.iter().map(|node| node.unmarked()).filter(|node| *node != NodeId::NONE)
     }
 }
 
@@ -118,8 +123,11 @@ impl Connections {
     /// limits.
     pub fn note_connected(&mut self, id: RecordId, side: Side) -> bool {
         let held = &mut self.holds.faces[id.0 as usize][side.index()];
-        let is_new = held.connected == 0 && held.node(Role::Limits) != NodeId::NONE;
-        held.connected |= u32::from(is_new);
+        let limits = held.node(Role::Limits);
+        let is_new = !held.is_connected() && limits != NodeId::NONE;
+        if is_new {
+            held.set(Role::Limits, limits.marked());
+        }
         is_new
     }
 

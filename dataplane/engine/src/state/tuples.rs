@@ -125,6 +125,11 @@ impl Connections {
         self.knows(key, hash) || self.owner(key, hash).is_some()
     }
 
+    /// True if packets of this tuple belong to another connection than those of the key `own`.
+    pub fn is_anothers(&self, key: &Key, hash: KeyHash, own: &Key) -> bool {
+        self.hits(key, hash).any(|hit| self.key(hit.record) != *own) || self.owner(key, hash).is_some()
+    }
+
     /// True if packets of this tuple that come from `side` of its key are the answers to a translated connection.
     pub fn is_answered(&self, key: &Key, hash: KeyHash, side: Side) -> bool {
         self.hits(key, hash)

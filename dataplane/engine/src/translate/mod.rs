@@ -6,11 +6,13 @@
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
 //! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
+//! Mappings that do not depend on remote ends ([`mapping`]) are shared by all workers too.
 //! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`ATTEMPTS_MAX`](crate::pool) addresses tried for a packet.
 //!
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
 
+mod mapping;
 mod numbers;
 mod port;
 mod rewrite;
@@ -18,7 +20,7 @@ mod shortage;
 
 use core::net::Ipv4Addr;
 
-use ruleset::{Direction, PortBlocks, Reason};
+use ruleset::{Direction, PortBlocks, PortSet, Reason};
 use wire::{Af, Port};
 
 use crate::Address;
@@ -26,9 +28,10 @@ use crate::af_to::{AfTo, Far};
 use crate::eval::{Root, is_request};
 use crate::hook::{Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
-use crate::pool::{Asked, Known, Order, Pool, Target};
+use crate::pool::{Asked, Known, Mapping, Order, Pool, Target};
 use crate::shard::{Shard, View};
 use crate::source::{Use, Wish};
+use crate::sources::{Endpoint, Mapped};
 use crate::state::{Key, Tuples};
 
 pub(crate) use numbers::renumber;
@@ -66,10 +69,13 @@ pub(crate) enum NatPorts {
     Range(Port, Port),
     /// One of the source's own that is free (`port-block`).
     Blocks(PortBlocks),
+    /// One of a set that is free (`map-e-portset`).
+    Set(PortSet),
 }
 
 impl NatPorts {
-    /// The ports, or identifiers of queries, out of which a source has one; `None` where it has no choice.
+    /// The ports, or identifiers of queries, out of which a source has one, or the numbers of a set's; `None` where it has no
+    /// choice.
     fn range(&self, kind: &Kind, source: Address) -> Option<(Port, Port)> {
         match (kind, self) {
             (Kind::Portless | Kind::Single, _) | (Kind::Ported, Self::Kept) => None,
@@ -77,8 +83,27 @@ impl NatPorts {
                 let (_, first, last) = blocks.share_of(Ipv4Addr::from_bits(source.v4()));
                 Some((first, last))
             }
+            (_, Self::Set(set)) => Some((Port(0), Port(set.count() - 1))),
             (Kind::Echo, _) => Some((Port(1), Port(u16::MAX))),
             (Kind::Ported, Self::Range(first, last)) => Some((*first, *last)),
+        }
+    }
+
+    /// The port of a number in the range.
+    const fn nth(&self, number: Port) -> Port {
+        match self {
+            Self::Set(set) => set.port(number.0),
+            _ => number,
+        }
+    }
+
+    /// What tells the range from others with the same bounds.
+    const fn salt(&self) -> u64 {
+        match self {
+            Self::Set(set) => {
+                (set.offset_bits as u64) << 56 | (set.id_bits as u64) << 48 | (set.id as u64) << 32
+            }
+            _ => 0,
         }
     }
 }
@@ -108,6 +133,15 @@ impl RdrPorts {
             }
         }
     }
+}
+
+/// What was found for a source.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    /// A port, of the address that was asked for.
+    At(Port),
+    /// A mapping, perhaps one that another worker has made meanwhile.
+    Mapped(Endpoint),
 }
 
 const NOTHING_LEFT: Stop = Stop::silent(Reason::Translate);
@@ -284,25 +318,42 @@ impl Shard {
         let asked = Asked { af, source: tuple.src, old: tuple.src, random: self.draw() };
         let wish = Wish { pool, uses: Use::Nat, af, source: tuple.src };
         let (mut kept, mut order) = (self.kept(view, &wish, known), None);
-        let first = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut order));
         let range = ports.range(&kind, tuple.src);
+        let wants = pool.mapping.filter(|mapping| range.is_some() && mapping.covers(tuple.proto));
+        let mapped = wants.map(|Mapping { rule, .. }| {
+            let inside = Endpoint { af: tuple.af, address: tuple.src, port: tuple.sport };
+            Mapped { rule, proto: base.proto, inside }
+        });
+        let aims = |src| Tuple { src, dst: far.map_or(base.dst, |far| far.of(src)), ..base };
+        if let Some(mapped) = &mapped
+            && let Some(outside) = self.mapping_of(view, root, &wish, mapped, kept)?
+        {
+            return self.follow_mapping(passage, Tuple { sport: outside.port, ..aims(outside.address) });
+        }
+        let first = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut order));
         let mut next = Some(first.ok_or(NOTHING_LEFT)?);
         while let Some(chosen) = next {
             let Target { address: src, .. } = match kind {
                 Kind::Single => chosen,
                 _ => self.settle_on(view, root, &wish, chosen, kept)?,
             };
-            let other = Tuple { src, dst: far.map_or(base.dst, |far| far.of(src)), ..base };
+            let other = aims(src);
             let random = self.draw();
-            let sport = match (&kind, range) {
-                (Kind::Single, _) => Some(tuple.sport),
-                (_, Some(range)) => self.free_port_of(view, &other, range, random),
-                (_, None) if other == tuple => Some(tuple.sport),
-                (_, None) => self.only_port(&other),
+            let found = match (&kind, range) {
+                (Kind::Single, _) => Some(Found::At(tuple.sport)),
+                (_, Some(range)) => self.free_port_of(view, &other, (ports, range), random, mapped.as_ref()),
+                (_, None) if other == tuple => Some(Found::At(tuple.sport)),
+                (_, None) => self.only_port(&other).map(Found::At),
             };
-            if let Some(sport) = sport {
-                passage.turn(Tuple { sport, ..other });
-                return Ok(());
+            match found {
+                None => {}
+                Some(Found::At(sport)) => {
+                    passage.turn(Tuple { sport, ..other });
+                    return Ok(());
+                }
+                Some(Found::Mapped(Endpoint { address, port, .. })) => {
+                    return self.follow_mapping(passage, Tuple { sport: port, ..aims(address) });
+                }
             }
             self.shortages.lacks(
                 pool.id,
@@ -334,40 +385,56 @@ impl Shard {
         pool.next(order.as_mut()?, af, known)
     }
 
-    /// A free source port out of a range, as far as it is searched now.
+    /// A free source port out of a range, as far as it is searched now; for a mapping one that no other has.
     fn free_port_of(
         &mut self,
         view: &View<'_>,
         tuple: &Tuple,
-        (first, last): (Port, Port),
+        (ports, (first, last)): (NatPorts, (Port, Port)),
         random: u64,
-    ) -> Option<Port> {
+        mapped: Option<&Mapped>,
+    ) -> Option<Found> {
         let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
-        let bounds = u64::from(first.0) << 16 | u64::from(last.0);
+        let bounds = (u64::from(first.0) << 16 | u64::from(last.0)) ^ ports.salt();
         let range = self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (now, removals) = (view.sixteenths(), self.counters.removals);
+        let now = view.sixteenths();
+        // Mappings end wherever their last state does: other workers' removals are not known here.
+        let removals = if mapped.is_some() { now.0.into() } else { self.counters.removals };
         let mut round = match self.searches.task(range, now, removals) {
             Task::None => return None,
             Task::Rest(rest) => rest,
             Task::Whole => Round::new(first, last, random),
         };
-        let port = self.free_port(tuple, &mut round);
-        match port {
+        let found = match mapped {
+            Some(mapped) => self.free_endpoint(view, tuple, ports, &mut round, mapped).map(Found::Mapped),
+            None => self.free_port(view, tuple, ports, &mut round).map(Found::At),
+        };
+        match found {
             Some(_) => self.searches.forget(range),
             None => self.searches.note(range, round, now, removals),
         }
-        port
+        found
     }
 
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this
     /// worker's.
-    fn free_port(&mut self, tuple: &Tuple, round: &mut Round) -> Option<Port> {
-        let Self { ports_to_ask, connections, hashing, worker, .. } = self;
-        ports_to_ask.first_free(round, |sport| {
-            let (key, _) = Key::of(&Tuple { sport, ..*tuple });
+    fn free_port(
+        &mut self,
+        view: &View<'_>,
+        tuple: &Tuple,
+        ports: NatPorts,
+        round: &mut Round,
+    ) -> Option<Port> {
+        let Self { ports_to_ask, connections, hashing, worker, sources, .. } = self;
+        let avoids = view.root.is_some_and(Root::maps) && !sources.nodes.is_empty();
+        let found = ports_to_ask.first_free(round, |number| {
+            let tuple = Tuple { sport: ports.nth(number), ..*tuple };
+            let (key, _) = Key::of(&tuple);
             let hash = hashing.hash(&key);
-            hashing.home(hash) == *worker && !connections.is_taken(&key, hash)
-        })
+            let is_free = hashing.home(hash) == *worker && !connections.is_taken(&key, hash);
+            is_free && !(avoids && sources.is_mapped(view, &tuple))
+        });
+        found.map(|number| ports.nth(number))
     }
 
     /// The source port of a tuple that can have no other, unless it is taken; where its answers are another worker's, that one

@@ -54,6 +54,11 @@ impl Budget {
         self.own = OF_A_PACKET;
     }
 
+    /// Takes as many ports for asked about as an answer was worth that costs more.
+    pub const fn spend(&mut self, ports: u32) {
+        self.common = self.common.saturating_sub(ports);
+    }
+
     const fn take(&mut self) -> bool {
         let left = if self.own > 0 { &mut self.own } else { &mut self.common };
         let there = *left > 0;

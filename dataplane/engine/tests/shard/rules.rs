@@ -218,7 +218,17 @@ fn gateway(text: &str) -> Gateway {
 pub fn pool(net: &str, ports: Option<(u16, u16)>) -> (Af, Pool) {
     let (af, AddressMatch { pattern, .. }) = address(net);
     let ports = ports.map(|(first, last)| (Port(first), Port(last)));
-    (af, Pool { address: pattern, kind: None, sticky: false, ports, static_port: false, port_block: None })
+    let pool = Pool {
+        address: pattern,
+        kind: None,
+        sticky: false,
+        ports,
+        static_port: false,
+        port_block: None,
+        port_set: None,
+        endpoint_independent: false,
+    };
+    (af, pool)
 }
 
 fn address(net: &str) -> (Af, AddressMatch) {

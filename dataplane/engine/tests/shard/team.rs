@@ -1,8 +1,8 @@
 //! Several workers, and what passes between them.
 
 use engine::Errand;
-use engine::{Arrival, Custody, Fate, InterfaceId, Source, WorkerId};
-use ruleset::{Limit, Rule};
+use engine::{Arrival, Custody, Fate, InterfaceId, Shard, ShardConfig, Source, StatePool, WorkerId};
+use ruleset::{Limit, Rule, Ruleset};
 
 use super::packet::{Packet, render};
 use super::rules::{block, pass, ruleset};
@@ -32,6 +32,28 @@ impl Team {
             let mut firewall = Firewall::of(WorkerId(number), workers, states);
             firewall.entropy.step = 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 1;
             let mut rules = ruleset(rules.to_vec());
+            rules.options.limits.set(Limit::States, states);
+            firewall.load(rules);
+            firewall
+        };
+        Self((0..workers).map(firewall).collect())
+    }
+
+    /// Workers that share what workers of one process do, with these rules and options.
+    pub fn sharing(workers: u16, states: u32, rules: &Ruleset) -> Self {
+        let pool = StatePool::new(states, workers);
+        let firewall = |number| {
+            let mut firewall = Firewall::of(WorkerId(number), workers, states);
+            let config = ShardConfig {
+                worker: WorkerId(number),
+                workers,
+                max_states: states,
+                interfaces: 3,
+                key: [11, 12],
+            };
+            firewall.shard = Shard::sharing(config, pool.clone());
+            firewall.entropy.step = 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 1;
+            let mut rules = rules.clone();
             rules.options.limits.set(Limit::States, states);
             firewall.load(rules);
             firewall

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use api::pflog::LogEntry;
 use api::{
-    Candidate, CreatedCount, DeviceStatus, FragmentStatus, InterfaceDrops, InterfacePlace, InterfaceStatus,
-    LinkStatus, LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount, ResponseBody,
-    RuleUsage, Status, Traffic, WorkerStatus,
+    Candidate, CreatedCount, DeviceStatus, EndpointMapping, FragmentStatus, InterfaceDrops, InterfacePlace,
+    InterfaceStatus, LinkStatus, LiveRules, LiveUsage, MappingCount, PoolStatus, Process, ReasonCount,
+    ResponseBody, RuleUsage, Status, Traffic, WorkerStatus,
 };
 use dpdk::Mempool;
 use engine::fib::Role;
@@ -192,6 +192,16 @@ impl Desk {
             refused,
         };
         Ok(ResponseBody::Mappings(mappings.into_iter().map(shown).collect()))
+    }
+
+    /// The endpoints inside that have one endpoint outside.
+    pub fn endpoint_mappings(&self) -> impl Iterator<Item = EndpointMapping> {
+        self.facts.states.endpoint_mappings().into_iter().map(|of| EndpointMapping {
+            proto: of.proto.0,
+            inside: (of.inside.0, of.inside.1.0).into(),
+            outside: (of.outside.0, of.outside.1.0).into(),
+            states: of.states,
+        })
     }
 
     /// What each rule of a ruleset has ever done.

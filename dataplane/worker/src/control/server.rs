@@ -268,6 +268,9 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::Rules => desk.rules(),
         RequestBody::Usage => desk.usage().unwrap_or_else(|Stalled| no_answer()),
         RequestBody::Mappings => desk.mappings().unwrap_or_else(|Stalled| no_answer()),
+        RequestBody::EndpointMappings => {
+            list(line, id, desk.endpoint_mappings(), ResponseBody::EndpointMappings)?
+        }
         RequestBody::States => list_states(line, id, desk)?,
         RequestBody::Logs => stream_logs(line, id, desk)?,
         RequestBody::Trace(query) => stream_trace(line, id, desk, &query)?,

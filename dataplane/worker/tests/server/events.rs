@@ -110,6 +110,8 @@ fn a_block_that_is_used_up_is_told_of_and_listed() {
         ports: Some((Port(2000), Port(2003))),
         static_port: false,
         port_block: Some(1),
+        port_set: None,
+        endpoint_independent: false,
     };
     let source = AddressMatch { negated: false, pattern: net("10.0.0.0/30") };
     let translating = Rule {

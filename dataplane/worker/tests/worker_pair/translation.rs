@@ -21,6 +21,8 @@ fn redirecting() -> Arc<Root> {
         ports: Some((Port(54), Port(54))),
         static_port: false,
         port_block: None,
+        port_set: None,
+        endpoint_independent: false,
     });
     let rules = Ruleset { rules: vec![pass, redirect], ..Ruleset::default() };
     Arc::new(Root::compile(&rules, fib().interfaces(), None).unwrap())
