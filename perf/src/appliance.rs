@@ -15,8 +15,8 @@ use dpdk::{
     Burst, ChecksumStatus, Consumer, Eal, Mempool, Port, PortConfig, Producer, Queues, Tsc, TscClock, spsc,
 };
 use engine::fib::Role;
-use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, StatePool, Tick, WorkerId};
-use ruleset::{Reason, Ruleset};
+use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Source, StatePool, Tick, WorkerId};
+use ruleset::Ruleset;
 use worker::config::Idle;
 use worker::handoff::{self, Handoff};
 use worker::mail::{Mail, Office, mail};
@@ -205,12 +205,12 @@ impl<'a> Wiring<'a> {
 
     /// Adds an interface: a port, with a host interface unless it is a span port.
     fn add(&mut self, interface: InterfaceId, span: bool) -> dpdk::Result<()> {
-        let (wires, ends) = self.open("w", interface, Reason::TxFull)?;
+        let (wires, ends) = self.open("w", interface, Source::Wire)?;
         self.wires.iter_mut().zip(ends).for_each(|(own, ends)| own.push(ends));
         let hosts: Vec<Option<Side>> = if span {
             wires.iter().map(|_| None).collect()
         } else {
-            let (hosts, ends) = self.open("h", interface, Reason::HostFull)?;
+            let (hosts, ends) = self.open("h", interface, Source::Host)?;
             self.hosts.iter_mut().zip(ends).for_each(|(own, ends)| own.push(ends));
             hosts.into_iter().map(Some).collect()
         };
@@ -227,7 +227,7 @@ impl<'a> Wiring<'a> {
         &mut self,
         kind: &str,
         interface: InterfaceId,
-        full: Reason,
+        side: Source,
     ) -> dpdk::Result<(Vec<Side>, Vec<Ends>)> {
         let (mut queues, mut far) = (Queues { rx: Vec::new(), tx: Vec::new() }, Vec::new());
         for worker in 0..self.workers {
@@ -242,7 +242,7 @@ impl<'a> Wiring<'a> {
             queues.tx.extend(tx);
             self.ports.push(port);
         }
-        Ok((sides(interface, queues, FRAME_MAX, full, &mut self.attachments), far))
+        Ok((sides(interface, queues, FRAME_MAX, side, &mut self.attachments), far))
     }
 }
 

@@ -151,7 +151,7 @@ impl Firewall {
     /// Hands on the copies of a burst that was decided.
     #[inline(always)]
     pub fn take_copies<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(FrameCopy<'_>)) {
-        self.shard.take_copies(frames, |copy, _| each(copy));
+        self.shard.take_copies(self.now, frames, |copy, _| each(copy));
     }
 
     /// Lets every state time out.

@@ -81,10 +81,12 @@ pub struct DropExample {
     pub reason: Reason,
     /// The interface whose counter has it.
     pub interface: String,
-    /// The interface where it arrived.
-    pub arrival: String,
-    /// The host sent it; else it came by the wire.
+    /// The interface where it arrived; `None` if it was lost as it left, when that is not known any more.
+    pub arrival: Option<String>,
+    /// The host sent it; else it came by the wire, or it is not known.
     pub from_host: bool,
+    /// It was lost on its way to the host.
+    pub to_host: bool,
     /// The hook that refused it, if one did.
     pub hook: Option<HookView>,
     /// The rule that refused it, or that made the state which it did not fit, by its place in the list of the ruleset's
@@ -257,6 +259,13 @@ pub enum Misfit {
     },
     /// An ICMP query where a reply was due, or the reverse.
     Query,
+    /// A timestamp that its sender cannot have sent.
+    Timestamp {
+        /// What is wrong with it, with how much.
+        why: String,
+        /// By how many ticks of the clock that it is of; `None` where that is no question of time.
+        by: Option<u32>,
+    },
 }
 
 /// A clause of pf's window test that a segment misses.
@@ -292,6 +301,7 @@ impl fmt::Display for Misfit {
         match self {
             Self::Query => f.write_str("a query where a reply was due, or the reverse"),
             Self::Quoted { why } => write!(f, "it quotes a segment that {why}"),
+            Self::Timestamp { why, .. } => f.write_str(why),
             Self::Window { clauses, .. } => {
                 // The last two are the first two with more to spare.
                 let strict = clauses.iter().filter(|clause| !matches!(clause.mark, '5' | '6'));
@@ -305,6 +315,11 @@ impl fmt::Display for Misfit {
 }
 
 impl DropExample {
+    /// Where it was: the interface where it arrived, or the one that it was to leave by if that is all that is known.
+    pub fn place(&self) -> &str {
+        self.arrival.as_deref().unwrap_or(&self.interface)
+    }
+
     /// What OpenBSD's pf logs of a segment that does not fit its state, without the end of the line; `None` of other drops.
     pub fn bad_state(&self) -> Option<String> {
         let (Some(misfit), SeenPacket::Packet(packet)) = (&self.misfit, &self.packet) else { return None };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ruleset::{PeerView, PortBlock, StateView, TupleEnd};
+use ruleset::{PeerView, PortBlock, Removal, StateView, TupleEnd};
 use serde::{Deserialize, Serialize};
 
 use crate::{TraceAsks, TraceEnds, TraceTerm};
@@ -70,7 +70,7 @@ pub struct EventView {
     /// What.
     pub event: EventKind,
     /// Why it was removed, if it was.
-    pub reason: Option<EndReason>,
+    pub reason: Option<Removal>,
     /// Since the state was made, in milliseconds, to a sixteenth of a second.
     pub age_ms: u64,
     /// Likewise, since a packet was seen.
@@ -125,48 +125,13 @@ impl EventKind {
     }
 }
 
-/// Why a state was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EndReason {
-    /// Nothing was seen for as long as its time-out.
-    Expired,
-    /// Likewise, after both ends had closed the connection.
-    Closed,
-    /// It was killed.
-    Killed,
-    /// It went with all others.
-    Flushed,
-    /// A new connection took its place.
-    Replaced,
-    /// There was no room for what it needs.
-    Limit,
-    /// What it was translated to is in use at another worker.
-    Refused,
-}
-
-impl EndReason {
-    /// Its word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Closed => "closed",
-            Self::Killed => "killed",
-            Self::Flushed => "flushed",
-            Self::Replaced => "replaced",
-            Self::Limit => "limit",
-            Self::Refused => "refused",
-        }
-    }
-}
-
 impl fmt::Display for EventView {
     /// What happened, and pf's line of the state; of one that is gone, also how long it lived and what it has seen. `{:#}` has
     /// all of `-vvss`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = &self.state;
         match self.reason {
-            Some(reason) => write!(f, "{} ({}) ", self.event.name(), reason.name())?,
+            Some(reason) => write!(f, "{} ({reason}) ", self.event.name())?,
             None => write!(f, "{} ", self.event.name())?,
         }
         if f.alternate() {

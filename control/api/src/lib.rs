@@ -38,7 +38,7 @@ pub use drops::{
     Clause, DropExample, DropQuery, DropReport, HookView, InterfaceDrops, Misfit, MisfitView, PacketView,
     PeerMet, ReasonCount, RuleDrops, SeenPacket, TcpView,
 };
-pub use events::{EndReason, EventBatch, EventKind, EventQuery, EventView, ShortageView};
+pub use events::{EventBatch, EventKind, EventQuery, EventView, ShortageView};
 pub use flood::FloodStatus;
 pub use kept::{FragmentStatus, LimitCount, SourceStatus};
 pub use lockout::Cut;

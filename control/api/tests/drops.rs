@@ -30,8 +30,9 @@ fn example() -> DropExample {
         worker: 0,
         reason: Reason::StateMismatch,
         interface: "wan0".into(),
-        arrival: "wan0".into(),
+        arrival: Some("wan0".into()),
         from_host: false,
+        to_host: false,
         hook: Some(HookView { direction: Direction::In, interface: "wan0".into() }),
         rule: Some(3),
         packet: SeenPacket::Packet(PacketView {
@@ -95,6 +96,8 @@ fn examples_are_told_in_words() {
         example.misfit.unwrap().kind.to_string(),
         "(1) ends 829473 octets beyond the window that its receiver has opened"
     );
+    let why = "its timestamp is 7 ticks older than what its receiver has echoed already";
+    assert_eq!(Misfit::Timestamp { why: why.into(), by: Some(7) }.to_string(), why);
     let unseen = Clause { mark: '3', by: i32::MAX as u32 + 1 - 67_035 };
     assert_eq!(unseen.to_string(), "acknowledges an end of which nothing was seen");
     let bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xcc, 2, 7];

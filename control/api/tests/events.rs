@@ -1,7 +1,7 @@
 //! Filters of states.
 
-use api::{EndReason, EventKind, EventQuery, EventView, TraceAsks, TraceEnds, TraceTerm};
-use ruleset::StateView;
+use api::{EventKind, EventQuery, EventView, TraceAsks, TraceEnds, TraceTerm};
+use ruleset::{Removal, StateView};
 use serde_json::json;
 
 /// 10.0.0.2:40000 leaves wan0 as 192.0.2.1:50000.
@@ -71,7 +71,7 @@ fn an_event_is_a_line() {
     let line = "all tcp 192.0.2.1:50000 (10.0.0.2:40000) -> 198.51.100.7:443       ESTABLISHED:ESTABLISHED"
         .replace("all", "wan0");
     assert_eq!(event.to_string(), format!("created {line}"));
-    (event.event, event.reason) = (EventKind::Removed, Some(EndReason::Closed));
+    (event.event, event.reason) = (EventKind::Removed, Some(Removal::Closed));
     assert_eq!(event.to_string(), format!("removed (closed) {line}, age 61 s, 3:2 pkts, 300:200 bytes"));
     assert!(format!("{event:#}").contains("3:2 pkts, 300:200 bytes, rule 1"));
     // As programs read it.

@@ -196,13 +196,17 @@ fn write(out: &mut dyn Write, shown: &Shown, query: &DropQuery) -> io::Result<()
 }
 
 fn write_example(out: &mut dyn Write, Example { example, by, explanation }: &Example) -> io::Result<()> {
-    let DropExample { seconds, nanoseconds, reason, interface, arrival, from_host, hook, packet, .. } =
-        example;
-    let place = match hook {
-        Some(hook) => hook.to_string(),
-        None if *from_host => format!("from the host by {arrival}"),
-        None if interface == arrival => format!("by {arrival}"),
-        None => format!("by {arrival}, on the way out by {interface}"),
+    let DropExample { seconds, nanoseconds, reason, interface, from_host, hook, packet, .. } = example;
+    let place = match (hook, &example.arrival) {
+        (Some(hook), _) => hook.to_string(),
+        (None, None) if example.to_host => format!("on the way to the host by {interface}"),
+        (None, None) => format!("on the way out by {interface}"),
+        (None, Some(arrival)) if interface != arrival => {
+            let from = if *from_host { "from the host by" } else { "by" };
+            format!("{from} {arrival}, on the way out by {interface}")
+        }
+        (None, Some(arrival)) if *from_host => format!("from the host by {arrival}"),
+        (None, Some(arrival)) => format!("by {arrival}"),
     };
     let clock = time::clock(*seconds, *nanoseconds);
     writeln!(out, "{clock}  {reason}, {place}: {packet}")?;
@@ -238,8 +242,9 @@ mod tests {
             worker: 0,
             reason,
             interface: "wan0".into(),
-            arrival: "wan0".into(),
+            arrival: Some("wan0".into()),
             from_host: false,
+            to_host: false,
             hook: Some(HookView { direction: Direction::In, interface: "wan0".into() }),
             rule: Some(0),
             packet: SeenPacket::Packet(PacketView {
@@ -306,6 +311,27 @@ examples
     and 2 more before it, not shown
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_example_says_how_far_its_packet_had_come() {
+        let told = |arrival: Option<&str>, (from_host, to_host), hook| {
+            let arrival = arrival.map(str::to_owned);
+            let hook = if hook { example(1, Reason::TxFull).hook } else { None };
+            let example = DropExample { arrival, from_host, to_host, hook, ..example(1, Reason::TxFull) };
+            let mut out = Vec::new();
+            write_example(&mut out, &Example { example, by: None, explanation: None }).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.split_once("tx-full, ").unwrap().1.split_once(':').unwrap().0.to_owned()
+        };
+        let (wire, from_host, to_host) = ((false, false), (true, false), (false, true));
+        assert_eq!(told(Some("wan0"), wire, true), "in on wan0");
+        assert_eq!(told(Some("wan0"), wire, false), "by wan0");
+        assert_eq!(told(Some("wan0"), from_host, false), "from the host by wan0");
+        assert_eq!(told(Some("lan0"), wire, false), "by lan0, on the way out by wan0");
+        assert_eq!(told(Some("lan0"), from_host, false), "from the host by lan0, on the way out by wan0");
+        assert_eq!(told(None, wire, false), "on the way out by wan0");
+        assert_eq!(told(None, to_host, false), "on the way to the host by wan0");
     }
 
     #[test]

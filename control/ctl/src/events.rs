@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use api::{EventBatch, EventKind, EventQuery, EventView, ShortageView};
 use clap::Args;
-use ruleset::{PortBlock, StateView, protocol_name};
+use ruleset::{PortBlock, Removal, StateView, protocol_name};
 use serde::Serialize;
 use wire::Proto;
 
 use crate::{filter, live, output, time};
 
 #[derive(Args)]
+#[command(after_help = reasons())]
 pub struct Arguments {
     /// Of which states: host 10.1.0.2 and tcp port 80; without any, of all
     #[arg(value_name = "FILTER", trailing_var_arg = false)]
@@ -30,6 +31,12 @@ pub struct Arguments {
     /// Print JSON, an object a line
     #[arg(long)]
     json: bool,
+}
+
+/// What a removed state's word means.
+fn reasons() -> String {
+    let lines = Removal::ALL.map(|why| format!("  {:<9} {}\n", why.name(), why.doc()));
+    format!("Why states are removed:\n{}", lines.concat())
 }
 
 /// Prints until there are as many as wanted, or nobody reads any more.

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use api::{EndReason, EventBatch, EventKind, EventView, ShortageView};
+use api::{EventBatch, EventKind, EventView, ShortageView};
 use common::fake::{Fake, state_view};
 use common::{Daemon, Folder, wait};
-use ruleset::{Direction, PortBlock, StateView, TupleEnd};
+use ruleset::{Direction, PortBlock, Removal, StateView, TupleEnd};
 use serde_json::Value;
 use wire::{Port, Proto};
 
@@ -145,7 +145,7 @@ impl Collector {
     }
 }
 
-fn event(event: EventKind, reason: Option<EndReason>, state: StateView) -> EventView {
+fn event(event: EventKind, reason: Option<Removal>, state: StateView) -> EventView {
     EventView {
         seconds: 1_700_000_100,
         nanoseconds: 250_000_000,
@@ -159,7 +159,7 @@ fn event(event: EventKind, reason: Option<EndReason>, state: StateView) -> Event
     }
 }
 
-fn removed(reason: EndReason, state: StateView) -> EventView {
+fn removed(reason: Removal, state: StateView) -> EventView {
     event(EventKind::Removed, Some(reason), state)
 }
 
@@ -201,7 +201,7 @@ impl Collector {
 #[test]
 fn a_flow_has_both_directions_times_and_why_it_ended() {
     let (_folder, fake, _daemon, mut collector) = bed("");
-    let records = collector.tell(&fake, vec![removed(EndReason::Closed, state_view(0))], 1);
+    let records = collector.tell(&fake, vec![removed(Removal::Closed, state_view(0))], 1);
     let flow = &records[0];
     assert_eq!((flow.octets(8), flow.octets(12)), (&[10, 0, 0, 0][..], &[192, 0, 2, 1][..]));
     let numbers =
@@ -214,8 +214,7 @@ fn a_flow_has_both_directions_times_and_why_it_ended() {
     // Neither the making nor a change is a flow.
     let made = event(EventKind::Created, None, state_view(2));
     let changed = event(EventKind::Updated, None, state_view(2));
-    let ends =
-        [EndReason::Expired, EndReason::Killed, EndReason::Flushed, EndReason::Replaced, EndReason::Limit];
+    let ends = [Removal::Expired, Removal::Killed, Removal::Flushed, Removal::Replaced, Removal::Limit];
     let mut events = vec![made, changed];
     events.extend(ends.map(|why| removed(why, state_view(2))));
     let records = collector.tell(&fake, events, 5);
@@ -230,9 +229,9 @@ fn ipv6_and_translation_have_templates_of_their_own() {
         Some(TupleEnd { address: "2001:db8::ff".parse().unwrap(), port: Port(80) });
     let events = vec![
         event(EventKind::Created, None, translated()),
-        removed(EndReason::Expired, translated()),
-        removed(EndReason::Expired, six(58)),
-        removed(EndReason::Expired, back),
+        removed(Removal::Expired, translated()),
+        removed(Removal::Expired, six(58)),
+        removed(Removal::Expired, back),
     ];
     let records = collector.tell(&fake, events, 5);
     let [begun, ended, flow, six, back] = &records[..] else { panic!("{records:?}") };
@@ -270,9 +269,9 @@ fn flows_of_two_families_have_templates_of_their_own() {
     let nat46 = crossing(["10.0.0.1", "10.0.0.9"], ["2001:db8::1", "2001:db8::9"]);
     let events = vec![
         event(EventKind::Created, None, nat64.clone()),
-        removed(EndReason::Closed, nat64),
+        removed(Removal::Closed, nat64),
         event(EventKind::Created, None, nat46.clone()),
-        removed(EndReason::Closed, nat46),
+        removed(Removal::Closed, nat46),
     ];
     let records = collector.tell(&fake, events, 4);
     let [begun, ended, flow, back] = &records[..] else { panic!("{records:?}") };
@@ -303,7 +302,7 @@ fn block() -> PortBlock {
 fn a_block_of_ports_is_logged_as_its_first_session_begins_and_its_last_one_ends() {
     let (_folder, fake, _daemon, mut collector) = bed("");
     let mut within = |kind, count| {
-        let reason = (kind == EventKind::Removed).then_some(EndReason::Expired);
+        let reason = (kind == EventKind::Removed).then_some(Removal::Expired);
         let one = EventView { block: Some(block()), ..event(kind, reason, translated()) };
         collector.tell(&fake, vec![one; 2], count)
     };
@@ -354,7 +353,7 @@ fn what_has_no_port_left_is_logged() {
 #[test]
 fn many_flows_are_many_messages_in_sequence_and_losses_are_told() {
     let (_folder, fake, daemon, mut collector) = bed("template_refresh_s = 1\n");
-    let events = |from: u32| (from..from + 200).map(|n| removed(EndReason::Expired, state_view(n))).collect();
+    let events = |from: u32| (from..from + 200).map(|n| removed(Removal::Expired, state_view(n))).collect();
     for round in 0..5 {
         let records = collector.tell(&fake, events(200 * round), 200);
         let ids: Vec<u64> = records.iter().map(|flow| flow.number((0, 148))).collect();
@@ -451,8 +450,8 @@ fn a_collector_that_others_wrote_reads_it() {
     let _daemon = Daemon::start_with(&folder, &format!("[ipfix]\ncollector = \"127.0.0.1:{port}\"\n"));
     let events = vec![
         event(EventKind::Created, None, translated()),
-        removed(EndReason::Closed, translated()),
-        removed(EndReason::Expired, six(17)),
+        removed(Removal::Closed, translated()),
+        removed(Removal::Expired, six(17)),
         EventView { block: Some(block()), ..event(EventKind::Created, None, translated()) },
     ];
     fake.state().events.push(EventBatch { events, ..EventBatch::default() });

@@ -10,7 +10,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use ruleset::{Direction, PeerView, StateView, TupleEnd};
+use ruleset::{Direction, PeerView, Removal, StateView, TupleEnd};
 
 use crate::Address;
 use crate::eval::Root;
@@ -44,25 +44,6 @@ pub enum StateChange {
     Changed,
     /// It was removed.
     Removed(Removal),
-}
-
-/// Why a state was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// Nothing was seen for as long as its time-out.
-    Expired,
-    /// Likewise, after both ends had closed the connection.
-    Closed,
-    /// It was selected.
-    Killed,
-    /// All were.
-    Flushed,
-    /// A new connection took its place.
-    Replaced,
-    /// There was no room for what it needs.
-    Limit,
-    /// What it was translated to is in use at another worker.
-    Refused,
 }
 
 /// One of pf's states, as it is at a moment, with numbers for names.

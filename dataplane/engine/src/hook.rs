@@ -16,13 +16,13 @@ mod sound;
 mod stamps;
 mod stop;
 
-use ruleset::{Action, Direction, Reason, StateMode, Timeout};
+use ruleset::{Action, Direction, Reason, Removal, StateMode, Timeout};
 use wire::tcp::Timestamps;
 use wire::{Proto, TcpFlags};
 
 use crate::crossings::Crossed;
 use crate::eval::{Decision, Deed, Occasion, Question, Role, Root, Tag, Walk, is_request};
-use crate::events::{Removal, StateChange};
+use crate::events::StateChange;
 use crate::fib::InterfaceId;
 use crate::log::Entry;
 use crate::mirror::CopyTo;

@@ -28,6 +28,7 @@ mod hook;
 mod intrinsics;
 mod limiter;
 mod log;
+mod loss;
 mod mirror;
 mod normalize;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use fate::{Arrival, Created, Custody, Errand, Fate, HANDOFFS_MAX, Source, Wo
 pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use log::LogRecord;
+pub use loss::Losses;
 pub use mirror::{COPIES_MAX, FrameCopy, Unresolved};
 pub use normalize::{FragmentCounts, Piece};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
@@ -76,4 +78,4 @@ pub use state::{AREAS, Area, Mapping, Selection, StatePool};
 pub use tick::Tick;
 pub use translate::Shortage;
 pub use usage::UsageCursor;
-pub use witness::{DropRecord, Head, Met, Misfit, RuleAt, Seen};
+pub use witness::{DropPlace, DropRecord, Head, Met, Misfit, RuleAt, Seen};

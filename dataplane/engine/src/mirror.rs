@@ -21,16 +21,19 @@ use ruleset::{Action, Direction, Reason, RoutingKind};
 use crate::Counters;
 use crate::crossings::Verdict;
 use crate::eval::{Counted, Decision, Question, Role, Root, RuleTotals, Walked};
-use crate::fate::Created;
+use crate::fate::{Created, Source};
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Passage;
+use crate::loss::Losses;
 use crate::normalize::{Cut, cut_up};
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::{Asked, Pool, Target};
 use crate::rewrite::{PLAIN_HEAD, forward_plain};
 use crate::shard::{BURST, Shard, View};
 use crate::state::{Adjacency, Family};
+use crate::tick::Tick;
+use crate::witness::{Blame, DropPlace, Seen};
 pub(crate) use plan::PlanId;
 use plan::Plans;
 use plan::{Form, Step, Trail};
@@ -276,8 +279,8 @@ impl Mirror {
     pub fn drain<F: Frame>(
         &mut self,
         frames: &[F],
-        counters: &mut Counters,
-        mut each: impl FnMut(FrameCopy<'_>, &mut Counters),
+        mut losses: Losses<'_>,
+        mut each: impl FnMut(FrameCopy<'_>, &mut Losses<'_>),
     ) {
         let (mut start, mut unresolved) = (0, self.unresolved.drain(..));
         for Gathered { to, of, end, rest, waits, cut } in self.gathered.drain(..) {
@@ -287,13 +290,13 @@ impl Mirror {
             start = end as usize;
             if let Some(cut) = cut {
                 let piece = |head: &[u8], rest: &[u8]| {
-                    each(FrameCopy { to, of, unresolved, head, rest }, counters);
+                    each(FrameCopy { to, of, unresolved, head, rest }, &mut losses);
                 };
                 let pieces = cut_up(head, cut, piece).unwrap_or_default();
-                counters.create(Created::Copy, pieces.saturating_sub(1));
+                losses.counters.create(Created::Copy, pieces.saturating_sub(1));
                 continue;
             }
-            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() }, counters);
+            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() }, &mut losses);
         }
         self.bytes.clear();
     }
@@ -358,21 +361,21 @@ impl Shard {
         self.counters.create(Created::Copy, 1);
         let Judged { walked, blocked, next, lasting } = self.judge_copy(view, root, passage, port, frame);
         let Origin { of, unresolved, sent, .. } = *origin;
-        let lost = match (blocked, unresolved) {
+        let lost = match (blocked.is_some(), unresolved) {
             (true, _) => Some(Reason::Match),
             // What waits on the long way is lost on the short one.
             (false, Some(_)) => Some(Reason::NoNeighbor),
             (false, None) => None,
         };
         self.mirror.trail.add(Step { to: port, form: Form::of(origin), walked, lost }, lasting);
-        if blocked {
-            self.counters.drop_packet(port, Reason::Match);
+        if let Some(blame) = blocked {
+            self.lose_copy(view, passage, port, (Reason::Match, blame));
             return None;
         }
         let cut = sent.map_or_else(|| self.normalizer.came_as(), |sent| sent.cut);
         if self.mirror.write(frame, sent.as_ref()).is_none() {
             self.mirror.trail.lead_nowhere();
-            self.counters.drop_packet(port, Reason::NoBuffer);
+            self.lose_copy(view, passage, port, (Reason::NoBuffer, Blame::default()));
             return None;
         }
         self.mirror.gather(port, Some(of), unresolved, cut);
@@ -389,7 +392,7 @@ impl Shard {
         frame: &[u8],
     ) -> Judged {
         if root.skips(target) {
-            return Judged { walked: None, blocked: false, next: None, lasting: true };
+            return Judged { walked: None, blocked: None, next: None, lasting: true };
         }
         let direction = Direction::Out;
         let question = Question {
@@ -407,8 +410,12 @@ impl Shard {
         let (decision, lasting) = root.decide_for_all(&question);
         self.rule_totals.count_walk(root, decision.ended_at);
         self.rule_totals.count_packet(&decision, Direction::Out, passage.packet.length());
-        let dropped = matches!(decision.action, Action::Block(_)).then_some(Reason::Match);
-        let verdict = if dropped.is_some() { Verdict::Blocked } else { Verdict::Passed };
+        let blocked = matches!(decision.action, Action::Block(_)).then(|| Blame {
+            hook: Some((direction, target)),
+            rule: decision.rule_at(root),
+            misfit: None,
+        });
+        let verdict = if blocked.is_some() { Verdict::Blocked } else { Verdict::Passed };
         let (family, bytes) = (Family::of(passage.packet.tuple.af), passage.packet.length().into());
         self.counters.cross(target, family, direction, verdict, Counted { packets: 1, bytes });
         if decision.logs() {
@@ -419,9 +426,26 @@ impl Shard {
         let is_fixed = pool.is_none_or(Pool::is_one_host);
         Judged {
             walked: Some(Walked::of(&decision)),
-            blocked: dropped.is_some(),
+            blocked,
             next,
             lasting: lasting && is_fixed && !decision.logs(),
+        }
+    }
+
+    /// Counts a copy that does not leave by `to`.
+    fn lose_copy(
+        &mut self,
+        view: &View<'_>,
+        passage: &Passage<'_>,
+        to: InterfaceId,
+        (reason, blame): (Reason, Blame),
+    ) {
+        self.counters.drop_packet(to, reason);
+        if self.witness.wants(view.now, reason) {
+            let place = (DropPlace::Leaving(Source::Wire), to);
+            self.witness.record(view.now, reason, place, Seen::Packet(*passage.packet), blame);
+        } else {
+            self.witness.pass_over(reason);
         }
     }
 
@@ -449,20 +473,26 @@ impl Shard {
         self.mirror.gathered.len()
     }
 
-    /// Gives the copies that the burst has left to `each`, in their order, with the counters for what it has to drop.
+    /// Gives the copies that the burst has left to `each`, in their order, with where it counts what it has to drop.
     /// `frames` are those of the burst, as [`process`](Self::process) has left them. What is not fetched before the next
     /// burst is lost.
     #[inline]
-    pub fn take_copies<F: Frame>(&mut self, frames: &[F], each: impl FnMut(FrameCopy<'_>, &mut Counters)) {
-        let Self { mirror, counters, .. } = self;
-        mirror.drain(frames, counters, each);
+    pub fn take_copies<F: Frame>(
+        &mut self,
+        now: Tick,
+        frames: &[F],
+        each: impl FnMut(FrameCopy<'_>, &mut Losses<'_>),
+    ) {
+        let Self { mirror, counters, witness, .. } = self;
+        mirror.drain(frames, Losses::new(counters, witness, now), each);
     }
 }
 
 /// What the rules of a port say to a copy.
 struct Judged {
     walked: Option<Walked>,
-    blocked: bool,
+    /// What has blocked it, if something has.
+    blocked: Option<Blame>,
     /// Where it is copied to from there.
     next: Option<CopyTo>,
     /// They say the same to every packet of this sender of the connection that may go the short way.

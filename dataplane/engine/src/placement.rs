@@ -178,7 +178,7 @@ impl Shard {
     /// begin elsewhere.
     pub fn withdraw<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &F, errand: Errand) {
         self.counters.handed_off -= 1;
-        self.counters.drop_packet(arrival.interface, Reason::HandoffFull);
+        self.losses(view.now).arrived(arrival, arrival.interface, Reason::HandoffFull, frame.bytes());
         if errand == Errand::Begin
             && let Some((key, hash)) = self.flow_of(view, arrival, frame)
             && let Some(owner) = self.connections.owner(&key, hash)

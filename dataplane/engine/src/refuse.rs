@@ -170,7 +170,7 @@ impl Shard {
         record: RecordId,
         misfit: Misfit,
     ) {
-        if self.witness.wants(view.now, Reason::StateMismatch) {
+        if self.witness.wants(view.now, misfit.reason()) {
             let met = self.connections.met(record, side, sender);
             self.witness.blame.misfit = met.map(|met| (met, misfit));
             let face = self.connections.face(record, side);

@@ -12,12 +12,11 @@
 
 use std::sync::Arc;
 
-use ruleset::{Flush, Limit, LimitHit, Reason, Timeout};
+use ruleset::{Flush, Limit, LimitHit, Reason, Removal, Timeout};
 use wire::Af;
 
 use crate::Address;
 use crate::eval::{Root, RuleSlot, Threshold};
-use crate::events::Removal;
 use crate::hook::{Flow, Stop};
 use crate::pool::{Known, Pool, Target};
 use crate::refuse::rule_of;

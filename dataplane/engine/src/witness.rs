@@ -17,7 +17,7 @@ use crate::fate::{Arrival, Source};
 use crate::fib::InterfaceId;
 use crate::packet::Packet;
 use crate::tick::Tick;
-use crate::track::{Peer, QuotedOutside, Segment};
+use crate::track::{BadTimestamp, Peer, QuotedOutside, Segment};
 
 /// The most records that wait for the shell.
 pub const RECORDS_MAX: usize = 64;
@@ -38,8 +38,8 @@ pub struct DropRecord {
     pub tick: Tick,
     /// Why.
     pub reason: Reason,
-    /// Where it arrived.
-    pub arrival: Arrival,
+    /// How far it had come.
+    pub place: DropPlace,
     /// The interface whose counter has it.
     pub counted_on: InterfaceId,
     /// The hook that refused it, if one did.
@@ -52,6 +52,16 @@ pub struct DropRecord {
     pub seen: Seen,
     /// Drops of the same reason since the record before, this one not among them.
     pub between: u64,
+}
+
+/// How far a packet had come that was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropPlace {
+    /// It had arrived there, and was on its way through the firewall.
+    Arrived(Arrival),
+    /// It was to leave, onto the wire or to the host, by the interface whose counter has it. Where it arrived is not known any
+    /// more.
+    Leaving(Source),
 }
 
 /// A rule, by its number in [`Ruleset::rules`](ruleset::Ruleset::rules).
@@ -82,7 +92,7 @@ pub struct Head {
 }
 
 impl Head {
-    fn of(frame: &[u8]) -> Self {
+    pub(crate) fn of(frame: &[u8]) -> Self {
         let captured = frame.len().min(HEAD_BYTES);
         let mut bytes = [0; HEAD_BYTES];
         bytes[..captured].copy_from_slice(&frame[..captured]);
@@ -122,8 +132,20 @@ pub enum Misfit {
     Window(Segment),
     /// An ICMP error about a segment that is not under way.
     Quoted(QuotedOutside),
+    /// A timestamp that its sender cannot have sent.
+    Timestamp(BadTimestamp),
     /// An ICMP query where a reply was due, or the reverse.
     Query,
+}
+
+impl Misfit {
+    /// The reason that the packet is dropped for.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Window(_) | Self::Quoted(_) | Self::Query => Reason::StateMismatch,
+            Self::Timestamp(_) => Reason::BadTimestamp,
+        }
+    }
 }
 
 /// What is known of why a packet is being refused, beyond the reason.
@@ -168,30 +190,42 @@ impl Witness {
         self.kept[reason as usize] < PER_PERIOD && self.records.len() < RECORDS_MAX
     }
 
-    /// Takes note of a drop that is being counted, with what there is to blame.
+    /// Takes note of a drop of a packet that arrived and is being counted, with what there is to blame.
     #[cold]
     #[inline(never)]
-    pub fn note(&mut self, now: Tick, reason: Reason, place: (Arrival, InterfaceId), seen: Seen) {
+    pub fn note(
+        &mut self,
+        now: Tick,
+        reason: Reason,
+        (arrival, counted_on): (Arrival, InterfaceId),
+        seen: Seen,
+    ) {
+        let blame = core::mem::take(&mut self.blame);
         if self.wants(now, reason) {
-            let Blame { hook, rule, misfit } = self.blame;
-            let (arrival, counted_on) = place;
-            self.kept[reason as usize] += 1;
-            let between = core::mem::take(&mut self.between[reason as usize]);
-            self.records.push_back(DropRecord {
-                tick: now,
-                reason,
-                arrival,
-                counted_on,
-                hook,
-                rule,
-                misfit,
-                seen,
-                between,
-            });
+            self.record(now, reason, (DropPlace::Arrived(arrival), counted_on), seen, blame);
         } else {
-            self.between[reason as usize] += 1;
+            self.pass_over(reason);
         }
-        (self.blame.hook, self.blame.rule, self.blame.misfit) = (None, None, None);
+    }
+
+    /// Leaves a record of a drop that [is wanted](Self::wants).
+    pub fn record(
+        &mut self,
+        tick: Tick,
+        reason: Reason,
+        (place, counted_on): (DropPlace, InterfaceId),
+        seen: Seen,
+        Blame { hook, rule, misfit }: Blame,
+    ) {
+        self.kept[reason as usize] += 1;
+        let between = core::mem::take(&mut self.between[reason as usize]);
+        let record = DropRecord { tick, reason, place, counted_on, hook, rule, misfit, seen, between };
+        self.records.push_back(record);
+    }
+
+    /// Takes note of a drop that leaves no record.
+    pub const fn pass_over(&mut self, reason: Reason) {
+        self.between[reason as usize] += 1;
     }
 
     /// As [`Self::note`], of a frame that could not be read.
@@ -203,12 +237,5 @@ impl Witness {
 
     pub fn take(&mut self) -> Option<DropRecord> {
         self.records.pop_front()
-    }
-}
-
-impl DropRecord {
-    /// True if the host sent it.
-    pub fn is_from_host(&self) -> bool {
-        self.arrival.source == Source::Host
     }
 }

@@ -3,7 +3,7 @@
 mod shard;
 
 use engine::track::measure;
-use engine::{DropRecord, Misfit, RuleAt, Seen};
+use engine::{DropPlace, DropRecord, Misfit, RuleAt, Seen, Source, Transport};
 use ruleset::{Direction, PeerState, Reason};
 use shard::rules::{Written, block, pass};
 use shard::{EM0, EM1, Firewall};
@@ -46,7 +46,7 @@ fn a_blocked_packet_is_told_with_its_rule_and_hook() {
     firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 -> match");
     let record = only(&mut firewall);
     assert_eq!((record.reason, record.between), (Reason::Match, 0));
-    assert_eq!((record.arrival.interface, record.counted_on), (EM0, EM0));
+    assert_eq!((record.place, record.counted_on), (DropPlace::Arrived(shard::arrival("em0")), EM0));
     assert_eq!(record.hook, Some((Direction::Out, EM1)));
     let epoch = firewall.root.as_ref().map(engine::Root::epoch);
     assert_eq!(record.rule, epoch.map(|epoch| RuleAt { epoch, number: 1 }));
@@ -118,6 +118,48 @@ fn what_cannot_be_read_is_told_by_its_first_bytes() {
     let record = only(&mut firewall);
     let Seen::Frame(head) = record.seen else { panic!("{record:?}") };
     assert_eq!((head.length, head.bytes()), (200, &frame[..64]));
+}
+
+/// What is lost behind its verdict is read once more, as it is then.
+#[test]
+fn what_is_lost_behind_its_verdict_is_told_with_where_it_was() {
+    let mut firewall = connected();
+    let now = firewall.now;
+    let text = "10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10";
+    let frame = shard::packet::Packet::parse(text).frame(shard::mac(EM1, 2), shard::mac(EM1, 1));
+    firewall.shard.losses(now).leaving((EM1, Source::Wire), Reason::TxFull, &frame);
+    firewall.shard.losses(now).leaving((EM0, Source::Host), Reason::HostFull, &frame[..20]);
+    let arrival = shard::arrival("em0");
+    firewall.shard.losses(now).arrived(arrival, EM1, Reason::NoNeighbor, &frame);
+    let [sent, punted, held] = drops(&mut firewall)[..] else { panic!("three drops") };
+    let place = |record: &DropRecord| (record.place, record.counted_on, record.reason);
+    assert_eq!(place(&sent), (DropPlace::Leaving(Source::Wire), EM1, Reason::TxFull));
+    assert_eq!(ports(&sent), (Port(40000), Port(80)));
+    assert_eq!(place(&punted), (DropPlace::Leaving(Source::Host), EM0, Reason::HostFull));
+    let Seen::Frame(head) = punted.seen else { panic!("{punted:?}") };
+    assert_eq!((head.length, head.bytes()), (20, &frame[..20]));
+    assert_eq!(place(&held), (DropPlace::Arrived(arrival), EM1, Reason::NoNeighbor));
+    assert!(drops(&mut firewall).is_empty());
+    assert_eq!([Reason::TxFull, Reason::HostFull, Reason::NoNeighbor].map(|it| firewall.dropped(it)), [1; 3]);
+    // Nobody is blamed for what a hook had against the packet before.
+    firewall.tell("em0: 10.0.0.2.40000 > 10.1.0.2.81 tcp S seq 1000 -> match");
+    firewall.shard.losses(now).leaving((EM1, Source::Wire), Reason::TxFull, &frame);
+    let [_, sent] = drops(&mut firewall)[..] else { panic!("two drops") };
+    assert_eq!((sent.hook, sent.rule), (None, None));
+}
+
+#[test]
+fn fragments_that_wait_in_vain_are_told_of() {
+    let mut firewall = connected();
+    let whole = shard::packet::Packet::parse("10.0.0.2.40000 > 10.1.0.2.80 udp len 1000");
+    let mut cut = shard::fragment::cut4(&whole.frame(shard::mac(EM0, 2), shard::mac(EM0, 1)), 7, &[80]);
+    let _ = firewall.decide(shard::arrival("em0"), &mut cut[0]);
+    assert!(drops(&mut firewall).is_empty(), "it waits");
+    firewall.wait(61).expire_fragments();
+    let record = only(&mut firewall);
+    assert_eq!((record.reason, record.place), (Reason::Fragment, DropPlace::Arrived(shard::arrival("em0"))));
+    let Seen::Packet(packet) = record.seen else { panic!("{record:?}") };
+    assert_eq!((packet.transport, packet.length()), (Transport::Fragment, 100));
 }
 
 #[test]

@@ -4,9 +4,9 @@ mod shard;
 
 use std::collections::BTreeMap;
 
-use engine::events::{RECORDS_MAX, Removal, StateChange, StateEvent};
+use engine::events::{RECORDS_MAX, StateChange, StateEvent};
 use engine::{Selection, WorkerId};
-use ruleset::{StateSelector, Timeout};
+use ruleset::{Removal, StateSelector, Timeout};
 use shard::packet::Packet;
 use shard::rules::{Written, matching, pass, ruleset};
 use shard::team::{Team, syn};

@@ -336,7 +336,7 @@ fn c03_what_does_not_come_in_time_is_given_up() {
     assert_eq!(send(&mut firewall, "em0", &cut[2..]), [], "it waits for the others anew");
     let counts = firewall.shard.fragment_counts();
     assert_eq!((counts.current, counts.searches, counts.inserts, counts.removals), (1, 3, 2, 1));
-    firewall.shard.drop_fragments();
+    firewall.shard.drop_fragments(firewall.now);
     assert_eq!((firewall.shard.fragments(), firewall.dropped(Reason::Fragment)), (0, 3));
 }
 

@@ -2,7 +2,7 @@
 
 mod shard;
 
-use engine::{Errand, Fate, HANDOFFS_MAX, WorkerId};
+use engine::{DropPlace, Errand, Fate, HANDOFFS_MAX, WorkerId};
 use ruleset::{Reason, StateMode};
 use shard::packet::Packet;
 use shard::rules::{Written, block, pass};
@@ -257,6 +257,8 @@ fn a_packet_that_could_not_be_handed_over_leaves_its_flow_at_home() {
     let counters = home.shard.counters();
     assert_eq!((home.shard.aliases(), counters.handed_off, counters.placed), (0, 0, 0));
     assert_eq!(home.dropped(Reason::HandoffFull), 2);
+    let example = home.shard.take_drop().expect("an example");
+    assert_eq!((example.reason, example.place), (Reason::HandoffFull, DropPlace::Arrived(FROM_INSIDE)));
     team.relieve(0, None);
     assert_eq!(team.send(0, "em0", &syn(port)), (vec![0], OUT));
 }

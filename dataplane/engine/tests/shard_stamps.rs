@@ -2,9 +2,12 @@
 
 mod shard;
 
+use engine::Misfit;
+use engine::track::BadTimestamp;
 use ruleset::{Reason, Rule, Scrub, Timeout};
 use shard::rules::{Written, block, matching, pass, ruleset};
 use shard::{Firewall, rerouted};
+use wire::Port;
 
 const TO_SERVER: &str = "10.0.0.2.40000 > 10.1.0.2.80 tcp";
 const TO_CLIENT: &str = "10.1.0.2.80 > 10.0.0.2.40000 tcp";
@@ -143,6 +146,24 @@ fn old_and_impossible_timestamps_are_refused() {
     let twice = format!("{TO_SERVER} PA seq 1041 ack 5001 len 10 ts {most} 0 ts {most} 0");
     assert_eq!(bed.firewall.send("em0", &twice), "bad-timestamp");
     assert_eq!(bed.firewall.dropped(Reason::BadTimestamp), 6);
+    // Each example says which comparison failed and by how much, and which state that was.
+    let records: Vec<_> = std::iter::from_fn(|| bed.firewall.shard.take_drop()).collect();
+    let bad = records.iter().map(|record| match &record.misfit {
+        Some((met, Misfit::Timestamp(bad))) => {
+            assert_eq!((met.before[0].1, record.rule.map(|rule| rule.number)), (Port(40000), Some(1)));
+            *bad
+        }
+        other => panic!("{other:?}"),
+    });
+    let expected = [
+        BadTimestamp::Old(1),
+        BadTimestamp::EchoOfNone(1),
+        BadTimestamp::EchoOfOlder(1),
+        BadTimestamp::Ahead(1),
+        BadTimestamp::Ahead(1),
+        BadTimestamp::Twice,
+    ];
+    assert!(bad.eq(expected), "{records:?}");
     let again = format!("{TO_SERVER} S seq 1 ts 1 0 ts 2 0").replace("40000", "40001");
     assert_eq!(bed.firewall.send("em0", &again), "bad-timestamp", "a SYN with two makes no state");
     assert!(!bed.firewall.dump().contains("40001"));
@@ -184,6 +205,8 @@ fn data_without_a_timestamp_is_refused_behind_data_with_one() {
     bed.client("PA seq 1001 ack 5001 len 10", CLIENT, SERVER);
     let bare = format!("{TO_SERVER} PA seq 1011 ack 5001 len 10");
     assert_eq!(bed.firewall.send("em0", &bare), "bad-timestamp");
+    let record = bed.firewall.shard.take_drop().expect("an example");
+    assert!(matches!(record.misfit, Some((_, Misfit::Timestamp(BadTimestamp::Missing)))), "{record:?}");
     // A FIN does not hide it; what carries no data, or resets, may come without.
     assert_eq!(bed.firewall.send("em0", &bare.replace("PA", "FA")), "bad-timestamp");
     assert_eq!(bed.firewall.send("em0", &format!("{TO_SERVER} A seq 1011 ack 5001")), "out em1");

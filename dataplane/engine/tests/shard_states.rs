@@ -364,6 +364,7 @@ fn states_survive_a_reload_and_their_rule_may_not() {
     firewall.load(ruleset(vec![block().change(|rule| rule.identity = 99)]));
     assert_eq!(firewall.lines(), before);
     assert!(firewall.states().iter().all(|state| state.rule.is_none()));
+    assert_eq!(firewall.dump().matches(", rule -\n").count(), 2);
     firewall.tell(
         "
         em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10 -> out em1

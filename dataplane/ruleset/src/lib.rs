@@ -24,6 +24,7 @@ mod options;
 mod pool;
 mod port_set;
 mod reason;
+mod removal;
 mod routing;
 mod rule;
 mod selector;
@@ -49,6 +50,7 @@ pub use options::{BlockPolicy, Options, Reassemble, StatePolicy, Syncookies};
 pub use pool::{NAT64_LENGTHS, Pool, PoolKind};
 pub use port_set::PortSet;
 pub use reason::{REASON_COUNT, Reason};
+pub use removal::Removal;
 pub use routing::{Gateway, Routing, RoutingKind};
 pub use rule::{
     Action, BlockReply, Direction, FirstMatch, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, PRIO_MAX,

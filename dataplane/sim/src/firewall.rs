@@ -202,7 +202,7 @@ impl Firewall {
     /// Takes what a worker has left of datagrams, and follows what of it is another's.
     fn collect(&mut self, now: Tick, from: WorkerId, handoffs: u8) {
         let mut pieces = Vec::new();
-        self.shards[usize::from(from.0)].take_pieces(|piece, _| {
+        self.shards[usize::from(from.0)].take_pieces(now, |piece, _| {
             pieces.push((piece.arrival, piece.fate, [piece.head, piece.rest].concat()));
         });
         for (arrival, mut fate, frame) in pieces {

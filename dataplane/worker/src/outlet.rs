@@ -2,7 +2,7 @@
 //! send by. Ownership: a worker's.
 
 use dpdk::{Burst, Mbuf, TxQueue};
-use engine::{Counters, InterfaceId};
+use engine::{InterfaceId, Losses, Source};
 use ruleset::Reason;
 use wire::ethernet::TAG_LEN;
 
@@ -59,6 +59,8 @@ impl Lines {
 /// The way out of an interface, onto the wire or to the host.
 pub struct Outlet {
     interface: InterfaceId,
+    /// The side of it that packets leave to.
+    side: Source,
     line: LineId,
     /// The VLAN whose tag is put into what leaves.
     vlan: Option<u16>,
@@ -67,21 +69,19 @@ pub struct Outlet {
     gathered: Burst,
     /// The longest frame that the device sends whole; drivers of virtual devices cut or lose longer ones in silence.
     frame_max: usize,
-    /// The reason of what the queue does not take.
-    full: Reason,
     sent: Traffic,
 }
 
 impl Outlet {
-    /// The outlet of `interface` by a queue; `full` is the reason of what it does not take.
-    pub fn new(interface: InterfaceId, line: LineId, frame_max: usize, full: Reason) -> Self {
+    /// The outlet of this side of `interface` by a queue.
+    pub fn new(interface: InterfaceId, side: Source, line: LineId, frame_max: usize) -> Self {
         let (gathered, sent) = (Burst::new(), Traffic::default());
-        Self { interface, line, vlan: None, open: true, gathered, frame_max, full, sent }
+        Self { interface, side, line, vlan: None, open: true, gathered, frame_max, sent }
     }
 
     /// The outlet of `interface`, which is this VLAN of the port whose outlet this is.
     pub fn of_vlan(&self, interface: InterfaceId, vlan: u16) -> Self {
-        let port = Self::new(interface, self.line, self.frame_max, self.full);
+        let port = Self::new(interface, self.side, self.line, self.frame_max);
         Self { vlan: Some(vlan), ..port }
     }
 
@@ -107,31 +107,42 @@ impl Outlet {
 
     /// Gathers a frame. It is sent at the next [`flush`](Self::flush), or before if the burst is full.
     #[inline]
-    pub fn push(&mut self, mbuf: Mbuf, lines: &mut Lines, counters: &mut Counters) {
+    pub fn push(&mut self, mbuf: Mbuf, lines: &mut Lines, losses: &mut Losses<'_>) {
         if mbuf.len() > self.frame_max {
-            counters.drop_packet(self.interface, Reason::TooBig);
-            return;
+            return losses.leaving(self.place(), Reason::TooBig, mbuf.data());
         }
         if self.gathered.is_full() {
-            self.flush(lines, counters);
+            self.flush(lines, losses);
         }
         // A flush leaves the burst empty.
-        if self.gathered.push(mbuf).is_err() {
-            counters.drop_packet(self.interface, self.full);
+        if let Err(mbuf) = self.gathered.push(mbuf) {
+            losses.leaving(self.place(), self.full(), mbuf.data());
+        }
+    }
+
+    const fn place(&self) -> (InterfaceId, Source) {
+        (self.interface, self.side)
+    }
+
+    /// The reason of what the queue does not take.
+    const fn full(&self) -> Reason {
+        match self.side {
+            Source::Wire => Reason::TxFull,
+            Source::Host => Reason::HostFull,
         }
     }
 
     /// Sends what was gathered. What the device does not take at once is dropped: waiting would stall every other port.
     #[inline]
-    pub fn flush(&mut self, lines: &mut Lines, counters: &mut Counters) {
+    pub fn flush(&mut self, lines: &mut Lines, losses: &mut Losses<'_>) {
         if self.gathered.is_empty() {
             return;
         }
         let Some(queue) = lines.0[self.line.0].as_mut().filter(|_| self.open) else {
-            return self.drop_gathered(Reason::PortDown, counters);
+            return self.drop_gathered(Reason::PortDown, losses);
         };
         let tag_len = match self.vlan {
-            Some(vlan) => self.tag(vlan, counters),
+            Some(vlan) => self.tag(vlan, losses),
             None => 0,
         };
         let mut sent = Traffic::default();
@@ -139,26 +150,26 @@ impl Outlet {
         queue.tx_burst(&mut self.gathered);
         let mut left = Traffic::default();
         left.add(&self.gathered);
-        self.drop_gathered(self.full, counters);
+        self.drop_gathered(self.full(), losses);
         let packets = sent.packets - left.packets;
         self.sent.packets += packets;
         self.sent.bytes += sent.bytes - left.bytes - packets * tag_len;
     }
 
-    fn drop_gathered(&mut self, reason: Reason, counters: &mut Counters) {
-        for _ in 0..self.gathered.len() {
-            counters.drop_packet(self.interface, reason);
+    #[inline]
+    fn drop_gathered(&mut self, reason: Reason, losses: &mut Losses<'_>) {
+        for mbuf in self.gathered.drain() {
+            losses.leaving((self.interface, self.side), reason, mbuf.data());
         }
-        self.gathered.clear();
     }
 
     /// Puts the tag into what was gathered, and returns its length. What has no room for it is dropped.
     #[inline(never)]
-    fn tag(&mut self, vlan: u16, counters: &mut Counters) -> u64 {
-        let mut tagged = Burst::new();
+    fn tag(&mut self, vlan: u16, losses: &mut Losses<'_>) -> u64 {
+        let (mut tagged, place) = (Burst::new(), self.place());
         for mut mbuf in self.gathered.drain() {
             if vlan::insert(&mut mbuf, vlan).is_err() {
-                counters.drop_packet(self.interface, Reason::NoBuffer);
+                losses.leaving(place, Reason::NoBuffer, mbuf.data());
             } else if tagged.push(mbuf).is_err() {
                 unreachable!("as many as came out of a burst fit in one");
             }

@@ -8,8 +8,7 @@
 
 use dpdk::port::{PortEvents, PortStats, Promiscuous, Rss};
 use dpdk::{Device, Eal, Mempool, Port, PortConfig, Queues, RxQueue, TxQueue};
-use engine::InterfaceId;
-use ruleset::Reason;
+use engine::{InterfaceId, Source};
 use wire::Mac;
 
 use crate::config;
@@ -156,7 +155,7 @@ impl<'a> Opener<'a> {
         let rss = wire.port.rss_key().filter(|key| !key.is_empty());
         let rss = rss.map_or(Rss::Symmetric, |key| Rss::Key(key.to_vec()));
         let number = |at: usize| InterfaceId((first + at) as u16);
-        let mut own = Some(sides(number(0), queues, frame_max(port), Reason::TxFull, &mut self.attachments));
+        let mut own = Some(sides(number(0), queues, frame_max(port), Source::Wire, &mut self.attachments));
         let mut interfaces = Vec::new();
         for (at, interface) in port.interfaces().enumerate() {
             let wires = match interface.vlan {
@@ -195,7 +194,7 @@ impl<'a> Opener<'a> {
             let device = host_device(number, name, mac)?;
             let mut host = Port::attach(self.eal, &device)?;
             let queues = start(&mut host, self.pool, &device, wanted)?;
-            (Some(host), sides(number, queues, frame_max(port), Reason::HostFull, &mut self.attachments))
+            (Some(host), sides(number, queues, frame_max(port), Source::Host, &mut self.attachments))
         } else {
             (None, Vec::new())
         };
@@ -363,22 +362,22 @@ fn start(port: &mut Port, pool: &Mempool, device: &Device, wanted: Wanted) -> dp
     Ok(queues)
 }
 
-/// Each worker's part of one side of an interface, out of the queues of a device that sends frames of up to `frame_max`
+/// Each worker's part of this side of an interface, out of the queues of a device that sends frames of up to `frame_max`
 /// bytes whole: a transmit queue for each, a receive queue as long as there are some.
 pub fn sides(
     interface: InterfaceId,
     queues: Queues,
     frame_max: usize,
-    full: Reason,
+    side: Source,
     attachments: &mut [Attachment],
 ) -> Vec<Side> {
     let mut receivers = queues.rx.into_iter();
-    let side = |(tx, attachment): (_, &mut Attachment)| Side {
+    let part = |(tx, attachment): (_, &mut Attachment)| Side {
         rx: receivers.next(),
         received: Traffic::default(),
-        outlet: Outlet::new(interface, attachment.lines.add(tx), frame_max, full),
+        outlet: Outlet::new(interface, side, attachment.lines.add(tx), frame_max),
     };
-    queues.tx.into_iter().zip(attachments).map(side).collect()
+    queues.tx.into_iter().zip(attachments).map(part).collect()
 }
 
 /// The device of a host interface. The driver is chosen by the beginning of the name.

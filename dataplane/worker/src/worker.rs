@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TscClock};
 use engine::{
-    Arrival, BURST, COPIES_MAX, Counters, Custody, Errand, Fate, Fib, InterfaceId, Shard, Source, Tick,
+    Arrival, BURST, COPIES_MAX, Custody, Errand, Fate, Fib, InterfaceId, Losses, Shard, Source, Tick,
     Unresolved, View,
 };
 use ruleset::Reason;
@@ -105,7 +105,7 @@ impl Attachment {
         to: InterfaceId,
         mut mbuf: Mbuf,
         fib: &Fib,
-        counters: &mut Counters,
+        losses: &mut Losses<'_>,
     ) -> Option<(Key, Held)> {
         let Self { interfaces, lines } = self;
         let exit = match &mut interfaces[usize::from(to.0)].span {
@@ -113,13 +113,13 @@ impl Attachment {
             None => Ok(Exit::Port),
         };
         match exit {
-            Ok(Exit::Port) => interfaces[usize::from(to.0)].wire.outlet.push(mbuf, lines, counters),
-            Ok(Exit::Carried(by)) => interfaces[usize::from(by.0)].wire.outlet.push(mbuf, lines, counters),
+            Ok(Exit::Port) => interfaces[usize::from(to.0)].wire.outlet.push(mbuf, lines, losses),
+            Ok(Exit::Carried(by)) => interfaces[usize::from(by.0)].wire.outlet.push(mbuf, lines, losses),
             Ok(Exit::Waits(Unresolved { interface, next_hop })) => {
                 let role = Role::Envelope { of: to, by: interface };
                 return Some((Key { interface, next_hop }, Held { mbuf, role }));
             }
-            Err(reason) => counters.drop_packet(to, reason),
+            Err(reason) => losses.leaving((to, Source::Wire), reason, mbuf.data()),
         }
         None
     }
@@ -400,9 +400,8 @@ impl Worker {
             self.send_pieces(custody);
         }
         for (key, held) in self.waiting.drain(..) {
-            let to = held.role.place();
-            if self.hold.keep(key, self.now, held).is_err() {
-                self.parts.shard.counters_mut().drop_packet(to, Reason::NoNeighbor);
+            if let Err(held) = self.hold.keep(key, self.now, held) {
+                held.lose(&mut self.parts.shard.losses(self.now));
             }
         }
     }
@@ -416,19 +415,21 @@ impl Worker {
         let mut buffers = Buffers::new(pool, copies);
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fib = mail.fibs.get();
-        shard.take_copies(frames, |copy, counters| {
+        shard.take_copies(self.now, frames, |copy, losses| {
             let span = attachment.interfaces[usize::from(copy.to.0)].span.as_mut();
             if span.is_some_and(|span| !span.takes(random)) {
-                return counters.drop_packet(copy.to, Reason::Sample);
+                // Left out on purpose: of this nobody needs an example.
+                return losses.counters.drop_packet(copy.to, Reason::Sample);
             }
             // What is routed to a host gets the tag of the way there as it leaves.
             let vlan = copy.of.and_then(|of| attachment.interfaces[usize::from(of.0)].wire.outlet.vlan());
             let Some(mbuf) = buffers.fill(&copy, vlan) else {
-                return counters.drop_packet(copy.to, Reason::NoBuffer);
+                let frame = if copy.head.is_empty() { copy.rest } else { copy.head };
+                return losses.leaving((copy.to, Source::Wire), Reason::NoBuffer, frame);
             };
             match copy.unresolved {
                 None => {
-                    if let Some((key, held)) = attachment.send_copy(copy.to, mbuf, fib, counters) {
+                    if let Some((key, held)) = attachment.send_copy(copy.to, mbuf, fib, losses) {
                         // If there is no room for the question, a later copy asks it.
                         let _ = mail.asks.try_send(Ask { interface: key.interface, address: key.next_hop });
                         waiting.push((key, held));
@@ -459,7 +460,8 @@ impl Worker {
         let mut whole = Burst::new();
         for mut mbuf in burst.drain() {
             if mbuf.linearise(&self.parts.pool).is_err() {
-                self.parts.shard.counters_mut().drop_packet(arrival.interface, Reason::NoBuffer);
+                let mut losses = self.parts.shard.losses(self.now);
+                losses.arrived(arrival, arrival.interface, Reason::NoBuffer, mbuf.data());
             } else if whole.push(mbuf).is_err() {
                 unreachable!("as many as came out of a burst fit in one");
             }
@@ -484,10 +486,11 @@ impl Worker {
         let Parts { attachment: Attachment { interfaces, lines }, shard, handoff, mail, .. } =
             &mut self.parts;
         handoff.flush(shard, &view(mail, self.now));
+        let mut losses = shard.losses(self.now);
         for sides in interfaces {
-            sides.wire.outlet.flush(lines, shard.counters_mut());
+            sides.wire.outlet.flush(lines, &mut losses);
             if let Some(host) = &mut sides.host {
-                host.outlet.flush(lines, shard.counters_mut());
+                host.outlet.flush(lines, &mut losses);
             }
         }
     }
@@ -539,9 +542,9 @@ impl Worker {
 
     /// Ends: what waits is dropped and counted, and every mbuf goes back.
     fn finish(mut self) -> Sheet {
-        self.parts.shard.drop_fragments();
-        let counters = self.parts.shard.counters_mut();
-        self.hold.clear(|_, held| counters.drop_packet(held.role.place(), Reason::NoNeighbor));
+        self.parts.shard.drop_fragments(self.now);
+        let mut losses = self.parts.shard.losses(self.now);
+        self.hold.clear(|_, held| held.lose(&mut losses));
         self.flush();
         self.account();
         self.parts.telemetry.copy(&self.sheet);

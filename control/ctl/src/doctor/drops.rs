@@ -109,11 +109,11 @@ fn answers_without_requests(chart: &Chart<'_>) -> Vec<Finding> {
                 "asymmetric-path",
                 format!(
                     "{source} answers {destination} by {}, whose SYN did not come by here",
-                    example.arrival
+                    example.place()
                 ),
             )
             .rule(chart.blamed(example))
-            .evidence(format!("dropped on {}: {packet}", example.arrival))
+            .evidence(format!("dropped on {}: {packet}", example.place()))
             .evidence(format!("no state of {destination} to {source}{there}"))
             .cure(format!(
                 "have requests and answers routed by one firewall; where that cannot be, pass both with \
@@ -174,7 +174,7 @@ fn path_mtu(chart: &Chart<'_>) -> Vec<Finding> {
     });
     if let Some((example, packet)) = blocked.next() {
         findings.push(
-            Finding::new("mtu", format!("messages about the path's MTU are blocked on {}", example.arrival))
+            Finding::new("mtu", format!("messages about the path's MTU are blocked on {}", example.place()))
                 .rule(chart.blamed(example))
                 .evidence(packet.to_string())
                 .evidence("connections over that path stall as soon as they send full segments".to_owned())
@@ -284,7 +284,7 @@ fn unrouted(chart: &Chart<'_>) -> Vec<Finding> {
         let (example, packet) = packets[packets.len() - 1];
         let target = packet.destination.address;
         Finding::new("no-route", format!("there is no route to {target}"))
-            .evidence(format!("dropped on {}: {packet}", example.arrival))
+            .evidence(format!("dropped on {}: {packet}", example.place()))
             .cure(format!("add one (ip route add {target}), or see why the routing daemon has none"))
     });
     Finding::few(found.collect(), "flows")

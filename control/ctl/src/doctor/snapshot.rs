@@ -103,9 +103,11 @@ impl<'a> Chart<'a> {
         self.book.as_ref()?.name(example.rule?)
     }
 
-    /// Examples of packets, with what their headers say.
+    /// Examples of packets of which it is known where they arrived, with what their headers say. What was lost as it left has
+    /// passed all that may be at fault before.
     pub fn dropped(&self) -> impl Iterator<Item = (&'a DropExample, &'a PacketView)> {
-        self.snapshot.drops.examples.iter().filter_map(|example| match &example.packet {
+        let known = self.snapshot.drops.examples.iter().filter(|example| example.arrival.is_some());
+        known.filter_map(|example| match &example.packet {
             SeenPacket::Packet(packet) => Some((example, packet)),
             SeenPacket::Frame { .. } => None,
         })

@@ -101,12 +101,12 @@ fn stray(chart: &Chart<'_>, state: &StateView, example: &DropExample, packet: &P
         Finding::new("answers-dropped", format!("answers to {} are dropped: {reason}", state.source.end))
             .rule(chart.blamed(example).or_else(|| chart.maker(state)))
             .evidence(evidence_of(state))
-            .evidence(format!("dropped on {}: {packet}", example.arrival));
-    if *bound != "all" && *bound != example.arrival {
+            .evidence(format!("dropped on {}: {packet}", example.place()));
+    if *bound != "all" && bound != example.place() {
         return Finding { check: "if-bound", ..finding }.cure(format!(
             "answers come by {} and the state is bound to {bound}: leave out `if-bound` (set state-policy floating), or route \
              them back by {bound}",
-            example.arrival
+            example.place()
         ));
     }
     finding.cure("let the state or a rule have these packets; `tpctl drops` shows more of them".to_owned())
@@ -266,13 +266,14 @@ fn bound(chart: &Chart<'_>) -> Vec<Finding> {
         let Some(state) = states.iter().filter(of_it).find(elsewhere) else { continue };
         let what = format!(
             "{source} to {destination} comes by {}, and its state is bound to {}",
-            example.arrival, state.interface
+            example.place(),
+            state.interface
         );
         findings.push(
             Finding::new("if-bound", what)
                 .rule(chart.maker(state))
                 .evidence(evidence_of(state))
-                .evidence(format!("dropped on {}, {}: {packet}", example.arrival, example.reason))
+                .evidence(format!("dropped on {}, {}: {packet}", example.place(), example.reason))
                 .cure(format!(
                     "leave out `if-bound` (set state-policy floating), or route the packets by {}",
                     state.interface

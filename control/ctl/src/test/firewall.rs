@@ -233,7 +233,7 @@ impl Firewall {
         let view = View { now: self.now, root: Some(&self.root), fib };
         self.shard.process(&view, &mut self.entropy, arrival, std::slice::from_mut(&mut frame), &mut fate);
         let mut first = None;
-        self.shard.take_pieces(|piece, _| {
+        self.shard.take_pieces(self.now, |piece, _| {
             first.get_or_insert_with(|| ([piece.head, piece.rest].concat(), piece.fate));
         });
         if let Some(first) = first {

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use api::{EndReason, EventKind, EventView, ShortageView};
-use ruleset::{Direction, PortBlock, StateView, TupleEnd};
+use api::{EventKind, EventView, ShortageView};
+use ruleset::{Direction, PortBlock, Removal, StateView, TupleEnd};
 
 use super::template::{
     FLOW_4, FLOW_6, FLOW_46, FLOW_64, NAT_BLOCK, NAT_FLOW_4, NAT_FLOW_6, NAT44_SESSION, NAT64_SESSION,
@@ -216,12 +216,12 @@ fn nat_block(event: &EventView, block: &PortBlock, nat_event: u8) -> Vec<u8> {
     record
 }
 
-/// flowEndReason: idle time-out, end of flow detected, forced end, lack of resources.
-const fn end_reason(reason: Option<EndReason>) -> u8 {
+/// flowRemoval: idle time-out, end of flow detected, forced end, lack of resources.
+const fn end_reason(reason: Option<Removal>) -> u8 {
     match reason {
-        Some(EndReason::Expired) | None => 1,
-        Some(EndReason::Closed) => 3,
-        Some(EndReason::Killed | EndReason::Flushed | EndReason::Replaced) => 4,
-        Some(EndReason::Limit | EndReason::Refused) => 5,
+        Some(Removal::Expired) | None => 1,
+        Some(Removal::Closed) => 3,
+        Some(Removal::Killed | Removal::Flushed | Removal::Replaced) => 4,
+        Some(Removal::Limit | Removal::Refused) => 5,
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Ownership: the shard. Bounds: an insertion into the index, and one more where the packet was translated.
 
-use ruleset::{Direction, LimitHit, PeerState, Reason, RoutingKind, StateMode, Timeout};
+use ruleset::{Direction, LimitHit, PeerState, Reason, Removal, RoutingKind, StateMode, Timeout};
 use wire::Proto;
 
 use super::{Flow, Hook, Passage, Passed, Stop, stamps};
 use crate::Address;
 use crate::eval::{Decision, Root};
-use crate::events::{Removal, StateChange};
+use crate::events::StateChange;
 use crate::mirror::CopyTo;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;

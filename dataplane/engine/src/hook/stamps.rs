@@ -13,10 +13,10 @@ use super::{Hook, Passage, Stop};
 use crate::eval::Decision;
 use crate::frame::Frame;
 use crate::packet::{Packet, Transport};
-use crate::refuse::rule_of;
 use crate::shard::{Shard, View};
 use crate::state::{RecordId, Side, Sixteenths};
 use crate::track::{self, BadTimestamp, Restamped, Said, Segment, Stamps};
+use crate::witness::Misfit;
 
 const _: () = assert!(track::STAMP_UNITS == Sixteenths::PER_SECOND, "both count alike");
 
@@ -49,7 +49,7 @@ impl Passage<'_> {
 
     /// As [`said`](Self::said), of a packet that is about to make a state.
     pub(super) fn first_said(&self, hook: &Hook<'_>) -> Result<Said, Stop> {
-        self.said(hook.frame).map_err(|BadTimestamp| Stop::silent(Reason::BadTimestamp))
+        self.said(hook.frame).map_err(|_| Stop::silent(Reason::BadTimestamp))
     }
 
     fn restamp(&mut self, said: Said) {
@@ -110,9 +110,8 @@ impl Shard {
                 passage.restamp(said);
                 Ok(())
             }
-            Err(BadTimestamp) => {
-                let face = self.connections.face(record, side);
-                self.witness.blame.rule = face.and_then(|class| rule_of(view, class));
+            Err(bad) => {
+                self.blame_state(view, (side, sender), record, Misfit::Timestamp(bad));
                 Err(Stop::silent(Reason::BadTimestamp))
             }
         }

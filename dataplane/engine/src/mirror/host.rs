@@ -23,6 +23,7 @@ use crate::pool::Target;
 use crate::rewrite;
 use crate::routing::stays_on_link;
 use crate::shard::{Shard, View, repair};
+use crate::witness::Blame;
 
 /// Where a copy leaves.
 struct Exit<'v> {
@@ -57,7 +58,7 @@ impl Shard {
         let Some(exit) = way_out(view, passage, host) else {
             if self.mirror.trail.has_room() {
                 self.counters.create(Created::Copy, 1);
-                self.counters.drop_packet(origin.of, Reason::NoRoute);
+                self.lose_copy(view, passage, origin.of, (Reason::NoRoute, Blame::default()));
                 self.mirror.trail.add(Step::nowhere(origin.of), true);
             }
             return None;
@@ -68,7 +69,7 @@ impl Shard {
         }
         self.counters.create(Created::Copy, 1);
         let Judged { walked, blocked, next, lasting } = self.judge_copy(view, root, passage, to, frame);
-        let obstacle = if blocked { Some(Reason::Match) } else { obstacle(passage, origin, &exit) };
+        let obstacle = if blocked.is_some() { Some(Reason::Match) } else { obstacle(passage, origin, &exit) };
         let destination = exit.mac.unwrap_or_default();
         let link = rewrite::link(destination, exit.link.mac);
         // Those that do not wait are lost until the next hop is known.
@@ -86,7 +87,7 @@ impl Shard {
         match sent {
             Ok(()) => next,
             Err(reason) => {
-                self.counters.drop_packet(to, reason);
+                self.lose_copy(view, passage, to, (reason, blocked.unwrap_or_default()));
                 None
             }
         }

@@ -14,8 +14,9 @@ use wire::Af;
 
 use super::cells::Cells;
 use super::slab::{NONE, Slab};
-use crate::counters::Counters;
+use crate::fate::{Arrival, Source};
 use crate::fib::InterfaceId;
+use crate::loss::Losses;
 use crate::state::{Credits, Key, KeyHash, Side, StatePool};
 use crate::tick::Tick;
 
@@ -33,6 +34,8 @@ const PER_POINT_MAX: u8 = 64;
 const POINT: u16 = 1 << 12;
 /// The most datagrams that are given up for a fragment; each has a cell or more, or is one that was refused.
 const SACRIFICES_MAX: usize = 64;
+/// The longest fragment that is told of whole where it is an example of what was dropped.
+const EXAMPLE_MAX: usize = 1518;
 /// The most bytes of a datagram.
 const DATAGRAM_MAX: u32 = 65_535;
 
@@ -202,21 +205,21 @@ impl Cache {
         (key, hash): (&QueueKey, KeyHash),
         now: Tick,
         limit: u32,
-        counters: &mut Counters,
+        losses: &mut Losses<'_>,
     ) -> Added {
         let length = arriving.length();
         let end = usize::from(arriving.offset) + length;
         if length == 0 || (arriving.more && !length.is_multiple_of(8)) || end > DATAGRAM_MAX as usize {
             return Added::Refused(Reason::Fragment);
         }
-        if !self.make_room(arriving.frame.len(), limit, counters) {
+        if !self.make_room(arriving.frame.len(), limit, losses) {
             return Added::Refused(Reason::Memory);
         }
         let added = match self.find(key, hash) {
-            Some(queue) => self.fill_up(queue, arriving, counters),
+            Some(queue) => self.fill_up(queue, arriving, losses),
             None => self.open(key, hash, now).map_or(Err(Reason::Memory), |queue| {
                 self.queues[queue].next_header = arriving.next_header;
-                self.keep(queue, arriving, arriving.offset, arriving.data_at, counters).map(|()| queue)
+                self.keep(queue, arriving, arriving.offset, arriving.data_at, losses).map(|()| queue)
             }),
         };
         match added {
@@ -232,7 +235,7 @@ impl Cache {
     }
 
     /// Has a credit, an entry, a queue and so many bytes ready, for which the oldest datagrams are given up if need be.
-    fn make_room(&mut self, bytes: usize, limit: u32, counters: &mut Counters) -> bool {
+    fn make_room(&mut self, bytes: usize, limit: u32, losses: &mut Losses<'_>) -> bool {
         self.credits.look(limit);
         for _ in 0..SACRIFICES_MAX {
             let there = self.entries.room() > 0 && self.queues.room() > 0 && self.cells.have_room(bytes);
@@ -242,7 +245,7 @@ impl Cache {
             if self.oldest == NONE {
                 return false;
             }
-            self.give_up(self.oldest, Reason::Memory, counters);
+            self.give_up(self.oldest, Reason::Memory, losses);
         }
         false
     }
@@ -293,7 +296,7 @@ impl Cache {
         &mut self,
         queue: u32,
         arriving: &Arriving<'_>,
-        counters: &mut Counters,
+        losses: &mut Losses<'_>,
     ) -> Result<u32, Reason> {
         let Queue { end: total, has_last, refused, key, .. } = self.queues[queue];
         if refused {
@@ -307,7 +310,7 @@ impl Cache {
             || (!has_last && end == total && !arriving.more);
         if contradicts {
             if inet6 {
-                self.refuse(queue, counters);
+                self.refuse(queue, losses);
             }
             return Err(Reason::Fragment);
         }
@@ -315,7 +318,7 @@ impl Cache {
         let overlap = before.map_or(0, |entry| self.entries[entry].end().saturating_sub(offset.into()));
         if overlap > 0 {
             if inet6 {
-                self.refuse(queue, counters);
+                self.refuse(queue, losses);
                 return Err(Reason::Fragment);
             }
             if u32::from(offset) + overlap >= end {
@@ -327,26 +330,24 @@ impl Cache {
         while let Some(after) = self.first_behind(queue, before, offset)
             && end > u32::from(self.entries[after].offset)
         {
-            if inet6 || !self.cut_front(queue, after, end, counters) {
-                self.refuse(queue, counters);
+            if inet6 || !self.cut_front(queue, after, end, losses) {
+                self.refuse(queue, losses);
                 return Err(Reason::Fragment);
             }
         }
         if offset == 0 {
             self.queues[queue].next_header = arriving.next_header;
         }
-        self.keep(queue, arriving, offset, data_at, counters).map(|()| queue)
+        self.keep(queue, arriving, offset, data_at, losses).map(|()| queue)
     }
 
     /// Cuts off a fragment what lies before `end`, all of it if need be. False if what is left has no place.
-    fn cut_front(&mut self, queue: u32, entry: u32, end: u32, counters: &mut Counters) -> bool {
+    fn cut_front(&mut self, queue: u32, entry: u32, end: u32, losses: &mut Losses<'_>) -> bool {
         self.unlink(queue, entry);
         let cut = (end - u32::from(self.entries[entry].offset)) as u16;
         let whole = &mut self.entries[entry];
         if cut >= whole.length {
-            let interface = whole.interface;
-            self.let_go(entry);
-            counters.drop_packet(interface, Reason::Fragment);
+            self.lose(queue, entry, Reason::Fragment, losses);
             return true;
         }
         (whole.offset, whole.length, whole.data_at) =
@@ -354,9 +355,7 @@ impl Cache {
         if self.link(queue, entry) {
             return true;
         }
-        let interface = self.entries[entry].interface;
-        self.let_go(entry);
-        counters.drop_packet(interface, Reason::Fragment);
+        self.lose(queue, entry, Reason::Fragment, losses);
         false
     }
 
@@ -367,7 +366,7 @@ impl Cache {
         arriving: &Arriving<'_>,
         offset: u16,
         data_at: u16,
-        counters: &mut Counters,
+        losses: &mut Losses<'_>,
     ) -> Result<(), Reason> {
         let cell = self.cells.put(arriving.frame).ok_or(Reason::Memory)?;
         let length = (arriving.frame.len() - usize::from(data_at)) as u16;
@@ -380,7 +379,7 @@ impl Cache {
         if !self.link(queue, entry) {
             self.cells.free(cell);
             self.entries.free(entry);
-            self.refuse(queue, counters);
+            self.refuse(queue, losses);
             return Err(Reason::Fragment);
         }
         let own = &mut self.queues[queue];
@@ -389,8 +388,8 @@ impl Cache {
     }
 
     /// Drops what is there of a datagram, and what will come of it.
-    fn refuse(&mut self, queue: u32, counters: &mut Counters) {
-        self.empty(queue, |interface| counters.drop_packet(interface, Reason::Fragment));
+    fn refuse(&mut self, queue: u32, losses: &mut Losses<'_>) {
+        self.empty(queue, |own, entry| own.lose(queue, entry, Reason::Fragment, losses));
         self.queues[queue].refused = true;
     }
 
@@ -468,14 +467,26 @@ impl Cache {
         self.credits.give(1);
     }
 
-    /// Lets the fragments of a queue go, each of which came by an interface.
-    fn empty(&mut self, queue: u32, mut each: impl FnMut(InterfaceId)) {
+    /// Lets a fragment go that is in no queue any more, and counts it as dropped.
+    fn lose(&mut self, queue: u32, entry: u32, reason: Reason, losses: &mut Losses<'_>) {
+        let Entry { cell, interface, length, data_at, .. } = self.entries[entry];
+        let source = if self.queues[queue].key.from_host { Source::Host } else { Source::Wire };
+        let mut frame = [0; EXAMPLE_MAX];
+        let there = usize::from(data_at + length).min(EXAMPLE_MAX);
+        if losses.wants(reason) {
+            self.cells.copy(cell, 0, &mut frame[..there]);
+        }
+        losses.arrived(Arrival { interface, source }, interface, reason, &frame[..there]);
+        self.let_go(entry);
+    }
+
+    /// Takes the fragments of a queue out of it, and gives each to `each`.
+    fn empty(&mut self, queue: u32, mut each: impl FnMut(&mut Self, u32)) {
         for point in 0..POINTS {
             let mut entry = std::mem::replace(&mut self.queues[queue].heads[point], NONE);
             while entry != NONE {
-                let Entry { next, interface, .. } = self.entries[entry];
-                self.let_go(entry);
-                each(interface);
+                let next = self.entries[entry].next;
+                each(self, entry);
                 entry = next;
             }
         }
@@ -509,25 +520,25 @@ impl Cache {
     }
 
     /// Drops what is there of a datagram.
-    pub fn give_up(&mut self, queue: u32, reason: Reason, counters: &mut Counters) {
-        self.empty(queue, |interface| counters.drop_packet(interface, reason));
+    pub fn give_up(&mut self, queue: u32, reason: Reason, losses: &mut Losses<'_>) {
+        self.empty(queue, |own, entry| own.lose(queue, entry, reason, losses));
         self.close(queue);
     }
 
     /// Gives up to `most` datagrams up whose first fragment came `patience` ago.
-    pub fn expire(&mut self, now: Tick, patience: Tick, most: usize, counters: &mut Counters) {
+    pub fn expire(&mut self, now: Tick, patience: Tick, most: usize, losses: &mut Losses<'_>) {
         for _ in 0..most {
             if self.oldest == NONE || now - self.queues[self.oldest].since < patience {
                 return;
             }
-            self.give_up(self.oldest, Reason::Fragment, counters);
+            self.give_up(self.oldest, Reason::Fragment, losses);
         }
     }
 
     /// Gives everything up, at the end.
-    pub fn clear(&mut self, counters: &mut Counters) {
+    pub fn clear(&mut self, losses: &mut Losses<'_>) {
         while self.oldest != NONE {
-            self.give_up(self.oldest, Reason::Fragment, counters);
+            self.give_up(self.oldest, Reason::Fragment, losses);
         }
     }
 
@@ -549,7 +560,7 @@ impl Cache {
                 entry = next;
             }
         }
-        self.empty(queue, |_| {});
+        self.empty(queue, Self::let_go);
         self.close(queue);
         let (data_len, ident) = (end as usize, key.ident);
         Some(Joined { header_len, data_len, fragments, longest, next_header, ident })

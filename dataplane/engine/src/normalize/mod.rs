@@ -22,12 +22,12 @@ mod slab;
 use ruleset::{Limit, Reason, Timeout};
 use wire::{Af, Port, Proto, ethernet, ipv4, ipv6};
 
-use crate::counters::Counters;
 use crate::eval::Root;
 use crate::fate::{Arrival, Created, Fate, Source};
 use crate::fib::{Interface, NextHop};
 use crate::frame::{Frame, RxChecksum};
 use crate::hook::{Hook, Passage, Passed, Stop};
+use crate::loss::Losses;
 use crate::packet::{Packet, Tuple};
 use crate::parse::{Parsed, parse};
 use crate::reply::{NoReply, Problem};
@@ -246,8 +246,9 @@ impl Shard {
             interface: arrival.interface,
         };
         let limit = options.limits.get(Limit::Frags);
-        let Self { normalizer: Normalizer { cache, .. }, counters, .. } = self;
-        match cache.add(&arriving, (&key, hash), view.now, limit, counters) {
+        let Self { normalizer: Normalizer { cache, .. }, counters, witness, .. } = self;
+        let mut losses = Losses::new(counters, witness, view.now);
+        match cache.add(&arriving, (&key, hash), view.now, limit, &mut losses) {
             Added::Kept => Some(Fate::Kept),
             Added::Refused(reason) => drop(self, reason),
             Added::Whole(queue) => Some(self.join(view, arrival, own, queue)),
@@ -271,7 +272,7 @@ impl Shard {
     /// Puts a datagram together and decides it. It waits for the shell then, and nothing is left of its last fragment.
     fn join(&mut self, view: &View<'_>, arrival: Arrival, own: &Interface, queue: u32) -> Fate {
         let Some(mut outbox) = self.normalizer.outbox.take() else { return Fate::Kept };
-        let Self { normalizer: Normalizer { cache, .. }, counters, .. } = self;
+        let Self { normalizer: Normalizer { cache, .. }, counters, witness, .. } = self;
         let joined = outbox.slot().and_then(|mut slot| {
             let joined = cache.take(queue, slot.room())?;
             slot.set_len(joined.header_len + joined.data_len);
@@ -284,7 +285,9 @@ impl Shard {
                     outbox.push(place, arrival, fate, cut);
                 }
             }
-            None => cache.give_up(queue, Reason::Memory, counters),
+            None => {
+                cache.give_up(queue, Reason::Memory, &mut Losses::new(counters, witness, view.now));
+            }
         }
         self.normalizer.outbox = Some(outbox);
         Fate::Kept
@@ -304,12 +307,9 @@ impl Shard {
         let whole = parse(datagram.bytes(), zone, RxChecksum::Unknown);
         let (origin, mut packet) = match (origin, whole) {
             (Some(origin), Ok(Parsed::Ip(packet))) => (origin, packet),
-            (_, Err(reason)) => {
-                self.counters.drop_packet(arrival.interface, reason);
-                return None;
-            }
-            _ => {
-                self.counters.drop_packet(arrival.interface, Reason::Fragment);
+            (_, whole) => {
+                let reason = whole.err().unwrap_or(Reason::Fragment);
+                self.losses(view.now).arrived(arrival, arrival.interface, reason, datagram.bytes());
                 return None;
             }
         };
@@ -391,22 +391,25 @@ impl Shard {
         self.normalizer.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())
     }
 
-    /// Gives what the burst has left of datagrams to `each`, in pieces that fit into frames and in their order, with the
-    /// counters for what it has to drop. To be called behind each burst that [has some](Self::has_pieces).
-    pub fn take_pieces(&mut self, mut each: impl FnMut(Piece<'_>, &mut Counters)) {
-        let Self { normalizer: Normalizer { outbox: Some(outbox), .. }, counters, .. } = self else { return };
+    /// Gives what the burst has left of datagrams to `each`, in pieces that fit into frames and in their order, with
+    /// where it counts what it has to drop. To be called behind each burst that [has some](Self::has_pieces).
+    pub fn take_pieces(&mut self, now: Tick, mut each: impl FnMut(Piece<'_>, &mut Losses<'_>)) {
+        let Self { normalizer: Normalizer { outbox: Some(outbox), .. }, counters, witness, .. } = self else {
+            return;
+        };
+        let mut losses = Losses::new(counters, witness, now);
         outbox.drain(|ready, frame| {
             let Ready { place: Place { priority_code, .. }, arrival, fate, cut } = *ready;
             let Some(cut) = cut else {
-                return each(Piece { arrival, fate, head: frame, rest: &[], priority_code }, counters);
+                return each(Piece { arrival, fate, head: frame, rest: &[], priority_code }, &mut losses);
             };
             let mut first = true;
             let pieces = cut_up(frame, cut, |head, rest| {
                 if !core::mem::replace(&mut first, false) {
-                    counters.create(Created::Fragment, 1);
-                    counters.handed_off += u64::from(fate.handed().is_some());
+                    losses.counters.create(Created::Fragment, 1);
+                    losses.counters.handed_off += u64::from(fate.handed().is_some());
                 }
-                each(Piece { arrival, fate, head, rest, priority_code }, counters);
+                each(Piece { arrival, fate, head, rest, priority_code }, &mut losses);
             });
             debug_assert!(pieces.is_some(), "what cannot be cut up is too big");
         });
@@ -420,12 +423,14 @@ impl Shard {
         }
         let Some(root) = view.root else { return };
         let patience = Tick::from_secs(root.ruleset().options.timeouts.get(Timeout::Frag).into());
-        self.normalizer.cache.expire(view.now, patience, EXPIRED_MAX, &mut self.counters);
+        let Self { normalizer: Normalizer { cache, .. }, counters, witness, .. } = self;
+        cache.expire(view.now, patience, EXPIRED_MAX, &mut Losses::new(counters, witness, view.now));
     }
 
     /// Drops all fragments that wait.
-    pub fn drop_fragments(&mut self) {
-        self.normalizer.cache.clear(&mut self.counters);
+    pub fn drop_fragments(&mut self, now: Tick) {
+        let Self { normalizer: Normalizer { cache, .. }, counters, witness, .. } = self;
+        cache.clear(&mut Losses::new(counters, witness, now));
     }
 
     /// Fragments that wait for the rest of their datagrams.

@@ -5,12 +5,13 @@
 //! its key has gone, its number stays until the home knows it. A link whose home is another worker queues to have it told, at
 //! once when it is made and, when it goes, again. Ownership: one shard. Bounds: those of links and records.
 
+use ruleset::Removal;
+
 use super::index::{LinkId, RecordId};
 use super::key::{Family, Key, KeyHash, Narrow, Side};
 use super::link::{Hit, Link};
 use super::table::{Connections, Full};
 use crate::Address;
-use crate::events::Removal;
 use crate::fate::WorkerId;
 use crate::work;
 

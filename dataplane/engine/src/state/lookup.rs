@@ -3,7 +3,7 @@
 //! Overview: a key leads to records, by their own tuple or by a [link](super::link); of those that have a face for the packet,
 //! pf's order decides. Ownership: one shard. Bounds: the entries of two buckets.
 
-use ruleset::Direction;
+use ruleset::{Direction, Removal};
 use wire::Af;
 
 use super::class::Sketch;
@@ -11,7 +11,6 @@ use super::index::RecordId;
 use super::key::{Key, KeyHash, Narrow, Side};
 use super::link::Hit;
 use super::table::{Connections, Expiry};
-use crate::events::Removal;
 use crate::fate::WorkerId;
 use crate::fib::InterfaceId;
 use crate::work;

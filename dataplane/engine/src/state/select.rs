@@ -4,7 +4,7 @@
 //! made by a control thread, read by workers. Bounds: a record at a time, nothing is allocated.
 
 use ipnet::IpNet;
-use ruleset::StateSelector;
+use ruleset::{Removal, StateSelector};
 use wire::{Af, Port, Proto};
 
 use super::class::Class;
@@ -13,7 +13,6 @@ use super::key::{Hashing, Key, Side};
 use super::table::Connections;
 use super::tuples::Ends;
 use crate::Address;
-use crate::events::Removal;
 use crate::fib::{Fib, InterfaceId};
 use crate::sources::Flushes;
 

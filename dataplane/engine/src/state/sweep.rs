@@ -4,12 +4,13 @@
 //! collected, hashed together, and removed once their buckets are on the way. Ownership: one shard. Bounds: as many records as
 //! the caller says, and none that was never used.
 
+use ruleset::Removal;
+
 use super::adjacency::Adjacencies;
 use super::class::Class;
 use super::index::RecordId;
 use super::key::{Hashing, KeyHash, Side};
 use super::table::{Connections, Expiry, adapt};
-use crate::events::Removal;
 use crate::work;
 
 /// Expired records whose buckets are fetched together.

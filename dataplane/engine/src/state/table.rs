@@ -14,7 +14,7 @@
 use core::ops::Range;
 
 use bytemuck::zeroed_vec;
-use ruleset::{Direction, Options, PeerState, RoutingKind, Timeout};
+use ruleset::{Direction, Options, PeerState, Removal, RoutingKind, Timeout};
 
 use super::adjacency::AdjacencyId;
 use super::alias;
@@ -32,7 +32,7 @@ use super::record::{Cold, Hot, PairId, Sixteenths, Twin};
 use super::stamps::Stamped;
 use crate::Address;
 use crate::eval::RuleSlot;
-use crate::events::{Events, Removal};
+use crate::events::Events;
 use crate::mirror::CopyTo;
 use crate::pool::Target;
 use crate::track::Peer;

@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use ruleset::{PeerState, StateView};
+use ruleset::{PeerState, Removal, StateView};
 use wire::Proto;
 
 use super::class::Class;
@@ -16,7 +16,7 @@ use super::record::Sixteenths;
 use super::table::{Connections, Expiry};
 use super::tuples::Ends;
 use crate::eval::{ByHook, Root, RuleSlot};
-use crate::events::{Removal, StateChange, StateRecord};
+use crate::events::{StateChange, StateRecord};
 use crate::fib::Fib;
 use crate::packet::Tuple;
 use crate::sources::NodeId;

@@ -30,6 +30,7 @@ use crate::routing::endpoints;
 use crate::shard::{Shard, View};
 use crate::state::RecordId;
 use crate::track::{self, Mode, ProxyOutcome, ProxySide, Segment, TcpOutcome, await_client};
+use crate::witness::Seen;
 use crate::{Packet, Transport};
 use cookie::Offered;
 
@@ -270,6 +271,8 @@ impl Shard {
         passage: &Passage<'_>,
         remade: &Remade,
     ) {
+        let place = (arrival, arrival.interface);
+        self.witness.note(view.now, Reason::Synproxy, place, Seen::Packet(*passage.as_arrived()));
         self.counters.drop_packet(arrival.interface, Reason::Synproxy);
         self.counters.create(Created::Handshake, 1);
         let Some((record, ack)) = remade.told else { return };

@@ -89,9 +89,23 @@ pub struct Moment {
     pub level: PeerState,
 }
 
-/// A timestamp that no honest sender sends; the reason is `bad-timestamp`.
+/// What no honest sender does with timestamps; the reason is `bad-timestamp`. Numbers are ticks of the clock that the timestamp
+/// is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadTimestamp;
+pub enum BadTimestamp {
+    /// The segment has two of them.
+    Twice,
+    /// Data without one, of an end whose first data had one.
+    Missing,
+    /// It is by so much older than what its receiver has echoed already.
+    Old(u32),
+    /// It is by so much later than its sender's clock can be.
+    Ahead(u32),
+    /// It echoes one by so much later than the latest that was sent.
+    EchoOfNone(u32),
+    /// It echoes one by so much earlier than the first that was sent.
+    EchoOfOlder(u32),
+}
 
 /// What becomes of a segment that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +163,12 @@ impl Stamps {
         }
     }
 
-    /// True if its clock can have come to `value` since its last timestamp.
-    fn can_have_come_to(&self, value: u32, moment: &Moment) -> bool {
+    /// The latest that its clock can have come to since its last timestamp; `None` if that may be anything.
+    fn latest(&self, moment: &Moment) -> Option<u32> {
         // Rounded up, never to refuse what is right.
         let passed = u64::from(moment.now.wrapping_sub(self.when)) + 1;
         let ticks = passed * TICKS_MAX / u64::from(UNITS) + u64::from(moment.leeway) * TICKS_MAX;
-        ticks > i32::MAX as u64 || !before(self.value.wrapping_add(ticks as u32), value)
+        (ticks <= i32::MAX as u64).then(|| self.value.wrapping_add(ticks as u32))
     }
 
     /// Enters a timestamp of the end.
@@ -179,14 +193,14 @@ impl Stamps {
 /// The first timestamps of a segment's options; those behind a malformed one are not looked at, by its receiver neither.
 ///
 /// # Errors
-/// [`BadTimestamp`] if there are two.
+/// [`BadTimestamp::Twice`] if there are two.
 pub fn timestamps_of(options: wire::tcp::Options<'_>) -> Result<Option<Timestamps>, BadTimestamp> {
     let mut all = options.iter().map_while(Result::ok).filter_map(|option| match option {
         wire::tcp::TcpOption::Timestamps(stamps) => Some(stamps),
         _ => None,
     });
     let first = all.next();
-    if all.next().is_some() { Err(BadTimestamp) } else { Ok(first) }
+    if all.next().is_some() { Err(BadTimestamp::Twice) } else { Ok(first) }
 }
 
 /// Judges a segment that fits its connection. `from` is its sender, of whom `random` is the beginning if it is the first one.
@@ -218,7 +232,7 @@ pub fn stamps(
     if from.compares() && to.compares() && !resets {
         match own {
             Some(own) if moment.level >= PeerState::Established => fits(&from, &to, own, moment)?,
-            None if segment.len > 0 && from.is(bits::DATA_WITH) => return Err(BadTimestamp),
+            None if segment.len > 0 && from.is(bits::DATA_WITH) => return Err(BadTimestamp::Missing),
             _ => {}
         }
     }
@@ -237,10 +251,21 @@ pub fn stamps(
 
 /// Compares the timestamps of a segment with what was seen of both ends.
 fn fits(from: &Stamps, to: &Stamps, own: Timestamps, moment: &Moment) -> Result<(), BadTimestamp> {
-    let is_old = before(own.value, to.echo);
-    let is_unheard_of = own.echo != 0 && (before(to.value, own.echo) || before(own.echo, to.first));
-    if is_old || is_unheard_of || !from.can_have_come_to(own.value, moment) {
-        return Err(BadTimestamp);
+    // How far the first is before the second, if it is.
+    let gap = |first: u32, second: u32| before(first, second).then(|| second.wrapping_sub(first));
+    if let Some(by) = gap(own.value, to.echo) {
+        return Err(BadTimestamp::Old(by));
     }
-    Ok(())
+    if own.echo != 0 {
+        if let Some(by) = gap(to.value, own.echo) {
+            return Err(BadTimestamp::EchoOfNone(by));
+        }
+        if let Some(by) = gap(own.echo, to.first) {
+            return Err(BadTimestamp::EchoOfOlder(by));
+        }
+    }
+    match from.latest(moment).and_then(|latest| gap(latest, own.value)) {
+        Some(by) => Err(BadTimestamp::Ahead(by)),
+        None => Ok(()),
+    }
 }

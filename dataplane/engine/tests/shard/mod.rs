@@ -234,7 +234,8 @@ impl Firewall {
 
     fn keep_pieces(&mut self) {
         let pieces = &mut self.pieces;
-        self.shard.take_pieces(|piece, _| pieces.push((piece.fate, [piece.head, piece.rest].concat())));
+        self.shard
+            .take_pieces(self.now, |piece, _| pieces.push((piece.fate, [piece.head, piece.rest].concat())));
     }
 
     pub fn load(&mut self, rules: Ruleset) -> &mut Self {
@@ -271,7 +272,7 @@ impl Firewall {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         self.shard.process(&view, &mut self.entropy, arrival, frames, &mut fates);
         self.copies.clear();
-        self.shard.take_copies(frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
+        self.shard.take_copies(self.now, frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
             self.copies.push((to, unresolved, [head, rest].concat()));
         });
         self.keep_pieces();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use api::{Clause, DropExample, HookView, Misfit, MisfitView, PacketView, PeerMet, SeenPacket, TcpView};
 use engine::fib::Interface;
-use engine::track::{Peer, QuotedOutside, measure};
-use engine::{Address, DropRecord, InterfaceId, Met, Packet, Seen, Transport};
+use engine::track::{BadTimestamp, Peer, QuotedOutside, measure};
+use engine::{Address, Arrival, DropPlace, DropRecord, InterfaceId, Met, Packet, Seen, Source, Transport};
 use ruleset::{REASON_COUNT, Reason, TupleEnd, protocol_name};
 use wire::{Af, Port, Proto};
 
@@ -68,14 +68,19 @@ pub fn example(record: &DropRecord, worker: u16, interfaces: &[Interface], at: D
     let name = |id: InterfaceId| {
         interfaces.get(usize::from(id.0)).map_or_else(String::new, |interface| interface.name.clone())
     };
+    let (arrival, from_host) = match record.place {
+        DropPlace::Arrived(Arrival { interface, source }) => (Some(name(interface)), source == Source::Host),
+        DropPlace::Leaving(_) => (None, false),
+    };
     DropExample {
         seconds: at.as_secs(),
         nanoseconds: at.subsec_nanos(),
         worker,
         reason: record.reason,
         interface: name(record.counted_on),
-        arrival: name(record.arrival.interface),
-        from_host: record.is_from_host(),
+        arrival,
+        from_host,
+        to_host: record.place == DropPlace::Leaving(Source::Host),
         hook: record.hook.map(|(direction, interface)| HookView { direction, interface: name(interface) }),
         rule: record.rule.map(|rule| rule.number),
         packet: match &record.seen {
@@ -135,6 +140,10 @@ fn misfit_view(met: &Met, misfit: &engine::Misfit) -> MisfitView {
     };
     let kind = match misfit {
         engine::Misfit::Query => Misfit::Query,
+        engine::Misfit::Timestamp(bad) => {
+            let (why, by) = bad_timestamp(*bad);
+            Misfit::Timestamp { why, by }
+        }
         engine::Misfit::Quoted(outside) => Misfit::Quoted { why: quoted(*outside).to_owned() },
         engine::Misfit::Window(segment) => {
             let [source, destination] = &met.peers;
@@ -177,4 +186,21 @@ const fn quoted(outside: QuotedOutside) -> &'static str {
         QuotedOutside::Behind => "was acknowledged long ago",
         QuotedOutside::Unknown => "its sender, of whom nothing was seen, cannot have sent",
     }
+}
+
+/// What is wrong with a timestamp, and by how many ticks.
+fn bad_timestamp(bad: BadTimestamp) -> (String, Option<u32>) {
+    let (why, by) = match bad {
+        BadTimestamp::Twice => return ("it has two timestamps".to_owned(), None),
+        BadTimestamp::Missing => {
+            return ("data without a timestamp, of a sender whose first data had one".to_owned(), None);
+        }
+        BadTimestamp::Old(by) => ("older than what its receiver has echoed already", by),
+        BadTimestamp::Ahead(by) => ("later than its sender's clock can be, tcp.tsdiff included", by),
+        BadTimestamp::EchoOfNone(by) => ("later, in what it echoes, than all that its receiver has sent", by),
+        BadTimestamp::EchoOfOlder(by) => {
+            ("earlier, in what it echoes, than all that its receiver has sent", by)
+        }
+    };
+    (format!("its timestamp is {by} ticks {why}"), Some(by))
 }

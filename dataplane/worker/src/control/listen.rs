@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use api::{EndReason, EventBatch, EventKind, EventQuery, EventView, ShortageView, TraceAsks};
-use engine::events::{Removal, StateChange, StateEvent};
+use api::{EventBatch, EventKind, EventQuery, EventView, ShortageView, TraceAsks};
+use engine::events::{StateChange, StateEvent};
 use engine::{Fib, Mapping, Shortage};
 
 use super::desk::{Desk, lock};
@@ -139,7 +139,7 @@ fn view(
     let (kind, reason) = match change {
         StateChange::Made => (EventKind::Created, None),
         StateChange::Changed => (EventKind::Updated, None),
-        StateChange::Removed(why) => (EventKind::Removed, Some(reason(*why))),
+        StateChange::Removed(why) => (EventKind::Removed, Some(*why)),
     };
     EventView {
         seconds: at.as_secs(),
@@ -151,17 +151,5 @@ fn view(
         idle_ms: state.idle.as_millis() as u64,
         state: state.view(root, fib),
         block,
-    }
-}
-
-const fn reason(why: Removal) -> EndReason {
-    match why {
-        Removal::Expired => EndReason::Expired,
-        Removal::Closed => EndReason::Closed,
-        Removal::Killed => EndReason::Killed,
-        Removal::Flushed => EndReason::Flushed,
-        Removal::Replaced => EndReason::Replaced,
-        Removal::Limit => EndReason::Limit,
-        Removal::Refused => EndReason::Refused,
     }
 }

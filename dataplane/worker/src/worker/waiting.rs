@@ -1,7 +1,7 @@
 //! What waits for neighbours, and how it leaves or ends. Ownership: the worker's.
 
 use dpdk::Mbuf;
-use engine::{Fate, InterfaceId, rewrite};
+use engine::{Fate, InterfaceId, Losses, Source, rewrite};
 use ruleset::Reason;
 
 use super::{Attachment, Parts, Worker, view};
@@ -13,6 +13,19 @@ use crate::hold::Key;
 pub(super) struct Held {
     pub mbuf: Mbuf,
     pub role: Role,
+}
+
+impl Held {
+    /// Counts it as dropped for want of the neighbour.
+    pub fn lose(&self, losses: &mut Losses<'_>) {
+        let (at, frame) = (self.role.place(), self.mbuf.data());
+        match self.role {
+            Role::Packet(_) => losses.arrived(Note::of(&self.mbuf).arrival, at, Reason::NoNeighbor, frame),
+            Role::Copy(_) | Role::Envelope { .. } => {
+                losses.leaving((at, Source::Wire), Reason::NoNeighbor, frame);
+            }
+        }
+    }
 }
 
 /// What it is that waits.
@@ -46,17 +59,18 @@ impl Worker {
         };
         self.hold.release(resolve, |_, (source, destination), Held { mut mbuf, role }| {
             rewrite::set_link(MbufFrame::of_one(&mut mbuf), source, destination);
-            let counters = shard.counters_mut();
+            let mut losses = shard.losses(self.now);
             match role {
                 Role::Packet(out) | Role::Envelope { by: out, .. } => {
                     let Attachment { interfaces, lines } = &mut *attachment;
-                    interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters);
+                    interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, &mut losses);
                 }
-                // It has waited once.
-                Role::Copy(to) if attachment.send_copy(to, mbuf, fib, counters).is_some() => {
-                    counters.drop_packet(to, Reason::NoNeighbor);
+                Role::Copy(to) => {
+                    // It has waited once.
+                    if let Some((_, held)) = attachment.send_copy(to, mbuf, fib, &mut losses) {
+                        held.lose(&mut losses);
+                    }
                 }
-                Role::Copy(_) => {}
             }
         });
     }
@@ -68,12 +82,12 @@ impl Worker {
         self.hold.give_up(self.now, |_, Held { mut mbuf, role }| {
             let Role::Packet(out) = role else {
                 // Nobody sent a copy.
-                return shard.counters_mut().drop_packet(role.place(), Reason::NoNeighbor);
+                return Held { mbuf, role }.lose(&mut shard.losses(view.now));
             };
             let Note { arrival, .. } = Note::of(&mbuf);
             let frame = MbufFrame::of_one(&mut mbuf);
             if let Fate::Transmit(back) = shard.give_up(&view, arrival, out, frame) {
-                interfaces[usize::from(back.0)].wire.outlet.push(mbuf, lines, shard.counters_mut());
+                interfaces[usize::from(back.0)].wire.outlet.push(mbuf, lines, &mut shard.losses(view.now));
             }
         });
     }

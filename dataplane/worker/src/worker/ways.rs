@@ -1,7 +1,7 @@
 //! Where decided frames go, and the pieces of datagrams. Ownership: the worker's, for the time of a burst.
 
 use dpdk::Mbuf;
-use engine::{Custody, Errand, Fate, Frame, Piece, Shard, View};
+use engine::{Custody, Errand, Fate, Frame, Piece, Shard, Source, View};
 use ruleset::Reason;
 
 use super::waiting::{Held, Role};
@@ -27,21 +27,23 @@ impl Ways<'_> {
     #[inline(always)]
     pub fn send(&mut self, mut mbuf: Mbuf, fate: Fate, note: Note) -> bool {
         let Attachment { interfaces, lines } = &mut *self.attachment;
-        let counters = self.shard.counters_mut();
+        let mut losses = self.shard.losses(self.view.now);
         match fate {
-            Fate::Transmit(out) => interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, counters),
+            Fate::Transmit(out) => {
+                interfaces[usize::from(out.0)].wire.outlet.push(mbuf, lines, &mut losses);
+            }
             Fate::Host(out) => match &mut interfaces[usize::from(out.0)].host {
-                Some(host) => host.outlet.push(mbuf, lines, counters),
+                Some(host) => host.outlet.push(mbuf, lines, &mut losses),
                 // Nothing that a bridged port receives is for the host.
-                None => counters.drop_packet(out, Reason::PortDown),
+                None => losses.leaving((out, Source::Host), Reason::PortDown, mbuf.data()),
             },
             Fate::Hold { interface, next_hop } => {
                 // If there is no room for the question, a later packet asks it.
                 let _ = self.mail.asks.try_send(Ask { interface, address: next_hop });
                 Note::new(note.arrival).write(&mut mbuf);
                 let held = Held { mbuf, role: Role::Packet(interface) };
-                if self.hold.keep(Key { interface, next_hop }, self.view.now, held).is_err() {
-                    counters.drop_packet(interface, Reason::NoNeighbor);
+                if let Err(held) = self.hold.keep(Key { interface, next_hop }, self.view.now, held) {
+                    held.lose(&mut losses);
                 }
             }
             Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => {
@@ -63,7 +65,7 @@ impl Worker {
     pub(super) fn send_pieces(&mut self, custody: Custody) {
         let Parts { attachment, shard, mail, handoff, pool, .. } = &mut self.parts;
         let pieces = &mut self.pieces;
-        shard.take_pieces(|Piece { arrival, fate, head, rest, priority_code }, counters| {
+        shard.take_pieces(self.now, |Piece { arrival, fate, head, rest, priority_code }, losses| {
             let filled = |mut mbuf: Mbuf| {
                 if let Some(code) = priority_code {
                     MbufFrame::of_one(&mut mbuf).set_priority_code(code);
@@ -76,8 +78,8 @@ impl Worker {
                     pieces.push((note, fate, mbuf));
                 }
                 None => {
-                    counters.handed_off -= u64::from(fate.handed().is_some());
-                    counters.drop_packet(arrival.interface, Reason::NoBuffer);
+                    losses.counters.handed_off -= u64::from(fate.handed().is_some());
+                    losses.arrived(arrival, arrival.interface, Reason::NoBuffer, head);
                 }
             }
         });

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use api::codec::{self, Limit as Length};
 use api::{
-    EndReason, EventBatch, EventKind, EventQuery, EventView, Request, RequestBody, Response, ResponseBody,
-    TraceAsks, TraceEnds, TraceTerm,
+    EventBatch, EventKind, EventQuery, EventView, Request, RequestBody, Response, ResponseBody, TraceAsks,
+    TraceEnds, TraceTerm,
 };
 use ruleset::{
-    Action, AddressMatch, AddressPattern, Direction, Endpoint, Pool, PortBlock, Rule, Ruleset, StateMode,
-    StateSelector,
+    Action, AddressMatch, AddressPattern, Direction, Endpoint, Pool, PortBlock, Removal, Rule, Ruleset,
+    StateMode, StateSelector,
 };
 use wire::{Af, Port};
 use worker::control::readers::READERS_MAX;
@@ -69,7 +69,7 @@ fn whoever_listens_is_told_what_fits_from_its_making_to_its_end() {
     let id = Some(state.id);
     assert_eq!(bench.client().kill(&StateSelector { id, ..StateSelector::default() }).unwrap(), 1);
     let ended = next_events(&mut all, 1);
-    assert_eq!((ended[0].event, ended[0].reason), (EventKind::Removed, Some(EndReason::Killed)));
+    assert_eq!((ended[0].event, ended[0].reason), (EventKind::Removed, Some(Removal::Killed)));
     assert_eq!(ended[0].state.source.packets, 1, "the others of the burst went no further than their state");
     // Nothing of it is the other's, who hears only that the dataplane is there.
     others.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

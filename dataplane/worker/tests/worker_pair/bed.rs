@@ -12,8 +12,8 @@ use dpdk::{
     Burst, Consumer, Eal, EalArgs, Memory, Mempool, PoolConfig, Port, PortConfig, Producer, TscClock, spsc,
 };
 use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
-use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, StatePool, Tick, WorkerId, Zone};
-use ruleset::{Action, Limit, Reason, Rule, Ruleset, StateMode};
+use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Source, StatePool, Tick, WorkerId, Zone};
+use ruleset::{Action, Limit, Rule, Ruleset, StateMode};
 use wire::Mac;
 use worker::claim;
 use worker::config::Idle;
@@ -102,7 +102,7 @@ impl Bed {
         let pool = Mempool::new(&eal, &PoolConfig::new(&format!("pair{number}"), 4095)).unwrap();
         let mut ports = Vec::new();
         let mut attachments: Vec<Attachment> = (0..WORKERS).map(|_| Attachment::default()).collect();
-        let mut open = |kind: &str, interface: InterfaceId, full, attachments: &mut [Attachment]| {
+        let mut open = |kind: &str, interface: InterfaceId, side, attachments: &mut [Attachment]| {
             let name = format!("p{number}{kind}{}", interface.0);
             let rings = |way: &str| -> (Vec<_>, Vec<_>) {
                 (0..WORKERS).map(|at| spsc(&eal, &format!("{name}{way}{at}"), 1024).unwrap()).unzip()
@@ -110,15 +110,15 @@ impl Bed {
             let ((into, rx), (tx, out)) = (rings("i"), rings("o"));
             let mut port = Port::from_rings(&eal, &name, rx, tx).unwrap();
             port.configure(&PortConfig::new(WORKERS as u16), std::slice::from_ref(&pool)).unwrap();
-            let sides = sides(interface, port.start().unwrap(), 1522, full, attachments);
+            let sides = sides(interface, port.start().unwrap(), 1522, side, attachments);
             ports.push(port);
             (sides, Ends { into, out })
         };
         let (mut wires, mut hosts) = (Vec::new(), Vec::new());
         for interface in [WAN, LAN] {
-            let (wire, ends) = open("w", interface, Reason::TxFull, &mut attachments);
+            let (wire, ends) = open("w", interface, Source::Wire, &mut attachments);
             wires.push(ends);
-            let (host, ends) = open("h", interface, Reason::HostFull, &mut attachments);
+            let (host, ends) = open("h", interface, Source::Host, &mut attachments);
             hosts.push(ends);
             for (own, (wire, host)) in attachments.iter_mut().zip(wire.into_iter().zip(host)) {
                 own.interfaces.push(Sides { wire, host: Some(host), trunk: None, span: None });

@@ -1,6 +1,8 @@
 //! What workers hand to each other.
 
+use engine::{Arrival, DropPlace, Seen, Source};
 use ruleset::Reason;
+use wire::Proto;
 use worker::handoff;
 
 use crate::bed::{Bed, LAN, STATES, WAN, WORKERS, datagram, flow, mark};
@@ -57,6 +59,10 @@ fn a_full_ring_drops_and_counts_what_it_has_no_room_for() {
     assert_eq!(first.worker.handoff_out, u64::from(handoff::RING));
     assert_eq!((first.interfaces[0].rx_packets, full > 0), (EACH, true));
     assert_eq!(own + full + u64::from(handoff::RING), EACH);
+    let example = bed.office.logs[0].next_drop().expect("an example");
+    let arrival = Arrival { interface: WAN, source: Source::Wire };
+    assert_eq!((example.reason, example.place), (Reason::HandoffFull, DropPlace::Arrived(arrival)));
+    assert!(matches!(example.seen, Seen::Packet(packet) if packet.tuple.proto == Proto::UDP));
     // It comes back and takes all that waits.
     bed.poll_one(1);
     assert_eq!(bed.get(LAN).len() as u32, handoff::RING);

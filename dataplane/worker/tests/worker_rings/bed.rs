@@ -10,7 +10,7 @@ use dpdk::{
     spsc,
 };
 use engine::fib::{Interface, InterfaceAddress, Neighbor, NextHop, Role, Route, RouteEntry};
-use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Tick, WorkerId, Zone};
+use engine::{DropRecord, Fib, InterfaceId, Root, Shard, ShardConfig, Source, Tick, WorkerId, Zone};
 use ruleset::{Action, Reason, Rule, Ruleset, StateMode};
 use wire::Mac;
 use worker::claim;
@@ -178,7 +178,7 @@ struct Opener {
 }
 
 impl Opener {
-    fn open(&mut self, interface: InterfaceId, mtu: u16, full: Reason) -> Side {
+    fn open(&mut self, interface: InterfaceId, mtu: u16, side: Source) -> Side {
         let (eal, name) = (eal(), format!("b{}s{}", self.number, self.ends.len()));
         let (into, rx) = spsc(&eal, &format!("{name}i"), RING).unwrap();
         let (tx, out) = spsc(&eal, &format!("{name}o"), self.tx_ring).unwrap();
@@ -187,11 +187,11 @@ impl Opener {
         let queues = port.start().unwrap();
         self.ends.push(Ends { into, out });
         self.ports.push(port);
-        sides(interface, queues, usize::from(mtu) + 22, full, &mut self.attachment).remove(0)
+        sides(interface, queues, usize::from(mtu) + 22, side, &mut self.attachment).remove(0)
     }
 
     fn interface(&mut self, interface: InterfaceId, mtu: u16) {
-        let wire = self.open(interface, mtu, Reason::TxFull);
+        let wire = self.open(interface, mtu, Source::Wire);
         self.add(interface, mtu, wire);
     }
 
@@ -203,14 +203,14 @@ impl Opener {
 
     fn span(&mut self, interface: InterfaceId, tx_ring: u32, form: &config::Span) {
         self.tx_ring = tx_ring;
-        let wire = self.open(interface, MTU, Reason::TxFull);
+        let wire = self.open(interface, MTU, Source::Wire);
         let wire = Side { rx: None, ..wire };
         let span = Span::new(form, 0);
         self.attachment[0].interfaces.push(Sides { wire, host: None, trunk: None, span });
     }
 
     fn add(&mut self, interface: InterfaceId, mtu: u16, wire: Side) {
-        let host = self.open(interface, mtu, Reason::HostFull);
+        let host = self.open(interface, mtu, Source::Host);
         self.attachment[0].interfaces.push(Sides { wire, host: Some(host), trunk: None, span: None });
     }
 }
@@ -318,6 +318,16 @@ impl Bed {
     pub fn poll(&mut self) {
         self.now = self.now + Tick::from_millis(10);
         self.worker.poll(self.now);
+    }
+
+    /// The oldest example of a drop that nobody has taken.
+    pub fn example(&mut self) -> DropRecord {
+        self.office.logs[0].next_drop().expect("an example")
+    }
+
+    /// How many examples there are, which are taken.
+    pub fn example_count(&mut self) -> usize {
+        std::iter::from_fn(|| self.office.logs[0].next_drop()).count()
     }
 
     pub fn sheet(&self) -> Sheet {

@@ -18,7 +18,7 @@ use bed::{
     WAN_MAC, WAN_WIRE, arp, eal, fib, request, udp,
 };
 use dpdk::Burst;
-use engine::{InterfaceId, Tick};
+use engine::{DropPlace, InterfaceId, Seen, Source, Tick};
 use ruleset::{Action, Direction, LogOptions, Reason, Rule, StateMode};
 use worker::control::journal::Journal;
 use worker::hold::{PATIENCE, PER_NEIGHBOR_MAX};
@@ -197,6 +197,15 @@ fn g03_what_a_full_queue_does_not_take_is_freed_once_and_counted() {
     bed.poll();
     bed.poll();
     assert_eq!((bed.dropped(LAN, Reason::TxFull), bed.dropped(InterfaceId(0), Reason::HostFull)), (34, 34));
+    let mut examples: Vec<_> = (0..8).map(|_| bed.example()).collect();
+    examples.sort_by_key(|example| example.reason);
+    assert_eq!(bed.example_count(), 0, "four of each reason");
+    for (example, place) in
+        [(examples[0], (LAN, Source::Wire)), (examples[7], (InterfaceId(0), Source::Host))]
+    {
+        assert_eq!((example.counted_on, example.place), (place.0, DropPlace::Leaving(place.1)));
+        assert!(matches!(example.seen, Seen::Packet(_)), "{example:?}");
+    }
     assert_eq!((bed.get(LAN_WIRE).len(), bed.get(WAN_HOST).len()), (16, 16));
     // It goes on as soon as there is room.
     bed.put(WAN_WIRE, &request());

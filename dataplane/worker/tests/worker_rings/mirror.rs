@@ -4,7 +4,7 @@ use std::iter;
 use std::net::IpAddr;
 
 use dpdk::Mbuf;
-use engine::{Created, InterfaceId, Tick};
+use engine::{Created, DropPlace, InterfaceId, Seen, Source, Tick};
 use ruleset::{
     Action, AddressPattern, Direction, Gateway, InterfaceMatch, InterfacePattern, Reason, Routing,
     RoutingKind, Rule, StateMode,
@@ -96,6 +96,11 @@ fn g04_a_span_port_that_takes_nothing_costs_the_original_nothing() {
         assert_eq!(bed.get(LAN_WIRE).len(), 2);
     }
     assert_eq!(bed.dropped(SPAN, Reason::TxFull), 200 - 8);
+    let example = bed.example();
+    assert_eq!((example.counted_on, example.reason), (SPAN, Reason::TxFull));
+    assert_eq!(example.place, DropPlace::Leaving(Source::Wire));
+    let Seen::Packet(packet) = example.seen else { panic!("{example:?}") };
+    assert_eq!(packet.tuple.dport, wire::Port(53), "the copy can be told by its headers");
     assert_eq!(bed.get_span().len(), 8);
     bed.end();
 }
@@ -108,6 +113,7 @@ fn g04_a_copy_that_finds_no_buffer_is_dropped_and_the_original_goes_on() {
     bed.poll();
     assert_eq!((bed.get(LAN_WIRE).len(), bed.get_span().len()), (1, 0));
     assert_eq!(bed.dropped(SPAN, Reason::NoBuffer), 1);
+    assert_eq!((bed.example().counted_on, bed.example_count()), (SPAN, 0));
     drop(kept);
     bed.put(WAN_WIRE, &request());
     bed.poll();

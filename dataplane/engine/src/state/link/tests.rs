@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use ruleset::{Action, Limit, Rule, Ruleset, StateMode, StateSelector, Timeout};
+use ruleset::{Action, Limit, Removal, Rule, Ruleset, StateMode, StateSelector, Timeout};
 use wire::{Port, Proto};
 
 use super::*;
 use crate::eval::{Occasion, Question, Role, Root, RuleSlot, Tag};
-use crate::events::Removal;
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::state::adjacency::{Adjacencies, Adjacency};
