@@ -1,7 +1,7 @@
 //! `tpctl drops`: why packets are dropped, by reason, interface and rule, with rates and the last examples.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,9 +11,8 @@ use ruleset::{Reason, Ruleset};
 use serde::Serialize;
 
 use crate::live::{Sockets, Source};
-use crate::output::CLEAR;
 use crate::rulebook::{RuleName, Rulebook};
-use crate::time;
+use crate::{output, time};
 
 /// Examples of one reason that are shown where all reasons are.
 const FEW: usize = 3;
@@ -93,8 +92,8 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
                 writeln!(out)?;
             }
             (false, watch) => {
-                if watch.is_some() && out.is_terminal() {
-                    write!(out, "{CLEAR}")?;
+                if watch.is_some() {
+                    write!(out, "{}", output::clear())?;
                 }
                 write(&mut out, &shown, &query)?;
             }

@@ -7,15 +7,14 @@
 mod picture;
 mod sample;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::output::CLEAR;
-use crate::{live, time};
+use crate::{live, output, time};
 use picture::Picture;
 use sample::Sample;
 
@@ -53,7 +52,7 @@ enum Order {
 /// Prints pictures until there are as many as wanted, or nobody reads any more.
 pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
     let count = if arguments.once { 1 } else { arguments.count.unwrap_or(u64::MAX) };
-    let clears = io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    let clear = output::clear();
     let (mut before, _) = Sample::take(socket, None)?;
     for number in 0..count {
         std::thread::sleep(Duration::from_secs(arguments.interval.into()));
@@ -62,14 +61,14 @@ pub fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCode> {
         let rules = live::connect(socket)?.rules()?;
         let picture = Picture::new(&before, &sample, busiest, rules.as_ref(), arguments);
         let mut text = Vec::new();
-        match (arguments.json, clears) {
-            (true, _) => {
+        match arguments.json {
+            true => {
                 serde_json::to_writer(&mut text, &picture)?;
                 text.push(b'\n');
             }
-            (false, clears) => {
-                let between = if clears {
-                    CLEAR
+            false => {
+                let between = if !clear.is_empty() {
+                    clear
                 } else if number > 0 {
                     "\n"
                 } else {

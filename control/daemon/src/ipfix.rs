@@ -17,21 +17,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use api::{Client, EventBatch, EventQuery};
+use api::{EventBatch, EventQuery};
 use serde::Deserialize;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::listener;
 use message::{Message, Writer};
 use record::Recorder;
-
-/// How long the dataplane may say nothing: it says every five seconds that it is there.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long to wait for a dataplane that is away.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// `[ipfix]` of turnpike.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -83,19 +77,11 @@ impl Counts {
 pub fn start(dataplane: PathBuf, collector: SocketAddr, settings: &Settings) -> io::Result<Arc<Counts>> {
     let counts = Arc::new(Counts::default());
     let mut exporter = Exporter::new(collector, settings, Arc::clone(&counts))?;
-    thread::Builder::new().name("ipfix".into()).spawn(move || {
-        loop {
-            let events = Client::connect_within(&dataplane, PATIENCE).and_then(|client| {
-                client.events(&EventQuery::default(), |batch| {
-                    exporter.take(batch);
-                    true
-                })
-            });
-            if let Err(error) = events {
-                debug!("the states of the dataplane: {error}");
-            }
-            thread::sleep(AGAIN);
-        }
+    listener::start("ipfix", move || {
+        listener::connect(&dataplane)?.events(&EventQuery::default(), |batch| {
+            exporter.take(batch);
+            true
+        })
     })?;
     Ok(counts)
 }

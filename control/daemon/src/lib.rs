@@ -18,6 +18,7 @@ pub mod compile;
 pub mod difference;
 pub mod digest;
 pub mod ipfix;
+mod listener;
 pub mod metrics;
 pub mod names;
 pub mod pflog;

@@ -11,20 +11,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use api::Client;
 use api::pflog::LogEntry;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+
+use crate::listener;
 
 pub use file::{Bounds, LogFile};
-
-/// How long the dataplane may say nothing: it says every five seconds that it is there.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long to wait for a dataplane that is away.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What was written so far, and what the writer is asked for.
 #[derive(Debug, Default)]
@@ -58,21 +51,13 @@ impl Counts {
 pub fn start(socket: PathBuf, path: PathBuf, bounds: Bounds) -> io::Result<Arc<Counts>> {
     let counts = Arc::new(Counts::default());
     let mut writer = Writer { path, bounds, file: None, troubled: false, counts: Arc::clone(&counts) };
-    thread::Builder::new().name("pflog".into()).spawn(move || {
-        loop {
-            // So that there is a file to read, also before anything is logged.
-            writer.take(&[]);
-            let logs = Client::connect_within(&socket, PATIENCE).and_then(|client| {
-                client.logs(|entries| {
-                    writer.take(entries);
-                    true
-                })
-            });
-            if let Err(error) = logs {
-                debug!("the log of the dataplane: {error}");
-            }
-            thread::sleep(AGAIN);
-        }
+    listener::start("pflog", move || {
+        // So that there is a file to read, also before anything is logged.
+        writer.take(&[]);
+        listener::connect(&socket)?.logs(|entries| {
+            writer.take(entries);
+            true
+        })
     })?;
     Ok(counts)
 }

@@ -263,6 +263,31 @@ fn c04_later_fragments_do_not_say_what_the_datagram_is() {
     assert_eq!(join(&left)[14 + 40..], whole6()[14 + 40..]);
 }
 
+/// C4, CVE-2023-4809: a fragment has one header of fragments, wherever a second one stands, and none inside of it.
+#[test]
+fn c04_a_fragment_of_a_fragment_is_dropped() {
+    let whole = whole6();
+    let (head, data) = whole.split_at(14 + 40);
+    // A fragment header by itself, in front of so much.
+    let inner = |fragment: Fragment, data: &[u8]| piece6(head, fragment, data)[14 + 40..].to_vec();
+    let part = |offset, more| Fragment { ident: 7, offset, more };
+    for (outer, within) in [
+        (part(0, true), inner(part(0, true), &data[..96])),
+        (part(0, true), inner(part(0, false), data)),
+        (part(0, false), inner(part(0, false), data)),
+        (part(0, false), inner(part(8, true), &data[..96])),
+        (part(96, false), inner(part(0, true), &data[..96])),
+    ] {
+        let mut nested = piece6(head, outer, &within);
+        // What follows the outer header is the inner one.
+        nested[14 + 40] = 44;
+        let mut firewall = pass_all();
+        let fate = firewall.decide(arrival("em0"), &mut nested.clone());
+        assert_eq!(fate, Fate::Drop(Reason::Fragment), "{outer:?}");
+        assert_eq!((firewall.shard.fragments(), firewall.shard.states()), (0, 0));
+    }
+}
+
 #[test]
 fn ipv4_fragments_that_may_not_be_fragmented_need_no_df() {
     let cut = cut4(&frame("10.0.0.2.1 > 10.1.0.2.53 udp len 192 df"), 7, &[96]);

@@ -176,7 +176,7 @@ fn a02_resets_to_every_port_remove_no_mapping() {
     let base = frame("10.1.0.2.80 > 10.1.0.1.1 tcp R seq 0");
     let acked = TcpFlags::RST.union(TcpFlags::ACK);
     for flags in [TcpFlags::RST, acked] {
-        drops_all(&mut firewall, (1..=u16::MAX).map(|port| reset(&base, port, flags, 77, 99)));
+        drops_all(&mut firewall, (0..=u16::MAX).map(|port| reset(&base, port, flags, 77, 99)));
     }
     assert_eq!(firewall.dump(), before);
     assert_eq!(firewall.dropped(Reason::StateMismatch), 2 * u64::from(CONNECTIONS));
@@ -252,6 +252,24 @@ fn a06_an_inexact_reset_behind_a_fin_passes() {
     );
     assert_eq!(firewall.dropped(Reason::StateMismatch), 0);
     assert!(all_are(&firewall, PeerState::TimeWait), "{}", firewall.dump());
+    // Whoever closed may give up, too; so may both, in whichever order.
+    for ends in [
+        "em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1150             -> out em1",
+        "em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp FA seq 5001 ack 1102   -> out em0
+         em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1150             -> out em1",
+        "em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp FA seq 5001 ack 1102   -> out em0
+         em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp RA seq 5050 ack 1102   -> out em0",
+    ] {
+        let mut firewall = connected();
+        firewall.tell(
+            "
+            em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp FA seq 1101 ack 5001 -> out em1
+            em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 5001 ack 1102  -> out em0
+            ",
+        );
+        firewall.tell(ends);
+        assert!(all_are(&firewall, PeerState::TimeWait), "{ends}: {}", firewall.dump());
+    }
 }
 
 /// What an attacker puts in, each of which would end, open or advance the connection if it were sound.

@@ -18,6 +18,7 @@ const STUBBORN: usize = 3;
 
 pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
     let mut findings = windows(chart);
+    findings.extend(timestamps(chart));
     findings.extend(answers_without_requests(chart));
     findings.extend(path_mtu(chart));
     findings.extend(limits(chart));
@@ -83,6 +84,26 @@ fn windows(chart: &Chart<'_>) -> Vec<Finding> {
         );
     }
     Finding::few(findings, "flows")
+}
+
+/// Timestamps that their senders cannot have sent.
+fn timestamps(chart: &Chart<'_>) -> Vec<Finding> {
+    let misses = |example: &DropExample, _: &PacketView| {
+        example.misfit.as_ref().is_some_and(|misfit| matches!(misfit.kind, Misfit::Timestamp { .. }))
+    };
+    let found = flows(chart, OFTEN, misses).into_iter().map(|((source, destination), packets)| {
+        let (example, packet) = packets[packets.len() - 1];
+        let why = example.misfit.as_ref().map_or_else(String::new, |misfit| misfit.kind.to_string());
+        Finding::new("timestamp", format!("{source} sends timestamps to {destination} that it cannot have sent"))
+            .rule(chart.blamed(example))
+            .evidence(format!("{} of the examples are of it; the last: {packet}", packets.len()))
+            .evidence(why)
+            .cure(format!(
+                "several hosts behind one address, or a middlebox that takes timestamps out of some segments, look like this: compare \
+                 captures of both sides of {source}; until it is mended, leave `reassemble tcp` out of the rule's `scrub`"
+            ))
+    });
+    Finding::few(found.collect(), "flows")
 }
 
 /// SYN|ACKs that were blocked: their SYNs did not come by here.
@@ -216,7 +237,7 @@ fn limits(chart: &Chart<'_>) -> Vec<Finding> {
         ),
     ];
     for (reason, check, what, cure) in cures {
-        let packets = dropped(&chart.snapshot.drops.interfaces, reason);
+        let packets = count_of(&chart.snapshot.drops.interfaces, reason);
         if packets == 0 {
             continue;
         }
@@ -241,7 +262,8 @@ fn limits(chart: &Chart<'_>) -> Vec<Finding> {
     findings
 }
 
-fn dropped(interfaces: &[InterfaceDrops], reason: Reason) -> u64 {
+/// How many packets were dropped for a reason.
+pub fn count_of(interfaces: &[InterfaceDrops], reason: Reason) -> u64 {
     let counts = interfaces.iter().flat_map(|drops| &drops.reasons);
     counts.filter(|count| count.reason == reason).map(|count| count.packets).sum()
 }

@@ -6,6 +6,7 @@
 //! Bounds: [`STATES`] states are looked at; of each kind of finding a few are told, the others counted.
 
 mod drops;
+mod links;
 mod load;
 mod snapshot;
 mod states;
@@ -52,8 +53,8 @@ pub struct Arguments {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What kind: `no-answers`, `answers-dropped`, `one-way-nat`, `direction`, `several-states`, `if-bound`,
-    /// `no-window-scaling`, `window`, `asymmetric-path`, `mtu`, `state-limit`, `rule-limit`, `source-limit`, `neighbor`,
-    /// `no-route`, `offload`, `worker-skew`, `worker-overload`, `worker-stalled`, `rx-missed`, `no-rules`, `filtering-off`,
+    /// `no-window-scaling`, `window`, `timestamp`, `asymmetric-path`, `mtu`, `state-limit`, `rule-limit`, `source-limit`, `neighbor`,
+    /// `no-route`, `routing-loop`, `link-down`, `absent-interface`, `offload`, `worker-skew`, `worker-overload`, `worker-stalled`, `rx-missed`, `no-rules`, `filtering-off`,
     /// `answers-withheld`.
     pub check: &'static str,
     /// What is wrong.
@@ -113,6 +114,7 @@ fn examine(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = load::check(&chart);
     findings.extend(states::check(&chart));
     findings.extend(drops::check(&chart));
+    findings.extend(links::check(&chart));
     findings
 }
 

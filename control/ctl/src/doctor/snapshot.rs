@@ -103,6 +103,11 @@ impl<'a> Chart<'a> {
         self.book.as_ref()?.name(example.rule?)
     }
 
+    /// A rule, by its place in the list of the ruleset's rules.
+    pub fn rule_at(&self, place: u32) -> Option<RuleName> {
+        self.book.as_ref()?.name(place)
+    }
+
     /// Examples of packets of which it is known where they arrived, with what their headers say. What was lost as it left has
     /// passed all that may be at fault before.
     pub fn dropped(&self) -> impl Iterator<Item = (&'a DropExample, &'a PacketView)> {

@@ -1,5 +1,7 @@
 //! Each thing that can be wrong is found, by its own name, and a healthy firewall yields nothing.
 
+mod links;
+
 use std::time::Duration;
 
 use api::{
@@ -432,6 +434,20 @@ fn a_sender_that_does_not_keep_to_windows_is_found() {
         [],
         "resets are anybody's"
     );
+}
+
+#[test]
+fn timestamps_that_nobody_can_have_sent_are_found() {
+    let bad = || {
+        let DropExample { misfit, .. } = outside('1', true);
+        let why = "its timestamp is 7 ticks older than what its receiver has echoed already".to_owned();
+        let misfit = misfit.map(|met| MisfitView { kind: Misfit::Timestamp { why, by: Some(7) }, ..met });
+        DropExample { misfit, ..dropped(Reason::BadTimestamp, 1, packet(SERVER, CLIENT, "PA")) }
+    };
+    let finding = only("timestamp", |snapshot| snapshot.drops.examples = vec![bad(), bad()]);
+    assert!(evidence(&finding).contains("7 ticks older"), "{finding:?}");
+    assert!(finding.cure.contains("reassemble tcp") && finding.rule.is_some(), "{finding:?}");
+    assert_eq!(found(|snapshot| snapshot.drops.examples = vec![bad()]), [], "one is an accident");
 }
 
 #[test]

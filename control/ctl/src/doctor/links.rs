@@ -1,0 +1,114 @@
+//! What interfaces and routes tell: links that are down, packets that go in circles, rules for interfaces that there are not.
+
+use std::collections::BTreeSet;
+
+use ruleset::{InterfaceMatch, InterfacePattern, Reason, Rule};
+
+use super::Finding;
+use super::drops::count_of;
+use super::snapshot::{Chart, Way};
+use super::states::word;
+
+pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
+    let mut findings = down(chart);
+    findings.extend(circles(chart));
+    findings.extend(absent(chart));
+    findings
+}
+
+/// Interfaces that packets were to leave by, and whose link is down.
+fn down(chart: &Chart<'_>) -> Vec<Finding> {
+    let snapshot = chart.snapshot;
+    let dark = snapshot.status.interfaces.iter().filter(|interface| !interface.up).filter_map(|interface| {
+        let name = &interface.name;
+        let of_it = snapshot.drops.interfaces.iter().find(|drops| drops.interface == *name)?;
+        let packets = count_of(std::slice::from_ref(of_it), Reason::PortDown);
+        (packets > 0).then(|| {
+            let finding = Finding::new("link-down", format!("packets are to leave by {name}, which is down"))
+                .evidence(format!("{packets} were dropped for it, as {}", Reason::PortDown));
+            let lost = |example: &&api::DropExample| {
+                example.reason == Reason::PortDown && example.interface == *name
+            };
+            let finding = match snapshot.drops.examples.iter().rev().find(lost) {
+                Some(example) => finding.evidence(format!("the last: {}", example.packet)),
+                None => finding,
+            };
+            finding.cure(format!(
+                "see the cable, and the other end of {} (tpctl show interfaces; ip link set {name} up); where there is another way, \
+                 have a routing daemon, or a second route with a higher metric, take it while the link is down",
+                interface.device
+            ))
+        })
+    });
+    dark.collect()
+}
+
+/// Packets whose time to live ended here, on a way that leads back where they came from.
+fn circles(chart: &Chart<'_>) -> Vec<Finding> {
+    let mut told = BTreeSet::new();
+    let mut findings = Vec::new();
+    for (example, packet) in chart.dropped().filter(|(example, _)| example.reason == Reason::Ttl) {
+        let target = packet.destination.address;
+        let Way::By { interface, via } = chart.way_to(target) else { continue };
+        if interface != example.place() || !told.insert(target) {
+            continue;
+        }
+        let over = via.map_or_else(String::new, |via| format!(", over {via}"));
+        let back = via.map_or_else(|| "its neighbour".to_owned(), |via| via.to_string());
+        findings.push(
+            Finding::new("routing-loop", format!("packets to {target} go in circles by {interface}"))
+                .evidence(format!("their time to live ended here: {packet}"))
+                .evidence(format!("they come by {interface}, and the route to {target} leads out by it{over}"))
+                .cure(format!(
+                    "compare the route here (tpctl show route {target}) with that of {back}, which sends them here: one of both is \
+                     wrong, or the network is gone, and `ip route add blackhole` says so"
+                )),
+        );
+    }
+    Finding::few(findings, "destinations")
+}
+
+/// Rules for an interface that there is not, where packets are blocked on one that no rule is for.
+fn absent(chart: &Chart<'_>) -> Vec<Finding> {
+    let Some(rules) = chart.snapshot.rules.as_ref().map(|live| &live.rules) else { return Vec::new() };
+    let known: Vec<&str> =
+        chart.snapshot.status.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    let named: BTreeSet<&str> = rules.iter().filter_map(name_of).collect();
+    let strange = chart.dropped().filter(|(example, _)| example.reason == Reason::Match).find_map(|found| {
+        let hook = found.0.hook.as_ref().filter(|hook| !is_named(&hook.interface, &named))?;
+        Some((hook, found.1))
+    });
+    let Some((hook, packet)) = strange else { return Vec::new() };
+    let mut told = BTreeSet::new();
+    let missing = (0..).zip(rules).filter_map(|(place, rule)| Some((place, name_of(rule)?)));
+    // A name without a number is a group's, which may be empty.
+    let missing = missing.filter(|(_, name)| {
+        name.ends_with(|last: char| last.is_ascii_digit()) && !known.contains(name) && told.insert(*name)
+    });
+    let findings = missing.map(|(place, name)| {
+        let (direction, interface) = (word(hook.direction), &hook.interface);
+        Finding::new("absent-interface", format!("a rule is for {name}, and there is no such interface"))
+            .rule(chart.rule_at(place))
+            .evidence(format!("there are {}", known.join(", ")))
+            .evidence(format!("no rule is for {interface}, and packets are blocked {direction} on it: {packet}"))
+            .cure(format!(
+                "have the rule name the interface that is meant, or the port be called {name} (`name` in turnpike.toml); names \
+                 that the kernel gives do not count"
+            ))
+    });
+    Finding::few(findings.collect(), "names")
+}
+
+/// The interface or group that a rule is for.
+fn name_of(rule: &Rule) -> Option<&str> {
+    match &rule.interface {
+        Some(InterfaceMatch { negated: false, pattern: InterfacePattern::Name(name) }) => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether rules are for an interface, by its name or by that of a group.
+fn is_named(interface: &str, named: &BTreeSet<&str>) -> bool {
+    let group = interface.trim_end_matches(|last: char| last.is_ascii_digit());
+    named.contains(interface) || named.contains(group)
+}

@@ -1,0 +1,60 @@
+//! Links, circles, and interfaces that there are not.
+
+use api::{DropExample, InterfaceDrops, ReasonCount};
+use ruleset::{InterfaceMatch, InterfacePattern, Reason};
+
+use super::{CLIENT, SERVER, Snapshot, counted, dropped, evidence, found, only, packet};
+
+#[test]
+fn a_link_that_is_down_is_found_where_packets_are_to_leave_by_it() {
+    let down = |snapshot: &mut Snapshot| snapshot.status.interfaces[1].up = false;
+    let finding = only("link-down", |snapshot| {
+        down(snapshot);
+        let reasons = vec![ReasonCount { reason: Reason::PortDown, packets: 12 }];
+        snapshot.drops.interfaces = vec![InterfaceDrops { interface: "wan0".into(), reasons }];
+        let lost = dropped(Reason::PortDown, 1, packet(CLIENT, SERVER, "S"));
+        snapshot.drops.examples = vec![DropExample { arrival: None, hook: None, rule: None, ..lost }];
+    });
+    assert!(finding.what.contains("wan0") && evidence(&finding).contains("12 were dropped"), "{finding:?}");
+    assert!(evidence(&finding).contains("tcp 10.1.0.2:40000 > 198.51.100.7:80 S"), "{finding:?}");
+    assert_eq!(found(down), [], "nothing is to leave by it");
+    let back = found(|snapshot| snapshot.drops.interfaces = counted(Reason::PortDown, 12));
+    assert_eq!(back, [], "it is up again");
+}
+
+#[test]
+fn packets_that_go_in_circles_are_told_from_those_that_measure_a_path() {
+    let ended = || dropped(Reason::Ttl, 1, packet(CLIENT, SERVER, "S"));
+    let finding = only("routing-loop", |snapshot| snapshot.drops.examples = vec![ended(), ended()]);
+    assert!(evidence(&finding).contains("leads out by it, over 192.0.2.254"), "{finding:?}");
+    let traced = found(|snapshot| {
+        snapshot.drops.examples = vec![DropExample { arrival: Some("lan0".into()), ..ended() }; 9];
+    });
+    assert_eq!(traced, [], "traceroute");
+}
+
+#[test]
+fn rules_for_an_interface_that_there_is_not_are_found_where_another_has_none() {
+    let on =
+        |name: &str| Some(InterfaceMatch { negated: false, pattern: InterfacePattern::Name(name.into()) });
+    let named = |first: &'static str| {
+        move |snapshot: &mut Snapshot| {
+            if let Some(rules) = &mut snapshot.rules {
+                rules.rules[1].interface = on(first);
+            }
+            snapshot.drops.examples = vec![dropped(Reason::Match, 1, packet(CLIENT, SERVER, "S"))];
+        }
+    };
+    let finding = only("absent-interface", named("inside0"));
+    assert!(finding.what.contains("inside0"), "{finding:?}");
+    assert!(evidence(&finding).contains("there are lan0, wan0"), "{finding:?}");
+    assert_eq!(finding.rule.map(|rule| rule.line), Some(4));
+    for healthy in ["wan0", "wan", "lan0", "dialup"] {
+        assert_eq!(found(named(healthy)), [], "{healthy}");
+    }
+    let quiet = found(|snapshot| {
+        named("inside0")(snapshot);
+        snapshot.drops.examples.clear();
+    });
+    assert_eq!(quiet, [], "it may come yet");
+}
