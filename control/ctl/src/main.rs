@@ -123,6 +123,9 @@ fn main() -> ExitCode {
         Verb::Pfctl(arguments) => pfctl::run(arguments, &cli.sockets),
     };
     outcome.unwrap_or_else(|error| {
+        if output::is_unread(&error) {
+            return ExitCode::SUCCESS;
+        }
         match &cli.verb {
             Verb::Pfctl(_) => pfctl::complain("pfctl", &error),
             Verb::Table(_) => pfctl::complain("tpctl", &error),

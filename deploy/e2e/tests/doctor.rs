@@ -114,6 +114,44 @@ fn a_neighbour_that_does_not_answer_is_found() {
     });
 }
 
+/// What the kernel calls by another name is not there for the dataplane: its routes go with it.
+#[test]
+fn a_host_interface_under_another_name_is_found() {
+    bed("doctor-renamed", Links::Tap, OPEN, |lab| {
+        for step in ["link set lan0 down", "link set lan0 name inside0", "link set inside0 up"] {
+            lab.firewall.run(&format!("ip {step}"))?;
+        }
+        let _ = lab.client.try_run(&format!("ping -n -c 3 -i 0.3 -W 1 {}", Lab::SERVER))?;
+        let words = [Lab::CLIENT, "lan0 is down and has no address", "ip addr show lan0"];
+        finds_among(lab, "no-route", &words).map(|_| ())
+    });
+}
+
+#[test]
+fn a_link_that_is_down_is_found() {
+    bed("doctor-down", Links::AfPacket, OPEN, |lab| {
+        lab.client.run(&format!("ping -n -c 1 -W 2 {}", Lab::SERVER))?;
+        lab.server.run("ip link set eth-wan down")?;
+        let _ = lab.client.try_run(&format!("ping -n -c 5 -i 0.3 -W 1 {}", Lab::SERVER))?;
+        let words = ["wan0, which is down", "port-down", "icmp 10.1.0.2 > 10.2.0.2"];
+        finds_among(lab, "link-down", &words).map(|_| ())
+    });
+}
+
+/// Each of two routers takes the other one for the way to a network that is gone.
+#[test]
+fn packets_in_circles_are_found() {
+    bed("doctor-circles", Links::Tap, "pass\n", |lab| {
+        lab.server.run("sysctl -qw net.ipv4.ip_forward=1")?;
+        lab.server.run(&format!("ip route add 10.9.0.0/24 via {}", Lab::OUTSIDE))?;
+        lab.firewall.run(&format!("ip route add 10.9.0.0/24 via {}", Lab::SERVER))?;
+        // Of an even number of hops the last one is the other router's.
+        let _ = lab.client.try_run("ping -n -c 2 -i 0.3 -W 1 -t 63 10.9.0.1")?;
+        let words = ["10.9.0.1 go in circles by wan0", Lab::SERVER, "blackhole"];
+        finds_among(lab, "routing-loop", &words).map(|_| ())
+    });
+}
+
 #[test]
 fn a_state_from_the_middle_of_a_connection_is_found() {
     bed("doctor-middle", Links::Tap, "pass no state\n", |lab| {

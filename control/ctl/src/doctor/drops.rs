@@ -307,6 +307,7 @@ fn unrouted(chart: &Chart<'_>) -> Vec<Finding> {
         let target = packet.destination.address;
         Finding::new("no-route", format!("there is no route to {target}"))
             .evidence(format!("dropped on {}: {packet}", example.place()))
+            .and_dark(chart)
             .cure(format!("add one (ip route add {target}), or see why the routing daemon has none"))
     });
     Finding::few(found.collect(), "flows")

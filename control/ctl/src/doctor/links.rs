@@ -43,6 +43,21 @@ fn down(chart: &Chart<'_>) -> Vec<Finding> {
     dark.collect()
 }
 
+impl Finding {
+    /// With the interfaces that routes may have gone with.
+    pub fn and_dark(self, chart: &Chart<'_>) -> Self {
+        let dark = chart.snapshot.status.interfaces.iter().filter(|interface| !interface.up);
+        dark.fold(self, |finding, interface| {
+            let name = &interface.name;
+            let without = if interface.addresses.is_empty() { " and has no address" } else { "" };
+            finding.evidence(format!(
+                "{name} is down{without}, and routes by it are gone: see whether its host interface is there, up, and still called so \
+                 (ip addr show {name})"
+            ))
+        })
+    }
+}
+
 /// Packets whose time to live ended here, on a way that leads back where they came from.
 fn circles(chart: &Chart<'_>) -> Vec<Finding> {
     let mut told = BTreeSet::new();

@@ -1,16 +1,23 @@
 //! What states tell: answers that do not come, connections with more states than they should have, scales that were missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use api::{DropExample, HookView, PacketView};
 use ruleset::{Direction, FlagsMatch, PeerState, Reason, Rule, StateView, TupleEnd};
 use wire::{Port, Proto, TcpFlags};
 
 use super::Finding;
-use super::snapshot::{Chart, Way, inner, reversed};
+use super::snapshot::{Chart, End, Way, inner, pair, reversed};
 
 /// Ports of UDP on which every request is answered: DNS, NTP, SNMP, IKE and its NAT traversal.
 const ANSWERED: [Port; 5] = [Port(53), Port(123), Port(161), Port(500), Port(4500)];
+
+/// As many questions that nobody answers are more than an accident.
+const STUBBORN: usize = 3;
+
+/// An answer that has not come in so many seconds does not come.
+const SLOW_S: u32 = 2;
 
 pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
     let mut findings = unanswered(chart);
@@ -23,8 +30,11 @@ pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
 /// Requests that were repeated, and that nobody answers.
 fn unanswered(chart: &Chart<'_>) -> Vec<Finding> {
     let mut groups: BTreeMap<String, (Finding, usize)> = BTreeMap::new();
+    let alone = asked_again(chart);
     for states in chart.connections.values() {
-        let wants = |state: &&&StateView| awaits_answer(state) && state.source.packets > 1;
+        let wants = |state: &&&StateView| {
+            awaits_answer(state) && (state.source.packets > 1 || alone.contains(&request_of(state)))
+        };
         // What leaves says by which interface the answers should come; what only entered is for the host.
         let Some(state) = states.iter().filter(wants).max_by_key(|state| state.direction == Direction::Out)
         else {
@@ -38,6 +48,26 @@ fn unanswered(chart: &Chart<'_>) -> Vec<Finding> {
         groups.entry(key).and_modify(|(_, more)| *more += 1).or_insert((finding, 0));
     }
     groups.into_values().map(|(finding, more)| finding.and_more(more, "connections")).collect()
+}
+
+/// Who asks whom for what.
+type Request = (Proto, IpAddr, End);
+
+fn request_of(state: &StateView) -> Request {
+    (state.proto, state.source.end.address, pair(state.destination.end))
+}
+
+/// Datagrams that are asked again from another port each time, as resolvers do, and never answered.
+fn asked_again(chart: &Chart<'_>) -> BTreeSet<Request> {
+    let mut asked: BTreeMap<Request, (usize, bool)> = BTreeMap::new();
+    let all = chart.snapshot.states.iter();
+    for state in all.filter(|state| state.proto == Proto::UDP && state.direction == Direction::Out) {
+        let (silent, answered) = asked.entry(request_of(state)).or_default();
+        *silent += usize::from(awaits_answer(state) && state.age_s >= SLOW_S);
+        *answered |= state.destination.packets > 0;
+    }
+    asked.retain(|_, (silent, answered)| *silent >= STUBBORN && !*answered);
+    asked.into_keys().collect()
 }
 
 fn awaits_answer(state: &StateView) -> bool {
@@ -55,8 +85,7 @@ fn silence(chart: &Chart<'_>, state: &StateView) -> Finding {
     let (source, destination) = (state.source.end, state.destination.end);
     let rule = chart.maker(state);
     let seen = evidence_of(state);
-    let answers = |packet: &PacketView| ends(packet) == (destination, source);
-    if let Some((example, packet)) = chart.dropped().find(|(_, packet)| answers(packet)) {
+    if let Some((example, packet)) = chart.dropped().find(|(_, packet)| answers(packet, state)) {
         return stray(chart, state, example, packet);
     }
     if let Some(finding) = one_way_nat(chart, state) {
@@ -86,7 +115,8 @@ fn silence(chart: &Chart<'_>, state: &StateView) -> Finding {
         (_, Way::None) => finding
             .evidence(seen)
             .evidence(format!("there is no route to {}", destination.address))
-            .cure("add the route (ip route add)".to_owned()),
+            .and_dark(chart)
+            .cure(format!("add the route (ip route add {}), or bring its interface back", destination.address)),
         (Direction::In, Way::By { interface, .. }) => finding
             .evidence(seen)
             .evidence(format!("answers would have to come in on {interface}; no state was made for packets to go out there"))
@@ -109,7 +139,27 @@ fn stray(chart: &Chart<'_>, state: &StateView, example: &DropExample, packet: &P
             example.place()
         ));
     }
+    if reason == Reason::NoRoute {
+        let client = packet.destination.address;
+        return finding.and_dark(chart).cure(format!(
+            "there is no way back to {client}: add the route (ip route add {client}), or bring its interface back"
+        ));
+    }
     finding.cure("let the state or a rule have these packets; `tpctl drops` shows more of them".to_owned())
+}
+
+/// Whether a packet answers those that made a state. Echoes have no ports.
+fn answers(packet: &PacketView, state: &StateView) -> bool {
+    let (source, destination) = (state.source.end, state.destination.end);
+    match packet.icmp {
+        Some((kind, _)) => {
+            matches!(state.proto, Proto::ICMP | Proto::ICMP6)
+                && matches!(kind, 0 | 129)
+                && packet.source.address == destination.address
+                && packet.destination.address == source.address
+        }
+        None => ends(packet) == (destination, source),
+    }
 }
 
 /// A translated connection whose answers cannot come.
@@ -307,8 +357,8 @@ fn unscaled(chart: &Chart<'_>) -> Vec<Finding> {
             Finding::new("no-window-scaling", what)
                 .rule(chart.maker(state))
                 .evidence(evidence_of(state))
-                .evidence("its rule does not ask for a SYN, and no end has a wscale: windows above 64 KB count as 64 KB, and what goes \
-                           beyond is dropped as state-mismatch".to_owned())
+                .evidence("its rule does not ask for a SYN, and no end has a wscale: the windows that both ends announce count as if they \
+                           were not scaled, and what goes beyond is dropped as state-mismatch".to_owned())
                 .cure("let SYNs alone make states: leave out `flags any` (`flags S/SA` is the default); for a connection that is \
                        seen in parts only, `keep state (sloppy)`. States that are there: tpctl states kill".to_owned()),
         );

@@ -1,5 +1,6 @@
 //! Each thing that can be wrong is found, by its own name, and a healthy firewall yields nothing.
 
+mod answers;
 mod links;
 
 use std::time::Duration;
@@ -277,21 +278,6 @@ fn a_silent_program_of_the_host_is_told_from_a_silent_network() {
         snapshot.states[0].destination.end = end("10.1.0.1:8080");
     });
     assert!(evidence(&finding).contains("the firewall's own host"), "{finding:?}");
-}
-
-#[test]
-fn requests_of_udp_are_missed_only_where_answers_are_due() {
-    let of = |port: u16| {
-        found(|snapshot| {
-            snapshot.states = unanswered();
-            for state in &mut snapshot.states {
-                state.proto = Proto::UDP;
-                state.destination.end.port = Port(port);
-            }
-        })
-    };
-    assert_eq!(of(53).len(), 1);
-    assert_eq!(of(514), []);
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl Desk {
             .as_ref()
             .filter(|_| of_match)
             .map_or_else(Vec::new, |live| rule_drops(&live.root, &current, earlier, recent));
-        let seen_since = since.map_or(Duration::ZERO, |since| ago(now - since));
+        // As much as the counts cover.
+        let seen_since = since.map_or(Duration::ZERO, |since| ago(now - since.min(began)));
         let epoch = live.as_ref().map(|live| live.root.epoch());
         ResponseBody::DropReport(Box::new(DropReport {
             covered_s: (now - began).as_secs(),
