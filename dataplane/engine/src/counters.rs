@@ -59,7 +59,7 @@ impl Counters {
         }
     }
 
-    /// Counts one dropped packet that arrived by `interface`. The shell counts here too what it had to drop itself.
+    /// Counts one dropped packet that arrived by `interface`, or was to leave by it.
     #[inline]
     pub fn drop_packet(&mut self, interface: InterfaceId, reason: Reason) {
         self.drop_packets(interface, reason, 1);

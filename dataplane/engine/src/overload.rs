@@ -217,7 +217,7 @@ fn nearly_full_ranges_bound_the_work_of_a_moment() {
     }
     pass(&mut firewall, 100);
     // Wherever a state goes, all that is full may be so no more.
-    firewall.shard.counters_mut().removals += 1;
+    firewall.shard.counters.removals += 1;
     let all_asked = 2 * u64::from(PORTS * SERVERS);
     let bound = 2 * (u64::from(AT_ONCE) + BURSTS * BURST as u64 * u64::from(OF_A_PACKET));
     let most = Work { buckets: bound + BURSTS * BURST_MAX.buckets, records: bound / 2 };

@@ -464,11 +464,6 @@ impl Shard {
         &self.counters
     }
 
-    /// What was counted, for the shell to add what it had to drop itself.
-    pub const fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
-    }
-
     /// Takes memory for what the rules of `root` count and copy. To be called when a new root arrives, outside of any burst: the
     /// first burst that finds another root does it otherwise.
     pub fn adopt(&mut self, root: &Root) {

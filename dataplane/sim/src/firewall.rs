@@ -239,9 +239,9 @@ impl Firewall {
         core::mem::take(&mut self.copies)
     }
 
-    fn take_copies(&mut self, worker: WorkerId, frames: &[Vec<u8>]) {
+    fn take_copies(&mut self, now: Tick, worker: WorkerId, frames: &[Vec<u8>]) {
         let Self { shards, copies, ledger, .. } = self;
-        shards[usize::from(worker.0)].take_copies(frames, |FrameCopy { to, head, rest, .. }, _| {
+        shards[usize::from(worker.0)].take_copies(now, frames, |FrameCopy { to, head, rest, .. }, _| {
             ledger.copies += 1;
             copies.push((to, [head, rest].concat()));
         });
@@ -343,7 +343,7 @@ impl Firewall {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
         let shard = &mut self.shards[usize::from(owner.0)];
         shard.take_over(&view, &mut self.entropy, arrival, custody, frames, fates);
-        self.take_copies(owner, frames);
+        self.take_copies(now, owner, frames);
     }
 
     fn process(
@@ -356,7 +356,7 @@ impl Firewall {
     ) {
         let view = View { now, root: self.root.as_ref(), fib: &self.fib };
         self.shards[usize::from(worker.0)].process(&view, &mut self.entropy, arrival, frames, fates);
-        self.take_copies(worker, frames);
+        self.take_copies(now, worker, frames);
     }
 
     fn enter(&mut self, fate: Fate) {
