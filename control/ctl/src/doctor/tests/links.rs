@@ -1,7 +1,7 @@
 //! Links, circles, and interfaces that there are not.
 
 use api::{DropExample, InterfaceDrops, ReasonCount};
-use ruleset::{InterfaceMatch, InterfacePattern, Reason};
+use ruleset::{InterfaceMatch, InterfacePattern, Reason, Rule};
 
 use super::{CLIENT, SERVER, Snapshot, counted, dropped, evidence, found, only, packet};
 
@@ -52,6 +52,13 @@ fn rules_for_an_interface_that_there_is_not_are_found_where_another_has_none() {
     for healthy in ["wan0", "wan", "lan0", "dialup"] {
         assert_eq!(found(named(healthy)), [], "{healthy}");
     }
+    let wide = found(|snapshot| {
+        named("inside0")(snapshot);
+        if let Some(rules) = &mut snapshot.rules {
+            rules.rules.push(Rule { interface: None, ..rules.rules[1].clone() });
+        }
+    });
+    assert_eq!(wide, [], "a rule without an interface is for all of them");
     let quiet = found(|snapshot| {
         named("inside0")(snapshot);
         snapshot.drops.examples.clear();
