@@ -15,7 +15,7 @@ use dpdk::{
     Burst, ChecksumStatus, Consumer, Eal, Mempool, Port, PortConfig, Producer, Queues, Tsc, TscClock, spsc,
 };
 use engine::fib::Role;
-use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Source, StatePool, Tick, WorkerId};
+use engine::{Fib, InterfaceId, Root, Shard, ShardConfig, Source as From, StatePool, Tick, WorkerId};
 use ruleset::Ruleset;
 use worker::config::Idle;
 use worker::handoff::{self, Handoff};
@@ -205,12 +205,12 @@ impl<'a> Wiring<'a> {
 
     /// Adds an interface: a port, with a host interface unless it is a span port.
     fn add(&mut self, interface: InterfaceId, span: bool) -> dpdk::Result<()> {
-        let (wires, ends) = self.open("w", interface, Source::Wire)?;
+        let (wires, ends) = self.open("w", interface, From::Wire)?;
         self.wires.iter_mut().zip(ends).for_each(|(own, ends)| own.push(ends));
         let hosts: Vec<Option<Side>> = if span {
             wires.iter().map(|_| None).collect()
         } else {
-            let (hosts, ends) = self.open("h", interface, Source::Host)?;
+            let (hosts, ends) = self.open("h", interface, From::Host)?;
             self.hosts.iter_mut().zip(ends).for_each(|(own, ends)| own.push(ends));
             hosts.into_iter().map(Some).collect()
         };
@@ -227,7 +227,7 @@ impl<'a> Wiring<'a> {
         &mut self,
         kind: &str,
         interface: InterfaceId,
-        side: Source,
+        side: From,
     ) -> dpdk::Result<(Vec<Side>, Vec<Ends>)> {
         let (mut queues, mut far) = (Queues { rx: Vec::new(), tx: Vec::new() }, Vec::new());
         for worker in 0..self.workers {
