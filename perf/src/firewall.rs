@@ -3,9 +3,7 @@
 
 use anyhow::{Context, bail};
 use dpdk::{Burst, Mbuf};
-use engine::{
-    Arrival, Fate, Fib, Frame, FrameCopy, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId,
-};
+use engine::{Arrival, Fate, Fib, Frame, Root, Shard, ShardConfig, Source as From, Tick, View, WorkerId};
 use worker::frame::MbufFrame;
 
 use crate::bed::{BURST, Bed};
@@ -148,10 +146,10 @@ impl Firewall {
         fates
     }
 
-    /// Hands on the copies of a burst that was decided.
+    /// Hands on the copies of a burst that was decided: what each begins with, and what follows.
     #[inline(always)]
-    pub fn take_copies<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(FrameCopy<'_>)) {
-        self.shard.take_copies(self.now, frames, |copy, _| each(copy));
+    pub fn take_copies<F: Frame>(&mut self, frames: &[F], mut each: impl FnMut(&[u8], &[u8])) {
+        self.shard.take_copies(self.now, frames, |copies, _| copies.each(&mut each));
     }
 
     /// Lets every state time out.

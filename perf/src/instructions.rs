@@ -138,9 +138,9 @@ impl Scene {
         let passed = collected(|| {
             let fates = firewall.decide(frames, sender);
             let passed = fates.iter().all(|fate| matches!(fate, Fate::Transmit(_)));
-            firewall.take_copies(frames, |copy| {
-                copied.extend_from_slice(copy.head);
-                copied.extend_from_slice(copy.rest);
+            firewall.take_copies(frames, |head, rest| {
+                copied.extend_from_slice(head);
+                copied.extend_from_slice(rest);
             });
             passed
         });

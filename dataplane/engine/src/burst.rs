@@ -18,7 +18,7 @@ use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::Interface;
 use crate::frame::Frame;
 use crate::hook::Flow;
-use crate::mirror::PlanId;
+use crate::mirror::{Noted, PlanId};
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
@@ -231,19 +231,24 @@ impl Shard {
         let out = self.next_hop::<TRANSLATES>(stages, first)?.out;
         let leg = self.adjacencies.leg(moment.arrival, out);
         let mut run = Run::new(moment.arrival, out);
+        let mut noted = if COPIES { Some(self.mirror.take_noted()) } else { None };
         let found = stages.packets.get(first..)?.iter().zip(stages.ways.get(first..)?);
         let packets = frames.get_mut(first..)?.iter_mut().zip(fates.get_mut(first..)?).zip(found);
         for (number, ((frame, fate), (quick, way))) in (first..).zip(packets) {
+            let note = noted.as_mut().and_then(|noted| noted.get_mut(number));
             let followed = if TRANSLATES && way.is_some() {
-                self.follow_translated(frame, quick, way, moment, leg)
+                self.follow_translated(frame, note, quick, way, moment, leg)
             } else {
-                self.follow::<F, REWRITES, COPIES>(frame, number, quick, moment, leg)
+                self.follow::<F, REWRITES, COPIES>(frame, note, quick, moment, leg)
             };
             if !followed {
                 break;
             }
             run.add(quick.key.family(), quick.length);
             *fate = Fate::Transmit(out);
+        }
+        if let Some(noted) = noted {
+            self.mirror.repeat::<REWRITES>(noted, &stages.packets, first, &run);
         }
         Some(run)
     }
@@ -295,6 +300,7 @@ impl Shard {
     fn follow_translated<F: Frame>(
         &mut self,
         frame: &mut F,
+        note: Option<&mut Noted>,
         quick: &Quick,
         way: &Way,
         moment: &Moment,
@@ -302,6 +308,10 @@ impl Shard {
     ) -> bool {
         if !quick.kind.is_plain() {
             return false;
+        }
+        if let Some(note) = note {
+            // Copied packets of translated connections go the long way.
+            note.plan = PlanId::NONE;
         }
         let followed = self.connections.follow_linked(quick, way, moment, leg, &self.adjacencies);
         let Some((adjacency, change)) = followed else { return false };
@@ -330,7 +340,7 @@ impl Shard {
     fn follow<F: Frame, const REWRITES: bool, const COPIES: bool>(
         &mut self,
         frame: &mut F,
-        number: usize,
+        note: Option<&mut Noted>,
         quick: &Quick,
         moment: &Moment,
         leg: Leg,
@@ -341,8 +351,11 @@ impl Shard {
         let followed = self.connections.follow(quick, moment, leg, &self.adjacencies);
         let Some(adjacency) = followed else { return false };
         debug_assert!(COPIES || adjacency.plan == PlanId::NONE, "there are no plans");
-        if COPIES && adjacency.plan != PlanId::NONE {
-            self.mirror.follow::<REWRITES>(adjacency, frame.bytes(), number, quick.length);
+        if COPIES && let Some(note) = note {
+            note.plan = adjacency.plan;
+            if REWRITES && let Some(head) = frame.bytes().first_chunk() {
+                note.head = *head;
+            }
         }
         if REWRITES {
             rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);

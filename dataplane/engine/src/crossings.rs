@@ -124,6 +124,16 @@ impl Run {
         *counted = counted.wrapping_add(1 << 32 | length as u64);
     }
 
+    /// Where they come from.
+    pub const fn from(&self) -> InterfaceId {
+        self.from
+    }
+
+    /// Where they leave.
+    pub const fn to(&self) -> InterfaceId {
+        self.to
+    }
+
     /// How many there are.
     #[inline]
     pub fn packets(&self) -> usize {

@@ -67,7 +67,7 @@ pub use fib::{Fib, InterfaceId};
 pub use frame::{Frame, NoRoom, RxChecksum};
 pub use log::LogRecord;
 pub use loss::Losses;
-pub use mirror::{COPIES_MAX, FrameCopy, Unresolved};
+pub use mirror::{COPIES_MAX, Copies, Unresolved};
 pub use normalize::{FragmentCounts, Piece};
 pub use packet::{Packet, Quoted, Transport, Tuple, Zone};
 pub use parse::{NonIp, Parsed, parse};

@@ -13,30 +13,34 @@
 
 mod host;
 mod plan;
+mod waiting;
 
 use core::net::IpAddr;
+use core::ops::Range;
 
 use ruleset::{Action, Direction, Reason, RoutingKind};
 
 use crate::Counters;
-use crate::crossings::Verdict;
+use crate::crossings::{Run, Verdict};
 use crate::eval::{Counted, Decision, Question, Role, Root, RuleTotals, Walked};
 use crate::fate::{Created, Source};
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::hook::Passage;
 use crate::loss::Losses;
-use crate::normalize::{Cut, cut_up};
+use crate::normalize::Cut;
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::{Asked, Pool, Target};
-use crate::rewrite::{PLAIN_HEAD, forward_plain};
+use crate::quick::Quick;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Adjacency, Family};
+use crate::state::Family;
 use crate::tick::Tick;
 use crate::witness::{Blame, DropPlace, Seen};
 pub(crate) use plan::PlanId;
-use plan::Plans;
-use plan::{Form, Step, Trail};
+use plan::{Form, Plans, Step, Trail};
+pub use waiting::Copies;
+pub(crate) use waiting::{Noted, NotedBurst};
+use waiting::{Own, Repeated, Waiting};
 
 /// The most copies of one packet.
 const TARGETS_MAX: usize = 8;
@@ -102,47 +106,17 @@ impl Origin {
     }
 }
 
-/// A copy that waits for the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameCopy<'a> {
-    /// The interface that it leaves by.
-    pub to: InterfaceId,
-    /// The interface on whose wire the frame was that it repeats; `None` if it is routed to a host.
-    pub of: Option<InterfaceId>,
-    /// What it waits for, or that frame does, before it has its Ethernet header.
-    pub unresolved: Option<Unresolved>,
-    /// What the frame begins with; it may be empty.
-    pub head: &'a [u8],
-    /// What follows; it may be empty.
-    pub rest: &'a [u8],
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Gathered {
-    to: InterfaceId,
-    of: Option<InterfaceId>,
-    /// Where its own bytes end, which it begins with; they begin where those of the copy before end.
-    end: u32,
-    /// The frame in the burst that has the bytes behind its own, or [`NO_FRAME`].
-    rest: u8,
-    /// It waits for its Ethernet header.
-    waits: bool,
-    /// It goes in fragments.
-    cut: Option<Cut>,
-}
-
-/// All bytes of a copy are its own.
-const NO_FRAME: u8 = u8::MAX;
-
-const _: () = assert!(BURST <= NO_FRAME as usize, "no frame has this number");
-
 /// The copies of a burst.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
-    gathered: Vec<Gathered>,
+    gathered: Vec<Waiting>,
+    /// How many copies those are.
+    count: usize,
     /// What those wait for that do, in their order.
     unresolved: Vec<Unresolved>,
     bytes: Vec<u8>,
+    /// Of the packets that went the short way.
+    noted: Option<Box<NotedBurst>>,
     /// Of the packet that was copied last on the long way.
     trail: Trail,
     plans: Plans,
@@ -152,6 +126,7 @@ pub(crate) struct Mirror {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     gathered: usize,
+    count: usize,
     unresolved: usize,
     bytes: usize,
 }
@@ -162,7 +137,8 @@ impl Mirror {
         if root.copies() && self.bytes.capacity() == 0 {
             self.gathered.reserve_exact(COPIES_MAX);
             self.unresolved.reserve_exact(COPIES_MAX);
-            self.bytes.reserve_exact(BYTES_MAX + COPIES_MAX * PLAIN_HEAD);
+            self.bytes.reserve_exact(BYTES_MAX);
+            self.noted = Some(Box::default());
             self.plans.reserve();
         }
     }
@@ -172,6 +148,7 @@ impl Mirror {
     pub fn begin(&mut self) {
         if !self.gathered.is_empty() {
             self.gathered.clear();
+            self.count = 0;
             self.unresolved.clear();
             self.bytes.clear();
         }
@@ -225,97 +202,72 @@ impl Mirror {
     ) {
         let end = self.bytes.len() as u32;
         self.unresolved.extend(unresolved);
-        self.gathered.push(Gathered { to, of, end, rest: NO_FRAME, waits: unresolved.is_some(), cut });
+        self.gathered.push(Waiting::Own(Own { to, of, end, waits: unresolved.is_some(), cut }));
+        self.count += 1;
     }
 
-    /// Copies a packet that goes the short way by its plan, as it would be copied on the long one. `frame` is as it
-    /// arrived, with this number in the burst; if it `CHANGES`, it is about to be rewritten, within its first [`PLAIN_HEAD`]
-    /// bytes. `length` is that of the IP datagram.
+    /// A place for what is [repeated](Self::repeat) of the packets of a burst that go the short way, to be given back there.
+    #[inline]
+    pub fn take_noted(&mut self) -> Box<NotedBurst> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// Copies packets that have gone the short way by their plans, as they would be copied on the long one: those of a run that
+    /// begins with number `first` of the burst, of which `packets` tells the lengths. What the frames were before they were
+    /// rewritten was `noted`, if they `CHANGE`.
     #[inline(never)]
-    pub fn follow<const CHANGES: bool>(
+    pub fn repeat<const CHANGE: bool>(
         &mut self,
-        adjacency: &Adjacency,
-        frame: &[u8],
-        number: usize,
-        length: u16,
+        noted: Box<NotedBurst>,
+        packets: &[Quick],
+        first: usize,
+        run: &Run,
     ) {
-        let (steps, family) = self.plans.follow(adjacency.plan, length);
+        let mut begin = first;
+        for (plan, count) in noted.plans(first, run.packets()) {
+            let numbers = begin..begin + count;
+            if plan != PlanId::NONE {
+                let lengths = packets[numbers.clone()].iter().map(|quick| u32::from(quick.length));
+                self.follow::<CHANGE>(plan, &numbers, lengths.fold(0, u32::wrapping_add), run);
+            }
+            begin = numbers.end;
+        }
+        self.noted = Some(noted);
+    }
+
+    /// Copies the packets of these numbers, which are of so many bytes, by their plan.
+    #[inline]
+    fn follow<const CHANGE: bool>(&mut self, plan: PlanId, numbers: &Range<usize>, bytes: u32, run: &Run) {
+        let (steps, family) = self.plans.follow(plan, numbers.len() as u32, bytes);
         for step in steps.iter().filter(|step| step.lost.is_none()) {
-            let of = match step.form {
-                Form::Arrived => {
-                    if CHANGES {
-                        keep_head(&mut self.bytes, frame);
-                    }
-                    Some(adjacency.arrival)
-                }
-                Form::Left => Some(adjacency.out),
-                Form::Sent { link, by } => {
-                    send_head(&mut self.bytes, frame, family, &link);
-                    by
-                }
+            let (of, form) = match step.form {
+                Form::Arrived if CHANGE => (Some(run.from()), Form::Arrived),
+                Form::Arrived => (Some(run.from()), Form::Left),
+                Form::Left => (Some(run.to()), Form::Left),
+                Form::Sent { by, .. } => (by, step.form),
             };
-            let (end, rest) = (self.bytes.len() as u32, number as u8);
-            self.gathered.push(Gathered { to: step.to, of, end, rest, waits: false, cut: None });
+            let (begin, end) = (numbers.start as u8, numbers.end as u8);
+            self.gathered.push(Waiting::Repeated(Repeated { to: step.to, of, form, family, begin, end }));
+            self.count += numbers.len();
         }
     }
 
     /// What the burst has been copied so far.
     #[inline]
     pub const fn mark(&self) -> Mark {
-        Mark { gathered: self.gathered.len(), unresolved: self.unresolved.len(), bytes: self.bytes.len() }
+        let Self { gathered, count, unresolved, bytes, .. } = self;
+        Mark { gathered: gathered.len(), count: *count, unresolved: unresolved.len(), bytes: bytes.len() }
     }
 
     /// Forgets what was copied since; how many copies those were.
     pub fn take_back(&mut self, mark: Mark) -> u64 {
-        let count = self.gathered.len() - mark.gathered;
+        let count = self.count - mark.count;
         self.gathered.truncate(mark.gathered);
+        self.count = mark.count;
         self.unresolved.truncate(mark.unresolved);
         self.bytes.truncate(mark.bytes);
         count as u64
     }
-
-    /// Gives out all copies in their order; `frames` are those of the burst.
-    #[inline]
-    pub fn drain<F: Frame>(
-        &mut self,
-        frames: &[F],
-        mut losses: Losses<'_>,
-        mut each: impl FnMut(FrameCopy<'_>, &mut Losses<'_>),
-    ) {
-        let (mut start, mut unresolved) = (0, self.unresolved.drain(..));
-        for Gathered { to, of, end, rest, waits, cut } in self.gathered.drain(..) {
-            let head = self.bytes.get(start..end as usize).unwrap_or_default();
-            let rest = frames.get(usize::from(rest)).and_then(|frame| frame.bytes().get(head.len()..));
-            let unresolved = if waits { unresolved.next() } else { None };
-            start = end as usize;
-            if let Some(cut) = cut {
-                let piece = |head: &[u8], rest: &[u8]| {
-                    each(FrameCopy { to, of, unresolved, head, rest }, &mut losses);
-                };
-                let pieces = cut_up(head, cut, piece).unwrap_or_default();
-                losses.counters.create(Created::Copy, pieces.saturating_sub(1));
-                continue;
-            }
-            each(FrameCopy { to, of, unresolved, head, rest: rest.unwrap_or_default() }, &mut losses);
-        }
-        self.bytes.clear();
-    }
-}
-
-/// Keeps what is about to be rewritten of a frame. By itself: most copies are made behind the OUT hook.
-#[inline(never)]
-fn keep_head(bytes: &mut Vec<u8>, frame: &[u8]) {
-    let head = frame.first_chunk::<PLAIN_HEAD>();
-    bytes.extend_from_slice(head.map_or(&[], |head| head));
-}
-
-/// Keeps what is rewritten of a frame, as it is in one that is sent to a host.
-#[inline(never)]
-fn send_head(bytes: &mut Vec<u8>, frame: &[u8], family: Family, link: &[u8; 12]) {
-    let Some(head) = frame.first_chunk::<PLAIN_HEAD>() else { return };
-    let mut head = *head;
-    forward_plain(&mut head, family, link);
-    bytes.extend_from_slice(&head);
 }
 
 impl Shard {
@@ -470,18 +422,18 @@ impl Shard {
     /// How many copies the burst has left to be fetched.
     #[inline]
     pub const fn copies(&self) -> usize {
-        self.mirror.gathered.len()
+        self.mirror.count
     }
 
-    /// Gives the copies that the burst has left to `each`, in their order, with where it counts what it has to drop.
-    /// `frames` are those of the burst, as [`process`](Self::process) has left them. What is not fetched before the next
-    /// burst is lost.
+    /// Gives the copies that the burst has left to `each`, those together that leave by one way, with where it counts what it has
+    /// to drop; of one interface in the order of their originals. `frames` are those of the burst, as
+    /// [`process`](Self::process) has left them. What is not fetched before the next burst is lost.
     #[inline]
     pub fn take_copies<F: Frame>(
         &mut self,
         now: Tick,
         frames: &[F],
-        each: impl FnMut(FrameCopy<'_>, &mut Losses<'_>),
+        each: impl FnMut(Copies<'_, F>, &mut Losses<'_>),
     ) {
         let Self { mirror, counters, witness, .. } = self;
         mirror.drain(frames, Losses::new(counters, witness, now), each);

@@ -205,7 +205,10 @@ fn seen(firewall: &mut Firewall, place: usize, packets: &[usize]) -> impl Partia
     let fates = firewall.decide_burst(arrival, &mut frames);
     let counters = firewall.shard.counters();
     let counted = (counters.created(Created::Copy), counters.drops().to_vec(), firewall.usage());
-    (fates, frames, firewall.copies(), counted, firewall.dump())
+    // Of one interface they are in their order.
+    let mut copies = firewall.copies();
+    copies.sort_by_key(|(to, ..)| to.0);
+    (fates, frames, copies, counted, firewall.dump())
 }
 
 proptest! {

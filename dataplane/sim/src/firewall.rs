@@ -3,8 +3,8 @@
 use core::fmt::Write as _;
 
 use engine::{
-    Arrival, Created, Custody, Errand, Fate, Fib, Flushes, FrameCopy, InterfaceId, Overloaded, Root,
-    Selection, Shard, ShardConfig, Source, StatePool, Tick, View, WorkerId,
+    Arrival, Created, Custody, Errand, Fate, Fib, Flushes, InterfaceId, Overloaded, Root, Selection, Shard,
+    ShardConfig, Source, StatePool, Tick, View, WorkerId,
 };
 use ruleset::{Invalid, Reason, Ruleset, SourceSelector, StateSelector, StateView, TableEdit, TableEntry};
 
@@ -241,9 +241,12 @@ impl Firewall {
 
     fn take_copies(&mut self, now: Tick, worker: WorkerId, frames: &[Vec<u8>]) {
         let Self { shards, copies, ledger, .. } = self;
-        shards[usize::from(worker.0)].take_copies(now, frames, |FrameCopy { to, head, rest, .. }, _| {
-            ledger.copies += 1;
-            copies.push((to, [head, rest].concat()));
+        shards[usize::from(worker.0)].take_copies(now, frames, |alike, _| {
+            let to = alike.to;
+            alike.each(|head, rest| {
+                ledger.copies += 1;
+                copies.push((to, [head, rest].concat()));
+            });
         });
     }
 

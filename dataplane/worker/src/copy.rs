@@ -4,7 +4,6 @@
 //! worker's, for the time of a burst. Bounds: no more buffers than copies, and [`BURST_MAX`] at once.
 
 use dpdk::{BURST_MAX, Burst, Mbuf, Mempool};
-use engine::FrameCopy;
 
 use crate::vlan;
 
@@ -25,33 +24,32 @@ impl<'a> Buffers<'a> {
     /// An empty buffer; `None` if the pool has none.
     #[inline]
     fn next(&mut self) -> Option<Mbuf> {
-        if self.ready.is_empty() && self.wanted == 0 {
-            // Of a datagram that goes in fragments, each piece is one.
+        match self.ready.pop() {
+            Some(mbuf) => Some(mbuf),
+            None => self.refill(),
+        }
+    }
+
+    /// An empty buffer, and as many others as are wanted.
+    #[inline(never)]
+    fn refill(&mut self) -> Option<Mbuf> {
+        let count = self.wanted.min(BURST_MAX);
+        // Of a datagram that goes in fragments, each piece is one: there may be more copies than were wanted.
+        if count == 0 || !self.pool.alloc_burst(&mut self.ready, count) {
+            // As many as there are: one by one.
+            self.wanted = self.wanted.saturating_sub(1);
             return self.pool.alloc();
         }
-        if self.ready.is_empty() {
-            let count = self.wanted.min(BURST_MAX);
-            if !self.pool.alloc_burst(&mut self.ready, count) {
-                // As many as there are: one by one.
-                self.wanted = self.wanted.saturating_sub(1);
-                return self.pool.alloc();
-            }
-            self.wanted -= count;
-        }
+        self.wanted -= count;
         self.ready.pop()
     }
 
-    /// A copy in a buffer of its own, with the tag of the VLAN that its original is on; `None` if there is no buffer, or no
-    /// room in it.
+    /// A copy, of what it begins with and what follows, in a buffer of its own, with the tag of the VLAN that its original is on;
+    /// `None` if there is no buffer, or no room in it.
     #[inline]
-    pub fn fill(&mut self, copy: &FrameCopy<'_>, vlan: Option<u16>) -> Option<Mbuf> {
+    pub fn fill(&mut self, head: &[u8], rest: &[u8], vlan: Option<u16>) -> Option<Mbuf> {
         let mut mbuf = self.next()?;
-        if !copy.head.is_empty() {
-            mbuf.extend_from_slice(copy.head).ok()?;
-        }
-        if !copy.rest.is_empty() {
-            mbuf.extend_from_slice(copy.rest).ok()?;
-        }
+        mbuf.extend_from_slices(head, rest).ok()?;
         match vlan {
             Some(vlan) => vlan::insert(&mut mbuf, vlan).ok().map(|()| mbuf),
             None => Some(mbuf),

@@ -415,34 +415,35 @@ impl Worker {
         let mut buffers = Buffers::new(pool, copies);
         let frames = MbufFrame::of(&mut self.bursts[origin as usize]);
         let fib = mail.fibs.get();
-        shard.take_copies(self.now, frames, |copy, losses| {
-            let span = attachment.interfaces[usize::from(copy.to.0)].span.as_mut();
-            if span.is_some_and(|span| !span.takes(random)) {
-                // Left out on purpose: of this nobody needs an example.
-                return losses.counters.drop_packet(copy.to, Reason::Sample);
-            }
+        shard.take_copies(self.now, frames, |copies, losses| {
+            let (to, of, unresolved) = (copies.to, copies.of, copies.unresolved);
             // What is routed to a host gets the tag of the way there as it leaves.
-            let vlan = copy.of.and_then(|of| attachment.interfaces[usize::from(of.0)].wire.outlet.vlan());
-            let Some(mbuf) = buffers.fill(&copy, vlan) else {
-                let frame = if copy.head.is_empty() { copy.rest } else { copy.head };
-                return losses.leaving((copy.to, Source::Wire), Reason::NoBuffer, frame);
-            };
-            match copy.unresolved {
-                None => {
-                    if let Some((key, held)) = attachment.send_copy(copy.to, mbuf, fib, losses) {
+            let vlan = of.and_then(|of| attachment.interfaces[usize::from(of.0)].wire.outlet.vlan());
+            copies.each(|head, rest| {
+                let span = attachment.interfaces[usize::from(to.0)].span.as_mut();
+                if span.is_some_and(|span| !span.takes(random)) {
+                    // Left out on purpose: of this nobody needs an example.
+                    return losses.counters.drop_packet(to, Reason::Sample);
+                }
+                let Some(mbuf) = buffers.fill(head, rest, vlan) else {
+                    let frame = if head.is_empty() { rest } else { head };
+                    return losses.leaving((to, Source::Wire), Reason::NoBuffer, frame);
+                };
+                let asked = match unresolved {
+                    None => attachment.send_copy(to, mbuf, fib, losses).map(|waits| (waits, true)),
+                    Some(Unresolved { interface, next_hop }) => {
+                        let held = Held { mbuf, role: Role::Copy(to) };
+                        Some(((Key { interface, next_hop }, held), of.is_none()))
+                    }
+                };
+                if let Some(((key, held), asks)) = asked {
+                    if asks {
                         // If there is no room for the question, a later copy asks it.
                         let _ = mail.asks.try_send(Ask { interface: key.interface, address: key.next_hop });
-                        waiting.push((key, held));
                     }
+                    waiting.push((key, held));
                 }
-                Some(Unresolved { interface, next_hop }) => {
-                    if copy.of.is_none() {
-                        // If there is no room for the question, a later copy asks it.
-                        let _ = mail.asks.try_send(Ask { interface, address: next_hop });
-                    }
-                    waiting.push((Key { interface, next_hop }, Held { mbuf, role: Role::Copy(copy.to) }));
-                }
-            }
+            });
         });
     }
 

@@ -199,6 +199,15 @@ impl Mbuf {
         Ok(())
     }
 
+    /// Adds the bytes of both at the end of a contiguous packet, one behind the other.
+    #[inline]
+    pub fn extend_from_slices(&mut self, first: &[u8], second: &[u8]) -> Result<(), NoRoom> {
+        let (begin, end) = self.grow(first.len() + second.len())?.split_at_mut(first.len());
+        begin.copy_from_slice(first);
+        end.copy_from_slice(second);
+        Ok(())
+    }
+
     #[inline]
     fn grow(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
         if !self.is_contiguous() || count > self.tailroom() {

@@ -195,19 +195,20 @@ impl Plans {
         self.numbers.clear();
     }
 
-    /// The steps of the plan of this number, and the family that it is for, for a packet of so many bytes that follows it; [`Self::settle`] counts them.
+    /// The steps of the plan of this number, and the family that it is for, for so many packets that follow it, and their bytes;
+    /// [`Self::settle`] counts them.
     #[inline]
-    pub fn follow(&mut self, id: PlanId, bytes: u16) -> (&[Step], Family) {
+    pub fn follow(&mut self, id: PlanId, packets: u32, bytes: u32) -> (&[Step], Family) {
         let Some((plan, tally)) = usize::from(id.0).checked_sub(1).and_then(|at| self.plans.get_mut(at))
         else {
             return (&[], Family::Inet);
         };
         if tally.packets == 0 {
-            begin(&mut self.followed, id);
+            self.followed.push(id);
         }
         // A burst is of 64 packets, each of fewer than 2^16 bytes.
-        tally.packets = tally.packets.wrapping_add(1);
-        tally.bytes = tally.bytes.wrapping_add(u32::from(bytes));
+        tally.packets = tally.packets.wrapping_add(packets);
+        tally.bytes = tally.bytes.wrapping_add(bytes);
         (plan.steps(), plan.family)
     }
 
@@ -257,13 +258,6 @@ impl Plans {
     }
 }
 
-/// Notes that a plan is followed in this burst.
-#[cold]
-#[inline(never)]
-fn begin(followed: &mut Vec<PlanId>, id: PlanId) {
-    followed.push(id);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,8 +282,8 @@ mod tests {
         assert_eq!(plans.number(&again), first);
         assert_ne!(first, other);
         let (other, _) = other.expect("a number");
-        assert_eq!(plans.follow(other, 100).0.len(), 2);
-        assert!(plans.follow(PlanId::NONE, 100).0.is_empty());
+        assert_eq!(plans.follow(other, 1, 100).0.len(), 2);
+        assert!(plans.follow(PlanId::NONE, 1, 100).0.is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use engine::fib::{
     Bridge, Interface, InterfaceAddress, Neighbor, NextHop, NonIpPolicy, Role, Route, RouteEntry,
 };
 use engine::{
-    Arrival, Custody, Entropy, Errand, Fate, Fib, FrameCopy, InterfaceId, Root, RuleUsage, Selection, Shard,
+    Arrival, Custody, Entropy, Errand, Fate, Fib, InterfaceId, Root, RuleUsage, Selection, Shard,
     ShardConfig, Source, Tick, Unresolved, View, WorkerId, Zone,
 };
 use ruleset::{PeerState, Reason, Rule, Ruleset, StateSelector, StateView};
@@ -272,8 +272,9 @@ impl Firewall {
         let view = View { now: self.now, root: self.root.as_ref(), fib: &self.fib };
         self.shard.process(&view, &mut self.entropy, arrival, frames, &mut fates);
         self.copies.clear();
-        self.shard.take_copies(self.now, frames, |FrameCopy { to, unresolved, head, rest, .. }, _| {
-            self.copies.push((to, unresolved, [head, rest].concat()));
+        self.shard.take_copies(self.now, frames, |copies, _| {
+            let (to, unresolved) = (copies.to, copies.unresolved);
+            copies.each(|head, rest| self.copies.push((to, unresolved, [head, rest].concat())));
         });
         self.keep_pieces();
         fates

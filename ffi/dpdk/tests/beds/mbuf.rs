@@ -9,10 +9,12 @@ pub fn every_change_and_back(bed: &Bed) {
     mbuf.prepend(4).expect("128 bytes of headroom").copy_from_slice(b"head");
     mbuf.append(4).expect("2 KiB of tailroom").copy_from_slice(b"tail");
     mbuf.extend_from_slice(b"!").expect("2 KiB of tailroom");
-    assert_eq!(mbuf.data(), b"headpayloadtail!");
-    assert_eq!((mbuf.len(), mbuf.packet_len(), mbuf.headroom()), (16, 16, 124));
-    mbuf.trim_front(4).expect("has 16 bytes");
-    mbuf.truncate(7).expect("has 12 bytes");
+    mbuf.extend_from_slices(b"!", b"?").expect("2 KiB of tailroom");
+    mbuf.extend_from_slices(b"", b"").expect("nothing");
+    assert_eq!(mbuf.data(), b"headpayloadtail!!?");
+    assert_eq!((mbuf.len(), mbuf.packet_len(), mbuf.headroom()), (18, 18, 124));
+    mbuf.trim_front(4).expect("has 18 bytes");
+    mbuf.truncate(7).expect("has 14 bytes");
     assert_eq!(mbuf.data(), b"payload");
     assert_eq!((mbuf.len(), mbuf.packet_len(), mbuf.headroom()), (7, 7, 128));
     mbuf.data_mut().reverse();
@@ -29,6 +31,7 @@ pub fn refused_changes_change_nothing(bed: &Bed) {
     assert_eq!(mbuf.append(2042).map(drop), Err(NoRoom));
     assert_eq!(mbuf.append(usize::MAX).map(drop), Err(NoRoom));
     assert_eq!(mbuf.extend_from_slice(&[0; 2042]), Err(NoRoom));
+    assert_eq!(mbuf.extend_from_slices(&[0; 2040], &[0; 2]), Err(NoRoom));
     assert_eq!(mbuf.trim_front(8), Err(NoRoom));
     assert_eq!(mbuf.trim_front((1 << 16) + 1), Err(NoRoom));
     assert_eq!(mbuf.truncate(8), Err(NoRoom));
