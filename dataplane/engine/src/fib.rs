@@ -476,8 +476,12 @@ impl Fib {
         Some((Address(prefix).to_ip(af), length, &held.route))
     }
 
-    /// True if packets for this address would leave by the interface, or it is in one of the interface's own networks.
+    /// True if packets for this address would leave by the interface, or it is in one of the interface's own networks. So is
+    /// every link-local address of IPv6, which has no other way back (pf's `pf_routable`).
     pub(crate) fn leads_by(&self, af: Af, address: Address, interface: InterfaceId) -> bool {
+        if af == Af::Inet6 && is_link_local(&address.to_ip(af)) {
+            return true;
+        }
         match self.routes[family_index(af)].lookup(address.0).map(|held| &held.route) {
             Some(Route::Forward(hops)) => hops.iter().any(|hop| hop.interface == interface),
             Some(Route::Host | Route::Broadcast) => self.interface(interface).is_some_and(|own| {

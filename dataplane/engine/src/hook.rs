@@ -61,7 +61,7 @@ pub(crate) struct Passage<'p> {
     pub flow: Flow,
     /// No record has its key, but for one that it has made.
     pub new: bool,
-    /// How it arrived, once a hook has translated it.
+    /// How it arrived, once a hook has changed it.
     pub arrived: Option<Packet>,
     /// The hook at which it is has translated it.
     pub turned: bool,
@@ -91,6 +91,18 @@ pub(crate) struct Passage<'p> {
     pub copied: bool,
     /// The hooks that it has met.
     pub crossed: Crossed,
+}
+
+impl Passage<'_> {
+    /// The packet as it arrived.
+    pub fn as_arrived(&self) -> &Packet {
+        self.arrived.as_ref().unwrap_or(self.packet)
+    }
+
+    /// Keeps how the packet arrived, which is about to change, and returns that.
+    pub fn keep_arrived(&mut self) -> &Packet {
+        self.arrived.get_or_insert(*self.packet)
+    }
 }
 
 /// What a checked packet will do to its state.

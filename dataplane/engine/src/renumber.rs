@@ -111,7 +111,7 @@ impl Passage<'_> {
         let [own, other] = [sender, sender.other()].map(|end| differences[end.index()]);
         match self.packet.transport {
             Transport::Tcp(segment) => {
-                self.arrived.get_or_insert(*self.packet);
+                self.keep_arrived();
                 let moved = moved(segment, own, other);
                 self.packet.transport = Transport::Tcp(moved);
                 let before = self.renumbered;
@@ -123,7 +123,7 @@ impl Passage<'_> {
             }
             // What it quotes was sent by the end that it goes to.
             Transport::IcmpError { kind, code, mut quoted } => {
-                self.arrived.get_or_insert(*self.packet);
+                self.keep_arrived();
                 quoted.seq = quoted.seq.minus(other);
                 self.packet.transport = Transport::IcmpError { kind, code, quoted };
             }

@@ -95,8 +95,7 @@ impl Passage<'_> {
     #[cold]
     #[inline(never)]
     pub fn scrub(&mut self, direction: Direction, scrubbing: &Scrubbing, random: u64) {
-        let arrived = self.arrived.get_or_insert(*self.packet);
-        let came_by = arrived.tuple.af;
+        let came_by = self.keep_arrived().tuple.af;
         let Scrubbing { scrub, tos, prio } = *scrubbing;
         let packet = &mut *self.packet;
         if let Some(prio) = prio {

@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bed;
+mod capture;
 mod control;
 mod daemon;
 mod drops;
@@ -26,6 +27,7 @@ pub mod transfer;
 mod vlans;
 
 pub use bed::{bed, bridged_bed};
+pub use capture::Capture;
 pub use control::{Control, Metrics};
 pub use daemon::{Daemon, wait_until};
 pub use drops::Drops;

@@ -2,13 +2,12 @@
 //! span port itself, and reaches a host as a router would send it there, from wire to wire.
 #![allow(clippy::disallowed_methods, reason = "beds live in real time")]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
 use e2e::transfer::{ensure_same, random_file};
-use e2e::{Daemon, Lab, Links, Namespace, Shape, Span, WebServer, bed, wait_until};
+use e2e::{Capture, Lab, Links, Namespace, Shape, Span, WebServer, bed, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,51 +20,6 @@ const RULES: &str = "block drop all\n\
 
 fn spanned() -> Shape {
     Shape { span: Span::Tap, ..Links::Tap.into() }
-}
-
-/// A running tcpdump that writes a file.
-struct Capture {
-    tcpdump: Daemon,
-    file: PathBuf,
-}
-
-impl Capture {
-    fn start(lab: &Lab, of: &Namespace, interface: &str, filter: &[&str]) -> Result<Self> {
-        let (file, log) = (lab.folder.join(format!("{interface}.pcap")), lab.folder.join(interface));
-        let mut command = of.command("tcpdump");
-        command.args(["-U", "-n", "-B", "16384", "-i", interface, "-w"]).arg(&file).args(filter);
-        let tcpdump = Daemon::start(&mut command, &log)?;
-        wait_until("tcpdump to listen", PATIENCE, || tcpdump.said().contains("listening on"))?;
-        Ok(Self { tcpdump, file })
-    }
-
-    /// The frames so far, sorted: mirrors promise no order between the directions.
-    fn frames(&self) -> Result<Vec<Vec<u8>>> {
-        let bytes = std::fs::read(&self.file)?;
-        let (_, mut rest) = bytes.split_at_checked(24).context("no pcap file")?;
-        let mut frames = Vec::new();
-        // seconds, microseconds, captured, length.
-        while let Some((head, behind)) = rest.split_at_checked(16) {
-            let captured = head[8..12].try_into().map(u32::from_le_bytes)? as usize;
-            let Some((frame, next)) = behind.split_at_checked(captured) else { break };
-            frames.push(frame.to_vec());
-            rest = next;
-        }
-        frames.sort();
-        Ok(frames)
-    }
-
-    fn expect(&self, count: usize) -> Result<Vec<Vec<u8>>> {
-        let reached = || self.frames().is_ok_and(|frames| frames.len() >= count);
-        wait_until(&format!("{count} frames"), PATIENCE, reached)
-            .with_context(|| format!("{} were captured", self.frames().map_or(0, |frames| frames.len())))?;
-        self.frames()
-    }
-
-    fn stop(mut self) -> Result<()> {
-        self.tcpdump.signal("TERM")?;
-        self.tcpdump.wait(PATIENCE).map(|_| ())
-    }
 }
 
 /// The wire outside, and the span port.
@@ -249,7 +203,7 @@ fn g04_copies_reach_a_collector_in_their_envelopes() {
             envelopes.iter().map(|envelope| envelope[headers..].to_vec()).collect();
         carried.sort();
         ensure!(carried == frames, "{} other frames of {}", carried.len(), frames.len());
-        let read = format!("tcpdump -n -r {} -c 1", collector.file.display());
+        let read = format!("tcpdump -n -r {} -c 1", collector.file().display());
         let told = lab.client.run(&read)?;
         ensure!(told.contains("IP 10.1.0.1 > 10.1.0.2: GREv0, seq"), "{told}");
         wire.stop()?;

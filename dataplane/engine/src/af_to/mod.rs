@@ -173,7 +173,7 @@ impl Passage<'_> {
     /// Makes it a packet of the other family.
     #[cold]
     pub fn turn_over(&mut self, tuple: Tuple) {
-        self.arrived.get_or_insert(*self.packet);
+        self.keep_arrived();
         *self.packet = crossed(self.packet, tuple);
         (self.turned, self.turned_over) = (true, true);
     }

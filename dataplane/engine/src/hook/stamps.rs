@@ -53,7 +53,7 @@ impl Passage<'_> {
     }
 
     fn restamp(&mut self, said: Said) {
-        self.arrived.get_or_insert(*self.packet);
+        self.keep_arrived();
         self.packet.ttl = said.ttl;
         self.restamped = Some(said.stamps);
     }

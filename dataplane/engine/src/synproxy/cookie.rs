@@ -189,7 +189,7 @@ impl Shard {
                 passage.verify(hook.frame)?;
                 let Offered { segment, wscale, .. } = offered;
                 self.counters.cookies_validated += 1;
-                passage.arrived.get_or_insert(*passage.packet);
+                passage.keep_arrived();
                 passage.packet.transport = Transport::Tcp(Segment {
                     flags: TcpFlags::SYN,
                     seq: segment.seq.minus(1),

@@ -73,18 +73,13 @@ impl Remade {
 impl Passage<'_> {
     /// Has another segment of the same connection go on in place of this one.
     fn remake(&mut self, segment: Segment, remade: Remade) {
-        self.arrived.get_or_insert(*self.packet);
+        self.keep_arrived();
         let packet = &mut *self.packet;
         packet.l4 = packet.l3 + ip_header_len(packet.tuple.af) as u16;
         packet.end = u32::from(packet.l4) + reply::header_len(remade.mss) as u32;
         (packet.ttl, packet.tos, packet.dont_fragment, packet.options) = (reply::TTL, 0, true, false);
         packet.transport = Transport::Tcp(segment);
         self.remade = Some(remade);
-    }
-
-    /// The packet as it arrived.
-    pub(crate) fn as_arrived(&self) -> &Packet {
-        self.arrived.as_ref().unwrap_or(self.packet)
     }
 
     /// Refuses what its sender has not sent like this. What the host sends may still lack its checksum.

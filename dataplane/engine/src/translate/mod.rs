@@ -155,7 +155,7 @@ impl Passage<'_> {
         if tuple.af != self.packet.tuple.af {
             return self.turn_over(tuple);
         }
-        self.arrived.get_or_insert(*self.packet);
+        self.keep_arrived();
         self.packet.tuple = tuple;
         self.turned = true;
     }
@@ -170,7 +170,7 @@ impl Passage<'_> {
         if quoted.tuple.af != tuple.af {
             return self.turn_over_quoted(tuple);
         }
-        self.arrived.get_or_insert(*self.packet);
+        self.keep_arrived();
         let outer = &mut self.packet.tuple;
         outer.dst = tuple.src;
         if quoted.tuple.dst != tuple.dst {

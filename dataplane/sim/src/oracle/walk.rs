@@ -125,7 +125,10 @@ impl Oracle {
             }
             AddressPattern::Table(name) => self.is_in_table(name, address),
             AddressPattern::NoRoute => self.world.route(address).is_none(),
-            AddressPattern::UrpfFailed => self.world.route(address) != Some(hook.interface),
+            AddressPattern::UrpfFailed => {
+                let on_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+                !on_link && self.world.route(address) != Some(hook.interface)
+            }
             AddressPattern::Interface { name, part, no_alias, prefix } => {
                 self.world.stands_for(name, *part, *no_alias, *prefix, address)
             }
