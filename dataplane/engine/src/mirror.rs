@@ -244,7 +244,10 @@ impl Mirror {
                 Form::Arrived if CHANGE => (Some(run.from()), Form::Arrived),
                 Form::Arrived => (Some(run.from()), Form::Left),
                 Form::Left => (Some(run.to()), Form::Left),
-                Form::Sent { by, .. } => (by, step.form),
+                Form::Sent { by, .. } => {
+                    debug_assert!(CHANGE, "what crosses a pair is sent to hosts on the long way");
+                    (by, step.form)
+                }
             };
             let (begin, end) = (numbers.start as u8, numbers.end as u8);
             self.gathered.push(Waiting::Repeated(Repeated { to: step.to, of, form, family, begin, end }));

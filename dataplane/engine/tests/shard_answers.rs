@@ -108,10 +108,24 @@ fn b2_what_must_not_be_answered_is_not_in_a_hundred_thousand_trials() {
         "224.0.0.9.1 > 10.1.0.2.2 udp",
         "240.0.0.1.1 > 10.1.0.2.2 udp",
         "10.1.0.1.1 > 10.1.0.2.2 udp",
+        "2001:db8::2.1 > 2001:db8:1::2.2 tcp R seq 1",
+        "2001:db8::2.1 > 2001:db8:1::2.2 tcp S seq 1 bad-sum",
+        "2001:db8::2.1 > 2001:db8:1::2.2 udp len 4 bad-sum",
+        "2001:db8::2 > 2001:db8:1::2 icmp 1/4 about (2001:db8:1::2.1 > 2001:db8::2.2 udp)",
+        "2001:db8::2 > 2001:db8:1::2 icmp 137/0",
+        "2001:db8::2.1 > ff02::1.2 udp",
+        "::.1 > 2001:db8:1::2.2 udp",
+        "::1.1 > 2001:db8:1::2.2 udp",
+        "ff02::9.1 > 2001:db8:1::2.2 udp",
+        "2001:db8:1::1.1 > 2001:db8:1::2.2 udp",
     ];
     let mut firewall = Firewall::with(vec![block_return()]);
     for trial in 0..100_000_usize {
         let mut frame = frame(triggers[trial % triggers.len()]);
+        if trial % 5 == 0 && frame[12..15] == [8, 0, 0x45] {
+            // A header that is not what its sender wrote.
+            frame[24] ^= 1;
+        }
         if trial % 7 == 0 {
             // Whatever it is: sent to a group of stations.
             frame[0] |= 1;
@@ -120,7 +134,9 @@ fn b2_what_must_not_be_answered_is_not_in_a_hundred_thousand_trials() {
     }
     let counters = firewall.shard.counters();
     assert_eq!((counters.created(Created::Rst), counters.created(Created::Icmp)), (0, 0));
-    assert!(answer(&mut firewall, "em0", &frame("10.0.0.2.1 > 10.1.0.2.2 udp")).is_some(), "others are");
+    for other in ["10.0.0.2.1 > 10.1.0.2.2 udp", "2001:db8::2.1 > 2001:db8:1::2.2 udp"] {
+        assert!(answer(&mut firewall, "em0", &frame(other)).is_some(), "others are");
+    }
 }
 
 #[test]
@@ -206,6 +222,8 @@ fn b5_two_firewalls_back_to_back_fall_silent() {
             "10.0.0.2.1 > 10.1.0.2.2 tcp S seq 1",
             "10.0.0.2.1 > 10.1.0.2.2 udp",
             "10.0.0.2 > 10.1.0.2 icmp 8/0 id 1",
+            "2001:db8::2.1 > 2001:db8:1::2.2 tcp S seq 1",
+            "2001:db8::2.1 > 2001:db8:1::2.2 udp",
         ] {
             let mut pair = [Firewall::with(vec![rule()]), Firewall::with(vec![rule()])];
             let mut passed = frame(text);
