@@ -52,10 +52,13 @@ fn h02_the_socket_is_for_its_owner_and_group() {
 }
 
 #[test]
-fn routes_and_neighbours_are_the_dataplanes() {
+fn routes_neighbours_and_mappings_are_the_dataplanes() {
     let (_folder, _fake, daemon) = bed();
     assert_eq!(daemon.control.routes().unwrap(), routes());
     assert_eq!(daemon.control.neighbors().unwrap(), []);
+    let [mapping] = daemon.control.endpoint_mappings().unwrap()[..] else { panic!("the dataplane has one") };
+    assert_eq!((mapping.outside.to_string().as_str(), mapping.states), ("192.0.2.1:50001", 3));
+    assert_eq!(status_of(&daemon.raw(&post("/v1/mappings/endpoints", ""))).0, 405);
     let address = "192.0.2.77".parse().unwrap();
     let found = daemon.control.route_to(address).unwrap();
     assert_eq!((found.address, found.route), (address, Some(routes().remove(0))));

@@ -115,6 +115,37 @@ fn the_pure_crates_reach_no_clock_no_thread_no_file_and_no_socket() {
     }
 }
 
+/// Each requirement that the page lists as met, be it in part, has a test, and that is there.
+#[test]
+fn the_page_on_translation_names_tests_that_exist() {
+    let page = std::fs::read_to_string(top().join("deploy/packaging/man/turnpike-nat.7")).expect("the page");
+    let sources = sources();
+    let tests: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|(_, text)| text.split("fn ").skip(1))
+        .filter_map(|behind| behind.split_once('(').map(|(name, _)| name))
+        .collect();
+    let mut rows = Vec::new();
+    for part in page.split("\n.Sh RFC ").skip(1) {
+        let rfc = &part[..4];
+        for row in part.split("\n.It ").skip(1) {
+            let (head, text) = row.split_once('\n').expect("a text");
+            let (number, verdict) = head.split_once(": ").expect("a verdict");
+            assert!(["yes", "no", "partly", "with rfc-nat"].contains(&verdict), "{rfc} {head}");
+            let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(".Pq Li ")).collect();
+            assert_eq!(named.is_empty(), verdict == "no", "{rfc} {number}: {named:?}");
+            let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+            assert!(missing.is_empty(), "{rfc} {number}: there is no test {missing:?}");
+            rows.push(format!("{rfc} {number}"));
+        }
+    }
+    for (rfc, last) in [("4787", 14), ("5382", 10), ("5508", 11)] {
+        let missing = (1..=last).map(|number| format!("{rfc} REQ-{number}")).find(|row| !rows.contains(row));
+        assert_eq!(missing, None);
+    }
+    assert_eq!((2..=13).map(|section| format!("7857 {section}")).find(|row| !rows.contains(row)), None);
+}
+
 #[test]
 fn no_file_is_longer_than_a_newcomer_reads() {
     let long: Vec<String> = sources()

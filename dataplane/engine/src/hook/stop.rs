@@ -74,9 +74,14 @@ impl Stop {
     }
 }
 
+/// Communication administratively prohibited (RFC 792, RFC 4443), as RFC 5508 REQ-8 has it.
+const PROHIBITED: BlockReply = BlockReply::Icmp { code: Some(13), code6: Some(1) };
+
 /// What the sender of a packet is told that a rule passes and that finds no room.
 pub(crate) fn answer_without_room(root: &Root, packet: &Packet) -> Answer {
-    match root.ruleset().options.fail_policy {
+    let options = &root.ruleset().options;
+    match options.fail_policy {
+        _ if options.endpoint_independent => answer_to(PROHIBITED, packet),
         BlockPolicy::Drop => Answer::Silence,
         BlockPolicy::Return => answer_to(BlockReply::Return(IcmpReply::default()), packet),
     }
