@@ -435,7 +435,11 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
 fn stream_logs(shared: &Shared, mut send: impl FnMut(Vec<LogEntry>) -> Option<()>) -> Option<()> {
     while !shared.stop.load(Ordering::SeqCst) {
         let entries = std::mem::take(&mut shared.state.lock().unwrap().logs);
-        send(entries)?;
+        if send(entries.clone()).is_none() {
+            // Whoever is gone has not read them: the next one does.
+            shared.state.lock().unwrap().logs.splice(0..0, entries);
+            return None;
+        }
         thread::sleep(Duration::from_millis(20));
     }
     None
