@@ -365,6 +365,24 @@ fn e05_flush_removes_the_states_of_the_rule_and_flush_global_all_of_the_source()
 }
 
 #[test]
+fn e05_a_state_of_a_rule_that_is_gone_overloads_its_source_all_the_same() {
+    let mut watched = Watched::with(overloading(SourceTracking { max_conn: 1, ..by_rule() }, Flush::Global));
+    assert!(watched.connect(2, 1000));
+    watched.tell(
+        "
+        em0: 10.0.0.2.1001 > 10.1.0.2.80 tcp S seq 1000           -> out em1
+        em1: 10.1.0.2.80 > 10.0.0.2.1001 tcp SA seq 5000 ack 1001 -> out em0
+        ",
+    );
+    let table = Table { name: "bad".into(), persist: true, ..Table::default() };
+    watched.firewall.load(Ruleset { tables: vec![table], ..ruleset(vec![pass()]) });
+    watched.tell("em0: 10.0.0.2.1001 > 10.1.0.2.80 tcp A seq 1001 ack 5001 -> src-limit");
+    assert_eq!(watched.firewall.root.as_ref().unwrap().overloaded().len(), 1);
+    watched.settle();
+    assert!(watched.firewall.states().is_empty(), "{}", watched.firewall.dump());
+}
+
+#[test]
 fn a_reload_leaves_sources_what_they_have_and_what_they_may() {
     let rules = overloading(SourceTracking { max_conn: 2, max_states: 3, ..by_rule() }, Flush::No);
     let mut watched = Watched::with(rules.clone());

@@ -87,8 +87,8 @@ pub(super) fn build(
     Ok(tables)
 }
 
-/// The overlays of the tables that rules overload sources into, those of `previous` under the same names; and of those that hold
-/// what no trie does yet.
+/// The overlays of the tables that rules overload sources into, those of `previous` under the same names: states that its rules
+/// have made still do so.
 pub(super) fn overlays<'a>(
     ruleset: &'a Ruleset,
     previous: Option<&'a Root>,
@@ -96,11 +96,8 @@ pub(super) fn overlays<'a>(
     let overloads = |rule: &'a Rule| rule.state_options.source.overload.as_ref();
     let named = ruleset.rules.iter().filter_map(overloads).map(|overload| overload.table.as_str());
     let mut overlays: BTreeMap<&str, Arc<Overlay>> = named.map(|name| (name, Arc::default())).collect();
-    for (name, before) in previous.into_iter().flat_map(Root::overlays) {
-        if overlays.contains_key(name) || !before.all().is_empty() {
-            overlays.insert(name, before.clone());
-        }
-    }
+    overlays
+        .extend(previous.into_iter().flat_map(Root::overlays).map(|(name, before)| (name, before.clone())));
     overlays
 }
 

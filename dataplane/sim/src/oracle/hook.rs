@@ -182,7 +182,7 @@ impl Oracle {
                 if completes && let Err(reason) = self.connect(id, now) {
                     return Verdict::drop(reason).into();
                 }
-                let numbers = Numbers::of(&mut after.clone(), hook.direction);
+                let numbers = Numbers::of(&mut after.clone(), hook.direction, self.seen_by());
                 let refused = packet.options == IpOptions::Present && !state.allow_opts;
                 // pf has changed the state already when it looks at the options.
                 if !refused || !self.deviations.commit_once {
@@ -263,7 +263,8 @@ impl Oracle {
             Some(number) if rule.state != StateMode::None && !stateless => {
                 match self.create(&rule, number, walk, hook, packet, now) {
                     Ok(id) => {
-                        let numbers = Numbers::of(self.state_mut(id), hook.direction);
+                        let seen_by = self.seen_by();
+                        let numbers = Numbers::of(self.state_mut(id), hook.direction, seen_by);
                         Outcome { verdict: Verdict::Pass, made: Some(id), met: None, actions, numbers }
                     }
                     Err(reason) => Verdict::drop(reason).into(),

@@ -9,6 +9,7 @@ use wire::{Seq, TcpFlags};
 use super::packet::{Packet, QuotedTransport, Transport};
 use super::reply::{Reply, Verdict};
 use super::state::{Seen, State};
+use super::tcp::SeenBy;
 use super::{Oracle, Tcp, tcp};
 
 /// What stands for a number that the other side has not shown: of a packet that it refused.
@@ -24,10 +25,11 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Of a packet at a hook of `direction`, by its state.
-    pub(super) const fn of(state: &mut State, direction: Direction) -> Self {
+    /// Of a packet at a hook of `direction`, by its state. Nothing acknowledges an end that was not seen.
+    pub(super) fn of(state: &mut State, direction: Direction, seen_by: SeenBy) -> Self {
         let (src, dst) = state.peers(direction);
-        Self { own: src.seqdiff, other: dst.seqdiff }
+        let forgotten = seen_by == SeenBy::Bit && dst.seen == Seen::No;
+        Self { own: src.seqdiff, other: if forgotten { 0 } else { dst.seqdiff } }
     }
 
     /// Changes a packet that passed the hook.
