@@ -15,14 +15,14 @@
 use crate::crossings::Run;
 use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
-use crate::fib::Interface;
+use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::hook::Flow;
 use crate::mirror::{Noted, PlanId};
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Adjacency, Connections, Family, Leg, Moment, RecordId, Way};
+use crate::state::{Connections, Family, Leg, Moment, RecordId, Way};
 use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
@@ -31,13 +31,11 @@ pub(crate) struct Stages {
     packets: [Quick; BURST],
     /// Some connections are translated, so that packets may have ways.
     may_translate: bool,
-    /// By packet: meaningful only then.
-    ways: [Way; BURST],
 }
 
 impl Default for Stages {
     fn default() -> Self {
-        Self { packets: [Quick::default(); BURST], may_translate: false, ways: [Way::NONE; BURST] }
+        Self { packets: [Quick::default(); BURST], may_translate: false }
     }
 }
 
@@ -70,6 +68,7 @@ impl Shard {
     ) {
         if self.adjacencies.observe(root.epoch(), view.fib.epoch()) {
             self.mirror.forget_plans();
+            self.connections.forget_courses();
         }
         let mut stages = self.stages.take().unwrap_or_default();
         self.connections.look_ahead();
@@ -112,25 +111,33 @@ impl Shard {
                 quick.read_behind_tags(frame.bytes(), frame.ip_checksum(), &door);
             }
         }
-        if self.hashing.workers() > 1 && !self.connections.has_strangers() {
-            self.find_all::<true>(packets);
-        } else {
-            self.find_all::<false>(packets);
-        }
         stages.may_translate = self.connections.has_links();
+        let sorts = self.hashing.workers() > 1 && !self.connections.has_strangers();
         if stages.may_translate {
-            for (quick, way) in packets.iter().zip(&mut stages.ways) {
-                *way = self.connections.find_way(quick.hint, quick.key.family());
-            }
+            self.find_all_translated(packets, sorts);
+        } else if sorts {
+            self.find_all::<true, PLAIN>(packets);
+        } else {
+            self.find_all::<false, PLAIN>(packets);
+        }
+    }
+
+    /// By itself, so that where nothing is translated the registers are for what is done there.
+    #[inline(never)]
+    fn find_all_translated(&self, packets: &mut [Quick], sorts: bool) {
+        if sorts {
+            self.find_all::<true, TRANSLATED>(packets);
+        } else {
+            self.find_all::<false, TRANSLATED>(packets);
         }
     }
 
     /// Hashes all keys, guesses the record of each packet from the tags, and fetches it. If it `SORTS`, those whose home is another
-    /// worker have none.
+    /// worker have none. If some are `TRANSLATED`, a plain packet's record is fetched by whatever tuple it comes.
     ///
     /// Keys are hashed behind the pass that reads them: a load of both halves at once would wait for the stores of each.
     #[inline(always)]
-    fn find_all<const SORTS: bool>(&self, packets: &mut [Quick]) {
+    fn find_all<const SORTS: bool, const TRANSLATES: bool>(&self, packets: &mut [Quick]) {
         let connections = &self.connections;
         let is_sought = |hash| !SORTS || self.hashing.home(hash) == self.worker;
         self.hashing.hash_each(
@@ -154,7 +161,7 @@ impl Shard {
                 connections.prefetch_overflow(quick.hash);
                 elsewhere = true;
             }
-            fetch(connections, quick);
+            fetch::<TRANSLATES>(connections, quick);
         }
         if !elsewhere {
             return;
@@ -162,7 +169,7 @@ impl Shard {
         let unfound = |quick: &&mut Quick| quick.hint == RecordId::NONE && is_sought(quick.hash);
         for quick in packets.iter_mut().filter(unfound) {
             quick.hint = connections.hint_in_overflow(quick.hash);
-            fetch(connections, quick);
+            fetch::<TRANSLATES>(connections, quick);
         }
     }
 
@@ -199,7 +206,7 @@ impl Shard {
         self.counters.searches += (next - others) as u64;
     }
 
-    /// As [`follow_run`](Self::follow_run), with copies if there may be some; `None` if the first packet goes another way.
+    /// Takes packets the short way, from number `first` on, by a loop for packets of its kind; `None` if it goes another way.
     #[inline(always)]
     fn follow_any<F: Frame, const REWRITES: bool, const TRANSLATES: bool>(
         &mut self,
@@ -209,18 +216,24 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) -> Option<Run> {
-        let run = if self.mirror.has_plans() {
-            self.follow_run::<F, REWRITES, TRANSLATES, true>(moment, stages, first, frames, fates)
-        } else {
-            self.follow_run::<F, REWRITES, TRANSLATES, false>(moment, stages, first, frames, fates)
+        let packets = stages.packets.get(first..)?;
+        let (frames, fates) = (frames.get_mut(first..)?, fates.get_mut(first..)?);
+        let way = if TRANSLATES { self.connections.way(packets.first()?.hint) } else { Way::Plain };
+        let run = match way {
+            Way::Plain if self.mirror.has_plans() => {
+                self.follow_plain::<F, REWRITES, true>(moment, stages, first, frames, fates)
+            }
+            Way::Plain => self.follow_plain::<F, REWRITES, false>(moment, stages, first, frames, fates),
+            Way::Own => self.follow_translated::<F, true>(moment, packets, frames, fates),
+            Way::Link => self.follow_translated::<F, false>(moment, packets, frames, fates),
         };
         run.filter(|run| run.packets() > 0)
     }
 
-    /// Takes packets the short way, from number `first` on, until one must go another way, or leaves by another interface than
-    /// those before it. A loop of its own, from which nothing is called: what it reads of the shard stays in registers.
+    /// Follows packets of connections that are not translated, from number `first` on, and copies them by their plans, if there are
+    /// some.
     #[inline(never)]
-    fn follow_run<F: Frame, const REWRITES: bool, const TRANSLATES: bool, const COPIES: bool>(
+    fn follow_plain<F: Frame, const REWRITES: bool, const COPIES: bool>(
         &mut self,
         moment: &Moment,
         stages: &Stages,
@@ -228,40 +241,57 @@ impl Shard {
         frames: &mut [F],
         fates: &mut [Fate],
     ) -> Option<Run> {
-        let out = self.next_hop::<TRANSLATES>(stages, first)?.out;
-        let leg = self.adjacencies.leg(moment.arrival, out);
-        let mut run = Run::new(moment.arrival, out);
-        let mut noted = if COPIES { Some(self.mirror.take_noted()) } else { None };
-        let found = stages.packets.get(first..)?.iter().zip(stages.ways.get(first..)?);
-        let packets = frames.get_mut(first..)?.iter_mut().zip(fates.get_mut(first..)?).zip(found);
-        for (number, ((frame, fate), (quick, way))) in (first..).zip(packets) {
-            let note = noted.as_mut().and_then(|noted| noted.get_mut(number));
-            let followed = if TRANSLATES && way.is_some() {
-                self.follow_translated(frame, note, quick, way, moment, leg)
-            } else {
-                self.follow::<F, REWRITES, COPIES>(frame, note, quick, moment, leg)
-            };
-            if !followed {
-                break;
-            }
-            run.add(quick.key.family(), quick.length);
-            *fate = Fate::Transmit(out);
-        }
+        let packets = stages.packets.get(first..)?;
+        let out = self.connections.next_hop(packets.first()?, &self.adjacencies)?.out;
+        let (mut noted, mut next) = (if COPIES { Some(self.mirror.take_noted()) } else { None }, first);
+        let run = self.follow_run(moment, out, packets, frames, fates, |shard, leg, frame, quick| {
+            let note = noted.as_mut().and_then(|noted| noted.get_mut(next));
+            next = next.wrapping_add(1);
+            shard.follow::<F, REWRITES, COPIES>(frame, note, quick, moment, leg)
+        });
         if let Some(noted) = noted {
             self.mirror.repeat::<REWRITES>(noted, &stages.packets, first, &run);
         }
         Some(run)
     }
 
-    /// Where a packet most likely goes.
+    /// Follows packets of translated connections that were found by their records' own tuples, or by those of links.
+    #[inline(never)]
+    fn follow_translated<F: Frame, const BY_OWN: bool>(
+        &mut self,
+        moment: &Moment,
+        packets: &[Quick],
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) -> Option<Run> {
+        let out = self.connections.next_hop_linked::<BY_OWN>(packets.first()?, &self.adjacencies)?.out;
+        Some(self.follow_run(moment, out, packets, frames, fates, |shard, leg, frame, quick| {
+            shard.follow_linked::<F, BY_OWN>(frame, quick, moment, leg).is_some()
+        }))
+    }
+
+    /// Takes packets the short way until one must go another way, or leaves by another interface than `out`. A loop of its own for
+    /// each kind, from which nothing is called: what it reads of the shard stays in registers.
     #[inline(always)]
-    fn next_hop<const TRANSLATES: bool>(&self, stages: &Stages, number: usize) -> Option<&Adjacency> {
-        let (quick, way) = (stages.packets.get(number)?, stages.ways.get(number)?);
-        if TRANSLATES && way.is_some() {
-            self.connections.next_hop_linked(quick, way, &self.adjacencies)
-        } else {
-            self.connections.next_hop(quick, &self.adjacencies)
+    fn follow_run<F: Frame>(
+        &mut self,
+        moment: &Moment,
+        out: InterfaceId,
+        packets: &[Quick],
+        frames: &mut [F],
+        fates: &mut [Fate],
+        mut follow: impl FnMut(&mut Self, Leg, &mut F, &Quick) -> bool,
+    ) -> Run {
+        let leg = self.adjacencies.leg(moment.arrival, out);
+        let mut run = Run::new(moment.arrival, out);
+        for ((frame, fate), quick) in frames.iter_mut().zip(fates).zip(packets) {
+            if !follow(self, leg, frame, quick) {
+                break;
+            }
+            run.add(quick.key.family(), quick.length);
+            *fate = Fate::Transmit(out);
         }
+        run
     }
 
     /// Decides a frame the long way, of which most is known if it was read.
@@ -297,27 +327,30 @@ impl Shard {
     /// As [`Self::follow`], of a translated connection. Of frames that cross a pair, which may have tags, what changes has no fixed
     /// place: they go the long way.
     #[inline(always)]
-    fn follow_translated<F: Frame>(
+    fn follow_linked<F: Frame, const BY_OWN: bool>(
         &mut self,
         frame: &mut F,
-        note: Option<&mut Noted>,
         quick: &Quick,
-        way: &Way,
         moment: &Moment,
         leg: Leg,
-    ) -> bool {
+    ) -> Option<()> {
         if !quick.kind.is_plain() {
-            return false;
+            return None;
         }
-        if let Some(note) = note {
-            // Copied packets of translated connections go the long way.
-            note.plan = PlanId::NONE;
+        let Self { connections, adjacencies, .. } = self;
+        let adjacency = connections.follow_linked::<BY_OWN>(quick, moment, leg, adjacencies)?;
+        let (bytes, link) = (frame.bytes_mut(), &adjacency.link);
+        match quick.key.family() {
+            Family::Inet => {
+                let change = connections.change::<BY_OWN>(quick)?;
+                translate::forward_translated(bytes, quick.kind, &change, link);
+            }
+            Family::Inet6 => {
+                let change = connections.wide_change::<BY_OWN>(quick)?;
+                translate::forward_translated6(bytes, quick.kind, &change, link);
+            }
         }
-        let followed = self.connections.follow_linked(quick, way, moment, leg, &self.adjacencies);
-        let Some((adjacency, change)) = followed else { return false };
-        let family = quick.key.family();
-        translate::forward_translated(frame.bytes_mut(), family, quick.kind, &change, &adjacency.link);
-        true
+        Some(())
     }
 
     /// The owner of a packet's connection, if that is another worker and there is nothing of it here but perhaps an alias:
@@ -365,7 +398,10 @@ impl Shard {
 }
 
 #[inline(always)]
-fn fetch(connections: &Connections, quick: &Quick) {
+fn fetch<const TRANSLATES: bool>(connections: &Connections, quick: &Quick) {
+    if TRANSLATES && quick.kind.is_plain() {
+        return connections.prefetch_either(quick.hint, quick.key.family());
+    }
     connections.prefetch_record(quick.hint);
     if quick.key.family() == Family::Inet6 {
         connections.prefetch_addresses(quick.hint);

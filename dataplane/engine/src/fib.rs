@@ -7,6 +7,7 @@
 
 use core::net::IpAddr;
 
+use bytemuck::Zeroable;
 use hashbrown::{HashMap, HashSet};
 use ruleset::Lpm;
 use wire::{Af, Mac};
@@ -15,7 +16,7 @@ use crate::pool::Target;
 use crate::{Address, Zone};
 
 /// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroable)]
 pub struct InterfaceId(pub u16);
 
 /// An address of an interface.

@@ -57,7 +57,7 @@ impl Shard {
         end == self.connections.pairs()
     }
 
-    /// Tells the mapping of each connection whose initiator is translated to `sink`. At most `most` numbers are visited from
+    /// Tells the mapping of each connection whose initiator is translated to `sink`. At most `most` records are visited from
     /// `cursor` on, which begins with 0; true if there was none any more.
     pub fn mappings(
         &self,
@@ -66,7 +66,7 @@ impl Shard {
         most: usize,
         sink: impl FnMut(Mapping),
     ) -> bool {
-        let run = self.connections.run_of_links(*cursor, most);
+        let run = self.connections.run_of_records(*cursor, most);
         let is_over = run.is_empty();
         *cursor = run.end;
         self.connections.mappings(root, run).for_each(sink);

@@ -107,6 +107,9 @@ fn incremental_updates_equal_recomputation() {
         let old = data[at..at + count].to_vec();
         random.fill(&mut data[at..at + count]);
         let delta = Delta::of(&old, &data[at..at + count]);
+        if let (Ok(old), Ok(new)) = (old.as_slice().try_into(), data[at..at + count].try_into()) {
+            assert_eq!(before.adjusted(Delta::of_octets(old, new)), before.adjusted(delta), "case {case}");
+        }
         let after = before.adjusted(if at.is_multiple_of(2) { delta } else { delta.at_odd() });
         if data.iter().any(|octet| *octet != 0) {
             assert_eq!(after, Sum::ZERO.plus(data).checksum(), "case {case}: {data:x?}");

@@ -6,6 +6,7 @@
 //! Life cycle: plans live as long as the [adjacencies](crate::state::Adjacencies) that refer to them, an epoch.
 //! Ownership: the shard. Bounds: [`PLANS_MAX`]; while there is no number, packets that would need it go the long way.
 
+use bytemuck::Zeroable;
 use hashbrown::HashMap;
 use ruleset::{Direction, Reason};
 
@@ -152,7 +153,7 @@ impl Trail {
 }
 
 /// The number of a plan; 0 is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Zeroable)]
 pub(crate) struct PlanId(u16);
 
 impl PlanId {

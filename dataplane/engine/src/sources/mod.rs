@@ -57,7 +57,7 @@ pub(crate) struct NodeKey {
     pub af: Af,
     /// The source, or for [`Kind::Load`] the address of the pool.
     pub address: Address,
-    /// Protocol and port of the address, of a [mapping](mapping); else 0.
+    /// Protocol and port of the address, of a [mapping]; else 0.
     pub endpoint: u32,
 }
 

@@ -14,7 +14,7 @@ const AHEAD: usize = 4 * STEP;
 const STEP: usize = 2 << 20;
 
 /// How many areas there are.
-pub const AREAS: usize = 7;
+pub const AREAS: usize = 8;
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,11 +52,12 @@ impl Connections {
         let index = if self.numbers.used() > 0 { self.index.area() } else { Area::default() };
         [
             Area::of(&self.hot[low.clone()]),
-            Area::of(&self.cold[low]),
+            Area::of(&self.cold[low.clone()]),
             Area::of(&self.hot[high.clone()]),
             Area::of(&self.cold[high.clone()]),
-            Area::of(&self.wide[high]),
-            Area::of(self.links.ahead(most)),
+            Area::of(&self.wide[high.clone()]),
+            Area::of(self.links.of_records(low)),
+            Area::of(self.links.of_records(high)),
             index,
         ]
     }
@@ -88,7 +89,7 @@ mod tests {
         let first = &shard.connections;
         assert!(holds(&hot, &first.hot[0]) && holds(&hot, &first.hot[AHEAD / 64 - 1]));
         assert!(holds(&cold, &first.cold[0]) && hot.bytes <= AHEAD + STEP);
-        assert_eq!(rest, [Area::default(); 5], "neither IPv6, nor links, nor an entry of the index");
+        assert_eq!(rest, [Area::default(); 6], "neither IPv6, nor links, nor an entry of the index");
         let (mut before, mut changes) = (hot, 0);
         for number in 0..RECORDS as u32 / 2 {
             let Connections { numbers, hot, .. } = &mut shard.connections;
@@ -97,7 +98,7 @@ mod tests {
             assert!(holds(&told[0], &shard.connections.hot[number as usize + 1]));
             changes += usize::from(told[0] != before);
             before = told[0];
-            assert!(told[6].bytes * 10 > RECORDS * 64, "the whole index");
+            assert!(told[7].bytes * 10 > RECORDS * 64, "the whole index");
         }
         // Where it begins and where it ends.
         assert!(changes <= 2 * (RECORDS / 2 * 64 / STEP + 1), "{changes} changes");

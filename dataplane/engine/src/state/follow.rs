@@ -186,11 +186,12 @@ impl Connections {
         if known || !self.is_alone(id, &flow.key, flow.hash) {
             return;
         }
-        let pair = self.hot[id.0 as usize].pair();
+        let pair = self.pair(id);
         let Some(lifetime) = self.lifetime(pair, options) else { return };
         self.pairs.set_lifetime(pair, lifetime);
         let number = adjacencies.number(adjacency, self.numbers.used());
         self.next_hops_mut(id)[flow.sender.index()] = number;
+        self.carry(id, adjacencies);
     }
 
     /// How long states of a pair live without packets; `None` if they are not followed the short way.
@@ -226,6 +227,10 @@ impl Connections {
     /// Takes next hops of earlier epochs away from a record.
     #[inline]
     pub fn forget_stale(&mut self, id: RecordId, adjacencies: &Adjacencies) {
+        let carried = self.hot[id.0 as usize].carried();
+        if carried.is_some_and(|carried| !self.is_stale(carried)) {
+            return;
+        }
         for adjacency in self.next_hops_mut(id) {
             if *adjacency != AdjacencyId::NONE && adjacencies.get(*adjacency).is_none() {
                 *adjacency = AdjacencyId::NONE;

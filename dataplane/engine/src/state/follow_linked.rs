@@ -1,181 +1,215 @@
 //! The short way of a packet whose connection is translated.
 //!
-//! Overview: as [`follow`](super::follow), for a record with one further tuple. A packet from the initiator's side is found
-//! by the record's own tuple and leaves by the link's, one from the other side the other way round; the link's line has the
-//! next hops, and what a rewriting adds to checksums.
-//! Bounds: one hot line and one of a link, and half a line of addresses each for IPv6.
+//! Overview: as [`follow`](super::follow), for a record that [carries](super::course) its translation. A packet from the
+//! side whose end is known by the record's own tuple leaves by the link's, one from the other side the other way round.
+//! What either tuple is follows from the other and from what is carried, and what a rewriting adds to checksums from both.
+//! Bounds: one hot line, as without translation; for IPv6 half a line of addresses of each tuple besides.
 
-use ruleset::Direction;
 use wire::checksum::Delta;
 
 use super::adjacency::{Adjacencies, Adjacency, Leg};
+use super::course::{Course, Which};
 use super::follow::{Moment, fits};
 use super::index::{LinkId, RecordId};
-use super::key::{Family, Narrow, Side};
-use super::link::{Deltas, Link};
+use super::key::{Family, Narrow};
+use super::link::Deltas;
+use super::record::Carried;
 use super::table::Connections;
 use crate::Address;
-use crate::mirror::PlanId;
 use crate::quick::Quick;
 
-/// What a packet is to become.
+/// What a packet of IPv4 is to become.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
-    /// The source address in the upper half, the destination in the lower: of IPv4.
-    pub ends: u64,
-    /// The source port in the upper half.
-    pub ports: u32,
-    /// Source and destination of IPv6; nothing of IPv4, whose are memory that was never touched.
-    pub wide: [Address; 2],
-    pub deltas: Deltas,
+    pub end: Which,
+    /// In network byte order.
+    pub address: [u8; 4],
+    /// Likewise.
+    pub port: [u8; 2],
 }
 
-/// A linked record and its first link, as they are found ahead of a packet's turn.
+/// What a packet of IPv6 is to become.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    record: RecordId,
-    link: LinkId,
+pub(crate) struct WideChange<'a> {
+    pub end: Which,
+    pub address: &'a Address,
+    /// In network byte order.
+    pub port: [u8; 2],
+    /// Of both addresses and ports.
+    pub delta: Delta,
 }
 
-impl Way {
-    /// There is none.
-    pub const NONE: Self = Self { record: RecordId::NONE, link: LinkId(u32::MAX) };
-
-    #[inline(always)]
-    pub const fn is_some(&self) -> bool {
-        self.record.0 != RecordId::NONE.0
-    }
-
-    /// The packet has the record's own tuple, and not the link's.
-    #[inline(always)]
-    const fn is_own(&self, quick: &Quick) -> bool {
-        quick.hint.0 == self.record.0
-    }
+/// By which tuple packets find the record of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Its only one.
+    Plain,
+    /// The record's own, where it carries its translation.
+    Own,
+    /// That of the link beside it.
+    Link,
 }
 
 impl Connections {
     /// True if any connection was ever translated.
     #[inline(always)]
     pub const fn has_links(&self) -> bool {
-        self.links.used() > 0
+        self.links.in_use()
     }
 
-    /// What a packet with this hint, whose line [`prefetch_record`] has loaded, takes the short way of a translated connection
-    /// by. Starts loading what that reads besides.
-    ///
-    /// [`prefetch_record`]: Self::prefetch_record
+    /// Starts loading what a packet with this hint is followed by, where connections may be translated.
     #[inline(always)]
-    pub fn find_way(&self, hint: RecordId, family: Family) -> Way {
-        match hint.link() {
-            Some(link) => {
-                let Some(record) = self.links.get(link).map(Link::record) else { return Way::NONE };
-                self.prefetch_record(record);
-                if family == Family::Inet6 {
-                    self.prefetch_addresses(record);
-                }
-                Way { record, link }
-            }
-            None => {
-                let found = self.hot.get(hint.0 as usize).and_then(|hot| hot.link());
-                let Some(link) = found else { return Way::NONE };
-                self.links.prefetch(link);
-                if family == Family::Inet6 {
-                    self.links.prefetch_addresses(link);
-                }
-                Way { record: hint, link }
-            }
+    pub fn prefetch_either(&self, hint: RecordId, family: Family) {
+        let link = hint.link();
+        let record = link.map_or(hint, LinkId::record);
+        self.prefetch_record(record);
+        if family == Family::Inet6 {
+            self.prefetch_addresses(record);
+            self.links.prefetch_addresses(LinkId::beside(record));
         }
     }
 
-    /// As [`next_hop`](Self::next_hop), of a translated connection.
+    /// By which tuple a packet with this hint was found.
     #[inline(always)]
-    pub fn next_hop_linked<'a>(
+    pub fn way(&self, hint: RecordId) -> Way {
+        match (hint.link(), self.hot.get(hint.0 as usize)) {
+            (Some(_), _) => Way::Link,
+            (None, Some(hot)) if hot.carries() => Way::Own,
+            _ => Way::Plain,
+        }
+    }
+
+    /// As [`next_hop`](Self::next_hop), of a translated connection, which was found by its record's own tuple or by its link's.
+    #[inline(always)]
+    pub fn next_hop_linked<'a, const BY_OWN: bool>(
         &self,
         quick: &Quick,
-        way: &Way,
         adjacencies: &'a Adjacencies,
     ) -> Option<&'a Adjacency> {
-        let line = self.links.get(way.link)?;
-        let low = if way.is_own(quick) { Side::Low } else { line.low_side() };
-        adjacencies.get(line.next_hops()[quick.sender.from(low).index()])
+        let carried = self.hot.get(of::<BY_OWN>(quick.hint)?.0 as usize)?.carried()?;
+        adjacencies.get(self.courses.get(carried.course.0)?.next_hop::<BY_OWN>())
     }
 
-    /// As [`follow`](Self::follow), of a translated connection: where the packet leaves, and what it is to become.
+    /// As [`follow`](Self::follow), of a translated connection, which was found by its record's own tuple or by its link's: where
+    /// the packet leaves.
     #[inline(always)]
-    pub fn follow_linked<'a>(
+    pub fn follow_linked<'a, const BY_OWN: bool>(
         &mut self,
         quick: &Quick,
-        way: &Way,
         moment: &Moment,
         leg: Leg,
         adjacencies: &'a Adjacencies,
-    ) -> Option<(&'a Adjacency, Change)> {
-        // Packets of a burst mostly go the same way.
-        if way.is_own(quick) {
-            self.follow_by::<true>(quick, way, moment, leg, adjacencies)
-        } else {
-            self.follow_by::<false>(quick, way, moment, leg, adjacencies)
-        }
-    }
-
-    /// Follows a packet that was found by its record's own tuple, or by the link's.
-    #[inline(always)]
-    fn follow_by<'a, const BY_OWN: bool>(
-        &mut self,
-        quick: &Quick,
-        way: &Way,
-        moment: &Moment,
-        leg: Leg,
-        adjacencies: &'a Adjacencies,
-    ) -> Option<(&'a Adjacency, Change)> {
-        let Way { record, link } = *way;
-        let (line, hot) = (self.links.get(link)?, self.hot.get_mut(record.0 as usize)?);
-        // A record that leads to this link and to no other: with two, the tuple between the hooks is a third one.
-        if hot.link() != Some(link) || !line.is_last() {
-            return None;
-        }
-        let (own, other) = ((hot.narrow(), Side::Low), (line.narrow(), line.low_side()));
-        let ((key, low), (new_key, new_low), reach) =
-            if BY_OWN { (own, other, line.own()) } else { (other, own, line.reach()) };
-        let sender = quick.sender.from(low);
-        if *key != quick.key || !reach.has(Direction::In, sender) {
-            return None;
-        }
-        let mut new_wide = [Address(0); 2];
-        if quick.key.family() == Family::Inet6 {
-            let (own, other) = (&self.wide[record.0 as usize], self.links.addresses(link));
-            let (wide, new) = if BY_OWN { (own, other) } else { (other, own) };
-            if *wide != quick.wide {
-                return None;
+    ) -> Option<&'a Adjacency> {
+        let at = of::<BY_OWN>(quick.hint)?.0 as usize;
+        let hot = self.hot.get_mut(at)?;
+        let carried = hot.carried()?;
+        let course = &self.courses.entry(carried.course.0).value;
+        let adjacency = adjacencies.along(course.next_hop::<BY_OWN>(), leg)?;
+        let sender = course.sender::<BY_OWN>();
+        let is_found = match (quick.key.family(), BY_OWN) {
+            (Family::Inet, true) => hot.has_key(&quick.key),
+            (Family::Inet, false) => is_linked(hot.narrow(), &carried, course, &quick.key),
+            (Family::Inet6, true) => hot.has_key(&quick.key) && self.wide.get(at) == Some(&quick.wide),
+            (Family::Inet6, false) => {
+                is_linked_but_for_addresses(hot.narrow(), &carried, course, &quick.key)
+                    && self.links.all_addresses().get(at) == Some(&quick.wide)
             }
-            new_wide = *new;
+        };
+        if !is_found || quick.sender != course.met::<BY_OWN>() {
+            return None;
         }
-        let (new_key, new_sender) = (*new_key, sender.from(new_low));
-        let adjacency = adjacencies.along(line.next_hops()[sender.index()], leg)?;
-        let tally = self.pairs.tally(hot.pair())?;
-        let is_as_usual =
-            adjacency.plan == PlanId::NONE && quick.length <= adjacency.mtu && hot.has_room(sender);
+        let tally = self.pairs.tally(course.pair)?;
+        let is_as_usual = quick.length <= adjacency.mtu && hot.has_room(sender);
         if !is_as_usual || !fits::<true>(hot, tally.lifetime(), quick, sender, moment) {
             return None;
         }
         hot.touch(moment.now);
         tally.count(sender, u32::from(quick.length));
         hot.count(sender, u32::from(quick.length));
-        let deltas = if BY_OWN { line.deltas() } else { line.deltas().reversed() };
-        Some((adjacency, change(&new_key, &new_wide, new_sender, deltas)))
+        Some(adjacency)
+    }
+
+    /// What a packet of IPv4 is to become that was followed.
+    #[inline(always)]
+    pub fn change<const BY_OWN: bool>(&self, quick: &Quick) -> Option<Change> {
+        let hot = self.hot.get(of::<BY_OWN>(quick.hint)?.0 as usize)?;
+        let carried = hot.as_carried();
+        let course = &self.courses.entry(carried.course.0).value;
+        let end = course.end::<BY_OWN>();
+        Some(match BY_OWN {
+            true => Change { end, address: carried.address, port: carried.port },
+            false => {
+                let (own, given) = (hot.narrow(), course.given[0]);
+                Change {
+                    end,
+                    address: own.address(given).to_be_bytes(),
+                    port: own.port(given).0.to_be_bytes(),
+                }
+            }
+        })
+    }
+
+    /// As [`change`](Self::change), of IPv6.
+    #[inline(always)]
+    pub fn wide_change<const BY_OWN: bool>(&self, quick: &Quick) -> Option<WideChange<'_>> {
+        let at = of::<BY_OWN>(quick.hint)?.0 as usize;
+        let hot = self.hot.get(at)?;
+        let carried = hot.as_carried();
+        let course = &self.courses.entry(carried.course.0).value;
+        let (end, delta) = (course.end::<BY_OWN>(), Deltas::from_bytes(carried.address).both);
+        Some(match BY_OWN {
+            // Addresses stand in the order of their own tuple.
+            true => {
+                let address = &self.links.all_addresses().get(at)?[course.given[1].index()];
+                WideChange { end, address, port: carried.port, delta }
+            }
+            false => {
+                let port = hot.narrow().port(course.given[0]);
+                let address = &self.wide.get(at)?[course.given[0].index()];
+                WideChange { end, address, port: port.0.to_be_bytes(), delta: delta.reversed() }
+            }
+        })
     }
 }
 
+/// True if a tuple of IPv4 is that of the link beside a record: as the record's own, with what that carries at one of the ends.
 #[inline(always)]
-fn change(key: &Narrow, wide: &[Address; 2], sender: Side, deltas: Deltas) -> Change {
-    let (ends, ports) = key.as_sent(sender);
-    let wide = [sender, sender.other()].map(|side| wide[side.index()]);
-    Change { ends, ports, wide, deltas }
+fn is_linked(own: &Narrow, carried: &Carried, course: &Course, key: &Narrow) -> bool {
+    let [own_side, side] = course.given;
+    let given = key.address(side) ^ u32::from_be_bytes(carried.address);
+    let other = key.address(side.other()) ^ own.address(own_side.other());
+    given | other == 0 && is_linked_but_for_addresses(own, carried, course, key)
+}
+
+/// As [`is_linked`], where the addresses stand elsewhere.
+#[inline(always)]
+fn is_linked_but_for_addresses(own: &Narrow, carried: &Carried, course: &Course, key: &Narrow) -> bool {
+    let [own_side, side] = course.given;
+    let given = key.port(side).0 ^ u16::from_be_bytes(carried.port);
+    let other = key.port(side.other()).0 ^ own.port(own_side.other()).0;
+    given | other == 0 && key.about() == own.about()
+}
+
+/// The record that a hint leads to, by its own tuple or by that of the link beside it.
+#[inline(always)]
+const fn of<const BY_OWN: bool>(hint: RecordId) -> Option<RecordId> {
+    match (hint.link(), BY_OWN) {
+        (None, true) => Some(hint),
+        (Some(link), false) => Some(link.record()),
+        _ => None,
+    }
 }
 
 impl Deltas {
-    fn reversed(self) -> Self {
-        let [addresses, both] = [self.addresses, self.both].map(Delta::reversed);
-        Self { addresses, both }
+    /// Both, as they are carried.
+    pub const fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.addresses.to_ne_bytes(), self.both.to_ne_bytes());
+        [a, b, c, d]
+    }
+
+    /// [`to_bytes`](Self::to_bytes) undone.
+    #[inline(always)]
+    const fn from_bytes([a, b, c, d]: [u8; 4]) -> Self {
+        Self { addresses: Delta::from_ne_bytes([a, b]), both: Delta::from_ne_bytes([c, d]) }
     }
 }

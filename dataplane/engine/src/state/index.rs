@@ -50,6 +50,18 @@ impl RecordId {
 pub(crate) struct LinkId(pub u32);
 
 impl LinkId {
+    /// The link that a record has if it has one, mostly.
+    #[inline(always)]
+    pub const fn beside(record: RecordId) -> Self {
+        Self(record.0)
+    }
+
+    /// The record [beside](Self::beside) which the link is, if it is.
+    #[inline(always)]
+    pub const fn record(self) -> RecordId {
+        RecordId(self.0)
+    }
+
     /// What leads to the link in the index.
     #[inline]
     pub const fn entry(self) -> RecordId {

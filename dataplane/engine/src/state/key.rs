@@ -2,7 +2,7 @@
 
 use core::hash::Hasher;
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable, cast_ref};
 use siphasher::sip::SipHasher13;
 use wire::{Af, Port, Proto};
 
@@ -12,7 +12,7 @@ use crate::{Address, Tuple, Zone};
 
 /// One of the two ends of a connection. Ends are ordered by address, the lower one first; an end's side is the part of
 /// the network that it is in, as the firewall sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Zeroable)]
 #[repr(u8)]
 pub(crate) enum Side {
     /// Of the end with the lower address.
@@ -73,7 +73,7 @@ impl Key {
 
 /// A key in 16 bytes, as the hot line holds it: IPv6 addresses are folded, to tell most strangers apart without another
 /// line. In two words, so that it is made, compared and hashed with few instructions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable, Pod)]
 #[repr(C, align(16))]
 pub(crate) struct Narrow {
     /// Of the low side in the lower half, of the high side in the upper.
@@ -81,6 +81,9 @@ pub(crate) struct Narrow {
     /// From the lowest bits on: port of the low side and of the high side, protocol, family, zone.
     rest: u64,
 }
+
+const _: () =
+    assert!(cfg!(target_endian = "little"), "the ends of a narrow key are taken out of its words by place");
 
 /// The family of a [`Narrow`] key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +163,24 @@ impl Narrow {
     #[inline(always)]
     pub const fn as_sent(&self, sender: Side) -> (u64, u32) {
         (by_side(self.addresses, sender), Self::ports(self.rest as u32, sender))
+    }
+
+    /// The address at `side`; of IPv6 folded.
+    #[inline(always)]
+    pub fn address(&self, side: Side) -> u32 {
+        cast_ref::<Self, [u32; 4]>(self)[side.index()]
+    }
+
+    /// The port at `side`.
+    #[inline(always)]
+    pub fn port(&self, side: Side) -> Port {
+        Port(cast_ref::<Self, [u16; 8]>(self)[4 + side.index()])
+    }
+
+    /// All but addresses and ports.
+    #[inline(always)]
+    pub const fn about(&self) -> u32 {
+        (self.rest >> 32) as u32
     }
 
     #[inline(always)]

@@ -6,7 +6,9 @@
 //! Which faces a tuple's packets may meet, and at which hook, is its [`Reach`]: pf looks states up by what is on the wire where
 //! a packet enters, and by what is between the hooks where it leaves.
 //! Life cycle: made behind its record, gone with it; a link to an earlier use of a record's number is never followed.
-//! Ownership: one shard. Bounds: room is reserved for as many links as records, and takes memory once they are used; index
+//! A record's only link mostly has the record's number, so that whoever finds one of the two in the index knows the other: what
+//! most packets need of a link their [record carries](super::course).
+//! Ownership: one shard. Bounds: room is reserved for twice as many links as records, and takes memory once they are used; index
 //! places are shared with the records, of which a forwarded connection has one for its two states.
 
 use core::ops::Range;
@@ -127,8 +129,9 @@ impl Link {
         self.next == 0
     }
 
-    pub const fn record(&self) -> RecordId {
-        RecordId(self.record)
+    /// True if the low end of its tuple is its record's high end.
+    pub const fn is_swapped(&self) -> bool {
+        self.swapped
     }
 
     /// The side of the record that is the low side of its tuple.
@@ -176,11 +179,6 @@ impl Link {
         self.live
     }
 
-    /// True if it leads to another worker.
-    pub const fn is_alias(&self) -> bool {
-        self.alias
-    }
-
     /// Ends its life; it is kept until its home knows.
     pub const fn end(&mut self) {
         self.live = false;
@@ -205,27 +203,45 @@ impl Numbered for Link {
 /// The links of one shard.
 #[derive(Debug)]
 pub(super) struct Links {
+    /// First a line for each number that a record has, then as many for further links and for aliases.
     lines: Vec<Link>,
     /// IPv6 addresses, by link.
     wide: Vec<[Address; 2]>,
+    /// Of the second half, from 0 on.
     numbers: Numbers,
+    /// How many records there may be.
+    records: u32,
+    /// There was one.
+    in_use: bool,
 }
 
 impl Links {
-    /// Room for `capacity` links.
-    pub fn new(capacity: u32) -> Self {
-        let size = capacity as usize;
-        Self { lines: zeroed_vec(size), wide: zeroed_vec(size), numbers: Numbers::new(capacity) }
+    /// Room for the links of `records` records.
+    pub fn new(records: u32) -> Self {
+        let size = 2 * records as usize;
+        let (lines, wide) = (zeroed_vec(size), zeroed_vec(size));
+        Self { lines, wide, numbers: Numbers::new(records), records, in_use: false }
     }
 
-    /// The number that the next tuple of `family` is to have.
+    /// The number that the next link of a record is to have: the record's, if that is free.
+    pub fn next_of(&self, record: RecordId, family: Family) -> Option<LinkId> {
+        // What has ended and waits still has a number: another worker is to know of it.
+        let own = LinkId::beside(record);
+        let taken = |line: &Link| line.live || line.waits;
+        if taken(self.line(own)) { self.next(family) } else { Some(own) }
+    }
+
+    /// The number that the next alias of `family` is to have.
     pub fn next(&self, family: Family) -> Option<LinkId> {
-        self.numbers.next(family).map(LinkId)
+        self.numbers.next(family).map(|number| LinkId(self.records + number))
     }
 
-    /// Takes the [`next`](Self::next) number of a key's family for a line of that key.
+    /// Takes a number that was to be given to a key's family for a line of that key.
     pub fn put(&mut self, id: LinkId, key: &Key, line: Link) {
-        self.numbers.take(id.0, &self.lines);
+        if let Some(number) = id.0.checked_sub(self.records) {
+            self.numbers.take(number, &self.lines[self.records as usize..]);
+        }
+        self.in_use = true;
         self.lines[id.0 as usize] = Link { key: Narrow::of(key), ..line };
         if key.af == Af::Inet6 {
             self.wide[id.0 as usize] = key.address;
@@ -233,7 +249,10 @@ impl Links {
     }
 
     pub fn retire(&mut self, id: LinkId) {
-        self.numbers.retire(id.0, &mut self.lines);
+        match id.0.checked_sub(self.records) {
+            Some(number) => self.numbers.retire(number, &mut self.lines[self.records as usize..]),
+            None => self.lines[id.0 as usize] = Link::default(),
+        }
     }
 
     pub fn line(&self, id: LinkId) -> &Link {
@@ -245,31 +264,25 @@ impl Links {
         &self.wide[id.0 as usize]
     }
 
+    /// The addresses of all links of IPv6, by number.
+    #[inline(always)]
+    pub fn all_addresses(&self) -> &[[Address; 2]] {
+        &self.wide
+    }
+
     pub fn line_mut(&mut self, id: LinkId) -> &mut Link {
         &mut self.lines[id.0 as usize]
     }
 
-    /// The lines that the next links take, at most `most`; none before there is one.
-    pub fn ahead(&self, most: u32) -> &[Link] {
-        let [low, _] = self.numbers.ahead(most);
-        if self.used() > 0 { &self.lines[low] } else { &[] }
+    /// The lines with these numbers of records; none before there is a link.
+    pub fn of_records(&self, numbers: Range<usize>) -> &[Link] {
+        if self.in_use { &self.lines[numbers] } else { &[] }
     }
 
-    /// Numbers in a row that were given out, from `from` on, at most `most`; empty if there is none any more.
-    pub fn run(&self, from: u32, most: usize) -> Range<u32> {
-        self.numbers.run(from, most)
-    }
-
-    /// How many numbers have ever been given out.
+    /// True if there was ever a link, or an alias.
     #[inline(always)]
-    pub const fn used(&self) -> usize {
-        self.numbers.used()
-    }
-
-    /// A link, if there is a line of its number.
-    #[inline(always)]
-    pub fn get(&self, id: LinkId) -> Option<&Link> {
-        self.lines.get(id.0 as usize)
+    pub const fn in_use(&self) -> bool {
+        self.in_use
     }
 
     /// Starts loading a link; no effect if there is none of this number.
@@ -353,7 +366,7 @@ impl Connections {
     /// Whether the tuple by which a record was found leads packets at the hook of `direction` to its face at `side`.
     #[inline]
     pub(super) fn reaches(&self, hit: &Hit, direction: Direction, side: Side) -> bool {
-        let reach = match (hit.link, self.hot[hit.record.0 as usize].link()) {
+        let reach = match (hit.link, self.first_link(hit.record)) {
             (Some(link), _) => self.links.line(link).reach,
             (None, Some(first)) => self.links.line(first).own,
             (None, None) => return true,
@@ -364,18 +377,18 @@ impl Connections {
     /// The next hops that a record remembers, by sender.
     #[inline]
     pub(super) fn next_hops(&self, id: RecordId) -> &[AdjacencyId; 2] {
-        let hot = &self.hot[id.0 as usize];
-        match hot.link() {
-            None => hot.adjacency(),
+        match self.first_link(id) {
+            None => self.hot[id.0 as usize].adjacency(),
             Some(first) => &self.links.line(first).adjacency,
         }
     }
 
-    /// As [`Self::next_hops`], to be changed.
+    /// As [`Self::next_hops`], to be changed: what the record carries is laid down.
     #[inline]
     pub(super) fn next_hops_mut(&mut self, id: RecordId) -> &mut [AdjacencyId; 2] {
+        self.lay_down(id);
         let hot = &mut self.hot[id.0 as usize];
-        match hot.link() {
+        match hot.link(id) {
             None => hot.adjacency_mut(),
             Some(first) => &mut self.links.line_mut(first).adjacency,
         }
@@ -386,9 +399,10 @@ impl Connections {
     /// # Errors
     /// [`Full::Shard`]; nothing was changed then.
     pub fn link(&mut self, record: RecordId, own_hash: KeyHash, new: &NewLink<'_>) -> Result<LinkId, Full> {
-        let id = self.links.next(Family::of(new.key.af)).ok_or(Full::Shard)?;
+        let id = self.links.next_of(record, Family::of(new.key.af)).ok_or(Full::Shard)?;
         self.index.insert(new.hash, id.entry()).map_err(|_| Full::Shard)?;
-        let first = self.hot[record.0 as usize].link();
+        self.lay_down(record);
+        let first = self.first_link(record);
         let line = Link {
             hash: new.hash.0,
             own_hash: own_hash.0,
@@ -419,7 +433,7 @@ impl Connections {
     /// # Errors
     /// [`Full::Shard`]; `to` has some of the links then.
     pub(super) fn copy_links(&mut self, from: RecordId, to: RecordId) -> Result<(), Full> {
-        let mut next = self.hot[from.0 as usize].link();
+        let mut next = self.first_link(from);
         while let Some(id) = next {
             let line = self.links.line(id).clone();
             next = line.next();
@@ -438,7 +452,8 @@ impl Connections {
 
     /// Removes the links of a record.
     pub(super) fn drop_links(&mut self, record: RecordId) {
-        let mut next = self.hot[record.0 as usize].link();
+        self.lay_down(record);
+        let mut next = self.first_link(record);
         while let Some(id) = next {
             let line = self.links.line(id);
             next = line.next();
@@ -457,8 +472,9 @@ impl Connections {
 
 impl Connections {
     /// The first link of a record, which is the last that it was given.
+    #[inline]
     pub fn first_link(&self, record: RecordId) -> Option<LinkId> {
-        self.hot[record.0 as usize].link()
+        self.hot[record.0 as usize].link(record)
     }
 
     /// The link that the record was given before this one.
@@ -473,7 +489,7 @@ impl Connections {
 
     /// Whether the low end of a link's tuple is its record's high end.
     pub fn is_swapped(&self, link: LinkId) -> bool {
-        self.links.line(link).swapped
+        self.links.line(link).is_swapped()
     }
 }
 

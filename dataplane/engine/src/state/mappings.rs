@@ -1,6 +1,6 @@
-//! Which addresses connections are translated to, link by link.
+//! Which addresses connections are translated to, record by record.
 //!
-//! Ownership: one shard, which only reads here. Bounds: as many links a call as is asked for.
+//! Ownership: one shard, which only reads here. Bounds: as many records a call as is asked for.
 
 use core::net::IpAddr;
 use core::ops::Range;
@@ -8,10 +8,9 @@ use core::ops::Range;
 use ruleset::PortBlock;
 use wire::Proto;
 
-use crate::eval::Root;
-
-use super::index::LinkId;
+use super::index::RecordId;
 use super::table::Connections;
+use crate::eval::Root;
 
 /// The end that a connection's initiator was translated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,25 +24,23 @@ pub struct Mapping {
 }
 
 impl Connections {
-    /// Numbers of links in a row, from `from` on, at most `most`; empty if there is none any more.
-    pub fn run_of_links(&self, from: u32, most: usize) -> Range<u32> {
-        self.links.run(from, most)
+    /// The numbers of records in a row from `from` on, at most `most`; empty if there is none any more.
+    pub fn run_of_records(&self, from: u32, most: usize) -> Range<u32> {
+        self.numbers.run(from, most)
     }
 
-    /// The mappings of connections whose first link has one of these numbers; connections whose initiator is translated to nothing
-    /// else have none.
+    /// The mappings of the records with these numbers; connections whose initiator is translated to nothing else have none.
     pub fn mappings(&self, root: Option<&Root>, numbers: Range<u32>) -> impl Iterator<Item = Mapping> {
-        numbers.filter_map(move |number| self.mapping(root, LinkId(number)))
+        numbers.filter_map(move |number| self.mapping(root, RecordId(number)))
     }
 
-    fn mapping(&self, root: Option<&Root>, id: LinkId) -> Option<Mapping> {
-        let line = self.links.get(id)?;
-        if !line.is_live() || line.is_alias() || self.first_link(line.record()) != Some(id) {
+    fn mapping(&self, root: Option<&Root>, id: RecordId) -> Option<Mapping> {
+        if !self.hot[id.0 as usize].is_live() || self.first_link(id).is_none() {
             return None;
         }
-        let tuples = self.tuples(line.record())?;
+        let tuples = self.tuples(id)?;
         let (inner, outer) = (tuples.near.end(tuples.initiator), tuples.far.end(tuples.initiator));
-        let key = self.link_key(id);
+        let key = self.key(id);
         if inner == outer {
             return None;
         }

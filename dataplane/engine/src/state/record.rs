@@ -4,6 +4,8 @@
 //! is in [`Hot`]; what only listings, removal and rare events need is in [`Cold`]. Numbers are indexed by [`Side`].
 //! Life cycle: zeroes, which are no live record, until it is used. Bounds: sizes are asserted below.
 
+mod carried;
+
 use core::time::Duration;
 
 use bytemuck::Zeroable;
@@ -11,11 +13,13 @@ use ruleset::{PeerState, Timeout};
 use wire::Seq;
 
 use super::adjacency::AdjacencyId;
-use super::index::LinkId;
+use super::index::{LinkId, RecordId};
 use super::key::{Family, Key, Narrow, Side};
 use super::numbers::Numbered;
 use crate::track::{self, Advance, End, Peer, Plain};
 use crate::{Address, Tick};
+
+pub(super) use carried::Carried;
 
 /// Time in sixteenths of a second since the start: fine enough for time-outs in seconds. It wraps after 8 years, so it has
 /// no order: what counts is how much has passed, exact up to half of that.
@@ -44,7 +48,7 @@ impl Sixteenths {
 }
 
 /// The number of a pair-class: what the faces of a record are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Zeroable)]
 pub(crate) struct PairId(pub u32);
 
 /// Of what is kept of each end in a byte.
@@ -61,11 +65,14 @@ mod end_bits {
     pub const RENUMBERED: u8 = 1 << 7;
     /// Of the high side: [timestamps](super::super::stamps) are looked at.
     pub const STAMPED: u8 = 1 << 6;
+    /// Of the high side: the record [carries](super::super::course) its translation.
+    pub const CARRIES: u8 = 1 << 7;
     /// What is not of an end, but of the record.
-    pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED | STAMPED;
+    pub const OF_RECORD: u8 = MADE_BY_HIGH | RENUMBERED | STAMPED | CARRIES;
 }
 
 /// Places in what a record's standing is.
+const CARRIES_AT: usize = Side::High.index();
 const STATE: usize = 2;
 const TIMER: usize = 3;
 
@@ -90,8 +97,10 @@ pub(crate) struct Hot {
     /// low side's in the low one; at [`TIMER`] the class of the timer, [`LIVE`], [`LINKED`] and [`PLACED`].
     standing: [u8; 4],
     last_seen: u32,
+    /// Of a record that carries its translation, the address that is [`Carried`].
     pair: u32,
-    /// By sender: the next hop that the connection remembers. Of a [`LINKED`] record, the halves of its link's number.
+    /// By sender: the next hop that the connection remembers. Of a [`LINKED`] record, the halves of its link's number; of one that
+    /// carries its translation, the port and the course that are [`Carried`].
     adjacency: [AdjacencyId; 2],
 }
 
@@ -241,11 +250,14 @@ impl Hot {
         self.standing[TIMER] & LIVE != 0
     }
 
-    /// The first link of the record, if packets come by other tuples too.
+    /// The first link of the record, which has number `own`, if packets come by other tuples too.
     #[inline(always)]
-    pub fn link(&self) -> Option<LinkId> {
+    pub fn link(&self, own: RecordId) -> Option<LinkId> {
+        if self.standing[TIMER] & LINKED == 0 {
+            return None;
+        }
         let [low, high] = self.adjacency.map(|half| u32::from(half.0));
-        (self.standing[TIMER] & LINKED != 0).then_some(LinkId(high << 16 | low))
+        Some(if self.carries() { LinkId::beside(own) } else { LinkId(high << 16 | low) })
     }
 
     /// Notes that the connection's home is another worker.
@@ -360,6 +372,7 @@ impl Hot {
         self.last_seen = now.0;
     }
 
+    /// The faces; meaningless of a record that carries its translation.
     #[inline]
     pub const fn pair(&self) -> PairId {
         PairId(self.pair)

@@ -32,7 +32,7 @@ impl Connections {
     fn have_expired(&self, id: RecordId, expiry: &Expiry<'_>) -> [bool; 2] {
         let hot = &self.hot[id.0 as usize];
         let (timeout, passed) = (hot.timeout(), expiry.now.since(hot.last_seen()));
-        let [low, high] = self.pairs.faces(hot.pair());
+        let [low, high] = self.pairs.faces(self.pair(id));
         let is_over = |class: &Class| self.lifetime_of(timeout, &class.rule, expiry) <= passed;
         [low.as_ref().is_some_and(is_over), high.as_ref().is_some_and(is_over)]
     }
@@ -48,6 +48,7 @@ impl Connections {
         let mut removed = 0;
         let mut left = most.min(self.numbers.used());
         adjacencies.count_swept(left);
+        self.courses.count_swept(left);
         while left > 0 {
             // Records with something to remove are collected first: their buckets are on the way when they are needed.
             let mut due = [Due::default(); SWEEP_TOGETHER];
@@ -94,7 +95,7 @@ impl Connections {
     fn expire(&mut self, due: &Due, expiry: &Expiry<'_>) -> u32 {
         let Due { id, wholly, hash } = *due;
         // Where adaptive scaling is at work, one state less may let the other face live a little longer.
-        let [low, high] = self.pairs.faces(self.hot[id.0 as usize].pair());
+        let [low, high] = self.pairs.faces(self.pair(id));
         let by_rule = [low, high].into_iter().flatten().any(|class| class.rule.adaptive.is_some());
         if wholly && !by_rule && adapt(u32::MAX, self.credits.sum(), expiry.options) == u32::MAX {
             return self.remove(id, hash, Removal::Expired);

@@ -19,6 +19,7 @@ use ruleset::{Direction, Options, PeerState, Removal, RoutingKind, Timeout};
 use super::adjacency::AdjacencyId;
 use super::alias;
 use super::class::{Class, Pairs, Sketch, TooManyClasses};
+use super::course::Courses;
 use super::credit::{Credits, StatePool};
 use super::flood::Floods;
 use super::gateway::GatewayId;
@@ -93,6 +94,7 @@ pub(crate) struct Connections {
     pub(super) stamped: Vec<Stamped>,
     pub(super) numbers: Numbers,
     pub(super) links: Links,
+    pub(super) courses: Courses,
     pub(super) pairs: Pairs,
     pub(super) credits: Credits,
     pub(super) holds: Holds,
@@ -112,10 +114,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Room for `capacity` records, at most [`RecordId::LINKS`], whose states count against `pool`. `id_space` is put into the upper 16 bits of every
+    /// Room for `capacity` records, fewer than half of [`RecordId::LINKS`], whose states count against `pool`. `id_space` is put into the upper 16 bits of every
     /// id, so that shards differ.
     pub fn new(capacity: u32, id_space: u16, pool: StatePool) -> Self {
-        let capacity = capacity.min(RecordId::LINKS);
+        let capacity = capacity.min(RecordId::LINKS / 2 - 1);
         let size = capacity as usize;
         Self {
             index: Index::new(size),
@@ -125,8 +127,8 @@ impl Connections {
             numbering: zeroed_vec(size),
             stamped: zeroed_vec(size),
             numbers: Numbers::new(capacity),
-            // One less, so that no entry of the index is the one that stands for none.
-            links: Links::new(capacity.min(RecordId::LINKS - 1)),
+            links: Links::new(capacity),
+            courses: Courses::new(),
             pairs: Pairs::new(pool.clone()),
             floods: Floods::new(pool.handshakes.clone()),
             holds: Holds::new(&pool, size),
@@ -156,7 +158,7 @@ impl Connections {
     #[inline]
     fn half_open_faces(&self, id: RecordId) -> u32 {
         let hot = &self.hot[id.0 as usize];
-        if hot.is_half_open() { self.pairs.count_faces(hot.pair()) } else { 0 }
+        if hot.is_half_open() { self.pairs.count_faces(self.pair(id)) } else { 0 }
     }
 
     /// Looks at what the states of other shards leave of `limit`. To be called once for each burst, with its second.
@@ -195,7 +197,7 @@ impl Connections {
     /// The class of a face.
     #[inline]
     pub fn face(&self, id: RecordId, side: Side) -> Option<&Class> {
-        self.pairs.face(self.hot[id.0 as usize].pair(), side)
+        self.pairs.face(self.pair(id), side)
     }
 
     /// The number of a gateway, for a [`Sketch`].
@@ -247,7 +249,7 @@ impl Connections {
         hot.set_peer(first, &peers.0);
         hot.set_peer(first.other(), &peers.1);
         if hot.is_half_open() != was_half_open {
-            let faces = self.pairs.count_faces(hot.pair());
+            let faces = self.pairs.count_faces(self.pair(id));
             self.half_open = if was_half_open { self.half_open - faces } else { self.half_open + faces };
         }
     }
@@ -261,9 +263,8 @@ impl Connections {
     /// Counts a packet that came from `sender`.
     #[inline]
     pub fn count(&mut self, id: RecordId, sender: Side, bytes: u32) {
-        let hot = &mut self.hot[id.0 as usize];
-        let pair = hot.pair();
-        if hot.count(sender, bytes) {
+        let pair = self.pair(id);
+        if self.hot[id.0 as usize].count(sender, bytes) {
             self.spill(id);
         }
         self.pairs.count(pair, sender, bytes);
@@ -362,7 +363,7 @@ impl Connections {
     ) -> Result<(), Full> {
         debug_assert!(self.face(id, side).is_none(), "a face is never replaced");
         self.with_credits(1, limit, |table| {
-            let pair = table.hot[id.0 as usize].pair();
+            let pair = table.pair(id);
             let pair = table.pairs.complete(pair, side, class, packet).map_err(|_| Full::Classes)?;
             table.set_pair(id, pair);
             table.half_open += u32::from(table.hot[id.0 as usize].is_half_open());
@@ -371,7 +372,7 @@ impl Connections {
     }
 
     fn drop_face(&mut self, id: RecordId, side: Side) -> Result<(), TooManyClasses> {
-        let pair = self.pairs.exchange(self.hot[id.0 as usize].pair(), side, None)?;
+        let pair = self.pairs.exchange(self.pair(id), side, None)?;
         self.set_pair(id, pair);
         self.keep_numbers_of(id, side.other());
         self.half_open -= u32::from(self.hot[id.0 as usize].is_half_open());
@@ -381,8 +382,8 @@ impl Connections {
     /// Gives a record other faces. What it remembered was decided with those that it had.
     #[inline]
     fn set_pair(&mut self, id: RecordId, pair: PairId) {
-        self.hot[id.0 as usize].set_pair(pair);
         *self.next_hops_mut(id) = [AdjacencyId::NONE; 2];
+        self.hot[id.0 as usize].set_pair(pair);
     }
 
     /// Takes a face from a record, and retires the record with its last one. Where no class is left for the remaining
@@ -396,7 +397,7 @@ impl Connections {
 
     /// As [`remove_face`](Self::remove_face), but the states count on.
     fn detach(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
-        let pair = self.hot[id.0 as usize].pair();
+        let pair = self.pair(id);
         let alone = self.pairs.face(pair, side.other()).is_none();
         let shrunk = !alone && self.drop_face(id, side).is_ok();
         let removed = if shrunk || alone { 1 } else { 2 };
@@ -435,14 +436,14 @@ impl Connections {
     #[inline]
     pub(super) fn withdraw(&mut self, id: RecordId, hash: KeyHash) {
         self.index.remove(hash, id);
-        self.pairs.release(self.hot[id.0 as usize].pair());
+        self.pairs.release(self.pair(id));
     }
 
     /// Gives the face that is not at `side` a record of its own, as it is now, so that what happens to one face does not
     /// happen to the other any more; no effect on a record with one face. Returns how many faces were lost because there
     /// was no place for them: a state less is safer than one that is wrong.
     pub fn part(&mut self, id: RecordId, side: Side, hash: KeyHash) -> u32 {
-        let faces = self.pairs.faces(self.hot[id.0 as usize].pair());
+        let faces = self.pairs.faces(self.pair(id));
         let (Some(_), Some(moved)) = (&faces[side.index()], &faces[side.other().index()]) else { return 0 };
         let moved = moved.clone();
         match self.twin_of(id, side.other(), &moved, hash) {
@@ -467,6 +468,7 @@ impl Connections {
             return None;
         }
         self.numbers.take(twin.0, &self.hot);
+        self.lay_down(id);
         let (from, to) = (id.0 as usize, twin.0 as usize);
         self.hot[to] = self.hot[from].clone();
         self.hot[to].set_link(None);

@@ -39,8 +39,8 @@ pub(crate) use numbers::renumber;
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
 use port::{Round, Task};
-pub(crate) use rewrite::forward_translated;
 pub use rewrite::rewrite;
+pub(crate) use rewrite::{forward_translated, forward_translated6};
 pub use shortage::Shortage;
 pub(crate) use shortage::Shortages;
 

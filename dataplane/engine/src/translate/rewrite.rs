@@ -15,7 +15,7 @@ use wire::{Af, Checksum, Port, Proto, ethernet, icmp4, icmp6, ipv4, ipv6, tcp, u
 use super::renumber;
 use crate::quick::Kind;
 use crate::rewrite::HOP;
-use crate::state::{Change, Family};
+use crate::state::{Change, Which, WideChange};
 use crate::{Address, Packet, Quoted, Transport, Tuple};
 
 /// Rewrites a frame with the packet `old` so that it is `new`, which differs from it in addresses, ports and sequence numbers
@@ -25,42 +25,34 @@ pub fn rewrite(frame: &mut [u8], old: &Packet, new: &Packet) {
     let _ = try_rewrite(frame, old, new);
 }
 
-/// Forwards a TCP segment or a UDP datagram that stands behind an untagged Ethernet header and an IP header without options,
-/// and rewrites it: what [`forward_plain`](crate::rewrite::forward_plain) and [`rewrite`] do, at fixed places. `link` is
-/// destination and source. A frame that is too short for its headers stays as it is.
+/// Forwards a TCP segment or a UDP datagram of IPv4 that stands behind an untagged Ethernet header and an IP header without
+/// options, and rewrites it: what [`forward_plain`](crate::rewrite::forward_plain) and [`rewrite`] do, at fixed places. `link`
+/// is destination and source. A frame that is too short for its headers stays as it is.
 #[inline(always)]
-pub(crate) fn forward_translated(
-    frame: &mut [u8],
-    family: Family,
-    kind: Kind,
-    change: &Change,
-    link: &[u8; 12],
-) {
-    match family {
-        Family::Inet => {
-            let Some(head) = frame.first_chunk_mut::<{ UPPER4 + tcp::HEADER_LEN }>() else { return };
-            put::<0, _, _>(head, *link);
-            put::<ENDS4, _, _>(head, change.ends.to_be_bytes());
-            put::<UPPER4, _, _>(head, change.ports.to_be_bytes());
-            if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
-                header.set_ttl(header.ttl().wrapping_sub(1));
-                header.adjust(HOP.and(change.deltas.addresses));
-            }
-            adjust_upper(head, UPPER4, kind, change.deltas.both);
-        }
-        Family::Inet6 => {
-            let Some(head) = frame.first_chunk_mut::<{ UPPER6 + tcp::HEADER_LEN }>() else { return };
-            let [src, dst] = change.wide.map(|address| address.0.to_be_bytes());
-            put::<0, _, _>(head, *link);
-            put::<ENDS6, _, _>(head, src);
-            put::<{ ENDS6 + 16 }, _, _>(head, dst);
-            put::<UPPER6, _, _>(head, change.ports.to_be_bytes());
-            if let Ok(mut header) = ipv6::Header::at_mut(head, ethernet::HEADER_LEN) {
-                header.set_hop_limit(header.hop_limit().wrapping_sub(1));
-            }
-            adjust_upper(head, UPPER6, kind, change.deltas.both);
-        }
+pub(crate) fn forward_translated(frame: &mut [u8], kind: Kind, change: &Change, link: &[u8; 12]) {
+    let Some(head) = frame.first_chunk_mut::<{ UPPER4 + tcp::HEADER_LEN }>() else { return };
+    put::<0, _, _>(head, *link);
+    let (address, port) = (change.address, change.port);
+    let addresses = Delta::of_octets(exchange::<ENDS4, _, _>(head, change.end, address), address);
+    let both = addresses.and(Delta::of_word(exchange::<UPPER4, _, _>(head, change.end, port), port));
+    if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
+        header.set_ttl(header.ttl().wrapping_sub(1));
+        header.adjust(HOP.and(addresses));
     }
+    adjust_upper(head, UPPER4, kind, both);
+}
+
+/// As [`forward_translated`], of IPv6.
+#[inline(always)]
+pub(crate) fn forward_translated6(frame: &mut [u8], kind: Kind, change: &WideChange<'_>, link: &[u8; 12]) {
+    let Some(head) = frame.first_chunk_mut::<{ UPPER6 + tcp::HEADER_LEN }>() else { return };
+    put::<0, _, _>(head, *link);
+    let _ = exchange::<ENDS6, _, _>(head, change.end, change.address.0.to_be_bytes());
+    let _ = exchange::<UPPER6, _, _>(head, change.end, change.port);
+    if let Ok(mut header) = ipv6::Header::at_mut(head, ethernet::HEADER_LEN) {
+        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+    }
+    adjust_upper(head, UPPER6, kind, change.delta);
 }
 
 /// Where the addresses stand in a frame, and the upper layer.
@@ -76,6 +68,22 @@ fn put<const AT: usize, const N: usize, const LEN: usize>(head: &mut [u8; LEN], 
     if let Some(place) = head.split_at_mut(AT).1.first_chunk_mut() {
         *place = octets;
     }
+}
+
+/// Stores octets in one of the two places of ends, which begin at a fixed one, and returns what was there.
+#[inline(always)]
+fn exchange<const AT: usize, const N: usize, const LEN: usize>(
+    head: &mut [u8; LEN],
+    end: Which,
+    octets: [u8; N],
+) -> [u8; N] {
+    const { assert!(AT + 2 * N <= LEN, "beyond the end") };
+    let ends = head.split_at_mut(AT).1.as_chunks_mut::<N>().0;
+    // Nothing else is possible, by the assertion above.
+    let Some([source, destination]) = ends.first_chunk_mut() else { return octets };
+    // By a place and not by a branch: which end a packet's sender is, is as good as random.
+    let place = if end == Which::Source { source } else { destination };
+    core::mem::replace(place, octets)
 }
 
 #[inline(always)]

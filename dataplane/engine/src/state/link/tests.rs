@@ -370,7 +370,7 @@ fn without_a_place_nothing_is_changed() {
     let id = bed.linked();
     let more = |n: u16| tuple(Af::Inet, 7, n, 8, 8);
     let made = (0..100).take_while(|n| bed.link(id, &before(), &more(*n)).is_ok()).count();
-    assert_eq!(made, 7, "with the first as many as there may be records");
+    assert_eq!(made, 8, "as many as there may be records, and the first, which has its record's number");
     let first = bed.table.first_link(id);
     assert_eq!(bed.link(id, &before(), &more(500)), Err(Full::Shard));
     assert_eq!(bed.table.first_link(id), first);
@@ -400,4 +400,94 @@ fn next_hops_are_remembered_with_the_link_until_somebody_else_has_the_tuple() {
     let other = bed.connect(&tuple(Af::Inet, 1, 1, 2, 2));
     bed.link(other, &tuple(Af::Inet, 1, 1, 2, 2), &after()).expect("room");
     assert_eq!(bed.table.next_hops(id), &[AdjacencyId::NONE; 2]);
+}
+
+/// A record that remembers where packets of both sides go, and carries how it is translated.
+fn carrying(bed: &mut Bed, adjacencies: &mut Adjacencies) -> RecordId {
+    let id = bed.linked();
+    adjacencies.observe(1, 1);
+    bed.table.forget_courses();
+    let hops = [1400, 1500].map(|mtu| adjacencies.number(Adjacency::bridged(LAN, LAN, mtu), 1));
+    bed.table.next_hops_mut(id)[0] = hops[0];
+    bed.table.carry(id, adjacencies);
+    assert!(!carries(bed, id), "only one side has a next hop");
+    *bed.table.next_hops_mut(id) = hops;
+    bed.table.carry(id, adjacencies);
+    assert!(carries(bed, id));
+    id
+}
+
+fn carries(bed: &Bed, id: RecordId) -> bool {
+    bed.table.hot[id.0 as usize].carries()
+}
+
+#[test]
+fn what_a_record_carries_hides_neither_its_faces_nor_its_link_nor_its_next_hops() {
+    let (mut bed, mut adjacencies) = (Bed::new(), Adjacencies::new());
+    let id = bed.linked();
+    let (pair, first) = (bed.table.pair(id), bed.table.first_link(id));
+    let hash = bed.hashing.hash(&Key::of(&before()).0);
+    assert_eq!(bed.table.remove(id, hash, Removal::Killed), 2);
+    let id = carrying(&mut bed, &mut adjacencies);
+    let hops = *bed.table.next_hops(id);
+    assert_eq!((bed.table.pair(id), bed.table.first_link(id)), (pair, first));
+    for packet in [before(), after().reverse()] {
+        assert_eq!(bed.record(&packet, Direction::In), Some(id));
+    }
+    bed.table.forget_stale(id, &adjacencies);
+    assert!(carries(&bed, id), "nothing is stale");
+    bed.table.lay_down(id);
+    assert!(!carries(&bed, id));
+    assert_eq!((bed.table.pair(id), bed.table.first_link(id)), (pair, first));
+    assert_eq!(*bed.table.next_hops(id), hops);
+}
+
+#[test]
+fn what_is_carried_is_laid_down_before_anything_of_it_changes() {
+    let changes: [fn(&mut Bed, RecordId, &mut Adjacencies); 4] = [
+        |bed, id, adjacencies| {
+            adjacencies.observe(2, 1);
+            bed.table.forget_courses();
+            bed.table.forget_stale(id, adjacencies);
+            assert_eq!(bed.table.next_hops(id), &[AdjacencyId::NONE; 2]);
+        },
+        |bed, id, _| {
+            bed.link(id, &before(), &tuple(Af::Inet, 7, 1, 8, 8)).expect("room");
+        },
+        |bed, _, _| {
+            let other = bed.connect(&tuple(Af::Inet, 1, 1, 2, 2));
+            bed.link(other, &tuple(Af::Inet, 1, 1, 2, 2), &after()).expect("room");
+        },
+        |bed, id, _| {
+            let hash = bed.hashing.hash(&Key::of(&before()).0);
+            assert_eq!(bed.table.part(id, Side::Low, hash), 0);
+        },
+    ];
+    for change in changes {
+        let (mut bed, mut adjacencies) = (Bed::new(), Adjacencies::new());
+        let id = carrying(&mut bed, &mut adjacencies);
+        change(&mut bed, id, &mut adjacencies);
+        assert!(!carries(&bed, id));
+        assert!(bed.table.first_link(id).is_some(), "it is translated as before");
+        bed.table.carry(id, &adjacencies);
+        assert!(!carries(&bed, id), "nothing is known of where its packets go, or it has two links");
+    }
+    let (mut bed, mut adjacencies) = (Bed::new(), Adjacencies::new());
+    let id = carrying(&mut bed, &mut adjacencies);
+    let hash = bed.hashing.hash(&Key::of(&before()).0);
+    assert_eq!(bed.table.remove(id, hash, Removal::Killed), 2);
+    bed.assert_gone();
+}
+
+#[test]
+fn both_ends_given_others_at_once_are_not_carried() {
+    let (mut bed, mut adjacencies) = (Bed::new(), Adjacencies::new());
+    let id = bed.connect(&before());
+    bed.link(id, &before(), &tuple(Af::Inet, 7, 7, 8, 8)).expect("room");
+    adjacencies.observe(1, 1);
+    bed.table.forget_courses();
+    let hop = adjacencies.number(Adjacency::bridged(LAN, LAN, 1500), 1);
+    *bed.table.next_hops_mut(id) = [hop; 2];
+    bed.table.carry(id, &adjacencies);
+    assert!(!carries(&bed, id));
 }
