@@ -8,7 +8,7 @@ use engine::{Fate, Frame, NoRoom, RxChecksum};
 
 use crate::bed::BURST;
 use crate::firewall::Firewall;
-use crate::rules::rules;
+use crate::rules::{rules, translating};
 use crate::stages::{PASS, PASS_AND_COPY};
 use crate::traffic::{Buffer, Sender, Source, Step, TRANSLATING, Traffic};
 
@@ -160,7 +160,7 @@ fn bursts() -> impl Iterator<Item = usize> {
 }
 
 /// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `dup_to tcp4` with a copy of each
-/// packet, or `setup 10` with so many rules.
+/// packet, `setup 10` with so many rules, or `setup_nat 10` with one more that translates.
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.
@@ -174,9 +174,14 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
             ensure!(copied.len() == bytes, "{} bytes of {bytes} were copied", copied.len());
             Ok(())
         }
-        Some(("setup", count)) => setup(count.parse().context("the number of rules")?),
+        Some(("setup", count)) => setup(&rules(number(count)?)),
+        Some(("setup_nat", count)) => setup(&translating(number(count)?)),
         _ => bail!("no scenario {scenario}"),
     }
+}
+
+fn number(rules: &str) -> anyhow::Result<usize> {
+    rules.parse().context("the number of rules")
 }
 
 fn named(traffic: &str) -> anyhow::Result<Source> {
@@ -210,8 +215,8 @@ fn established(rules: &str, source: Source) -> anyhow::Result<Scene> {
     Ok(scene)
 }
 
-fn setup(rule_count: usize) -> anyhow::Result<()> {
-    let mut scene = Scene::new(&rules(rule_count), Source::new(Traffic::Tcp4, UNITS as u64))?;
+fn setup(rules: &str) -> anyhow::Result<()> {
+    let mut scene = Scene::new(rules, Source::new(Traffic::Tcp4, UNITS as u64))?;
     for first in bursts() {
         scene.write(first, Sender::Client, Step::Open);
         scene.count(Sender::Client)?;

@@ -11,10 +11,15 @@ use crate::flows::Choice;
 use crate::measure::{self, Effort, SLICE_PACKETS, Work};
 use crate::memory;
 use crate::report::{Report, Row, rounded};
-use crate::rules::rules;
+use crate::rules::{rules, translating};
 use crate::setup;
 use crate::stages;
 use crate::traffic::{Sizes, Source, Traffic};
+
+/// Rules beside which one translates.
+const NAT_RULES: usize = 10;
+/// Translated connections, all to one port of one server: in the end half of the ports of a public address are in use.
+const NAT_CONNECTIONS: u64 = 8_192;
 
 /// How much time there is.
 #[derive(Clone, Debug)]
@@ -77,14 +82,19 @@ impl Plan {
             progress(&format!("set-up and removal, {count} rules"));
             let connections = if count > 100 { 8_192 } else { 65_536 };
             let found = setup::measure(bed, &rules(count), connections, self.rounds.clamp(3, 7))?;
-            report.rows.push(setup_row("setup", Traffic::Tcp4.name(), &found));
+            report.rows.push(setup_row("setup", Traffic::Tcp4.name(), connections, &found));
         }
+        progress("set-up and removal, with nat-to beside without");
+        let rounds = self.rounds.max(7);
+        let found =
+            setup::compare(bed, [&rules(NAT_RULES), &translating(NAT_RULES)], NAT_CONNECTIONS, rounds)?;
+        report.rows.push(nat_row(&found));
         for &count in &self.classbench {
             for style in Style::ALL {
                 progress(&format!("set-up, {count} rules of style {}", style.name()));
                 let text = classbench::rules(style, count, 1);
                 let found = setup::measure(bed, &text, 8_192, 3)?;
-                report.rows.push(setup_row("classbench", style.name(), &found));
+                report.rows.push(setup_row("classbench", style.name(), 8_192, &found));
             }
         }
         if self.whole {
@@ -188,13 +198,13 @@ impl Plan {
     }
 }
 
-fn setup_row(name: &str, proto: &str, found: &setup::Setup) -> Row {
+fn setup_row(name: &str, proto: &str, connections: u64, found: &setup::Setup) -> Row {
     let row = Row {
         name: name.to_owned(),
         proto: proto.to_owned(),
-        flows: found.connections,
+        flows: connections,
         cycles: (found.open + found.remove).round(),
-        pairs: found.runs,
+        pairs: found.each.len(),
         spread: rounded(found.spread, 3),
         ..Row::default()
     };
@@ -202,4 +212,35 @@ fn setup_row(name: &str, proto: &str, found: &setup::Setup) -> Row {
         .with("open_cycles", found.open.round())
         .with("remove_cycles", found.remove.round())
         .with("compile_cycles", found.compile.round())
+}
+
+/// New connections with `nat-to` beside those without; the ratio is of the rates, each of two runs side by side.
+fn nat_row([plain, translated]: &[setup::Setup; 2]) -> Row {
+    let ratios: Vec<f64> = plain.each.iter().zip(&translated.each).map(|(plain, own)| plain / own).collect();
+    let row = setup_row("setup_nat", Traffic::Tcp4.name(), NAT_CONNECTIONS, translated);
+    row.with("without_cycles", (plain.open + plain.remove).round())
+        .with("rate_of_without", rounded(measure::median(ratios.iter().copied()), 3))
+        .with("rate_of_without_spread", rounded(measure::spread(&ratios), 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::Setup;
+
+    #[test]
+    fn translated_connections_are_compared_run_by_run() {
+        let setup = |each: [f64; 3]| Setup {
+            rules: 10,
+            open: 1.0,
+            remove: 1.0,
+            compile: 1.0,
+            each: each.to_vec(),
+            spread: 0.0,
+        };
+        let row = nat_row(&[setup([100.0, 200.0, 300.0]), setup([200.0, 250.0, 1000.0])]);
+        assert_eq!(row.more["rate_of_without"], 0.5);
+        assert_eq!(row.more["rate_of_without_spread"], 1.0);
+        assert_eq!(row.pairs, 3);
+    }
 }

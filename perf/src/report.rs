@@ -223,7 +223,8 @@ impl Report {
     }
 
     fn setup(&self, hz: u64) -> Option<String> {
-        const HEAD: [&str; 9] = [
+        const HEAD: [&str; 11] = [
+            "what",
             "traffic",
             "rules",
             "connections",
@@ -232,10 +233,13 @@ impl Report {
             "both",
             "± %",
             "million/s and core",
+            "rate ÷ without",
             "compiled, ms",
         ];
         let rows = self.named(&["setup", "classbench"]).map(|row| {
+            let ratio = row.more.get("rate_of_without").zip(row.more.get("rate_of_without_spread"));
             vec![
+                row.name.clone(),
                 row.proto.clone(),
                 row.cell("rules", 0),
                 row.flows.to_string(),
@@ -244,6 +248,7 @@ impl Report {
                 format!("{:.0}", row.cycles),
                 format!("{:.1}", row.spread * 100.0),
                 format!("{:.2}", hz as f64 / row.cycles / 1e6),
+                ratio.map_or_else(|| cell(None, 0), |(of, spread)| format!("{of:.2} ± {:.2}", of * spread)),
                 cell(row.more.get("compile_cycles").map(|cycles| cycles / hz as f64 * 1e3), 0),
             ]
         });

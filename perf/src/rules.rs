@@ -11,6 +11,11 @@ pub fn rules(count: usize) -> String {
     rules.join("\n") + "\n"
 }
 
+/// The same, and before them the rule of a company that has one address: who goes out is translated, ports and all.
+pub fn translating(count: usize) -> String {
+    format!("match out on em1 inet nat-to (em1)\n{}", rules(count))
+}
+
 fn rule(number: usize) -> String {
     let (high, low) = (number / 250 % 250, number % 250);
     match number % 5 {

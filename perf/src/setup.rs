@@ -12,20 +12,18 @@ use crate::traffic::{Sender, Source, Step, Traffic};
 const SWEPT: usize = 512;
 
 /// What a new connection costs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// Rules in the ruleset.
     pub rules: usize,
-    /// Connections made in one run.
-    pub connections: u64,
     /// Median cycles for making one, the packet included.
     pub open: f64,
     /// Median cycles for removing one.
     pub remove: f64,
     /// Cycles from the rules' text to a firewall: read, lowered, compiled.
     pub compile: f64,
-    /// Runs that count.
-    pub runs: usize,
+    /// Cycles of both, by run that counts.
+    pub each: Vec<f64>,
     /// The distance between slowest and fastest of them, as a share of the median.
     pub spread: f64,
 }
@@ -35,30 +33,64 @@ pub struct Setup {
 /// # Errors
 /// If a connection is refused.
 pub fn measure(bed: &mut Bed, rules: &str, connections: u64, runs: usize) -> anyhow::Result<Setup> {
+    let [found] = compare(bed, [rules], connections, runs)?;
+    Ok(found)
+}
+
+/// The same with several rulesets, whose runs take turns.
+///
+/// # Errors
+/// If a connection is refused.
+pub fn compare<const N: usize>(
+    bed: &mut Bed,
+    rules: [&str; N],
+    connections: u64,
+    runs: usize,
+) -> anyhow::Result<[Setup; N]> {
     let source = Source::new(Traffic::Tcp4, connections);
-    let begin = Tsc::now();
-    let mut firewall = Firewall::new(rules, 2 * connections as u32)?;
-    let compile = Tsc::now().cycles_since(begin) as f64;
-    let (mut opened, mut removed) = (Vec::new(), Vec::new());
+    let mut trials = Vec::new();
+    for rules in rules {
+        trials.push(Trial::new(rules, connections)?);
+    }
     // The first run meets cold memory and is left out.
     for run in 0..=runs {
-        let (open, remove) = once(bed, &mut firewall, &source)?;
-        if run > 0 {
-            opened.push(open);
-            removed.push(remove);
+        for trial in &mut trials {
+            let found = once(bed, &mut trial.firewall, &source)?;
+            if run > 0 {
+                trial.found.push(found);
+            }
         }
     }
-    let total = || opened.iter().zip(&removed).map(|(open, remove)| open + remove);
-    let range = total().fold(0.0, f64::max) - total().fold(f64::INFINITY, f64::min);
-    Ok(Setup {
-        rules: rules.lines().count(),
-        compile,
-        connections,
-        open: median(opened.iter().copied()),
-        remove: median(removed.iter().copied()),
-        runs,
-        spread: range / median(total()),
-    })
+    let found: Vec<Setup> = trials.into_iter().map(Trial::end).collect();
+    found.try_into().map_err(|_| anyhow::anyhow!("a ruleset was not measured"))
+}
+
+/// A firewall that makes and removes connections again and again.
+struct Trial {
+    firewall: Firewall,
+    rules: usize,
+    compile: f64,
+    /// Of each run, what making and removing a connection took.
+    found: Vec<[f64; 2]>,
+}
+
+impl Trial {
+    fn new(rules: &str, connections: u64) -> anyhow::Result<Self> {
+        let begin = Tsc::now();
+        let firewall = Firewall::new(rules, 2 * connections as u32)?;
+        let compile = Tsc::now().cycles_since(begin) as f64;
+        Ok(Self { firewall, rules: rules.lines().count(), compile, found: Vec::new() })
+    }
+
+    fn end(self) -> Setup {
+        let of = |half: usize| median(self.found.iter().map(|run| run[half]));
+        let (open, remove) = (of(0), of(1));
+        let each: Vec<f64> = self.found.iter().map(|[open, remove]| open + remove).collect();
+        let range =
+            each.iter().copied().fold(0.0, f64::max) - each.iter().copied().fold(f64::INFINITY, f64::min);
+        let spread = range / median(each.iter().copied());
+        Setup { rules: self.rules, open, remove, compile: self.compile, each, spread }
+    }
 }
 
 /// What one burst, or one stretch of the sweep, took for each connection.
@@ -85,7 +117,7 @@ impl Stretch {
 }
 
 /// Cycles for each connection made and removed.
-fn once(bed: &mut Bed, firewall: &mut Firewall, source: &Source) -> anyhow::Result<(f64, f64)> {
+fn once(bed: &mut Bed, firewall: &mut Firewall, source: &Source) -> anyhow::Result<[f64; 2]> {
     let mut opened = Vec::new();
     let mut next = 0;
     while next < source.connections() {
@@ -107,5 +139,5 @@ fn once(bed: &mut Bed, firewall: &mut Firewall, source: &Source) -> anyhow::Resu
         firewall.sweep(SWEPT);
         Tsc::now().cycles_since(begin) as f64 / SWEPT as f64
     };
-    Ok((Stretch::median(&opened), Stretch::median(&removed) + empty))
+    Ok([Stretch::median(&opened), Stretch::median(&removed) + empty])
 }
