@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::{DropExample, InterfaceStatus, SeenPacket};
 use ruleset::{Action, InterfaceMatch, InterfacePattern, Reason, Rule};
 
 use super::Finding;
@@ -19,43 +20,50 @@ pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
 /// Interfaces that packets were to leave by, and whose link is down.
 fn down(chart: &Chart<'_>) -> Vec<Finding> {
     let snapshot = chart.snapshot;
-    let dark = snapshot.status.interfaces.iter().filter(|interface| !interface.up).filter_map(|interface| {
+    let packets = count_of(&snapshot.drops.interfaces, Reason::PortDown);
+    let dark = snapshot.status.interfaces.iter().filter(|interface| !interface.up && packets > 0);
+    let told = dark.filter_map(|interface| {
         let name = &interface.name;
-        let of_it = snapshot.drops.interfaces.iter().find(|drops| drops.interface == *name)?;
-        let packets = count_of(std::slice::from_ref(of_it), Reason::PortDown);
-        (packets > 0).then(|| {
-            let finding = Finding::new("link-down", format!("packets are to leave by {name}, which is down"))
-                .evidence(format!("{packets} were dropped for it, as {}", Reason::PortDown));
-            let lost = |example: &&api::DropExample| {
-                example.reason == Reason::PortDown && example.interface == *name
-            };
-            let finding = match snapshot.drops.examples.iter().rev().find(lost) {
-                Some(example) => finding.evidence(format!("the last: {}", example.packet)),
-                None => finding,
-            };
-            finding.cure(format!(
-                "see the cable, and the other end of {} (tpctl show interfaces; ip link set {name} up); where there is another way, \
-                 have a routing daemon, or a second route with a higher metric, take it while the link is down",
-                interface.device
-            ))
-        })
+        // The route is found to be dark where the packet arrives, or the queue where it leaves.
+        let leads_there = |packet: &SeenPacket| match packet {
+            SeenPacket::Packet(packet) => {
+                matches!(chart.way_to(packet.destination.address), Way::By { interface, .. } if interface == *name)
+            }
+            SeenPacket::Frame { .. } => false,
+        };
+        let lost = |example: &&DropExample| {
+            example.reason == Reason::PortDown && (example.interface == *name || leads_there(&example.packet))
+        };
+        let last = snapshot.drops.examples.iter().rev().find(lost)?;
+        let finding = Finding::new("link-down", format!("packets are to leave by {name}, which is down"))
+            .evidence(format!("{packets} packets were dropped for a link, as {}", Reason::PortDown))
+            .evidence(format!("the last: {}", last.packet))
+            .evidence(absence(interface));
+        Some(finding.cure(format!(
+            "see the cable, and the other end of {} (tpctl show interfaces; ip link set {name} up); where there is another way, have \
+             a routing daemon, or a second route with a higher metric, take it while the link is down",
+            interface.device
+        )))
     });
-    dark.collect()
+    told.collect()
 }
 
 impl Finding {
     /// With the interfaces that routes may have gone with.
     pub fn and_dark(self, chart: &Chart<'_>) -> Self {
         let dark = chart.snapshot.status.interfaces.iter().filter(|interface| !interface.up);
-        dark.fold(self, |finding, interface| {
-            let name = &interface.name;
-            let without = if interface.addresses.is_empty() { " and has no address" } else { "" };
-            finding.evidence(format!(
-                "{name} is down{without}, and routes by it are gone: see whether its host interface is there, up, and still called so \
-                 (ip addr show {name})"
-            ))
-        })
+        dark.fold(self, |finding, interface| finding.evidence(absence(interface)))
     }
+}
+
+/// What is seen of an interface that is down.
+fn absence(interface: &InterfaceStatus) -> String {
+    let name = &interface.name;
+    let without = if interface.addresses.is_empty() { " and has no address" } else { "" };
+    format!(
+        "{name} is down{without}, and routes by it are gone: see whether its host interface is there, up, and still called so \
+         (ip addr show {name})"
+    )
 }
 
 /// Packets whose time to live ended here, on a way that leads back where they came from.

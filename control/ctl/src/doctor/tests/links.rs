@@ -15,8 +15,18 @@ fn a_link_that_is_down_is_found_where_packets_are_to_leave_by_it() {
         let lost = dropped(Reason::PortDown, 1, packet(CLIENT, SERVER, "S"));
         snapshot.drops.examples = vec![DropExample { arrival: None, hook: None, rule: None, ..lost }];
     });
-    assert!(finding.what.contains("wan0") && evidence(&finding).contains("12 were dropped"), "{finding:?}");
+    assert!(
+        finding.what.contains("wan0") && evidence(&finding).contains("12 packets were dropped"),
+        "{finding:?}"
+    );
     assert!(evidence(&finding).contains("tcp 10.1.0.2:40000 > 198.51.100.7:80 S"), "{finding:?}");
+    only("link-down", |snapshot| {
+        down(snapshot);
+        snapshot.drops.interfaces = counted(Reason::PortDown, 12);
+        let refused = dropped(Reason::PortDown, 1, packet(CLIENT, SERVER, "S"));
+        let (interface, arrival) = ("lan0".into(), Some("lan0".into()));
+        snapshot.drops.examples = vec![DropExample { interface, arrival, hook: None, rule: None, ..refused }];
+    });
     assert_eq!(found(down), [], "nothing is to leave by it");
     let back = found(|snapshot| snapshot.drops.interfaces = counted(Reason::PortDown, 12));
     assert_eq!(back, [], "it is up again");
