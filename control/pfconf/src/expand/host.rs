@@ -113,13 +113,16 @@ impl Expander<'_> {
         let mut nodes = self.lookup(name, span)?;
         if nodes.is_empty() {
             let interface = name.split([':', '/']).next().unwrap_or_default();
-            let label = match self.host.interfaces().knows(interface) {
-                true => "the interface has no such address now",
-                false => "neither an address nor a known interface or name",
-            };
             let hint = "in parentheses, an interface's addresses are looked up for each packet: (em0)";
+            let (label, hint) = match self.host.interfaces().knows(interface) {
+                true => (
+                    "the interface has no such address now",
+                    format!("{hint}; a port that takes copies is @em0"),
+                ),
+                false => ("neither an address nor a known interface or name", hint.to_owned()),
+            };
             let text = format!("no IP address found for {text}");
-            self.report(Form::Bare, span, text, label, Some(hint));
+            self.report(Form::Bare, span, text, label, Some(&hint));
             self.report(Form::Consequence, span, "could not parse host specification".into(), "", None);
             return Err(crate::parse::Abort);
         }
