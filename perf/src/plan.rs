@@ -240,7 +240,7 @@ mod tests {
         };
         let row = nat_row(&[setup([100.0, 200.0, 300.0]), setup([200.0, 250.0, 1000.0])]);
         assert_eq!(row.more["rate_of_without"], 0.5);
-        assert_eq!(row.more["rate_of_without_spread"], 1.0);
+        assert_eq!(row.more["rate_of_without_spread"], 0.6);
         assert_eq!(row.pairs, 3);
     }
 }
