@@ -5,9 +5,11 @@
 //! the short way is [noted](Noted) before.
 //! Life cycle: from a burst to the next. Ownership: the [mirror](super). Bounds: the burst's.
 
+use ruleset::Reason;
+
 use super::plan::{Form, PlanId};
 use super::{Mirror, Unresolved};
-use crate::fate::Created;
+use crate::fate::{Created, Source};
 use crate::fib::InterfaceId;
 use crate::frame::Frame;
 use crate::loss::Losses;
@@ -156,10 +158,10 @@ impl Mirror {
             };
             match cut {
                 None => give(own, &[]),
-                Some(cut) => {
-                    let pieces = cut_up(own, cut, give).unwrap_or_default();
-                    losses.counters.create(Created::Copy, pieces.saturating_sub(1));
-                }
+                Some(cut) => match cut_up(own, cut, give) {
+                    Some(pieces) => losses.counters.create(Created::Copy, pieces.saturating_sub(1)),
+                    None => losses.leaving((to, Source::Wire), Reason::Fragment, own),
+                },
             }
         }
         self.bytes.clear();

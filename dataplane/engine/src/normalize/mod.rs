@@ -411,7 +411,9 @@ impl Shard {
                 }
                 each(Piece { arrival, fate, head, rest, priority_code }, &mut losses);
             });
-            debug_assert!(pieces.is_some(), "what cannot be cut up is too big");
+            if pieces.is_none() {
+                losses.arrived(arrival, arrival.interface, Reason::Fragment, frame);
+            }
         });
     }
 

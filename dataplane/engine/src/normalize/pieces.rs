@@ -37,7 +37,8 @@ pub(crate) struct Cut6 {
     pub next_header_at: u16,
 }
 
-/// Cuts a frame up, and gives each piece to `each`: its headers, and its data. Returns how many; `None` if it cannot be cut so.
+/// Cuts a frame up, and gives each piece to `each`: its headers, and its data. Returns how many; `None`, and there are none, if it
+/// cannot be cut so.
 pub(crate) fn cut_up(frame: &[u8], cut: Cut, mut each: impl FnMut(&[u8], &[u8])) -> Option<u64> {
     let l3 = ethernet::Frame::parse(frame).ok()?.l2_len();
     match cut {
@@ -65,6 +66,10 @@ fn cut_inet(frame: &[u8], l3: usize, mtu: usize, each: &mut impl FnMut(&[u8], &[
     let (mut head, mut rest, mut count) = ([0; HEAD_MAX], packet.payload(), 0);
     head.get_mut(..l3)?.copy_from_slice(frame.get(..l3)?);
     let mut offset = whole.fragment_offset;
+    // A fragment that nobody has put together may end beyond every datagram: its pieces would begin there, too.
+    if usize::from(offset) + rest.len() > usize::from(u16::MAX) {
+        return None;
+    }
     while !rest.is_empty() {
         let header = if count == 0 { &whole } else { &later };
         let (data, behind) = rest.split_at(step(mtu.checked_sub(header.header_len())?)?.min(rest.len()));
@@ -73,7 +78,6 @@ fn cut_inet(frame: &[u8], l3: usize, mtu: usize, each: &mut impl FnMut(&[u8], &[
             ipv4::Repr { fragment_offset: offset, more_fragments, payload_len: data.len(), ..*header };
         piece.emit(head.get_mut(l3..)?).ok()?;
         each(head.get(..l3 + piece.header_len())?, data);
-        // Of a datagram, which is shorter than 2^16.
         (offset, rest, count) = (offset + data.len() as u16, behind, count + 1);
     }
     Some(count)
@@ -100,4 +104,34 @@ fn cut_inet6(frame: &[u8], l3: usize, cut: &Cut6, each: &mut impl FnMut(&[u8], &
         (offset, rest, count) = (offset + data.len() as u16, behind, count + 1);
     }
     Some(count)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+mod tests {
+    use wire::corpus::build::{frame4, header4};
+
+    use super::*;
+
+    fn pieces(fragment_offset: u16, len: usize) -> Option<Vec<(u16, bool)>> {
+        let header = ipv4::Repr { fragment_offset, more_fragments: true, ..header4(Proto::UDP) };
+        let frame = frame4(&header, &vec![7; len]);
+        let mut found = Vec::new();
+        let count = cut_up(&frame, Cut::Inet { mtu: 576 }, |head, data| {
+            let bytes = [head, data].concat();
+            let piece = ipv4::Repr::of(&ipv4::Packet::parse(&bytes[ethernet::HEADER_LEN..]).unwrap());
+            found.push((piece.fragment_offset, piece.more_fragments));
+        })?;
+        assert_eq!(count, found.len() as u64);
+        Some(found)
+    }
+
+    #[test]
+    fn a_fragment_is_cut_where_it_stands_unless_it_ends_beyond_every_datagram() {
+        assert_eq!(pieces(1600, 1100), Some(vec![(1600, true), (2152, true)]));
+        assert_eq!(pieces(65_528 - 1096, 1096), Some(vec![(64_432, true), (64_984, true)]));
+        for offset in [65_528 - 1088, 65_528] {
+            assert_eq!(pieces(offset, 1104), None);
+        }
+    }
 }
