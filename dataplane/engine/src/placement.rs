@@ -17,7 +17,7 @@
 //!
 //! Order: a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
 //! way to the home while it has the states already; so those that one queue receives stay in theirs.
-//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers to
+//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers, two if homes are relieved meanwhile, to
 //! begin it; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
 //!
 //! Deviation: pf refuses a translation to a tuple that is in use before it forwards the first packet, this one behind it
@@ -245,12 +245,13 @@ impl Shard {
         // Nor is a datagram begun elsewhere that goes there in fragments, some of which may be lost on the way.
         let begins = passage.new && hook.first.is_none() && !self.normalizer.has_joined();
         match (errand, from, relief) {
-            (Errand::Return, Some(from), _) if begins => {
-                Err(match self.place(key, *hash, self.behind(from)) {
+            (Errand::Return, Some(from), _) if begins => match self.behind(from) {
+                Some(next) if next == self.worker => Ok(()),
+                next => Err(match self.place(key, *hash, next) {
                     Some(owner) => Stop::Place(owner),
                     None => Stop::silent(Reason::Translate),
-                })
-            }
+                }),
+            },
             (Errand::Follow, _, Some(_)) if begins && from != relief && handoffs < HANDOFFS_MAX => {
                 self.place(key, *hash, relief).map_or(Ok(()), |owner| Err(Stop::Place(owner)))
             }
@@ -266,13 +267,13 @@ impl Shard {
         Some(owner)
     }
 
-    /// The worker behind another one, in a round that begins and ends with this one.
+    /// The worker behind another one, in a round that begins where flows are placed, if they are, and else here.
     fn behind(&self, worker: WorkerId) -> Option<WorkerId> {
         let next = WorkerId((worker.0 + 1) % self.hashing.workers());
-        (next != self.worker).then_some(next)
+        (next != self.placement.relief.unwrap_or(self.worker)).then_some(next)
     }
 
-    /// Passes the first packet of a flow on for which no port is left here: the home to the first worker behind it, others
+    /// Passes the first packet of a flow on for which no port is left here: the home to the next worker of the round, others
     /// back to the home, which goes on. What it has made here is undone. `None`: there is nobody else, the flow is not new, or the packet was
     /// copied on its way.
     #[cold]
@@ -280,7 +281,11 @@ impl Shard {
         let Flow { key, hash, .. } = &passage.flow;
         let home = self.hashing.home(*hash);
         let is_home = home == self.worker;
-        let next = self.behind(self.worker);
+        let next = match self.placement.custody.errand {
+            // The round has come to the home.
+            Errand::Return => self.behind(self.worker),
+            _ => self.placement.relief.or_else(|| self.behind(self.worker)),
+        };
         // Copies of it are made, and would be once more.
         let stays = !passage.new || passage.copied || self.normalizer.has_joined();
         if stays || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {

@@ -130,6 +130,30 @@ fn ports_of_other_workers_are_used_when_ones_own_are() {
     }
 }
 
+/// The round for a port begins where the home has its flows placed, and passes the home itself.
+#[test]
+fn ports_of_all_workers_are_used_by_homes_in_need_as_well() {
+    for workers in [2, 3, 4] {
+        for further in 1..workers {
+            let mut team = Team::of(workers, 4096, &masquerading((50_000, 50_199)));
+            for home in 0..workers {
+                team.relieve(home.into(), Some((home + further) % workers));
+            }
+            let mut open = 0;
+            for port in 1000..1250_u16 {
+                let syn = format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1");
+                match team.send(port % workers, "em0", &syn).1 {
+                    Fate::Transmit(EM1) => open += 1,
+                    Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(open, 200, "{workers} workers");
+            end(&mut team);
+        }
+    }
+}
+
 /// Issue: a range of 16,384 ports serves as many connections of one client to each remote port, not half of them, and none is
 /// refused before all are in use.
 #[test]
