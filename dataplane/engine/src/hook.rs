@@ -519,21 +519,12 @@ impl Shard {
             let random = self.draw();
             passage.scrub(hook.direction, &decision.scrubbing, random);
         }
-        let packet = &passage.packet;
-        let is_single = matches!(packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
-        let is_fragment = packet.transport == Transport::Fragment;
+        let is_single =
+            matches!(passage.packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });
+        let is_fragment = passage.packet.transport == Transport::Fragment;
         if decision.state == StateMode::None || is_single || is_fragment {
-            if !is_single && passage.turned {
-                self.witness.blame.rule = decision.rule_at(root);
-                return Err(Stop::silent(Reason::Translate));
-            }
-            if passage.offered.is_some() {
-                self.witness.blame.rule = decision.rule_at(root);
-                return Err(Stop::silent(Reason::Synproxy));
-            }
-            self.rule_totals.count_packet(&decision, hook.direction, packet.length());
+            self.pass_alone(view, root, passage, hook, &decision, is_single)?;
             count(Deed::Pass);
-            passage.copy_to = self.copied_to(view, root, &decision, passage.packet);
             return Ok(Passed::Stateless);
         }
         let made = self.make_state(view, root, passage, hook, &decision, source);

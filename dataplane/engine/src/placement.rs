@@ -17,8 +17,8 @@
 //!
 //! Order: a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
 //! way to the home while it has the states already; so those that one queue receives stay in theirs.
-//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers, two if homes are relieved meanwhile, to
-//! begin it; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
+//! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers to begin
+//! it, or two if its home is relieved meanwhile; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
 //!
 //! Deviation: pf refuses a translation to a tuple that is in use before it forwards the first packet, this one behind it
 //! where another worker is the tuple's home.

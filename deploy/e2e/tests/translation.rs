@@ -1,12 +1,12 @@
 //! Translation between real stacks: an inside that nobody outside has a route to, servers behind a redirection, ports that
 //! run out, and errors that find their way back.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::{Lab, Links, Shape, bed, transfer};
+use e2e::{Lab, Links, Namespace, Shape, bed, transfer};
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -152,6 +152,45 @@ fn every_remote_port_has_the_whole_range() {
         ensure!(killed.ok(), "{}", killed.text);
         drop(last);
         sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("after that")?;
+        Ok(())
+    });
+}
+
+/// RFC 4787: whoever is asked sees one endpoint, as two STUN servers would, and whoever sends there reaches it.
+#[test]
+fn an_endpoint_inside_has_one_outside_that_everybody_reaches() {
+    let rules = "set optimization rfc-nat\nblock drop all\n\
+        match out on wan0 inet from lan0:network nat-to (wan0:0)\n\
+        pass in on lan0\npass out\n";
+    bed("nat-endpoint", Links::Tap, rules, |lab| {
+        hide_the_inside(lab)?;
+        let open = |space: &Namespace, host: &str| -> Result<UdpSocket> {
+            let socket = space.inside(|| UdpSocket::bind(address(host, 0)))??;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        };
+        let inside = open(&lab.client, Lab::CLIENT)?;
+        let servers = [open(&lab.server, Lab::SERVER)?, open(&lab.server, Lab::SERVER)?];
+        let mut seen = Vec::new();
+        for server in &servers {
+            inside.send_to(b"who am I?", server.local_addr()?)?;
+            seen.push(server.recv_from(&mut [0; 64])?.1);
+        }
+        ensure!(seen[0] == seen[1] && seen[0].ip() == address(Lab::OUTSIDE, 0).ip(), "{seen:?}");
+        let stranger = open(&lab.server, Lab::SERVER)?;
+        stranger.send_to(b"hello", seen[0])?;
+        let (length, from) = inside.recv_from(&mut [0; 64])?;
+        ensure!((length, from) == (5, stranger.local_addr()?), "{length} octets from {from}");
+        let beside = open(&lab.client, Lab::CLIENT)?;
+        beside.send_to(b"you there", seen[0])?;
+        let (_, from) = inside.recv_from(&mut [0; 64])?;
+        ensure!(from.ip() == seen[0].ip() && from != seen[0], "{from} is not the other's endpoint");
+        inside.send_to(b"me too", from)?;
+        ensure!(beside.recv_from(&mut [0; 64])? == (6, seen[0]), "an answer from elsewhere");
+        let told: Value = serde_json::from_str(&lab.tpctl("nat --endpoints --json")?.text)?;
+        let own = inside.local_addr()?.to_string();
+        let mapping = told.as_array().and_then(|all| all.iter().find(|mapping| mapping["inside"] == own));
+        ensure!(mapping.is_some_and(|mapping| mapping["outside"] == seen[0].to_string()), "{own}: {told:#}");
         Ok(())
     });
 }

@@ -18,6 +18,33 @@ use crate::state::{Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, 
 use crate::track::{self, Datagram, Peer};
 
 impl Shard {
+    /// Lets a packet pass without a state.
+    ///
+    /// # Errors
+    /// If it would have to have one.
+    pub(super) fn pass_alone(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
+        hook: &Hook<'_>,
+        decision: &Decision<'_>,
+        is_single: bool,
+    ) -> Result<(), Stop> {
+        let refused = if !is_single && passage.turned {
+            Some(Reason::Translate)
+        } else {
+            passage.offered.is_some().then_some(Reason::Synproxy)
+        };
+        if let Some(reason) = refused {
+            self.witness.blame.rule = decision.rule_at(root);
+            return Err(Stop::silent(reason));
+        }
+        self.rule_totals.count_packet(decision, hook.direction, passage.packet.length());
+        passage.copy_to = self.copied_to(view, root, decision, passage.packet);
+        Ok(())
+    }
+
     /// Makes a state of a packet, which came to the hook from `source` and has been translated there if it does; with the gateway
     /// that it is to have.
     pub(super) fn make_state(
