@@ -1,7 +1,8 @@
 //! What all rules of one statement have in common: checked once, before the lists are multiplied out.
 
 use ruleset::{
-    Action, FlagsMatch, PacketRate, RoutingKind, Rule, SourceTracking, StateMode, StateOptions, Tracking,
+    Action, Direction, FlagsMatch, PacketRate, RoutingKind, Rule, SourceTracking, StateMode, StateOptions,
+    Tracking,
 };
 use wire::{Af, Proto};
 
@@ -263,10 +264,13 @@ impl Expander<'_> {
     }
 
     fn check_divert(&mut self, statement: &RuleStatement, template: &mut FullRule) -> Parsed<()> {
-        let text = match (&template.extras.divert, statement.direction) {
-            (Some(Divert::Reply), Some(ruleset::Direction::In)) => "divert-reply used with incoming rule",
-            (Some(Divert::To(..)), Some(ruleset::Direction::Out)) => "divert-to used with outgoing rule",
-            (Some(Divert::To(Some(address), _)), _) => {
+        // `binat-to` makes a rule of either direction. Deviation: pfctl makes one that it would not read again
+        // (`tests/grammar/translation.conf`).
+        let may_be = |direction| statement.options.binat || statement.direction == Some(direction);
+        let text = match &template.extras.divert {
+            Some(Divert::Reply) if may_be(Direction::In) => "divert-reply used with incoming rule",
+            Some(Divert::To(..)) if may_be(Direction::Out) => "divert-to used with outgoing rule",
+            Some(Divert::To(Some(address), _)) => {
                 let family = Af::of(address);
                 if template.rule.af.get_or_insert(family) == &family {
                     return Ok(());
