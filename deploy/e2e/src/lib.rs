@@ -25,6 +25,7 @@ mod shape;
 pub mod sockets;
 pub mod transfer;
 mod vlans;
+pub mod workers;
 
 pub use bed::{bed, bridged_bed};
 pub use capture::Capture;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{Flood, address};
 use e2e::transfer::{ensure_same, iperf3, random_file, url_host};
+use e2e::workers::{configure_two, conservation, restart_with_two, two_cpus};
 use e2e::{Drops, Lab, Links, WebServer, bed, installed, wait_until};
 
 const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\n";
@@ -38,10 +39,7 @@ fn two_workers_share_af_packet_links_and_hand_packets_over() {
 fn a_worker_with_most_of_the_work_is_found() {
     let Some(cpus) = two_cpus() else { return };
     bed("workers-skew", Links::Tap, "", |lab| {
-        lab.kill_dataplane()?;
-        let path = lab.folder.join("turnpike.toml");
-        std::fs::write(&path, with_lcores(&std::fs::read_to_string(&path)?, cpus))?;
-        lab.restart_dataplane()?;
+        restart_with_two(lab, cpus)?;
         lab.rules(OPEN)?;
         let mut said = lab.tpctl("doctor")?.text;
         ensure!(!said.contains("worker-skew"), "there is no traffic: {said}");
@@ -206,22 +204,6 @@ fn refuses_other_queues(lab: &mut Lab) -> Result<()> {
     channels(1).map(|_| ())
 }
 
-/// Two CPUs that this process may use; `None`, said aloud, if there is one only.
-fn two_cpus() -> Option<[u32; 2]> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let ranges = list.trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
-    });
-    let cpus: Vec<u32> = ranges.flatten().collect();
-    if let [first, second, ..] = cpus[..] {
-        return Some([first, second]);
-    }
-    eprintln!("skipped: two workers need two CPUs");
-    None
-}
-
 fn two_workers(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
     lab.kill_dataplane()?;
     start_two(lab, cpus, overload)
@@ -229,8 +211,7 @@ fn two_workers(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
 
 /// Starts the dataplane again with a worker on each of these CPUs, and puts it under load.
 fn start_two(lab: &mut Lab, cpus: [u32; 2], overload: &[&str]) -> Result<()> {
-    let path = lab.folder.join("turnpike.toml");
-    std::fs::write(&path, with_lcores(&std::fs::read_to_string(&path)?, cpus))?;
+    configure_two(lab, cpus)?;
     lab.restart_dataplane()?;
     load(lab, overload)
 }
@@ -255,12 +236,6 @@ fn within_limits(lab: &Lab, before: &Drops, overload: &[&str]) -> Result<()> {
     let excused: u64 = overload.iter().map(|reason| dropped.of_reason(reason)).sum();
     ensure!(dropped.total() == excused, "dropped: {dropped}");
     Ok(())
-}
-
-/// A configuration for two workers, out of one for one.
-fn with_lcores(text: &str, [first, second]: [u32; 2]) -> String {
-    text.replace("[dataplane]", &format!("[dataplane]\nlcores = [{first}, {second}]"))
-        .replace(",qdisc_bypass=1", ",qdisc_bypass=1,qpairs=2")
 }
 
 /// Several connections, so that both workers own some, and a long one.
@@ -288,12 +263,4 @@ fn throughput(lab: &Lab) -> Result<()> {
         ensure!(bytes > 1e6, "only {bytes} bytes in a second");
     }
     Ok(())
-}
-
-/// What became of each worker's packets.
-fn conservation(lab: &Lab) -> Result<Vec<serde_json::Value>> {
-    let status = lab.show("status")?;
-    let workers = status["workers"].as_array().with_context(|| format!("no workers: {status}"))?;
-    ensure!(workers.len() == 2, "{} workers", workers.len());
-    Ok(workers.iter().map(|worker| worker["conservation"].clone()).collect())
 }
