@@ -281,8 +281,10 @@ impl Shard {
         let Flow { key, hash, .. } = &passage.flow;
         let home = self.hashing.home(*hash);
         let is_home = home == self.worker;
-        let next = match self.placement.custody.errand {
-            // The round has come to the home.
+        let Custody { from, errand, .. } = self.placement.custody;
+        let next = match errand {
+            // The round has come to the home, or nobody else can begin what was let in without a state.
+            Errand::Return if from.and_then(|from| self.behind(from)) != Some(self.worker) => return None,
             Errand::Return => self.behind(self.worker),
             _ => self.placement.relief.or_else(|| self.behind(self.worker)),
         };

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use engine::{Fate, Tick};
 use ruleset::{Reason, Rule};
-use shard::rules::{Written, block, matching, pass};
+use shard::rules::{Written, block, matching, pass, ruleset};
 use shard::team::Team;
 use shard::{EM0, EM1};
 use wire::Proto;
@@ -151,6 +151,28 @@ fn ports_of_all_workers_are_used_by_homes_in_need_as_well() {
             assert_eq!(open, 200, "{workers} workers");
             end(&mut team);
         }
+    }
+}
+
+/// What no hook has let in is begun by its home or by nobody: it went round for ever.
+#[test]
+fn a_round_for_what_is_let_in_without_a_hook_ends() {
+    for (workers, relief) in [(2, None), (3, None), (3, Some(1)), (3, Some(2)), (4, Some(2))] {
+        let mut team = Team::of(workers, 4096, &masquerading((50_000, 50_007)));
+        for one in &mut team.0 {
+            let mut rules = ruleset(masquerading((50_000, 50_007)));
+            rules.options.skip = vec!["em0".into()];
+            one.load(rules);
+        }
+        for home in 0..workers {
+            team.relieve(home.into(), relief.map(|further| (home + further) % workers));
+        }
+        let sent = |port: u16| format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1");
+        let fates: Vec<_> = (1000..1020).map(|port| team.send(0, "em0", &sent(port)).1).collect();
+        let open = fates.iter().filter(|fate| **fate == Fate::Transmit(EM1)).count();
+        let refused = fates.iter().filter(|fate| **fate == Fate::Drop(Reason::Translate)).count();
+        assert!(open + refused == 20 && (1..=8).contains(&open), "{workers} workers: {fates:?}");
+        end(&mut team);
     }
 }
 
