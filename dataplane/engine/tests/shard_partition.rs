@@ -117,17 +117,22 @@ fn a_port_that_stays_is_one_connections_wherever_its_answers_are_at_home() {
 fn ports_of_other_workers_are_used_when_ones_own_are() {
     for workers in [1, 2, 3, 4] {
         let mut team = Team::of(workers, 4096, &masquerading((50_000, 50_199)));
-        let mut open = 0;
-        for port in 1000..1250_u16 {
-            match team.send(0, "em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")).1 {
-                Fate::Transmit(EM1) => open += 1,
-                Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(open, 200, "{workers} workers");
+        use_up(&mut team, |_| 0);
         end(&mut team);
     }
+}
+
+/// Opens connections, each at the worker of its port, until all of 200 ports are in use, and none is refused before.
+fn use_up(team: &mut Team, at: impl Fn(u16) -> u16) {
+    let (workers, mut open) = (team.0.len(), 0);
+    for port in 1000..1250_u16 {
+        match team.send(at(port), "em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")).1 {
+            Fate::Transmit(EM1) => open += 1,
+            Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(open, 200, "{workers} workers");
 }
 
 /// The round for a port begins where the home has its flows placed, and passes the home itself.
@@ -139,16 +144,7 @@ fn ports_of_all_workers_are_used_by_homes_in_need_as_well() {
             for home in 0..workers {
                 team.relieve(home.into(), Some((home + further) % workers));
             }
-            let mut open = 0;
-            for port in 1000..1250_u16 {
-                let syn = format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1");
-                match team.send(port % workers, "em0", &syn).1 {
-                    Fate::Transmit(EM1) => open += 1,
-                    Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(open, 200, "{workers} workers");
+            use_up(&mut team, |port| port % workers);
             end(&mut team);
         }
     }

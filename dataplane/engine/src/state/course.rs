@@ -9,10 +9,11 @@
 
 use bytemuck::Zeroable;
 use ruleset::Direction;
+use wire::checksum::Delta;
 
 use super::adjacency::{Adjacencies, AdjacencyId};
 use super::index::{LinkId, RecordId};
-use super::key::{Family, Side};
+use super::key::{Family, Key, Side};
 use super::link::Link;
 use super::record::{Carried, PairId};
 use super::remembered::Remembered;
@@ -104,14 +105,14 @@ impl Connections {
         if !line.is_last() || !line.next_hops().iter().all(|hop| is_plain(*hop, adjacencies)) {
             return;
         }
-        let (own, other) =
-            (Ends::of(&self.key(id), false), Ends::of(&self.link_key(link), line.is_swapped()));
+        let keys = [self.key(id), self.link_key(link)];
+        let (own, other) = (Ends::of(&keys[0], false), Ends::of(&keys[1], line.is_swapped()));
         let (Some(given), Some(answering)) = (given(&own, &other), answering(line)) else { return };
         let (address, port) = other.end(given);
         let address = match self.hot[id.0 as usize].family() {
             Family::Inet => address.v4().to_be_bytes(),
             // Addresses stand beside records and links: what they add to checksums is carried.
-            Family::Inet6 => line.deltas().to_bytes(),
+            Family::Inet6 => Carried::of_delta(delta(&keys[0], &keys[1])),
         };
         let (low, sender) = (line.low_side(), [answering.other(), answering]);
         let course = Course {
@@ -140,6 +141,15 @@ impl Connections {
     pub(super) fn is_stale(&self, carried: Carried) -> bool {
         self.courses.get(carried.course.0).is_none()
     }
+}
+
+/// How checksums of both addresses and ports change from one key to another; the way back is [`reversed`](Delta::reversed). A sum
+/// does not depend on the order of what is added, so which end is the low one does not matter.
+pub(super) fn delta(old: &Key, new: &Key) -> Delta {
+    let addresses = [old, new].map(|key| key.address.map(|address| address.0.to_be_bytes()));
+    let ports = [old, new].map(|key| key.port.map(|port| port.0.to_be_bytes()));
+    let addresses = Delta::of(addresses[0].as_flattened(), addresses[1].as_flattened());
+    addresses.and(Delta::of(ports[0].as_flattened(), ports[1].as_flattened()))
 }
 
 /// The side of the end that differs, if one does and the other does not.

@@ -12,7 +12,6 @@ use super::course::{Course, Which};
 use super::follow::{Moment, fits};
 use super::index::{LinkId, RecordId};
 use super::key::{Family, Narrow};
-use super::link::Deltas;
 use super::record::Carried;
 use super::table::Connections;
 use crate::Address;
@@ -156,7 +155,7 @@ impl Connections {
         let hot = self.hot.get(at)?;
         let carried = hot.as_carried();
         let course = &self.courses.entry(carried.course.0).value;
-        let (end, delta) = (course.end::<BY_OWN>(), Deltas::from_bytes(carried.address).both);
+        let (end, delta) = (course.end::<BY_OWN>(), carried.delta());
         Some(match BY_OWN {
             // Addresses stand in the order of their own tuple.
             true => {
@@ -197,19 +196,5 @@ const fn of<const BY_OWN: bool>(hint: RecordId) -> Option<RecordId> {
         (None, true) => Some(hint),
         (Some(link), false) => Some(link.record()),
         _ => None,
-    }
-}
-
-impl Deltas {
-    /// Both, as they are carried.
-    pub const fn to_bytes(self) -> [u8; 4] {
-        let ([a, b], [c, d]) = (self.addresses.to_ne_bytes(), self.both.to_ne_bytes());
-        [a, b, c, d]
-    }
-
-    /// [`to_bytes`](Self::to_bytes) undone.
-    #[inline(always)]
-    const fn from_bytes([a, b, c, d]: [u8; 4]) -> Self {
-        Self { addresses: Delta::from_ne_bytes([a, b]), both: Delta::from_ne_bytes([c, d]) }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Overview: a record has the tuple of the packet that made it, as its sender's side sees it. Where translation changes
 //! that, packets arrive by other tuples too, and each of those has a link: a cache line that the index leads to as it does
-//! to records, with the tuple, the record, and what a rewriting needs. A record leads to its first link, that to the next.
+//! to records, with the tuple and the record. A record leads to its first link, that to the next.
 //! Which faces a tuple's packets may meet, and at which hook, is its [`Reach`]: pf looks states up by what is on the wire where
 //! a packet enters, and by what is between the hooks where it leaves.
 //! Life cycle: made behind its record, gone with it; a link to an earlier use of a record's number is never followed.
@@ -16,7 +16,6 @@ use core::ops::Range;
 use bytemuck::{Zeroable, zeroed_vec};
 use ruleset::Direction;
 use wire::Af;
-use wire::checksum::Delta;
 
 use super::adjacency::AdjacencyId;
 use super::index::{LinkId, RecordId};
@@ -73,15 +72,6 @@ pub(crate) struct NewLink<'a> {
     pub foreign: bool,
 }
 
-/// How checksums change from a record's own tuple to that of a link; the way back is [`reversed`](Delta::reversed).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Deltas {
-    /// Of both addresses: the IPv4 header's checksum.
-    pub addresses: Delta,
-    /// Of both addresses and ports, or a query's identifier: that of TCP and UDP.
-    pub both: Delta,
-}
-
 /// One link.
 #[derive(Clone, Debug, Default, Zeroable)]
 #[repr(C, align(64))]
@@ -99,8 +89,6 @@ pub(super) struct Link {
     next: u32,
     /// By sender: the next hop that the connection remembers, of a record's first link.
     adjacency: [AdjacencyId; 2],
-    /// [`Deltas`], as they are stored.
-    deltas: [[u8; 2]; 2],
     reach: Reach,
     own: Reach,
     swapped: bool,
@@ -148,12 +136,6 @@ impl Link {
     /// By sender, the next hops of its record, whose first link it is.
     pub const fn next_hops(&self) -> &[AdjacencyId; 2] {
         &self.adjacency
-    }
-
-    /// How checksums change from the record's own tuple to this one.
-    pub fn deltas(&self) -> Deltas {
-        let [addresses, both] = self.deltas.map(Delta::from_ne_bytes);
-        Deltas { addresses, both }
     }
 
     /// Which faces packets of its tuple meet.
@@ -409,7 +391,6 @@ impl Connections {
             record: record.0,
             generation: self.cold[record.0 as usize].generation,
             next: first.map_or(0, |first| first.0 + 1),
-            deltas: deltas(&self.key(record), new.key),
             reach: new.reach,
             own: new.own,
             swapped: new.swapped,
@@ -491,16 +472,6 @@ impl Connections {
     pub fn is_swapped(&self, link: LinkId) -> bool {
         self.links.line(link).is_swapped()
     }
-}
-
-/// [`Deltas`] between two keys, as they are stored. A sum does not depend on the order of what is added, so which end is the
-/// low one does not matter.
-fn deltas(old: &Key, new: &Key) -> [[u8; 2]; 2] {
-    let addresses = [old, new].map(|key| key.address.map(|address| address.0.to_be_bytes()));
-    let ports = [old, new].map(|key| key.port.map(|port| port.0.to_be_bytes()));
-    let addresses = Delta::of(addresses[0].as_flattened(), addresses[1].as_flattened());
-    let ports = Delta::of(ports[0].as_flattened(), ports[1].as_flattened());
-    [addresses, addresses.and(ports)].map(Delta::to_ne_bytes)
 }
 
 #[cfg(test)]

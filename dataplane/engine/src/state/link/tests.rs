@@ -9,6 +9,7 @@ use crate::fib::{Fib, Interface, InterfaceId};
 use crate::packet::{Packet, Transport};
 use crate::state::adjacency::{Adjacencies, Adjacency};
 use crate::state::class::Sketch;
+use crate::state::course::delta;
 use crate::state::credit::StatePool;
 use crate::state::key::Hashing;
 use crate::state::lookup::{Found, Wanted};
@@ -238,10 +239,13 @@ fn a_link_holds_what_a_rewriting_needs() {
     let sum = |addresses: &[[u8; 4]; 2], ports: &[[u8; 2]; 2]| {
         wire::checksum::Sum::ZERO.plus(addresses.as_flattened()).plus(ports.as_flattened()).checksum()
     };
-    let deltas = bed.table.links.line(link).deltas();
-    assert_eq!(sum(&old.0, &old.1).adjusted(deltas.both), sum(&new.0, &new.1));
-    assert_eq!(sum(&new.0, &new.1).adjusted(deltas.both.reversed()), sum(&old.0, &old.1));
-    assert_eq!(sum(&old.0, &[[0; 2]; 2]).adjusted(deltas.addresses), sum(&new.0, &[[0; 2]; 2]));
+    let keys = [bed.table.key(id), bed.table.link_key(link)];
+    let both = delta(&keys[0], &keys[1]);
+    assert_eq!(sum(&old.0, &old.1).adjusted(both), sum(&new.0, &new.1));
+    assert_eq!(sum(&new.0, &new.1).adjusted(both.reversed()), sum(&old.0, &old.1));
+    let [before, after] = keys.map(|key| Key { port: [Port(0); 2], ..key });
+    let addresses = delta(&before, &after);
+    assert_eq!(sum(&old.0, &[[0; 2]; 2]).adjusted(addresses), sum(&new.0, &[[0; 2]; 2]));
 }
 
 #[test]

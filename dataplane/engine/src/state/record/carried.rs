@@ -2,6 +2,8 @@
 //!
 //! Ownership: the record. Bounds: the eight bytes of what it stands in place of.
 
+use wire::checksum::Delta;
+
 use super::super::adjacency::AdjacencyId;
 use super::super::course::CourseId;
 use super::super::index::LinkId;
@@ -10,11 +12,27 @@ use super::{CARRIES_AT, Hot, PairId, end_bits};
 /// What a record whose translation is [known by its line alone](super::super::course) has in place of its pair and its next hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Carried {
-    /// The IPv4 address that one of the ends is given, in network byte order; of IPv6 the bytes of [`Deltas`](super::super::link::Deltas).
+    /// The IPv4 address that one of the ends is given, in network byte order; of IPv6 what it adds to
+    /// checksums, as [`of_delta`](Self::of_delta) has it.
     pub address: [u8; 4],
     /// The port that it is given, likewise.
     pub port: [u8; 2],
     pub course: CourseId,
+}
+
+impl Carried {
+    /// What stands in place of the address where addresses stand beside the record.
+    pub const fn of_delta(delta: Delta) -> [u8; 4] {
+        let [a, b] = delta.to_ne_bytes();
+        [a, b, 0, 0]
+    }
+
+    /// [`of_delta`](Self::of_delta) undone.
+    #[inline(always)]
+    pub const fn delta(&self) -> Delta {
+        let [a, b, ..] = self.address;
+        Delta::from_ne_bytes([a, b])
+    }
 }
 
 impl Hot {
