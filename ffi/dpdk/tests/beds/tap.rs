@@ -3,6 +3,7 @@ use std::process::{Command, Stdio};
 use dpdk::port::{Link, Promiscuous, Signal};
 use dpdk::{Burst, Device, Port, PortConfig, Queues};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 
 use crate::{Bed, Outcome, wait_for};
 
@@ -121,10 +122,10 @@ pub fn the_link_follows_the_interface(bed: &Bed) -> Outcome {
     Outcome::Done
 }
 
-/// Whether a descriptor becomes readable within so many milliseconds.
+/// Whether a descriptor becomes readable within so many milliseconds. The driver has SIGIO for each frame, which may come first.
 fn is_readable(signal: &Signal<'_>, within_ms: i64) -> bool {
     let limit = Timespec { tv_sec: 0, tv_nsec: within_ms * 1_000_000 };
-    poll(&mut [PollFd::new(&signal.fd, PollFlags::IN)], Some(&limit)).expect("polls") == 1
+    retry_on_intr(|| poll(&mut [PollFd::new(&signal.fd, PollFlags::IN)], Some(&limit))).expect("polls") == 1
 }
 
 pub fn a_queue_signals_what_has_arrived(bed: &Bed) -> Outcome {
