@@ -1,0 +1,57 @@
+//! Whole packets through a shard: what rules, states, translation, mirrors and answers make of them. One program, so that the
+//! firewall of the stories is built and linked once.
+
+mod firewall;
+
+mod af_to;
+mod af_to_beside;
+mod answers;
+mod beginnings;
+mod bridge;
+mod checksums;
+mod crossings;
+mod drops;
+mod endpoint_independent;
+mod events;
+mod few;
+mod first_match;
+mod flood;
+mod forwarding;
+mod fragments;
+mod fragments_refused;
+mod headers;
+mod icmp;
+mod many_rules;
+mod mirror;
+mod mirror_bridge;
+mod mirror_host;
+mod mirror_short;
+mod modulate;
+mod nat_requirements;
+mod os;
+mod partition;
+mod placement;
+mod port_blocks;
+mod records;
+mod resets;
+mod routes;
+mod routes_random;
+mod rules;
+mod scrub;
+mod segments;
+mod short_way;
+mod skew;
+mod sources;
+mod stamps;
+mod states;
+mod sticky;
+mod syncookies;
+mod synproxy;
+mod table_counts;
+mod trace;
+mod translation;
+mod translation_model;
+mod translation_pools;
+mod translation_short;
+mod urpf;
+mod workers;
