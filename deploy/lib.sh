@@ -62,3 +62,8 @@ unmask_services() {
     masked=
     trap - EXIT
 }
+
+# Builds all programs: with other packages at a time, cargo would choose other features of what they share, and build that anew.
+build_programs() {
+    cargo build --release --locked --workspace
+}

@@ -23,9 +23,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!(
-        "{name} has not been built; run: cargo build --release -p turnpike-dataplane -p tpctl -p tgen -p e2e"
-    )
+    bail!("{name} has not been built; run: cargo build --release --workspace")
 }
 
 /// An empty folder for a bed's files.
