@@ -38,7 +38,7 @@ pub(crate) use numbers::renumber;
 #[cfg(test)]
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
-use port::{Round, Task};
+use port::{Round, Task, Way};
 pub use rewrite::rewrite;
 pub(crate) use rewrite::{forward_translated, forward_translated6};
 pub use shortage::Shortage;
@@ -400,20 +400,28 @@ impl Shard {
         let now = view.sixteenths();
         // Mappings end wherever their last state does: other workers' removals are not known here.
         let removals = if mapped.is_some() { now.0.into() } else { self.counters.removals };
-        let mut round = match self.searches.task(range, now, removals) {
+        let whole = Way::new(Round::new(first, last, random), removals);
+        let mut way = match self.searches.task(range, now, removals) {
             Task::None => return None,
-            Task::Rest(rest) => rest,
-            Task::Whole => Round::new(first, last, random),
+            Task::Rest(way) => way,
+            Task::Whole => whole,
         };
-        let found = match mapped {
-            Some(mapped) => self.free_endpoint(view, tuple, ports, &mut round, mapped).map(Found::Mapped),
-            None => self.free_port(view, tuple, ports, &mut round).map(Found::At),
-        };
-        match found {
-            Some(_) => self.searches.forget(range),
-            None => self.searches.note(range, round, now, removals),
+        loop {
+            let round = &mut way.rest;
+            let found = match mapped {
+                Some(mapped) => self.free_endpoint(view, tuple, ports, round, mapped).map(Found::Mapped),
+                None => self.free_port(view, tuple, ports, round).map(Found::At),
+            };
+            if found.is_some() {
+                self.searches.note_found(range, way, now);
+                return found;
+            }
+            if !way.has_missed(removals) {
+                self.searches.note(range, way, now);
+                return None;
+            }
+            way = whole;
         }
-        found
     }
 
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this

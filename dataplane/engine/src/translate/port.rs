@@ -3,8 +3,10 @@
 //! Overview: the search begins at a random port of the range and goes round it in steps of a random width ([`Round`]). A port
 //! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
 //! Whoever asks on and on of ranges that are nearly full costs the others nothing: there are so many ports that may be asked
-//! about at one moment ([`Budget`]), every packet has a few of its own, a search that ends early is
-//! [continued](Searches) by the next packet towards the same remote end, and a range that was found full is remembered.
+//! about at one moment ([`Budget`]), every packet has a few of its own, and a search that ends early is
+//! [continued](Searches) by the next packet towards the same remote end. So is one that has found a port where few are free: the
+//! last ports of a range are found in one way round it, however many packets of a moment ask for them. A range that was found
+//! full is remembered.
 //! Bounds: [`AT_ONCE`] ports at one moment, and [`OF_A_PACKET`] for each packet; [`PLACES`] ranges are remembered.
 //!
 //! Deviation: pf asks about all ports of a range for one packet; here a packet that finds none in what is left to it is
@@ -104,6 +106,11 @@ impl Round {
     pub const fn is_over(&self) -> bool {
         self.left == 0
     }
+
+    /// How many ports were met.
+    const fn asked(&self) -> u32 {
+        self.width - self.left
+    }
 }
 
 impl Iterator for Round {
@@ -127,17 +134,38 @@ const fn gcd(mut a: u32, mut b: u32) -> u32 {
 /// How many ranges are remembered.
 const PLACES: usize = 1024;
 
-/// A range towards a remote end in which no free port was found.
+/// A range towards a remote end in which free ports are few, or none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Search {
     /// Of the tuple without its source port, and of the range; 0 is none.
     range: u64,
-    /// What is left to be asked about; over if the range is full.
-    rest: Round,
+    way: Way,
     /// Since when that is all.
     at: Sixteenths,
+}
+
+/// A way round a range, which several packets may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// What is left to be asked about; over if the range is full.
+    pub rest: Round,
+    /// How many free ports were found on it.
+    found: u32,
     /// How many states had been removed when it began.
     removals: u64,
+}
+
+impl Way {
+    /// One that begins now.
+    pub const fn new(rest: Round, removals: u64) -> Self {
+        Self { rest, found: 0, removals }
+    }
+
+    /// True if it has come to its end, and a port that it has met may be free all the same: a state has gone since, or who
+    /// found the port did not keep it.
+    pub const fn has_missed(&self, removals: u64) -> bool {
+        self.rest.is_over() && (self.found > 0 || self.removals != removals)
+    }
 }
 
 /// What a packet has to do in a range.
@@ -146,12 +174,12 @@ pub(crate) enum Task {
     /// Nothing: it is full.
     None,
     /// To go on from where the packet before it came to.
-    Rest(Round),
+    Rest(Way),
     /// To begin.
     Whole,
 }
 
-/// The searches that have found nothing last.
+/// The searches that have found nothing last, or little.
 #[derive(Debug)]
 pub(crate) struct Searches(Box<[Search; PLACES]>);
 
@@ -165,31 +193,30 @@ impl Searches {
     /// What is to be done in a range. One that was found full is full still if no state was removed since its search began;
     /// and so little time may have passed that it is not searched again yet.
     pub fn task(&self, range: u64, now: Sixteenths, removals: u64) -> Task {
-        let Search { range: own, rest, at, removals: before } = self.0[range as usize % PLACES];
+        let Search { range: own, way, at } = self.0[range as usize % PLACES];
         if own != range {
             Task::Whole
-        } else if !rest.is_over() {
-            Task::Rest(rest)
-        } else if before == removals || at == now {
+        } else if !way.rest.is_over() {
+            Task::Rest(way)
+        } else if way.removals == removals || at == now {
             Task::None
         } else {
             Task::Whole
         }
     }
 
-    /// Remembers that nothing was found in a range, with this `rest` of it to go; in place of another.
-    pub fn note(&mut self, range: u64, rest: Round, now: Sixteenths, removals: u64) {
-        let place = &mut self.0[range as usize % PLACES];
-        let goes_on = place.range == range && !place.rest.is_over();
-        let removals = if goes_on { place.removals } else { removals };
-        *place = Search { range, rest, at: now, removals };
+    /// Remembers how far a way round a range has come without finding a port; in place of another.
+    pub fn note(&mut self, range: u64, way: Way, now: Sixteenths) {
+        self.0[range as usize % PLACES] = Search { range, way, at: now };
     }
 
-    /// Forgets how far the search of a range has come, which has found something.
-    pub fn forget(&mut self, range: u64) {
-        let place = &mut self.0[range as usize % PLACES];
-        if place.range == range {
-            *place = Search::default();
+    /// The same where it has found one. Where free ports are not few, each search begins anew, and is as random as can be.
+    pub fn note_found(&mut self, range: u64, way: Way, now: Sixteenths) {
+        let way = Way { found: way.found + 1, ..way };
+        if way.rest.asked() > way.found * OF_A_PACKET && !way.rest.is_over() {
+            self.note(range, way, now);
+        } else if self.0[range as usize % PLACES].range == range {
+            self.0[range as usize % PLACES] = Search::default();
         }
     }
 }
@@ -227,32 +254,54 @@ mod tests {
     #[test]
     fn a_full_range_is_searched_again_once_a_state_has_gone_and_a_moment_has_passed() {
         let (mut searches, now) = (Searches::default(), Sixteenths(7));
-        let over = Round::default();
+        let over = Way::new(Round::default(), 1);
         assert_eq!(searches.task(5, now, 1), Task::Whole);
-        searches.note(5, over, now, 1);
+        searches.note(5, over, now);
         assert_eq!(searches.task(5, Sixteenths(1000), 1), Task::None);
         assert_eq!(searches.task(5, now, 2), Task::None);
         assert_eq!(searches.task(5, Sixteenths(8), 2), Task::Whole);
         assert_eq!(searches.task(6, now, 1), Task::Whole);
-        searches.note(5 + PLACES as u64, over, now, 1);
+        searches.note(5 + PLACES as u64, over, now);
         assert_eq!(searches.task(5, now, 1), Task::Whole, "another has its place");
+    }
+
+    /// A way round of which so much was asked about.
+    fn way(asked: u32) -> Way {
+        let mut rest = Round::new(Port(1), Port(1000), 3);
+        rest.by_ref().take(asked as usize).for_each(drop);
+        Way::new(rest, 1)
     }
 
     #[test]
     fn a_search_goes_on_where_the_one_before_it_ended() {
         let (mut searches, now) = (Searches::default(), Sixteenths(7));
-        let mut rest = Round::new(Port(1), Port(100), 3);
-        let met: Vec<Port> = rest.by_ref().take(60).collect();
-        searches.note(5, rest, now, 1);
+        let met: Vec<Port> = Round::new(Port(1), Port(1000), 3).take(600).collect();
+        searches.note(5, way(600), now);
         let Task::Rest(mut rest) = searches.task(5, Sixteenths(9), 2) else { panic!("there is more to ask") };
-        assert!(rest.by_ref().all(|port| !met.contains(&port)));
-        // A port of the first part may be free since a state has gone.
-        searches.note(5, rest, Sixteenths(9), 2);
+        assert!(!rest.has_missed(2), "it is not at its end");
+        assert!(rest.rest.by_ref().all(|port| !met.contains(&port)));
+        assert_eq!([1, 2].map(|removals| rest.has_missed(removals)), [false, true], "a state has gone");
+        searches.note(5, rest, Sixteenths(9));
         assert_eq!(searches.task(5, Sixteenths(9), 2), Task::None);
         assert_eq!(searches.task(5, Sixteenths(10), 2), Task::Whole);
-        searches.note(5, Round::new(Port(1), Port(100), 3), now, 1);
-        searches.forget(5);
-        assert_eq!(searches.task(5, now, 1), Task::Whole);
+    }
+
+    #[test]
+    fn a_search_that_finds_something_goes_on_where_free_ports_are_few() {
+        let (mut searches, now) = (Searches::default(), Sixteenths(7));
+        let mut note = |way: Way| {
+            searches.note_found(5, way, now);
+            searches.task(5, now, 2)
+        };
+        assert_eq!(note(way(OF_A_PACKET)), Task::Whole, "as long as it is where ports are many");
+        let Task::Rest(first) = note(way(OF_A_PACKET + 1)) else { panic!("one is few") };
+        assert_eq!(first.rest, way(OF_A_PACKET + 1).rest);
+        let second = |asked| Way { found: first.found, ..way(asked) };
+        assert_eq!(note(second(2 * OF_A_PACKET)), Task::Whole, "two in that many are not");
+        let Task::Rest(second) = note(second(2 * OF_A_PACKET + 1)) else { panic!("two are few") };
+        let over = Way { rest: Round { left: 0, ..second.rest }, ..second };
+        assert!(over.has_missed(1), "who found a port may not have kept it");
+        assert_eq!(note(over), Task::Whole);
     }
 
     #[test]

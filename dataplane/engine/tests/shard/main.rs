@@ -32,6 +32,7 @@ mod os;
 mod partition;
 mod placement;
 mod port_blocks;
+mod ports;
 mod records;
 mod resets;
 mod routes;
