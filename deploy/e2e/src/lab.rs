@@ -1,4 +1,4 @@
-//! The standard bed: client — lan0 [firewall] wan0 — server.
+//! The standard bed: a client behind lan0, a server behind wan0, the firewall between them.
 //!
 //! ```text
 //! client 10.1.0.2/24, fd00:1::2/64 ── lan0 .1 ─ turnpike-dataplane ─ wan0 .1 ── server 10.2.0.2/24, fd00:2::2/64
@@ -175,8 +175,10 @@ impl Lab {
         if self.shape.uplink {
             self.firewall.run(&format!("ip link set eth-up netns {}", self.server.name()))?;
             self.server.run("ip addr replace 10.4.0.2/24 dev eth-up")?;
+            self.server.run("ip -6 addr replace fd00:4::2/64 dev eth-up nodad")?;
             self.server.run("ip link set eth-up txqueuelen 10000 up")?;
             self.firewall.run("ip addr replace 10.4.0.1/24 dev wan1")?;
+            self.firewall.run("ip -6 addr replace fd00:4::1/64 dev wan1 nodad")?;
         }
         Ok(())
     }

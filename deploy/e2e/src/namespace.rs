@@ -127,6 +127,17 @@ impl Namespace {
         output(command.args(words))
     }
 
+    /// The Ethernet address of an interface inside.
+    ///
+    /// # Errors
+    /// There is no such interface, or it has none.
+    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let said = self.run(&format!("cat /sys/class/net/{interface}/address"))?;
+        let octets = said.trim().split(':').map(|octet| u8::from_str_radix(octet, 16));
+        let octets: Vec<u8> = octets.collect::<Result<_, _>>()?;
+        octets.try_into().map_err(|_| anyhow!("{said} is no Ethernet address"))
+    }
+
     /// Runs `work` on a thread of its own whose sockets are this namespace's, and waits for its result.
     ///
     /// # Errors

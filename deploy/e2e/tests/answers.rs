@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, address};
 use e2e::{Capture, Lab, Links, Namespace, bed, frames, installed};
 use rustix::io::Errno;
@@ -167,14 +167,6 @@ impl Station<'_> {
     }
 }
 
-fn mac(of: &Namespace, interface: &str) -> Result<Mac> {
-    let said = of.run(&format!("cat /sys/class/net/{interface}/address"))?;
-    let octets: Vec<u8> =
-        said.trim().split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
-    let Ok(octets) = octets.try_into() else { bail!("{said} is no Ethernet address") };
-    Ok(Mac(octets))
-}
-
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address of the bed")
 }
@@ -199,17 +191,17 @@ fn segments(lab: &mut Lab) -> Result<()> {
     if !installed("python3", "raw segments") {
         return Ok(());
     }
-    let inside = mac(&lab.firewall, "lan0")?;
+    let inside = Mac(lab.firewall.mac("lan0")?);
     let client = Station {
         namespace: &lab.client,
         interface: "eth-lan",
-        macs: [mac(&lab.client, "eth-lan")?, inside],
+        macs: [Mac(lab.client.mac("eth-lan")?), inside],
     };
-    let outside = mac(&lab.firewall, "wan0")?;
+    let outside = Mac(lab.firewall.mac("wan0")?);
     let host = Station {
         namespace: &lab.firewall,
         interface: "wan0",
-        macs: [outside, mac(&lab.server, "eth-wan")?],
+        macs: [outside, Mac(lab.server.mac("eth-wan")?)],
     };
     let wire = Capture::start(lab, &lab.server, "eth-wan", &["tcp"])?;
     for [client_ip, gateway, server, own] in FAMILIES.map(|family| family.map(ip)) {

@@ -248,9 +248,7 @@ fn broken_frames(lab: &mut Lab) -> Result<()> {
     let _echo = Echo::start(&lab.server, 7)?;
     let stream = Stream::start(&lab.client, address(Lab::SERVER, 7), Duration::from_millis(10))?;
     wait_until("datagrams to be answered", PATIENCE, || stream.answered() > 10)?;
-    let status = lab.show("status")?;
-    let mac = status["interfaces"][0]["mac"].as_str().context("an interface without an address")?;
-    let frames = corpus(&octets(mac)?);
+    let frames = corpus(&lab.firewall.mac("lan0")?);
     let before = received(lab)?;
     let sent = frames::send(lab, &lab.client, "eth-lan", frames.iter().map(Vec::as_slice))?;
     ensure!(sent as usize == frames.len(), "only {sent} of {} frames could be sent", frames.len());
@@ -278,10 +276,6 @@ fn broken_frames(lab: &mut Lab) -> Result<()> {
 
 fn received(lab: &Lab) -> Result<u64> {
     lab.show("status")?["interfaces"][0]["rx_packets"].as_u64().context("an interface without counts")
-}
-
-fn octets(mac: &str) -> Result<Vec<u8>> {
-    mac.split(':').map(|octet| Ok(u8::from_str_radix(octet, 16)?)).collect()
 }
 
 /// Lengths of frames that the kernel takes: an Ethernet header, and at most the MTU behind it.

@@ -80,13 +80,7 @@ fn a19_files_arrive_whole_behind_handshakes_that_are_completed_for_the_server() 
 
 /// SYNs from so many senders that nobody has ever heard of.
 fn flood(lab: &Lab, syns: u32) -> Result<()> {
-    let mac = |namespace: &Namespace, interface: &str| -> Result<Mac> {
-        let said = namespace.run(&format!("cat /sys/class/net/{interface}/address"))?;
-        let octets: Vec<u8> =
-            said.trim().split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
-        Ok(Mac(octets.try_into().ok().context("six octets")?))
-    };
-    let (src, dst) = (mac(&lab.client, "eth-lan")?, mac(&lab.firewall, "lan0")?);
+    let (src, dst) = (Mac(lab.client.mac("eth-lan")?), Mac(lab.firewall.mac("lan0")?));
     let server: Ipv4Addr = Lab::SERVER.parse()?;
     let frames: Vec<Vec<u8>> = (0..syns)
         .map(|number| {

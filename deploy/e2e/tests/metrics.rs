@@ -292,12 +292,7 @@ fn misbehave(lab: &Lab) -> Result<()> {
 /// Has the client open many flows, and returns how many states there are then.
 fn make_states(lab: &Lab) -> Result<u64> {
     let flows: u32 = if std::env::var_os("TURNPIKE_LONG").is_some() { 60_000 } else { 15_000 };
-    let mac = |text: String| -> Result<Vec<u8>> {
-        let octets = text.trim().split(':').map(|octet| u8::from_str_radix(octet, 16));
-        Ok(octets.collect::<Result<_, _>>()?)
-    };
-    let own = mac(lab.client.run("cat /sys/class/net/eth-lan/address")?)?;
-    let gateway = mac(lab.firewall.run("cat /sys/class/net/lan0/address")?)?;
+    let (own, gateway) = (lab.client.mac("eth-lan")?, lab.firewall.mac("lan0")?);
     let frame = |flow: u32| -> Vec<u8> {
         let mut ip = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 1, 0, 2, 10, 2, 0, 2];
         let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
