@@ -472,7 +472,7 @@ impl Shard {
         passage: &mut Passage<'_>,
         hook: &Hook<'_>,
     ) -> Result<Passed, Stop> {
-        self.claim(passage, hook)?;
+        self.claim(passage, hook).map_err(|stop| stop.by_policy(root, passage.as_counted()))?;
         if root.may_bake() && passage.remade.is_none() {
             self.meet_cookie(view, root, passage, hook)?;
         }

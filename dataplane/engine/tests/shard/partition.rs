@@ -7,7 +7,7 @@ use crate::firewall::rules::{Written, block, matching, pass, ruleset};
 use crate::firewall::team::Team;
 use crate::firewall::{EM0, EM1};
 use engine::{Fate, Tick};
-use ruleset::{Reason, Rule};
+use ruleset::{BlockPolicy, Reason, Rule};
 use wire::Proto;
 
 /// Port 80 of 10.1.0.1 is port 8080 of 10.0.0.2.
@@ -209,5 +209,42 @@ fn each_remote_port_reaches_all_ports_of_a_range_with_any_number_of_workers() {
         let dropped: u64 = team.0.iter().map(|one| one.shard.counters().dropped_in_all()).sum();
         assert_eq!(dropped, u64::from(workers));
         end(&mut team);
+    }
+}
+
+/// One worker keeps the state of the first hook, as pf does. Several take it back: it would have what is sent again ask the home
+/// alone, where another worker has ports again.
+#[test]
+fn a_first_packet_that_finds_no_port_leaves_a_state_with_one_worker_alone() {
+    for workers in [1, 2, 4] {
+        let mut team = Team::of(workers, 4096, &masquerading((50_001, 50_008)));
+        let syn = |port: u16| format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1000");
+        let refused = (1..).find(|port| team.forward(port % workers, "em0", &syn(*port)).is_none());
+        assert_eq!(refused, Some(9), "{workers} workers: eight ports are there");
+        let left = u32::from(workers == 1);
+        for at in 0..workers {
+            assert_eq!(states(&team), 2 * 8 + left, "{workers} workers: {:?}", team.states());
+            assert_eq!(team.forward(at, "em0", &syn(9)), None);
+        }
+        end(&mut team);
+    }
+}
+
+#[test]
+fn who_finds_no_port_is_told_so_whatever_worker_is_the_last_that_is_asked() {
+    for workers in [1, 2, 4] {
+        let mut rules = ruleset(masquerading((50_001, 50_008)));
+        rules.options.fail_policy = BlockPolicy::Return;
+        let mut team = Team::sharing(workers, 4096, &rules);
+        let syn = |port: u16| format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1000");
+        let left: Vec<_> =
+            (1..=12).filter_map(|port| team.forward(port % workers, "em0", &syn(port))).collect();
+        let (passed, told) = left.split_at(8);
+        assert!(passed.iter().all(|(out, _)| *out == EM1), "{workers} workers: {left:?}");
+        assert_eq!(told.len(), 4);
+        for ((out, answer), port) in told.iter().zip(9..) {
+            let reset = format!("10.1.0.2.80 > 10.0.0.2.{port} tcp RA seq 0 ack 1001");
+            assert!(*out == EM0 && answer.starts_with(&reset), "{workers} workers: {answer}");
+        }
     }
 }
