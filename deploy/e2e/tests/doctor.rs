@@ -127,6 +127,24 @@ fn a_host_interface_under_another_name_is_found() {
     });
 }
 
+/// The port has another name than the rules have for it.
+#[test]
+fn rules_for_an_interface_that_there_is_not_are_found() {
+    let rules = "block drop all\npass in on inside0\npass out on wan0\n";
+    bed("doctor-absent", Links::Tap, rules, |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        ensure!(findings(lab)?.is_empty(), "nothing is blocked yet");
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), ONE_REPEAT)?
+            .timed_out("no rule is for lan0")?;
+        let words = ["a rule is for inside0", "there are lan0, wan0", "blocked in on it: tcp 10.1.0.2"];
+        let found = finds(lab, "absent-interface", &words)?;
+        ensure!(found["rule"]["line"] == 3, "{found:#}");
+        // The cure is one.
+        lab.rules(&rules.replace("inside0", "lan0"))?;
+        sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("by its name").map(|_| ())
+    });
+}
+
 #[test]
 fn a_link_that_is_down_is_found() {
     bed("doctor-down", Links::AfPacket, OPEN, |lab| {
@@ -220,7 +238,7 @@ fn a_sender_that_does_not_hear_of_a_narrow_path_is_found() {
             to: (server, 7),
             flags: TcpFlags::SYN,
             len: 1400,
-            ..Segment::new(0)
+            ..Segment::new("lan0")
         };
         let frame = large.frame(lab)?;
         for _ in 0..4 {
@@ -304,7 +322,8 @@ fn segments_outside_of_the_window_are_found_and_explained() {
         let (next, expected) = sequence(lab, port)?;
         // A middlebox that moves the server's numbers by 100 MB.
         let seq = next.wrapping_add(100_000_000);
-        let astray = Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new(1) };
+        let astray =
+            Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new("wan0") };
         let astray = astray.frame(lab)?;
         for _ in 0..3 {
             frames::send(lab, &lab.server, "eth-wan", [astray.as_slice()])?;
@@ -315,6 +334,31 @@ fn segments_outside_of_the_window_are_found_and_explained() {
         ensure!(told.contains("(1) ends") && told.contains("in on wan0: tcp 10.2.0.2:7 >"), "{told}");
         eprintln!("{told}");
         // The connection has not suffered.
+        sockets::converse(&mut tcp)
+    });
+}
+
+/// A middlebox takes the timestamps out of segments behind the handshake (RFC 7323 §3.2).
+#[test]
+fn segments_without_their_timestamps_are_found() {
+    bed("doctor-stamps", Links::Tap, "match scrub (reassemble tcp)\npass\n", |lab| {
+        let _echo = Echo::start(&lab.server, 7)?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        sockets::converse(&mut tcp)?;
+        let before = lab.drops()?;
+        let port = tcp.local_addr()?.port();
+        let (server, client) = (Lab::SERVER.parse()?, Lab::CLIENT.parse()?);
+        let (seq, ack) = sequence(lab, port)?;
+        let bare = Segment { from: (server, 7), to: (client, port), seq, ack, ..Segment::new("wan0") };
+        let bare = bare.frame(lab)?;
+        for _ in 0..3 {
+            frames::send(lab, &lab.server, "eth-wan", [bare.as_slice()])?;
+        }
+        lab.expect_drops(&before, &[("wan0", "bad-timestamp", 3)])?;
+        let words = ["10.2.0.2:7 sends timestamps to 10.1.0.2", "3 of the examples", "reassemble tcp"];
+        let found = finds(lab, "timestamp", &words)?;
+        ensure!(found["rule"]["line"].as_u64().is_some(), "{found:#}");
         sockets::converse(&mut tcp)
     });
 }
@@ -330,7 +374,8 @@ fn a_mismatch_is_logged_as_pf_logs_it_once_that_is_asked_for() {
         let (server, client) = (Lab::SERVER.parse()?, Lab::CLIENT.parse()?);
         let (next, expected) = sequence(lab, port)?;
         let seq = next.wrapping_add(100_000_000);
-        let astray = Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new(1) };
+        let astray =
+            Segment { from: (server, 7), to: (client, port), seq, ack: expected, ..Segment::new("wan0") };
         let astray = astray.frame(lab)?;
         let send = || frames::send(lab, &lab.server, "eth-wan", [astray.as_slice()]);
         let logged = || lab.dataplane.said().contains("BAD state");
@@ -368,8 +413,8 @@ fn sequence(lab: &Lab, port: u16) -> Result<(u32, u32)> {
 
 /// A segment on its way to the firewall.
 struct Segment {
-    /// The number of the interface that it arrives by.
-    interface: usize,
+    /// The interface that it arrives by.
+    interface: &'static str,
     from: (IpAddr, u16),
     to: (IpAddr, u16),
     seq: u32,
@@ -380,18 +425,14 @@ struct Segment {
 }
 
 impl Segment {
-    const fn new(interface: usize) -> Self {
+    const fn new(interface: &'static str) -> Self {
         let nobody = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let flags = TcpFlags::ACK.union(TcpFlags::PSH);
         Self { interface, from: nobody, to: nobody, seq: 1, ack: 0, flags, len: 10 }
     }
 
     fn frame(&self, lab: &Lab) -> Result<Vec<u8>> {
-        let status = lab.show("status")?;
-        let mac = status["interfaces"][self.interface]["mac"].as_str().context("no Ethernet address")?;
-        let octets: Vec<u8> =
-            mac.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
-        let to = Mac(octets.try_into().ok().context("six octets")?);
+        let to = Mac(lab.firewall.mac(self.interface)?);
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (self.from.0, self.to.0) else { bail!("not of IPv4") };
         let header = tcp::Repr {
             src_port: Port(self.from.1),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use api::{DropExample, InterfaceStatus, SeenPacket};
-use ruleset::{Action, InterfaceMatch, InterfacePattern, Reason, Rule};
+use api::{DropExample, HookView, InterfaceStatus, PacketView, SeenPacket};
+use ruleset::{Action, InterfaceMatch, InterfacePattern, Reason, Rule, protocol_name};
+use wire::Af;
 
 use super::Finding;
 use super::drops::count_of;
@@ -97,13 +98,12 @@ fn absent(chart: &Chart<'_>) -> Vec<Finding> {
     let known: Vec<&str> =
         chart.snapshot.status.interfaces.iter().map(|interface| interface.name.as_str()).collect();
     let named: BTreeSet<&str> = rules.iter().filter_map(name_of).collect();
-    // One for no interface in particular is for all.
-    if rules.iter().any(|rule| rule.action == Action::Pass && name_of(rule).is_none()) {
-        return Vec::new();
-    }
-    let strange = chart.dropped().filter(|(example, _)| example.reason == Reason::Match).find_map(|found| {
-        let hook = found.0.hook.as_ref().filter(|hook| !is_named(&hook.interface, &named))?;
-        Some((hook, found.1))
+    let blocked = chart.dropped().filter(|(example, _)| example.reason == Reason::Match);
+    let strange = blocked.into_iter().find_map(|(example, packet)| {
+        let hook = example.hook.as_ref().filter(|hook| !is_named(&hook.interface, &named))?;
+        // One for no interface in particular is for all.
+        let is_for_all = |rule: &Rule| name_of(rule).is_none() && passes_such(rule, hook, packet);
+        (!rules.iter().any(is_for_all)).then_some((hook, packet))
     });
     let Some((hook, packet)) = strange else { return Vec::new() };
     let mut told = BTreeSet::new();
@@ -124,6 +124,15 @@ fn absent(chart: &Chart<'_>) -> Vec<Finding> {
             ))
     });
     Finding::few(findings.collect(), "names")
+}
+
+/// Whether a rule is there to pass packets of such a protocol, by such a hook.
+fn passes_such(rule: &Rule, hook: &HookView, packet: &PacketView) -> bool {
+    let named = |proto| protocol_name(proto).map_or_else(|| proto.0.to_string(), str::to_owned);
+    rule.action == Action::Pass
+        && rule.direction.is_none_or(|direction| direction == hook.direction)
+        && rule.af.is_none_or(|af| (af == Af::Inet) == packet.source.address.is_ipv4())
+        && rule.proto.is_none_or(|proto| named(proto) == packet.proto)
 }
 
 /// The interface or group that a rule is for.

@@ -1,7 +1,8 @@
 //! Links, circles, and interfaces that there are not.
 
 use api::{DropExample, InterfaceDrops, ReasonCount};
-use ruleset::{InterfaceMatch, InterfacePattern, Reason, Rule};
+use ruleset::{Direction, InterfaceMatch, InterfacePattern, Reason, Rule};
+use wire::{Af, Proto};
 
 use super::{CLIENT, SERVER, Snapshot, counted, dropped, evidence, found, only, packet};
 
@@ -62,13 +63,27 @@ fn rules_for_an_interface_that_there_is_not_are_found_where_another_has_none() {
     for healthy in ["wan0", "wan", "lan0", "dialup"] {
         assert_eq!(found(named(healthy)), [], "{healthy}");
     }
-    let wide = found(|snapshot| {
-        named("inside0")(snapshot);
-        if let Some(rules) = &mut snapshot.rules {
-            rules.rules.push(Rule { interface: None, ..rules.rules[1].clone() });
-        }
-    });
-    assert_eq!(wide, [], "a rule without an interface is for all of them");
+    let beside = |change: fn(Rule) -> Rule| {
+        found(|snapshot| {
+            named("inside0")(snapshot);
+            if let Some(rules) = &mut snapshot.rules {
+                rules.rules.push(change(Rule { interface: None, ..rules.rules[1].clone() }));
+            }
+        })
+    };
+    assert_eq!(beside(|rule| rule), [], "a rule without an interface is for all of them");
+    let also =
+        |rule| Rule { proto: Some(Proto::TCP), af: Some(Af::Inet), direction: Some(Direction::In), ..rule };
+    assert_eq!(beside(also), []);
+    let others: [fn(Rule) -> Rule; 3] = [
+        |rule| Rule { proto: Some(Proto::ICMP6), ..rule },
+        |rule| Rule { af: Some(Af::Inet6), ..rule },
+        |rule| Rule { direction: Some(Direction::Out), ..rule },
+    ];
+    for other in others {
+        let checks: Vec<&str> = beside(other).iter().map(|finding| finding.check).collect();
+        assert_eq!(checks, ["absent-interface"], "a rule for other packets is none for these");
+    }
     let quiet = found(|snapshot| {
         named("inside0")(snapshot);
         snapshot.drops.examples.clear();
