@@ -17,7 +17,7 @@ use crate::eval::Root;
 use crate::fate::{Arrival, Fate, WorkerId};
 use crate::fib::{Interface, InterfaceId};
 use crate::frame::Frame;
-use crate::hook::Flow;
+use crate::hook::{First, Flow};
 use crate::mirror::{Noted, PlanId};
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
@@ -306,13 +306,15 @@ impl Shard {
         if quick.kind == Kind::Other {
             return self.decide(view, arrival, frame, None);
         }
-        let is_new = quick.hint == RecordId::NONE && !self.connections.may_be_fresh(quick.hash);
+        let is_new = quick.hint == RecordId::NONE
+            && (!self.connections.may_be_fresh(quick.hash) || !self.is_known(quick));
         let own = view.fib.interface(arrival.interface);
         // Frames that cross a pair may have tags.
-        let packet = own.filter(|_| REWRITES).and_then(|own| quick.packet(frame.bytes(), own.zone));
+        let mut packet = own.filter(|_| REWRITES).and_then(|own| quick.packet(frame.bytes(), own.zone));
         if is_new
-            && let Some(packet) = &packet
-            && let Some(fate) = self.begin_plainly(view, arrival.interface, frame, packet, quick)
+            && let Some(packet) = &mut packet
+            && let Some(fate) =
+                self.begin_plainly(view, &mut First { arrival: arrival.interface, packet, quick }, frame)
         {
             return fate;
         }
@@ -322,6 +324,12 @@ impl Shard {
             (Some(own), Some(mut packet)) => self.decide_ip(view, arrival, own, frame, &mut packet, known),
             _ => self.decide(view, arrival, frame, known),
         }
+    }
+
+    /// True if somebody has the key of a packet that was read.
+    #[cold]
+    fn is_known(&self, quick: &Quick) -> bool {
+        self.connections.has_taken(&quick.key, &quick.wide, quick.hash)
     }
 
     /// As [`Self::follow`], of a translated connection. Of frames that cross a pair, which may have tags, what changes has no fixed

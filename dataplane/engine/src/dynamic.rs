@@ -60,6 +60,16 @@ impl OfInterfaces {
         })
     }
 
+    /// The address that is all there is of a family, where that is one of its own of one interface; `None` as well where it
+    /// takes longer to tell.
+    #[inline]
+    pub fn only(&self, af: Af, fib: &Fib) -> Option<Address> {
+        match (self.interfaces.as_slice(), self.part, self.prefix) {
+            ([id], InterfacePart::Own, None) => fib.only_address(*id, af),
+            _ => None,
+        }
+    }
+
     pub fn contains(&self, af: Af, address: Address, fib: &Fib) -> bool {
         self.each(af, fib).any(|around| share_bits(af, address, around.address, around.bits))
     }

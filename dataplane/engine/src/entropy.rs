@@ -39,11 +39,23 @@ impl Draws {
         self.numbers[..used].fill_with(|| entropy.next_u64());
     }
 
+    /// The number that is the next once so many are used; they are not used yet.
+    #[inline]
+    pub fn behind(&self, count: usize) -> u64 {
+        self.numbers[(self.used + count) % DRAWS]
+    }
+
+    /// Uses so many numbers, which are known.
+    #[inline]
+    pub const fn skip(&mut self, count: usize) {
+        self.used += count;
+    }
+
     /// The next number. A burst that uses more than there are, as no packet's share allows but a pool's that is nearly full,
     /// has them again.
     pub fn next(&mut self) -> u64 {
-        let number = self.numbers[self.used % DRAWS];
-        self.used += 1;
+        let number = self.behind(0);
+        self.skip(1);
         number
     }
 }

@@ -247,6 +247,8 @@ pub struct Fib {
     routes: [Lpm<Held>; 2],
     neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
     silent: HashSet<(InterfaceId, Af, Address)>,
+    /// By interface and family.
+    only: Vec<[Option<Address>; 2]>,
 }
 
 /// A route as it is looked up.
@@ -261,6 +263,12 @@ impl Held {
     const fn of(route: Route) -> Self {
         Self { route, mac: None }
     }
+}
+
+fn only_address(interface: &Interface, af: Af) -> Option<Address> {
+    let mut own = interface.addresses.iter().filter(|own| Af::of(&own.address) == af);
+    let only = own.next().filter(|only| !only.is_link_local())?;
+    own.next().is_none().then(|| only.address.into())
 }
 
 /// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
@@ -323,7 +331,10 @@ impl Fib {
             routes: [Lpm::new(Af::Inet), Lpm::new(Af::Inet6)],
             neighbors: HashMap::new(),
             silent: HashSet::new(),
+            only: Vec::new(),
         };
+        let only = |interface| [Af::Inet, Af::Inet6].map(|af| only_address(interface, af));
+        fib.only = fib.interfaces.iter().map(only).collect();
         let interfaces = fib.interfaces.len();
         for neighbor in
             neighbors.into_iter().filter(|neighbor| usize::from(neighbor.interface.0) < interfaces)
@@ -393,6 +404,12 @@ impl Fib {
     #[inline]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(usize::from(id.0))
+    }
+
+    /// The address of a family that an interface has, if that is one and no other: one that leads beyond its link.
+    #[inline]
+    pub(crate) fn only_address(&self, id: InterfaceId, af: Af) -> Option<Address> {
+        self.only.get(usize::from(id.0))?[family_index(af)]
     }
 
     /// The path to a destination; `hash` chooses among equal next hops, so that a flow keeps to one, also when others

@@ -10,6 +10,7 @@
 //! (test `a_packet_that_dies_between_the_hooks_leaves_its_state_alone`).
 
 mod begin;
+mod begin_turned;
 mod create;
 mod face;
 mod sound;
@@ -39,6 +40,7 @@ use crate::synproxy::cookie::Offered;
 use crate::trace::Asked;
 use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
+pub(crate) use begin::First;
 use create::datagram;
 pub(crate) use stamps::write as write_stamps;
 pub(crate) use stop::{Answer, Stop, answer_without_room};

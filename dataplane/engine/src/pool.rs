@@ -291,6 +291,18 @@ impl Pool {
         }
     }
 
+    /// The address that is all there is in it of a family; `None` as well where it takes longer to tell.
+    #[inline]
+    pub fn only(&self, af: Af, known: Known<'_>) -> Option<Address> {
+        match self.parts.as_slice() {
+            [Part { addresses: Addresses::Net { first, mask, af: own }, .. }] => {
+                (*own == af && span(af, *mask) == 0).then_some(*first)
+            }
+            [Part { addresses: Addresses::Interfaces(of), .. }] => of.only(af, known.fib),
+            _ => None,
+        }
+    }
+
     fn count(&self, af: Af, known: Known<'_>) -> u128 {
         self.parts.iter().map(|part| part.addresses.count(af, known)).fold(0, u128::saturating_add)
     }

@@ -106,7 +106,7 @@ pub struct Shard {
     /// How often who was answered.
     pub(crate) answers: Limiter,
     pub(crate) challenges: Challenges,
-    draws: Draws,
+    pub(crate) draws: Draws,
     /// What initial sequence numbers are made with.
     pub(crate) isn: Isn,
     pub(crate) cookies: Cookies,

@@ -102,7 +102,8 @@ impl Root {
             numbers.entry(rule.slot.identity).or_insert(number);
         }
         let tables = tables::build(ruleset, previous, contents, &overlays)?;
-        let opens = ruleset.options.endpoint_independent && rules.iter().any(Filter::maps);
+        let maps = rules.iter().any(Filter::maps);
+        let opens = ruleset.options.endpoint_independent && maps;
         Ok(Self {
             epoch,
             anchored: rules.iter().any(|rule| rule.gate.is_some() || rule.turn.hidden_by != 0),
@@ -111,7 +112,8 @@ impl Root {
             bakes: ruleset.options.syncookies != Syncookies::Never,
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             plain: has_plain_options(&ruleset.options) && !opens,
-            maps: rules.iter().any(Filter::maps),
+            turns: !maps && rules.iter().any(|rule| rule.nearly_plain && !rule.plain),
+            maps,
             opens,
             priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
             fingerprints: fingerprints.map(Arc::new),
@@ -297,9 +299,14 @@ impl Names<'_> {
         let slot = RuleSlot { copy_to, counts_addresses, sources, ..slot(rule, serial) };
         let rest = self.rest(rule, slot.meter.clone());
         let scrubbing = Scrubbing::of(rule);
+        let translation = self.translation(rule, serial)?;
+        let counts_nothing = !slot.counts_addresses && slot.adaptive.is_none();
+        let turns = translation.as_ref().is_some_and(|translation| translation.is_at_once());
+        let unturned = Rule { nat: rule.nat.clone().filter(|_| !turns), ..rule.clone() };
         Ok(Filter {
-            plain: is_plain(rule) && !slot.counts_addresses && slot.adaptive.is_none(),
-            translation: self.translation(rule, serial)?,
+            plain: is_plain(rule) && counts_nothing,
+            nearly_plain: is_plain(&unturned) && counts_nothing,
+            translation,
             scrubbing: (!scrubbing.is_nothing()).then(|| Box::new(scrubbing)),
             gateways: if copy_to.is_some() { None } else { self.gateways(rule, serial)? },
             action: rule.action,

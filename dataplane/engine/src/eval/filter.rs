@@ -203,6 +203,8 @@ pub(super) struct Filter {
     pub turn: Turn,
     /// It asks and does nothing out of the ordinary.
     pub plain: bool,
+    /// The same, but that it may give packets another source [at once](Translation::is_at_once).
+    pub nearly_plain: bool,
     pub slot: Arc<RuleSlot>,
 }
 

@@ -23,6 +23,12 @@ impl Matched {
         self.count == 0
     }
 
+    /// The rule, if it was only one.
+    #[inline]
+    pub const fn only(&self) -> Option<u32> {
+        if self.count == 1 { Some(self.rules[0]) } else { None }
+    }
+
     pub fn rules(&self) -> impl Iterator<Item = u32> + '_ {
         self.rules[..usize::from(self.count)].iter().copied()
     }

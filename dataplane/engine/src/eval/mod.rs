@@ -173,6 +173,8 @@ pub struct Root {
     chance: bool,
     /// No option has anything to do with how connections begin.
     plain: bool,
+    /// Rules give packets another source [at once](crate::translate::Translation::is_at_once), and do nothing else out of the ordinary.
+    turns: bool,
     /// Sources of rules keep their ports: `endpoint-independent`.
     maps: bool,
     /// Whoever sends to an endpoint that they have is let in.
@@ -303,6 +305,12 @@ impl Root {
     #[inline]
     pub(crate) const fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// True if rules give packets another source, and nothing else is to be done for it than to choose one.
+    #[inline]
+    pub(crate) const fn turns_sources(&self) -> bool {
+        self.turns
     }
 
     /// True if ports are kept from others by mappings.

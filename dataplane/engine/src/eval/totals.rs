@@ -7,7 +7,7 @@ use std::ops::{AddAssign, Range};
 
 use ruleset::Direction;
 
-use super::{Decision, Root};
+use super::{Decision, PlainPass, Root};
 
 /// Packets, and the bytes that they add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,18 @@ impl RuleTotals {
     pub fn count_made(&mut self, rule: Option<u32>) {
         if let Some(decided) = rule.and_then(|rule| self.decided.get_mut(rule as usize)) {
             decided.made += 1;
+        }
+    }
+
+    /// Counts two walks of the root, each of which has let a packet pass and made a state of it.
+    #[inline]
+    pub fn count_begun(&mut self, root: &Root, passes: [&PlainPass<'_>; 2]) {
+        self.adopt(root);
+        for passed in passes {
+            if let Some(end) = self.ends.get_mut(passed.ended_at) {
+                *end += 1;
+            }
+            self.count_made(Some(passed.rule));
         }
     }
 

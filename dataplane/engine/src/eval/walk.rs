@@ -1,6 +1,8 @@
 //! pf's walk: the rules in order, the last match decides, `quick` ends it (pf.conf(5) PACKET FILTERING). Of the rules only
 //! those are compared which the [classifier](super::classify) does not leave out.
 
+mod plain;
+
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use crate::tick::Tick;
 use crate::trace::Asked;
 use crate::translate::{NatPorts, Translation};
 use crate::witness::RuleAt;
+
+pub(crate) use plain::PlainPass;
 
 /// What is asked of the rules: one packet at one hook.
 #[derive(Clone, Copy, Debug)]
@@ -107,17 +111,6 @@ pub(crate) struct Decision<'a> {
     pub slot: &'a Arc<RuleSlot>,
 }
 
-/// A rule that lets a packet pass, keeps a state, and does nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PlainPass<'a> {
-    /// By number.
-    pub rule: u32,
-    /// As [`Decision::ended_at`].
-    pub ended_at: usize,
-    pub if_bound: bool,
-    pub slot: &'a Arc<RuleSlot>,
-}
-
 /// What the rules so far have come to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
@@ -135,6 +128,8 @@ pub(crate) struct Walk {
     scrubbing: Scrubbing,
     /// The rulesets that have had their first match, as bits.
     taken: u8,
+    /// A rule that was asked could have done more than is to be done.
+    strays: bool,
 }
 
 impl Root {
@@ -158,31 +153,16 @@ impl Root {
         (decision, for_all)
     }
 
-    /// The rule by which a packet that begins a connection passes with a state, if nothing else is to be done, and if no rule
-    /// that was asked could have done more than decide. Nothing is changed.
-    #[inline(always)]
-    pub(crate) fn passes_plainly(&self, question: &Question<'_>) -> Option<PlainPass<'_>> {
-        let (mut walk, mut is_plain) = (Walk::of(Tag::default()), true);
-        self.visit::<false>(question, &mut walk, |rule| is_plain &= rule.plain);
-        let number = walk.rule?;
-        let rule = &self.rules[number as usize];
-        // A state remembers the `match` rules that its packet met.
-        is_plain &= walk.matched.is_empty();
-        let passes = rule.action == Action::Pass && rule.state == StateMode::Keep && !rule.log.enabled;
-        (is_plain && passes).then(|| PlainPass {
-            rule: number,
-            ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
-            if_bound: rule.if_bound,
-            slot: &rule.slot,
-        })
-    }
-
     #[inline(always)]
     fn decide_and_note(&self, question: &Question<'_>, mut note: impl FnMut(&Filter)) -> Decision<'_> {
         let mut walk = Walk::of(question.tag);
-        self.visit::<false>(question, &mut walk, &mut note);
+        let mut note = |rule: &Filter| {
+            note(rule);
+            true
+        };
+        self.visit::<false, false>(question, &mut walk, &mut note);
         while walk.translating.is_some() {
-            self.visit::<true>(question, &mut walk, &mut note);
+            self.visit::<true, false>(question, &mut walk, &mut note);
         }
         self.decided(&walk)
     }
@@ -192,9 +172,9 @@ impl Root {
     #[inline(always)]
     pub(crate) fn advance(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
         if walk.translating.is_none() {
-            self.visit::<false>(question, walk, |_| ());
+            self.visit::<false, false>(question, walk, |_| true);
         } else {
-            self.visit::<true>(question, walk, |_| ());
+            self.visit::<true, false>(question, walk, |_| true);
         }
         self.rules[walk.translating? as usize].translation.as_deref()
     }
@@ -209,63 +189,83 @@ impl Root {
     ) -> Option<&Translation> {
         asked.begin();
         // The number of a rule is in its slot's serial.
-        let note = |rule: &Filter| asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question));
+        let note = |rule: &Filter| {
+            asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question));
+            true
+        };
         if walk.translating.is_none() {
-            self.visit::<false>(question, walk, note);
+            self.visit::<false, false>(question, walk, note);
         } else {
-            self.visit::<true>(question, walk, note);
+            self.visit::<true, false>(question, walk, note);
         }
         self.rules[walk.translating? as usize].translation.as_deref()
     }
 
-    /// Lets a walk meet the rules, from its beginning or `RESUMED` behind the rule that translates.
+    /// Lets a walk meet the rules, from its beginning or `RESUMED` behind the rule that translates. It strays from a rule that is
+    /// not meant; where all that are do no more than decide and translate, it is `PLAIN`.
     #[inline(always)]
-    fn visit<const RESUMED: bool>(
+    fn visit<const RESUMED: bool, const PLAIN: bool>(
         &self,
         question: &Question<'_>,
         walk: &mut Walk,
-        note: impl FnMut(&Filter),
+        is_meant: impl FnMut(&Filter) -> bool,
     ) {
         let behind = walk.translating.take();
         if RESUMED && walk.ended_at.is_some() {
             return;
         }
         if self.anchored {
-            self.visit_behind::<RESUMED, true>(question, behind, walk, note);
+            self.visit_behind::<RESUMED, true, PLAIN>(question, behind, walk, is_meant);
         } else {
-            self.visit_behind::<RESUMED, false>(question, behind, walk, note);
+            self.visit_behind::<RESUMED, false, PLAIN>(question, behind, walk, is_meant);
         }
     }
 
     #[inline(always)]
-    fn visit_behind<const RESUMED: bool, const ANCHORED: bool>(
+    fn visit_behind<const RESUMED: bool, const ANCHORED: bool, const PLAIN: bool>(
         &self,
         question: &Question<'_>,
         behind: Option<u32>,
         walk: &mut Walk,
-        mut note: impl FnMut(&Filter),
+        mut is_meant: impl FnMut(&Filter) -> bool,
     ) {
         self.classifier.visit(question, |number, order| {
-            if RESUMED && Some(number) <= behind {
-                return ControlFlow::Continue(());
-            }
-            let rule = &self.rules[number as usize];
-            if ANCHORED {
-                self.come_to(number, walk)?;
-                if rule.caller != walk.anchor || rule.turn.hidden_by & walk.taken != 0 {
-                    return ControlFlow::Continue(());
-                }
-            }
-            note(rule);
-            if !self.matches_rest(rule, question) {
-                return ControlFlow::Continue(());
-            }
-            match order {
-                Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule, question),
-                Order::Forth => walk.follow(number, rule, question),
-                Order::Back => walk.decide(number, rule),
-            }
+            self.come_by::<RESUMED, ANCHORED, PLAIN>((number, order), question, behind, walk, &mut is_meant)
         });
+    }
+
+    /// Lets a walk, which goes on `behind` a rule, meet one that the classifier does not leave out.
+    #[inline(always)]
+    fn come_by<const RESUMED: bool, const ANCHORED: bool, const PLAIN: bool>(
+        &self,
+        (number, order): (u32, Order),
+        question: &Question<'_>,
+        behind: Option<u32>,
+        walk: &mut Walk,
+        mut is_meant: impl FnMut(&Filter) -> bool,
+    ) -> ControlFlow<()> {
+        if RESUMED && Some(number) <= behind {
+            return ControlFlow::Continue(());
+        }
+        let rule = &self.rules[number as usize];
+        if ANCHORED {
+            self.come_to(number, walk)?;
+            if rule.caller != walk.anchor || rule.turn.hidden_by & walk.taken != 0 {
+                return ControlFlow::Continue(());
+            }
+        }
+        if !is_meant(rule) {
+            walk.strays = true;
+            return ControlFlow::Break(());
+        }
+        if !self.matches_rest(rule, question) {
+            return ControlFlow::Continue(());
+        }
+        match order {
+            Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule, question),
+            Order::Forth => walk.follow::<PLAIN>(number, rule, question),
+            Order::Back => walk.decide(number, rule),
+        }
     }
 
     /// Leaves the anchors whose last rule is before this one; `quick` of one of them ends the walk if the last match was
@@ -354,11 +354,6 @@ impl Root {
 }
 
 impl Decision<'_> {
-    /// True if a state that is made on it remembers more than its rule.
-    pub fn has_terms(&self) -> bool {
-        !self.matched.is_empty() || !self.scrubbing.is_nothing()
-    }
-
     /// The deciding rule, and the root that it is one of.
     pub fn rule_at(&self, root: &Root) -> Option<RuleAt> {
         self.rule.map(|number| RuleAt { epoch: root.epoch, number })
@@ -384,6 +379,7 @@ impl Walk {
             matched: Matched::default(),
             scrubbing: Scrubbing::default(),
             taken: 0,
+            strays: false,
         }
     }
 
@@ -430,25 +426,35 @@ impl Walk {
         rule.rest.as_ref().is_none_or(|rest| rest.accepts(number, question, self))
     }
 
-    /// Does what a rule says that matches but for what few ask, which is asked here; `quick` ends the walk.
+    /// Does what a rule says that matches but for what few ask, which is asked here; `quick` ends the walk. A `PLAIN` one does
+    /// nothing that few do.
     #[inline(always)]
-    pub(super) fn follow(&mut self, number: u32, rule: &Filter, question: &Question<'_>) -> ControlFlow<()> {
-        if !self.is_as_asked(number, rule, question) {
+    pub(super) fn follow<const PLAIN: bool>(
+        &mut self,
+        number: u32,
+        rule: &Filter,
+        question: &Question<'_>,
+    ) -> ControlFlow<()> {
+        if !PLAIN && !self.is_as_asked(number, rule, question) {
             return ControlFlow::Continue(());
         }
         // `tag` sticks as soon as the rule matches, whatever decides in the end.
-        if let Some(tag) = rule.tag {
+        if let Some(tag) = rule.tag.filter(|_| !PLAIN) {
             (self.tag, self.state_tag) = (tag, tag);
         }
         match rule.action {
             Action::Match => {
                 self.matched.add(number);
-                self.scrubbing = self.scrubbing_behind(rule);
+                if !PLAIN {
+                    self.scrubbing = self.scrubbing_behind(rule);
+                }
             }
             Action::Pass | Action::Block(_) => self.rule = Some(number),
         }
-        self.noted.see(number, rule);
-        self.taken |= rule.turn.takes;
+        if !PLAIN {
+            self.noted.see(number, rule);
+            self.taken |= rule.turn.takes;
+        }
         if rule.quick {
             self.ended_at = Some(number);
         }
@@ -463,6 +469,7 @@ impl Walk {
 }
 
 /// True if rules ask for a packet's ports.
+#[inline]
 pub(super) fn has_ports(packet: &Packet) -> bool {
     matches!(packet.tuple.proto, Proto::TCP | Proto::UDP | Proto::SCTP)
         && packet.transport != Transport::Fragment

@@ -1,4 +1,5 @@
-//! The short way of a packet that begins a connection: most pass both hooks by plain rules, and nothing else is to be done.
+//! The short way of a packet that begins a connection: most pass both hooks by plain rules, and nothing else is to be done, or
+//! nothing but to give them [another source](super::begin_turned).
 //!
 //! Overview: everything is asked before anything is changed: whether anybody knows the key, the rules of both hooks, the route
 //! between them. If all answers are as they mostly are, both states are made at once, one record with two faces; if not, the
@@ -10,8 +11,8 @@ use ruleset::Direction;
 
 use super::create::open;
 use crate::counters::Counters;
-use crate::crossings::Run;
-use crate::eval::{Occasion, PlainPass, Question, Role, Root, Tag};
+use crate::crossings::Verdict;
+use crate::eval::{Counted, Occasion, PlainPass, Question, Role, Root, Tag};
 use crate::events::StateChange;
 use crate::fate::Fate;
 use crate::fib::{InterfaceId, Way};
@@ -23,61 +24,66 @@ use crate::rewrite;
 use crate::routing::{gate_forwarding, is_group, is_martian, link_of};
 use crate::scrub::USUAL_PRIORITY;
 use crate::shard::{Shard, View};
-use crate::state::{NewRecord, Sketch};
+use crate::state::{NewRecord, RecordId, Sketch};
 use crate::track;
 
-/// What is to be done with a packet that both hooks let pass.
-struct Plan<'a> {
-    entered: PlainPass<'a>,
-    left: PlainPass<'a>,
-    out: InterfaceId,
+/// A packet from the wire that begins a connection, which was read quickly and whose key nobody knows.
+#[derive(Debug)]
+pub(crate) struct First<'a> {
+    pub arrival: InterfaceId,
+    pub packet: &'a mut Packet,
+    pub quick: &'a Quick,
+}
+
+/// What is to be done with a packet that the IN hook lets pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'a> {
+    pub entered: PlainPass<'a>,
+    pub out: InterfaceId,
     /// Destination and source of the frame.
-    link: [u8; 12],
+    pub link: [u8; 12],
 }
 
 impl Shard {
-    /// Makes both states of a connection that a packet from the wire begins, which was read quickly and whose key nobody knows,
-    /// and forwards it. `None`, and nothing is changed, if it must go the long way.
-    #[inline]
+    /// Makes both states of a connection that a packet begins, and forwards it. `None`, and nothing is changed, if it must go
+    /// the long way.
+    #[inline(always)]
     pub(crate) fn begin_plainly<F: Frame>(
         &mut self,
         view: &View<'_>,
-        arrival: InterfaceId,
+        first: &mut First<'_>,
         frame: &mut F,
-        packet: &Packet,
-        quick: &Quick,
     ) -> Option<Fate> {
         let root = view.root.filter(|root| root.is_plain())?;
-        if !self.is_at_home(quick.hash) || !is_ordinary(packet) {
+        if !self.is_at_home(first.quick.hash) || !is_ordinary(first.packet) {
             return None;
         }
-        let plan = plan(view, root, arrival, packet, quick)?;
-        self.make_both(view, arrival, packet, quick, &plan)?;
-        if has_partial_checksum(frame.bytes(), packet) {
-            self.counters.meet_partial_checksum(arrival);
+        if root.turns_sources() {
+            return self.begin_turning(view, root, first, frame);
         }
-        for passed in [&plan.entered, &plan.left] {
-            self.rule_totals.count_walk(root, passed.ended_at);
-            self.rule_totals.count_made(Some(passed.rule));
+        let mut question = question(view, first);
+        let plan = plan(view, root, first, &mut question)?;
+        let left = root.passes_plainly(&question)?;
+        // Tracked in two ways, they are two records.
+        if plan.entered.slot.sloppy != left.slot.sloppy {
+            return None;
         }
-        let Counters { searches, inserts, .. } = &mut self.counters;
-        (*searches, *inserts) = (*searches + 2, *inserts + 2);
-        let mut run = Run::new(arrival, plan.out);
-        run.add(quick.key.family(), quick.length);
-        run.count(&mut self.counters);
-        rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &plan.link);
+        let record = self.make_both(view, first, &plan, face(&left, Direction::Out, plan.out))?;
+        self.note_begun(view, root, first, frame, (&plan, &left), record);
+        rewrite::forward_plain(frame.bytes_mut(), first.quick.key.family(), &plan.link);
         Some(Fate::Transmit(plan.out))
     }
 
-    #[inline]
-    fn make_both(
+    /// Makes the record of a connection, whose face at the OUT hook is `left`; it has counted nothing.
+    #[inline(always)]
+    pub(super) fn make_both(
         &mut self,
         view: &View<'_>,
-        arrival: InterfaceId,
-        packet: &Packet,
-        quick: &Quick,
+        first: &First<'_>,
         plan: &Plan<'_>,
-    ) -> Option<()> {
+        left: Sketch<'_>,
+    ) -> Option<RecordId> {
+        let First { arrival, ref packet, quick } = *first;
         let (from, to, timeout) = open(packet);
         let new = NewRecord {
             key: quick.key,
@@ -86,17 +92,39 @@ impl Shard {
             sender: quick.sender,
             side: quick.sender,
             class: face(&plan.entered, Direction::In, arrival),
-            other: Some(face(&plan.left, Direction::Out, plan.out)),
+            other: Some(left),
             peers: (from, to),
             timeout,
             now: view.sixteenths(),
             twin: None,
             alone: true,
         };
-        let record = self.connections.insert(&new, view.state_limit()).ok()?;
-        self.connections.count(record, quick.sender, quick.length.into());
+        self.connections.insert(&new, view.state_limit()).ok()
+    }
+
+    /// Counts a packet that has made the record of its connection, in a frame as it arrived.
+    #[inline(always)]
+    pub(super) fn note_begun<F: Frame>(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        first: &First<'_>,
+        frame: &F,
+        (plan, left): (&Plan<'_>, &PlainPass<'_>),
+        record: RecordId,
+    ) {
+        let First { arrival, ref packet, quick } = *first;
+        self.connections.count_first(record, quick.sender, quick.length.into());
         self.tell_both(view, record, StateChange::Made);
-        Some(())
+        if has_partial_checksum(frame.bytes(), packet) {
+            self.counters.meet_partial_checksum(arrival);
+        }
+        self.rule_totals.count_begun(root, [&plan.entered, left]);
+        let Counters { searches, inserts, .. } = &mut self.counters;
+        (*searches, *inserts) = (*searches + 2, *inserts + 2);
+        let (family, counted) = (quick.key.family(), Counted { packets: 1, bytes: quick.length.into() });
+        self.counters.cross(arrival, family, Direction::In, Verdict::Passed, counted);
+        self.counters.cross(plan.out, family, Direction::Out, Verdict::Passed, counted);
     }
 }
 
@@ -111,30 +139,34 @@ fn is_ordinary(packet: &Packet) -> bool {
     is_sound && packet.tuple.src != packet.tuple.dst && !is_martian(packet) && gate_forwarding(packet).is_ok()
 }
 
-/// What the rules of both hooks and the forwarding base say, if it is what they mostly say.
-#[inline]
-fn plan<'r>(
+/// What is asked of the rules at the IN hook.
+#[inline(always)]
+pub(super) const fn question<'a>(view: &View<'a>, first: &'a First<'_>) -> Question<'a> {
+    Question {
+        packet: first.packet,
+        direction: Direction::In,
+        interface: first.arrival,
+        tag: Tag(0),
+        received_on: Some(first.arrival),
+        priority: USUAL_PRIORITY,
+        shape: None,
+        fib: view.fib,
+        role: Role::Original,
+        occasion: Occasion::Imagined,
+    }
+}
+
+/// What the rules of the IN hook and the forwarding base say to a `question`, if it is what they mostly say; it is one to the OUT
+/// hook then.
+#[inline(always)]
+pub(super) fn plan<'r>(
     view: &View<'_>,
     root: &'r Root,
-    arrival: InterfaceId,
-    packet: &Packet,
-    quick: &Quick,
+    first: &First<'_>,
+    question: &mut Question<'_>,
 ) -> Option<Plan<'r>> {
-    let ask = |direction, interface| {
-        root.passes_plainly(&Question {
-            packet,
-            direction,
-            interface,
-            tag: Tag::default(),
-            received_on: Some(arrival),
-            priority: USUAL_PRIORITY,
-            shape: None,
-            fib: view.fib,
-            role: Role::Original,
-            occasion: Occasion::Imagined,
-        })
-    };
-    let entered = ask(Direction::In, arrival)?;
+    let First { ref packet, quick, .. } = *first;
+    let entered = root.passes_plainly(question)?;
     let (af, dst) = (packet.tuple.af, packet.tuple.dst);
     let Way::Forward { hop, mac: Some(mac) } = view.fib.way(af, dst, quick.hash.0) else { return None };
     let link = link_of(view, hop.interface).ok()?;
@@ -142,13 +174,12 @@ fn plan<'r>(
     if quick.length > mtu || root.skips(hop.interface) || is_group(af, dst) {
         return None;
     }
-    let left = ask(Direction::Out, hop.interface)?;
-    // Tracked in two ways, they are two records.
-    let same = entered.slot.sloppy == left.slot.sloppy;
-    same.then(|| Plan { entered, left, out: hop.interface, link: rewrite::link(mac, link.mac) })
+    (question.direction, question.interface) = (Direction::Out, hop.interface);
+    Some(Plan { entered, out: hop.interface, link: rewrite::link(mac, link.mac) })
 }
 
-fn face<'a>(passed: &PlainPass<'a>, direction: Direction, interface: InterfaceId) -> Sketch<'a> {
+#[inline(always)]
+pub(super) fn face<'a>(passed: &PlainPass<'a>, direction: Direction, interface: InterfaceId) -> Sketch<'a> {
     Sketch {
         rule: passed.slot,
         interface: passed.if_bound.then_some(interface),

@@ -179,7 +179,8 @@ impl Shard {
             Err(_) if decision.slot.routes == Some(RoutingKind::Dup) => None,
             gateway => gateway.map_err(|_| Stop::silent(Reason::Memory))?,
         };
-        let terms = self.connections.terms(root, decision).map_err(|_| Stop::silent(Reason::Memory))?;
+        let terms = self.connections.terms(root, &decision.matched, &decision.scrubbing);
+        let terms = terms.map_err(|_| Stop::silent(Reason::Memory))?;
         let class = Sketch {
             rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),
@@ -316,7 +317,7 @@ impl Shard {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn open(packet: &Packet) -> (Peer, Peer, Timeout) {
     match packet.transport {
         Transport::Tcp(segment) => track::open_tcp(&segment),

@@ -48,7 +48,7 @@ impl Connections {
         debug_assert!(!self.knows(key, hash) && self.owner(key, hash).is_none(), "one of them, once");
         let id = self.links.next(Family::of(key.af)).ok_or(Full::Shard)?;
         self.index.insert(hash, id.entry()).map_err(|_| Full::Shard)?;
-        self.links.put(id, key, Link::alias(owner));
+        self.links.put(id, &key.address, Link::alias(Narrow::of(key), owner));
         self.aliases += 1;
         Ok(())
     }
@@ -107,18 +107,25 @@ impl Connections {
     }
 
     /// Removes a record that has links, or another home.
-    #[cold]
+    #[inline(never)]
     pub(super) fn retire_far_reaching(&mut self, id: RecordId, hash: KeyHash) {
         self.drop_links(id);
         self.withdraw(id, hash);
-        let (at, key) = (id.0 as usize, self.key(id));
-        let is_placed = self.hot[at].is_placed();
-        self.strangers -= u32::from(is_placed);
-        if is_placed && !self.knows(&key, hash) {
-            self.hot[at].leave(self.leaving);
-            self.leaving = id.0;
+        if self.hot[id.0 as usize].is_placed() {
+            self.retire_placed(id, hash);
         } else {
             self.numbers.retire(id.0, &mut self.hot);
+        }
+    }
+
+    #[cold]
+    fn retire_placed(&mut self, id: RecordId, hash: KeyHash) {
+        self.strangers -= 1;
+        if self.knows(&self.key(id), hash) {
+            self.numbers.retire(id.0, &mut self.hot);
+        } else {
+            self.hot[id.0 as usize].leave(self.leaving);
+            self.leaving = id.0;
         }
     }
 

@@ -18,9 +18,10 @@ use super::key::Side;
 use super::limit::{RuleLimit, RuleLimits};
 use super::record::PairId;
 use super::terms::{AllTerms, Terms, TermsId};
-use crate::eval::{ByHook, Counted, Decision, Root, RuleSlot, Tag};
+use crate::eval::{ByHook, Counted, Matched, Root, RuleSlot, Tag};
 use crate::fib::InterfaceId;
 use crate::pool::Target;
+use crate::scrub::Scrubbing;
 
 /// The most combinations of classes that a shard keeps.
 const PAIRS_MAX: usize = 1 << 16;
@@ -84,7 +85,7 @@ impl Sketch<'_> {
         Class { rule: rule.clone(), interface, direction, tag, gateway, terms }
     }
 
-    #[inline]
+    #[inline(always)]
     fn identity(&self) -> Identity {
         let interface = self.interface.map_or(0, |interface| u64::from(interface.0) + 1);
         let gateway = self.gateway.map_or(0, |gateway| u64::from(gateway.0) + 1);
@@ -276,15 +277,21 @@ impl Pairs {
         self.gateways.number(gateway).ok_or(TooManyClasses)
     }
 
-    /// The terms of a decision of `root`, for a class; `None` where there are none.
+    /// The terms of some `match` rules of `root` and what is changed, for a class; `None` where that is nothing.
     ///
     /// # Errors
     /// [`TooManyClasses`]: there are too many terms.
-    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<TermsId>, TooManyClasses> {
-        if !decision.has_terms() {
+    #[inline]
+    pub fn terms(
+        &mut self,
+        root: &Root,
+        matched: &Matched,
+        scrubbing: &Scrubbing,
+    ) -> Result<Option<TermsId>, TooManyClasses> {
+        if matched.is_empty() && scrubbing.is_nothing() {
             return Ok(None);
         }
-        self.terms.number(root, decision).map(Some).ok_or(TooManyClasses)
+        self.terms.number(root, matched, scrubbing).map(Some).ok_or(TooManyClasses)
     }
 
     /// The gateway of this number, which a class of a live pair has.
@@ -344,7 +351,7 @@ impl Pairs {
     ///
     /// # Errors
     /// [`TooManyClasses`]; nothing was changed.
-    #[inline]
+    #[inline(always)]
     pub fn acquire(
         &mut self,
         side: Side,
@@ -433,6 +440,7 @@ impl Pairs {
         self.numbers.get(wanted).copied()
     }
 
+    #[cold]
     fn make(&mut self, faces: Faces, identity: PairIdentity) -> Result<u32, TooManyClasses> {
         while self.free.is_empty() && self.pairs.len() >= PAIRS_MAX {
             let Some(number) = self.resting.pop_front() else { return Err(TooManyClasses) };
@@ -464,7 +472,7 @@ impl Pairs {
         Ok(number)
     }
 
-    #[inline]
+    #[inline(always)]
     fn join(&mut self, number: u32) -> PairId {
         let pair = &mut self.pairs[number as usize];
         if pair.records == 0 {

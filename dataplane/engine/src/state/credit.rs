@@ -144,7 +144,7 @@ impl Credits {
     }
 
     /// As [`take`](Self::take), for so many states, or for none of them.
-    #[inline]
+    #[inline(always)]
     pub fn take_all(&mut self, states: u32, limit: u32) -> bool {
         if self.stock >= states {
             self.stock -= states;

@@ -206,6 +206,15 @@ impl Index {
         self.buckets[first].matches(hash.tag()).chain(again.into_iter().flatten())
     }
 
+    /// False if there is no entry of this hash.
+    #[inline]
+    pub fn may_have(&self, hash: KeyHash) -> bool {
+        let (first, second) = self.places(hash);
+        work::bucket();
+        work::bucket();
+        self.buckets[first].equal(hash.tag()) | self.buckets[second].equal(hash.tag()) != 0
+    }
+
     /// Adds an entry.
     ///
     /// # Errors
@@ -316,7 +325,11 @@ mod tests {
             }
             for n in 0..records as u64 {
                 assert!(index.candidates(hash(n)).any(|found| found.0 == n as u32));
+                assert!(index.may_have(hash(n)));
             }
+            let others = records as u64..2 * records as u64;
+            let mistaken = others.clone().filter(|n| index.may_have(hash(*n))).count();
+            assert!(mistaken * 100 < others.count().max(200), "{mistaken}");
         }
     }
 

@@ -159,6 +159,29 @@ impl Narrow {
         (Self { addresses: by_side(ends, sender), rest }, sender, wide)
     }
 
+    /// The key of a tuple, the side of its sender, and its addresses by side, of IPv6.
+    #[inline]
+    pub fn of_tuple(tuple: &Tuple) -> (Self, Side, [Address; 2]) {
+        let Tuple { af, proto, zone, src, dst, sport, dport } = *tuple;
+        let ports = u32::from(sport.0) << 16 | u32::from(dport.0);
+        match af {
+            Af::Inet => {
+                let ends = u64::from(src.v4()) << 32 | u64::from(dst.v4());
+                let (key, sender) = Self::inet(proto, zone, ends, ports);
+                (key, sender, [Address(0); 2])
+            }
+            Af::Inet6 => Self::inet6(proto, zone, [src, dst], ports),
+        }
+    }
+
+    /// The same with another port at `side`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_port(self, side: Side, port: Port) -> Self {
+        let shift = 16 * side as u32;
+        Self { rest: self.rest & !(0xffff << shift) | (port.0 as u64) << shift, ..self }
+    }
+
     /// Addresses and ports as they stand in a packet from this side, [`inet`](Self::inet) undone: source in the upper half.
     #[inline(always)]
     pub const fn as_sent(&self, sender: Side) -> (u64, u32) {
@@ -280,9 +303,18 @@ impl Hashing {
 
     #[inline]
     pub fn hash(&self, key: &Key) -> KeyHash {
+        self.hash_narrow(&Narrow::of(key), &key.address)
+    }
+
+    /// As [`hash`](Self::hash), of a key and its IPv6 addresses.
+    #[inline]
+    pub fn hash_narrow(&self, key: &Narrow, wide: &[Address; 2]) -> KeyHash {
+        let blocks = key.blocks(wide);
+        if let Blocks::One(block) = blocks {
+            return KeyHash(self.aes.hash_one(&self.keys, block));
+        }
         let mut hash = KeyHash::default();
-        let blocks = |key: &&Key| Narrow::of(key).blocks(&key.address);
-        self.hash_each(core::iter::once(key), blocks, |_, found| hash = found);
+        self.hash_each(core::iter::once(blocks), |blocks| *blocks, |_, found| hash = found);
         hash
     }
 
@@ -333,6 +365,21 @@ mod tests {
                 Key { address: [Address(address[0].0 ^ 1), address[1]], ..key },
             ];
             assert!(different.iter().all(|other| Narrow::of(other) != narrow));
+            let ported = |side: Side, port: Port| {
+                let mut key = key;
+                key.port[side.index()] = port;
+                Narrow::of(&key)
+            };
+            for side in Side::BOTH {
+                assert_eq!(narrow.with_port(side, Port(0x1234)), ported(side, Port(0x1234)));
+            }
+            for [low, high] in [[0, 1], [1, 0]] {
+                let (src, dst) = (address[low], address[high]);
+                let (sport, dport) = (port[low], port[high]);
+                let tuple = Tuple { af, proto: Proto(0xfd), zone, src, dst, sport, dport };
+                let (key, sender, wide) = Narrow::of_tuple(&tuple);
+                assert_eq!((key.widened(&wide), sender), Key::of(&tuple));
+            }
         }
     }
 }

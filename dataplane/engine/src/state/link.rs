@@ -60,7 +60,9 @@ impl Reach {
 /// A further tuple of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewLink<'a> {
-    pub key: &'a Key,
+    pub key: Narrow,
+    /// The addresses of the key, of IPv6.
+    pub wide: &'a [Address; 2],
     pub hash: KeyHash,
     /// The tuple's low end is the record's high end.
     pub swapped: bool,
@@ -70,6 +72,8 @@ pub(crate) struct NewLink<'a> {
     pub own: Reach,
     /// Another worker is the tuple's home, and needs an [alias](super::alias).
     pub foreign: bool,
+    /// The record is new, and nobody else has the tuple.
+    pub alone: bool,
 }
 
 /// One link.
@@ -153,8 +157,8 @@ impl Link {
     }
 
     /// What leads to another worker.
-    pub fn alias(owner: WorkerId) -> Self {
-        Self { record: owner.0.into(), alias: true, ..Self::default() }
+    pub fn alias(key: Narrow, owner: WorkerId) -> Self {
+        Self { key, record: owner.0.into(), alias: true, ..Self::default() }
     }
 
     pub const fn is_live(&self) -> bool {
@@ -218,15 +222,17 @@ impl Links {
         self.numbers.next(family).map(|number| LinkId(self.records + number))
     }
 
-    /// Takes a number that was to be given to a key's family for a line of that key.
-    pub fn put(&mut self, id: LinkId, key: &Key, line: Link) {
+    /// Takes a number that was to be given to a line's family for that line, with the addresses of its key, of IPv6.
+    #[inline(always)]
+    pub fn put(&mut self, id: LinkId, wide: &[Address; 2], line: Link) {
         if let Some(number) = id.0.checked_sub(self.records) {
             self.numbers.take(number, &self.lines[self.records as usize..]);
         }
         self.in_use = true;
-        self.lines[id.0 as usize] = Link { key: Narrow::of(key), ..line };
-        if key.af == Af::Inet6 {
-            self.wide[id.0 as usize] = key.address;
+        let family = line.key.family();
+        self.lines[id.0 as usize] = line;
+        if family == Family::Inet6 {
+            self.wide[id.0 as usize] = *wide;
         }
     }
 
@@ -376,16 +382,23 @@ impl Connections {
         }
     }
 
+    fn first_link_laid_down(&mut self, record: RecordId) -> Option<LinkId> {
+        self.lay_down(record);
+        self.first_link(record)
+    }
+
     /// Has packets of a further tuple find a record, whose own key's hash is `own_hash`.
     ///
     /// # Errors
     /// [`Full::Shard`]; nothing was changed then.
+    #[inline(always)]
     pub fn link(&mut self, record: RecordId, own_hash: KeyHash, new: &NewLink<'_>) -> Result<LinkId, Full> {
-        let id = self.links.next_of(record, Family::of(new.key.af)).ok_or(Full::Shard)?;
+        let id = self.links.next_of(record, new.key.family()).ok_or(Full::Shard)?;
         self.index.insert(new.hash, id.entry()).map_err(|_| Full::Shard)?;
-        self.lay_down(record);
-        let first = self.first_link(record);
+        // A new record has neither a translation to lay down nor a link.
+        let first = if new.alone { None } else { self.first_link_laid_down(record) };
         let line = Link {
+            key: new.key,
             hash: new.hash.0,
             own_hash: own_hash.0,
             record: record.0,
@@ -398,14 +411,16 @@ impl Connections {
             foreign: new.foreign,
             ..Link::default()
         };
-        self.links.put(id, new.key, line);
+        self.links.put(id, new.wide, line);
         if new.foreign {
             self.strangers += 1;
             self.queue(id);
         }
         self.hot[record.0 as usize].set_link(Some(id));
-        // Of whoever has the tuple, lookups choose from now on.
-        self.forget_routes(new.key, new.hash);
+        if !new.alone {
+            // Of whoever has the tuple, lookups choose from now on.
+            self.forget_routes(&new.key.widened(new.wide), new.hash);
+        }
         Ok(id)
     }
 
@@ -418,13 +433,16 @@ impl Connections {
         while let Some(id) = next {
             let line = self.links.line(id).clone();
             next = line.next();
+            let wide = *self.links.addresses(id);
             let new = NewLink {
-                key: &self.links.key(id),
+                key: *line.narrow(),
+                wide: &wide,
                 hash: KeyHash(line.hash),
                 swapped: line.swapped,
                 reach: line.reach,
                 own: line.own,
                 foreign: line.foreign,
+                alone: false,
             };
             self.link(to, KeyHash(line.own_hash), &new)?;
         }

@@ -51,4 +51,4 @@ pub(crate) use numbering::Differences;
 pub(crate) use record::Sixteenths;
 pub use select::Selection;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};
-pub(crate) use tuples::{Tuples, Turned};
+pub(crate) use tuples::{Far, Tuples, Turned};

@@ -197,7 +197,7 @@ impl HotEnd {
 
 impl Hot {
     /// A live record for a key, which a packet from `maker` made, with its two ends, the maker's first.
-    #[inline]
+    #[inline(always)]
     pub fn new(
         key: Narrow,
         maker: Side,

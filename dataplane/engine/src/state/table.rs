@@ -261,12 +261,21 @@ impl Connections {
     }
 
     /// Counts a packet that came from `sender`.
-    #[inline]
+    #[inline(always)]
     pub fn count(&mut self, id: RecordId, sender: Side, bytes: u32) {
         let pair = self.pair(id);
         if self.hot[id.0 as usize].count(sender, bytes) {
             self.spill(id);
         }
+        self.pairs.count(pair, sender, bytes);
+    }
+
+    /// As [`count`](Self::count), of the packet that has made the record.
+    #[inline(always)]
+    pub fn count_first(&mut self, id: RecordId, sender: Side, bytes: u32) {
+        let hot = &mut self.hot[id.0 as usize];
+        let (pair, is_full) = (hot.pair(), hot.count(sender, bytes));
+        debug_assert!(!is_full, "it is new");
         self.pairs.count(pair, sender, bytes);
     }
 
@@ -283,11 +292,19 @@ impl Connections {
     /// Why there is none; nothing was changed then.
     #[inline(always)]
     pub fn insert(&mut self, new: &NewRecord<'_>, limit: u32) -> Result<RecordId, Full> {
-        self.with_credits(1 + u32::from(new.other.is_some()), limit, |table| table.place(new))
+        // Written out, so that it is compiled together with what makes the record.
+        let states = 1 + u32::from(new.other.is_some());
+        if !self.credits.take_all(states, limit) {
+            return Err(Full::Limit);
+        }
+        let made = self.place(new);
+        if made.is_err() {
+            self.credits.give(states);
+        }
+        made
     }
 
     /// Makes so many more states, if there are credits for all of them.
-    #[inline]
     fn with_credits<T>(
         &mut self,
         states: u32,
@@ -393,6 +410,13 @@ impl Connections {
         let removed = self.detach(id, side, hash);
         self.credits.give(removed);
         removed
+    }
+
+    /// Takes back a record with both faces, which is new and which nobody has heard of.
+    #[cold]
+    pub fn take_back(&mut self, id: RecordId, hash: KeyHash) {
+        self.retire(id, hash);
+        self.credits.give(2);
     }
 
     /// As [`remove_face`](Self::remove_face), but the states count on.

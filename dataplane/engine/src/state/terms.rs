@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::class::{Class, Sketch, TooManyClasses};
 use super::table::{Connections, Full};
-use crate::eval::{Decision, MATCHED_MAX, Root, RuleSlot};
+use crate::eval::{MATCHED_MAX, Matched, Root, RuleSlot};
 use crate::scrub::Scrubbing;
 
 /// The most different terms of the states of a shard.
@@ -55,24 +55,41 @@ type Name = [u64; MATCHED_MAX + 1];
 pub(super) struct AllTerms {
     entries: Vec<Terms>,
     numbers: HashMap<Name, TermsId>,
+    /// The `match` rule that was the only one last, by its slot's serial, where nothing was changed beside it.
+    recent: Option<(u64, TermsId)>,
 }
 
 impl AllTerms {
     pub fn new() -> Self {
-        Self { entries: Vec::with_capacity(TERMS_RESERVED), numbers: HashMap::with_capacity(TERMS_RESERVED) }
+        let (entries, numbers) = (Vec::with_capacity(TERMS_RESERVED), HashMap::with_capacity(TERMS_RESERVED));
+        Self { entries, numbers, recent: None }
     }
 
-    /// The number of the terms of a decision of `root`; `None` if there are too many. It is another's again, in the end, unless
-    /// it is [used](Self::hold).
-    pub fn number(&mut self, root: &Root, decision: &Decision<'_>) -> Option<TermsId> {
+    /// The number of the terms of some `match` rules of `root` and what is changed; `None` if there are too many. It is another's
+    /// again, in the end, unless it is [used](Self::hold).
+    #[inline]
+    pub fn number(&mut self, root: &Root, matched: &Matched, scrubbing: &Scrubbing) -> Option<TermsId> {
+        // What translates most connections is one rule.
+        let only = matched.only().filter(|_| scrubbing.is_nothing()).and_then(|number| root.slot(number));
+        match (only, self.recent) {
+            (Some(slot), Some((serial, id))) if slot.serial == serial => Some(id),
+            _ => {
+                let id = self.find(root, matched, scrubbing)?;
+                self.recent = only.map(|slot| (slot.serial, id)).or(self.recent);
+                Some(id)
+            }
+        }
+    }
+
+    fn find(&mut self, root: &Root, matched: &Matched, scrubbing: &Scrubbing) -> Option<TermsId> {
         let mut name = [0; MATCHED_MAX + 1];
-        let mut terms = Terms { scrubbing: decision.scrubbing, ..Terms::default() };
-        let matched = decision.matched.rules().filter_map(|number| root.slot(number));
+        let mut terms = Terms { scrubbing: *scrubbing, ..Terms::default() };
+        let matched = matched.rules().filter_map(|number| root.slot(number));
         for ((serial, place), slot) in name.iter_mut().zip(&mut terms.matched).zip(matched) {
             *serial = slot.serial;
             *place = Some(slot.clone());
         }
-        name[MATCHED_MAX] = decision.scrubbing.number();
+        name[MATCHED_MAX] = scrubbing.number();
         self.named(name, terms)
     }
 
@@ -86,6 +103,7 @@ impl AllTerms {
         } else {
             let at = self.entries.iter().position(|entry| entry.uses == 0)?;
             self.numbers.retain(|_, id| usize::from(id.0) != at);
+            self.recent = None;
             self.entries[at] = terms;
             at
         };
@@ -110,12 +128,19 @@ impl AllTerms {
 }
 
 impl Connections {
-    /// The terms of a decision, for a [`Sketch`]; `None` where there are none.
+    /// What a state is made under beside its rule, for a [`Sketch`]: the `match` rules of `root` that its packet met, and what
+    /// is changed; `None` where that is nothing.
     ///
     /// # Errors
     /// [`Full::Classes`].
-    pub fn terms(&mut self, root: &Root, decision: &Decision<'_>) -> Result<Option<TermsId>, Full> {
-        self.pairs.terms(root, decision).map_err(|TooManyClasses| Full::Classes)
+    #[inline]
+    pub fn terms(
+        &mut self,
+        root: &Root,
+        matched: &Matched,
+        scrubbing: &Scrubbing,
+    ) -> Result<Option<TermsId>, Full> {
+        self.pairs.terms(root, matched, scrubbing).map_err(|TooManyClasses| Full::Classes)
     }
 
     /// True if faces of both classes follow the same segments in the same way.

@@ -10,7 +10,7 @@ use wire::{Af, Port};
 
 use super::class::Class;
 use super::index::RecordId;
-use super::key::{Key, KeyHash, Side};
+use super::key::{Key, KeyHash, Narrow, Side};
 use super::link::{NewLink, Reach};
 use super::table::{Connections, Full};
 use crate::af_to::proto_in;
@@ -104,6 +104,17 @@ pub(crate) struct Turned<'a> {
     pub foreign: bool,
 }
 
+/// What the first packet of a connection leaves with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Far<'a> {
+    pub key: Narrow,
+    /// The addresses of the key, of IPv6.
+    pub wide: &'a [Address; 2],
+    pub hash: KeyHash,
+    /// The side of its sender, in `key`.
+    pub sender: Side,
+}
+
 impl Connections {
     /// The side of a record at which its face is that packets from the other side meet, too: of one that is of two families,
     /// whose only face is where its first packet came in.
@@ -123,6 +134,17 @@ impl Connections {
     /// True if packets of this tuple, in either direction, belong to a connection, be it another worker's.
     pub fn is_taken(&self, key: &Key, hash: KeyHash) -> bool {
         self.knows(key, hash) || self.owner(key, hash).is_some()
+    }
+
+    /// As [`is_taken`](Self::is_taken), of a key and its IPv6 addresses.
+    pub fn has_taken(&self, key: &Narrow, wide: &[Address; 2], hash: KeyHash) -> bool {
+        self.is_taken(&key.widened(wide), hash)
+    }
+
+    /// False if nobody has a key of this hash; true of some keys in 10,000 that nobody has, as well.
+    #[inline(always)]
+    pub fn may_be_taken(&self, hash: KeyHash) -> bool {
+        self.index.may_have(hash)
     }
 
     /// True if packets of this tuple belong to another connection than those of the key `own`.
@@ -199,14 +221,50 @@ impl Connections {
         let (reach, own) = match (direction, before) {
             _ if key.af != self.key(record).af => (wire, near),
             (Direction::In, _) => (between.union(wire), near),
-            (Direction::Out, None) => (wire, near.union(between)),
+            (Direction::Out, None) => far_reach(initiator),
             (Direction::Out, Some(_)) => (wire, near),
         };
-        let new = NewLink { key, hash, swapped: sender != initiator, reach, own, foreign };
+        let new = NewLink {
+            key: Narrow::of(key),
+            wide: &key.address,
+            hash,
+            swapped: sender != initiator,
+            reach,
+            own,
+            foreign,
+            alone: false,
+        };
         self.link(record, own_hash, &new)?;
         if let Some(before) = before {
             self.links.line_mut(before).set_reach(between);
         }
         Ok(())
     }
+
+    /// Has packets find a connection that is new by what the OUT hook alone has made of its first packet: a tuple that nobody has,
+    /// and of which this is the home.
+    ///
+    /// # Errors
+    /// [`Full::Shard`]; nothing was changed then.
+    #[inline(always)]
+    pub fn add_far_tuple(
+        &mut self,
+        record: RecordId,
+        (own_hash, initiator): (KeyHash, Side),
+        far: &Far<'_>,
+    ) -> Result<(), Full> {
+        let Far { key, wide, hash, sender } = *far;
+        let (reach, own) = far_reach(initiator);
+        let swapped = sender != initiator;
+        let new = NewLink { key, wide, hash, swapped, reach, own, foreign: false, alone: true };
+        self.link(record, own_hash, &new).map(drop)
+    }
+}
+
+/// Which faces packets meet by the tuple that the OUT hook alone has made of the record's own, and which by that.
+#[inline]
+const fn far_reach(initiator: Side) -> (Reach, Reach) {
+    let other = initiator.other();
+    let between = Reach::NONE.with(Direction::Out, initiator).with(Direction::Out, other);
+    (Reach::NONE.with(Direction::In, other), between.with(Direction::In, initiator))
 }

@@ -44,7 +44,7 @@ pub enum TcpOutcome {
 
 /// The two ends and the time-out behind the segment that makes a state: sender, receiver, time-out
 /// (`pf_create_state`).
-#[inline]
+#[inline(always)]
 pub fn open_tcp(segment: &Segment) -> (Peer, Peer, Timeout) {
     let syn = segment.has(TcpFlags::SYN);
     let fin = segment.has(TcpFlags::FIN);

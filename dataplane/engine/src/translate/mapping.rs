@@ -13,7 +13,7 @@
 use ruleset::{Direction, Reason};
 use wire::TcpFlags;
 
-use super::{Endpoint, Mapped, NOTHING_LEFT, NatPorts, Round};
+use super::{Endpoint, Mapped, NOTHING_LEFT, NatPorts, Round, Sought};
 use crate::eval::{Decision, Root};
 use crate::hook::{Hook, Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
@@ -82,12 +82,10 @@ impl Shard {
         of: &Mapped,
     ) -> Option<Endpoint> {
         let Self { ports_to_ask, connections, hashing, worker, sources, .. } = self;
+        let sought = Sought::of(tuple);
         loop {
-            let number = ports_to_ask.first_free(round, |number| {
-                let (key, _) = Key::of(&Tuple { sport: ports.nth(number), ..*tuple });
-                let hash = hashing.hash(&key);
-                hashing.home(hash) == *worker && !connections.is_taken(&key, hash)
-            })?;
+            let is_free = |number| sought.is_free(ports.nth(number), connections, hashing, *worker);
+            let number = ports_to_ask.first_free(round, is_free)?;
             let outside = Endpoint { af: tuple.af, address: tuple.src, port: ports.nth(number) };
             let now = seconds(view);
             if let Some((node, leads_to)) = sources.nodes.map(of, sources.secret, &outside, now) {

@@ -2,7 +2,7 @@
 //!
 //! Overview: rules say where a translation leads ([`Translation`]), a [pool](crate::pool) which address it is, a [search](port) which
 //! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
-//! has decided. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
+//! has decided. Most connections are given their source [at once](at_once), on the short way. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
 //! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
 //! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
@@ -12,11 +12,13 @@
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
 
+mod at_once;
 mod mapping;
 mod numbers;
 mod port;
 mod rewrite;
 mod shortage;
+mod sought;
 
 use core::net::Ipv4Addr;
 
@@ -34,15 +36,17 @@ use crate::source::{Use, Wish};
 use crate::sources::{Endpoint, Mapped};
 use crate::state::{Key, Tuples};
 
+pub(crate) use at_once::NewSource;
 pub(crate) use numbers::renumber;
 #[cfg(test)]
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
 use port::{Round, Task, Way};
 pub use rewrite::rewrite;
-pub(crate) use rewrite::{forward_translated, forward_translated6};
+pub(crate) use rewrite::{forward_translated, forward_translated6, replace_source6};
 pub use shortage::Shortage;
 pub(crate) use shortage::Shortages;
+use sought::Sought;
 
 /// What `nat-to` and `rdr-to` of a rule ask for.
 #[derive(Debug)]
@@ -394,9 +398,7 @@ impl Shard {
         random: u64,
         mapped: Option<&Mapped>,
     ) -> Option<Found> {
-        let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
-        let bounds = (u64::from(first.0) << 16 | u64::from(last.0)) ^ ports.salt();
-        let range = self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let range = self.range_of(tuple, &ports, (first, last));
         let now = view.sixteenths();
         // Mappings end wherever their last state does: other workers' removals are not known here.
         let removals = if mapped.is_some() { now.0.into() } else { self.counters.removals };
@@ -424,6 +426,13 @@ impl Shard {
         }
     }
 
+    /// What tells the range that ports of a tuple are sought in from others.
+    fn range_of(&self, tuple: &Tuple, ports: &NatPorts, (first, last): (Port, Port)) -> u64 {
+        let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
+        let bounds = (u64::from(first.0) << 16 | u64::from(last.0)) ^ ports.salt();
+        self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this
     /// worker's.
     fn free_port(
@@ -435,12 +444,11 @@ impl Shard {
     ) -> Option<Port> {
         let Self { ports_to_ask, connections, hashing, worker, sources, .. } = self;
         let avoids = view.root.is_some_and(Root::maps) && !sources.nodes.is_empty();
+        let sought = Sought::of(tuple);
         let found = ports_to_ask.first_free(round, |number| {
-            let tuple = Tuple { sport: ports.nth(number), ..*tuple };
-            let (key, _) = Key::of(&tuple);
-            let hash = hashing.hash(&key);
-            let is_free = hashing.home(hash) == *worker && !connections.is_taken(&key, hash);
-            is_free && !(avoids && sources.is_mapped(view, &tuple))
+            let sport = ports.nth(number);
+            sought.is_free(sport, connections, hashing, *worker)
+                && !(avoids && sources.is_mapped(view, &Tuple { sport, ..*tuple }))
         });
         found.map(|number| ports.nth(number))
     }

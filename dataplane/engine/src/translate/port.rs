@@ -1,13 +1,14 @@
 //! Which port takes the place of another (`pf_get_sport`, RFC 6056 §3.3.1).
 //!
-//! Overview: the search begins at a random port of the range and goes round it in steps of a random width ([`Round`]). A port
+//! Overview: the search begins at a random port of the range and goes round it in steps of one of [`PRIMES`] widths ([`Round`]). A port
 //! is refused only where the very tuple that answers would come by is in use, so that each remote end has the whole range.
 //! Whoever asks on and on of ranges that are nearly full costs the others nothing: there are so many ports that may be asked
 //! about at one moment ([`Budget`]), every packet has a few of its own, and a search that ends early is
 //! [continued](Searches) by the next packet towards the same remote end. So is one that has found a port where few are free: the
 //! last ports of a range are found in one way round it, however many packets of a moment ask for them. A range that was found
 //! full is remembered.
-//! Bounds: [`AT_ONCE`] ports at one moment, and [`OF_A_PACKET`] for each packet; [`PLACES`] ranges are remembered.
+//! Bounds: [`AT_ONCE`] ports at one moment, and [`OF_A_PACKET`] for each packet, and as many for each that begins the
+//! [short way](super::at_once); [`PLACES`] ranges are remembered.
 //!
 //! Deviation: pf asks about all ports of a range for one packet; here a packet that finds none in what is left to it is
 //! dropped (reason `translate`), and its sender's next one goes on from there
@@ -88,6 +89,7 @@ pub(crate) struct Round {
     width: u32,
     /// Behind the first.
     at: u32,
+    /// How far it is to the next one: before that is asked for, what that is drawn by.
     step: u32,
     left: u32,
 }
@@ -96,10 +98,7 @@ impl Round {
     pub fn new(first: Port, last: Port, random: u64) -> Self {
         let width = u32::from(last.0.max(first.0) - first.0) + 1;
         // The modulus favours low ports by 2⁻¹⁶ at most.
-        let (at, wanted) = (random as u32 % width, (random >> 32) as u32 % width);
-        // With a step that has no factor in common with the width the way leads through all; the next one is near.
-        let step = (wanted.max(1)..).find(|step| gcd(*step, width) == 1).map_or(0, |step| step % width);
-        Self { first: first.0, width, at, step, left: width }
+        Self { first: first.0, width, at: random as u32 % width, step: (random >> 32) as u32, left: width }
     }
 
     /// True if every port was met.
@@ -111,24 +110,56 @@ impl Round {
     const fn asked(&self) -> u32 {
         self.width - self.left
     }
+
+    /// Goes on to the port behind the one that was met last.
+    #[inline]
+    fn go_on(&mut self) {
+        if self.left + 1 == self.width {
+            // What has no factor in common with the width leads through all: no prime has that is greater.
+            self.step = PRIMES[self.step as usize % PRIMES.len()] % self.width;
+        }
+        self.at += self.step;
+        self.at -= if self.at >= self.width { self.width } else { 0 };
+    }
 }
 
 impl Iterator for Round {
     type Item = Port;
 
+    #[inline]
     fn next(&mut self) -> Option<Port> {
+        if self.left < self.width && self.left > 0 {
+            self.go_on();
+        }
         self.left = self.left.checked_sub(1)?;
-        let port = Port(self.first + self.at as u16);
-        self.at = (self.at + self.step) % self.width;
-        Some(port)
+        Some(Port(self.first + self.at as u16))
     }
 }
 
-const fn gcd(mut a: u32, mut b: u32) -> u32 {
-    while b != 0 {
-        (a, b) = (b, a % b);
+/// How far it may be from one port to the next, round a range: primes that are greater than any range is wide, a thousand apart.
+const PRIMES: [u32; 64] = {
+    let (mut primes, mut at) = ([0; 64], 0);
+    while at < primes.len() {
+        let mut number = (1 << 16) + 1 + (at as u32) * 1024;
+        while !is_prime(number) {
+            number += 2;
+        }
+        primes[at] = number;
+        at += 1;
     }
-    a
+    primes
+};
+
+/// Whether an odd number is one.
+const fn is_prime(number: u32) -> bool {
+    let mut factor = 3;
+    while factor * factor <= number {
+        if number.is_multiple_of(factor) {
+            return false;
+        }
+        factor += 2;
+    }
+    true
 }
 
 /// How many ranges are remembered.
@@ -181,19 +212,29 @@ pub(crate) enum Task {
 
 /// The searches that have found nothing last, or little.
 #[derive(Debug)]
-pub(crate) struct Searches(Box<[Search; PLACES]>);
+pub(crate) struct Searches {
+    places: Box<[Search; PLACES]>,
+    /// Places in use.
+    count: usize,
+}
 
 impl Default for Searches {
     fn default() -> Self {
-        Self(Box::new([Search::default(); PLACES]))
+        Self { places: Box::new([Search::default(); PLACES]), count: 0 }
     }
 }
 
 impl Searches {
+    /// True if each range is to be searched from its beginning.
+    #[inline]
+    pub const fn are_none(&self) -> bool {
+        self.count == 0
+    }
+
     /// What is to be done in a range. One that was found full is full still if no state was removed since its search began;
     /// and so little time may have passed that it is not searched again yet.
     pub fn task(&self, range: u64, now: Sixteenths, removals: u64) -> Task {
-        let Search { range: own, way, at } = self.0[range as usize % PLACES];
+        let Search { range: own, way, at } = self.places[range as usize % PLACES];
         if own != range {
             Task::Whole
         } else if !way.rest.is_over() {
@@ -207,7 +248,7 @@ impl Searches {
 
     /// Remembers how far a way round a range has come without finding a port; in place of another.
     pub fn note(&mut self, range: u64, way: Way, now: Sixteenths) {
-        self.0[range as usize % PLACES] = Search { range, way, at: now };
+        self.put(range, Search { range, way, at: now });
     }
 
     /// The same where it has found one. Where free ports are not few, each search begins anew, and is as random as can be.
@@ -215,9 +256,23 @@ impl Searches {
         let way = Way { found: way.found + 1, ..way };
         if way.rest.asked() > way.found * OF_A_PACKET && !way.rest.is_over() {
             self.note(range, way, now);
-        } else if self.0[range as usize % PLACES].range == range {
-            self.0[range as usize % PLACES] = Search::default();
+        } else {
+            self.forget(range);
         }
+    }
+
+    /// A range is to be searched from its beginning.
+    pub fn forget(&mut self, range: u64) {
+        if self.places[range as usize % PLACES].range == range {
+            self.put(range, Search::default());
+        }
+    }
+
+    fn put(&mut self, range: u64, search: Search) {
+        let place = &mut self.places[range as usize % PLACES];
+        self.count -= usize::from(place.range != 0);
+        self.count += usize::from(search.range != 0);
+        *place = search;
     }
 }
 

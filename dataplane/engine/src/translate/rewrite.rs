@@ -55,6 +55,25 @@ pub(crate) fn forward_translated6(frame: &mut [u8], kind: Kind, change: &WideCha
     adjust_upper(head, UPPER6, kind, change.delta);
 }
 
+/// As [`forward_translated6`], of a packet that is given another source and another port; what that adds to checksums is told
+/// from what stands there.
+#[inline]
+pub(crate) fn replace_source6(
+    frame: &mut [u8],
+    kind: Kind,
+    (source, port): (&Address, Port),
+    link: &[u8; 12],
+) {
+    let Some(head) = frame.first_chunk::<{ UPPER6 + tcp::HEADER_LEN }>() else { return };
+    let ends = head.split_at(ENDS6).1.as_chunks::<16>().0;
+    let ports = head.split_at(UPPER6).1.as_chunks::<2>().0;
+    let (Some(old), Some(old_port)) = (ends.first(), ports.first()) else { return };
+    let port = port.0.to_be_bytes();
+    let delta = Delta::of(old, &source.0.to_be_bytes()).and(Delta::of_word(*old_port, port));
+    let change = WideChange { end: Which::Source, address: source, port, delta };
+    forward_translated6(frame, kind, &change, link);
+}
+
 /// Where the addresses stand in a frame, and the upper layer.
 const ENDS4: usize = ethernet::HEADER_LEN + 12;
 const UPPER4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;

@@ -1,7 +1,7 @@
 //! Which rules may match a packet: the others are never looked at.
 //!
-//! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in order. Rules
-//! are [split] by hook, family and protocol. A part has, for each field that its rules tell packets by, the
+//! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in order; but those
+//! at the end of which only the last one that matches counts come from the end on, where they are few. Rules are [split] by hook, family and protocol. A part has, for each field that its rules tell packets by, the
 //! [intervals](dimension) of the field's values with the [vector](vectors) of the rules that accept them; the rules in
 //! question are those in the vectors of all fields of a packet. Fields are addresses and ports, of ICMP the type, and what
 //! the split left out. Rules about protocols that have no class of their own, and what else a rule may ask for (flags, tags,
@@ -30,7 +30,7 @@ use crate::Address;
 use crate::packet::{Packet, Transport};
 use dimension::{Accepted, Dimension};
 use split::{By, Hooks, Members, ProtoClass, Sort, Split};
-use vectors::{Loom, Size, Together, Vector, Vectors, Weaver};
+use vectors::{Loom, Size, Together, Vector, Vectors, Weaver, Word};
 
 /// The rules of a root as they are found.
 #[derive(Debug)]
@@ -42,12 +42,27 @@ pub(super) struct Classifier {
     vectors: Vectors,
 }
 
+/// A few rules in question, while the source of a packet may become another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Few {
+    part: u32,
+    sort: Sort,
+    bits: u64,
+    /// Some of them ask for the source.
+    asks_source: bool,
+}
+
 /// Some of the rules, and the fields of packets by which they are told apart.
 #[derive(Debug)]
 struct Part {
     /// By bit.
     rules: Vec<u32>,
+    /// Of some of them at least.
     order: Order,
+    /// The first ones, which are to be visited [in order](Order::Forth), as bits; where all fit a word.
+    early: u64,
+    /// Those that do not accept every source, likewise.
+    asking_source: u64,
     size: Size,
     source: Option<Addresses>,
     destination: Option<Addresses>,
@@ -81,21 +96,69 @@ impl Classifier {
         Self { hooks, part_of, parts, vectors: weaver.finish() }
     }
 
-    /// Visits the rules that accept the fields of a packet, until `see` ends it. Where only the last one that matches
-    /// counts, they come from the end on, so that the first one does.
+    /// Visits the rules that accept the fields of a packet, until `see` ends it. Those of which only the last one that matches
+    /// counts come last, and from the end on, so that the first one does.
     #[inline]
     pub fn visit(&self, question: &Question<'_>, mut see: impl FnMut(u32, Order) -> ControlFlow<()>) {
-        let tuple = &question.packet.tuple;
-        let hook = self.hooks.class(question.interface, question.direction);
-        let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
-        let part = &self.parts[self.part_of[sort.number()] as usize];
+        let (number, sort) = self.part_for(question);
+        let part = &self.parts[number as usize];
         // Why it ended is known to `see`.
         let _ = match part.order {
+            Order::Back => self.visit_part::<true>(part, question, sort, |number| see(number, Order::Back)),
+            Order::Forth if part.size.is_word() => self.visit_both(part, question, sort, see),
             Order::Forth => {
                 self.visit_part::<false>(part, question, sort, |number| see(number, Order::Forth))
             }
-            Order::Back => self.visit_part::<true>(part, question, sort, |number| see(number, Order::Back)),
         };
+    }
+
+    /// Few rules, of which some are to be visited in order.
+    #[inline(always)]
+    fn visit_both(
+        &self,
+        part: &Part,
+        question: &Question<'_>,
+        sort: Sort,
+        see: impl FnMut(u32, Order) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut word = self.vectors.word(part.rules.len());
+        part.gather::<true, true>(question.packet, sort, |vector| word.meet(vector));
+        part.visit_word(word, see)
+    }
+
+    /// The rules that accept the fields of a packet, whatever its source is; `None` where they are many.
+    #[inline(always)]
+    pub fn few(&self, question: &Question<'_>) -> Option<Few> {
+        let (number, sort) = self.part_for(question);
+        let part = &self.parts[number as usize];
+        if !part.size.is_word() {
+            return None;
+        }
+        let mut word = self.vectors.word(part.rules.len());
+        part.gather::<false, true>(question.packet, sort, |vector| word.meet(vector));
+        let bits = word.bits();
+        Some(Few { part: number, sort, bits, asks_source: bits & part.asking_source != 0 })
+    }
+
+    /// As [`Self::visit`], of the few rules which are known to accept all other fields of a packet than its source.
+    #[inline(always)]
+    pub fn visit_few(&self, few: Few, packet: &Packet, see: impl FnMut(u32, Order) -> ControlFlow<()>) {
+        let part = &self.parts[few.part as usize];
+        let mut word = self.vectors.word_of(few.bits);
+        if few.asks_source {
+            part.gather::<true, false>(packet, few.sort, |vector| word.meet(vector));
+        }
+        // Why it ended is known to `see`.
+        let _ = part.visit_word(word, see);
+    }
+
+    /// The number of the part with the rules that may match a packet, and the packet's sort.
+    #[inline(always)]
+    fn part_for(&self, question: &Question<'_>) -> (u32, Sort) {
+        let tuple = &question.packet.tuple;
+        let hook = self.hooks.class(question.interface, question.direction);
+        let sort = Sort { hook, af: tuple.af, proto: ProtoClass::of(tuple.proto) };
+        (self.part_of[sort.number()], sort)
     }
 
     #[inline(always)]
@@ -109,11 +172,11 @@ impl Classifier {
         let mut see = |bit: usize| see(part.rules[bit]);
         if part.size.is_word() {
             let mut word = self.vectors.word(part.rules.len());
-            part.gather(question.packet, sort, |vector| word.meet(vector));
+            part.gather::<true, true>(question.packet, sort, |vector| word.meet(vector));
             return word.visit::<BACK>(&mut see);
         }
         let mut together = Together::default();
-        part.gather(question.packet, sort, |vector| together.meet(vector));
+        part.gather::<true, true>(question.packet, sort, |vector| together.meet(vector));
         let mut all = 0..part.rules.len();
         match together.vectors() {
             // The packet has nothing by which these rules are told apart.
@@ -129,8 +192,8 @@ impl Classifier {
 pub(super) enum Order {
     /// From the first rule on: each may have a word in what becomes of the packet.
     Forth,
-    /// From the last rule on: no rule is `match`, `quick`, sets a tag or asks what few ask, and none has to do with an anchor, so
-    /// that the last one that matches decides alone.
+    /// From the last rule on: none of them is `match`, `quick`, sets a tag or asks what few ask, and none has to do with an anchor,
+    /// so that the last one that matches decides alone.
     Back,
 }
 
@@ -146,9 +209,21 @@ impl Part {
                 || rule.turn.hidden_by != 0
                 || anchored
         };
+        // Behind `match log (matches)` every rule that matches is noted.
+        let notes_all = |rule: &&Filter| rule.action == Action::Match && rule.log.enabled && rule.log.matches;
+        let last_early = match rules.iter().any(notes_all) {
+            true => rules.len().checked_sub(1),
+            false => rules.iter().rposition(speaks_early),
+        };
         Self {
             rules: numbers,
-            order: if rules.iter().any(speaks_early) { Order::Forth } else { Order::Back },
+            order: if last_early.is_some() { Order::Forth } else { Order::Back },
+            early: last_early.map_or(0, |last| u64::MAX >> (63 - last.min(63))),
+            asking_source: (0..64)
+                .zip(rules)
+                .filter(|(_, rule)| asks_source(rule))
+                .map(|(bit, _)| 1 << bit)
+                .sum(),
             size: Size::of(rules.len()),
             source: Addresses::new(weaver, af, rules, |rule| &rule.from),
             destination: Addresses::new(weaver, af, rules, |rule| &rule.to),
@@ -163,23 +238,31 @@ impl Part {
         }
     }
 
-    /// Hands on the vectors of a packet's fields.
+    /// Hands on the vectors of a packet's fields: its `SOURCE` and the `OTHERS`.
     #[inline(always)]
-    fn gather(&self, packet: &Packet, sort: Sort, mut meet: impl FnMut(Vector)) {
+    fn gather<const SOURCE: bool, const OTHERS: bool>(
+        &self,
+        packet: &Packet,
+        sort: Sort,
+        mut meet: impl FnMut(Vector),
+    ) {
         let tuple = &packet.tuple;
-        if let Some(field) = &self.destination {
+        if OTHERS && let Some(field) = &self.destination {
             meet(field.accepting(tuple.dst));
         }
-        if let Some(field) = &self.source {
+        if SOURCE && let Some(field) = &self.source {
             meet(field.accepting(tuple.src));
         }
         if has_ports(packet) {
-            if let Some(field) = &self.destination_port {
+            if OTHERS && let Some(field) = &self.destination_port {
                 meet(field.accepting(tuple.dport.0));
             }
-            if let Some(field) = &self.source_port {
+            if SOURCE && let Some(field) = &self.source_port {
                 meet(field.accepting(tuple.sport.0));
             }
+        }
+        if !OTHERS {
+            return;
         }
         if let Some((field, kind)) = self.icmp_type.as_ref().zip(icmp_type(packet)) {
             meet(field.accepting(kind));
@@ -191,6 +274,23 @@ impl Part {
             meet(classes[sort.proto as usize]);
         }
     }
+
+    /// Visits the rules of a word.
+    #[inline(always)]
+    fn visit_word(
+        &self,
+        word: Word<'_>,
+        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (early, others) = word.split(self.early);
+        early.visit::<false>(&mut |bit: usize| see(self.rules[bit], Order::Forth))?;
+        others.visit::<true>(&mut |bit: usize| see(self.rules[bit], Order::Back))
+    }
+}
+
+/// Whether the classifier tells packets by their source for a rule.
+fn asks_source(rule: &Filter) -> bool {
+    addresses(&rule.from) != Accepted::ALL || rule.from.port != PortMatch::Any
 }
 
 /// The vector of the rules that `wanted` tells.

@@ -27,7 +27,7 @@ impl Root {
     fn decide_plainly(&self, question: &Question<'_>) -> Decision<'_> {
         let mut walk = Walk::of(question.tag);
         for (number, rule) in (0..).zip(&*self.rules) {
-            if self.matches(rule, question) && walk.follow(number, rule, question).is_break() {
+            if self.matches(rule, question) && walk.follow::<false>(number, rule, question).is_break() {
                 break;
             }
         }

@@ -74,6 +74,12 @@ impl Vectors {
         Word { vectors: self, word }
     }
 
+    /// The intersection of vectors of at most 64 bits, from some on.
+    #[inline(always)]
+    pub const fn word_of(&self, bits: u64) -> Word<'_> {
+        Word { vectors: self, word: bits }
+    }
+
     /// Visits the bits that are set in all of `vectors`, of which there is at least one: lowest first, or `BACK` from the
     /// highest.
     #[inline]
@@ -179,6 +185,17 @@ impl Word<'_> {
     #[inline(always)]
     pub fn meet(&mut self, vector: Vector) {
         self.word &= self.vectors.leaves[vector.0 as usize].0[0];
+    }
+
+    /// Its bits.
+    pub const fn bits(&self) -> u64 {
+        self.word
+    }
+
+    /// Those of its bits that are among `some`, and the others.
+    #[inline(always)]
+    pub const fn split(self, some: u64) -> (Self, Self) {
+        (Self { word: self.word & some, ..self }, Self { word: self.word & !some, ..self })
     }
 
     /// Visits the bits, as [`Vectors::visit_common`].

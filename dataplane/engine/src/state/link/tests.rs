@@ -146,7 +146,8 @@ impl Bed {
         let ((own, sender), (key, translated)) = (Key::of(before), Key::of(after));
         let server = sender.other();
         let new = NewLink {
-            key: &key,
+            key: Narrow::of(&key),
+            wide: &key.address,
             hash: self.hashing.hash(&key),
             swapped: sender != translated,
             reach: Reach::NONE.with(Direction::In, server),
@@ -155,6 +156,7 @@ impl Bed {
                 .with(Direction::Out, sender)
                 .with(Direction::Out, server),
             foreign: self.foreign,
+            alone: false,
         };
         self.table.link(id, self.hashing.hash(&own), &new)
     }
