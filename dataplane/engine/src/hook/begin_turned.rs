@@ -33,6 +33,7 @@ impl Shard {
         first: &mut First<'_>,
         frame: &mut F,
     ) -> Option<Fate> {
+        self.connections.prefetch_next_link(first.quick.key.family());
         let mut question = question(view, first);
         let plan = plan(view, root, first, &mut question)?;
         match root.few(&question) {

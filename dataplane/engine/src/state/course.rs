@@ -132,8 +132,10 @@ impl Connections {
     /// Has a record that carries its translation have its pair and its link in its line again; no effect on others.
     #[inline]
     pub(super) fn lay_down(&mut self, id: RecordId) {
-        let pair = self.pair(id);
-        self.hot[id.0 as usize].lay_down(pair, LinkId::beside(id));
+        if self.hot[id.0 as usize].carries() {
+            let pair = self.pair(id);
+            self.hot[id.0 as usize].lay_down(pair, LinkId::beside(id));
+        }
     }
 
     /// True if a record carries what was numbered in an earlier epoch.

@@ -219,12 +219,20 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexFull`]; nothing was changed.
+    #[inline]
     pub fn insert(&mut self, hash: KeyHash, record: RecordId) -> Result<(), IndexFull> {
+        if self.put(self.place(hash.bucket()), hash.tag(), record) {
+            return Ok(());
+        }
+        self.insert_beyond(hash, record)
+    }
+
+    /// Adds an entry whose first bucket is full.
+    #[inline(never)]
+    fn insert_beyond(&mut self, hash: KeyHash, record: RecordId) -> Result<(), IndexFull> {
         let (first, second) = self.places(hash);
-        for place in [first, second] {
-            if self.put(place, hash.tag(), record) {
-                return Ok(());
-            }
+        if self.put(second, hash.tag(), record) {
+            return Ok(());
         }
         for place in [first, second] {
             if self.make_room(place) {
@@ -237,16 +245,24 @@ impl Index {
     }
 
     /// Removes an entry; no effect if it is not there.
+    #[inline]
     pub fn remove(&mut self, hash: KeyHash, record: RecordId) {
-        let (first, second) = self.places(hash);
-        for place in [first, second] {
-            work::bucket();
-            let bucket = &mut self.buckets[place];
-            if let Some(slot) = bucket.slot_of(hash.tag(), record) {
-                bucket.tags[slot] = 0;
-                return;
-            }
+        let first = self.place(hash.bucket());
+        if !self.clear(first, hash.tag(), record) {
+            self.clear(self.other_place(first, hash.tag()), hash.tag(), record);
         }
+    }
+
+    /// Removes an entry from a bucket; false if it is not there.
+    #[inline]
+    fn clear(&mut self, place: usize, tag: u16, record: RecordId) -> bool {
+        work::bucket();
+        let bucket = &mut self.buckets[place];
+        let slot = bucket.slot_of(tag, record);
+        if let Some(slot) = slot {
+            bucket.tags[slot] = 0;
+        }
+        slot.is_some()
     }
 
     #[inline]
@@ -270,6 +286,7 @@ impl Index {
         if sum >= place { sum - place } else { sum.wrapping_add(self.buckets.len()).wrapping_sub(place) }
     }
 
+    #[inline]
     fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {
         work::bucket();
         let bucket = &mut self.buckets[place];

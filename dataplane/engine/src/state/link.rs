@@ -382,6 +382,14 @@ impl Connections {
         }
     }
 
+    /// Starts loading the link that the next record of a family is to have.
+    #[inline(always)]
+    pub fn prefetch_next_link(&self, family: Family) {
+        if let Some(number) = self.numbers.next(family) {
+            self.links.prefetch(LinkId(number));
+        }
+    }
+
     fn first_link_laid_down(&mut self, record: RecordId) -> Option<LinkId> {
         self.lay_down(record);
         self.first_link(record)
