@@ -513,6 +513,18 @@ impl Shard {
         }
     }
 
+    /// Shows what states add to the timestamps of those that have made them, and of their peers, by the ids of the states, of
+    /// those that look at timestamps; of an end of which nothing has passed, what was to be added to its last packet. Where two
+    /// states are one record, one of them has it all.
+    pub fn timestamp_offsets(&self, sink: &mut dyn FnMut(u64, [u32; 2])) {
+        let mut cursor = 0;
+        while cursor != u32::MAX {
+            for number in self.connections.run(&mut cursor, usize::MAX) {
+                self.connections.offsets(number, sink);
+            }
+        }
+    }
+
     /// Removes the selected states of up to `most` records from `cursor` on, and moves it; `u32::MAX` is the end. Returns how
     /// many states went.
     pub fn kill(&mut self, cursor: &mut u32, most: usize, selection: &Selection) -> u64 {

@@ -1,6 +1,7 @@
 //! A whole firewall without NICs: shards, rules and a forwarding base, with every frame accounted for.
 
 use core::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use engine::{
     Arrival, Created, Custody, Errand, Fate, Fib, Flushes, InterfaceId, Overloaded, Root, Selection, Shard,
@@ -458,6 +459,17 @@ impl Firewall {
             }
         }
         states
+    }
+
+    /// What is added to timestamps ([`Shard::timestamp_offsets`]), by the ids of states.
+    pub fn timestamp_offsets(&self) -> BTreeMap<u64, [u32; 2]> {
+        let mut offsets = BTreeMap::new();
+        for shard in &self.shards {
+            shard.timestamp_offsets(&mut |state, added| {
+                offsets.insert(state, added);
+            });
+        }
+        offsets
     }
 
     /// Every state as `pfctl -ss -vv` prints it, in an order that does not depend on shards; without ids.

@@ -8,7 +8,7 @@ use wire::corpus::build;
 use wire::ethernet::{self, Tags};
 use wire::ipv4::OptionKind;
 use wire::ipv6::Extension;
-use wire::tcp::{self, SackBlock, TcpOption, WindowScale};
+use wire::tcp::{self, SackBlock, TcpOption, Timestamps, WindowScale};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, icmp4, icmp6, ipv4, ipv6, udp};
 
 /// What a packet carries.
@@ -69,6 +69,8 @@ pub struct Segment {
     pub window: u16,
     /// The window scale option, as on the wire.
     pub wscale: Option<u8>,
+    /// Timestamps: the sender's own, and the one that it echoes.
+    pub stamps: Option<[u32; 2]>,
     /// The edges of a block that is acknowledged by itself.
     pub sack: Option<[Seq; 2]>,
     /// Octets of payload.
@@ -263,6 +265,10 @@ impl Segment {
         if let Some(shift) = self.wscale {
             header.options.push(&TcpOption::WindowScale(WindowScale(shift))).expect("an option that fits");
         }
+        if let Some([value, echo]) = self.stamps {
+            let stamps = TcpOption::Timestamps(Timestamps { value, echo });
+            header.options.push(&stamps).expect("an option that fits");
+        }
         if let Some([left, right]) = self.sack {
             header.options.push_sack(&[SackBlock { left, right }]).expect("an option that fits");
         }
@@ -290,6 +296,9 @@ impl fmt::Display for Sketch {
                 write!(f, " win {} len {}", s.window, s.len)?;
                 if let Some(shift) = s.wscale {
                     write!(f, " ws {shift}")?;
+                }
+                if let Some([value, echo]) = s.stamps {
+                    write!(f, " ts {value} {echo}")?;
                 }
                 if let Some([left, right]) = s.sack {
                     write!(f, " sack {left} {right}")?;

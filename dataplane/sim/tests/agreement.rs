@@ -79,6 +79,7 @@ fn agrees_on_all_rules() {
         Reason::Match,
         Reason::Fragment,
         Reason::Normalize,
+        Reason::BadTimestamp,
         Reason::Memory,
         Reason::IpOption,
         Reason::StateLimit,

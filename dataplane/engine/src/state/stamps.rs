@@ -44,6 +44,27 @@ impl Connections {
         [first, first.other()].map(|end| ends[end.index()])
     }
 
+    /// What the states of a record add to the timestamps of those that have made them, and of their peers, by the ids of the
+    /// states; of an end of which nothing has passed, what was to be added to its last packet. Where two share a record, one of
+    /// them has it all.
+    pub fn offsets(&self, number: u32, sink: &mut dyn FnMut(u64, [u32; 2])) {
+        let id = RecordId(number);
+        let hot = &self.hot[number as usize];
+        if !hot.is_live() || !hot.is_stamped() {
+            return;
+        }
+        let faces = Side::BOTH.into_iter().filter_map(|side| Some((side, self.face(id, side)?)));
+        for (place, (side, class)) in faces.enumerate() {
+            let Stamped { ends, proposed } = &self.stamped[number as usize];
+            let maker = class.maker(side);
+            let added = [maker, maker.other()].map(|end| {
+                let latest = if ends[end.index()].is_seen() { ends } else { proposed };
+                if place == 0 { latest[end.index()].added } else { 0 }
+            });
+            sink(self.cold[number as usize].id + side as u64, added);
+        }
+    }
+
     /// Notes what the packet under way would make of the two ends, that at `first` first.
     pub fn propose_stamps(&mut self, id: RecordId, first: Side, ends: [Stamps; 2]) {
         let proposed = &mut self.stamped[id.0 as usize].proposed;

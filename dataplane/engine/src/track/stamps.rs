@@ -128,6 +128,11 @@ impl Stamps {
         self.known & bit != 0
     }
 
+    /// A packet of it has passed.
+    pub const fn is_seen(&self) -> bool {
+        self.is(bits::SEEN)
+    }
+
     /// Its timestamps are compared.
     const fn compares(&self) -> bool {
         self.is(bits::ECHOED) && !self.is(bits::LAPSED)
@@ -216,7 +221,7 @@ pub fn stamps(
     random: u32,
 ) -> Result<Restamped, BadTimestamp> {
     let (mut from, mut to, mut told) = (*from, *to, *said);
-    if !from.is(bits::SEEN) {
+    if !from.is_seen() {
         from.meet(segment, said, random);
     }
     from.lapse(moment, AGE_MAX);

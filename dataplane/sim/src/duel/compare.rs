@@ -177,13 +177,14 @@ pub(super) fn repaired(sketch: &Sketch) -> Sketch {
     repaired
 }
 
-/// The sketch with the sequence numbers of a packet; what it acknowledges by itself moves with what it acknowledges.
+/// The sketch with the sequence numbers and timestamps of a packet; what it acknowledges by itself moves with what it acknowledges.
 pub(super) fn renumbered(mut sketch: Sketch, packet: &Packet) -> Sketch {
     match (&mut sketch.body, &packet.transport) {
         (Body::Tcp(segment), Transport::Tcp(tcp)) => {
             let by = tcp.ack.0.wrapping_sub(segment.ack.0);
             segment.sack = segment.sack.map(|edges| edges.map(|edge| edge.plus(by)));
             (segment.seq, segment.ack) = (tcp.seq, tcp.ack);
+            segment.stamps = tcp.stamps.map(|stamps| [stamps.value, stamps.echo]);
         }
         (Body::IcmpError { about, .. }, Transport::Icmp(icmp) | Transport::Icmp6(icmp)) => {
             let quoted = icmp.quoted.as_ref().map(|quoted| quoted.transport);

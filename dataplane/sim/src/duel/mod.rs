@@ -120,7 +120,7 @@ impl Duel {
             .frame(topology::mac(arrival.interface, station.0), topology::mac(arrival.interface, station.1));
         let mut decided = frame.clone();
         let fate = self.firewall.receive(self.now, arrival, &mut decided);
-        self.oracle.learn(self.firewall.states(self.now));
+        self.oracle.learn(self.firewall.states(self.now), self.firewall.timestamp_offsets());
         let expected = self.expect(arrival, sketch, &frame);
         self.sent.clone_from(&decided);
         let outcome = Outcome::of(arrival, fate, &decided, self.dropped());

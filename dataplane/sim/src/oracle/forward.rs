@@ -6,6 +6,7 @@ use super::hook::{Hook, Outcome};
 use super::packet::Packet;
 use super::reply::Verdict;
 use super::state::{State, StateId};
+use super::table::is_met;
 use super::{InterfaceId, Oracle, PRIO_DEFAULT};
 
 /// Where a packet comes from.
@@ -57,7 +58,7 @@ impl Oracle {
 
     /// As [`Oracle::forward`]; a packet that passes becomes what is sent.
     pub fn change(&mut self, packet: &mut Packet, from: From, to: Onward, now: u64) -> Verdict {
-        (self.speaker, self.prio) = (from, PRIO_DEFAULT);
+        (self.speaker, self.prio, self.hops) = (from, PRIO_DEFAULT, packet.ttl);
         let mut tag = None;
         let (asked, told) = (packet.clone(), self.deviations.numbers_as_told);
         let mut entered = Outcome::from(Verdict::Pass);
@@ -67,6 +68,7 @@ impl Oracle {
             if entered.verdict != Verdict::Pass {
                 return entered.verdict;
             }
+            self.restamp(packet, &entered, Direction::In);
             entered.actions.change(packet, &mut self.prio);
             entered.numbers.change(packet, told);
         }
@@ -78,10 +80,11 @@ impl Oracle {
             Err(reason) => Verdict::drop(reason).into(),
         };
         if left.verdict == Verdict::Pass {
+            self.restamp(packet, &left, Direction::Out);
             packet.ttl -= u8::from(matches!((from, to), (From::Interface(_), Onward::Interface(_))));
             left.actions.change(packet, &mut self.prio);
             left.numbers.change(packet, told);
-            self.settle(&entered, &left);
+            self.settle(&entered, &left, to, now);
         } else if self.deviations.commit_once {
             self.take_back(entered.met);
         }
@@ -89,8 +92,11 @@ impl Oracle {
     }
 
     /// A packet got through: the states that it made or met at its hooks are a pair from now on, or still, or no more.
-    fn settle(&mut self, entered: &Outcome, left: &Outcome) {
-        if let (Some(one), Some(other)) = (entered.made, left.made) {
+    fn settle(&mut self, entered: &Outcome, left: &Outcome, to: Onward, now: u64) {
+        if let (Some(one), Some(other), Onward::Interface(out) | Onward::Across(out)) =
+            (entered.made, left.made, to)
+            && !self.is_behind_another(other, out, now)
+        {
             self.pair_if_alike(one, other);
         }
         let met = |outcome: &Outcome| outcome.met.as_ref().map(|before| before.id);
@@ -102,12 +108,21 @@ impl Oracle {
         }
     }
 
+    /// True if packets that follow the one that made a state on that interface meet another one, which is older.
+    fn is_behind_another(&self, made: StateId, interface: InterfaceId, now: u64) -> bool {
+        let state = self.state(made).expect("it was just made");
+        let (hook, key) = (Hook { direction: state.direction, interface }, state.stack);
+        let mut met = self.states.iter().filter(|other| is_met(other, hook, key));
+        met.find(|other| !self.has_expired(other, now)).is_some_and(|other| other.id != made)
+    }
+
     /// Design A2: tracking is shared only by two states of one pass that are tracked alike.
     fn pair_if_alike(&mut self, one: StateId, other: StateId) {
-        let sloppy = |id| self.state(id).is_some_and(|state| state.options.sloppy);
+        let manner = |id| self.state(id).map(|state| (state.options.sloppy, state.clocks.is_some()));
         // The second hook may have replaced what the first one made.
-        if self.state(one).is_some() && sloppy(one) == sloppy(other) {
+        if self.state(one).is_some() && manner(one) == manner(other) {
             self.pair(one, other);
+            self.relate(one, other);
         }
     }
 

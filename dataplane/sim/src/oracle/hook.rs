@@ -54,12 +54,14 @@ pub(super) struct Outcome {
     pub actions: Actions,
     /// And of its numbers.
     pub numbers: Numbers,
+    /// The state that looks at its timestamps.
+    pub stamped: Option<StateId>,
 }
 
 impl From<Verdict> for Outcome {
     fn from(verdict: Verdict) -> Self {
         let (actions, numbers) = (Actions::default(), Numbers::default());
-        Self { verdict, made: None, met: None, actions, numbers }
+        Self { verdict, made: None, met: None, actions, numbers, stamped: None }
     }
 }
 
@@ -194,7 +196,8 @@ impl Oracle {
                 self.put_tag(id, tag);
                 self.state_mut(id).count(hook.direction, packet.length);
                 let actions = state.actions;
-                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions, numbers }
+                let stamped = self.is_stamped(id, packet).then_some(id);
+                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions, numbers, stamped }
             }
             Tracked::Refused { leaves, forgot, verdict } => {
                 if !self.deviations.commit_once {
@@ -228,6 +231,7 @@ impl Oracle {
         state.source = after.source;
         state.destination = after.destination;
         state.class = after.class;
+        state.clocks = after.clocks;
         state.last_seen = after.last_seen;
     }
 
@@ -265,7 +269,15 @@ impl Oracle {
                     Ok(id) => {
                         let seen_by = self.seen_by();
                         let numbers = Numbers::of(self.state_mut(id), hook.direction, seen_by);
-                        Outcome { verdict: Verdict::Pass, made: Some(id), met: None, actions, numbers }
+                        let stamped = self.is_stamped(id, packet).then_some(id);
+                        Outcome {
+                            verdict: Verdict::Pass,
+                            made: Some(id),
+                            met: None,
+                            actions,
+                            numbers,
+                            stamped,
+                        }
                     }
                     Err(reason) => Verdict::drop(reason).into(),
                 }
@@ -321,6 +333,9 @@ impl Oracle {
             tag: walk.tag,
             source,
             destination,
+            clocks: None,
+            like: None,
+            sibling: None,
             class,
             last_seen: self.rounded(now),
             created: now,
@@ -330,7 +345,9 @@ impl Oracle {
             partner: None,
         };
         state.count(hook.direction, packet.length);
+        state.like = self.shown(&state).map(|view| view.id);
         self.begin_modulation(&mut state, rule.state, packet);
+        self.begin_stamps(&mut state, packet, now);
         self.insert(state, now)
     }
 }

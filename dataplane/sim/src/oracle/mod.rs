@@ -10,7 +10,7 @@
 //! - `state`: one state; `table`: all of them, and when they expire.
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
 //! - `reassembly`: datagrams in fragments, by themselves.
-//! - `scrub`: what is changed of packets.
+//! - `scrub`: what is changed of packets; `modulate`: of sequence numbers; `stamps`: timestamps, and who is refused for them.
 //! - `walk`: the rules; `rate`: `max-pkt-rate`, `max-src-conn-rate`; `source`: what sources may have; `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
@@ -30,6 +30,7 @@ pub mod reassembly;
 mod reply;
 mod scrub;
 mod source;
+mod stamps;
 mod state;
 mod table;
 mod tcp;
@@ -52,6 +53,7 @@ pub use parse::Unparsed;
 use rate::Threshold;
 pub use reply::{Reply, Verdict};
 pub use scrub::Actions;
+pub use stamps::Clock;
 pub use state::{Key, Peer, RuleRef, SECOND, Seen, State, StateId};
 pub use world::{Interface, InterfaceId, InterfaceKind, World};
 
@@ -149,8 +151,12 @@ pub struct Oracle {
     speaker: From,
     /// Its priority.
     prio: u8,
+    /// Its hops to live, as it came.
+    hops: u8,
     /// States of the other side, for what is drawn at random in them.
     learned: Vec<StateView>,
+    /// What those add to timestamps of their source and destination, by id.
+    offsets: BTreeMap<u64, [u32; 2]>,
 }
 
 impl Oracle {
@@ -179,7 +185,9 @@ impl Oracle {
             expired: BTreeSet::new(),
             speaker: From::Interface(InterfaceId(0)),
             prio: PRIO_DEFAULT,
+            hops: 0,
             learned: Vec::new(),
+            offsets: BTreeMap::new(),
         })
     }
 
@@ -195,9 +203,11 @@ impl Oracle {
         Ok(())
     }
 
-    /// Says what states of the other side are: what both draw at random is taken from there.
-    pub fn learn(&mut self, states: Vec<StateView>) {
-        self.learned = states;
+    /// Says what states of the other side are behind the packet that comes next, and what they add to timestamps of their
+    /// source and destination, by id: what both draw at random is taken from there.
+    pub fn learn(&mut self, states: Vec<StateView>, offsets: BTreeMap<u64, [u32; 2]>) {
+        (self.learned, self.offsets) = (states, offsets);
+        self.learn_offsets();
     }
 
     /// Changes the machine around the filter, but for the number of its interfaces.

@@ -3,7 +3,7 @@
 //! What is added is random; it is learned from the other side's states ([`Oracle::learn`]), and everything else that is said
 //! of numbers must follow from it.
 
-use ruleset::{Direction, StateMode};
+use ruleset::{Direction, StateMode, StateView};
 use wire::{Seq, TcpFlags};
 
 use super::packet::{Packet, QuotedTransport, Transport};
@@ -77,16 +77,21 @@ fn acknowledges(tcp: &Tcp) -> bool {
 }
 
 impl Oracle {
-    /// What was drawn for the source and the destination of a state.
-    fn drawn(&self, state: &State) -> [u32; 2] {
+    /// The same state of the other side.
+    pub(super) fn shown(&self, state: &State) -> Option<&StateView> {
         let (source, destination) = state.ends();
         let interface = self.bound_to(state);
-        let same = self.learned.iter().find(|view| {
+        self.learned.iter().find(|view| {
             view.direction == state.direction
                 && view.proto == state.wire.proto
                 && (view.source.end, view.destination.end) == (source, destination)
                 && view.interface == interface
-        });
+        })
+    }
+
+    /// What was drawn for the source and the destination of a state.
+    fn drawn(&self, state: &State) -> [u32; 2] {
+        let same = self.shown(state);
         let known = |seqdiff: u32| if seqdiff == 0 { UNKNOWN } else { seqdiff };
         same.map_or([UNKNOWN; 2], |view| [view.source.seqdiff, view.destination.seqdiff].map(known))
     }

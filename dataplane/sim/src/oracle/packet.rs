@@ -5,6 +5,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
+use wire::tcp::Timestamps;
 use wire::{Af, Port, Proto, Seq, TcpFlags};
 
 /// Whether a packet carries IPv4 options, or IPv6 headers that pf counts as options (hop-by-hop, routing, destination).
@@ -58,6 +59,8 @@ pub struct Tcp {
     pub payload: u32,
     /// The window scale option, as sent.
     pub wscale: Option<u8>,
+    /// The timestamps option.
+    pub stamps: Option<Timestamps>,
     /// Whether the checksum is right.
     pub checksum: Checksum,
 }

@@ -146,6 +146,10 @@ impl<'a> Ip<'a> {
             window: header.window(),
             payload: segment.payload().len() as u32,
             wscale: segment.options().window_scale().map(|scale| scale.0),
+            stamps: segment.options().iter().map_while(Result::ok).find_map(|option| match option {
+                tcp::TcpOption::Timestamps(stamps) => Some(stamps),
+                _ => None,
+            }),
             checksum: if good { Checksum::Good } else { Checksum::Bad },
         })
     }

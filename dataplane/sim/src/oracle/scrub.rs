@@ -11,6 +11,8 @@ use super::packet::{Packet, Transport};
 pub struct Actions {
     /// `min-ttl`; 0 is none.
     pub min_ttl: u8,
+    /// `reassemble tcp`.
+    pub reassemble_tcp: bool,
     /// `set tos`.
     pub tos: Option<u8>,
     /// `set prio`.
@@ -20,6 +22,7 @@ pub struct Actions {
 impl Actions {
     /// Adds what a rule asks for.
     pub(super) fn add(&mut self, rule: &Rule) {
+        self.reassemble_tcp |= rule.scrub.reassemble_tcp;
         if rule.scrub.min_ttl != 0 {
             self.min_ttl = rule.scrub.min_ttl;
         }

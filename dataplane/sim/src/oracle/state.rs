@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use ruleset::{Direction, PacketRate, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
 use wire::{Port, Proto, Seq};
 
-use super::{Actions, InterfaceId};
+use super::{Actions, Clock, InterfaceId};
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -129,6 +129,12 @@ pub struct State {
     pub source: Peer,
     /// The other end.
     pub destination: Peer,
+    /// Timestamps and hops to live of both, in that order, if the rule reassembles TCP.
+    pub clocks: Option<[Clock; 2]>,
+    /// The id that the other side gives it ([`Oracle::learn`](super::Oracle::learn)).
+    pub like: Option<u64>,
+    /// The state at the other hook that the same packet made, of those that look at timestamps.
+    pub sibling: Option<StateId>,
     /// Which time-out applies.
     pub class: Timeout,
     /// When it was last refreshed, in nanoseconds, rounded down to the oracle's granularity.

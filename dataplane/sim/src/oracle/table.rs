@@ -163,7 +163,7 @@ impl Oracle {
 }
 
 /// True if this is the state of that key for packets at that hook, expired or not.
-fn is_met(state: &State, hook: Hook, key: Key) -> bool {
+pub(super) fn is_met(state: &State, hook: Hook, key: Key) -> bool {
     let own = match hook.direction {
         Direction::In => state.wire,
         Direction::Out => state.stack,

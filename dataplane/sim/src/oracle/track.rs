@@ -46,7 +46,7 @@ impl Oracle {
         let mut after = state.clone();
         match (subject, &packet.transport) {
             (Subject::Quoted, _) => return self.quoted(after, hook, packet),
-            (Subject::Own, Transport::Tcp(tcp)) => return self.tcp(after, hook, tcp, now),
+            (Subject::Own, Transport::Tcp(tcp)) => return self.tcp(after, hook, packet, tcp, now),
             (Subject::Own, Transport::Icmp(_) | Transport::Icmp6(_)) => {
                 // pf.md 2.8: "timeout icmp.error"; the peers stay 0:0.
                 after.class = Timeout::IcmpError;
@@ -63,7 +63,8 @@ impl Oracle {
     }
 
     /// pf.md 2.4 and 2.5.
-    fn tcp(&self, mut state: State, hook: Hook, tcp: &super::Tcp, now: u64) -> Tracked {
+    fn tcp(&self, mut state: State, hook: Hook, packet: &Packet, tcp: &super::Tcp, now: u64) -> Tracked {
+        let before = state.clone();
         let sloppy = state.options.sloppy;
         let seen_by = self.seen_by();
         if self.deviations.damage_refused && tcp::is_damaged(tcp) {
@@ -91,9 +92,16 @@ impl Oracle {
             let own_fin = if self.deviations.fin_past_window { OwnFin::Behind } else { OwnFin::Counts };
             tcp::track_full(src, dst, tcp, seen_by, own_fin)
         };
+        let class = tcp::class(src.state, dst.state);
+        if fit != Fit::Mismatch
+            && self.judge_stamps(&before, &mut state, hook.direction, packet, now).is_err()
+        {
+            let verdict = Verdict::drop(Reason::BadTimestamp);
+            return Tracked::Refused { leaves: before, forgot: Forgot::No, verdict };
+        }
         match fit {
             Fit::Strict => {
-                state.class = tcp::class(src.state, dst.state);
+                state.class = class;
                 state.last_seen = self.rounded(now);
                 Tracked::Fits(state, completes)
             }

@@ -40,6 +40,9 @@ pub struct End {
     heard: Option<Seq>,
     window: u16,
     wscale: Option<u8>,
+    /// Its clock of timestamps, if it has one, and the latest of the other end.
+    clock: Option<u32>,
+    echo: u32,
 }
 
 /// A connection.
@@ -67,6 +70,8 @@ impl End {
             heard: None,
             window: *rng.pick(&[0, 1, 1000, 8192, 65535]),
             wscale: *rng.pick(&[None, None, Some(0), Some(3), Some(7), Some(14), Some(15)]),
+            clock: rng.chance(1, 2).then(|| *rng.pick(&[0, 5000, u32::MAX - 50, 1 << 31])),
+            echo: 0,
         }
     }
 
@@ -141,11 +146,33 @@ impl End {
         }
     }
 
+    /// With a timestamp, if it has a clock; sometimes it forgets.
+    fn stamped(&mut self, segment: Segment, rng: &mut Rng) -> Segment {
+        let Some(clock) = &mut self.clock else { return segment };
+        *clock = clock.wrapping_add(rng.below(100) as u32);
+        let value = match rng.below(30) {
+            0 => return segment,
+            1 => clock.wrapping_sub(*rng.pick(&[1, 150, 100_000])),
+            2 => clock.wrapping_add(*rng.pick(&[1, 1100, 2200, 33_000, 34_000, 66_000, 400_000])),
+            _ => *clock,
+        };
+        let echo = match rng.below(30) {
+            0 if self.echo != 0 => self.echo.wrapping_sub(*rng.pick(&[1, 1000])),
+            1 if self.echo != 0 => self.echo.wrapping_add(*rng.pick(&[1, 1000])),
+            2 => 0,
+            _ => self.echo,
+        };
+        Segment { stamps: Some([value, echo]), ..segment }
+    }
+
     fn start_over(&mut self, rng: &mut Rng) {
         *self = Self::new(rng, self.address, self.port);
     }
 
     fn hear(&mut self, segment: &Segment) {
+        if let Some([value, _]) = segment.stamps {
+            self.echo = value;
+        }
         let end = segment.seq.plus(segment.len.into()).plus(
             u32::from(segment.flags.contains(TcpFlags::SYN))
                 + u32::from(segment.flags.contains(TcpFlags::FIN)),
@@ -178,6 +205,7 @@ impl Connection {
         };
         let ports = [self.ends[0].port, self.ends[1].port];
         let segment = self.ends[sender].say(rng);
+        let segment = self.ends[sender].stamped(segment, rng);
         (sender, Segment { sport: ports[sender], dport: ports[1 - sender], ..segment })
     }
 

@@ -90,6 +90,7 @@ impl Generator {
                 oracle::Packet::parse(datagram)
         {
             (segment.seq, segment.ack) = (tcp.seq, tcp.ack);
+            segment.stamps = tcp.stamps.map(|stamps| [stamps.value, stamps.echo]);
         }
         self.delivered();
     }

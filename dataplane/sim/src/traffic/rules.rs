@@ -58,7 +58,9 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
         rule.source.line = number as u32 + 1;
     }
     options(rng, &mut rules, variety);
+    let reassembles = rng.chance(1, 6);
     for rule in &mut rules.rules {
+        rule.scrub.reassemble_tcp |= reassembles && rule.proto.is_none_or(|proto| proto == Proto::TCP);
         if variety == Variety::Plain {
             rule.state_options.policy = None;
         }
@@ -215,7 +217,11 @@ fn rule(rng: &mut Rng) -> Rule {
             .then(|| TagMatch { negated: rng.chance(1, 3), name: (*rng.pick(&TAGS)).into() }),
         tos: rng.chance(1, 20).then(|| *rng.pick(&TYPES_OF_SERVICE)),
         prio: rng.chance(1, 20).then(|| *rng.pick(&PRIORITIES)),
-        scrub: Scrub { min_ttl: *rng.pick(&[0, 0, 0, 0, 0, 0, 0, 2, 64, 200, 255]), ..Scrub::default() },
+        scrub: Scrub {
+            min_ttl: *rng.pick(&[0, 0, 0, 0, 0, 0, 0, 2, 64, 200, 255]),
+            reassemble_tcp: can_be_tcp && rng.chance(1, 6),
+            ..Scrub::default()
+        },
         set_tos: rng.chance(1, 15).then(|| *rng.pick(&[0, 0x10, 0xb8])),
         set_prio: rng
             .chance(1, 10)
