@@ -82,6 +82,7 @@ fn a_segment_with_what_tracking_needs() {
         window: 512,
         payload: 5,
         wscale: Some(7),
+        stamps: None,
         checksum: Checksum::Good,
     };
     let packet = Packet::parse(&bytes).unwrap();

@@ -307,3 +307,22 @@ fn what_acknowledges_a_server_that_was_not_seen_is_left_alone() {
     assert_eq!(number_behind("seq", &ack), added.wrapping_add(1001));
     assert_eq!(number_behind("ack", &ack), 777);
 }
+
+/// A number in a field that says nothing is none of the numbers that were changed.
+#[test]
+fn a_reset_for_what_acknowledges_nothing_has_the_number_that_it_came_with() {
+    let mut firewall = Firewall::with(vec![block(), pass().modulate()]);
+    // Both open at the same time.
+    let syn = firewall.pass_on("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1000 win 1000");
+    firewall.pass_on("em1", "10.1.0.2.80 > 10.0.0.2.40000 tcp S seq 5000 win 1000");
+    let added = Added::of(&firewall);
+    assert_eq!(added.client(1000), number_behind("seq", &syn));
+    // The host allows the client more in the server's name, of which only the client's side hears.
+    let (seq, ack) = (5001_u32.wrapping_add(added.server[1]), 1001_u32.wrapping_add(added.client[0]));
+    let text = format!("10.1.0.2.80 > 10.0.0.2.40000 tcp A seq {seq} ack {ack} win 60000");
+    let became = format!("10.1.0.2.80 > 10.0.0.2.40000 tcp A seq {} ack 1001 win 60000", added.server(5001));
+    assert_eq!(firewall.turn("em0 host", &text, &became), "out em0");
+    // So that this gets past the client's side, and is out of step at the server's.
+    let reset = "state-mismatch: 10.1.0.2.80 > 10.0.0.2.40000 tcp R seq 77 ack 0 win 0 ttl 64";
+    assert_eq!(firewall.send("em0", "10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 40000 ack 77"), reset);
+}

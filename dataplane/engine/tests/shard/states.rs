@@ -192,6 +192,49 @@ fn a_state_with_an_equal_key_refuses_another() {
 }
 
 #[test]
+fn a_state_behind_an_older_one_of_its_connection_is_met_by_nobody() {
+    let mut firewall =
+        Firewall::with(vec![pass().any_flags(), pass().any_flags().outgoing().on("em1").if_bound()]);
+    firewall.tell(HANDSHAKE).tell("em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp R seq 1001 -> out em1");
+    firewall.load(ruleset(vec![pass()]));
+    firewall.tell(
+        "
+        em2: 10.1.0.2.80 > 10.0.0.2.40000 tcp S seq 9000  -> out em0
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 50000 -> out em1
+        ",
+    );
+    // The client's SYN was the last packet of what was bound to em1, and makes a state behind the one that the server's made on
+    // em2: packets that follow it meet that one.
+    assert_eq!(
+        firewall.lines(),
+        [
+            "all tcp 10.0.0.2:40000 -> 10.1.0.2:80       SYN_SENT:CLOSED",
+            "all tcp 10.0.0.2:40000 <- 10.1.0.2:80       CLOSED:SYN_SENT",
+            "all tcp 10.1.0.2:80 -> 10.0.0.2:40000       SYN_SENT:SYN_SENT",
+        ]
+    );
+    firewall.tell(
+        "
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 50000           -> out em1
+        em1: 10.1.0.2.80 > 10.0.0.2.40000 tcp A seq 9001 ack 50001  -> out em0
+        em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp A seq 50001 ack 9001  -> out em1
+        ",
+    );
+    assert_eq!(
+        firewall.lines(),
+        [
+            "all tcp 10.0.0.2:40000 -> 10.1.0.2:80       SYN_SENT:CLOSED",
+            "all tcp 10.0.0.2:40000 <- 10.1.0.2:80       ESTABLISHED:ESTABLISHED",
+            "all tcp 10.1.0.2:80 -> 10.0.0.2:40000       ESTABLISHED:ESTABLISHED",
+        ]
+    );
+    let mut counted: Vec<u64> =
+        firewall.states().iter().map(|state| state.source.packets + state.destination.packets).collect();
+    counted.sort_unstable();
+    assert_eq!(counted, [1, 4, 5], "it has its first packet");
+}
+
+#[test]
 fn a_face_that_expired_before_the_other_is_made_again_as_its_twin() {
     let short = pass().any_flags().outgoing().timeout(Timeout::UdpFirst, 5);
     let mut firewall = Firewall::with(vec![pass().any_flags().incoming(), short]);
