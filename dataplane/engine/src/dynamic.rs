@@ -80,3 +80,51 @@ impl OfInterfaces {
         self.each(af, fib).filter(move |around| !is_link_local(around)).map(move |around| around.range(af))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::Mac;
+
+    use super::*;
+    use crate::Zone;
+    use crate::fib::{Interface, InterfaceAddress, Role};
+
+    #[test]
+    fn what_is_known_at_once_is_all_there_is() {
+        let interface = |addresses: &[&str]| Interface {
+            name: "em0".into(),
+            groups: Vec::new(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            addresses: addresses
+                .iter()
+                .map(|address| InterfaceAddress::new(address.parse().expect("an address"), 24))
+                .collect(),
+            zone: Zone(0),
+            up: true,
+            role: Role::Routed,
+        };
+        let own = |number| OfInterfaces {
+            interfaces: vec![InterfaceId(number)],
+            part: InterfacePart::Own,
+            no_alias: false,
+            prefix: None,
+        };
+        let of = [
+            (interface(&["192.0.2.1", "2001:db8::1"]), [1, 1]),
+            (interface(&["192.0.2.1", "192.0.2.2", "fe80::1"]), [2, 0]),
+            (interface(&["2001:db8::1", "2001:db8::2"]), [0, 2]),
+        ];
+        let fib = Fib::new(1, of.iter().map(|(interface, _)| interface.clone()).collect(), [], []);
+        for (number, (_, counts)) in (0..).zip(&of) {
+            for (af, count) in [Af::Inet, Af::Inet6].into_iter().zip(counts) {
+                let all: Vec<Address> = own(number).ranges(af, &fib).map(|(first, _)| first).collect();
+                assert_eq!(all.len(), *count);
+                let only = own(number).only(af, &fib);
+                assert_eq!(only.as_slice(), if *count == 1 { &all[..] } else { &[] });
+            }
+        }
+        let network = OfInterfaces { part: InterfacePart::Network, ..own(0) };
+        assert_eq!([network.only(Af::Inet, &fib), own(3).only(Af::Inet, &fib)], [None; 2]);
+    }
+}

@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn every_port_of_a_range_is_a_candidate_once() {
         for (first, last) in [(50_001, 65_535), (1, 65_535), (7, 7), (65_530, 65_535)] {
-            for random in [0, 1, 5, 0x1234_5678_9abc_def0, u64::MAX] {
+            let every_step = (0..PRIMES.len() as u64).map(|step| step << 32);
+            for random in [1, 5, 0x1234_5678_9abc_def0, u64::MAX].into_iter().chain(every_step) {
                 let mut all: Vec<u16> =
                     Round::new(Port(first), Port(last), random).map(|port| port.0).collect();
                 assert_eq!(all.len(), usize::from(last - first) + 1);
@@ -318,6 +319,10 @@ mod tests {
         assert_eq!(searches.task(6, now, 1), Task::Whole);
         searches.note(5 + PLACES as u64, over, now);
         assert_eq!(searches.task(5, now, 1), Task::Whole, "another has its place");
+        searches.forget(5);
+        assert!(!searches.are_none(), "it is the other's");
+        searches.forget(5 + PLACES as u64);
+        assert!(searches.are_none());
     }
 
     /// A way round of which so much was asked about.
