@@ -48,8 +48,6 @@ pub(crate) struct Few {
     part: u32,
     sort: Sort,
     bits: u64,
-    /// Some of them ask for the source.
-    asks_source: bool,
 }
 
 /// Some of the rules, and the fields of packets by which they are told apart.
@@ -136,20 +134,24 @@ impl Classifier {
         }
         let mut word = self.vectors.word(part.rules.len());
         part.gather::<false, true>(question.packet, sort, |vector| word.meet(vector));
-        let bits = word.bits();
-        Some(Few { part: number, sort, bits, asks_source: bits & part.asking_source != 0 })
+        Some(Few { part: number, sort, bits: word.bits() })
     }
 
     /// As [`Self::visit`], of the few rules which are known to accept all other fields of a packet than its source.
     #[inline(always)]
-    pub fn visit_few(&self, few: Few, packet: &Packet, see: impl FnMut(u32, Order) -> ControlFlow<()>) {
+    pub fn visit_few(
+        &self,
+        few: Few,
+        packet: &Packet,
+        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let part = &self.parts[few.part as usize];
-        let mut word = self.vectors.word_of(few.bits);
-        if few.asks_source {
-            part.gather::<true, false>(packet, few.sort, |vector| word.meet(vector));
-        }
-        // Why it ended is known to `see`.
-        let _ = part.visit_word(word, see);
+        let (early, others) = self.vectors.word_of(few.bits).split(part.early);
+        // Mostly none of the first ones asks for the source, and one of them changes it.
+        let early = part.meet_source(early, packet, few.sort);
+        early.visit::<false>(&mut |bit: usize| see(part.rules[bit], Order::Forth))?;
+        let others = part.meet_source(others, packet, few.sort);
+        others.visit::<true>(&mut |bit: usize| see(part.rules[bit], Order::Back))
     }
 
     /// The number of the part with the rules that may match a packet, and the packet's sort.
@@ -273,6 +275,15 @@ impl Part {
         if let Some(classes) = &self.proto {
             meet(classes[sort.proto as usize]);
         }
+    }
+
+    /// Those rules of a word that accept a packet's source.
+    #[inline(always)]
+    fn meet_source<'v>(&self, mut word: Word<'v>, packet: &Packet, sort: Sort) -> Word<'v> {
+        if word.bits() & self.asking_source != 0 {
+            self.gather::<true, false>(packet, sort, |vector| word.meet(vector));
+        }
+        word
     }
 
     /// Visits the rules of a word.

@@ -72,7 +72,8 @@ impl Root {
         let behind = walk.translating.take();
         if walk.ended_at.is_none() {
             let is_meant = |rule: &Filter| rule.nearly_plain;
-            self.classifier.visit_few(few, question.packet, |number, order| {
+            // Why it ended is known to the walk.
+            let _ = self.classifier.visit_few(few, question.packet, |number, order| {
                 self.come_by::<true, false, true>((number, order), question, behind, walk, &is_meant)
             });
         }
