@@ -62,6 +62,11 @@ impl Span {
             .then(|| Box::new(Self { form: form.clone(), skip: 0, sequence: 0, worker }))
     }
 
+    /// True if only some copies are made.
+    pub const fn samples(&self) -> bool {
+        self.form.sample > 1
+    }
+
     /// True if the next copy is to be made: one of `sample` in the mean, at distances that nobody can foresee, and no regular
     /// traffic keeps step with.
     #[inline]

@@ -421,11 +421,18 @@ impl Worker {
             let vlan = of.and_then(|of| attachment.interfaces[usize::from(of.0)].wire.outlet.vlan());
             copies.each(|head, rest| {
                 let span = attachment.interfaces[usize::from(to.0)].span.as_mut();
-                if span.is_some_and(|span| !span.takes(random)) {
-                    // Left out on purpose: of this nobody needs an example.
-                    return losses.counters.drop_packet(to, Reason::Sample);
-                }
-                let Some(mbuf) = buffers.fill(head, rest, vlan) else {
+                let filled = match span.filter(|span| span.samples()) {
+                    None => buffers.fill(head, rest, vlan),
+                    Some(span) => {
+                        buffers.forgo();
+                        if !span.takes(random) {
+                            // Left out on purpose: of this nobody needs an example.
+                            return losses.counters.drop_packet(to, Reason::Sample);
+                        }
+                        buffers.fill_alone(head, rest, vlan)
+                    }
+                };
+                let Some(mbuf) = filled else {
                     let frame = if head.is_empty() { rest } else { head };
                     return losses.leaving((to, Source::Wire), Reason::NoBuffer, frame);
                 };

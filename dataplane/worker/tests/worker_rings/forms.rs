@@ -7,6 +7,7 @@ use engine::{Created, InterfaceId};
 use ruleset::Reason;
 use wire::{Mac, checksum, ethernet, ipv4};
 use worker::config::{Carrier, Span, Tunnel};
+use worker::copy::Buffers;
 
 use crate::bed::{Plan, RING};
 use crate::mirror::{SPAN, bed, plan};
@@ -57,6 +58,23 @@ fn one_copy_of_so_many_is_made_and_the_others_are_counted() {
     assert!(distances.len() > 15, "{distances:?}");
     assert_eq!(bed.dropped(SPAN, Reason::Sample), 5_000 - copies);
     assert_eq!(bed.end().created[Created::Copy as usize], 5_000);
+}
+
+#[test]
+fn of_what_is_sampled_only_the_copies_take_buffers() {
+    let bed = bed(formed(Span { sample: 10, ..Span::default() }), "lan0");
+    let before = bed.pool.in_use();
+    let taken = || bed.pool.in_use() - before;
+    let mut buffers = Buffers::new(&bed.pool, 64);
+    (0..60).for_each(|_| buffers.forgo());
+    assert_eq!(taken(), 0, "left out");
+    let sampled = buffers.fill_alone(&request(), &[], None).expect("a buffer");
+    assert_eq!((taken(), sampled.data()), (1, &request()[..]));
+    let other = buffers.fill(&request(), &[], Some(7)).expect("a buffer");
+    assert_eq!(taken(), 5, "those for the four of another port are taken together");
+    drop((sampled, other, buffers));
+    assert_eq!(taken(), 0);
+    bed.end();
 }
 
 #[test]
