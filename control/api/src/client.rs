@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ruleset::{
-    Flow, Ruleset, SourceSelector, SourceView, StateSelector, StateView, TableContents, TableEdit, TableEntry,
+    Flow, RoutingTable, Ruleset, SourceSelector, SourceView, StateSelector, StateView, TableContents,
+    TableEdit, TableEntry,
 };
 
 use crate::codec::{self, Limit, ReadError};
@@ -277,12 +278,12 @@ impl Client {
         })
     }
 
-    /// The route to an address.
+    /// The route of a table to an address.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn route_to(&mut self, address: IpAddr) -> Result<RouteTo, Error> {
-        match self.ask(RequestBody::RouteTo(address))? {
+    pub fn route_to(&mut self, address: IpAddr, table: RoutingTable) -> Result<RouteTo, Error> {
+        match self.ask(RequestBody::RouteTo { address, table })? {
             ResponseBody::RouteTo(route) => Ok(*route),
             _ => Err(Error::OutOfStep),
         }

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ruleset::{SourceSelector, SourceView, StateSelector, StateView};
+use ruleset::{RoutingTable, SourceSelector, SourceView, StateSelector, StateView};
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +166,7 @@ impl Control {
         self.get("/mappings/endpoints")
     }
 
-    /// Every route that packets are forwarded by, in the order of the prefixes.
+    /// Every route that packets are forwarded by, in the order of tables and prefixes.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -174,12 +174,12 @@ impl Control {
         self.get("/routes")
     }
 
-    /// The route to an address.
+    /// The route of a table to an address.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub fn route_to(&self, address: IpAddr) -> Result<RouteTo> {
-        self.get(&format!("/routes/{address}"))
+    pub fn route_to(&self, address: IpAddr, table: RoutingTable) -> Result<RouteTo> {
+        self.get(&format!("/routes/{address}/{table}"))
     }
 
     /// Every neighbour whose Ethernet address is known.

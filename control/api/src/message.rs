@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use ruleset::{
-    Flow, LogLevel, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView, TableContents,
-    TableEdit, TableEntry,
+    Flow, LogLevel, RoutingTable, Ruleset, Ruling, SourceSelector, SourceView, StateSelector, StateView,
+    TableContents, TableEdit, TableEntry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::trace::{TraceQuery, TraceView};
 use crate::usage::{AddressCounts, EndpointMapping, Hooks, LiveUsage, MappingCount, Traffic};
 
 /// The version of every message but [`Hello`]. Client and dataplane must agree.
-pub const VERSION: u16 = 30;
+pub const VERSION: u16 = 31;
 
 /// Says that this is our protocol and not somebody else's.
 pub const MAGIC: [u8; 4] = *b"TPDP";
@@ -83,8 +83,13 @@ pub enum RequestBody {
     /// Every route that packets are forwarded by. Answered by any number of [`ResponseBody::Routes`], then
     /// [`ResponseBody::Done`].
     Routes,
-    /// The route to an address. Answered by [`ResponseBody::RouteTo`].
-    RouteTo(IpAddr),
+    /// The route of a table to an address. Answered by [`ResponseBody::RouteTo`].
+    RouteTo {
+        /// The address.
+        address: IpAddr,
+        /// The table.
+        table: RoutingTable,
+    },
     /// Every neighbour. Answered by any number of [`ResponseBody::Neighbors`], then [`ResponseBody::Done`].
     Neighbors,
     /// Change tables of the live ruleset, all or none; its number stays. Answered by [`ResponseBody::Done`].

@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
+use ruleset::RoutingTable;
 use serde::{Deserialize, Serialize};
 
 /// A route, as packets are forwarded by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteView {
+    /// The table that it is in.
+    #[serde(default)]
+    pub table: RoutingTable,
     /// Its prefix, as `192.0.2.0/24`.
     pub destination: String,
     /// What it says of the prefix.
@@ -62,11 +66,14 @@ pub struct NextHopView {
     pub mtu: Option<u16>,
 }
 
-/// The route to an address.
+/// The route of a table to an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTo {
     /// The address.
     pub address: IpAddr,
+    /// The table.
+    #[serde(default)]
+    pub table: RoutingTable,
     /// The most specific route that holds it, if there is one.
     pub route: Option<RouteView>,
 }

@@ -76,7 +76,7 @@ fn inspect(arguments: &Written, machine: &Machine, name: &str, text: &str) -> (O
     }
     match config.lower() {
         Ok(ruleset) => {
-            findings.add(config.lint(machine.interfaces()));
+            findings.add(config.lint(machine.interfaces(), &|table| machine.lacks_routes(table)));
             (Some(ruleset), findings)
         }
         Err(refused) => (None, refused),

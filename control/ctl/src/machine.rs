@@ -7,12 +7,15 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use pfconf::{Config, Diagnostics, Dialect, Host, Interfaces};
+use ruleset::RoutingTable;
 
 /// Files and names of this system, interfaces of this system or of a file.
 pub struct Machine {
     interfaces: Interfaces,
     /// No name server is asked.
     numeric: bool,
+    /// It is this system.
+    here: bool,
 }
 
 impl Machine {
@@ -27,17 +30,29 @@ impl Machine {
         };
         let interfaces = Interfaces::from_json(&text)
             .with_context(|| format!("{source}: not of the form of ip -j addr"))?;
-        Ok(Self { interfaces, numeric: false })
+        Ok(Self { interfaces, numeric: false, here: file.is_none() })
     }
 
     /// With no interfaces at all.
     pub fn without_interfaces() -> Self {
-        Self { interfaces: Interfaces::default(), numeric: false }
+        Self { interfaces: Interfaces::default(), numeric: false, here: false }
     }
 
     /// The same, but that no host has a name, except for localhost.
     pub fn without_names(self) -> Self {
         Self { numeric: true, ..self }
+    }
+
+    /// True if it is known that a routing table has no routes: that of this system, asked by ip(8).
+    pub fn lacks_routes(&self, table: RoutingTable) -> bool {
+        let empty = |family: &str| {
+            let arguments = ["-j", family, "route", "show", "table", &table.to_string()];
+            let output = Command::new("ip").args(arguments).output().ok()?;
+            // Who asks for a table that there is not is told so by failing.
+            let routes = serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout);
+            Some(routes.map_or(!output.status.success(), |routes| routes.is_empty()))
+        };
+        self.here && ["-4", "-6"].into_iter().all(|family| empty(family) == Some(true))
     }
 
     /// The interfaces.

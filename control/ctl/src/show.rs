@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use api::control::StateFilter;
 use clap::{Args, Subcommand};
+use ruleset::RoutingTable;
 
 use crate::live::{self, Answer, Format, Sockets, StatePrinter};
 use crate::pfctl;
@@ -53,6 +54,9 @@ pub struct RouteArguments {
     /// The address
     #[arg(value_name = "ADDRESS")]
     address: IpAddr,
+    /// By this routing table (`rtable`); else by the main one
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    table: u8,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -137,7 +141,7 @@ pub fn run(arguments: &Arguments, sockets: &Sockets) -> anyhow::Result<ExitCode>
 }
 
 fn route(arguments: &RouteArguments, sockets: &Sockets) -> anyhow::Result<ExitCode> {
-    let found = sockets.source()?.route_to(arguments.address)?;
+    let found = sockets.source()?.route_to(arguments.address, RoutingTable(arguments.table))?;
     live::print(Format::of(arguments.json), &found, live::write_route_to)?;
     Ok(if found.route.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

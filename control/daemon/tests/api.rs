@@ -17,7 +17,7 @@ use api::{ControlError, DropQuery};
 use common::fake::{Fake, State, routes, source_nodes, state_view};
 use common::{Daemon, Folder, refusal};
 use proptest::prelude::*;
-use ruleset::{Reason, SourceSelector};
+use ruleset::{Reason, RoutingTable, SourceSelector};
 
 fn bed_with(state: State) -> (Folder, Fake, Daemon) {
     let folder = Folder::new();
@@ -60,9 +60,18 @@ fn routes_neighbours_and_mappings_are_the_dataplanes() {
     assert_eq!((mapping.outside.to_string().as_str(), mapping.states), ("192.0.2.1:50001", 3));
     assert_eq!(status_of(&daemon.raw(&post("/v1/mappings/endpoints", ""))).0, 405);
     let address = "192.0.2.77".parse().unwrap();
-    let found = daemon.control.route_to(address).unwrap();
+    let main = RoutingTable::MAIN;
+    let found = daemon.control.route_to(address, main).unwrap();
     assert_eq!((found.address, found.route), (address, Some(routes().remove(0))));
-    assert_eq!(daemon.control.route_to("2001:db8::1".parse().unwrap()).unwrap().route, None);
+    let second = daemon.control.route_to(address, RoutingTable(2)).unwrap();
+    assert_eq!((second.table, second.route), (RoutingTable(2), Some(routes().remove(2))));
+    assert_eq!(daemon.control.route_to("2001:db8::1".parse().unwrap(), main).unwrap().route, None);
+    let answer = daemon.raw(b"GET /v1/routes/192.0.2.77 HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for nowhere in ["192.0.2.77/", "192.0.2.77/256", "192.0.2.77/2/2"] {
+        let answer = daemon.raw(format!("GET /v1/routes/{nowhere} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert_eq!(status_of(&answer).0, 404, "{nowhere}");
+    }
     let answer = daemon.raw(&post("/v1/routes/192.0.2.77", ""));
     assert_eq!(status_of(&answer).0, 405);
     let answer = daemon.raw(b"GET /v1/routes/everywhere HTTP/1.1\r\nHost: x\r\n\r\n");

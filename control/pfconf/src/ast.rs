@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 
 use ruleset::{
     BlockPolicy, BlockReply, Direction, FlagsMatch, InterfaceMatch, InterfacePart, Limit, LogOptions,
-    Overload, PacketRate, PoolKind, PortMatch, PortSet, RoutingKind, SetPrio, StateMode, StatePolicy,
-    Timeout, Tracking,
+    Overload, PacketRate, PoolKind, PortMatch, PortSet, RoutingKind, RoutingTable, SetPrio, StateMode,
+    StatePolicy, Timeout, Tracking,
 };
 use serde::{Deserialize, Serialize};
 use wire::{Af, Port, Proto};
@@ -265,6 +265,7 @@ pub(crate) struct FilterOptions {
     pub once: bool,
     pub tag: Option<String>,
     pub tagged: Option<(bool, String)>,
+    pub rtable: Option<RoutingTable>,
     pub nat: Option<Redirect>,
     pub rdr: Option<Redirect>,
     /// The translation was written as `binat-to`.
@@ -286,7 +287,6 @@ pub(crate) struct Extras {
     pub packet_size: Option<u16>,
     pub set: SetActions,
     pub scrub: Scrub,
-    pub routing_table: Option<u32>,
     pub divert: Option<Divert>,
 }
 
@@ -446,7 +446,7 @@ pub(crate) struct AntispoofStatement {
     pub interfaces: Vec<AntispoofInterface>,
     pub af: Option<Af>,
     pub labels: Vec<String>,
-    pub routing_table: Option<u32>,
+    pub rtable: Option<RoutingTable>,
     pub span: Span,
 }
 

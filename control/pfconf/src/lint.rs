@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use ruleset::{Action, AddressMatch, AddressPattern, Direction, FlagsMatch, PortMatch, Rule, StateMode};
+use ruleset::{
+    Action, AddressMatch, AddressPattern, Direction, FlagsMatch, PortMatch, RoutingTable, Rule, StateMode,
+};
 use wire::{Port, Proto, TcpFlags};
 
 use crate::ast::{Extras, Scrub, SetActions};
@@ -20,14 +22,15 @@ const COMPARED: usize = 2048;
 
 impl Config {
     /// Rules that never decide or never match, and states and their absence that break connections. `interfaces` are those
-    /// that are known not to be groups.
-    pub fn lint(&self, interfaces: &Interfaces) -> Diagnostics {
+    /// that are known not to be groups, and `is_empty` knows of which routing tables there are no routes.
+    pub fn lint(&self, interfaces: &Interfaces, is_empty: &dyn Fn(RoutingTable) -> bool) -> Diagnostics {
         let mut all = Vec::new();
         collect(&self.entries, &mut all);
         self.loaded.iter().for_each(|(_, entries)| collect(entries, &mut all));
         let lint = Lint {
             config: self,
             interfaces,
+            is_empty,
             tags: all.iter().filter_map(|full| full.rule.tag.as_deref()).collect(),
             calls: calls_others(&self.entries),
         };
@@ -71,6 +74,7 @@ impl Said {
 struct Lint<'a> {
     config: &'a Config,
     interfaces: &'a Interfaces,
+    is_empty: &'a dyn Fn(RoutingTable) -> bool,
     /// Every tag that a rule sets.
     tags: BTreeSet<&'a str>,
     /// Rules that are not here may be asked as well.
@@ -88,7 +92,8 @@ impl<'a> Lint<'a> {
         let rules: Vec<&FullRule> =
             filter.filter(|entry| matches!(entry, Entry::Rule(_))).map(Entry::rule).collect();
         for (number, full) in rules.iter().copied().enumerate() {
-            let alone = [self.never(full), middle(full), self.stateless(full, &rules)];
+            let alone =
+                [self.never(full), middle(full), self.stateless(full, &rules), self.routed_nowhere(full)];
             let pairs = (number < COMPARED).then(|| self.hidden(number, &rules[..rules.len().min(COMPARED)]));
             let around = calls.iter().find_map(|call| self.contradicts(call, &full.rule));
             let said = alone.into_iter().flatten().chain(pairs.flatten()).chain(around);
@@ -99,7 +104,8 @@ impl<'a> Lint<'a> {
                 && anchor.gate.early.is_none()
             {
                 let around = calls.iter().find_map(|call| self.contradicts(call, &anchor.gate.rule));
-                let said = [self.never(&anchor.gate), around].into_iter().flatten();
+                let said = [self.never(&anchor.gate), self.routed_nowhere(&anchor.gate), around];
+                let said = said.into_iter().flatten();
                 found.extend(said.map(|said| (&anchor.gate, said)));
                 calls.push(&anchor.gate);
                 self.ruleset(anchor.body.as_deref().unwrap_or_default(), calls, found);
@@ -157,6 +163,26 @@ impl<'a> Lint<'a> {
         }
         let on = named(rule).filter(|name| self.config.options.skip.iter().any(|skipped| skipped == name))?;
         Some(Said::new(format!("no rule is asked on {on}: set skip on {on}"), "remove one of the two"))
+    }
+
+    /// A rule whose routing table is not asked, or has no routes.
+    fn routed_nowhere(&self, full: &FullRule) -> Option<Said> {
+        let table = full.rule.rtable?.canonical();
+        let blocks = matches!(full.rule.action, Action::Block(_));
+        let what = match full.rule.direction {
+            _ if blocks => "it blocks",
+            Some(Direction::Out) => "leaves, which is routed already",
+            _ if table != RoutingTable::MAIN && (self.is_empty)(table) => {
+                let text =
+                    format!("routing table {table} has no routes: what comes in by this rule is dropped");
+                return Some(Said::new(text, "ip route add default via GATEWAY table NUMBER"));
+            }
+            _ => return None,
+        };
+        Some(Said::new(
+            format!("rtable does nothing for what {what}"),
+            "give it to a rule that passes what comes in",
+        ))
     }
 
     fn is_forever_empty(&self, name: &str) -> bool {

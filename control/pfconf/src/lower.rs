@@ -210,7 +210,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         set: SetActions { queue, delay },
         // FreeBSD's, of which rules of their own are made.
         scrub: _,
-        routing_table,
         divert,
     } = extras;
     let targets = || nat.iter().chain(rdr);
@@ -231,7 +230,6 @@ fn beyond(full: &FullRule) -> Vec<&'static str> {
         (packet_size.is_some(), "max-pkt-size"),
         (queue.is_some(), "set queue"),
         (delay.is_some(), "set delay"),
-        (routing_table.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (targets().any(|pool| pool.to_target().is_none()), "several targets"),
         (matches!(route, Some((kind, pool)) if *kind != RoutingKind::Dup && leads_nowhere(pool)), ALONE),

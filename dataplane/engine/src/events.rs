@@ -10,7 +10,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use ruleset::{Direction, PeerView, Removal, StateView, TupleEnd};
+use ruleset::{Direction, PeerView, Removal, RoutingTable, StateView, TupleEnd};
 
 use crate::Address;
 use crate::eval::Root;
@@ -57,6 +57,8 @@ pub struct StateRecord {
     pub tuples: [Tuple; 2],
     /// Where packets are led to.
     pub route: Option<Address>,
+    /// By which table they are routed that come as that one did.
+    pub table: RoutingTable,
     /// What is known of the sender of that packet, and of the other end.
     pub peers: [Peer; 2],
     /// Packets and bytes of each.
@@ -91,6 +93,7 @@ impl StateRecord {
             proto: before.proto,
             direction: self.direction,
             route: self.route.map(|route| route.to_ip(before.af)),
+            rtable: self.table,
             source: self.peer_view(0),
             destination: self.peer_view(1),
             age_s: self.age.as_secs() as u32,

@@ -5,15 +5,19 @@
 //! that what a connection has cached of it is known to be stale. Ownership: nobody mutates a snapshot.
 //! Bounds: interfaces and next hops are numbered with 16 bits.
 
+mod choose;
+
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use bytemuck::Zeroable;
 use hashbrown::{HashMap, HashSet};
-use ruleset::Lpm;
+use ruleset::{Lpm, RoutingTable};
 use wire::{Af, Mac};
 
 use crate::pool::Target;
 use crate::{Address, Zone};
+use choose::choose;
 
 /// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroable)]
@@ -244,11 +248,21 @@ fn station(interface: InterfaceId, address: &IpAddr) -> (InterfaceId, Af, Addres
 pub struct Fib {
     epoch: u32,
     interfaces: Vec<Interface>,
-    routes: [Lpm<Held>; 2],
+    /// The main table.
+    routes: Tries,
+    /// Tables that rules may name beside it.
+    others: BTreeMap<RoutingTable, Tries>,
     neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
     silent: HashSet<(InterfaceId, Af, Address)>,
     /// By interface and family.
     only: Vec<[Option<Address>; 2]>,
+}
+
+/// A routing table: routes by family.
+type Tries = [Lpm<Held>; 2];
+
+const fn no_routes() -> Tries {
+    [Lpm::new(Af::Inet), Lpm::new(Af::Inet6)]
 }
 
 /// A route as it is looked up.
@@ -271,44 +285,6 @@ fn only_address(interface: &Interface, af: Af) -> Option<Address> {
     own.next().is_none().then(|| only.address.into())
 }
 
-/// The next hop of a flow: that of the highest weight, where each pair of a hop and a flow has a random weight of its own
-/// (rendezvous hashing, RFC 2991 §4 "highest random weight"). A hop that is gone takes only its own flows with it.
-#[inline]
-fn choose(hops: &[NextHop], hash: u64) -> &NextHop {
-    match hops {
-        [only] => only,
-        _ => choose_among(hops, hash),
-    }
-}
-
-fn choose_among(hops: &[NextHop], hash: u64) -> &NextHop {
-    let mut best = (0, &hops[0]);
-    let mut share = 0;
-    for (index, hop) in hops.iter().enumerate() {
-        // The shares of one hop are next to each other, and each takes flows of its own.
-        share = if index > 0 && hops[index - 1] == *hop { share + 1 } else { 0 };
-        let weight = mix(hash ^ identity(hop, share));
-        if index == 0 || weight > best.0 {
-            best = (weight, hop);
-        }
-    }
-    best.1
-}
-
-/// What tells a share of a next hop from all others, wherever it stands in its route.
-fn identity(hop: &NextHop, share: u64) -> u64 {
-    let address = hop.gateway.map_or(0, |gateway| Address::from(gateway).0);
-    let place = u64::from(hop.interface.0) << 32 | share;
-    mix(mix(address as u64) ^ (address >> 64) as u64) ^ mix(place)
-}
-
-/// The finalizer of SplitMix64: each bit of the result depends on each bit of the value.
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
-}
-
 const fn family_index(af: Af) -> usize {
     match af {
         Af::Inet => 0,
@@ -317,7 +293,7 @@ const fn family_index(af: Af) -> usize {
 }
 
 impl Fib {
-    /// A snapshot of what the shell knows. The interfaces' own addresses and their IPv4 broadcast addresses become
+    /// A snapshot of what the shell knows, with the routes of the main table. The interfaces' own addresses and their IPv4 broadcast addresses become
     /// routes to the host without being listed. Routes and neighbours of unknown interfaces are left out.
     pub fn new(
         epoch: u32,
@@ -328,7 +304,8 @@ impl Fib {
         let mut fib = Self {
             epoch,
             interfaces,
-            routes: [Lpm::new(Af::Inet), Lpm::new(Af::Inet6)],
+            routes: no_routes(),
+            others: BTreeMap::new(),
             neighbors: HashMap::new(),
             silent: HashSet::new(),
             only: Vec::new(),
@@ -342,7 +319,7 @@ impl Fib {
             fib.neighbors.insert(station(neighbor.interface, &neighbor.address), neighbor.mac);
         }
         for entry in routes {
-            fib.add_route(entry);
+            fib.add_route(RoutingTable::MAIN, entry);
         }
         fib.add_host_routes();
         fib
@@ -355,7 +332,16 @@ impl Fib {
         self
     }
 
-    fn add_route(&mut self, mut entry: RouteEntry) {
+    /// The same, with routes of other tables. A table without any leads nowhere but to the host itself.
+    #[must_use]
+    pub fn with_tables(mut self, routes: impl IntoIterator<Item = (RoutingTable, RouteEntry)>) -> Self {
+        for (table, entry) in routes {
+            self.add_route(table.canonical(), entry);
+        }
+        self
+    }
+
+    fn add_route(&mut self, table: RoutingTable, mut entry: RouteEntry) {
         if let Route::Forward(hops) = &mut entry.route {
             let known = self.interfaces.len();
             hops.retain(|hop| usize::from(hop.interface.0) < known);
@@ -370,7 +356,11 @@ impl Fib {
             },
             _ => None,
         };
-        let trie = &mut self.routes[family_index(Af::of(&entry.prefix))];
+        let tries = match table {
+            RoutingTable::MAIN => &mut self.routes,
+            other => self.others.entry(other).or_insert_with(no_routes),
+        };
+        let trie = &mut tries[family_index(Af::of(&entry.prefix))];
         trie.insert(Address::from(entry.prefix).0, entry.length, Held { route: entry.route, mac });
     }
 
@@ -412,11 +402,16 @@ impl Fib {
         self.only.get(usize::from(id.0))?[family_index(af)]
     }
 
-    /// The path to a destination; `hash` chooses among equal next hops, so that a flow keeps to one, also when others
+    /// The path to a destination by the main table; `hash` chooses among equal next hops, so that a flow keeps to one, also when others
     /// come or go.
     #[inline]
     pub fn lookup(&self, af: Af, destination: Address, hash: u64) -> Path {
-        match self.way(af, destination, hash) {
+        self.lookup_in(RoutingTable::MAIN, af, destination, hash)
+    }
+
+    /// As [`lookup`](Self::lookup), by any table.
+    pub fn lookup_in(&self, table: RoutingTable, af: Af, destination: Address, hash: u64) -> Path {
+        match self.way_in(table, af, destination, hash) {
             Way::Host => Path::Host,
             Way::Forward { hop, mac } => Path::Forward {
                 interface: hop.interface,
@@ -432,9 +427,32 @@ impl Fib {
 
     /// As [`lookup`](Self::lookup), where hardly anything is copied.
     pub(crate) fn way(&self, af: Af, destination: Address, hash: u64) -> Way {
-        let Some(Held { route, mac }) = self.routes[family_index(af)].lookup(destination.0) else {
-            return Way::Unreachable;
-        };
+        self.along(self.routes[family_index(af)].lookup(destination.0), af, destination, hash)
+    }
+
+    /// As [`way`](Self::way), by any table.
+    pub(crate) fn way_in(&self, table: RoutingTable, af: Af, destination: Address, hash: u64) -> Way {
+        self.along(self.find(table, af, destination).map(|(.., held)| held), af, destination, hash)
+    }
+
+    /// What a table has for a destination. The firewall's own addresses are the host's whatever it says, as in the kernel,
+    /// which looks into its table of them before any other.
+    fn find(&self, table: RoutingTable, af: Af, destination: Address) -> Option<(u128, u8, &Held)> {
+        let at = family_index(af);
+        if table.canonical() == RoutingTable::MAIN {
+            return self.routes[at].lookup_prefix(destination.0);
+        }
+        let own = self.routes[at].get(destination.0, af.bits());
+        let own = own.filter(|held| matches!(held.route, Route::Host | Route::Broadcast));
+        match own {
+            Some(held) => Some((destination.0, af.bits(), held)),
+            None => self.others.get(&table)?[at].lookup_prefix(destination.0),
+        }
+    }
+
+    #[inline]
+    fn along(&self, held: Option<&Held>, af: Af, destination: Address, hash: u64) -> Way {
+        let Some(Held { route, mac }) = held else { return Way::Unreachable };
         match route {
             Route::Host | Route::Broadcast => Way::Host,
             Route::Forward(hops) => {
@@ -488,19 +506,30 @@ impl Fib {
         !self.is_silent(interface, &address) && self.interface(interface).is_some_and(|link| link.up)
     }
 
-    /// The most specific route to a destination, with its prefix and length.
-    pub fn route_to(&self, af: Af, destination: Address) -> Option<(IpAddr, u8, &Route)> {
-        let (prefix, length, held) = self.routes[family_index(af)].lookup_prefix(destination.0)?;
+    /// The most specific route of a table to a destination, with its prefix and length.
+    pub fn route_to(
+        &self,
+        table: RoutingTable,
+        af: Af,
+        destination: Address,
+    ) -> Option<(IpAddr, u8, &Route)> {
+        let (prefix, length, held) = self.find(table, af, destination)?;
         Some((Address(prefix).to_ip(af), length, &held.route))
     }
 
-    /// True if packets for this address would leave by the interface, or it is in one of the interface's own networks. So is
-    /// every link-local address of IPv6, which has no other way back (pf's `pf_routable`).
-    pub(crate) fn leads_by(&self, af: Af, address: Address, interface: InterfaceId) -> bool {
+    /// True if packets for this address would leave by the interface, where a table routes them, or it is in one of the
+    /// interface's own networks. So is every link-local address of IPv6, which has no other way back (pf's `pf_routable`).
+    pub(crate) fn leads_by(
+        &self,
+        table: RoutingTable,
+        af: Af,
+        address: Address,
+        interface: InterfaceId,
+    ) -> bool {
         if af == Af::Inet6 && is_link_local(&address.to_ip(af)) {
             return true;
         }
-        match self.routes[family_index(af)].lookup(address.0).map(|held| &held.route) {
+        match self.find(table, af, address).map(|(.., held)| &held.route) {
             Some(Route::Forward(hops)) => hops.iter().any(|hop| hop.interface == interface),
             Some(Route::Host | Route::Broadcast) => self.interface(interface).is_some_and(|own| {
                 let of_family = own.addresses.iter().filter(|own| Af::of(&own.address) == af);
@@ -510,13 +539,18 @@ impl Fib {
         }
     }
 
-    /// Every route with its prefix and length, IPv4 first, in the order of the prefixes.
-    pub fn routes(&self) -> impl Iterator<Item = (IpAddr, u8, &Route)> {
-        [Af::Inet, Af::Inet6].into_iter().flat_map(|af| {
-            let entries = self.routes[family_index(af)].entries();
-            entries
-                .into_iter()
-                .map(move |(prefix, length, held)| (Address(prefix).to_ip(af), length, &held.route))
+    /// Every route with its table, its prefix and length: the main table first, and of each IPv4 first, in the order of the
+    /// prefixes.
+    pub fn routes(&self) -> impl Iterator<Item = (RoutingTable, IpAddr, u8, &Route)> {
+        let main = core::iter::once((RoutingTable::MAIN, &self.routes));
+        let others = self.others.iter().map(|(table, tries)| (*table, tries));
+        main.chain(others).flat_map(|(table, tries)| {
+            [Af::Inet, Af::Inet6].into_iter().flat_map(move |af| {
+                let entries = tries[family_index(af)].entries().into_iter();
+                entries.map(move |(prefix, length, held)| {
+                    (table, Address(prefix).to_ip(af), length, &held.route)
+                })
+            })
         })
     }
 

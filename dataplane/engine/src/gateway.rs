@@ -6,6 +6,8 @@
 //! Ownership: the shard. Bounds: each of the two hooks leads a packet aside once at most, so that pf's limit on routing it
 //! again and again is never reached.
 //!
+//! Gateways are where the main routing table has them, whatever `rtable` says: a table may have a default route alone.
+//!
 //! Deviation: `reply-to` holds also where the routing table has no route to the sender; multicast and broadcast are never
 //! led aside, nor is anything that crosses a transparent pair.
 
@@ -21,7 +23,7 @@ use crate::hook::{Passage, Passed, Stop};
 use crate::mirror::{Origin, Unresolved};
 use crate::pool::{Asked, Pool, Target};
 use crate::rewrite;
-use crate::routing::{Out, Route, route};
+use crate::routing::{Guide, Out, Route, route};
 use crate::shard::{Shard, View};
 use crate::source::{Use, Wish};
 
@@ -64,9 +66,9 @@ impl Shard {
         self.settle_on(view, root, &wish, chosen, kept)
     }
 
-    /// The gateway that a packet leaves by which has passed the IN hook: that of the state which it is an answer for, so that it
-    /// goes back where the question came from, else that of the state at the hook.
-    pub(crate) fn gateway_behind(&self, passage: &mut Passage<'_>, entered: &Passed) -> Option<Target> {
+    /// What says where a packet goes which has passed the IN hook: the gateway of the state which it is an answer for, so that it
+    /// goes back where the question came from, else that of the state at the hook, else the routing table.
+    pub(crate) fn guide_behind(&self, passage: &mut Passage<'_>, entered: &Passed) -> Guide {
         let at_hook = passage.gateway.take();
         let far = passage.flow.sender.other();
         let reply = entered.found().and_then(|record| {
@@ -75,7 +77,7 @@ impl Shard {
             let class = own.or_else(apart).filter(|class| class.direction == Direction::In)?;
             self.connections.gateway(class, Direction::Out)
         });
-        reply.or(at_hook)
+        reply.or(at_hook).map_or(Guide::Table(passage.routed.table), Guide::Gateway)
     }
 
     /// The other way out of a packet that the OUT hook has led aside from this one.
@@ -91,7 +93,7 @@ impl Shard {
         if is_bridged || out.gateway == Some(gateway) {
             return Ok(None);
         }
-        match route(view.fib, passage.packet, passage.flow.hash.0, Some(gateway))? {
+        match route(view.fib, passage.packet, passage.flow.hash.0, Guide::Gateway(gateway))? {
             Route::Out(elsewhere) => Ok(Some(elsewhere)),
             // What leaves is not led back to the host; groups stay where they are.
             Route::Host => Ok(None),

@@ -13,6 +13,7 @@ mod begin;
 mod begin_turned;
 mod create;
 mod face;
+mod routed;
 mod sound;
 mod stamps;
 mod stop;
@@ -42,6 +43,7 @@ use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
 pub(crate) use begin::First;
 use create::datagram;
+pub(crate) use routed::Routed;
 pub(crate) use stamps::write as write_stamps;
 pub(crate) use stop::{Answer, Stop, answer_without_room};
 
@@ -87,6 +89,8 @@ pub(crate) struct Passage<'p> {
     pub restamped: Option<Option<Timestamps>>,
     /// Where the hook which it has just passed wants it to leave by.
     pub gateway: Option<Target>,
+    /// By which table it is routed once it has come in.
+    pub routed: Routed,
     /// Where the hook which it has just passed wants it copied to.
     pub copy_to: Option<CopyTo>,
     /// It was copied: by which interfaces, the [mirror](crate::mirror) knows.
@@ -489,6 +493,7 @@ impl Shard {
             let Asked { decided, action, .. } = &mut self.tracer.asked;
             (*decided, *action) = (decision.rule_at(root), decision.action);
         }
+        passage.be_routed(hook.direction, &mut decision, root);
         let packet = &passage.packet;
         self.rule_totals.count_walk(root, decision.ended_at);
         passage.tag = decision.tag;

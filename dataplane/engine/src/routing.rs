@@ -1,7 +1,7 @@
 //! What is true of a packet whatever the rules say: where it goes, what may be on a wire at all, and whom an answer may be
 //! for. Pure questions; what comes of their answers is [`Shard`](crate::Shard)'s.
 
-use ruleset::Reason;
+use ruleset::{Reason, RoutingTable};
 use wire::{Af, EtherType, Mac};
 
 use crate::Address;
@@ -42,9 +42,17 @@ pub(crate) enum Route {
     Out(Out),
 }
 
-/// Where a packet goes: to the gateway that it is given, else where the forwarding base says; `hash` chooses among equal next
-/// hops.
-pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64, gateway: Option<Target>) -> Result<Route, Stop> {
+/// What says where a packet goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Guide {
+    /// A routing table.
+    Table(RoutingTable),
+    /// A rule that names a gateway.
+    Gateway(Target),
+}
+
+/// Where a packet goes; `hash` chooses among equal next hops.
+pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64, guide: Guide) -> Result<Route, Stop> {
     let Tuple { af, dst, .. } = packet.tuple;
     // Multicast is never forwarded: it is for the host, or for nobody.
     if is_group(af, dst) {
@@ -55,9 +63,10 @@ pub(crate) fn route(fib: &Fib, packet: &Packet, hash: u64, gateway: Option<Targe
         let code = if af == Af::Inet { code } else { code6 };
         Err(Stop::router(Reason::NoRoute, Problem::Unreachable { code }))
     };
-    let way = match &gateway {
-        None => fib.way(af, dst, hash),
-        Some(gateway) => fib.way_to(af, gateway, hash),
+    let (way, gateway) = match guide {
+        Guide::Table(RoutingTable::MAIN) => (fib.way(af, dst, hash), None),
+        Guide::Table(table) => (fib.way_in(table, af, dst, hash), None),
+        Guide::Gateway(gateway) => (fib.way_to(af, &gateway, hash), Some(gateway)),
     };
     match way {
         Way::Host => Ok(Route::Host),

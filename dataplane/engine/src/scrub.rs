@@ -68,6 +68,9 @@ impl Scrubbing {
         *self != Self { scrub: Scrub { max_mss: self.scrub.max_mss, ..Scrub::default() }, ..Self::default() }
     }
 
+    /// As many bits as a [`number`](Self::number) has at most.
+    pub const NUMBER_BITS: u32 = 43;
+
     /// As a number, different for all different ones.
     pub fn number(&self) -> u64 {
         let Scrub { no_df, random_id, min_ttl, max_mss, reassemble_tcp } = self.scrub;
@@ -292,6 +295,7 @@ mod tests {
             Scrubbing { scrub: Scrub { reassemble_tcp: true, ..Scrub::default() }, ..Scrubbing::default() },
         ];
         let mut numbers = all.map(|one| one.number()).to_vec();
+        assert!(numbers.iter().all(|number| *number < 1 << Scrubbing::NUMBER_BITS));
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), all.len());

@@ -19,7 +19,9 @@ use crate::fate::{Arrival, Created, Fate, Source, WorkerId};
 use crate::fib::{Fib, Interface, InterfaceId};
 use crate::frame::Frame;
 use crate::gateway::Departure;
-use crate::hook::{Answer, Flow, Hook, Passage, Passed, Stop, answer_without_room, flow_tuple, write_stamps};
+use crate::hook::{
+    Answer, Flow, Hook, Passage, Passed, Routed, Stop, answer_without_room, flow_tuple, write_stamps,
+};
 use crate::limiter::Limiter;
 use crate::log::{Log, LogRecord};
 use crate::mirror::{Mirror, Origin};
@@ -330,6 +332,7 @@ impl Shard {
             priority: USUAL_PRIORITY,
             changes: Changes::default(),
             gateway: None,
+            routed: Routed::default(),
             copy_to: None,
             copied: false,
             crossed: [None; 2],
@@ -365,8 +368,9 @@ impl Shard {
         if passage.copy_to.is_some() {
             self.mirror(view, passage, Origin::arrived(interface), frame.bytes());
         }
-        let gateway = self.gateway_behind(passage, &entered);
-        match route(view.fib, passage.packet, passage.flow.hash.0, gateway)? {
+        let guide = self.guide_behind(passage, &entered);
+        let routed = route(view.fib, passage.packet, passage.flow.hash.0, guide);
+        match routed.map_err(|stop| self.blame_table(passage, stop))? {
             Route::Host => {
                 self.commit(view, passage, &entered);
                 repair(frame, passage);

@@ -51,7 +51,7 @@ pub use pool::{NAT64_LENGTHS, Pool, PoolKind};
 pub use port_set::PortSet;
 pub use reason::{REASON_COUNT, Reason};
 pub use removal::Removal;
-pub use routing::{Gateway, Routing, RoutingKind};
+pub use routing::{Gateway, Routing, RoutingKind, RoutingTable};
 pub use rule::{
     Action, BlockReply, Direction, FirstMatch, FlagsMatch, IcmpMatch, IcmpReply, LogOptions, PRIO_MAX,
     PacketRate, Rule, Scrub, SetPrio, SourceLine, StateMode, StateOptions, TagMatch, Translating,

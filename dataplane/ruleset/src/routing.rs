@@ -1,11 +1,42 @@
-//! Where packets go instead of where the routing table says (pf.conf(5) ROUTING).
+//! Where packets go instead of where the main routing table says (pf.conf(5) ROUTING, `rtable`).
 
+use core::fmt;
 use core::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use wire::Af;
 
 use crate::{Action, AddressPattern, PoolKind, Rule, StateMode, bounds};
+
+/// A routing table of the host's kernel, by the number that rules and ip-route(8) have for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RoutingTable(pub u8);
+
+impl RoutingTable {
+    /// The one that packets are routed by of which no rule says anything.
+    pub const MAIN: Self = Self(0);
+
+    /// The number of the main table in the kernel (`RT_TABLE_MAIN`).
+    const KERNEL_MAIN: u8 = 254;
+
+    /// The same table, by the one number that it has here: the kernel's number of the main table is 0, too.
+    #[must_use]
+    pub const fn canonical(self) -> Self {
+        if self.0 == Self::KERNEL_MAIN { Self::MAIN } else { self }
+    }
+
+    /// The table of a number of the kernel, if rules can name it.
+    pub fn of_kernel(number: u32) -> Option<Self> {
+        u8::try_from(number).ok().map(|number| Self(number).canonical())
+    }
+}
+
+impl fmt::Display for RoutingTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
 
 /// Which packets a rule routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

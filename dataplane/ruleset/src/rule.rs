@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use wire::{Af, Proto, TcpFlags};
 
 use crate::{
-    AddressPattern, Call, Endpoint, InterfaceMatch, Pool, Routing, SourceTracking, StatePolicy, Timeout,
+    AddressPattern, Call, Endpoint, InterfaceMatch, Pool, Routing, RoutingTable, SourceTracking, StatePolicy,
+    Timeout,
 };
 
 /// The hook that a rule applies to: packets entering or leaving an interface.
@@ -273,6 +274,9 @@ pub struct Rule {
     pub tag: Option<String>,
     /// `tagged`.
     pub tagged: Option<TagMatch>,
+    /// `rtable`: what packets that come in are routed by.
+    #[serde(default)]
+    pub rtable: Option<RoutingTable>,
     /// `nat-to`: what takes the place of the source.
     pub nat: Option<Pool>,
     /// `rdr-to`: what takes the place of the destination.
@@ -350,6 +354,7 @@ impl Default for Rule {
             once: false,
             tag: None,
             tagged: None,
+            rtable: None,
             nat: None,
             rdr: None,
             af_to: None,

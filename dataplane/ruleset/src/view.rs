@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use wire::{Port, Proto};
 
-use crate::Direction;
+use crate::{Direction, RoutingTable};
 
 /// How far one end of a connection has come, as pf tells it. The numbers are pf's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +111,9 @@ pub struct StateView {
     pub direction: Direction,
     /// Where `route-to` or `reply-to` of its rule leads to.
     pub route: Option<IpAddr>,
+    /// The routing table that packets are routed by which come as the one that made it did.
+    #[serde(default)]
+    pub rtable: RoutingTable,
     /// The sender of the packet that made it.
     pub source: PeerView,
     /// The other end.

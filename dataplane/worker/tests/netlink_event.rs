@@ -13,6 +13,7 @@ use netlink_packet_route::route::{
     RouteNextHopFlags, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use ruleset::RoutingTable;
 use wire::Mac;
 use worker::netlink::event::{Event, Hop, KernelNeighbor, Link, Manner, OwnAddress, RouteKey, Target, event};
 
@@ -134,7 +135,7 @@ fn a_route_may_lead_nowhere() {
 }
 
 #[test]
-fn only_plain_routes_of_the_main_table_count() {
+fn only_plain_routes_of_tables_that_rules_can_name_count() {
     let plain = route(RouteType::Unicast, vec![RouteAttribute::Oif(5)]);
     assert!(target(plain.clone()).is_some());
     let changed = |change: &dyn Fn(&mut RouteMessage)| {
@@ -142,8 +143,22 @@ fn only_plain_routes_of_the_main_table_count() {
         change(&mut message);
         target(message)
     };
-    assert_eq!(changed(&|message| message.header.table = 255), None, "the local table");
-    assert_eq!(changed(&|message| message.attributes.push(RouteAttribute::Table(1000))), None);
+    let table = |header: u8, number: Option<u32>| {
+        let mut message = plain.clone();
+        message.header.table = header;
+        message.attributes.extend(number.map(RouteAttribute::Table));
+        match meaning(Message::NewRoute(message)) {
+            Some(Event::Route { route, .. }) => Some(route.key.table),
+            _ => None,
+        }
+    };
+    assert_eq!(table(254, Some(254)), Some(RoutingTable::MAIN));
+    assert_eq!(table(254, None), Some(RoutingTable::MAIN));
+    assert_eq!(table(2, Some(2)), Some(RoutingTable(2)));
+    assert_eq!(table(253, None), Some(RoutingTable(253)), "the default table");
+    assert_eq!(table(255, None), None, "the local table");
+    // Beyond 255 the header has RT_TABLE_COMPAT.
+    assert_eq!(table(252, Some(1000)), None);
     assert_eq!(changed(&|message| message.header.tos = 16), None);
     assert_eq!(changed(&|message| message.header.source_prefix_length = 64), None);
     assert_eq!(changed(&|message| message.header.flags = RouteFlags::Cloned), None);
@@ -199,7 +214,7 @@ fn a_default_route_has_no_destination_and_a_metric_is_part_of_the_key() {
     message.header.destination_prefix_length = 0;
     message.header.address_family = AddressFamily::Inet6;
     let Some(Event::Route { route, .. }) = meaning(Message::NewRoute(message)) else { panic!("no route") };
-    assert_eq!(route.key, RouteKey { prefix: ip("::"), length: 0, metric: 100 });
+    assert_eq!(route.key, RouteKey { table: RoutingTable::MAIN, prefix: ip("::"), length: 0, metric: 100 });
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use engine::fib::{Bridge, InterfaceAddress, InterfaceId, NonIpPolicy, Path};
 use engine::{Address, Fib};
+use ruleset::RoutingTable;
 use wire::{Af, Mac};
 use worker::netlink::event::{
     Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target,
@@ -39,7 +40,13 @@ fn hop(link: u32, gateway: &str) -> Hop {
 }
 
 fn route(prefix: &str, length: u8, metric: u32, target: Target) -> KernelRoute {
-    KernelRoute { key: RouteKey { prefix: ip(prefix), length, metric }, target }
+    KernelRoute { key: RouteKey { table: RoutingTable::MAIN, prefix: ip(prefix), length, metric }, target }
+}
+
+/// The same route in another table.
+fn in_table(table: u8, mut route: KernelRoute) -> KernelRoute {
+    route.key.table = RoutingTable(table);
+    route
 }
 
 fn hops(prefix: &str, length: u8, metric: u32, hops: &[Hop]) -> KernelRoute {
@@ -216,6 +223,33 @@ fn the_least_metric_wins_until_it_is_gone() {
     assert_eq!(lookup(&model.fib(1), "10.5.1.1"), to(LAN, "10.0.0.5"));
     assert_eq!(model.apply(Event::RouteGone(near)), Effect::Changed);
     assert_eq!(lookup(&model.fib(2), "10.5.1.1"), to(WAN, "192.0.2.5"));
+}
+
+#[test]
+fn each_table_has_its_routes() {
+    let mut model = model();
+    let near = |metric| hops("10.5.0.0", 16, metric, &[hop(LAN_LINK, "10.0.0.5")]);
+    let far = |metric| hops("10.5.0.0", 16, metric, &[hop(WAN_LINK, "192.0.2.5")]);
+    let _ = add(&mut model, near(100));
+    let _ = add(&mut model, in_table(2, far(20)));
+    let _ = add(&mut model, in_table(2, near(30)));
+    let _ = add(&mut model, in_table(9, route("10.5.0.0", 16, 0, Target::Blackhole)));
+    let found = |model: &Model, table| {
+        let address = ip("10.5.1.1");
+        model.fib(1).lookup_in(RoutingTable(table), Af::of(&address), address.into(), 0)
+    };
+    let all = |model: &Model| [0, 2, 9, 3].map(|table| found(model, table));
+    assert_eq!(all(&model), [to(LAN, "10.0.0.5"), to(WAN, "192.0.2.5"), Path::Blackhole, Path::Unreachable]);
+    assert_eq!(model.apply(Event::RouteGone(in_table(2, far(20)))), Effect::Changed);
+    assert_eq!(all(&model)[..2], [to(LAN, "10.0.0.5"), to(LAN, "10.0.0.5")]);
+    assert_eq!(model.apply(Event::RouteGone(near(100))), Effect::Changed);
+    assert_eq!(all(&model)[..2], [to(WAN, "192.0.2.254"), to(LAN, "10.0.0.5")], "by the default route");
+    assert_eq!(model.apply(Event::RouteGone(in_table(2, near(30)))), Effect::Changed);
+    assert_eq!(all(&model)[1], Path::Unreachable, "it has none");
+    let mut astray = model.unlearnt();
+    assert!(astray.differs(&model));
+    let _ = add(&mut astray, in_table(2, near(30)));
+    assert!(model.differs(&astray));
 }
 
 #[test]

@@ -343,6 +343,19 @@ impl Lab {
         reached.with_context(|| format!("wanted {wanted:#?}, found {states:#?}"))
     }
 
+    /// How many packets the server has received by wan0, and by the uplink, where there is one.
+    ///
+    /// # Errors
+    /// An interface is gone.
+    pub fn received(&self) -> Result<[u64; 2]> {
+        let of = |link: &str| -> Result<u64> {
+            let said = self.server.run(&format!("ip -j -s link show dev {link}"))?;
+            let links: serde_json::Value = serde_json::from_str(&said)?;
+            links[0]["stats64"]["rx"]["packets"].as_u64().context("no counter")
+        };
+        Ok([of("eth-wan")?, of("eth-up")?])
+    }
+
     /// What was dropped so far.
     ///
     /// # Errors

@@ -59,11 +59,11 @@ fn kernel_hops(route: &Value) -> BTreeSet<String> {
     }
 }
 
-/// What the dataplane forwards by, without what is the host's own.
+/// What the dataplane forwards by in its main table, without what is the host's own.
 fn dataplane(lab: &Lab) -> Result<Table> {
     let routes = lab.show("routes")?;
     let mut table = Table::new();
-    for route in array(&routes) {
+    for route in array(&routes).iter().filter(|route| route["table"] == 0) {
         let kind = text(route, "kind");
         let hops = match kind {
             "host" | "broadcast" => continue,

@@ -171,16 +171,6 @@ impl Drop for Mirror {
     }
 }
 
-/// How many packets the server has received by each way.
-fn received(lab: &Lab) -> Result<[u64; 2]> {
-    let of = |link: &str| -> Result<u64> {
-        let said = lab.server.run(&format!("ip -j -s link show dev {link}"))?;
-        let links: serde_json::Value = serde_json::from_str(&said)?;
-        links[0]["stats64"]["rx"]["packets"].as_u64().context("no counter")
-    };
-    Ok([of("eth-wan")?, of("eth-up")?])
-}
-
 #[test]
 fn flows_keep_their_gateway_and_leave_a_dead_one_alone() {
     flows_keep_their_gateway(&IPV4);
@@ -196,9 +186,9 @@ fn flows_keep_their_gateway(of: &Family) {
         let Family { option, gateways: [_, second], bits: [net, _], .. } = of;
         let _mirror = Mirror::start(lab)?;
         let flows: Vec<UdpSocket> = (0..8).map(|_| of.open(lab)).collect::<Result<_>>()?;
-        let before = received(lab)?;
+        let before = lab.received()?;
         let ways: Vec<usize> = flows.iter().map(|flow| of.way(flow, 20)).collect::<Result<_>>()?;
-        let after = received(lab)?;
+        let after = lab.received()?;
         ensure!(ways.iter().sum::<usize>() == 4, "in turn: {ways:?}");
         ensure!((0..2).all(|way| after[way] >= before[way] + 80), "{before:?} {after:?}");
         for (flow, taken) in flows.iter().zip(&ways) {
@@ -263,11 +253,11 @@ fn answers_leave_where_it_came_in(of: &Family) {
         let there = format!("ip {option} route add {client}/{host} via {second} dev eth-up src {far}");
         lab.server.run(&there)?;
         for target in [client, second] {
-            let before = received(lab)?;
+            let before = lab.received()?;
             for _ in 0..10 {
                 sockets::ask(&lab.server, address(target, PORT), PATIENCE)?.succeeded(target)?;
             }
-            let after = received(lab)?;
+            let after = lab.received()?;
             let came = [after[0] - before[0], after[1] - before[1]];
             // Neighbours may have something to say besides.
             ensure!(came[1] >= 10 && came[0] < 10, "{target}: answers came by both ways: {came:?}");

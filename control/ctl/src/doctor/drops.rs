@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use api::{DropExample, InterfaceDrops, Misfit, PacketView};
-use ruleset::{PeerState, Reason, TupleEnd};
+use ruleset::{PeerState, Reason, RoutingTable, TupleEnd};
 
 use super::Finding;
 use super::snapshot::{Chart, Way, pair, reversed};
-use super::states::ends;
+use super::states::{ends, in_table, of_table};
 
 /// As often a flow must have been dropped for it to be more than an accident.
 const OFTEN: usize = 2;
@@ -299,16 +299,25 @@ fn neighbors(chart: &Chart<'_>) -> Vec<Finding> {
 
 /// Destinations that there is no route to.
 fn unrouted(chart: &Chart<'_>) -> Vec<Finding> {
+    // Those of tables that lead nowhere at all are told of as such.
+    let is_told = |table| table != RoutingTable::MAIN && !chart.has_routes(table);
     let nowhere = |example: &DropExample, packet: &PacketView| {
-        example.reason == Reason::NoRoute && chart.way_to(packet.destination.address) == Way::None
+        let table = chart.table_by(example);
+        example.reason == Reason::NoRoute
+            && !is_told(table)
+            && chart.way_in(table, packet.destination.address) == Way::None
     };
     let found = flows(chart, OFTEN, nowhere).into_values().map(|packets| {
         let (example, packet) = packets[packets.len() - 1];
-        let target = packet.destination.address;
-        Finding::new("no-route", format!("there is no route to {target}"))
+        let (target, table) = (packet.destination.address, chart.table_by(example));
+        Finding::new("no-route", format!("there is no route to {target}{}", in_table(table)))
+            .rule(chart.blamed(example).filter(|_| table != RoutingTable::MAIN))
             .evidence(format!("dropped on {}: {packet}", example.place()))
             .and_dark(chart)
-            .cure(format!("add one (ip route add {target}), or see why the routing daemon has none"))
+            .cure(format!(
+                "add one (ip route add {target}{}), or see why the routing daemon has none",
+                of_table(table)
+            ))
     });
     Finding::few(found.collect(), "flows")
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use api::{DropExample, HookView, InterfaceStatus, PacketView, SeenPacket};
-use ruleset::{Action, InterfaceMatch, InterfacePattern, Reason, Rule, protocol_name};
+use ruleset::{
+    Action, Direction, InterfaceMatch, InterfacePattern, Reason, RoutingTable, Rule, protocol_name,
+};
 use wire::Af;
 
 use super::Finding;
@@ -15,6 +17,7 @@ pub fn check(chart: &Chart<'_>) -> Vec<Finding> {
     let mut findings = down(chart);
     findings.extend(circles(chart));
     findings.extend(absent(chart));
+    findings.extend(empty_tables(chart));
     findings
 }
 
@@ -133,6 +136,35 @@ fn passes_such(rule: &Rule, hook: &HookView, packet: &PacketView) -> bool {
         && rule.direction.is_none_or(|direction| direction == hook.direction)
         && rule.af.is_none_or(|af| (af == Af::Inet) == packet.source.address.is_ipv4())
         && rule.proto.is_none_or(|proto| named(proto) == packet.proto)
+}
+
+/// Rules that have packets routed by a table without routes.
+fn empty_tables(chart: &Chart<'_>) -> Vec<Finding> {
+    let Some(rules) = chart.snapshot.rules.as_ref().map(|live| &live.rules) else { return Vec::new() };
+    let mut told = BTreeSet::new();
+    let named = (0..).zip(rules).filter_map(|(place, rule)| Some((place, routed_by(rule)?)));
+    let empty = named.filter(|(_, table)| !chart.has_routes(*table) && told.insert(*table));
+    let findings = empty.map(|(place, table)| {
+        let what = format!("a rule has packets routed by table {table}, which has no routes");
+        let refused = chart.dropped().find(|(example, _)| {
+            example.reason == Reason::NoRoute && chart.table_by(example) == table
+        });
+        let finding = Finding::new("empty-rtable", what).rule(chart.rule_at(place));
+        let finding = match refused {
+            Some((example, packet)) => finding.evidence(format!("dropped on {}: {packet}", example.place())),
+            None => finding.evidence(format!("what comes in by the rule is dropped, as {}", Reason::NoRoute)),
+        };
+        finding.and_dark(chart).cure(format!(
+            "give it routes (ip route add default via GATEWAY table {table}); those of the main table are not asked besides"
+        ))
+    });
+    Finding::few(findings.collect(), "tables")
+}
+
+/// The table that a rule has packets routed by, where it is not the main one and the rule's packets come in.
+fn routed_by(rule: &Rule) -> Option<RoutingTable> {
+    let enters = rule.direction != Some(Direction::Out) && !matches!(rule.action, Action::Block(_));
+    rule.rtable.map(RoutingTable::canonical).filter(|table| enters && *table != RoutingTable::MAIN)
 }
 
 /// The interface or group that a rule is for.

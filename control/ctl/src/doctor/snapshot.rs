@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{DropExample, DropReport, NeighborView, PacketView, RouteKind, RouteView, SeenPacket, Status};
 use ipnet::IpNet;
-use ruleset::{Direction, Rule, RulePlace, Ruleset, StateView, TupleEnd};
+use ruleset::{Direction, RoutingTable, Rule, RulePlace, Ruleset, StateView, TupleEnd};
 use wire::{Port, Proto};
 
 use crate::rulebook::{RuleName, Rulebook};
@@ -103,6 +103,18 @@ impl<'a> Chart<'a> {
         self.book.as_ref()?.name(example.rule?)
     }
 
+    /// The routing table by which the packet of an example was to be routed, as far as the rule says that is blamed for it.
+    pub fn table_by(&self, example: &DropExample) -> RoutingTable {
+        let rules = self.snapshot.rules.as_ref().map(|ruleset| &ruleset.rules);
+        let rule = example.rule.and_then(|place| rules?.get(place as usize));
+        rule.and_then(|rule| rule.rtable).map(RoutingTable::canonical).unwrap_or_default()
+    }
+
+    /// True if a routing table has a route.
+    pub fn has_routes(&self, table: RoutingTable) -> bool {
+        self.snapshot.routes.iter().any(|route| route.table == table)
+    }
+
     /// A rule, by its place in the list of the ruleset's rules.
     pub fn rule_at(&self, place: u32) -> Option<RuleName> {
         self.book.as_ref()?.name(place)
@@ -118,9 +130,18 @@ impl<'a> Chart<'a> {
         })
     }
 
-    /// The way to an address.
+    /// The way to an address by the main routing table.
     pub fn way_to(&self, address: IpAddr) -> Way {
-        let holds = |route: &&RouteView| net(route).is_some_and(|net| net.contains(&address));
+        self.way_in(RoutingTable::MAIN, address)
+    }
+
+    /// The way to an address by a routing table.
+    pub fn way_in(&self, table: RoutingTable, address: IpAddr) -> Way {
+        if table != RoutingTable::MAIN && self.is_own(address) {
+            return Way::Host;
+        }
+        let holds =
+            |route: &&RouteView| route.table == table && net(route).is_some_and(|net| net.contains(&address));
         let length = |route: &&RouteView| net(route).map_or(0, |net| net.prefix_len());
         let Some(route) = self.snapshot.routes.iter().filter(holds).max_by_key(length) else {
             return Way::None;
@@ -130,6 +151,13 @@ impl<'a> Chart<'a> {
             (RouteKind::Forward, Some(hop)) => Way::By { interface: hop.interface.clone(), via: hop.via },
             _ => Way::None,
         }
+    }
+
+    /// The routing table that packets of a connection were routed by which went the way of its first one.
+    pub fn table_of(&self, state: &StateView) -> RoutingTable {
+        let states = self.connections.get(&inner(state)).into_iter().flatten();
+        let mut entered = states.filter(|state| state.direction == Direction::In);
+        entered.next().map(|state| state.rtable).unwrap_or_default()
     }
 
     /// True if the firewall has this address itself.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::{DropExample, HookView, PacketView};
-use ruleset::{Direction, FlagsMatch, PeerState, Reason, Rule, StateView, TupleEnd};
+use ruleset::{Direction, FlagsMatch, PeerState, Reason, RoutingTable, Rule, StateView, TupleEnd};
 use wire::{Port, Proto, TcpFlags};
 
 use super::Finding;
@@ -94,7 +94,8 @@ fn silence(chart: &Chart<'_>, state: &StateView) -> Finding {
     let finding = Finding::new("no-answers", format!("{destination} does not answer {source}")).rule(rule);
     // What `route-to` leads elsewhere goes to its gateway.
     let led = state.route.filter(|_| state.direction == Direction::Out);
-    match (state.direction, chart.way_to(led.unwrap_or(destination.address))) {
+    let table = if led.is_some() { RoutingTable::MAIN } else { chart.table_of(state) };
+    match (state.direction, chart.way_in(table, led.unwrap_or(destination.address))) {
         (Direction::Out, Way::By { interface, via }) => {
             let over = via.map_or_else(String::new, |via| format!(", over {via}"));
             finding
@@ -114,13 +115,33 @@ fn silence(chart: &Chart<'_>, state: &StateView) -> Finding {
                    filter let its answers go".to_owned()),
         (_, Way::None) => finding
             .evidence(seen)
-            .evidence(format!("there is no route to {}", destination.address))
+            .evidence(format!("there is no route to {}{}", destination.address, in_table(table)))
             .and_dark(chart)
-            .cure(format!("add the route (ip route add {}), or bring its interface back", destination.address)),
+            .cure(format!(
+                "add the route (ip route add {}{}), or bring its interface back",
+                destination.address,
+                of_table(table)
+            )),
         (Direction::In, Way::By { interface, .. }) => finding
             .evidence(seen)
             .evidence(format!("answers would have to come in on {interface}; no state was made for packets to go out there"))
             .cure(format!("let a rule keep state for them: `pass out on {interface}`, or none for `{interface}` to be skipped")),
+    }
+}
+
+/// How a routing table is named, unless it is the main one.
+pub fn in_table(table: RoutingTable) -> String {
+    match table {
+        RoutingTable::MAIN => String::new(),
+        table => format!(" in routing table {table}"),
+    }
+}
+
+/// As ip(8) wants it named.
+pub fn of_table(table: RoutingTable) -> String {
+    match table {
+        RoutingTable::MAIN => String::new(),
+        table => format!(" table {table}"),
     }
 }
 
@@ -169,7 +190,7 @@ fn one_way_nat(chart: &Chart<'_>, state: &StateView) -> Option<Finding> {
         Some(Finding::new("one-way-nat", what).rule(chart.maker(state)).evidence(evidence_of(state)))
     };
     if let (Direction::Out, Some(before)) = (state.direction, state.source.untranslated) {
-        let way = match chart.way_to(destination.address) {
+        let way = match chart.way_in(chart.table_of(state), destination.address) {
             Way::By { interface, .. } => interface,
             Way::Host | Way::None => return None,
         };

@@ -11,8 +11,8 @@ use api::{
     SeenPacket, Status, TcpView, WorkerStatus,
 };
 use ruleset::{
-    Action, Direction, FlagsMatch, PeerState, PeerView, Reason, Rule, Ruleset, SourceLine, StateView,
-    TupleEnd,
+    Action, Direction, FlagsMatch, PeerState, PeerView, Reason, RoutingTable, Rule, Ruleset, SourceLine,
+    StateView, TupleEnd,
 };
 use wire::{Port, Proto};
 
@@ -54,6 +54,7 @@ fn state(direction: Direction, source: &str, destination: &str) -> StateView {
         source_track: false,
         sticky: false,
         route: None,
+        rtable: RoutingTable::MAIN,
         id: 1,
         creator: 0,
     }
@@ -132,7 +133,8 @@ fn route(destination: &str, interface: &str, via: Option<&str>) -> RouteView {
         weight: 1,
         mtu: None,
     };
-    RouteView { destination: destination.into(), kind: RouteKind::Forward, next_hops: vec![hop] }
+    let (table, kind) = (RoutingTable::MAIN, RouteKind::Forward);
+    RouteView { table, destination: destination.into(), kind, next_hops: vec![hop] }
 }
 
 fn rules() -> Ruleset {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use api::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
+use ruleset::RoutingTable;
 
 /// Writes a line a route, and one more for each further next hop.
 pub fn write_routes(out: &mut dyn Write, routes: &[RouteView]) -> io::Result<()> {
@@ -11,11 +12,15 @@ pub fn write_routes(out: &mut dyn Write, routes: &[RouteView]) -> io::Result<()>
 
 fn write_route(out: &mut dyn Write, route: &RouteView) -> io::Result<()> {
     let mut name = route.destination.as_str();
+    let table = match route.table {
+        RoutingTable::MAIN => String::new(),
+        table => format!(" table {table}"),
+    };
     if route.kind != RouteKind::Forward {
-        return writeln!(out, "{name:<20} {}", route.kind.name());
+        return writeln!(out, "{name:<20} {}{table}", route.kind.name());
     }
     for hop in &route.next_hops {
-        writeln!(out, "{name:<20} {}", words(hop, route.next_hops.len()))?;
+        writeln!(out, "{name:<20} {}{table}", words(hop, route.next_hops.len()))?;
         name = "";
     }
     Ok(())

@@ -11,7 +11,7 @@ use api::{
 };
 use clap::Args;
 use pfconf::print_rule;
-use ruleset::{SourceSelector, SourceView, StateSelector, StateView};
+use ruleset::{RoutingTable, SourceSelector, SourceView, StateSelector, StateView};
 use serde::Serialize;
 
 use super::rules::LiveRuleset;
@@ -144,11 +144,11 @@ impl Source {
         })
     }
 
-    /// The route to an address.
-    pub fn route_to(&mut self, address: IpAddr) -> Result<RouteTo> {
+    /// The route of a table to an address.
+    pub fn route_to(&mut self, address: IpAddr, table: RoutingTable) -> Result<RouteTo> {
         Ok(match self {
-            Self::Control(control) => control.route_to(address)?,
-            Self::Dataplane(client) => client.route_to(address)?,
+            Self::Control(control) => control.route_to(address, table)?,
+            Self::Dataplane(client) => client.route_to(address, table)?,
         })
     }
 

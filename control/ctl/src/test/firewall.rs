@@ -4,7 +4,7 @@
 //! take is not looked up: what only comes in is for the host, what only goes out comes from it, and what does both is
 //! routed where it says. Networks of interfaces are behind them, and what is in none is behind where it comes in. Time passes by a millisecond for each packet. Bounds: [`STATES`] states.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use anyhow::{Context, anyhow, ensure};
@@ -297,8 +297,8 @@ impl Firewall {
         states
     }
 
-    /// The packet leads to the host, or by its way out; its sender's network is behind the interface where it comes in, unless
-    /// it is that of another interface.
+    /// The packet leads to the host, or by its way out, by whatever routing table; its sender's network is behind the interface
+    /// where it comes in, unless it is that of another interface.
     fn fib(
         &mut self,
         enters: Option<InterfaceId>,
@@ -325,7 +325,11 @@ impl Firewall {
             routes.push(entry(dst, Af::of(&dst).bits(), way.map_or(Route::Host, by)));
             neighbor = way.map(|interface| Neighbor { interface, address: dst, mac: STRANGER });
         }
-        Fib::new(self.epoch, self.interfaces.clone(), routes, neighbor)
+        let rules = &self.root.ruleset().rules;
+        let tables: BTreeSet<_> = rules.iter().filter_map(|rule| rule.rtable).collect();
+        let in_each = |table| routes.iter().map(move |route| (table, route.clone()));
+        let tables: Vec<_> = tables.into_iter().flat_map(in_each).collect();
+        Fib::new(self.epoch, self.interfaces.clone(), routes, neighbor).with_tables(tables)
     }
 
     /// Sequence and acknowledgment number of a segment: given, or what comes next.

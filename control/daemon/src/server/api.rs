@@ -1,5 +1,6 @@
 //! What the paths of the control socket answer.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response};
 use pfconf::print_rule;
-use ruleset::{Ruleset, SourceSelector, StateSelector};
+use ruleset::{RoutingTable, Ruleset, SourceSelector, StateSelector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -123,10 +124,12 @@ async fn below(app: &App, path: &str, request: Request<Incoming>, getting: bool)
             Ok(_) => only("GET"),
             Err(_) => problem(404, "no such path"),
         },
-        Some(("routes", address)) => match address.parse() {
-            Ok(address) if getting => listed(app, move |client| client.route_to(address)).await,
-            Ok(_) => only("GET"),
-            Err(_) => problem(404, "no such path"),
+        Some(("routes", place)) => match address_and_table(place) {
+            Some((address, table)) if getting => {
+                listed(app, move |client| client.route_to(address, table)).await
+            }
+            Some(_) => only("GET"),
+            None => problem(404, "no such path"),
         },
         Some(("tables", name)) => {
             let Some(name) = unescape(name) else { return problem(400, "a broken escape in the name") };
@@ -138,6 +141,12 @@ async fn below(app: &App, path: &str, request: Request<Incoming>, getting: bool)
         }
         _ => problem(404, "no such path"),
     }
+}
+
+/// `ADDRESS`, which is looked for in the main table, or `ADDRESS/TABLE`.
+fn address_and_table(place: &str) -> Option<(IpAddr, RoutingTable)> {
+    let (address, table) = place.split_once('/').unwrap_or((place, "0"));
+    Some((address.parse().ok()?, RoutingTable(table.parse().ok()?)))
 }
 
 /// What the dataplane does by itself, and is only asked for here.

@@ -20,8 +20,8 @@ use api::{
     Traffic, WorkerStatus,
 };
 use ruleset::{
-    Action, AddressPattern, Direction, Flow, NodeKind, PeerState, PeerView, Reason, Rule, Ruleset, Ruling,
-    SourceView, StateView, TableEdit, TableEntry, TupleEnd,
+    Action, AddressPattern, Direction, Flow, NodeKind, PeerState, PeerView, Reason, RoutingTable, Rule,
+    Ruleset, Ruling, SourceView, StateView, TableEdit, TableEntry, TupleEnd,
 };
 use wire::{Port, Proto};
 
@@ -379,9 +379,10 @@ fn answer(stream: &mut UnixStream, shared: &Shared, id: u32, body: RequestBody) 
             let count = source_nodes(false).iter().filter(|node| fits(node)).count();
             send(ResponseBody::Killed(count as u64))
         }
-        RequestBody::RouteTo(address) => {
-            let route = address.is_ipv4().then(|| routes().remove(0));
-            send(ResponseBody::RouteTo(Box::new(RouteTo { address, route })))
+        RequestBody::RouteTo { address, table } => {
+            let in_table = routes().into_iter().find(|route| route.table == table);
+            let route = in_table.filter(|_| address.is_ipv4());
+            send(ResponseBody::RouteTo(Box::new(RouteTo { address, table, route })))
         }
         RequestBody::Tables(edits) => match state.edit(edits) {
             Ok(()) => send(ResponseBody::Done),
@@ -464,6 +465,7 @@ pub fn state_view(n: u32) -> StateView {
         proto: if n.is_multiple_of(2) { Proto::TCP } else { Proto::UDP },
         direction: Direction::In,
         route: None,
+        rtable: RoutingTable::MAIN,
         source: peer(Ipv4Addr::new(10, 0, high, low), 1024),
         destination: peer(Ipv4Addr::new(192, 0, 2, 1), 443),
         age_s: 1,
@@ -534,7 +536,8 @@ fn status(state: &State) -> Status {
 }
 
 pub fn routes() -> Vec<RouteView> {
-    let route = |destination: &str, gateway| RouteView {
+    let route = |table, destination: &str, gateway| RouteView {
+        table: RoutingTable(table),
         destination: destination.into(),
         kind: RouteKind::Forward,
         next_hops: vec![NextHopView {
@@ -546,8 +549,9 @@ pub fn routes() -> Vec<RouteView> {
         }],
     };
     vec![
-        route("0.0.0.0/0", Ipv4Addr::new(192, 0, 2, 1)),
-        route("198.51.100.0/24", Ipv4Addr::new(192, 0, 2, 2)),
+        route(0, "0.0.0.0/0", Ipv4Addr::new(192, 0, 2, 1)),
+        route(0, "198.51.100.0/24", Ipv4Addr::new(192, 0, 2, 2)),
+        route(2, "0.0.0.0/0", Ipv4Addr::new(192, 0, 2, 3)),
     ]
 }
 

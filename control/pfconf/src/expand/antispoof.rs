@@ -59,7 +59,7 @@ impl Expander<'_> {
         statement.af = antispoof.af;
         statement.interfaces.extend(interface);
         statement.options.labels.clone_from(&antispoof.labels);
-        statement.options.more.routing_table = antispoof.routing_table;
+        statement.options.rtable = antispoof.rtable;
         let fits = |node: &Node| antispoof.af.is_none() || node.af.is_none() || node.af == antispoof.af;
         let sources: Vec<Node> = sources.into_iter().filter(fits).collect();
         if sources.is_empty() {

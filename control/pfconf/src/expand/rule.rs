@@ -120,6 +120,7 @@ impl Expander<'_> {
             set_prio: options.set_prio,
             ridentifier: options.ridentifier,
             once: options.once,
+            rtable: options.rtable,
             source: self.source_line(),
             ..Rule::default()
         };

@@ -52,10 +52,8 @@ impl Parser<'_> {
     fn early_anchor(&mut self, section: Section) -> Parsed<RuleStatement> {
         let action = RuleAction::Early(Early { section, exempt: false, pass: false });
         let mut rule = self.head(action, None, LogOptions::default(), false)?;
-        if self.at_keyword("rtable") {
-            self.mark("rtable");
-            self.take();
-            rule.options.more.routing_table = Some(self.routing_table()?);
+        if self.accept_keyword("rtable") {
+            rule.options.rtable = Some(self.routing_table()?);
         }
         Ok(rule)
     }
@@ -134,16 +132,14 @@ impl Parser<'_> {
         })?;
         let af = self.family();
         let mut labels = Vec::new();
-        let mut routing_table = None;
+        let mut rtable = None;
         loop {
             let span = self.lexer.peek().span;
             if self.accept_keyword("label") {
                 self.check_labels(span, &labels)?;
                 labels.push(self.text("a label")?.value);
-            } else if self.at_keyword("rtable") {
-                self.mark("rtable");
-                self.take();
-                routing_table = Some(self.routing_table()?);
+            } else if self.accept_keyword("rtable") {
+                rtable = Some(self.routing_table()?);
             } else {
                 break;
             }
@@ -155,7 +151,7 @@ impl Parser<'_> {
             interfaces,
             af,
             labels,
-            routing_table,
+            rtable,
             span,
         })))
     }

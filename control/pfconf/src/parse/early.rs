@@ -142,10 +142,9 @@ impl Parser<'_> {
         match self.lexer.peek().kind {
             Kind::Keyword("tagged") => self.negatable(options, false)?,
             Kind::Keyword(word @ "tag") => self.name(word, options)?,
-            Kind::Keyword(word @ "rtable") => {
-                self.mark(word);
+            Kind::Keyword("rtable") => {
                 self.take();
-                options.more.routing_table = Some(self.routing_table()?);
+                options.rtable = Some(self.routing_table()?);
             }
             _ => return Ok(false),
         }

@@ -1,6 +1,6 @@
 //! Filter options: what may stand behind `from … to …`, in any order.
 
-use ruleset::{FlagsMatch, InterfaceMatch, InterfacePattern, PRIO_MAX, PacketRate, SetPrio};
+use ruleset::{FlagsMatch, InterfaceMatch, InterfacePattern, PRIO_MAX, PacketRate, RoutingTable, SetPrio};
 use wire::{Af, TcpFlags};
 
 use super::{Parsed, Parser};
@@ -93,7 +93,7 @@ impl Parser<'_> {
             }
             "rtable" => {
                 self.take();
-                options.more.routing_table = Some(self.routing_table()?);
+                options.rtable = Some(self.routing_table()?);
             }
             "probability" => {
                 self.take();
@@ -294,11 +294,11 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn routing_table(&mut self) -> Parsed<u32> {
+    pub(super) fn routing_table(&mut self) -> Parsed<RoutingTable> {
         let number = self.number("a routing table")?;
-        match u32::try_from(number.value).ok().filter(|table| *table <= 255) {
-            Some(table) => Ok(table),
-            None => Err(self.fail(number.span, "invalid rtable id", Some("0 to 255"))),
+        match u8::try_from(number.value) {
+            Ok(table) => Ok(RoutingTable(table)),
+            Err(_) => Err(self.fail(number.span, "invalid rtable id", Some("0 to 255"))),
         }
     }
 

@@ -144,7 +144,7 @@ fn scrub_parts(scrub: &Scrub) -> Vec<String> {
 pub(super) fn targets(full: &FullRule, style: Style<'_>) -> String {
     let mut out = String::new();
     let af = full.rule.af;
-    if let Some(table) = full.extras.routing_table {
+    if let Some(table) = full.rule.rtable {
         let _ = write!(out, " rtable {table}");
     }
     match &full.extras.divert {

@@ -332,8 +332,10 @@ fn a_machine_without_interfaces_takes_rules_for_them() {
 #[test]
 fn what_a_rule_cannot_say_is_refused_by_name() {
     assert_eq!(
-        refused("pass in\npass out on wan0 inet nat-to <pool> random sticky-address rtable 1 set delay 3\n"),
-        "pf.conf:2: rtable is not supported yet: there is one routing table; choose the way with route-to and reply-to\n\
+        refused(
+            "pass in\npass out log (user) on wan0 inet nat-to <pool> random sticky-address set delay 3\n"
+        ),
+        "pf.conf:2: log (user) is not supported yet: workers see packets of the host on its interfaces, and no sockets; leave (user) out\n\
          pf.conf:2: set delay is not supported yet: packets are sent as soon as they can be; delay them in a test network by netem on a host behind\n"
     );
     assert!(refused("set state-defaults pflow\npass\n").contains("pflow is not supported yet"));

@@ -6,7 +6,8 @@ use crate::machine::{interfaces, read};
 fn said(text: &str) -> String {
     let (config, findings) = read(text);
     assert!(!findings.has_errors(), "{findings}{text}");
-    config.lint(&interfaces()).to_string().replace("warning: ", "")
+    // Tables 1 to 3 have routes.
+    config.lint(&interfaces(), &|table| table.0 > 3).to_string().replace("warning: ", "")
 }
 
 fn holds(text: &str, warning: &str) {
@@ -103,4 +104,20 @@ fn rules_that_contradict_the_call_of_their_anchor_are_named() {
     holds("anchor proto tcp {\n anchor inet {\n  pass proto udp\n }\n}\n", "line 1 is for another protocol");
     silent("anchor in on wan0 {\n pass in on wan0 proto tcp\n pass on egress\n pass on ! lan0\n}\n");
     silent("anchor on lan {\n pass on lan0\n}\n");
+}
+
+#[test]
+fn a_routing_table_that_leads_nowhere_or_is_not_asked_is_said() {
+    holds(
+        "pass in on lan0 rtable 7\n",
+        "pf.conf:1: routing table 7 has no routes: what comes in by this rule is dropped",
+    );
+    holds("match rtable 7\npass\n", "pf.conf:1: routing table 7 has no routes");
+    holds("anchor \"a\" in rtable 7\n", "pf.conf:1: routing table 7 has no routes");
+    holds("pass out rtable 2\n", "pf.conf:1: rtable does nothing for what leaves, which is routed already");
+    holds("block in rtable 2\n", "pf.conf:1: rtable does nothing for what it blocks");
+    for good in ["pass in rtable 2\n", "pass rtable 3\n", "match in rtable 0\npass\n", "pass in rtable 254\n"]
+    {
+        silent(good);
+    }
 }

@@ -31,7 +31,7 @@ use crate::packet::{Packet, Quoted, Transport, Tuple, ip_header_len};
 use crate::parse::verify_transport;
 use crate::reply::Problem;
 use crate::rewrite;
-use crate::routing::{Out, Route, gate_forwarding, is_group, is_martian, link_of, route};
+use crate::routing::{Guide, Out, Route, gate_forwarding, is_group, is_martian, link_of, route};
 use crate::scrub;
 use crate::shard::{Shard, View};
 use crate::translate::Translation;
@@ -258,7 +258,8 @@ impl Shard {
             return Err(NOTHING_THERE);
         }
         let told = |stop: Stop| as_told(stop, arrived.tuple.af);
-        let out = match route(view.fib, packet, passage.flow.hash.0, None).map_err(told)? {
+        let routed = route(view.fib, packet, passage.flow.hash.0, Guide::Table(passage.routed.table));
+        let out = match routed.map_err(|stop| told(self.blame_table(passage, stop)))? {
             Route::Out(out) => out,
             Route::Host => return Err(NOTHING_THERE),
         };

@@ -10,8 +10,9 @@ use core::hash::Hasher;
 use hashbrown::HashMap;
 use ruleset::{
     Action, AddressPattern, Direction, Endpoint, Fingerprint, InterfaceMatch, InterfacePattern, Invalid,
-    LogOptions, Options, PoolKind, Routing, RoutingKind, Rule, Ruleset, SourceTracking, StateMode,
-    StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, Tracking, bounds,
+    LogOptions, Options, PoolKind, Routing, RoutingKind, RoutingTable, Rule, Ruleset, SourceTracking,
+    StateMode, StateOptions, StatePolicy, Syncookies, TIMEOUT_COUNT, TableContents, Timeout, Tracking,
+    bounds,
 };
 use siphasher::sip::SipHasher13;
 use wire::Af;
@@ -327,6 +328,7 @@ impl Names<'_> {
                 && !is_routed(rule)
                 && rule.af_to.is_none(),
             tag: rule.tag.as_deref().and_then(|name| self.tags.get(name).copied()),
+            table: rule.rtable.map(RoutingTable::canonical),
             rest: (!rest.is_empty()).then(|| Box::new(rest)),
             caller: Gate::NONE,
             turn: Turn::of(rule),

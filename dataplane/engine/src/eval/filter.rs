@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ruleset::{
-    Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, Rule, StateMode,
-    Translating,
+    Action, Direction, FirstMatch, FlagsMatch, IcmpMatch, LogOptions, Lpm, PortMatch, RoutingTable, Rule,
+    StateMode, Translating,
 };
 use wire::{Af, Proto};
 
@@ -91,6 +91,8 @@ pub(super) struct Seen<'a> {
     pub fib: &'a Fib,
     /// The interface of the hook.
     pub interface: InterfaceId,
+    /// What the packet would be routed by so far.
+    pub table: RoutingTable,
 }
 
 /// `from` or `to`.
@@ -121,8 +123,8 @@ impl Pattern {
             Self::Masked { net, mask } => address.0 & mask.0 == net.0 & mask.0,
             Self::Table(number) => seen.tables[*number].contains(af, address),
             Self::Interface(of) => of.contains(af, address, seen.fib),
-            Self::NoRoute => seen.fib.lookup(af, address, 0) == crate::fib::Path::Unreachable,
-            Self::UrpfFailed => !seen.fib.leads_by(af, address, seen.interface),
+            Self::NoRoute => seen.fib.lookup_in(seen.table, af, address, 0) == crate::fib::Path::Unreachable,
+            Self::UrpfFailed => !seen.fib.leads_by(seen.table, af, address, seen.interface),
         }
     }
 }
@@ -187,6 +189,8 @@ pub(super) struct Filter {
     /// States of the rule are bound to the interface that they are made on.
     pub if_bound: bool,
     pub tag: Option<Tag>,
+    /// `rtable`.
+    pub table: Option<RoutingTable>,
     /// What few rules ask; `None` where nothing of it is.
     pub rest: Option<Box<Rest>>,
     /// `nat-to`, `rdr-to`.

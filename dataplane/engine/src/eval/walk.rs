@@ -6,7 +6,7 @@ mod plain;
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
-use ruleset::{Action, Direction, PortMatch, StateMode};
+use ruleset::{Action, Direction, PortMatch, RoutingTable, StateMode};
 use wire::{Af, Proto, TcpFlags};
 
 use super::classify::Order;
@@ -100,6 +100,8 @@ pub(crate) struct Decision<'a> {
     pub matched: Matched,
     /// What they and the deciding rule change of it.
     pub scrubbing: Scrubbing,
+    /// What it is routed by, if it comes in: they may say so as well.
+    pub table: RoutingTable,
     /// The deciding rule, by number; `None` where no rule matched.
     pub rule: Option<u32>,
     /// The rule that ended the walk, by number; the number of rules if none did.
@@ -126,6 +128,8 @@ pub(crate) struct Walk {
     matched: Matched,
     /// What the `match` rules so far change of the packet.
     scrubbing: Scrubbing,
+    /// By which table they have it routed.
+    table: RoutingTable,
     /// The rulesets that have had their first match, as bits.
     taken: u8,
     /// A rule that was asked could have done more than is to be done.
@@ -156,7 +160,7 @@ impl Root {
     #[inline(always)]
     fn decide_and_note(&self, question: &Question<'_>, mut note: impl FnMut(&Filter)) -> Decision<'_> {
         let mut walk = Walk::of(question.tag);
-        let mut note = |rule: &Filter| {
+        let mut note = |rule: &Filter, _| {
             note(rule);
             true
         };
@@ -172,9 +176,9 @@ impl Root {
     #[inline(always)]
     pub(crate) fn advance(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
         if walk.translating.is_none() {
-            self.visit::<false, false>(question, walk, |_| true);
+            self.visit::<false, false>(question, walk, |_, _| true);
         } else {
-            self.visit::<true, false>(question, walk, |_| true);
+            self.visit::<true, false>(question, walk, |_, _| true);
         }
         self.rules[walk.translating? as usize].translation.as_deref()
     }
@@ -189,8 +193,8 @@ impl Root {
     ) -> Option<&Translation> {
         asked.begin();
         // The number of a rule is in its slot's serial.
-        let note = |rule: &Filter| {
-            asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question));
+        let note = |rule: &Filter, table| {
+            asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question, table));
             true
         };
         if walk.translating.is_none() {
@@ -208,7 +212,7 @@ impl Root {
         &self,
         question: &Question<'_>,
         walk: &mut Walk,
-        is_meant: impl FnMut(&Filter) -> bool,
+        is_meant: impl FnMut(&Filter, RoutingTable) -> bool,
     ) {
         let behind = walk.translating.take();
         if RESUMED && walk.ended_at.is_some() {
@@ -227,7 +231,7 @@ impl Root {
         question: &Question<'_>,
         behind: Option<u32>,
         walk: &mut Walk,
-        mut is_meant: impl FnMut(&Filter) -> bool,
+        mut is_meant: impl FnMut(&Filter, RoutingTable) -> bool,
     ) {
         self.classifier.visit(question, |number, order| {
             self.come_by::<RESUMED, ANCHORED, PLAIN>((number, order), question, behind, walk, &mut is_meant)
@@ -242,7 +246,7 @@ impl Root {
         question: &Question<'_>,
         behind: Option<u32>,
         walk: &mut Walk,
-        mut is_meant: impl FnMut(&Filter) -> bool,
+        mut is_meant: impl FnMut(&Filter, RoutingTable) -> bool,
     ) -> ControlFlow<()> {
         if RESUMED && Some(number) <= behind {
             return ControlFlow::Continue(());
@@ -254,11 +258,13 @@ impl Root {
                 return ControlFlow::Continue(());
             }
         }
-        if !is_meant(rule) {
+        // As long as a walk is plain, nobody has said so.
+        let table = if PLAIN { RoutingTable::MAIN } else { walk.table };
+        if !is_meant(rule, table) {
             walk.strays = true;
             return ControlFlow::Break(());
         }
-        if !self.matches_rest(rule, question) {
+        if !self.matches_rest(rule, question, table) {
             return ControlFlow::Continue(());
         }
         match order {
@@ -287,10 +293,10 @@ impl Root {
 
     /// What the classifier leaves open of a rule.
     #[inline]
-    fn matches_rest(&self, rule: &Filter, question: &Question<'_>) -> bool {
+    fn matches_rest(&self, rule: &Filter, question: &Question<'_>, table: RoutingTable) -> bool {
         let packet = question.packet;
         let tuple = &packet.tuple;
-        let seen = Seen { tables: &self.tables, fib: question.fib, interface: question.interface };
+        let seen = Seen { tables: &self.tables, fib: question.fib, interface: question.interface, table };
         rule.proto.is_none_or(|proto| proto == tuple.proto)
             && transport_matches(rule, packet, question.role)
             && rule.from.accepts_rest(tuple.af, tuple.src, &seen)
@@ -327,7 +333,7 @@ impl Root {
         (fib, interface): (&Fib, InterfaceId),
     ) -> Option<((&Pool, NatPorts), bool)> {
         let rule = self.rules.get(number as usize)?;
-        let seen = Seen { tables: &self.tables, fib, interface };
+        let seen = Seen { tables: &self.tables, fib, interface, table: RoutingTable::MAIN };
         let is_source = rule.from.pattern.finds(af, src, &seen) != rule.from.negated;
         Some((rule.mapping()?, is_source && !rule.interfaces.contains(interface)))
     }
@@ -344,6 +350,7 @@ impl Root {
             noted: walk.noted,
             matched: walk.matched,
             scrubbing: rule.map_or(walk.scrubbing, |rule| walk.scrubbing_behind(rule)),
+            table: rule.and_then(|rule| rule.table).unwrap_or(walk.table),
             rule: walk.rule,
             ended_at: walk.ended_at.map_or(self.rules.len(), |number| number as usize),
             translation: rule.and_then(|rule| rule.translation.as_deref()),
@@ -378,6 +385,7 @@ impl Walk {
             noted: Noted::default(),
             matched: Matched::default(),
             scrubbing: Scrubbing::default(),
+            table: RoutingTable::MAIN,
             taken: 0,
             strays: false,
         }
@@ -409,13 +417,14 @@ impl Walk {
         scrubbing
     }
 
-    /// Enters an anchor whose call matches but for what few ask, which is asked here. Its `tag` sticks at once.
+    /// Enters an anchor whose call matches but for what few ask, which is asked here. Its `tag` and its `rtable` stick at once.
     fn enter(&mut self, number: u32, rule: &Filter, question: &Question<'_>) -> ControlFlow<()> {
         if self.is_as_asked(number, rule, question) {
             self.anchor = number;
             if let Some(tag) = rule.tag {
                 (self.tag, self.state_tag) = (tag, tag);
             }
+            self.table = rule.table.unwrap_or(self.table);
         }
         ControlFlow::Continue(())
     }
@@ -447,6 +456,7 @@ impl Walk {
                 self.matched.add(number);
                 if !PLAIN {
                     self.scrubbing = self.scrubbing_behind(rule);
+                    self.table = rule.table.unwrap_or(self.table);
                 }
             }
             Action::Pass | Action::Block(_) => self.rule = Some(number),

@@ -6,7 +6,7 @@
 //! Ownership: the shard. Bounds: those of `begin`, a further walk of the rules, as many ports as a packet may ask about whatever
 //! the others do, a further insertion.
 
-use ruleset::Direction;
+use ruleset::{Direction, RoutingTable};
 use wire::Proto;
 
 use super::begin::{First, Plan, face, plan, question};
@@ -76,7 +76,8 @@ impl Shard {
         (first.packet.tuple.src, first.packet.tuple.sport) = (src, sport);
         // Tracked in two ways, they are two records.
         let left = left.filter(|left| left.slot.sloppy == plan.entered.slot.sloppy)?;
-        let terms = self.connections.terms(root, walk.matched(), &Scrubbing::default()).ok()?;
+        let terms =
+            self.connections.terms(root, walk.matched(), &Scrubbing::default(), RoutingTable::MAIN).ok()?;
         let class = Sketch { terms, ..face(&left, Direction::Out, plan.out) };
         let record = self.make_both(view, first, plan, class)?;
         if let Some(source) = &source {

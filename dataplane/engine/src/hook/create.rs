@@ -179,7 +179,7 @@ impl Shard {
             Err(_) if decision.slot.routes == Some(RoutingKind::Dup) => None,
             gateway => gateway.map_err(|_| Stop::silent(Reason::Memory))?,
         };
-        let terms = self.connections.terms(root, &decision.matched, &decision.scrubbing);
+        let terms = self.connections.terms(root, &decision.matched, &decision.scrubbing, decision.table);
         let terms = terms.map_err(|_| Stop::silent(Reason::Memory))?;
         let class = Sketch {
             rule: decision.slot,

@@ -1,4 +1,5 @@
-//! What a packet meets with a face that is not tracking: options, a tag, a gateway, a log, counters, what is changed of it.
+//! What a packet meets with a face that is not tracking: options, a tag, a gateway or a routing table, a log, counters, what is
+//! changed of it.
 //!
 //! Ownership: the shard.
 
@@ -35,6 +36,9 @@ impl Shard {
             self.log.record(hook.entry(view, rule, None), passage.packet, hook.frame);
         }
         let terms = self.connections.terms_of(class);
+        if let Some(terms) = terms {
+            passage.be_routed_as_before(view, hook, class, terms);
+        }
         let scrubbing = terms.map(|terms| terms.scrubbing).filter(|scrubbing| !scrubbing.is_nothing());
         if let Some(root) = view.root {
             let matched = terms.into_iter().flat_map(|terms| terms.matched());

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ruleset::Direction;
+use ruleset::{Direction, RoutingTable};
 
 use super::credit::StatePool;
 use super::gateway::{GatewayId, Gateways};
@@ -277,7 +277,7 @@ impl Pairs {
         self.gateways.number(gateway).ok_or(TooManyClasses)
     }
 
-    /// The terms of some `match` rules of `root` and what is changed, for a class; `None` where that is nothing.
+    /// The terms of some `match` rules of `root`, what is changed, and the routing table, for a class; `None` where that is nothing.
     ///
     /// # Errors
     /// [`TooManyClasses`]: there are too many terms.
@@ -287,11 +287,12 @@ impl Pairs {
         root: &Root,
         matched: &Matched,
         scrubbing: &Scrubbing,
+        table: RoutingTable,
     ) -> Result<Option<TermsId>, TooManyClasses> {
-        if matched.is_empty() && scrubbing.is_nothing() {
+        if matched.is_empty() && scrubbing.is_nothing() && table == RoutingTable::MAIN {
             return Ok(None);
         }
-        self.terms.number(root, matched, scrubbing).map(Some).ok_or(TooManyClasses)
+        self.terms.number(root, matched, scrubbing, table).map(Some).ok_or(TooManyClasses)
     }
 
     /// The gateway of this number, which a class of a live pair has.

@@ -1,4 +1,5 @@
-//! The terms on which states pass packets: which `match` rules took part when they were made, and what is changed of them.
+//! The terms on which states pass packets: which `match` rules took part when they were made, what is changed of them, and by
+//! which table they are routed.
 //!
 //! Overview: most states have no terms but their rule's. A class refers to its terms by number, each different ones kept
 //! once, so that a packet pays nothing for how many rules took part: what the state counts is counted for all of them when
@@ -9,6 +10,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use ruleset::RoutingTable;
 
 use super::class::{Class, Sketch, TooManyClasses};
 use super::table::{Connections, Full};
@@ -31,6 +33,8 @@ pub(crate) struct Terms {
     matched: [Option<Arc<RuleSlot>>; MATCHED_MAX],
     /// What is changed of packets.
     pub scrubbing: Scrubbing,
+    /// What those are routed by that come as the first one did.
+    pub table: RoutingTable,
     /// Pairs of classes that have them, once for each class.
     uses: u32,
 }
@@ -47,7 +51,7 @@ impl Terms {
     }
 }
 
-/// The serials of the `match` rules, and a number for what is changed.
+/// The serials of the `match` rules, and a number for what is changed, with that of the routing table.
 type Name = [u64; MATCHED_MAX + 1];
 
 /// All of a shard.
@@ -55,7 +59,8 @@ type Name = [u64; MATCHED_MAX + 1];
 pub(super) struct AllTerms {
     entries: Vec<Terms>,
     numbers: HashMap<Name, TermsId>,
-    /// The `match` rule that was the only one last, by its slot's serial, where nothing was changed beside it.
+    /// The `match` rule that was the only one last, by its slot's serial, where nothing was changed beside it, nor routed by
+    /// another table than the main one.
     recent: Option<(u64, TermsId)>,
 }
 
@@ -65,31 +70,44 @@ impl AllTerms {
         Self { entries, numbers, recent: None }
     }
 
-    /// The number of the terms of some `match` rules of `root` and what is changed; `None` if there are too many. It is another's
+    /// The number of the terms of some `match` rules of `root`, what is changed, and the routing table; `None` if there are too many. It is another's
     /// again, in the end, unless it is [used](Self::hold).
     #[inline]
-    pub fn number(&mut self, root: &Root, matched: &Matched, scrubbing: &Scrubbing) -> Option<TermsId> {
+    pub fn number(
+        &mut self,
+        root: &Root,
+        matched: &Matched,
+        scrubbing: &Scrubbing,
+        table: RoutingTable,
+    ) -> Option<TermsId> {
         // What translates most connections is one rule.
-        let only = matched.only().filter(|_| scrubbing.is_nothing()).and_then(|number| root.slot(number));
+        let is_all = scrubbing.is_nothing() && table == RoutingTable::MAIN;
+        let only = matched.only().filter(|_| is_all).and_then(|number| root.slot(number));
         match (only, self.recent) {
             (Some(slot), Some((serial, id))) if slot.serial == serial => Some(id),
             _ => {
-                let id = self.find(root, matched, scrubbing)?;
+                let id = self.find(root, matched, scrubbing, table)?;
                 self.recent = only.map(|slot| (slot.serial, id)).or(self.recent);
                 Some(id)
             }
         }
     }
 
-    fn find(&mut self, root: &Root, matched: &Matched, scrubbing: &Scrubbing) -> Option<TermsId> {
+    fn find(
+        &mut self,
+        root: &Root,
+        matched: &Matched,
+        scrubbing: &Scrubbing,
+        table: RoutingTable,
+    ) -> Option<TermsId> {
         let mut name = [0; MATCHED_MAX + 1];
-        let mut terms = Terms { scrubbing: *scrubbing, ..Terms::default() };
+        let mut terms = Terms { scrubbing: *scrubbing, table, ..Terms::default() };
         let matched = matched.rules().filter_map(|number| root.slot(number));
         for ((serial, place), slot) in name.iter_mut().zip(&mut terms.matched).zip(matched) {
             *serial = slot.serial;
             *place = Some(slot.clone());
         }
-        name[MATCHED_MAX] = scrubbing.number();
+        name[MATCHED_MAX] = u64::from(table.0) << Scrubbing::NUMBER_BITS | scrubbing.number();
         self.named(name, terms)
     }
 
@@ -128,8 +146,8 @@ impl AllTerms {
 }
 
 impl Connections {
-    /// What a state is made under beside its rule, for a [`Sketch`]: the `match` rules of `root` that its packet met, and what
-    /// is changed; `None` where that is nothing.
+    /// What a state is made under beside its rule, for a [`Sketch`]: the `match` rules of `root` that its packet met, what is
+    /// changed, and the routing table; `None` where that is nothing.
     ///
     /// # Errors
     /// [`Full::Classes`].
@@ -139,8 +157,9 @@ impl Connections {
         root: &Root,
         matched: &Matched,
         scrubbing: &Scrubbing,
+        table: RoutingTable,
     ) -> Result<Option<TermsId>, Full> {
-        self.pairs.terms(root, matched, scrubbing).map_err(|TooManyClasses| Full::Classes)
+        self.pairs.terms(root, matched, scrubbing, table).map_err(|TooManyClasses| Full::Classes)
     }
 
     /// True if faces of both classes follow the same segments in the same way.

@@ -76,6 +76,7 @@ impl Connections {
             direction: class.direction,
             tuples: ends.map(|ends| ends.tuple(source, like)),
             route: class.gateway.map(|gateway| self.pairs.gateway(gateway).address),
+            table: self.terms_of(class).map(|terms| terms.table).unwrap_or_default(),
             peers: sides.map(|end| self.peers_at(id, side, end).0),
             counted: sides.map(|side| hot.counted(cold, side)),
             age: Sixteenths::lasting(now.since(cold.created)),

@@ -85,6 +85,7 @@ fn rule(random: &mut Random) -> Rule {
         7 => rule.change(|rule| rule.scrub = Scrub { min_ttl: 100, max_mss: 1400, ..Scrub::default() }),
         8 => rule.change(|rule| rule.set_tos = Some(0xb8)),
         9 => rule.change(|rule| rule.prio = Some(random.one_of(&[3, 4]))),
+        12 => rule.rtable(random.one_of(&[0, 2, 2, 7])),
         10 | 11 => rule.no_state().change(|rule| {
             (rule.action, rule.once, rule.routing) = (Action::Match, false, None);
             rule.state_options = StateOptions::default();

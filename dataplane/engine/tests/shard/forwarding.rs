@@ -6,7 +6,7 @@ use crate::firewall::rules::{Written, block, pass};
 use crate::firewall::{EM0, EM1, Firewall, fib, interfaces, mac, packet::Packet};
 use engine::fib::{Interface, NextHop, Path, Route, RouteEntry};
 use engine::{Arrival, Created, Fate, Fib, InterfaceId, Source};
-use ruleset::Reason;
+use ruleset::{Reason, RoutingTable};
 use wire::{Mac, ethernet};
 
 const PASS_ANY: fn() -> Firewall = || Firewall::with(vec![pass().any_flags()]);
@@ -256,7 +256,13 @@ fn flows_spread_by_weight_and_a_lost_next_hop_moves_only_its_own() {
 #[test]
 fn what_a_forwarding_base_knows_can_be_listed() {
     let base = fib();
-    let all: Vec<String> = base.routes().map(|(prefix, length, _)| format!("{prefix}/{length}")).collect();
+    let all: Vec<String> = base
+        .routes()
+        .map(|(table, prefix, length, _)| match table {
+            RoutingTable::MAIN => format!("{prefix}/{length}"),
+            table => format!("{prefix}/{length} table {table}"),
+        })
+        .collect();
     let expected = [
         "10.0.0.0/24",
         "10.0.0.1/32",
@@ -276,18 +282,27 @@ fn what_a_forwarding_base_knows_can_be_listed() {
         "2001:db8:1::/64",
         "2001:db8:1::1/128",
         "2001:db8:2::1/128",
+        "0.0.0.0/0 table 2",
+        "::/0 table 2",
     ];
     assert_eq!(all, expected);
     assert_eq!(base.neighbors().len(), 7);
-    let find = |text: &str| {
+    let find_in = |table, text: &str| {
         let address: IpAddr = text.parse().expect("an address");
-        base.route_to(wire::Af::of(&address), engine::Address::from(address))
+        base.route_to(table, wire::Af::of(&address), engine::Address::from(address))
             .map(|(prefix, length, route)| (format!("{prefix}/{length}"), route.clone()))
     };
+    let find = |text: &str| find_in(RoutingTable::MAIN, text);
     assert_eq!(find("10.9.1.1"), Some(("10.9.0.0/16".into(), Route::Unreachable)));
     assert_eq!(find("10.1.0.255"), Some(("10.1.0.255/32".into(), Route::Broadcast)));
     assert_eq!(find("2001:db8:1::1"), Some(("2001:db8:1::1/128".into(), Route::Host)));
     assert_eq!(find("8.8.8.8"), None);
+    let second = |text| find_in(RoutingTable(2), text);
+    assert_eq!(second("8.8.8.8").map(|(prefix, _)| prefix), Some("0.0.0.0/0".into()));
+    assert_eq!(second("10.9.1.1").map(|(prefix, _)| prefix), Some("0.0.0.0/0".into()));
+    assert_eq!(second("2001:db8:1::1"), Some(("2001:db8:1::1/128".into(), Route::Host)));
+    assert_eq!(find_in(RoutingTable(3), "8.8.8.8"), None);
+    assert_eq!(find_in(RoutingTable(254), "10.9.1.1"), find("10.9.1.1"));
 }
 
 #[test]

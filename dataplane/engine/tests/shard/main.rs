@@ -37,6 +37,7 @@ mod records;
 mod resets;
 mod routes;
 mod routes_random;
+mod rtable;
 mod rules;
 mod scrub;
 mod segments;

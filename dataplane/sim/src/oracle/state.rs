@@ -211,6 +211,7 @@ impl State {
             proto: self.wire.proto,
             direction: self.direction,
             route: None,
+            rtable: ruleset::RoutingTable::MAIN,
             source: peer(source, &self.source, 0),
             destination: peer(destination, &self.destination, 1),
             age_s: seconds(now.saturating_sub(self.created)),

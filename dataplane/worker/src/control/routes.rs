@@ -5,20 +5,22 @@ use std::net::IpAddr;
 use api::{NeighborView, NextHopView, RouteKind, RouteTo, RouteView};
 use engine::fib::{NextHop, Route};
 use engine::{Address, Fib, InterfaceId};
+use ruleset::RoutingTable;
 use wire::Af;
 
 use super::desk::colons;
 
-/// Every route, in the order of the prefixes.
+/// Every route, in the order of tables and prefixes.
 pub fn routes(fib: &Fib) -> impl Iterator<Item = RouteView> {
-    fib.routes().map(|(prefix, length, route)| view(fib, prefix, length, route, None))
+    fib.routes().map(|(table, prefix, length, route)| view(fib, (table, prefix, length), route, None))
 }
 
-/// The route to an address.
-pub fn route_to(fib: &Fib, address: IpAddr) -> RouteTo {
-    let found = fib.route_to(Af::of(&address), Address::from(address));
-    let route = found.map(|(prefix, length, route)| view(fib, prefix, length, route, Some(address)));
-    RouteTo { address, route }
+/// The route of a table to an address.
+pub fn route_to(fib: &Fib, table: RoutingTable, address: IpAddr) -> RouteTo {
+    let table = table.canonical();
+    let found = fib.route_to(table, Af::of(&address), Address::from(address));
+    let route = found.map(|(prefix, length, route)| view(fib, (table, prefix, length), route, Some(address)));
+    RouteTo { address, table, route }
 }
 
 /// Every neighbour.
@@ -34,7 +36,12 @@ fn name(fib: &Fib, interface: InterfaceId) -> String {
     fib.interface(interface).map_or_else(String::new, |interface| interface.name.clone())
 }
 
-fn view(fib: &Fib, prefix: IpAddr, length: u8, route: &Route, towards: Option<IpAddr>) -> RouteView {
+fn view(
+    fib: &Fib,
+    (table, prefix, length): (RoutingTable, IpAddr, u8),
+    route: &Route,
+    towards: Option<IpAddr>,
+) -> RouteView {
     let kind = match route {
         Route::Host => RouteKind::Host,
         Route::Broadcast => RouteKind::Broadcast,
@@ -47,7 +54,7 @@ fn view(fib: &Fib, prefix: IpAddr, length: u8, route: &Route, towards: Option<Ip
         Route::Forward(shares) => next_hops(fib, shares, towards),
         _ => Vec::new(),
     };
-    RouteView { destination: format!("{prefix}/{length}"), kind, next_hops }
+    RouteView { table, destination: format!("{prefix}/{length}"), kind, next_hops }
 }
 
 /// The next hops, each with its shares, which are next to each other.

@@ -277,8 +277,8 @@ fn answer_one(line: &mut Line<'_>, length: u32, shared: &Shared, peer: Process) 
         RequestBody::Events(query) => stream_events(line, id, desk, query)?,
         RequestBody::Routes => list(line, id, routes::routes(&desk.fib()), ResponseBody::Routes)?,
         RequestBody::Neighbors => list(line, id, routes::neighbors(&desk.fib()), ResponseBody::Neighbors)?,
-        RequestBody::RouteTo(address) => {
-            ResponseBody::RouteTo(Box::new(routes::route_to(&desk.fib(), address)))
+        RequestBody::RouteTo { address, table } => {
+            ResponseBody::RouteTo(Box::new(routes::route_to(&desk.fib(), table, address)))
         }
         RequestBody::Tables(edits) => desk.edit_tables(&edits, user),
         RequestBody::Entries(table) => match desk.entries(&table) {

@@ -13,7 +13,11 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
     RouteNextHopFlags, RouteType, RouteVia,
 };
+use ruleset::RoutingTable;
 use wire::Mac;
+
+/// The number of the kernel's table of its own addresses (`RT_TABLE_LOCAL`).
+const TABLE_LOCAL: u32 = 255;
 
 /// Something that the kernel told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +96,11 @@ pub struct OwnAddress {
     pub secondary: bool,
 }
 
-/// What tells routes apart.
+/// What tells routes apart, in the order of their tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
+    /// The table that it is in.
+    pub table: RoutingTable,
     /// The prefix's address.
     pub prefix: IpAddr,
     /// Its length in bits.
@@ -103,7 +109,7 @@ pub struct RouteKey {
     pub metric: u32,
 }
 
-/// A route of the main table.
+/// A route of a table that rules can name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRoute {
     /// What tells it from others.
@@ -259,8 +265,12 @@ fn route(message: RouteMessage) -> Option<KernelRoute> {
         return None;
     }
     let mut table = u32::from(header.table);
-    let mut key =
-        RouteKey { prefix: unspecified(header)?, length: header.destination_prefix_length, metric: 0 };
+    let mut key = RouteKey {
+        table: RoutingTable::MAIN,
+        prefix: unspecified(header)?,
+        length: header.destination_prefix_length,
+        metric: 0,
+    };
     let mut single = HopParts { flags: header.flags.bits() as u8, ..HopParts::default() };
     let mut several: Option<Vec<Hop>> = None;
     let mut mtu = None;
@@ -276,9 +286,11 @@ fn route(message: RouteMessage) -> Option<KernelRoute> {
             attribute => single.take(&attribute),
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+    // The kernel's own table has what is the host's, which addresses tell.
+    if table == TABLE_LOCAL {
         return None;
     }
+    key.table = RoutingTable::of_kernel(table)?;
     let target = match header.kind {
         RouteType::Unicast => {
             let mut hops = several.unwrap_or_else(|| single.hop(1).into_iter().collect());

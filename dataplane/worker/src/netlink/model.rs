@@ -7,6 +7,7 @@ use engine::Zone;
 use engine::fib::{
     Bridge, Fib, Interface, InterfaceAddress, InterfaceId, Neighbor, NextHop, Role, Route, RouteEntry,
 };
+use ruleset::RoutingTable;
 use wire::Mac;
 
 use super::event::{Event, Hop, KernelNeighbor, KernelRoute, Link, Manner, OwnAddress, RouteKey, Target};
@@ -316,9 +317,12 @@ impl Model {
         let neighbors = self.neighbors.values().filter_map(|known| {
             Some(Neighbor { interface: number(known.link)?, address: known.address, mac: known.mac? })
         });
-        let routes = self.best_routes(&number).chain(self.foreign_addresses(&own));
+        let main = |table: &RoutingTable| *table == RoutingTable::MAIN;
+        let routes =
+            self.best_routes(&number, main).map(|(_, route)| route).chain(self.foreign_addresses(&own));
+        let others = self.best_routes(&number, |table| !main(table));
         let silent = self.silent.iter().filter_map(|(link, address)| Some((number(*link)?, *address)));
-        Fib::new(epoch, interfaces, routes, neighbors).with_silent(silent)
+        Fib::new(epoch, interfaces, routes, neighbors).with_tables(others).with_silent(silent)
     }
 
     fn interface(&self, spec: &InterfaceSpec, link: Option<u32>) -> Interface {
@@ -349,15 +353,17 @@ impl Model {
         }
     }
 
-    /// For each prefix the route of the least metric.
+    /// For each prefix of the tables that are `wanted` the route of the least metric.
     fn best_routes<'a>(
         &'a self,
         number: &'a dyn Fn(u32) -> Option<InterfaceId>,
-    ) -> impl Iterator<Item = RouteEntry> + 'a {
+        wanted: impl Fn(&RoutingTable) -> bool + 'a,
+    ) -> impl Iterator<Item = (RoutingTable, RouteEntry)> + 'a {
         let mut last = None;
-        self.routes.iter().filter_map(move |(key, targets)| {
+        self.routes.iter().filter(move |(key, _)| wanted(&key.table)).filter_map(move |(key, targets)| {
             // Keys are in order: the first of each prefix has the least metric.
-            if last.replace((key.prefix, key.length)) == Some((key.prefix, key.length)) {
+            let place = (key.table, key.prefix, key.length);
+            if last.replace(place) == Some(place) {
                 return None;
             }
             let route = match targets.first()? {
@@ -366,7 +372,7 @@ impl Model {
                 Target::Prohibit => Route::Prohibit,
                 Target::Hops(hops) => forward(hops, number, &self.silent),
             };
-            Some(RouteEntry { prefix: key.prefix, length: key.length, route })
+            Some((key.table, RouteEntry { prefix: key.prefix, length: key.length, route }))
         })
     }
 

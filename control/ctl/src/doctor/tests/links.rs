@@ -1,10 +1,10 @@
 //! Links, circles, and interfaces that there are not.
 
-use api::{DropExample, InterfaceDrops, ReasonCount};
-use ruleset::{Direction, InterfaceMatch, InterfacePattern, Reason, Rule};
+use api::{DropExample, InterfaceDrops, ReasonCount, RouteView};
+use ruleset::{Action, BlockReply, Direction, InterfaceMatch, InterfacePattern, Reason, RoutingTable, Rule};
 use wire::{Af, Proto};
 
-use super::{CLIENT, SERVER, Snapshot, counted, dropped, evidence, found, only, packet};
+use super::{CLIENT, SERVER, Snapshot, counted, dropped, evidence, found, only, packet, route, unanswered};
 
 #[test]
 fn a_link_that_is_down_is_found_where_packets_are_to_leave_by_it() {
@@ -89,4 +89,77 @@ fn rules_for_an_interface_that_there_is_not_are_found_where_another_has_none() {
         snapshot.drops.examples.clear();
     });
     assert_eq!(quiet, [], "it may come yet");
+}
+
+/// Whose second rule is changed, and whose routes are in table 2 besides.
+fn routed_apart(snapshot: &mut Snapshot, change: impl FnOnce(&mut Rule)) {
+    if let Some(rules) = &mut snapshot.rules {
+        change(&mut rules.rules[1]);
+    }
+    let second: Vec<_> = snapshot.routes.iter().take(2).cloned().collect();
+    snapshot.routes.extend(second.into_iter().map(|route| RouteView { table: RoutingTable(2), ..route }));
+}
+
+#[test]
+fn a_table_without_routes_that_a_rule_names_is_found() {
+    let names = |table: u8| {
+        move |snapshot: &mut Snapshot| {
+            routed_apart(snapshot, |rule| rule.rtable = Some(RoutingTable(table)));
+        }
+    };
+    let finding = only("empty-rtable", names(7));
+    assert!(finding.what.contains("table 7"), "{finding:?}");
+    assert!(evidence(&finding).contains("is dropped, as no-route"), "{finding:?}");
+    assert_eq!(finding.rule.map(|rule| rule.line), Some(4));
+    let refused = only("empty-rtable", |snapshot| {
+        names(7)(snapshot);
+        let refused = dropped(Reason::NoRoute, 1, packet(CLIENT, SERVER, "S"));
+        snapshot.drops.examples = vec![DropExample { hook: None, rule: Some(1), ..refused }; 9];
+    });
+    assert!(evidence(&refused).contains("10.1.0.2:40000 > 198.51.100.7:80"), "{refused:?}");
+    for healthy in [0, 2, 254] {
+        assert_eq!(found(names(healthy)), [], "{healthy}");
+    }
+    for change in [
+        |rule: &mut Rule| rule.direction = Some(Direction::Out),
+        |rule: &mut Rule| rule.action = Action::Block(BlockReply::Drop),
+    ] {
+        let idle = found(|snapshot| {
+            routed_apart(snapshot, |rule| {
+                rule.rtable = Some(RoutingTable(7));
+                change(rule);
+            });
+        });
+        assert_eq!(idle, [], "nothing is routed by it");
+    }
+}
+
+#[test]
+fn a_destination_that_the_rules_table_does_not_have_is_told_with_the_table() {
+    let refused = |snapshot: &mut Snapshot, table| {
+        routed_apart(snapshot, |rule| rule.rtable = Some(RoutingTable(table)));
+        let refused = dropped(Reason::NoRoute, 1, packet(CLIENT, SERVER, "S"));
+        snapshot.drops.examples = vec![DropExample { hook: None, rule: Some(1), ..refused }; 9];
+    };
+    let finding = only("no-route", |snapshot| refused(snapshot, 2));
+    assert!(finding.what.ends_with("198.51.100.7 in routing table 2"), "{finding:?}");
+    assert!(finding.cure.contains("ip route add 198.51.100.7 table 2"), "{finding:?}");
+    assert_eq!(finding.rule.map(|rule| rule.line), Some(4));
+    assert_eq!(found(|snapshot| refused(snapshot, 0)), [], "the main table has it again");
+}
+
+#[test]
+fn answers_are_missed_where_the_connections_table_leads() {
+    let finding = only("no-answers", |snapshot| {
+        snapshot.states = unanswered();
+        snapshot.states[0].rtable = RoutingTable(2);
+        let default = route("0.0.0.0/0", "wan1", Some("203.0.113.254"));
+        snapshot.routes.push(RouteView { table: RoutingTable(2), ..default });
+    });
+    assert!(evidence(&finding).contains("leave by wan1, over 203.0.113.254"), "{finding:?}");
+    let gone = only("no-answers", |snapshot| {
+        snapshot.states = unanswered();
+        snapshot.states[0].rtable = RoutingTable(2);
+    });
+    assert!(gone.cure.contains("ip route add 198.51.100.7 table 2"), "{gone:?}");
 }

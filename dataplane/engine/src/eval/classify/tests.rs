@@ -37,7 +37,12 @@ impl Root {
     fn matches(&self, rule: &Filter, question: &Question<'_>) -> bool {
         let Question { packet, fib, .. } = question;
         let tuple = &packet.tuple;
-        let seen = Seen { tables: &self.tables, fib, interface: question.interface };
+        let seen = Seen {
+            tables: &self.tables,
+            fib,
+            interface: question.interface,
+            table: ruleset::RoutingTable::MAIN,
+        };
         let end = |end: &EndFilter, address: Address, port: Port| {
             end.pattern.finds(tuple.af, address, &seen) != end.negated
                 && (!has_ports(packet) || end.port.accepts(port))

@@ -39,7 +39,7 @@ impl Root {
     #[inline(always)]
     pub(crate) fn passes_plainly(&self, question: &Question<'_>) -> Option<PlainPass<'_>> {
         let mut walk = Walk::of(Tag::default());
-        self.visit::<false, true>(question, &mut walk, |rule| rule.plain);
+        self.visit::<false, true>(question, &mut walk, |rule, _| rule.plain);
         // A state remembers the `match` rules that its packet met.
         if walk.matched.is_empty() { self.passed(&walk) } else { None }
     }
@@ -54,9 +54,9 @@ impl Root {
     /// [at once](Translation::is_at_once).
     pub(crate) fn advance_turning(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
         if walk.translating.is_none() {
-            self.visit::<false, true>(question, walk, |rule| rule.nearly_plain);
+            self.visit::<false, true>(question, walk, |rule, _| rule.nearly_plain);
         } else {
-            self.visit::<true, true>(question, walk, |rule| rule.nearly_plain);
+            self.visit::<true, true>(question, walk, |rule, _| rule.nearly_plain);
         }
         self.turning(walk)
     }
@@ -71,7 +71,7 @@ impl Root {
     ) -> Option<&Translation> {
         let behind = walk.translating.take();
         if walk.ended_at.is_none() {
-            let is_meant = |rule: &Filter| rule.nearly_plain;
+            let is_meant = |rule: &Filter, _| rule.nearly_plain;
             // Why it ended is known to the walk.
             let _ = self.classifier.visit_few(few, question.packet, |number, order| {
                 self.come_by::<true, false, true>((number, order), question, behind, walk, &is_meant)

@@ -3,6 +3,8 @@
 //! `em0` 10.0.0.1/24 and 2001:db8::1/64, `em1` 10.1.0.1/24 and 2001:db8:1::1/64, `em2` 10.2.0.1/24 and 2001:db8:2::1/64.
 //! Behind `em1` a router, 10.1.0.254, leads to 198.51.100.0/24. 203.0.113.0/24 is prohibited, 192.0.2.0/24 a black hole,
 //! 10.9.0.0/16 unreachable, and there is no default route. Hosts .2 and .3 are known neighbours, others are not.
+//!
+//! Routing table 2 has default routes: by 10.2.0.2 behind `em2`, and by 2001:db8:1::77, not a known neighbour, behind `em1`.
 
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
@@ -20,7 +22,7 @@ use engine::{
     Arrival, Custody, Entropy, Errand, Fate, Fib, InterfaceId, Root, RuleUsage, Selection, Shard,
     ShardConfig, Source, Tick, Unresolved, View, WorkerId, Zone,
 };
-use ruleset::{PeerState, Reason, Rule, Ruleset, StateSelector, StateView};
+use ruleset::{PeerState, Reason, RoutingTable, Rule, Ruleset, StateSelector, StateView};
 use wire::{Af, Mac};
 
 pub const EM0: InterfaceId = InterfaceId(0);
@@ -98,8 +100,22 @@ pub fn neighbors() -> Vec<Neighbor> {
     known.into_iter().map(neighbor).collect()
 }
 
+/// A default route by a gateway.
+pub fn default_by(interface: InterfaceId, gateway: &str) -> RouteEntry {
+    let gateway = ip(gateway);
+    let prefix = if gateway.is_ipv4() { IpAddr::from([0_u8; 4]) } else { IpAddr::from([0_u8; 16]) };
+    let hop = NextHop { interface, gateway: Some(gateway), mtu: None };
+    RouteEntry { prefix, length: 0, route: Route::Forward(vec![hop]) }
+}
+
+/// Routes of other tables than the main one.
+pub fn tables() -> Vec<(RoutingTable, RouteEntry)> {
+    let second = [default_by(EM2, "10.2.0.2"), default_by(EM1, "2001:db8:1::77")];
+    second.map(|route| (RoutingTable(2), route)).into()
+}
+
 pub fn fib() -> Fib {
-    Fib::new(1, interfaces(), routes(), neighbors())
+    Fib::new(1, interfaces(), routes(), neighbors()).with_tables(tables())
 }
 
 /// Where 10.1.0.0/24 is behind `em2` instead of `em1`.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use ruleset::{
     Action, AddressMatch, AddressPattern, BlockReply, Direction, Endpoint, FlagsMatch, Gateway, IcmpReply,
-    InterfaceMatch, InterfacePattern, Pool, PoolKind, PortMatch, Routing, RoutingKind, Rule, Ruleset,
-    StateMode, StatePolicy, TagMatch, Timeout,
+    InterfaceMatch, InterfacePattern, Pool, PoolKind, PortMatch, Routing, RoutingKind, RoutingTable, Rule,
+    Ruleset, StateMode, StatePolicy, TagMatch, Timeout,
 };
 use wire::{Af, Port, Proto};
 
@@ -181,6 +181,10 @@ pub trait Written: Sized {
             (rule.af, rule.af_to) = (Some(af.other()), Some(af));
             (rule.nat, rule.rdr) = (Some(nat), rdr);
         })
+    }
+
+    fn rtable(self, number: u8) -> Self {
+        self.change(|rule| rule.rtable = Some(RoutingTable(number)))
     }
 
     fn tag(self, name: &str) -> Self {
