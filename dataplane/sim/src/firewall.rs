@@ -425,9 +425,10 @@ impl Firewall {
             self.ledger
         );
         assert_eq!(sum(&|shard| shard.counters().handed_off), handed_off, "hand-off counters");
-        // A flow that is not at home has states elsewhere.
+        // A flow that is not at home has states elsewhere. Of the two that are found by its tuples, of which there are three at most
+        // (as it comes, behind the IN hook and behind the OUT hook), one may have ended.
         let aliases = sum(&|shard| shard.aliases().into());
-        assert!(aliases <= sum(&|shard| shard.states().into()), "{aliases} aliases");
+        assert!(aliases <= 3 * sum(&|shard| shard.states().into()), "{aliases} aliases");
     }
 
     /// Lets every shard look for expired states once around; returns how many went.
