@@ -25,7 +25,6 @@ const SETTLED: Duration = Duration::from_millis(300);
 
 const RULES: &str = "set limit states 200000\n\
     block drop all\n\
-    match out on wan0 inet from 10.2.0.1 nat-to 10.2.0.1 port 49152:65535\n\
     match out on wan0 inet from 10.1.0.0/24 nat-to 10.2.0.1 port 49152:65535\n\
     match out on wan0 inet proto tcp from 10.1.0.0/24 to port 7 nat-to 10.2.0.1 port 50000:50004\n\
     pass in on lan0\npass out on wan0\n";

@@ -57,6 +57,9 @@ impl Shard {
         source: Address,
     ) -> Result<Passed, Stop> {
         let is_copied = decision.slot.routes == Some(RoutingKind::Dup);
+        if self.is_the_hosts_in_the_way(passage, hook) {
+            self.step_aside(view, passage);
+        }
         let gateway = match decision.gateways {
             Some(pool) => match self.pick(view, root, passage.packet.tuple.af, source, pool) {
                 // The original never pays for its copies.
@@ -255,6 +258,14 @@ impl Shard {
             (false, Direction::Out) => !passage.new && self.connections.is_answered(key, *hash, side),
             (false, Direction::In) => false,
         }
+    }
+
+    /// True if a packet of the host's own leaves by such a tuple, and no rule has translated it.
+    #[inline]
+    fn is_the_hosts_in_the_way(&self, passage: &Passage<'_>, hook: &Hook<'_>) -> bool {
+        passage.received_on.is_none()
+            && !passage.turned
+            && self.is_in_the_way(passage, hook, hook.side(passage.flow.sender))
     }
 
     /// True if packets that follow this one meet another face first, which is older than the one that this makes: it took the

@@ -9,6 +9,9 @@
 //! Mappings that do not depend on remote ends ([`mapping`]) are shared by all workers too.
 //! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`ATTEMPTS_MAX`](crate::pool) addresses tried for a packet.
 //!
+//! Deviation: a connection of the host's own whose tuple is one that answers to a translated connection come by is given another
+//! source port, where pf refuses it.
+//!
 //! Deviation: a packet that is translated and makes no state is dropped (reason `translate`), but for ICMP errors and
 //! messages, whose source is replaced: nothing could find its way back.
 
@@ -371,6 +374,23 @@ impl Shard {
         }
         // What has but one port is no better off elsewhere.
         Err(if range.is_some() { Stop::Exhausted } else { NOTHING_LEFT })
+    }
+
+    /// Gives a connection of the host's own, whose source port stands for another connection's, one that is free, if there is one:
+    /// the host's kernel knows nothing of translation.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn step_aside(&mut self, view: &View<'_>, passage: &mut Passage<'_>) {
+        let tuple = passage.packet.tuple;
+        if !matches!(Kind::of(passage.packet), Kind::Ported) {
+            return;
+        }
+        let (first, last) = ruleset::Pool::NAT_PORTS;
+        let (ports, random) = (NatPorts::Range(first, last), self.draw());
+        if let Some(Found::At(sport)) = self.free_port_of(view, &tuple, (ports, (first, last)), random, None)
+        {
+            passage.turn(Tuple { sport, ..tuple });
+        }
     }
 
     /// The next address of a pool to try; the first where there is no order of them yet.

@@ -70,6 +70,35 @@ fn a_port_that_was_chosen_in_vain_is_free_for_others() {
     }
 }
 
+/// A program on the firewall itself knows nothing of the ports that stand for those of others.
+#[test]
+fn a_connection_of_the_host_that_collides_with_a_mapping_is_itself_translated() {
+    let mut firewall = Firewall::with(vec![
+        matching().outgoing().on("em1").from("10.0.0.0/24").nat_to("10.1.0.1", (50_001, 50_001)),
+        pass().any_flags(),
+    ]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.5000 > 10.1.0.2.53 udp -> out em1 as 10.1.0.1.50001 > 10.1.0.2.53 udp
+        em1 host: 10.1.0.1.50001 > 10.1.0.2.54 udp -> sent em1
+        em1 host: 10.1.0.1.50002 > 10.1.0.2.53 udp -> sent em1
+        ",
+    );
+    let own = "10.1.0.1.50001 > 10.1.0.2.53 udp";
+    let sent = firewall.pass_on("em1 host", own);
+    let port = sent.strip_prefix("out em1: 10.1.0.1.").and_then(|rest| rest.split(' ').next());
+    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{sent}"));
+    assert!(port > 50_002, "{sent}");
+    assert_eq!(firewall.pass_on("em1 host", own), sent, "it keeps the port");
+    firewall.tell(&format!(
+        "
+        em1: 10.1.0.2.53 > 10.1.0.1.{port} udp len 9 -> host em1 as 10.1.0.2.53 > 10.1.0.1.50001 udp len 9
+        em1: 10.1.0.2.53 > 10.1.0.1.50001 udp len 9 -> out em0 as 10.1.0.2.53 > 10.0.0.2.5000 udp len 9
+        em1: 10.1.0.2.54 > 10.1.0.1.50001 udp len 9 -> host em1
+        "
+    ));
+}
+
 /// D4. Ports are chosen evenly out of the range: a guess is as good as another.
 #[test]
 fn d04_ports_are_spread_evenly_over_the_range() {

@@ -204,14 +204,13 @@ fn a_port_of_the_hosts_own_connection_is_taken() {
     );
 }
 
-/// And the other way round: what is a mapping's is not the host's, unless it is translated itself.
+/// And the other way round: what is a mapping's is not the host's.
 #[test]
 fn a_mapping_is_not_taken_from_its_client() {
     let mut firewall = masquerading((50_001, 50_001));
     firewall.tell(
         "
         em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp S seq 1 -> out em1 as 10.1.0.1.50001 > 10.1.0.2.80 tcp S seq 1
-        em1 host: 10.1.0.1.50001 > 10.1.0.2.80 tcp S seq 7 -> state-insert
         em1 host: 10.1.0.1.50002 > 10.1.0.2.80 tcp S seq 7 -> sent em1
         em1: 10.1.0.2.80 > 10.1.0.1.50001 tcp SA seq 1 ack 2 -> out em0 as 10.1.0.2.80 > 10.0.0.2.40000 tcp SA seq 1 ack 2
         em1: 10.1.0.2.80 > 10.1.0.1.50002 tcp SA seq 1 ack 8 -> host em1
