@@ -345,19 +345,19 @@ fn past_turnpike_control_nothing_is_taken_back_or_filtered() {
 #[test]
 fn routes_and_neighbours_are_listed_as_ip_does() {
     let hop = |via: Value, mac: Value, weight: u16, mtu: Value| json!({ "interface": "wan0", "via": via, "mac": mac, "weight": weight, "mtu": mtu });
-    let two = json!({ "destination": "198.51.100.0/24", "kind": "forward", "next_hops": [
+    let two = json!({ "table": 0, "destination": "198.51.100.0/24", "kind": "forward", "next_hops": [
         hop("192.0.2.1".into(), "02:00:00:00:00:07".into(), 2, 1400.into()),
         hop("192.0.2.2".into(), Value::Null, 1, Value::Null),
     ] });
     let own = json!({ "destination": "192.0.2.254/32", "kind": "host", "next_hops": [] });
-    let link = json!({ "destination": "2001:db8::/64", "kind": "forward", "next_hops": [hop(Value::Null, Value::Null, 1, Value::Null)] });
+    let link = json!({ "table": 2, "destination": "2001:db8::/64", "kind": "forward", "next_hops": [hop(Value::Null, Value::Null, 1, Value::Null)] });
     let fake = Fake::new("routes", 200, json!([own, two, link]));
     assert_eq!(
         fake.call(&["show", "routes"], "").out,
         "192.0.2.254/32       host\n\
          198.51.100.0/24      via 192.0.2.1 dev wan0 lladdr 02:00:00:00:00:07 weight 2 mtu 1400\n\
         \x20                    via 192.0.2.2 dev wan0 weight 1\n\
-         2001:db8::/64        dev wan0\n"
+         2001:db8::/64        dev wan0 table 2\n"
     );
     assert_eq!(fake.asked().0, "GET /v1/routes");
     let listed: Value =
@@ -367,7 +367,9 @@ fn routes_and_neighbours_are_listed_as_ip_does() {
     let fake = Fake::new("route", 200, json!({ "address": "198.51.100.9", "route": two }));
     let outcome = fake.call(&["show", "route", "198.51.100.9"], "");
     assert_eq!((outcome.code, outcome.out.lines().count()), (Some(0), 2));
-    assert_eq!(fake.asked().0, "GET /v1/routes/198.51.100.9");
+    assert_eq!(fake.asked().0, "GET /v1/routes/198.51.100.9/0");
+    assert_eq!(fake.call(&["show", "route", "198.51.100.9", "--table", "2"], "").code, Some(0));
+    assert_eq!(fake.asked().0, "GET /v1/routes/198.51.100.9/2");
     let fake = Fake::new("no-route", 200, json!({ "address": "2001:db8::9", "route": null }));
     let outcome = fake.call(&["show", "route", "2001:db8::9"], "");
     let expected = "2001:db8::9 has no route: its senders are told that it is unreachable\n";
