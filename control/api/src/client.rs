@@ -97,16 +97,20 @@ impl Client {
         let mut stream = UnixStream::connect(path).map_err(fault)?;
         stream.set_read_timeout(Some(patience)).map_err(fault)?;
         stream.set_write_timeout(Some(patience)).map_err(fault)?;
-        codec::write(&mut stream, &Hello::OURS, Limit::HELLO).map_err(fault)?;
+        match codec::write(&mut stream, &Hello::OURS, Limit::HELLO) {
+            // Whoever has hung up already may have said something first.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(fault)?,
+        }
         match codec::read::<Hello>(&mut stream, Limit::HELLO) {
             Ok(Hello { magic: MAGIC, version: VERSION }) => Ok(Self { stream, next_id: 1 }),
             Ok(Hello { magic: MAGIC, version }) => Err(Error::Version { theirs: version }),
-            // One who may not speak is hung up on.
-            Err(ReadError::Closed) => Err(Error::Refused(
+            Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::ConnectionReset => Err(fault(error)),
+            // One who may not speak is hung up on, be it before what it says is read.
+            Err(ReadError::Closed | ReadError::Io(_)) => Err(Error::Refused(
                 "the dataplane closed the connection: it has too many clients, or this user may not use it"
                     .into(),
             )),
-            Err(ReadError::Io(error)) => Err(fault(error)),
             Ok(_) | Err(_) => Err(Error::Stranger(path.to_owned())),
         }
     }

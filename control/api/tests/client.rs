@@ -130,6 +130,16 @@ fn being_hung_up_on_is_explained() {
     assert!(error.to_string().contains("too many clients"), "{error}");
 }
 
+/// Whoever is quicker: what is said is written to one who has hung up, or lies there unread when that happens.
+#[test]
+fn being_hung_up_on_at_once_is_explained_as_well() {
+    for _ in 0..50 {
+        let server = Server::new("at-once", drop);
+        let error = Client::connect(&server.path).unwrap_err();
+        assert!(error.to_string().contains("too many clients"), "{error}");
+    }
+}
+
 #[test]
 fn an_answer_to_something_else_is_refused() {
     let server = Server::new("step", |mut stream| {
