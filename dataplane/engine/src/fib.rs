@@ -293,8 +293,9 @@ const fn family_index(af: Af) -> usize {
 }
 
 impl Fib {
-    /// A snapshot of what the shell knows, with the routes of the main table. The interfaces' own addresses and their IPv4 broadcast addresses become
-    /// routes to the host without being listed. Routes and neighbours of unknown interfaces are left out.
+    /// A snapshot of what the shell knows, with the routes of the main table. The interfaces' own addresses and their IPv4
+    /// broadcast addresses become routes to the host without being listed. Routes and neighbours of unknown interfaces are left
+    /// out.
     pub fn new(
         epoch: u32,
         interfaces: Vec<Interface>,

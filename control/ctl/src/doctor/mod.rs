@@ -54,8 +54,8 @@ pub struct Arguments {
 pub struct Finding {
     /// What kind: `no-answers`, `answers-dropped`, `one-way-nat`, `direction`, `several-states`, `if-bound`,
     /// `no-window-scaling`, `window`, `timestamp`, `asymmetric-path`, `mtu`, `state-limit`, `rule-limit`, `source-limit`, `neighbor`,
-    /// `no-route`, `empty-rtable`, `routing-loop`, `link-down`, `absent-interface`, `offload`, `worker-skew`, `worker-overload`, `worker-stalled`, `rx-missed`, `no-rules`, `filtering-off`,
-    /// `answers-withheld`.
+    /// `no-route`, `empty-rtable`, `routing-loop`, `link-down`, `absent-interface`, `offload`, `worker-skew`,
+    /// `worker-overload`, `worker-stalled`, `rx-missed`, `no-rules`, `filtering-off`, `answers-withheld`.
     pub check: &'static str,
     /// What is wrong.
     pub what: String,

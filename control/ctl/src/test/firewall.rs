@@ -2,7 +2,8 @@
 //!
 //! Overview: [`Firewall::see`] takes a packet to the hooks that it names and says what became of it. The way that packets
 //! take is not looked up: what only comes in is for the host, what only goes out comes from it, and what does both is
-//! routed where it says. Networks of interfaces are behind them, and what is in none is behind where it comes in. Time passes by a millisecond for each packet. Bounds: [`STATES`] states.
+//! routed where it says. Networks of interfaces are behind them, and what is in none is behind where it comes in. Time passes
+//! by a millisecond for each packet. Bounds: [`STATES`] states.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

@@ -114,8 +114,8 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Room for `capacity` records, fewer than half of [`RecordId::LINKS`], whose states count against `pool`. `id_space` is put into the upper 16 bits of every
-    /// id, so that shards differ.
+    /// Room for `capacity` records, fewer than half of [`RecordId::LINKS`], whose states count against `pool`. `id_space` is
+    /// put into the upper 16 bits of every id, so that shards differ.
     pub fn new(capacity: u32, id_space: u16, pool: StatePool) -> Self {
         let capacity = capacity.min(RecordId::LINKS / 2 - 1);
         let size = capacity as usize;

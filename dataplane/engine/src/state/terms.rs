@@ -70,8 +70,8 @@ impl AllTerms {
         Self { entries, numbers, recent: None }
     }
 
-    /// The number of the terms of some `match` rules of `root`, what is changed, and the routing table; `None` if there are too many. It is another's
-    /// again, in the end, unless it is [used](Self::hold).
+    /// The number of the terms of some `match` rules of `root`, what is changed, and the routing table; `None` if there are too
+    /// many. It is another's again, in the end, unless it is [used](Self::hold).
     #[inline]
     pub fn number(
         &mut self,

@@ -2,9 +2,10 @@
 //!
 //! Overview: rules say where a translation leads ([`Translation`]), a [pool](crate::pool) which address it is, a [search](port) which
 //! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
-//! has decided. Most connections are given their source [at once](at_once), on the short way. What is translated is the [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a
-//! refused packet is still as its sender sent it. What a connection was translated to is kept with its record, as further
-//! tuples of it ([`Connections::tuples`](crate::state::Connections::tuples)).
+//! has decided. Most connections are given their source [at once](at_once), on the short way. What is translated is the
+//! [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a refused packet is still as its sender
+//! sent it. What a connection was translated to is kept with its record, as further tuples of it
+//! ([`Connections::tuples`](crate::state::Connections::tuples)).
 //! Life cycle: pools are made with the root. Ownership: the shard; the turn of a `round-robin` pool is shared by all workers.
 //! Mappings that do not depend on remote ends ([`mapping`]) are shared by all workers too.
 //! Bounds: [`port::AT_ONCE`] ports are asked about in a poll, [`ATTEMPTS_MAX`](crate::pool) addresses tried for a packet.

@@ -1,12 +1,12 @@
 //! Which rules may match a packet: the others are never looked at.
 //!
 //! Overview: [`Classifier::visit`] yields the numbers of the rules that accept the fields of a packet, in order; but those
-//! at the end of which only the last one that matches counts come from the end on, where they are few. Rules are [split] by hook, family and protocol. A part has, for each field that its rules tell packets by, the
-//! [intervals](dimension) of the field's values with the [vector](vectors) of the rules that accept them; the rules in
-//! question are those in the vectors of all fields of a packet. Fields are addresses and ports, of ICMP the type, and what
-//! the split left out. Rules about protocols that have no class of their own, and what else a rule may ask for (flags, tags,
-//! tables, `(if)`, masks with gaps), are left to the visit. Flags are not a field because few rules are left by then, and
-//! most ask for the same ones.
+//! at the end of which only the last one that matches counts come from the end on, where they are few. Rules are [split] by
+//! hook, family and protocol. A part has, for each field that its rules tell packets by, the [intervals](dimension) of the
+//! field's values with the [vector](vectors) of the rules that accept them; the rules in question are those in the vectors of
+//! all fields of a packet. Fields are addresses and ports, of ICMP the type, and what the split left out. Rules about protocols
+//! that have no class of their own, and what else a rule may ask for (flags, tags, tables, `(if)`, masks with gaps), are left
+//! to the visit. Flags are not a field because few rules are left by then, and most ask for the same ones.
 //! Life cycle: made with the [`Root`](super::Root), by a control thread. Ownership: immutable.
 //! Bounds: a rule takes two intervals of a field, or four where it negates, and each of them at most 200 bytes up to 8,192
 //! rules in a part, 64 more for each further factor of 16; a rule is in four parts, on an average, at most. What rules have

@@ -8,8 +8,8 @@
 //! 10.0.0.2 > 10.1.0.2 proto 47 len 20
 //! ```
 //!
-//! A segment may have `ts n n`, its timestamp and its echo, more than once, and `mss n` at its end. Everything behind the protocol may be left out; `ttl n`, `ident n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at
-//! the end.
+//! A segment may have `ts n n`, its timestamp and its echo, more than once, and `mss n` at its end. Everything behind the
+//! protocol may be left out; `ttl n`, `ident n`, `tos n`, `options`, `df`, `fragment` and `bad-sum` may stand at the end.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
