@@ -11,8 +11,8 @@
 //! - `tcp`, `icmp`: the protocols; `track`: what a packet does to the state that it finds.
 //! - `reassembly`: datagrams in fragments, by themselves.
 //! - `scrub`: what is changed of packets; `modulate`: of sequence numbers; `stamps`: timestamps, and who is refused for them.
-//! - `walk`: the rules; `rate`: `max-pkt-rate`, `max-src-conn-rate`; `source`: what sources may have; `reply`: what a blocked
-//! sender is told; `hook`, `forward`: the order of it all.
+//! - `walk`: the rules; `rate`: `max-pkt-rate`, `max-src-conn-rate`; `source`: what sources may have.
+//! - `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
