@@ -175,11 +175,7 @@ impl Root {
     /// are to see the translated packet. `None` where the walk has come to its end.
     #[inline(always)]
     pub(crate) fn advance(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
-        if walk.translating.is_none() {
-            self.visit::<false, false>(question, walk, |_, _| true);
-        } else {
-            self.visit::<true, false>(question, walk, |_, _| true);
-        }
+        self.go_on::<false>(question, walk, |_, _| true);
         self.rules[walk.translating? as usize].translation.as_deref()
     }
 
@@ -197,12 +193,23 @@ impl Root {
             asked.visit(rule.slot.serial as u32, self.matches_rest(rule, question, table));
             true
         };
-        if walk.translating.is_none() {
-            self.visit::<false, false>(question, walk, note);
-        } else {
-            self.visit::<true, false>(question, walk, note);
-        }
+        self.go_on::<false>(question, walk, note);
         self.rules[walk.translating? as usize].translation.as_deref()
+    }
+
+    /// Lets a walk meet the rules from where it is on.
+    #[inline(always)]
+    fn go_on<const PLAIN: bool>(
+        &self,
+        question: &Question<'_>,
+        walk: &mut Walk,
+        is_meant: impl FnMut(&Filter, RoutingTable) -> bool,
+    ) {
+        if walk.translating.is_none() {
+            self.visit::<false, PLAIN>(question, walk, is_meant);
+        } else {
+            self.visit::<true, PLAIN>(question, walk, is_meant);
+        }
     }
 
     /// Lets a walk meet the rules, from its beginning or `RESUMED` behind the rule that translates. It strays from a rule that is

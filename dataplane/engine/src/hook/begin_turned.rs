@@ -19,7 +19,7 @@ use crate::quick::Kind;
 use crate::rewrite;
 use crate::scrub::Scrubbing;
 use crate::shard::{Shard, View};
-use crate::state::{Change, Family, Sketch, Which};
+use crate::state::{Beside, Change, Family, Sketch, Which};
 use crate::translate::{NewSource, Translation, forward_translated, replace_source6};
 
 impl Shard {
@@ -76,8 +76,8 @@ impl Shard {
         (first.packet.tuple.src, first.packet.tuple.sport) = (src, sport);
         // Tracked in two ways, they are two records.
         let left = left.filter(|left| left.slot.sloppy == plan.entered.slot.sloppy)?;
-        let terms =
-            self.connections.terms(root, walk.matched(), &Scrubbing::default(), RoutingTable::MAIN).ok()?;
+        let (matched, scrubbing, table) = (walk.matched(), Scrubbing::default(), RoutingTable::MAIN);
+        let terms = self.connections.terms(&Beside { root, matched, scrubbing, table }).ok()?;
         let class = Sketch { terms, ..face(&left, Direction::Out, plan.out) };
         let record = self.make_both(view, first, plan, class)?;
         if let Some(source) = &source {

@@ -14,7 +14,7 @@ use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
-use crate::state::{Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned, Wanted};
+use crate::state::{Beside, Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned, Wanted};
 use crate::track::{self, Datagram, Peer};
 
 impl Shard {
@@ -182,8 +182,9 @@ impl Shard {
             Err(_) if decision.slot.routes == Some(RoutingKind::Dup) => None,
             gateway => gateway.map_err(|_| Stop::silent(Reason::Memory))?,
         };
-        let terms = self.connections.terms(root, &decision.matched, &decision.scrubbing, decision.table);
-        let terms = terms.map_err(|_| Stop::silent(Reason::Memory))?;
+        let Decision { ref matched, scrubbing, table, .. } = *decision;
+        let beside = Beside { root, matched, scrubbing, table };
+        let terms = self.connections.terms(&beside).map_err(|_| Stop::silent(Reason::Memory))?;
         let class = Sketch {
             rule: decision.slot,
             interface: decision.if_bound.then_some(hook.interface),

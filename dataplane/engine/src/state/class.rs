@@ -10,18 +10,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ruleset::{Direction, RoutingTable};
+use ruleset::Direction;
 
 use super::credit::StatePool;
 use super::gateway::{GatewayId, Gateways};
 use super::key::Side;
 use super::limit::{RuleLimit, RuleLimits};
 use super::record::PairId;
-use super::terms::{AllTerms, Terms, TermsId};
-use crate::eval::{ByHook, Counted, Matched, Root, RuleSlot, Tag};
+use super::terms::{AllTerms, Beside, Terms, TermsId};
+use crate::eval::{ByHook, Counted, RuleSlot, Tag};
 use crate::fib::InterfaceId;
 use crate::pool::Target;
-use crate::scrub::Scrubbing;
 
 /// The most combinations of classes that a shard keeps.
 const PAIRS_MAX: usize = 1 << 16;
@@ -277,22 +276,16 @@ impl Pairs {
         self.gateways.number(gateway).ok_or(TooManyClasses)
     }
 
-    /// The terms of some `match` rules of `root`, what is changed, and the routing table, for a class; `None` where that is nothing.
+    /// The terms of a state, for a class; `None` where there are none.
     ///
     /// # Errors
     /// [`TooManyClasses`]: there are too many terms.
     #[inline]
-    pub fn terms(
-        &mut self,
-        root: &Root,
-        matched: &Matched,
-        scrubbing: &Scrubbing,
-        table: RoutingTable,
-    ) -> Result<Option<TermsId>, TooManyClasses> {
-        if matched.is_empty() && scrubbing.is_nothing() && table == RoutingTable::MAIN {
+    pub fn terms(&mut self, beside: &Beside<'_>) -> Result<Option<TermsId>, TooManyClasses> {
+        if beside.is_nothing() {
             return Ok(None);
         }
-        self.terms.number(root, matched, scrubbing, table).map(Some).ok_or(TooManyClasses)
+        self.terms.number(beside).map(Some).ok_or(TooManyClasses)
     }
 
     /// The gateway of this number, which a class of a live pair has.

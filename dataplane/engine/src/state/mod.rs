@@ -51,5 +51,5 @@ pub(crate) use numbering::Differences;
 pub(crate) use record::Sixteenths;
 pub use select::Selection;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};
-pub(crate) use terms::Terms;
+pub(crate) use terms::{Beside, Terms};
 pub(crate) use tuples::{Far, Tuples, Turned};

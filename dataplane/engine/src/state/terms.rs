@@ -51,6 +51,28 @@ impl Terms {
     }
 }
 
+/// What a state is made under beside its rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside<'a> {
+    pub root: &'a Root,
+    /// The `match` rules of `root` that its packet met.
+    pub matched: &'a Matched,
+    pub scrubbing: Scrubbing,
+    pub table: RoutingTable,
+}
+
+impl Beside<'_> {
+    /// True if it is nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        self.matched.is_empty() && self.changes_nothing()
+    }
+
+    /// True if packets are left as they are, and are routed by the main table.
+    fn changes_nothing(&self) -> bool {
+        self.scrubbing.is_nothing() && self.table == RoutingTable::MAIN
+    }
+}
+
 /// The serials of the `match` rules, and a number for what is changed, with that of the routing table.
 type Name = [u64; MATCHED_MAX + 1];
 
@@ -70,38 +92,26 @@ impl AllTerms {
         Self { entries, numbers, recent: None }
     }
 
-    /// The number of the terms of some `match` rules of `root`, what is changed, and the routing table; `None` if there are too
-    /// many. It is another's again, in the end, unless it is [used](Self::hold).
+    /// The number of terms; `None` if there are too many. It is another's again, in the end, unless it is [used](Self::hold).
     #[inline]
-    pub fn number(
-        &mut self,
-        root: &Root,
-        matched: &Matched,
-        scrubbing: &Scrubbing,
-        table: RoutingTable,
-    ) -> Option<TermsId> {
+    pub fn number(&mut self, beside: &Beside<'_>) -> Option<TermsId> {
         // What translates most connections is one rule.
-        let is_all = scrubbing.is_nothing() && table == RoutingTable::MAIN;
-        let only = matched.only().filter(|_| is_all).and_then(|number| root.slot(number));
+        let only = beside.matched.only().filter(|_| beside.changes_nothing());
+        let only = only.and_then(|number| beside.root.slot(number));
         match (only, self.recent) {
             (Some(slot), Some((serial, id))) if slot.serial == serial => Some(id),
             _ => {
-                let id = self.find(root, matched, scrubbing, table)?;
+                let id = self.find(beside)?;
                 self.recent = only.map(|slot| (slot.serial, id)).or(self.recent);
                 Some(id)
             }
         }
     }
 
-    fn find(
-        &mut self,
-        root: &Root,
-        matched: &Matched,
-        scrubbing: &Scrubbing,
-        table: RoutingTable,
-    ) -> Option<TermsId> {
+    fn find(&mut self, beside: &Beside<'_>) -> Option<TermsId> {
+        let Beside { root, matched, scrubbing, table } = *beside;
         let mut name = [0; MATCHED_MAX + 1];
-        let mut terms = Terms { scrubbing: *scrubbing, table, ..Terms::default() };
+        let mut terms = Terms { scrubbing, table, ..Terms::default() };
         let matched = matched.rules().filter_map(|number| root.slot(number));
         for ((serial, place), slot) in name.iter_mut().zip(&mut terms.matched).zip(matched) {
             *serial = slot.serial;
@@ -146,20 +156,13 @@ impl AllTerms {
 }
 
 impl Connections {
-    /// What a state is made under beside its rule, for a [`Sketch`]: the `match` rules of `root` that its packet met, what is
-    /// changed, and the routing table; `None` where that is nothing.
+    /// The terms of a state, for a [`Sketch`]; `None` where there are none.
     ///
     /// # Errors
     /// [`Full::Classes`].
     #[inline]
-    pub fn terms(
-        &mut self,
-        root: &Root,
-        matched: &Matched,
-        scrubbing: &Scrubbing,
-        table: RoutingTable,
-    ) -> Result<Option<TermsId>, Full> {
-        self.pairs.terms(root, matched, scrubbing, table).map_err(|TooManyClasses| Full::Classes)
+    pub fn terms(&mut self, beside: &Beside<'_>) -> Result<Option<TermsId>, Full> {
+        self.pairs.terms(beside).map_err(|TooManyClasses| Full::Classes)
     }
 
     /// True if faces of both classes follow the same segments in the same way.

@@ -121,7 +121,7 @@ impl Classifier {
     ) -> ControlFlow<()> {
         let mut word = self.vectors.word(part.rules.len());
         part.gather::<true, true>(question.packet, sort, |vector| word.meet(vector));
-        part.visit_word(word, see)
+        part.visit_word(word, |some| some, see)
     }
 
     /// The rules that accept the fields of a packet, whatever its source is; `None` where they are many.
@@ -143,15 +143,11 @@ impl Classifier {
         &self,
         few: Few,
         packet: &Packet,
-        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
+        see: impl FnMut(u32, Order) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let part = &self.parts[few.part as usize];
-        let (early, others) = self.vectors.word_of(few.bits).split(part.early);
         // Mostly none of the first ones asks for the source, and one of them changes it.
-        let early = part.meet_source(early, packet, few.sort);
-        early.visit::<false>(&mut |bit: usize| see(part.rules[bit], Order::Forth))?;
-        let others = part.meet_source(others, packet, few.sort);
-        others.visit::<true>(&mut |bit: usize| see(part.rules[bit], Order::Back))
+        part.visit_word(self.vectors.word_of(few.bits), |some| part.meet_source(some, packet, few.sort), see)
     }
 
     /// The number of the part with the rules that may match a packet, and the packet's sort.
@@ -286,16 +282,17 @@ impl Part {
         word
     }
 
-    /// Visits the rules of a word.
+    /// Visits the rules of a word: those of its first ones that `meet` leaves, then those of the others.
     #[inline(always)]
-    fn visit_word(
+    fn visit_word<'v>(
         &self,
-        word: Word<'_>,
+        word: Word<'v>,
+        meet: impl Fn(Word<'v>) -> Word<'v>,
         mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (early, others) = word.split(self.early);
-        early.visit::<false>(&mut |bit: usize| see(self.rules[bit], Order::Forth))?;
-        others.visit::<true>(&mut |bit: usize| see(self.rules[bit], Order::Back))
+        meet(early).visit::<false>(&mut |bit: usize| see(self.rules[bit], Order::Forth))?;
+        meet(others).visit::<true>(&mut |bit: usize| see(self.rules[bit], Order::Back))
     }
 }
 

@@ -53,11 +53,7 @@ impl Root {
     /// As [`Self::advance`], as long as no rule that is asked could do more than decide, or give the packet another source
     /// [at once](Translation::is_at_once).
     pub(crate) fn advance_turning(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
-        if walk.translating.is_none() {
-            self.visit::<false, true>(question, walk, |rule, _| rule.nearly_plain);
-        } else {
-            self.visit::<true, true>(question, walk, |rule, _| rule.nearly_plain);
-        }
+        self.go_on::<true>(question, walk, |rule, _| rule.nearly_plain);
         self.turning(walk)
     }
 
