@@ -39,7 +39,9 @@ pub enum Errand {
     Follow,
     /// Its flow has no state, and is [placed](Fate::Place) there: that worker makes them.
     Begin,
-    /// It was placed, but where no port was left for it: its home is to [try another](Fate::Return).
+    /// Likewise, as its home has no port left to translate it to: with [one of that worker's](Fate::Lend).
+    Lend,
+    /// That worker had none either: the home is to [try another](Fate::Return).
     Return,
 }
 
@@ -76,7 +78,9 @@ pub enum Fate {
     /// Likewise, to the worker that is to own its flow, which has no state yet ([`Errand::Begin`]). If it cannot be handed
     /// over, [`Shard::withdraw`](crate::Shard::withdraw) takes that back.
     Place(WorkerId),
-    /// Likewise, back to its home, from where it was placed: there is no port left here to translate it to ([`Errand::Return`]).
+    /// Likewise, as no port is left here to translate it to ([`Errand::Lend`]).
+    Lend(WorkerId),
+    /// Likewise, back to its home, as none is left here either ([`Errand::Return`]).
     Return(WorkerId),
     /// Nowhere by itself: it is a fragment that waits for others, or what there is of a datagram to be
     /// [taken in pieces](crate::Shard::take_pieces). The frame is not needed any more.
@@ -91,6 +95,7 @@ impl Fate {
         match self {
             Self::HandOff(owner) => Some((owner, Errand::Follow)),
             Self::Place(owner) => Some((owner, Errand::Begin)),
+            Self::Lend(owner) => Some((owner, Errand::Lend)),
             Self::Return(home) => Some((home, Errand::Return)),
             Self::Transmit(_) | Self::Host(_) | Self::Hold { .. } | Self::Kept | Self::Drop(_) => None,
         }

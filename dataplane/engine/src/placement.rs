@@ -4,7 +4,9 @@
 //! the flow's packets to the owner that it chose, and hands the first one over ([`Errand::Begin`]), upon which the
 //! owner judges it, and makes its states. Whoever has some of a flow's states owns it, and no worker but the home ever begins
 //! one. So a home with too much to do is relieved of what begins ([`Shard::relieve`]); what it has stays. And where no port
-//! is left for `nat-to` of those whose answers are the home's, other workers are asked in turn for one of theirs.
+//! is left for `nat-to` of those whose answers are the home's, other workers are asked in turn for one of theirs
+//! ([`Errand::Lend`]). Whoever has none gives the packet back to the home: that looks for one itself if it was relieved and
+//! has not yet, and else goes on to the next.
 //!
 //! What a connection was translated to is a tuple too. Where a port was chosen, its home is the owner; where there was no
 //! choice (`rdr-to`, `binat-to`, `static-port`), its home is told, before the packet leaves that will be answered, and keeps an
@@ -18,7 +20,7 @@
 //! Order: a flow is never placed at the worker which its first packet came from, whose other packets of it may be on their
 //! way to the home while it has the states already; so those that one queue receives stay in theirs.
 //! Ownership: one shard. Bounds: [`HANDOFFS_MAX`] hand-offs of a packet to follow its flow, and one round of all workers to begin
-//! it, or two if its home is relieved meanwhile; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
+//! it; notices wait in the records and links that they are of, and up to [`OUTBOX_MAX`] others.
 //!
 //! Deviation: pf refuses a translation to a tuple that is in use before it forwards the first packet, this one behind it
 //! where another worker is the tuple's home.
@@ -51,7 +53,7 @@ pub(crate) struct Placement {
 impl Placement {
     /// True if the burst under way was placed here.
     pub const fn is_placed(&self) -> bool {
-        matches!(self.custody.errand, Errand::Begin)
+        matches!(self.custody.errand, Errand::Begin | Errand::Lend)
     }
 
     /// True if another worker received the burst under way.
@@ -179,7 +181,7 @@ impl Shard {
     pub fn withdraw<F: Frame>(&mut self, view: &View<'_>, arrival: Arrival, frame: &F, errand: Errand) {
         self.counters.handed_off -= 1;
         self.losses(view.now).arrived(arrival, arrival.interface, Reason::HandoffFull, frame.bytes());
-        if errand == Errand::Begin
+        if matches!(errand, Errand::Begin | Errand::Lend)
             && let Some((key, hash)) = self.flow_of(view, arrival, frame)
             && let Some(owner) = self.connections.owner(&key, hash)
         {
@@ -203,8 +205,7 @@ impl Shard {
         if self.placement.custody.handoffs >= HANDOFFS_MAX {
             return self.drop(arrival, Reason::HandoffLimit);
         }
-        self.counters.handed_off += 1;
-        Fate::HandOff(owner)
+        self.give_away(Fate::HandOff(owner))
     }
 
     /// True if this worker may make states of a packet that has none at this hook.
@@ -238,68 +239,69 @@ impl Shard {
         let Flow { key, hash, .. } = &passage.flow;
         let Custody { from, handoffs, errand } = self.placement.custody;
         if home != self.worker {
-            let is_own = errand == Errand::Begin || self.connections.knows(key, *hash);
+            let is_own = self.placement.is_placed() || self.connections.knows(key, *hash);
             return if is_own { Ok(()) } else { Err(Stop::HandOff(home)) };
         }
         // What a rule without state has let in is not asked about again elsewhere.
         // Nor is a datagram begun elsewhere that goes there in fragments, some of which may be lost on the way.
         let begins = passage.new && hook.first.is_none() && !self.normalizer.has_joined();
         match (errand, from, relief) {
-            (Errand::Return, Some(from), _) if begins => match self.behind(from) {
-                Some(next) if next == self.worker => Ok(()),
-                next => Err(match self.place(key, *hash, next) {
-                    Some(owner) => Stop::Place(owner),
-                    None => Stop::silent(Reason::Translate),
-                }),
-            },
-            (Errand::Follow, _, Some(_)) if begins && from != relief && handoffs < HANDOFFS_MAX => {
-                self.place(key, *hash, relief).map_or(Ok(()), |owner| Err(Stop::Place(owner)))
+            (Errand::Return, Some(from), _) if begins => {
+                let next = self.behind(from).and_then(|next| self.place(key, *hash, next));
+                Err(next.map_or(Stop::silent(Reason::Translate), Stop::Lend))
             }
+            (Errand::Follow, _, Some(_)) if begins && from != relief && handoffs < HANDOFFS_MAX => relief
+                .and_then(|at| self.place(key, *hash, at))
+                .map_or(Ok(()), |owner| Err(Stop::Place(owner))),
             _ => Ok(()),
         }
     }
 
     /// Notes that a flow that has no states is to be `owner`'s.
-    fn place(&mut self, key: &Key, hash: KeyHash, owner: Option<WorkerId>) -> Option<WorkerId> {
-        let owner = owner?;
+    fn place(&mut self, key: &Key, hash: KeyHash, owner: WorkerId) -> Option<WorkerId> {
         self.connections.add_alias(key, hash, owner).ok()?;
         self.counters.placed += 1;
         Some(owner)
     }
 
-    /// The worker behind another one, in a round that begins where flows are placed, if they are, and else here.
+    /// The worker behind another one, in a round of all but this one.
     fn behind(&self, worker: WorkerId) -> Option<WorkerId> {
         let next = WorkerId((worker.0 + 1) % self.hashing.workers());
-        (next != self.placement.relief.unwrap_or(self.worker)).then_some(next)
+        (next != self.worker).then_some(next)
+    }
+
+    /// A packet is handed over.
+    pub(crate) const fn give_away(&mut self, fate: Fate) -> Fate {
+        self.counters.handed_off += 1;
+        fate
     }
 
     /// Passes the first packet of a flow on for which no port is left here: the home to the next worker of the round, others
-    /// back to the home, which goes on. What it has made here is undone. `None`: there is nobody else, the flow is not new, or the packet was
+    /// back to the home. What it has made here is undone. `None`: there is nobody else, the flow is not new, or the packet was
     /// copied on its way.
     #[cold]
     pub(crate) fn pass_on(&mut self, passage: &Passage<'_>) -> Option<Fate> {
         let Flow { key, hash, .. } = &passage.flow;
         let home = self.hashing.home(*hash);
-        let is_home = home == self.worker;
-        let Custody { from, errand, .. } = self.placement.custody;
-        let next = match errand {
-            // The round has come to the home, or nobody else can begin what was let in without a state.
-            Errand::Return if from.and_then(|from| self.behind(from)) != Some(self.worker) => return None,
-            Errand::Return => self.behind(self.worker),
-            _ => self.placement.relief.or_else(|| self.behind(self.worker)),
+        let errand = self.placement.custody.errand;
+        let next = self.behind(self.worker);
+        let goes = match (home == self.worker, errand) {
+            // Nobody else can begin what was let in without a state.
+            (true, errand) => errand != Errand::Return && next.is_some(),
+            (false, _) => self.placement.is_placed(),
         };
         // Copies of it are made, and would be once more.
-        let stays = !passage.new || passage.copied || self.normalizer.has_joined();
-        if stays || (is_home && next.is_none()) || !(is_home || self.placement.is_placed()) {
+        if !goes || !passage.new || passage.copied || self.normalizer.has_joined() {
             return None;
         }
         let undone = self.connections.remove_all(key, *hash);
         self.counters.inserts -= u64::from(undone);
-        let fate = match is_home {
-            true => Fate::Place(self.place(key, *hash, next)?),
-            false => Fate::Return(home),
+        let fate = match (home == self.worker, errand) {
+            (true, _) => Fate::Lend(self.place(key, *hash, next?)?),
+            (false, Errand::Lend) => Fate::Return(home),
+            // The home has been relieved of it, and may have ports.
+            (false, _) => Fate::HandOff(home),
         };
-        self.counters.handed_off += 1;
-        Some(fate)
+        Some(self.give_away(fate))
     }
 }

@@ -268,10 +268,8 @@ impl Shard {
             Ok(fate) if self.normalizer.concerns() => self.cut(view, arrival, frame, passage.packet, fate),
             Ok(fate) => fate,
             Err(Stop::HandOff(owner)) => self.hand_off(arrival, owner),
-            Err(Stop::Place(owner)) => {
-                self.counters.handed_off += 1;
-                Fate::Place(owner)
-            }
+            Err(Stop::Place(owner)) => self.give_away(Fate::Place(owner)),
+            Err(Stop::Lend(owner)) => self.give_away(Fate::Lend(owner)),
             Err(Stop::Exhausted) if let Some(fate) = self.pass_on(&passage) => fate,
             Err(Stop::Exhausted) => {
                 self.note_shortage(view.now, &passage.packet.tuple);

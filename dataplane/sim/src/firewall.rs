@@ -370,7 +370,9 @@ impl Firewall {
             Fate::Hold { .. } => &mut self.ledger.held,
             Fate::Kept => &mut self.ledger.kept,
             Fate::Drop(_) => &mut self.ledger.dropped,
-            Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => unreachable!("hand-offs were followed"),
+            Fate::HandOff(_) | Fate::Place(_) | Fate::Lend(_) | Fate::Return(_) => {
+                unreachable!("hand-offs were followed")
+            }
         };
         *entry += 1;
     }

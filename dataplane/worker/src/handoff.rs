@@ -240,7 +240,7 @@ pub struct Note {
 
 const _: () = assert!(HANDOFFS_MAX < 1 << 2 && DEVICES_MAX <= 1 << 11, "a note has 16 bits");
 
-const ERRANDS: [Errand; 4] = [Errand::Follow, Errand::Begin, Errand::Return, Errand::Follow];
+const ERRANDS: [Errand; 4] = [Errand::Follow, Errand::Begin, Errand::Lend, Errand::Return];
 
 impl Note {
     /// Of a packet that nobody has handed over.

@@ -50,6 +50,8 @@ pub(crate) enum Stop {
     HandOff(WorkerId),
     /// Another worker is to own the flow.
     Place(WorkerId),
+    /// Another worker is to own the flow, with a port of its own.
+    Lend(WorkerId),
     /// No port is left of those whose answers are this worker's.
     Exhausted,
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::firewall::rules::{Written, block, matching, pass, ruleset};
-use crate::firewall::team::Team;
+use crate::firewall::team::{Team, arriving, syn};
 use crate::firewall::{EM0, EM1};
 use engine::{Fate, Tick};
 use ruleset::{BlockPolicy, Reason, Rule};
@@ -122,9 +122,13 @@ fn ports_of_other_workers_are_used_when_ones_own_are() {
 
 /// Opens connections, each at the worker of its port, until all of 200 ports are in use, and none is refused before.
 fn use_up(team: &mut Team, at: impl Fn(u16) -> u16) {
+    use_up_by(team, |team, port| team.send(at(port), "em0", &syn(port)).1);
+}
+
+fn use_up_by(team: &mut Team, mut open_one: impl FnMut(&mut Team, u16) -> Fate) {
     let (workers, mut open) = (team.0.len(), 0);
     for port in 1000..1250_u16 {
-        match team.send(at(port), "em0", &format!("10.0.0.2.{port} > 10.1.0.2.80 tcp S seq 1")).1 {
+        match open_one(team, port) {
             Fate::Transmit(EM1) => open += 1,
             Fate::Drop(Reason::Translate) => assert_eq!(open, 200, "not before all are in use"),
             other => panic!("{other:?}"),
@@ -145,6 +149,24 @@ fn ports_of_all_workers_are_used_by_homes_in_need_as_well() {
             use_up(&mut team, |port| port % workers);
             end(&mut team);
         }
+    }
+}
+
+/// The home had not been asked when its relief ended, and refused ports that it had itself.
+#[test]
+fn a_home_whose_relief_ends_while_another_looks_for_a_port_looks_for_one_itself() {
+    for workers in [2, 3, 4] {
+        let mut team = Team::of(workers, 4096, &masquerading((50_000, 50_199)));
+        use_up_by(&mut team, |team, port| {
+            let (arrival, mut frame) = arriving("em0", &syn(port));
+            (0..workers).for_each(|home| team.relieve(home.into(), Some((home + 1) % workers)));
+            let meanwhile = |team: &mut Team| {
+                team.release();
+                (0..workers).for_each(|home| team.relieve(home.into(), None));
+            };
+            team.follow_while(port % workers, arrival, &mut frame, meanwhile).1
+        });
+        end(&mut team);
     }
 }
 

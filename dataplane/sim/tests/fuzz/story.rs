@@ -251,7 +251,9 @@ impl Player {
             Fate::Hold { .. } => 1002,
             Fate::Kept => 1003,
             Fate::Drop(reason) => reason as u64,
-            Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => unreachable!("hand-offs were followed"),
+            Fate::HandOff(_) | Fate::Place(_) | Fate::Lend(_) | Fate::Return(_) => {
+                unreachable!("hand-offs were followed")
+            }
         };
         let last = core::mem::replace(&mut self.last, what);
         self.saw((last, what, proto, arrival.source == Source::Host));

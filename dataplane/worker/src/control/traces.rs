@@ -137,7 +137,9 @@ pub fn view(traced: &Traced, worker: u16, fib: &Fib, at: Duration) -> TraceView 
             Fate::Transmit(out) => TraceFate::Sent(name(out)),
             Fate::Host(out) => TraceFate::Host(name(out)),
             Fate::Hold { interface, next_hop } => TraceFate::Held { interface: name(interface), next_hop },
-            Fate::HandOff(worker) | Fate::Place(worker) | Fate::Return(worker) => TraceFate::Worker(worker.0),
+            Fate::HandOff(worker) | Fate::Place(worker) | Fate::Lend(worker) | Fate::Return(worker) => {
+                TraceFate::Worker(worker.0)
+            }
             Fate::Kept => TraceFate::Kept,
             Fate::Drop(_) => TraceFate::Nowhere,
         },

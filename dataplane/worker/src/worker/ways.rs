@@ -46,7 +46,7 @@ impl Ways<'_> {
                     held.lose(&mut losses);
                 }
             }
-            Fate::HandOff(_) | Fate::Place(_) | Fate::Return(_) => {
+            Fate::HandOff(_) | Fate::Place(_) | Fate::Lend(_) | Fate::Return(_) => {
                 let Some((worker, errand)) = fate.handed() else { return false };
                 self.handoff.give(worker, note.handed(errand), mbuf, self.shard, &self.view);
                 return true;

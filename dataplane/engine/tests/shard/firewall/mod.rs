@@ -398,7 +398,7 @@ impl Firewall {
             }
             Fate::Hold { interface, next_hop } => format!("held em{} for {next_hop}", interface.0),
             Fate::Kept => "kept".into(),
-            Fate::HandOff(worker) | Fate::Place(worker) | Fate::Return(worker) => {
+            Fate::HandOff(worker) | Fate::Place(worker) | Fate::Lend(worker) | Fate::Return(worker) => {
                 assert_eq!(frame, before, "another worker's frame is left alone: {text}");
                 format!("worker {}", worker.0)
             }

@@ -15,7 +15,7 @@ pub fn syn(port: u16) -> String {
 }
 
 /// A packet and where it arrives.
-fn arriving(interface: &str, text: &str) -> (Arrival, Vec<u8>) {
+pub fn arriving(interface: &str, text: &str) -> (Arrival, Vec<u8>) {
     let arrival = arrival(interface);
     (arrival, Packet::parse(text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1)))
 }
@@ -76,23 +76,30 @@ impl Team {
     }
 
     pub fn follow(&mut self, at: u16, arrival: Arrival, frame: &mut Vec<u8>, releases: bool) -> Way {
+        self.follow_while(at, arrival, frame, |team| _ = releases && team.release() > 0)
+    }
+
+    /// As [`follow`](Self::follow), with something that happens between one worker's decision and the next one's.
+    pub fn follow_while(
+        &mut self,
+        at: u16,
+        arrival: Arrival,
+        frame: &mut Vec<u8>,
+        meanwhile: impl Fn(&mut Self),
+    ) -> Way {
         let before = frame.clone();
         let mut way = vec![at];
         let mut fate = self.0[usize::from(at)].decide(arrival, frame);
         let mut handoffs = 0;
         while let Some((owner, errand)) = fate.handed() {
             assert_eq!(*frame, before, "what is another's is not touched");
-            if releases {
-                self.release();
-            }
+            meanwhile(self);
             handoffs += u8::from(errand == Errand::Follow);
             let custody = Custody { from: way.last().copied().map(WorkerId), handoffs, errand };
             way.push(owner.0);
             fate = self.0[usize::from(owner.0)].take_over(arrival, custody, frame);
         }
-        if releases {
-            self.release();
-        }
+        meanwhile(self);
         (way, fate)
     }
 
