@@ -10,6 +10,7 @@ use wire::Proto;
 
 use super::index::RecordId;
 use super::table::Connections;
+use crate::af_to::proto_in;
 use crate::eval::Root;
 
 /// The end that a connection's initiator was translated to.
@@ -17,7 +18,7 @@ use crate::eval::Root;
 pub struct Mapping {
     /// The address behind which it is.
     pub address: IpAddr,
-    /// Its protocol.
+    /// Its protocol there.
     pub proto: Proto,
     /// The block of the initiator's that its port is in, if rules share ports out in blocks.
     pub block: Option<PortBlock>,
@@ -40,12 +41,12 @@ impl Connections {
         }
         let tuples = self.tuples(id)?;
         let (inner, outer) = (tuples.near.end(tuples.initiator), tuples.far.end(tuples.initiator));
-        let key = self.key(id);
         if inner == outer {
             return None;
         }
-        let address = outer.0.to_ip(key.af);
-        let block = root.and_then(|root| root.port_block(inner.0.to_ip(key.af), address, outer.1));
-        Some(Mapping { address, proto: key.proto, block })
+        let (near, far) = (tuples.near.af(), tuples.far.af());
+        let address = outer.0.to_ip(far);
+        let block = root.and_then(|root| root.port_block(inner.0.to_ip(near), address, outer.1));
+        Some(Mapping { address, proto: proto_in(far, self.key(id).proto), block })
     }
 }

@@ -365,7 +365,7 @@ impl Shard {
             }
             self.shortages.lacks(
                 pool.id,
-                src,
+                src.to_ip(af),
                 matches!(ports, NatPorts::Blocks(_)).then_some(range).flatten(),
             );
             // Another worker may have a port of an address that is to be kept.

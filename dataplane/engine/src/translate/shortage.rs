@@ -5,12 +5,14 @@
 //! Life cycle: noted where a packet is dropped; taken by the shell between bursts. Ownership: the shard. Bounds: [`PLACES`];
 //! what has been wanted last takes the place of what was not wanted for a second.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use ruleset::PortBlock;
-use wire::Port;
+use wire::{Af, Port};
 
 use crate::Address;
+use crate::af_to::proto_in;
 use crate::packet::Tuple;
 use crate::shard::Shard;
 use crate::state::Mapping;
@@ -39,7 +41,7 @@ pub struct Shortage {
 #[derive(Clone, Copy, Debug)]
 struct Lack {
     pool: u32,
-    address: Address,
+    address: IpAddr,
     block: Option<(Port, Port)>,
 }
 
@@ -78,7 +80,7 @@ fn place_of(mapping: &Mapping) -> usize {
 
 impl Shortages {
     /// No port is left of an address, or of this block of it, for the packet under way.
-    pub fn lacks(&mut self, pool: u32, address: Address, block: Option<(Port, Port)>) {
+    pub fn lacks(&mut self, pool: u32, address: IpAddr, block: Option<(Port, Port)>) {
         self.lack = Some(Lack { pool, address, block });
     }
 
@@ -111,10 +113,10 @@ impl Shard {
     #[cold]
     pub(crate) fn note_shortage(&mut self, now: Tick, tuple: &Tuple) {
         let Some(Lack { pool, address, block }) = self.shortages.lack.take() else { return };
-        let (subscriber, address) = (tuple.src.to_ip(tuple.af), address.to_ip(tuple.af));
+        let (subscriber, proto) = (tuple.src.to_ip(tuple.af), proto_in(Af::of(&address), tuple.proto));
         let block = block.map(|(first, last)| PortBlock { subscriber, address, first, last });
         let listened = self.connections.events.is_on();
-        self.shortages.note(Mapping { address, proto: tuple.proto, block }, pool, now, listened);
+        self.shortages.note(Mapping { address, proto, block }, pool, now, listened);
     }
 
     /// Where nothing was left of late, and for how many packets since the shard was made.

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use crate::firewall::packet::{Packet, render};
 use crate::firewall::rules::{Written, block, block_return, pass};
 use crate::firewall::{EM0, EM1, Firewall, arrival, interfaces, mac, neighbors, routes};
-use engine::{Fate, Fib};
+use engine::{Fate, Fib, Mapping};
 use ruleset::{Reason, Rule};
 use wire::corpus::build;
 use wire::{Af, Mac, Port, Proto, icmp4, icmp6};
@@ -74,6 +74,26 @@ fn nat64_a_connection_is_one_state_from_its_first_segment_to_its_last() {
 }
 
 /// The example of a packet that does not fit its state tells both families of that.
+/// `tpctl nat` had the IPv4 address for one of IPv6.
+#[test]
+fn what_a_connection_of_the_other_family_is_behind_is_told_in_that_family() {
+    let mut firewall = nat64();
+    firewall.tell(&format!(
+        "
+        em0: 2001:db8::2.40000 > 64:ff9b::10.1.0.2.53 udp -> out em1 as 10.1.0.1.50001 > 10.1.0.2.53 udp {IDENT}
+        em0: 2001:db8::3.40000 > 64:ff9b::10.1.0.2.53 udp -> translate
+        "
+    ));
+    let sent = firewall.pass_on("em0", "2001:db8::2 > 64:ff9b::10.1.0.2 icmp 128/0 id 7");
+    assert!(sent.starts_with("out em1: 10.1.0.1 > 10.1.0.2 icmp 8/0 id "), "{sent}");
+    let of = |proto| Mapping { address: "10.1.0.1".parse().expect("an address"), proto, block: None };
+    let (root, mut cursor, mut found) = (firewall.root.as_ref(), 0, Vec::new());
+    while !firewall.shard.mappings(root, &mut cursor, 1, |of| found.push(of)) {}
+    found.sort_unstable();
+    assert_eq!(found, [of(Proto::ICMP), of(Proto::UDP)]);
+    assert_eq!(firewall.shard.shortages().collect::<Vec<_>>(), [(of(Proto::UDP), 1)]);
+}
+
 #[test]
 fn an_example_of_a_misfit_has_both_families() {
     let mut firewall = nat64();
