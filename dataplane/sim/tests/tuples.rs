@@ -1,6 +1,8 @@
 //! Of connections that come and go all the time, no two are ever translated to the same tuple, and each hears its own answers.
 //!
-//! A hundred times the connections under `deploy/test --long`.
+//! And a million of them are behind 64 addresses. A hundred times the connections, and a million, under `deploy/test --long`.
+
+use std::collections::VecDeque;
 
 use engine::{Arrival, Fate, InterfaceId, Source, Tick, WorkerId};
 use ruleset::Reason;
@@ -110,9 +112,9 @@ struct Bed {
 }
 
 impl Bed {
-    fn new(seed: u64, workers: u16) -> Self {
-        let rules = pfconf::compile(RULES, &pfconf::Interfaces::default()).expect("rules");
-        let mut firewall = Firewall::new(topology::fib(), workers, 1 << 18, Rng::new(seed));
+    fn new(seed: u64, workers: u16, rules: &str, max_states: u32) -> Self {
+        let rules = pfconf::compile(rules, &pfconf::Interfaces::default()).expect("rules");
+        let mut firewall = Firewall::new(topology::fib(), workers, max_states, Rng::new(seed));
         firewall.load(&rules).expect("rules that the engine takes");
         // Everybody's address outside is in the server's network.
         let template = |arrival: Arrival| {
@@ -148,18 +150,24 @@ impl Bed {
         number * usize::from(SERVER_PORTS) + usize::from(server_port)
     }
 
-    /// Clients say something for the first time, or again.
-    fn open(&mut self) -> Result<(), String> {
-        let mut said = [Datagram { from: (0, 0), to: (0, 0) }; BURST];
-        for (datagram, frame) in said.iter_mut().zip(&mut self.frames) {
-            let client = (self.rng.between(*CLIENTS.start(), *CLIENTS.end()) as u8, self.rng.next() as u16);
-            *datagram =
-                Datagram { from: client, to: (SERVER, 1 + self.rng.below(SERVER_PORTS.into()) as u16) };
+    /// What clients say to the server arrives at some worker.
+    fn send(&mut self, said: &[Datagram; BURST]) -> [Fate; BURST] {
+        for (datagram, frame) in said.iter().zip(&mut self.frames) {
             datagram.write(&self.templates[0], frame);
         }
         let mut fates = [Fate::Drop(Reason::NoRules); BURST];
         let worker = self.worker();
         self.firewall.burst(self.now, worker, INSIDE, &mut self.frames, &mut fates);
+        fates
+    }
+
+    /// Clients say something for the first time, or again.
+    fn open(&mut self) -> Result<(), String> {
+        let said = core::array::from_fn(|_| {
+            let client = (self.rng.between(*CLIENTS.start(), *CLIENTS.end()) as u8, self.rng.next() as u16);
+            Datagram { from: client, to: (SERVER, 1 + self.rng.below(SERVER_PORTS.into()) as u16) }
+        });
+        let fates = self.send(&said);
         let now = self.sixteenths();
         for ((datagram, frame), fate) in said.iter().zip(&self.frames).zip(fates) {
             match fate {
@@ -187,16 +195,11 @@ impl Bed {
         let (number, port) = (place / usize::from(SERVER_PORTS), place % usize::from(SERVER_PORTS));
         let seen = (FIRST_ADDRESS + (number / PORTS) as u8, FIRST_PORT + (number % PORTS) as u16);
         let said = Datagram { from: (SERVER, 1 + port as u16), to: seen };
-        let (mut frame, mut fate) = (Vec::new(), [Fate::Drop(Reason::NoRules)]);
-        said.write(&self.templates[1], &mut frame);
-        let worker = self.worker();
-        let frames = core::slice::from_mut(&mut frame);
-        self.firewall.burst(self.now, worker, OUTSIDE, frames, &mut fate);
+        let (fate, heard) = self.reply(said);
         let now = self.sixteenths();
         let owner = &mut self.owners[place];
-        match fate[0] {
+        match fate {
             Fate::Transmit(interface) if interface == INSIDE.interface && owner.is_live(now) => {
-                let heard = Datagram::read(&frame);
                 if heard.to != owner.client {
                     return Err(format!("{heard:?} was for {:?}", owner.client));
                 }
@@ -207,6 +210,15 @@ impl Bed {
             Fate::Drop(_) if !owner.is_live(now) => Ok(()),
             other => Err(format!("{said:?} to {owner:?} at {now}: {other:?}")),
         }
+    }
+
+    /// What the server says arrives at some worker, and becomes something else.
+    fn reply(&mut self, said: Datagram) -> (Fate, Datagram) {
+        let (mut frame, mut fate) = (Vec::new(), [Fate::Drop(Reason::NoRules)]);
+        said.write(&self.templates[1], &mut frame);
+        let worker = self.worker();
+        self.firewall.burst(self.now, worker, OUTSIDE, core::slice::from_mut(&mut frame), &mut fate);
+        (fate[0], Datagram::read(&frame))
     }
 
     /// Three quarters of all tuples are in use, and now and then, when many come at once, each of them.
@@ -232,7 +244,7 @@ impl Bed {
 
 fn never_shared(test: &str, first: u64, seeds: u64, workers: u16) {
     for seed in seeds_of(first, seeds) {
-        let mut bed = Bed::new(seed, workers);
+        let mut bed = Bed::new(seed, workers, RULES, 1 << 18);
         if let Err(why) = bed.run() {
             panic!("{}", report(test, seed, &why));
         }
@@ -250,4 +262,64 @@ fn no_two_clients_share_a_tuple() {
 #[test]
 fn no_two_clients_share_a_tuple_with_three_workers() {
     never_shared("no_two_clients_share_a_tuple_with_three_workers", 1 << 32, 300, 3);
+}
+
+/// Each of 64 addresses has a whole range of ports for what is said to one port of one host: all are used, no two are given the
+/// same, and each hears its own answers. As one moment does not look through all of a million, one of the last thousand may
+/// have to say it again.
+fn behind_64_addresses(workers: u16) {
+    const BEHIND: usize = 64;
+    let ports: usize = if std::env::var_os("TURNPIKE_LONG").is_some() { 16_384 } else { 256 };
+    let (all, first_port) = (BEHIND * ports, (1 << 16) - ports);
+    let rules = format!(
+        "set limit states {limit}\nset timeout udp.first 86400\nblock\npass in on em0\n\
+         pass out on em1 nat-to 10.1.0.{FIRST_ADDRESS}/26 port {first_port}:65535 round-robin",
+        limit = 3 * all,
+    );
+    let mut bed = Bed::new(workers.into(), workers, &rules, 3 * all as u32);
+    let client = |number: usize| (2 + (number / 60_000) as u8, 1 + (number % 60_000) as u16);
+    let of = |number| Datagram { from: client(number), to: (SERVER, 1) };
+    let mut heard_by = vec![None; all];
+    let (mut waiting, mut refused): (VecDeque<Datagram>, usize) = ((0..all).map(of).collect(), 0);
+    while !waiting.is_empty() {
+        let open = all - waiting.len();
+        // Who has said it is silent, or says it again.
+        let said = core::array::from_fn(|at| waiting.pop_front().unwrap_or(of(at)));
+        let fates = bed.send(&said);
+        for ((datagram, frame), fate) in said.iter().zip(&bed.frames).zip(fates) {
+            if fate == Fate::Drop(Reason::Translate) {
+                refused += 1;
+                assert!(all - open <= 1000 && refused <= 1000, "{datagram:?} behind {open} others");
+                waiting.push_back(*datagram);
+                continue;
+            }
+            assert_eq!(fate, Fate::Transmit(OUTSIDE.interface), "{datagram:?}");
+            let (address, port) = Datagram::read(frame).from;
+            let place = usize::from(address - FIRST_ADDRESS) * ports + (usize::from(port) - first_port);
+            let before = heard_by[place].replace(datagram.from);
+            assert!(before.is_none_or(|before| before == datagram.from), "two are {address}, {port}");
+        }
+        bed.now = bed.now + Tick(1_000_000);
+    }
+    assert_eq!(bed.send(&core::array::from_fn(|at| of(all + at))), [Fate::Drop(Reason::Translate); BURST]);
+    for _ in 0..all / 16 {
+        let place = bed.rng.below(all as u64) as usize;
+        let seen = (FIRST_ADDRESS + (place / ports) as u8, (first_port + place % ports) as u16);
+        let (fate, heard) = bed.reply(Datagram { from: (SERVER, 1), to: seen });
+        // Of some clients it is not known yet where they are.
+        let goes =
+            matches!(fate, Fate::Transmit(to) | Fate::Hold { interface: to, .. } if to == INSIDE.interface);
+        assert!(goes && Some(heard.to) == heard_by[place], "{seen:?}: {fate:?}, {heard:?}");
+    }
+    bed.firewall.check_conservation();
+}
+
+#[test]
+fn a_million_connections_are_behind_64_addresses() {
+    behind_64_addresses(1);
+}
+
+#[test]
+fn a_million_connections_are_behind_64_addresses_with_four_workers() {
+    behind_64_addresses(4);
 }
