@@ -9,7 +9,7 @@ use crate::Address;
 use crate::fib::{Fib, InterfaceId, share_bits};
 
 /// `(interface:part)`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OfInterfaces {
     pub interfaces: Vec<InterfaceId>,
     pub part: InterfacePart,

@@ -6,9 +6,11 @@
 //! Bounds: interfaces and next hops are numbered with 16 bits.
 
 mod choose;
+mod listened;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytemuck::Zeroable;
 use hashbrown::{HashMap, HashSet};
@@ -18,6 +20,8 @@ use wire::{Af, Mac};
 use crate::pool::Target;
 use crate::{Address, Zone};
 use choose::choose;
+pub(crate) use listened::Listened;
+pub use listened::Listener;
 
 /// An interface, by its number: its index in [`Fib::interfaces`], the same for the whole life of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroable)]
@@ -243,19 +247,21 @@ fn station(interface: InterfaceId, address: &IpAddr) -> (InterfaceId, Af, Addres
     (interface, Af::of(address), Address::from(*address))
 }
 
-/// Interfaces, routes and neighbours.
+/// Interfaces, routes and neighbours. A copy shares the routes.
 #[derive(Clone, Debug)]
 pub struct Fib {
     epoch: u32,
     interfaces: Vec<Interface>,
     /// The main table.
-    routes: Tries,
+    routes: Arc<Tries>,
     /// Tables that rules may name beside it.
-    others: BTreeMap<RoutingTable, Tries>,
+    others: BTreeMap<RoutingTable, Arc<Tries>>,
     neighbors: HashMap<(InterfaceId, Af, Address), Mac>,
     silent: HashSet<(InterfaceId, Af, Address)>,
     /// By interface and family.
     only: Vec<[Option<Address>; 2]>,
+    /// The ports that programs of the host listen on.
+    listened: Option<Arc<Listened>>,
 }
 
 /// A routing table: routes by family.
@@ -305,11 +311,12 @@ impl Fib {
         let mut fib = Self {
             epoch,
             interfaces,
-            routes: no_routes(),
+            routes: no_routes().into(),
             others: BTreeMap::new(),
             neighbors: HashMap::new(),
             silent: HashSet::new(),
             only: Vec::new(),
+            listened: None,
         };
         let only = |interface| [Af::Inet, Af::Inet6].map(|af| only_address(interface, af));
         fib.only = fib.interfaces.iter().map(only).collect();
@@ -359,17 +366,18 @@ impl Fib {
         };
         let tries = match table {
             RoutingTable::MAIN => &mut self.routes,
-            other => self.others.entry(other).or_insert_with(no_routes),
+            other => self.others.entry(other).or_insert_with(|| no_routes().into()),
         };
-        let trie = &mut tries[family_index(Af::of(&entry.prefix))];
+        let trie = &mut Arc::make_mut(tries)[family_index(Af::of(&entry.prefix))];
         trie.insert(Address::from(entry.prefix).0, entry.length, Held { route: entry.route, mac });
     }
 
     fn add_host_routes(&mut self) {
+        let tries = Arc::make_mut(&mut self.routes);
         for interface in &self.interfaces {
             for own in &interface.addresses {
                 let af = Af::of(&own.address);
-                let trie = &mut self.routes[family_index(af)];
+                let trie = &mut tries[family_index(af)];
                 let address = Address::from(own.address);
                 trie.insert(address.0, af.bits(), Held::of(Route::Host));
                 // A /31 or /32 has no broadcast address (RFC 3021).

@@ -188,6 +188,11 @@ impl Hook<'_> {
         }
     }
 
+    /// By which interface the packet leaves, where that is known.
+    pub fn leaves_by(&self) -> Option<InterfaceId> {
+        (self.direction == Direction::Out).then_some(self.interface)
+    }
+
     fn entry(&self, view: &View<'_>, rule: Option<u32>, dropped: Option<Reason>) -> Entry {
         Entry::new(view, (self.direction, self.interface), rule, dropped)
     }
@@ -517,10 +522,10 @@ impl Shard {
             return Err(Stop::silent(Reason::IpOption));
         }
         if let Some(translation) = decision.translation {
-            let translated = self.translate(view, root, passage, translation);
+            let translated = self.translate(view, root, passage, hook, translation);
             translated.map_err(|stop| stop.by_policy(root, passage.as_counted()))?;
         } else if opens && hook.direction == Direction::Out && passage.arrived.is_some() {
-            self.turn_hairpin(view, root, passage)?;
+            self.turn_hairpin(view, root, passage, hook)?;
         }
         if !decision.scrubbing.is_nothing() {
             let random = self.draw();
@@ -587,7 +592,7 @@ impl Shard {
             };
             match translation {
                 None => return Ok(root.decided(&walk)),
-                Some(translation) => self.translate(view, root, passage, translation)?,
+                Some(translation) => self.translate(view, root, passage, hook, translation)?,
             }
         }
     }

@@ -37,6 +37,7 @@ mod packet;
 pub mod parse;
 mod placement;
 mod pool;
+mod port_runs;
 mod quick;
 mod refuse;
 mod renumber;

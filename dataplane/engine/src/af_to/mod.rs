@@ -34,7 +34,7 @@ use crate::rewrite;
 use crate::routing::{Guide, Out, Route, gate_forwarding, is_group, is_martian, link_of, route};
 use crate::scrub;
 use crate::shard::{Shard, View};
-use crate::translate::Translation;
+use crate::translate::{Aim, Translation};
 use message::{Message, Mtus};
 pub(crate) use prefix::Network;
 
@@ -233,7 +233,8 @@ impl Shard {
             _ => asked.dport,
         };
         let base = Tuple { af: af_to.af, proto: proto_in(af_to.af, asked.proto), dport, ..asked };
-        self.replace_source(view, root, passage, (pool, *ports), base, Some(far))
+        let aim = Aim { base, far: Some(far), interface: None };
+        self.replace_source(view, root, passage, (pool, *ports), &aim)
     }
 
     /// The way of a packet that the IN hook has made one of the other family.

@@ -20,6 +20,7 @@ use wire::Af;
 use super::classify::Classifier;
 use super::filter::{EndFilter, Filter, Gate, Interfaces, Pattern, Turn};
 use super::fingerprint::Fingerprints;
+use super::redirected::Redirected;
 use super::rest::{ReceivedOn, Rest};
 use super::{Meter, Root, RuleSlot, Tag, Threshold, owner, tables};
 use crate::dynamic::OfInterfaces;
@@ -119,6 +120,8 @@ impl Root {
             priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
             fingerprints: fingerprints.map(Arc::new),
             classifier: Arc::new(Classifier::new(&rules)),
+            redirected: Redirected::of(&rules).map(Arc::new),
+            edits: 0,
             rules: rules.into(),
             port_blocks: ruleset.port_blocks().into(),
             numbers: Arc::new(numbers),

@@ -23,7 +23,7 @@ use crate::sources::Overlay;
 use crate::translate::{NatPorts, Translation};
 
 /// Which interfaces a rule applies to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Interfaces {
     Every,
     /// By number; what is behind the end is false.
@@ -41,7 +41,7 @@ impl Interfaces {
 }
 
 /// What an address is compared with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pattern {
     Any,
     /// Hosts, networks and ranges alike: first and last, inclusive.

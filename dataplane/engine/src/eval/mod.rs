@@ -15,6 +15,7 @@ mod judge;
 mod matched;
 mod meter;
 mod noted;
+mod redirected;
 mod rest;
 mod tables;
 mod totals;
@@ -44,6 +45,7 @@ pub use counted::AddressCounts;
 pub(crate) use counted::Deed;
 pub(crate) use matched::{MATCHED_MAX, Matched};
 pub(crate) use meter::{Meter, Threshold};
+pub(crate) use redirected::{PortOf, Redirected};
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
 pub(crate) use walk::{Decision, Occasion, PlainPass, Question, Role, Walk, is_request};
@@ -183,6 +185,10 @@ pub struct Root {
     priorities: bool,
     /// What rules know that ask for the operating system of a sender; `None` if none does.
     fingerprints: Option<Arc<fingerprint::Fingerprints>>,
+    /// The ports that rules redirect.
+    redirected: Option<Arc<Redirected>>,
+    /// How often tables were changed since the rules were compiled.
+    edits: u32,
     filtering: Filtering,
 }
 

@@ -35,7 +35,7 @@ impl Root {
         }
         check_entries(&self.ruleset, &tables)?;
         let members = members(&self.ruleset, &tables);
-        Ok(Self { tables, members, ..self.clone() })
+        Ok(Self { tables, members, edits: self.edits.wrapping_add(1), ..self.clone() })
     }
 
     /// The tables that rules overload sources into, by name.

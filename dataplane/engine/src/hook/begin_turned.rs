@@ -125,7 +125,7 @@ impl Shard {
                 if source.is_some() {
                     return None;
                 }
-                let new = self.source_at_once(view, root, &first.packet.tuple, translation)?;
+                let new = self.source_at_once(view, root, &first.packet.tuple, out, translation)?;
                 (first.packet.tuple.src, first.packet.tuple.sport) = (new.address, new.port);
                 *source = Some(new);
             }

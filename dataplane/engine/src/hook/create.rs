@@ -58,7 +58,7 @@ impl Shard {
     ) -> Result<Passed, Stop> {
         let is_copied = decision.slot.routes == Some(RoutingKind::Dup);
         if self.is_the_hosts_in_the_way(passage, hook) {
-            self.step_aside(view, passage);
+            self.step_aside(view, passage, hook);
         }
         let gateway = match decision.gateways {
             Some(pool) => match self.pick(view, root, passage.packet.tuple.af, source, pool) {

@@ -9,9 +9,11 @@
 use wire::Port;
 
 use super::port::{OF_A_PACKET, Round, Task};
+use super::reserved::{Reserved, Suspects};
 use super::{NatPorts, Sought, Translation, is_of_the_link};
 use crate::Address;
 use crate::eval::Root;
+use crate::fib::{Fib, InterfaceId};
 use crate::packet::Tuple;
 use crate::shard::{Shard, View};
 use crate::state::{Family, Far, KeyHash, Narrow, Side};
@@ -56,14 +58,15 @@ impl Translation {
 }
 
 impl Shard {
-    /// The source that a TCP segment or a UDP datagram of this tuple is given by a translation that [is one at
-    /// once](Translation::is_at_once), if that is found at once.
+    /// The source that a TCP segment or a UDP datagram of this tuple, which leaves by an interface, is given by a translation
+    /// that [is one at once](Translation::is_at_once), if that is found at once.
     #[inline(always)]
     pub(crate) fn source_at_once(
         &self,
         view: &View<'_>,
         root: &Root,
         tuple: &Tuple,
+        interface: InterfaceId,
         translation: &Translation,
     ) -> Option<NewSource> {
         let (pool, ports) = translation.nat.as_ref()?;
@@ -75,10 +78,14 @@ impl Shard {
         }
         let other = Tuple { src, ..*tuple };
         let range = self.unsearched(view, &other, ports, (first, last))?;
+        let suspects = Suspects::of(root, view.fib, tuple.proto);
         let sought = Sought::of(&other);
         let mut round = Round::new(first, last, self.draws.behind(DRAWN - 1));
         for _ in 0..OF_A_PACKET {
             let port = round.next()?;
+            if suspects.contains(port) && is_reserved((root, view.fib), tuple, src, interface, ports, port) {
+                continue;
+            }
             if let Some((key, hash)) = sought.at_once(port, &self.connections, &self.hashing, self.worker) {
                 let Sought { wide, sender, .. } = sought;
                 return Some(NewSource { address: src, port, key, wide, hash, sender, range });
@@ -99,7 +106,7 @@ impl Shard {
         if self.searches.are_none() {
             return Some(0);
         }
-        let range = self.range_of(tuple, ports, ends);
+        let range = self.range_of(view, tuple, ports, ends);
         let task = self.searches.task(range, view.sixteenths(), self.counters.removals);
         (task == Task::Whole).then_some(range)
     }
@@ -112,4 +119,20 @@ impl Shard {
             self.searches.forget(source.range);
         }
     }
+}
+
+/// True if a port that may be reserved is, of this source of a packet.
+#[cold]
+#[inline(never)]
+fn is_reserved(
+    base: (&Root, &Fib),
+    tuple: &Tuple,
+    src: Address,
+    interface: InterfaceId,
+    ports: &NatPorts,
+    port: Port,
+) -> bool {
+    let NatPorts::Range(first, last) = *ports else { return false };
+    let range = (*ports, (first, last));
+    Reserved::of(base, &Tuple { src, ..*tuple }, Some(interface), range).contains(port)
 }

@@ -13,7 +13,7 @@
 use ruleset::{Direction, Reason};
 use wire::TcpFlags;
 
-use super::{Endpoint, Mapped, NOTHING_LEFT, NatPorts, Round, Sought};
+use super::{Aim, Endpoint, Mapped, NOTHING_LEFT, NatPorts, Reserved, Round, Sought};
 use crate::eval::{Decision, Root};
 use crate::hook::{Hook, Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
@@ -72,19 +72,23 @@ impl Shard {
     }
 
     /// A new mapping, to an endpoint that nobody has, and with which no packet of another connection comes or answers by this
-    /// tuple; answers to this connection are this worker's.
+    /// tuple, none that is reserved; answers to this connection are this worker's.
     pub(super) fn free_endpoint(
         &mut self,
         view: &View<'_>,
         tuple: &Tuple,
-        ports: NatPorts,
+        (ports, reserved): (NatPorts, Option<&Reserved<'_>>),
         round: &mut Round,
         of: &Mapped,
     ) -> Option<Endpoint> {
         let Self { ports_to_ask, connections, hashing, worker, sources, .. } = self;
         let sought = Sought::of(tuple);
         loop {
-            let is_free = |number| sought.is_free(ports.nth(number), connections, hashing, *worker);
+            let is_free = |number| {
+                let sport = ports.nth(number);
+                reserved.is_none_or(|reserved| !reserved.contains(sport))
+                    && sought.is_free(sport, connections, hashing, *worker)
+            };
             let number = ports_to_ask.first_free(round, is_free)?;
             let outside = Endpoint { af: tuple.af, address: tuple.src, port: ports.nth(number) };
             let now = seconds(view);
@@ -147,6 +151,7 @@ impl Shard {
         view: &View<'_>,
         root: &Root,
         passage: &mut Passage<'_>,
+        hook: &Hook<'_>,
     ) -> Result<(), Stop> {
         let (Some(Packet { tuple: sent, .. }), Some(received_on)) = (passage.arrived, passage.received_on)
         else {
@@ -159,7 +164,10 @@ impl Shard {
         let Some(Mapped { rule, .. }) = mapped.filter(reached) else { return Ok(()) };
         let from = (view.fib, received_on);
         match root.number_of_owner(rule).and_then(|rule| root.mapping_rule(rule, (now.af, now.src), from)) {
-            Some((nat, true)) => self.replace_source(view, root, passage, nat, now, None),
+            Some((nat, true)) => {
+                let aim = Aim { base: now, far: None, interface: hook.leaves_by() };
+                self.replace_source(view, root, passage, nat, &aim)
+            }
             _ => Ok(()),
         }
     }

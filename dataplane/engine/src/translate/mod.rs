@@ -20,6 +20,7 @@ mod at_once;
 mod mapping;
 mod numbers;
 mod port;
+mod reserved;
 mod rewrite;
 mod shortage;
 mod sought;
@@ -32,7 +33,8 @@ use wire::{Af, Port};
 use crate::Address;
 use crate::af_to::{AfTo, Far};
 use crate::eval::{Root, is_request};
-use crate::hook::{Passage, Stop};
+use crate::fib::InterfaceId;
+use crate::hook::{Hook, Passage, Stop};
 use crate::packet::{Packet, Transport, Tuple};
 use crate::pool::{Asked, Known, Mapping, Order, Pool, Target};
 use crate::shard::{Shard, View};
@@ -46,6 +48,7 @@ pub(crate) use numbers::renumber;
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
 pub(crate) use port::{Budget, Searches};
 use port::{Round, Task, Way};
+use reserved::Reserved;
 pub use rewrite::rewrite;
 pub(crate) use rewrite::{forward_translated, forward_translated6, replace_source6};
 pub use shortage::Shortage;
@@ -152,6 +155,24 @@ enum Found {
     Mapped(Endpoint),
 }
 
+/// What a source is sought for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    /// The packet, but for its source.
+    pub base: Tuple,
+    /// Its destination, where the source says it.
+    pub far: Option<Far>,
+    /// By which interface it leaves; `None` if that is not known yet.
+    pub interface: Option<InterfaceId>,
+}
+
+impl Aim {
+    /// The packet from an address.
+    fn from(&self, src: Address) -> Tuple {
+        Tuple { src, dst: self.far.map_or(self.base.dst, |far| far.of(src)), ..self.base }
+    }
+}
+
 const NOTHING_LEFT: Stop = Stop::silent(Reason::Translate);
 
 impl Passage<'_> {
@@ -244,7 +265,7 @@ const fn is_echo(af: Af, kind: u8) -> bool {
 }
 
 impl Shard {
-    /// Translates a packet as a rule asks, at the hook of `direction`.
+    /// Translates a packet as a rule asks, at a hook.
     #[cold]
     #[inline(never)]
     pub(crate) fn translate(
@@ -252,6 +273,7 @@ impl Shard {
         view: &View<'_>,
         root: &Root,
         passage: &mut Passage<'_>,
+        hook: &Hook<'_>,
         translation: &Translation,
     ) -> Result<(), Stop> {
         if is_of_the_link(&passage.packet.tuple) {
@@ -265,8 +287,8 @@ impl Shard {
         }
         match &translation.nat {
             Some((pool, ports)) => {
-                let base = passage.packet.tuple;
-                self.replace_source(view, root, passage, (pool, *ports), base, None)
+                let aim = Aim { base: passage.packet.tuple, far: None, interface: hook.leaves_by() };
+                self.replace_source(view, root, passage, (pool, *ports), &aim)
             }
             None => Ok(()),
         }
@@ -309,18 +331,17 @@ impl Shard {
         self.settle_on(view, root, &wish, chosen, kept).map(|target| target.address)
     }
 
-    /// Gives the packet the tuple `base` from another source, to `far` if that says where.
+    /// Gives the packet the tuple of an aim, from another source.
     pub(crate) fn replace_source(
         &mut self,
         view: &View<'_>,
         root: &Root,
         passage: &mut Passage<'_>,
         (pool, ports): (&Pool, NatPorts),
-        base: Tuple,
-        far: Option<Far>,
+        aim: &Aim,
     ) -> Result<(), Stop> {
         let packet = &passage.packet;
-        let (tuple, af) = (packet.tuple, base.af);
+        let (tuple, Tuple { af, proto, .. }) = (packet.tuple, aim.base);
         let kind = Kind::of(packet);
         let known = root.known(view.fib);
         let asked = Asked { af, source: tuple.src, old: tuple.src, random: self.draw() };
@@ -330,13 +351,12 @@ impl Shard {
         let wants = pool.mapping.filter(|mapping| range.is_some() && mapping.covers(tuple.proto));
         let mapped = wants.map(|Mapping { rule, .. }| {
             let inside = Endpoint { af: tuple.af, address: tuple.src, port: tuple.sport };
-            Mapped { rule, proto: base.proto, inside }
+            Mapped { rule, proto, inside }
         });
-        let aims = |src| Tuple { src, dst: far.map_or(base.dst, |far| far.of(src)), ..base };
         if let Some(mapped) = &mapped
             && let Some(outside) = self.mapping_of(view, root, &wish, mapped, kept)?
         {
-            return self.follow_mapping(passage, Tuple { sport: outside.port, ..aims(outside.address) });
+            return self.follow_mapping(passage, Tuple { sport: outside.port, ..aim.from(outside.address) });
         }
         let first = kept.valid.or_else(|| self.follow_order(view, &wish, &asked, known, &mut order));
         let mut next = Some(first.ok_or(NOTHING_LEFT)?);
@@ -345,11 +365,14 @@ impl Shard {
                 Kind::Single => chosen,
                 _ => self.settle_on(view, root, &wish, chosen, kept)?,
             };
-            let other = aims(src);
+            let other = aim.from(src);
             let random = self.draw();
             let found = match (&kind, range) {
                 (Kind::Single, _) => Some(Found::At(tuple.sport)),
-                (_, Some(range)) => self.free_port_of(view, &other, (ports, range), random, mapped.as_ref()),
+                (_, Some(range)) => {
+                    let range = (ports, range);
+                    self.free_port_of(view, &other, aim.interface, range, random, mapped.as_ref())
+                }
                 (_, None) if other == tuple => Some(Found::At(tuple.sport)),
                 (_, None) => self.only_port(&other).map(Found::At),
             };
@@ -360,7 +383,7 @@ impl Shard {
                     return Ok(());
                 }
                 Some(Found::Mapped(Endpoint { address, port, .. })) => {
-                    return self.follow_mapping(passage, Tuple { sport: port, ..aims(address) });
+                    return self.follow_mapping(passage, Tuple { sport: port, ..aim.from(address) });
                 }
             }
             self.shortages.lacks(
@@ -381,15 +404,15 @@ impl Shard {
     /// the host's kernel knows nothing of translation.
     #[cold]
     #[inline(never)]
-    pub(crate) fn step_aside(&mut self, view: &View<'_>, passage: &mut Passage<'_>) {
+    pub(crate) fn step_aside(&mut self, view: &View<'_>, passage: &mut Passage<'_>, hook: &Hook<'_>) {
         let tuple = passage.packet.tuple;
         if !matches!(Kind::of(passage.packet), Kind::Ported) {
             return;
         }
         let (first, last) = ruleset::Pool::NAT_PORTS;
-        let (ports, random) = (NatPorts::Range(first, last), self.draw());
-        if let Some(Found::At(sport)) = self.free_port_of(view, &tuple, (ports, (first, last)), random, None)
-        {
+        let (range, random) = ((NatPorts::Range(first, last), (first, last)), self.draw());
+        let found = self.free_port_of(view, &tuple, hook.leaves_by(), range, random, None);
+        if let Some(Found::At(sport)) = found {
             passage.turn(Tuple { sport, ..tuple });
         }
     }
@@ -415,11 +438,15 @@ impl Shard {
         &mut self,
         view: &View<'_>,
         tuple: &Tuple,
+        interface: Option<InterfaceId>,
         (ports, (first, last)): (NatPorts, (Port, Port)),
         random: u64,
         mapped: Option<&Mapped>,
     ) -> Option<Found> {
-        let range = self.range_of(tuple, &ports, (first, last));
+        let reserved =
+            view.root.map(|root| Reserved::of((root, view.fib), tuple, interface, (ports, (first, last))));
+        let reserved = reserved.as_ref();
+        let range = self.range_of(view, tuple, &ports, (first, last));
         let now = view.sixteenths();
         // Mappings end wherever their last state does: other workers' removals are not known here.
         let removals = if mapped.is_some() { now.0.into() } else { self.counters.removals };
@@ -432,8 +459,10 @@ impl Shard {
         loop {
             let round = &mut way.rest;
             let found = match mapped {
-                Some(mapped) => self.free_endpoint(view, tuple, ports, round, mapped).map(Found::Mapped),
-                None => self.free_port(view, tuple, ports, round).map(Found::At),
+                Some(mapped) => {
+                    self.free_endpoint(view, tuple, (ports, reserved), round, mapped).map(Found::Mapped)
+                }
+                None => self.free_port(view, tuple, (ports, reserved), round).map(Found::At),
             };
             if found.is_some() {
                 self.searches.note_found(range, way, now);
@@ -447,20 +476,21 @@ impl Shard {
         }
     }
 
-    /// What tells the range that ports of a tuple are sought in from others.
-    fn range_of(&self, tuple: &Tuple, ports: &NatPorts, (first, last): (Port, Port)) -> u64 {
+    /// What tells the range that ports of a tuple are sought in from others, and from itself when others of it were reserved.
+    fn range_of(&self, view: &View<'_>, tuple: &Tuple, ports: &NatPorts, (first, last): (Port, Port)) -> u64 {
         let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
         let bounds = (u64::from(first.0) << 16 | u64::from(last.0)) ^ ports.salt();
+        let bounds = bounds ^ reserved::serial(view.root, view.fib).rotate_left(32);
         self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     /// A source port with which no packet of another connection comes or answers by this tuple, and whose answers are this
-    /// worker's.
+    /// worker's; none that is reserved.
     fn free_port(
         &mut self,
         view: &View<'_>,
         tuple: &Tuple,
-        ports: NatPorts,
+        (ports, reserved): (NatPorts, Option<&Reserved<'_>>),
         round: &mut Round,
     ) -> Option<Port> {
         let Self { ports_to_ask, connections, hashing, worker, sources, .. } = self;
@@ -468,7 +498,8 @@ impl Shard {
         let sought = Sought::of(tuple);
         let found = ports_to_ask.first_free(round, |number| {
             let sport = ports.nth(number);
-            sought.is_free(sport, connections, hashing, *worker)
+            reserved.is_none_or(|reserved| !reserved.contains(sport))
+                && sought.is_free(sport, connections, hashing, *worker)
                 && !(avoids && sources.is_mapped(view, &Tuple { sport, ..*tuple }))
         });
         found.map(|number| ports.nth(number))

@@ -34,6 +34,7 @@ mod placement;
 mod port_blocks;
 mod ports;
 mod records;
+mod reserved_ports;
 mod resets;
 mod routes;
 mod routes_random;

@@ -9,7 +9,7 @@ use crate::eval::filter::Filter;
 use super::vectors::{Loom, Vector, Weaver};
 
 /// The value of a field.
-pub(super) trait Value: Copy + Ord {
+pub(in crate::eval) trait Value: Copy + Ord {
     const MIN: Self;
     const MAX: Self;
 
@@ -41,7 +41,7 @@ values!(u8, u16, u32, u128);
 
 /// The values that a rule accepts: at most two ranges, which do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accepted<V>([Option<(V, V)>; 2]);
+pub(in crate::eval) struct Accepted<V>([Option<(V, V)>; 2]);
 
 impl<V: Value> Accepted<V> {
     pub const ALL: Self = Self([Some((V::MIN, V::MAX)), None]);
@@ -58,6 +58,11 @@ impl<V: Value> Accepted<V> {
             return Self::ALL;
         }
         Self([first.previous().map(|end| (V::MIN, end)), last.next().map(|begin| (begin, V::MAX))])
+    }
+
+    /// The first and the last of each range.
+    pub fn ranges(self) -> impl Iterator<Item = (V, V)> {
+        self.0.into_iter().flatten()
     }
 }
 

@@ -321,7 +321,8 @@ fn icmp_types(rule: &Filter) -> Accepted<u8> {
     rule.icmp.map_or(Accepted::ALL, |icmp| Accepted::between(icmp.kind, icmp.kind))
 }
 
-fn ports(wanted: PortMatch) -> Accepted<u16> {
+/// The ports that a rule accepts.
+pub(super) fn ports(wanted: PortMatch) -> Accepted<u16> {
     let above = |port: Port| port.0.checked_add(1);
     let below = |port: Port| port.0.checked_sub(1);
     let between = |first: Option<u16>, last: Option<u16>| match (first, last) {
