@@ -13,12 +13,13 @@ mod begin;
 mod begin_turned;
 mod create;
 mod face;
+mod passed;
 mod routed;
 mod sound;
 mod stamps;
 mod stop;
 
-use ruleset::{Action, Direction, Reason, Removal, StateMode, Timeout};
+use ruleset::{Action, Direction, Reason, Removal, StateMode};
 use wire::tcp::Timestamps;
 use wire::{Proto, TcpFlags};
 
@@ -43,6 +44,7 @@ use crate::track::{self, Mode, Peer, TcpOutcome};
 use crate::witness::Misfit;
 pub(crate) use begin::First;
 use create::datagram;
+pub(crate) use passed::{Passed, Pending};
 pub(crate) use routed::Routed;
 pub(crate) use stamps::write as write_stamps;
 pub(crate) use stop::{Answer, Stop, answer_without_room};
@@ -67,6 +69,8 @@ pub(crate) struct Passage<'p> {
     pub new: bool,
     /// How it arrived, once a hook has changed it.
     pub arrived: Option<Packet>,
+    /// What it comes to the OUT hook as, where that is not what its connection began with: states are looked up by that there.
+    pub between: Option<Flow>,
     /// The hook at which it is has translated it.
     pub turned: bool,
     /// It has become a packet of the other family.
@@ -105,66 +109,17 @@ impl Passage<'_> {
         self.arrived.as_ref().unwrap_or(self.packet)
     }
 
+    /// What states are looked up by at the hook where it is.
+    pub const fn looked_up_by(&self) -> &Flow {
+        match &self.between {
+            Some(between) => between,
+            None => &self.flow,
+        }
+    }
+
     /// Keeps how the packet arrived, which is about to change, and returns that.
     pub fn keep_arrived(&mut self) -> &Packet {
         self.arrived.get_or_insert(*self.packet)
-    }
-}
-
-/// What a checked packet will do to its state.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    record: RecordId,
-    /// The side of the face that the packet met.
-    side: Side,
-    /// What the ends become, the sender first; `None` for what only counts.
-    peers: Option<(Peer, Peer)>,
-    /// The new time-out class; `None` leaves the timer alone.
-    refresh: Option<Timeout>,
-    /// It completes the handshake.
-    completes: bool,
-}
-
-impl Pending {
-    pub const fn new(
-        record: RecordId,
-        side: Side,
-        peers: Option<(Peer, Peer)>,
-        refresh: Option<Timeout>,
-    ) -> Self {
-        Self { record, side, peers, refresh, completes: false }
-    }
-}
-
-/// What a packet that passed a hook met there.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub(crate) enum Passed {
-    /// A state, which waits for the commit.
-    State(Pending),
-    /// The state that the other hook has checked: one record has both faces.
-    Shared,
-    /// A state was made, and has counted the packet.
-    Made(RecordId),
-    /// A rule without state, or an interface that is skipped.
-    Stateless,
-}
-
-impl Passed {
-    /// The record of a state that was there before.
-    pub const fn found(&self) -> Option<RecordId> {
-        match self {
-            Self::State(pending) => Some(pending.record),
-            _ => None,
-        }
-    }
-
-    pub const fn record(&self) -> Option<RecordId> {
-        match self {
-            Self::State(pending) => Some(pending.record),
-            Self::Made(record) => Some(*record),
-            Self::Shared | Self::Stateless => None,
-        }
     }
 }
 
@@ -191,6 +146,13 @@ impl Hook<'_> {
     /// By which interface the packet leaves, where that is known.
     pub fn leaves_by(&self) -> Option<InterfaceId> {
         (self.direction == Direction::Out).then_some(self.interface)
+    }
+
+    /// What a packet that is looked up by a flow meets here.
+    const fn wants<'f>(&self, flow: &'f Flow) -> Wanted<'f> {
+        let Flow { key, hash, sender } = flow;
+        let Self { direction, interface, .. } = *self;
+        Wanted { key, hash: *hash, side: self.side(*sender), direction, interface }
     }
 
     fn entry(&self, view: &View<'_>, rule: Option<u32>, dropped: Option<Reason>) -> Entry {
@@ -233,12 +195,14 @@ impl Shard {
         let found = if passage.new { Found::Nothing } else { self.find(view, root, passage, hook) };
         let hit = match found {
             Found::Record(hit) => hit,
-            Found::Elsewhere(owner) => return Err(Stop::HandOff(owner)),
+            Found::Elsewhere(owner) if passage.between.is_none() => return Err(Stop::HandOff(owner)),
             none => {
                 passage.new = none == Found::Nothing;
                 return self.admit(view, root, passage, hook);
             }
         };
+        let (own, found_by) = (passage.flow, *passage.looked_up_by());
+        let side = hook.side(found_by.sender);
         if self.is_too_fast(view, hook, hit.record, hit.side(side)) {
             return self.admit(view, root, passage, hook);
         }
@@ -247,7 +211,7 @@ impl Shard {
         {
             return self.share(view, passage, hook, pending);
         }
-        let found_by = passage.flow;
+        passage.flow = found_by;
         if hit.link.is_some() {
             let Hit { record, hash, .. } = hit;
             let sender = hit.side(found_by.sender);
@@ -258,7 +222,7 @@ impl Shard {
             return Ok(Passed::State(pending));
         }
         // Both ends have finished and a SYN comes: the state at this hook makes room for a new one.
-        passage.flow = found_by;
+        passage.flow = own;
         let (hash, why) = (hit.hash, Removal::Replaced);
         let removed =
             self.connections.remove_face(hit.record, self.connections.face_of(&hit, side), hash, why);
@@ -312,19 +276,25 @@ impl Shard {
         Ok(Passed::Shared)
     }
 
+    /// What a packet meets at a hook. Behind the IN hook that is what has its tuple there, whatever it came as.
     #[inline(never)]
-    fn find(&mut self, view: &View<'_>, root: &Root, passage: &Passage<'_>, hook: &Hook<'_>) -> Found {
+    fn find(&mut self, view: &View<'_>, root: &Root, passage: &mut Passage<'_>, hook: &Hook<'_>) -> Found {
+        if hook.first.is_some_and(|first| first.found().is_some() || passage.arrived.is_some()) {
+            let between = self.flow(passage.packet);
+            passage.between = (between.key != passage.flow.key).then_some(between);
+        }
         let expiry = view.expiry(root);
-        let Flow { key, hash, sender } = &passage.flow;
-        let side = hook.side(*sender);
+        let Flow { hash, sender, .. } = passage.flow;
+        let side = hook.side(sender);
         let twin = hook.first.and_then(Passed::record).and_then(|record| self.connections.twin(record));
         if let Some(twin) =
             twin.filter(|twin| self.connections.has_face(*twin, side, hook.interface, &expiry))
         {
-            return Found::Record(Hit::own(twin, *hash));
+            // Both have the key that the packet has been found by already.
+            passage.between = None;
+            return Found::Record(Hit::own(twin, hash));
         }
-        let Hook { direction, interface, .. } = *hook;
-        let wanted = Wanted { key, hash: *hash, side, direction, interface };
+        let wanted = hook.wants(passage.looked_up_by());
         self.connections.find(&wanted, &expiry, &mut self.counters.removals)
     }
 
@@ -364,7 +334,8 @@ impl Shard {
                         self.connect(view, &passage.flow, record, side)?;
                     }
                     let peers = Some((sent, heard));
-                    Pending { record, side, peers, refresh, completes: established }
+                    let pending = Pending::new(record, &passage.flow, side, peers, refresh);
+                    Pending { completes: established, ..pending }
                 }
                 TcpOutcome::Reuse => return Ok(None),
                 TcpOutcome::Challenge { seq, ack } => {
@@ -389,7 +360,7 @@ impl Shard {
                         Stop::silent(Reason::StateMismatch)
                     })?;
                 }
-                Pending { record, side, peers: None, refresh: None, completes: false }
+                Pending::new(record, &passage.flow, side, None, None)
             }
             // Where identifier and type are the same number, the key does not tell a query from its reply.
             Transport::IcmpQuery { kind, .. }
@@ -402,7 +373,7 @@ impl Shard {
                 let (from_state, to_state, timeout) =
                     datagram(packet.tuple.proto).follow(from.state, to.state);
                 let peers = (Peer { state: from_state, ..from }, Peer { state: to_state, ..to });
-                Pending { record, side, peers: Some(peers), refresh: Some(timeout), completes: false }
+                Pending::new(record, &passage.flow, side, Some(peers), Some(timeout))
             }
         };
         self.gate_face(view, passage, hook, record)?;
@@ -450,14 +421,14 @@ impl Shard {
     /// now on pf's two states differ.
     pub(crate) fn commit(&mut self, view: &View<'_>, passage: &Passage<'_>, passed: &Passed) {
         let Passed::State(pending) = passed else { return };
-        let removed = self.connections.part(pending.record, pending.side, passage.flow.hash);
+        let removed = self.connections.part(pending.record, pending.side, pending.hash);
         self.counters.removals += u64::from(removed);
         self.apply(view, passage, pending);
     }
 
     /// Does what a check has found, and counts the packet.
     fn apply(&mut self, view: &View<'_>, passage: &Passage<'_>, pending: &Pending) {
-        let sender = passage.flow.sender;
+        let sender = pending.sender;
         let levels = self.connections.levels(pending.record);
         if let Some(peers) = &pending.peers {
             self.connections.set_peers_at(pending.record, pending.side, sender, peers);
@@ -488,7 +459,7 @@ impl Shard {
             self.meet_cookie(view, root, passage, hook)?;
         }
         passage.turned = false;
-        let source = passage.packet.tuple.src;
+        let came = passage.packet.tuple;
         let mut decision = self.ask(view, root, passage, hook)?;
         let opens = root.opens() && !passage.turned;
         if opens && hook.direction == Direction::In && hook.first.is_none() {
@@ -527,6 +498,8 @@ impl Shard {
         } else if opens && hook.direction == Direction::Out && passage.arrived.is_some() {
             self.turn_hairpin(view, root, passage, hook)?;
         }
+        // Rules may have led it back to where it was sent.
+        passage.turned &= passage.packet.tuple != came;
         if !decision.scrubbing.is_nothing() {
             let random = self.draw();
             passage.scrub(hook.direction, &decision.scrubbing, random);
@@ -539,7 +512,7 @@ impl Shard {
             count(Deed::Pass);
             return Ok(Passed::Stateless);
         }
-        let made = self.make_state(view, root, passage, hook, &decision, source);
+        let made = self.make_state(view, root, passage, hook, &decision, came.src);
         let made = made.map_err(|stop| stop.by_policy(root, passage.as_counted()));
         match made {
             Ok(_) => {

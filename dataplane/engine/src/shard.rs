@@ -319,6 +319,7 @@ impl Shard {
             flow,
             new: is_new,
             arrived: None,
+            between: None,
             turned: false,
             turned_over: false,
             renumbered: Renumbered::default(),
@@ -337,7 +338,7 @@ impl Shard {
         })
     }
 
-    fn flow(&self, packet: &Packet) -> Flow {
+    pub(crate) fn flow(&self, packet: &Packet) -> Flow {
         let (key, sender) = Key::of(&flow_tuple(packet));
         Flow { key, hash: self.hashing.hash(&key), sender }
     }

@@ -14,7 +14,7 @@ use crate::packet::{Packet, Transport, Tuple};
 use crate::parse::has_partial_checksum;
 use crate::pool::Target;
 use crate::shard::{Shard, View};
-use crate::state::{Beside, Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned, Wanted};
+use crate::state::{Beside, Found, Full, Key, Narrow, NewRecord, RecordId, Side, Sketch, Turned};
 use crate::track::{self, Datagram, Peer};
 
 impl Shard {
@@ -194,7 +194,7 @@ impl Shard {
             terms,
         };
         if !passage.new {
-            self.make_way(view, passage, side, &class)?;
+            self.make_way(view, passage, hook, &class)?;
         }
         let limit = view.state_limit();
         self.counters.inserts += 1;
@@ -256,7 +256,9 @@ impl Shard {
                     false => self.connections.is_taken(&key, hash),
                 }
             }
-            (false, Direction::Out) => !passage.new && self.connections.is_answered(key, *hash, side),
+            (false, Direction::Out) => {
+                !passage.new && passage.between.is_none() && self.connections.is_answered(key, *hash, side)
+            }
             (false, Direction::In) => false,
         }
     }
@@ -274,9 +276,7 @@ impl Shard {
     #[cold]
     fn is_overshadowed(&mut self, view: &View<'_>, passage: &Passage<'_>, hook: &Hook<'_>) -> bool {
         let Some(root) = view.root else { return false };
-        let Flow { key, hash, sender } = &passage.flow;
-        let Hook { direction, interface, .. } = *hook;
-        let wanted = Wanted { key, hash: *hash, side: hook.side(*sender), direction, interface };
+        let wanted = hook.wants(passage.looked_up_by());
         let found = self.connections.find(&wanted, &view.expiry(root), &mut self.counters.removals);
         matches!(found, Found::Record(_))
     }
@@ -287,10 +287,11 @@ impl Shard {
         &mut self,
         view: &View<'_>,
         passage: &Passage<'_>,
-        side: Side,
+        hook: &Hook<'_>,
         class: &Sketch<'_>,
     ) -> Result<(), Stop> {
-        let Flow { key, hash, sender } = &passage.flow;
+        let Flow { key, hash, sender } = passage.looked_up_by();
+        let side = hook.side(*sender);
         let Some(root) = view.root else { return Ok(()) };
         while let Some(rival) = self.connections.rival(key, *hash, side, class) {
             // As in pf, what there is no room for is not compared with what there is, nor makes it any.

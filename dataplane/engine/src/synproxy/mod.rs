@@ -205,7 +205,7 @@ impl Shard {
             ProxyOutcome::Ask { client, server, syn } => {
                 self.connect(view, &passage.flow, record, side)?;
                 passage.remake(syn, Remade { mss: Some(mss), told: None });
-                Ok(Pending::new(record, side, Some((client, server)), None))
+                Ok(Pending::new(record, &passage.flow, side, Some((client, server)), None))
             }
             ProxyOutcome::Join { client, server, to_client, to_server } => {
                 let told = self.tell_server(view, passage, hook, to_server);
@@ -216,7 +216,7 @@ impl Shard {
                 self.connections.renumber(record, side, differences);
                 self.tell_both(view, record, StateChange::Changed);
                 passage.remake(to_client, Remade { mss: None, told });
-                Ok(Pending::new(record, side, None, Some(Timeout::TcpEstablished)))
+                Ok(Pending::new(record, &passage.flow, side, None, Some(Timeout::TcpEstablished)))
             }
             ProxyOutcome::End { client, server, to_client } => {
                 self.connections.set_peers(record, client_side, &(client, server));
@@ -224,7 +224,7 @@ impl Shard {
                 self.tell_both(view, record, StateChange::Changed);
                 let reset = to_client.ok_or(refused)?;
                 passage.remake(reset, Remade { mss: None, told: None });
-                Ok(Pending::new(record, side, None, None))
+                Ok(Pending::new(record, &passage.flow, side, None, None))
             }
         }
     }

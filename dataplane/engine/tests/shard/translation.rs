@@ -500,3 +500,61 @@ fn translated_connections_remember_their_next_hops() {
         firewall.pass_on("em1", &format!("10.1.0.2.80 > {public} tcp A seq 5001 ack 1006 len 5"));
     }
 }
+
+/// A state of the tuple that a packet came with has nothing to say of what the packet was redirected to.
+#[test]
+fn rules_are_asked_of_a_redirected_packet_where_there_is_a_state_of_what_it_was() {
+    let mut firewall = Firewall::with(vec![
+        pass().incoming(),
+        pass().outgoing().no_state(),
+        block().outgoing().on("em0").to("10.0.0.3"),
+        matching().incoming().on("em1").to("10.0.0.2").rdr_to("10.0.0.3", None),
+    ]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.5000 > 10.1.0.2.53 udp len 10 -> out em1
+        em1: 10.1.0.2.53 > 10.0.0.2.5000 udp len 10 -> match
+        ",
+    );
+}
+
+/// The second hook finds the state of a connection whose key has its ends the other way round.
+#[test]
+fn each_state_that_a_packet_meets_counts_it_as_its_own_senders() {
+    let mut firewall = Firewall::with(vec![
+        matching().incoming().to("10.0.0.1").rdr_to("10.1.0.2", None),
+        pass().incoming(),
+        pass().outgoing().sloppy(),
+    ]);
+    firewall.tell(
+        "
+        em0: 10.0.0.5.5000 > 10.0.0.1.53 udp len 10 -> out em1 as 10.0.0.5.5000 > 10.1.0.2.53 udp len 10
+        em0: 10.0.0.5.5000 > 10.1.0.2.53 udp len 10 -> out em1
+        em0: 10.0.0.5.5000 > 10.1.0.2.53 udp len 10 -> out em1
+        ",
+    );
+    assert_eq!(
+        firewall.lines(),
+        [
+            "all udp 10.0.0.5:5000 -> 10.1.0.2:53       SINGLE:NO_TRAFFIC",
+            "all udp 10.1.0.2:53 (10.0.0.1:53) <- 10.0.0.5:5000       NO_TRAFFIC:SINGLE",
+            "all udp 10.1.0.2:53 <- 10.0.0.5:5000       NO_TRAFFIC:SINGLE",
+        ]
+    );
+}
+
+/// What rules have led away and back is as it came.
+#[test]
+fn a_packet_that_is_redirected_to_where_it_was_sent_needs_no_state() {
+    let mut firewall = Firewall::with(vec![
+        matching().incoming().to("10.1.0.2").rdr_to("10.1.0.3", None),
+        matching().incoming().to("10.1.0.3").rdr_to("10.1.0.2", None),
+        pass().no_state(),
+    ]);
+    firewall.tell(
+        "
+        em0: 10.0.0.2.5000 > 10.1.0.2.53 udp len 10 -> out em1
+        em0: 10.0.0.2.5000 > 10.1.0.3.53 udp len 10 -> translate
+        ",
+    );
+}
