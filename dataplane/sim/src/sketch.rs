@@ -52,6 +52,21 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// What answers this, if it is a datagram or a query; itself else.
+    #[must_use]
+    pub fn answer(self) -> Self {
+        match self {
+            Self::Udp { sport, dport, len } => Self::Udp { sport: dport, dport: sport, len },
+            Self::Icmp { kind: 8, code, ident } => Self::Icmp { kind: 0, code, ident },
+            Self::Icmp { kind: kind @ (13 | 15 | 17 | 128), code, ident } => {
+                Self::Icmp { kind: kind + 1, code, ident }
+            }
+            other => other,
+        }
+    }
+}
+
 /// A TCP segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {

@@ -89,6 +89,14 @@ impl Outcome {
         }
     }
 
+    /// Why it ended here.
+    pub(super) const fn refused(&self) -> Option<Reason> {
+        match self {
+            Self::Passed(_) => None,
+            Self::Dropped(reason) | Self::Answered(reason, _) => Some(*reason),
+        }
+    }
+
     /// `Err` tells how it differs from what the oracle expects.
     pub(super) fn agrees(&self, expected: &Expected, arrival: Arrival, frame: &[u8]) -> Result<(), String> {
         let differs = || {
@@ -112,6 +120,10 @@ impl Outcome {
             {
                 Ok(())
             }
+            // Which of the two ends what cannot be routed, and has no hops left, is the router's own affair.
+            (Self::Answered(Reason::NoRoute, _), Verdict::Drop { reason: Reason::Ttl, reply: None }) => {
+                Ok(())
+            }
             // Nothing is answered whose checksum is wrong, whatever the answer would be; pf looks before the RST of a `block`
             // only, but before it asks who would get it.
             (Self::Dropped(ours), Verdict::Drop { reason: theirs, .. })
@@ -128,7 +140,7 @@ impl Outcome {
 /// What passed must go the right way, and be byte for byte what the oracle sends, but for what a router changes.
 fn passed_alike(
     fate: Fate,
-    Expected { onward, sketch, .. }: &Expected,
+    Expected { onward, routed_to, sketch, .. }: &Expected,
     arrival: Arrival,
     frame: &[u8],
 ) -> Result<(), String> {
@@ -139,7 +151,7 @@ fn passed_alike(
         }
         (Source::Wire, Onward::Interface(out)) => {
             let out = InterfaceId(out.0 as u16);
-            (Fate::Transmit(out), frame_on(sketch, out, 1, station(sketch.dst)))
+            (Fate::Transmit(out), frame_on(sketch, out, 1, station(*routed_to)))
         }
         (Source::Wire, Onward::Across(out)) => {
             (Fate::Transmit(InterfaceId(out.0 as u16)), frame_on(sketch, arrival.interface, 2, 1))
@@ -175,6 +187,43 @@ pub(super) fn repaired(sketch: &Sketch) -> Sketch {
         segment.flags = TcpFlags(segment.flags.0 & !TcpFlags::FIN.0);
     }
     repaired
+}
+
+/// The sketch with the addresses, ports and identifiers of a packet, and of what that quotes.
+pub(crate) fn translated(mut sketch: Sketch, packet: &Packet) -> Sketch {
+    (sketch.src, sketch.dst) = (packet.source, packet.destination);
+    match (&mut sketch.body, &packet.transport) {
+        (Body::Tcp(segment), Transport::Tcp(tcp)) => {
+            (segment.sport, segment.dport) = (tcp.source_port.0, tcp.destination_port.0);
+        }
+        (Body::Udp { sport, dport, .. }, Transport::Udp { source_port, destination_port }) => {
+            (*sport, *dport) = (source_port.0, destination_port.0);
+        }
+        (Body::Icmp { ident, .. }, Transport::Icmp(icmp) | Transport::Icmp6(icmp)) => *ident = icmp.id,
+        (Body::IcmpError { about, .. }, Transport::Icmp(icmp) | Transport::Icmp6(icmp)) => {
+            if let Some(quoted) = &icmp.quoted {
+                (about.src, about.dst) = (quoted.source, quoted.destination);
+                match (&mut about.body, &quoted.transport) {
+                    (Body::Tcp(segment), QuotedTransport::Tcp { source_port, destination_port, .. }) => {
+                        (segment.sport, segment.dport) = (source_port.0, destination_port.0);
+                    }
+                    (
+                        Body::Udp { sport, dport, .. },
+                        QuotedTransport::Udp { source_port, destination_port },
+                    ) => {
+                        (*sport, *dport) = (source_port.0, destination_port.0);
+                    }
+                    (
+                        Body::Icmp { ident, .. },
+                        QuotedTransport::Icmp { id, .. } | QuotedTransport::Icmp6 { id, .. },
+                    ) => *ident = *id,
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    sketch
 }
 
 /// The sketch with the sequence numbers and timestamps of a packet; what it acknowledges by itself moves with what it acknowledges.
@@ -214,6 +263,7 @@ pub(super) fn normal(mut views: Vec<StateView>) -> Vec<StateView> {
             view.direction,
             end(view.source.end),
             end(view.destination.end),
+            [view.source, view.destination].map(|peer| peer.untranslated.map(end)),
             view.interface.clone(),
             view.rule,
             (view.age_s, view.source.packets, view.source.bytes, view.destination.packets),

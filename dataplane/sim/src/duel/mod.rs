@@ -7,17 +7,19 @@
 mod compare;
 
 use core::fmt::{self, Write as _};
+use core::net::IpAddr;
 
 use engine::{Arrival, InterfaceId, Source, Tick};
 use ruleset::{REASON_COUNT, Reason, Ruleset, Timeout};
 
 use crate::firewall::Firewall;
-use crate::oracle::{self, Deviations, From, Onward, Oracle};
+use crate::oracle::{self, Deviations, From, Learned, Onward, Oracle};
 use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Sketch};
 use crate::topology::{self, Routes};
 use crate::traffic::Step;
 use compare::Outcome;
+pub(crate) use compare::translated;
 
 /// States remember time in units of a sixteenth of a second.
 const GRANULARITY: u64 = 1_000_000_000 / 16;
@@ -53,7 +55,8 @@ impl Duel {
     /// # Panics
     /// If the rules are not valid, or beyond what either side can do.
     pub fn new(rules: &Ruleset, workers: u16) -> Self {
-        Self::against(rules, workers, Deviations::ALL)
+        let deviations = Deviations { refused_late: workers > 1, ..Deviations::ALL };
+        Self::against(rules, workers, deviations)
     }
 
     /// As [`Duel::new`], against an oracle that differs from pf in these ways only.
@@ -120,10 +123,16 @@ impl Duel {
             .frame(topology::mac(arrival.interface, station.0), topology::mac(arrival.interface, station.1));
         let mut decided = frame.clone();
         let fate = self.firewall.receive(self.now, arrival, &mut decided);
-        self.oracle.learn(self.firewall.states(self.now), self.firewall.timestamp_offsets());
+        let outcome = Outcome::of(arrival, fate, &decided, self.dropped());
+        let sent = oracle::Packet::parse(&decided[wire::ethernet::HEADER_LEN..]).ok();
+        self.oracle.learn(Learned {
+            states: self.firewall.states(self.now),
+            offsets: self.firewall.timestamp_offsets(),
+            sent: sent.filter(|_| outcome.refused().is_none()),
+            refused: outcome.refused(),
+        });
         let expected = self.expect(arrival, sketch, &frame);
         self.sent.clone_from(&decided);
-        let outcome = Outcome::of(arrival, fate, &decided, self.dropped());
         let what = || {
             format!(
                 "{} {:?} {sketch}",
@@ -158,14 +167,16 @@ impl Duel {
         if whole && matches!(&sketch.body, Body::IcmpError { about, .. } if about.damage == Damage::Fragment)
         {
             let verdict = oracle::Verdict::drop(Reason::Fragment);
-            return Expected { verdict, onward: Onward::Nowhere, sketch: sketch.clone() };
+            return Expected::refused(verdict, sketch);
         }
         match oracle::Packet::parse(&frame[wire::ethernet::HEADER_LEN..]) {
-            Err(oracle::Unparsed(error)) => Expected {
-                verdict: oracle::Verdict::drop(engine::parse::reason(error)),
-                onward: Onward::Nowhere,
-                sketch: sketch.clone(),
-            },
+            Err(oracle::Unparsed(error)) => {
+                Expected::refused(oracle::Verdict::drop(engine::parse::reason(error)), sketch)
+            }
+            // What comes from its receiver is refused before any rule.
+            Ok(packet) if packet.source == packet.destination => {
+                Expected::refused(oracle::Verdict::drop(Reason::Martian), sketch)
+            }
             Ok(mut packet) => {
                 let (from, onward) = match arrival.source {
                     Source::Wire => (From::Interface(interface), self.onward(interface, &packet)),
@@ -173,14 +184,16 @@ impl Duel {
                 };
                 let tos = packet.tos;
                 let verdict = self.oracle.change(&mut packet, from, onward, self.now.0);
+                let (onward, routed_to) = self.oracle.way();
                 let filtered = !self.skips(interface)
                     || matches!(onward, Onward::Interface(out) | Onward::Across(out) if !self.skips(out));
                 let repaired = filtered && whole;
                 let sketch = if repaired { compare::repaired(sketch) } else { sketch.clone() };
                 // The oracle keeps of a traffic class no more than pf does.
                 let tos = sketch.tos ^ tos ^ packet.tos;
-                let sketch = compare::renumbered(Sketch { ttl: packet.ttl, tos, ..sketch }, &packet);
-                Expected { verdict, onward, sketch }
+                let sketch = compare::translated(Sketch { ttl: packet.ttl, tos, ..sketch }, &packet);
+                let sketch = compare::renumbered(sketch, &packet);
+                Expected { verdict, onward, routed_to, sketch }
             }
         }
     }
@@ -253,7 +266,15 @@ impl Duel {
 struct Expected {
     verdict: oracle::Verdict,
     onward: Onward,
+    /// The address that it was routed to.
+    routed_to: IpAddr,
     sketch: Sketch,
+}
+
+impl Expected {
+    fn refused(verdict: oracle::Verdict, sketch: &Sketch) -> Self {
+        Self { verdict, onward: Onward::Nowhere, routed_to: sketch.dst, sketch: sketch.clone() }
+    }
 }
 
 /// Does all steps; the difference that ends it, if one does, with the number of its step.

@@ -1,12 +1,13 @@
 //! A packet's way through the firewall: the IN hook, the router, the OUT hook.
 
+use core::net::IpAddr;
+
 use ruleset::{Direction, Reason};
 
 use super::hook::{Hook, Outcome};
-use super::packet::Packet;
+use super::packet::{Packet, Transport};
 use super::reply::Verdict;
 use super::state::{State, StateId};
-use super::table::is_met;
 use super::{InterfaceId, Oracle, PRIO_DEFAULT};
 
 /// Where a packet comes from.
@@ -51,14 +52,52 @@ impl Oracle {
         self.world.route(packet.destination).map_or(Onward::Nowhere, Onward::Interface)
     }
 
-    /// Takes one packet through the firewall at `now` nanoseconds.
+    /// Where the last packet went that passed, and the address that it was routed to.
+    pub const fn way(&self) -> (Onward, IpAddr) {
+        self.way
+    }
+
+    /// Takes one packet through the firewall at `now` nanoseconds; `to` is where it goes unless it is translated first.
     pub fn forward(&mut self, packet: &Packet, from: From, to: Onward, now: u64) -> Verdict {
         self.change(&mut packet.clone(), from, to, now)
     }
 
     /// As [`Oracle::forward`]; a packet that passes becomes what is sent.
     pub fn change(&mut self, packet: &mut Packet, from: From, to: Onward, now: u64) -> Verdict {
+        let last = self.last_id;
+        self.doomed = None;
+        let verdict = self.pass_through(packet, from, to, now);
+        if let Some(hook) = self.doomed {
+            self.refuse_late(hook, last);
+            self.draw_as_sent(packet);
+        }
+        verdict
+    }
+
+    /// Removes what was made behind the last state, if the one of a hook is refused: a state that is tracked otherwise than the
+    /// one behind it is on its own.
+    fn refuse_late(&mut self, hook: Direction, last: u64) {
+        let made: Vec<State> = self.states.iter().filter(|state| state.id.0 > last).cloned().collect();
+        let alike = made.windows(2).all(|pair| pair[0].manner() == pair[1].manner());
+        for state in
+            made.into_iter().filter(|state| alike || hook == Direction::In || state.direction == hook)
+        {
+            self.remove(state.id);
+        }
+    }
+
+    /// What is drawn at random of a packet whose states are gone is known by what it was sent with alone.
+    fn draw_as_sent(&self, packet: &mut Packet) {
+        if let (Transport::Tcp(tcp), Some(Packet { transport: Transport::Tcp(sent), .. })) =
+            (&mut packet.transport, &self.learned.sent)
+        {
+            (tcp.seq, tcp.ack, tcp.stamps) = (sent.seq, sent.ack, sent.stamps);
+        }
+    }
+
+    fn pass_through(&mut self, packet: &mut Packet, from: From, mut to: Onward, now: u64) -> Verdict {
         (self.speaker, self.prio, self.hops) = (from, PRIO_DEFAULT, packet.ttl);
+        (self.came, self.entered) = (Some(packet.clone()), None);
         let mut tag = None;
         let (asked, told) = (packet.clone(), self.deviations.numbers_as_told);
         let mut entered = Outcome::from(Verdict::Pass);
@@ -68,10 +107,17 @@ impl Oracle {
             if entered.verdict != Verdict::Pass {
                 return entered.verdict;
             }
+            let asked_for = packet.destination;
+            entered.turn(packet);
+            if packet.destination != asked_for && !matches!(to, Onward::Across(_)) {
+                to = self.onward(packet);
+            }
+            self.entered = entered.met.as_ref().map(|met| (met.ends_of_all()[0], met.direction));
             self.restamp(packet, &entered, Direction::In);
             entered.actions.change(packet, &mut self.prio);
             entered.numbers.change(packet, told);
         }
+        self.way = (to, packet.destination);
         let left = match routed(packet, from, to) {
             Ok(Some(interface)) => {
                 self.test(Hook { direction: Direction::Out, interface }, packet, &mut tag, now)
@@ -80,6 +126,7 @@ impl Oracle {
             Err(reason) => Verdict::drop(reason).into(),
         };
         if left.verdict == Verdict::Pass {
+            left.turn(packet);
             self.restamp(packet, &left, Direction::Out);
             packet.ttl -= u8::from(matches!((from, to), (From::Interface(_), Onward::Interface(_))));
             left.actions.change(packet, &mut self.prio);
@@ -91,8 +138,18 @@ impl Oracle {
         if told { entered.numbers.as_told(left.verdict, &asked) } else { left.verdict }
     }
 
+    /// States that are made remember what else their packet was.
+    fn hold(&mut self, entered: &Outcome, left: &Outcome) {
+        let Some(made) = left.made else { return };
+        let first = entered.made.or(entered.met.as_ref().map(|met| met.id)).and_then(|id| self.state(id));
+        if let Some([came, _]) = first.map(State::ends_of_all) {
+            self.state_mut(made).also = Some(came);
+        }
+    }
+
     /// A packet got through: the states that it made or met at its hooks are a pair from now on, or still, or no more.
     fn settle(&mut self, entered: &Outcome, left: &Outcome, to: Onward, now: u64) {
+        self.hold(entered, left);
         if let (Some(one), Some(other), Onward::Interface(out) | Onward::Across(out)) =
             (entered.made, left.made, to)
             && !self.is_behind_another(other, out, now)
@@ -112,16 +169,17 @@ impl Oracle {
     fn is_behind_another(&self, made: StateId, interface: InterfaceId, now: u64) -> bool {
         let state = self.state(made).expect("it was just made");
         let (hook, key) = (Hook { direction: state.direction, interface }, state.stack);
-        let mut met = self.states.iter().filter(|other| is_met(other, hook, key));
+        let mut met = self.states.iter().filter(|other| self.is_met(other, hook, key));
         met.find(|other| !self.has_expired(other, now)).is_some_and(|other| other.id != made)
     }
 
     /// Design A2: tracking is shared only by two states of one pass that are tracked alike.
     fn pair_if_alike(&mut self, one: StateId, other: StateId) {
-        let manner = |id| self.state(id).map(|state| (state.options.sloppy, state.clocks.is_some()));
+        let manner = |id| self.state(id).map(State::manner);
         // The second hook may have replaced what the first one made.
         if self.state(one).is_some() && manner(one) == manner(other) {
             self.pair(one, other);
+            self.state_mut(one).also = self.state(other).map(State::ends);
             self.relate(one, other);
         }
     }

@@ -11,8 +11,9 @@ use super::packet::{Packet, Part, Quoted, QuotedPart, QuotedTransport, Transport
 use super::reply::Verdict;
 use super::state::{Key, Peer, RuleRef, State, StateId, end};
 use super::track::{Forgot, Tracked};
+use super::translate::Ends;
 use super::walk::Walk;
-use super::{Actions, InterfaceId, IpOptions, Oracle, Tag, tcp};
+use super::{Actions, From, InterfaceId, IpOptions, Oracle, Tag, tcp};
 
 /// A place where packets are filtered: a direction on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Outcome {
     pub made: Option<StateId>,
     /// The state that it met, as it was before.
     pub met: Option<State>,
+    /// The packet behind the hook, if that has translated it.
+    pub turned: Option<Packet>,
     /// What is changed of the packet, if it passed.
     pub actions: Actions,
     /// And of its numbers.
@@ -58,10 +61,19 @@ pub(super) struct Outcome {
     pub stamped: Option<StateId>,
 }
 
-impl From<Verdict> for Outcome {
+impl core::convert::From<Verdict> for Outcome {
     fn from(verdict: Verdict) -> Self {
         let (actions, numbers) = (Actions::default(), Numbers::default());
-        Self { verdict, made: None, met: None, actions, numbers, stamped: None }
+        Self { verdict, made: None, met: None, turned: None, actions, numbers, stamped: None }
+    }
+}
+
+impl Outcome {
+    /// Makes of a packet what it is behind the hook.
+    pub fn turn(&self, packet: &mut Packet) {
+        if let Some(turned) = &self.turned {
+            packet.clone_from(turned);
+        }
     }
 }
 
@@ -99,7 +111,8 @@ impl Oracle {
     /// The state that the packet concerns here.
     pub(super) fn lookup(&mut self, hook: Hook, packet: &Packet, now: u64) -> Lookup {
         // "handle fragments that aren't reassembled": by the rules alone.
-        if packet.part != Part::Whole {
+        // And who does not know that another worker has a tuple does not know its states.
+        if packet.part != Part::Whole || self.doomed.is_some() {
             return Lookup::Miss;
         }
         match packet.icmp() {
@@ -120,8 +133,8 @@ impl Oracle {
             // A query to all nodes is answered by each from its own address.
             let all = icmp::all_nodes(packet.af(), packet.icmp()?, mapping.way)?;
             let (sport, dport) = mapping.ports();
-            let (source, destination) = (end(all, sport), end(packet.destination, dport));
-            self.find(hook, Key::at(hook.direction, key.proto, source, destination), now)
+            let ends = Ends { source: end(all, sport), destination: end(packet.destination, dport) };
+            self.find(hook, Key::at(hook.direction, key.proto, ends), now)
         });
         match found {
             Some(id) if self.goes_wrong_way(id, hook.direction, mapping.way) => {
@@ -154,10 +167,12 @@ impl Oracle {
             Err(reason) if self.deviations.bad_quotes_dropped => return Lookup::Refused(reason),
             Err(_) => return Lookup::Miss,
         };
-        let source = end(quoted.source, flow.source);
-        let destination = end(quoted.destination, flow.destination);
+        let ends = Ends {
+            source: end(quoted.source, flow.source),
+            destination: end(quoted.destination, flow.destination),
+        };
         // The quoted packet went the other way: its destination is where this one comes from.
-        match self.find(hook, Key::at(hook.direction, flow.proto, destination, source), now) {
+        match self.find(hook, Key::at(hook.direction, flow.proto, ends.reverse()), now) {
             Some(id)
                 if flow.way.is_some_and(|way| self.goes_wrong_way(id, hook.direction.reverse(), way)) =>
             {
@@ -197,7 +212,9 @@ impl Oracle {
                 self.state_mut(id).count(hook.direction, packet.length);
                 let actions = state.actions;
                 let stamped = self.is_stamped(id, packet).then_some(id);
-                Outcome { verdict: Verdict::Pass, made: None, met: Some(state), actions, numbers, stamped }
+                let turned = state.turned(hook.direction, subject, packet);
+                let verdict = Verdict::Pass;
+                Outcome { verdict, made: None, met: Some(state), turned, actions, numbers, stamped }
             }
             Tracked::Refused { leaves, forgot, verdict } => {
                 if !self.deviations.commit_once {
@@ -244,13 +261,17 @@ impl Oracle {
 
     /// A packet without a state: the rules (`pf_test_rule`, pf.md 2.2).
     fn evaluate(&mut self, hook: Hook, packet: &Packet, tag: &mut Tag, now: u64) -> Outcome {
-        let walk = self.walk(hook, packet, tag, now);
+        let came = packet;
+        let walk = self.walk(hook, came, tag, now);
+        if let Some(reason) = walk.refused {
+            return Verdict::drop(reason).into();
+        }
         let rule = match walk.rule {
             Some(number) => self.rules.rules[number].clone(),
             None => Rule::default(),
         };
         if let Action::Block(form) = rule.action {
-            return self.blocked(packet, form).into();
+            return self.blocked(&walk.packet, form).into();
         }
         if walk.tag.is_some() {
             tag.clone_from(&walk.tag);
@@ -259,35 +280,45 @@ impl Oracle {
         if packet.options == IpOptions::Present && !rule.allow_opts {
             return Verdict::drop(Reason::IpOption).into();
         }
-        let stateless = packet.part != Part::Whole
-            || own_mapping(packet).is_some_and(|mapping| mapping.own_state == OwnState::No);
+        let is_single = own_mapping(came).is_some_and(|mapping| mapping.own_state == OwnState::No);
+        let stateful = rule.state != StateMode::None && came.part == Part::Whole && !is_single;
+        let mut packet = walk.packet.clone();
+        if let Err(reason) = self.translate(&rule, walk.chosen, &mut packet) {
+            return Verdict::drop(reason).into();
+        }
+        if self.speaker == From::Host && stateful && Ends::of(&packet) == Ends::of(came) {
+            self.step_aside(hook, walk.chosen, &mut packet);
+        }
+        let is_turned = Ends::of(&packet) != Ends::of(came);
+        let turned = is_turned.then(|| packet.clone());
         let mut actions = walk.actions;
         actions.add(&rule);
         match walk.rule {
-            Some(number) if rule.state != StateMode::None && !stateless => {
-                match self.create(&rule, number, walk, hook, packet, now) {
-                    Ok(id) => {
-                        let seen_by = self.seen_by();
-                        let numbers = Numbers::of(self.state_mut(id), hook.direction, seen_by);
-                        let stamped = self.is_stamped(id, packet).then_some(id);
-                        Outcome {
-                            verdict: Verdict::Pass,
-                            made: Some(id),
-                            met: None,
-                            actions,
-                            numbers,
-                            stamped,
-                        }
+            Some(number) if stateful => match self.create((&rule, number), walk, hook, came, &packet, now) {
+                Ok(id) => {
+                    let seen_by = self.seen_by();
+                    let numbers = Numbers::of(self.state_mut(id), hook.direction, seen_by);
+                    let stamped = self.is_stamped(id, came).then_some(id);
+                    Outcome {
+                        verdict: Verdict::Pass,
+                        made: Some(id),
+                        met: None,
+                        turned,
+                        actions,
+                        numbers,
+                        stamped,
                     }
-                    Err(reason) => Verdict::drop(reason).into(),
                 }
-            }
+                Err(reason) => Verdict::drop(reason).into(),
+            },
+            // Nothing could find its way back.
+            _ if is_turned && !is_single => Verdict::drop(Reason::Translate).into(),
             _ => {
                 if !self.deviations.matches_change_stateless {
                     actions = Actions::default();
                     actions.add(&rule);
                 }
-                Outcome { actions, ..Verdict::Pass.into() }
+                Outcome { actions, turned, ..Verdict::Pass.into() }
             }
         }
     }
@@ -295,11 +326,11 @@ impl Oracle {
     /// pf.md 2.3.
     fn create(
         &mut self,
-        rule: &Rule,
-        number: usize,
+        (rule, number): (&Rule, usize),
         walk: Walk,
         hook: Hook,
         packet: &Packet,
+        behind: &Packet,
         now: u64,
     ) -> Result<StateId, Reason> {
         let made_by = RuleRef { generation: self.generation, number, identity: rule.identity };
@@ -308,17 +339,28 @@ impl Oracle {
         if max > 0 && self.states_of(made_by) >= max {
             return Err(Reason::StateLimit);
         }
+        let [came, left] = [packet, behind].map(|packet| own_key(hook, packet));
+        if self.deviations.hidden_keys_may_collide && self.is_in_the_way(hook, packet, behind) {
+            if !self.is_late(Reason::StateInsert) {
+                return Err(Reason::StateInsert);
+            }
+            self.doomed = self.doomed.or(Some(hook.direction));
+        }
         // pf has a reason for a rule's own limit only; that no state could be allocated is `memory`.
         if self.is_full() {
             return Err(Reason::Memory);
         }
         let policy = rule.state_options.policy.unwrap_or(self.rules.options.state_policy);
-        let key = own_key(hook, packet);
+        let (wire, stack) = match hook.direction {
+            Direction::In => (came, left),
+            Direction::Out => (left, came),
+        };
         let (source, destination, class) = first_peers(packet);
         let mut state = State {
             id: StateId(0),
-            wire: key,
-            stack: key,
+            wire,
+            stack,
+            also: None,
             interface: (policy == StatePolicy::IfBound).then_some(hook.interface),
             direction: hook.direction,
             rule: made_by,
@@ -348,7 +390,7 @@ impl Oracle {
         state.like = self.shown(&state).map(|view| view.id);
         self.begin_modulation(&mut state, rule.state, packet);
         self.begin_stamps(&mut state, packet, now);
-        self.insert(state, now)
+        if self.doomed.is_some() { Ok(self.add(state)) } else { self.insert(state, now) }
     }
 }
 
@@ -393,17 +435,7 @@ fn own_mapping(packet: &Packet) -> Option<Mapping> {
 
 /// The key that the packet itself has at a hook.
 fn own_key(hook: Hook, packet: &Packet) -> Key {
-    let (mut source, mut destination) = (packet.source, packet.destination);
-    let (sport, dport) = match (packet.ports(), packet.icmp()) {
-        (Some(ports), _) => ports,
-        (None, Some(icmp)) => {
-            (source, destination) = icmp::key_addresses(icmp, source, destination);
-            icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target).ports()
-        }
-        (None, None) => (Port(0), Port(0)),
-    };
-    let proto = packet.transport.proto();
-    Key::at(hook.direction, proto, end(source, sport), end(destination, dport))
+    Key::at(hook.direction, packet.transport.proto(), Ends::of(packet))
 }
 
 /// The flow of a quoted packet.

@@ -12,12 +12,13 @@
 //! - `reassembly`: datagrams in fragments, by themselves.
 //! - `scrub`: what is changed of packets; `modulate`: of sequence numbers; `stamps`: timestamps, and who is refused for them.
 //! - `walk`: the rules; `rate`: `max-pkt-rate`, `max-src-conn-rate`; `source`: what sources may have.
+//! - `translate`: what rules make of addresses and ports.
 //! - `reply`: what a blocked sender is told; `hook`, `forward`: the order of it all.
 //!
 //! Life cycle: built with a ruleset, fed packets one by one. Ownership: one owner, no interior mutability.
 //! Bounds: `set limit states`; a lookup is linear in the number of states.
 //!
-//! Not modelled: translation, `os`, synproxy, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
+//! Not modelled: `af-to`, pools that are tables, `os`, synproxy, `no-df`, `random-id` and `max-mss`, checksums of IP headers, the
 //! router's own ICMP errors, byte-level rewriting.
 
 mod forward;
@@ -36,14 +37,15 @@ mod state;
 mod table;
 mod tcp;
 mod track;
+mod translate;
 mod walk;
 mod world;
 
 use core::fmt::Write;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruleset::{Rule, Ruleset, StateMode, StateView};
+use ruleset::{Direction, Reason, Rule, Ruleset, StateMode, StateView};
 
 pub use forward::{From, Onward};
 pub use hook::Hook;
@@ -56,6 +58,7 @@ pub use reply::{Reply, Verdict};
 pub use scrub::Actions;
 pub use stamps::Clock;
 pub use state::{Key, Peer, RuleRef, SECOND, Seen, State, StateId};
+pub use translate::Ends;
 pub use world::{Interface, InterfaceId, InterfaceKind, World};
 
 /// Where the product differs from pf on purpose.
@@ -83,6 +86,12 @@ pub struct Deviations {
     pub matches_change_stateless: bool,
     /// A FIN or RST with a wrong checksum that meets a state is dropped (`proto-cksum`); pf takes it for what it says.
     pub damage_refused: bool,
+    /// A packet that leaves meets the state of the connection as part of which it has come in, if that is bound to the interface,
+    /// or if no state is; pf has it meet the newest that is bound, or the oldest that floats.
+    pub connections_stay_whole: bool,
+    /// Several workers may refuse a translation to a tuple that is in use behind its first packet only: the connection has no
+    /// states then.
+    pub refused_late: bool,
     /// Under `modulate state`, answers are in the numbers that their receiver knows, and an acknowledgment field that
     /// acknowledges nothing is left alone. pf answers in its own numbers, and changes the field all the same.
     pub numbers_as_told: bool,
@@ -99,10 +108,12 @@ impl Deviations {
         bad_quotes_dropped: false,
         matches_change_stateless: false,
         damage_refused: false,
+        connections_stay_whole: false,
+        refused_late: false,
         numbers_as_told: false,
     };
 
-    /// The product.
+    /// The product, of one worker.
     pub const ALL: Self = Self {
         commit_once: true,
         hidden_keys_may_collide: true,
@@ -112,6 +123,8 @@ impl Deviations {
         bad_quotes_dropped: true,
         matches_change_stateless: true,
         damage_refused: true,
+        connections_stay_whole: true,
+        refused_late: false,
         numbers_as_told: true,
     };
 }
@@ -154,10 +167,29 @@ pub struct Oracle {
     prio: u8,
     /// Its hops to live, as it came.
     hops: u8,
-    /// States of the other side, for what is drawn at random in them.
-    learned: Vec<StateView>,
+    /// Itself, as it came.
+    came: Option<Packet>,
+    /// What began the connection as part of which it has come in, and at which hook the state is which it has met there.
+    entered: Option<(Ends, Direction)>,
+    /// Where it goes, and by way of whom if it is a neighbour's: its destination as the IN hook has left it.
+    way: (Onward, IpAddr),
+    /// The hook at which it makes a state that is refused behind it.
+    doomed: Option<Direction>,
+    /// What the other side has made of the packet that is next.
+    learned: Learned,
+}
+
+/// What there is of the other side behind a packet, for what both choose as they like.
+#[derive(Clone, Debug, Default)]
+pub struct Learned {
+    /// Its states.
+    pub states: Vec<StateView>,
     /// What those add to timestamps of their source and destination, by id.
-    offsets: BTreeMap<u64, [u32; 2]>,
+    pub offsets: BTreeMap<u64, [u32; 2]>,
+    /// The packet as it was sent, if it was.
+    pub sent: Option<Packet>,
+    /// Why it was not, else.
+    pub refused: Option<Reason>,
 }
 
 impl Oracle {
@@ -187,8 +219,11 @@ impl Oracle {
             speaker: From::Interface(InterfaceId(0)),
             prio: PRIO_DEFAULT,
             hops: 0,
-            learned: Vec::new(),
-            offsets: BTreeMap::new(),
+            came: None,
+            entered: None,
+            way: (Onward::Nowhere, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            doomed: None,
+            learned: Learned::default(),
         })
     }
 
@@ -204,10 +239,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// Says what states of the other side are behind the packet that comes next, and what they add to timestamps of their
-    /// source and destination, by id: what both draw at random is taken from there.
-    pub fn learn(&mut self, states: Vec<StateView>, offsets: BTreeMap<u64, [u32; 2]>) {
-        (self.learned, self.offsets) = (states, offsets);
+    /// Says what the other side is like behind the packet that comes next: what both choose as they like is taken from there.
+    pub fn learn(&mut self, learned: Learned) {
+        self.learned = learned;
         self.learn_offsets();
     }
 
@@ -277,6 +311,8 @@ fn modelled(rules: &Ruleset) -> Result<(), Unmodelled> {
     let beyond = |rule: &Rule| {
         rule.state == StateMode::Synproxy
             || rule.os.is_some()
+            || rule.af_to.is_some()
+            || [&rule.nat, &rule.rdr].into_iter().flatten().any(|pool| !translate::is_modelled(pool))
             || rule.probability.is_some_and(|chance| !matches!(chance, 0 | u32::MAX))
     };
     match rules.rules.iter().position(beyond) {

@@ -79,12 +79,12 @@ fn acknowledges(tcp: &Tcp) -> bool {
 impl Oracle {
     /// The same state of the other side.
     pub(super) fn shown(&self, state: &State) -> Option<&StateView> {
-        let (source, destination) = state.ends();
+        let ends = state.ends();
         let interface = self.bound_to(state);
-        self.learned.iter().find(|view| {
+        self.learned.states.iter().find(|view| {
             view.direction == state.direction
                 && view.proto == state.wire.proto
-                && (view.source.end, view.destination.end) == (source, destination)
+                && (view.source.end, view.destination.end) == (ends.source, ends.destination)
                 && view.interface == interface
         })
     }

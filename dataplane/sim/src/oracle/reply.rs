@@ -120,6 +120,8 @@ impl Oracle {
     /// packets whose source is not one host or whose destination is many, and
     /// fragments.
     fn may_answer(&self, packet: &Packet) -> bool {
+        // "undo NAT changes": who is answered is who has sent it.
+        let packet = self.came.as_ref().unwrap_or(packet);
         let transport = match &packet.transport {
             Transport::Tcp(tcp) => !tcp.flags.contains(TcpFlags::RST),
             Transport::Icmp(icmp) | Transport::Icmp6(icmp) => icmp::is_answerable(packet.af(), icmp.kind),

@@ -243,7 +243,7 @@ impl Oracle {
 
     /// What the other side's state adds that is like this one.
     fn offsets_of(&self, state: &State) -> Option<[u32; 2]> {
-        self.offsets.get(&state.like?).copied()
+        self.learned.offsets.get(&state.like?).copied()
     }
 
     /// Where the other side has two states in one, either may be the one that adds: it is all the same to packets, but not to

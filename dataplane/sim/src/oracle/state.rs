@@ -8,7 +8,9 @@ use core::net::IpAddr;
 use ruleset::{Direction, PacketRate, PeerState, PeerView, StateOptions, StateView, Timeout, TupleEnd};
 use wire::{Port, Proto, Seq};
 
-use super::{Actions, Clock, InterfaceId};
+use super::hook::Subject;
+use super::translate::Ends;
+use super::{Actions, Clock, InterfaceId, Packet};
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -31,11 +33,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a packet from `source` to `destination`, at a hook of `direction`.
-    pub const fn at(direction: Direction, proto: Proto, source: TupleEnd, destination: TupleEnd) -> Self {
+    /// The key of a packet between these ends, at a hook of `direction`.
+    pub(super) const fn at(direction: Direction, proto: Proto, ends: Ends) -> Self {
         match direction {
-            Direction::In => Self { proto, near: source, far: destination },
-            Direction::Out => Self { proto, near: destination, far: source },
+            Direction::In => Self { proto, near: ends.source, far: ends.destination },
+            Direction::Out => Self { proto, near: ends.destination, far: ends.source },
+        }
+    }
+
+    /// The ends of a packet with this key at a hook of `direction`.
+    pub(super) const fn ends(self, direction: Direction) -> Ends {
+        match direction {
+            Direction::In => Ends { source: self.near, destination: self.far },
+            Direction::Out => Ends { source: self.far, destination: self.near },
         }
     }
 }
@@ -109,6 +119,8 @@ pub struct State {
     pub wire: Key,
     /// The key that packets leaving are looked up by; equal to `wire` without translation.
     pub stack: Key,
+    /// What else the packet that made it was on its way: the firewall keeps those from other connections as long as it lasts.
+    pub also: Option<Ends>,
     /// The interface that it is bound to; `None` if it floats.
     pub interface: Option<InterfaceId>,
     /// The hook at which it was made.
@@ -169,17 +181,63 @@ impl State {
         self.bytes[way] += u64::from(length);
     }
 
-    /// The ends in the order source, destination, as the state's own side knows them.
-    pub(super) const fn ends(&self) -> (TupleEnd, TupleEnd) {
-        match self.direction {
-            Direction::In => (self.wire.near, self.wire.far),
-            Direction::Out => (self.wire.far, self.wire.near),
+    /// How its packets are tracked: sloppily, and looking at timestamps.
+    pub(super) const fn manner(&self) -> (bool, bool) {
+        (self.options.sloppy, self.actions.reassemble_tcp)
+    }
+
+    /// The key of packets in front of a hook of `direction`, and behind it.
+    pub(super) const fn keys(&self, direction: Direction) -> [Key; 2] {
+        match direction {
+            Direction::In => [self.wire, self.stack],
+            Direction::Out => [self.stack, self.wire],
         }
     }
 
+    /// The ends of the packet that made it as it came to the firewall, and as it left.
+    pub(super) fn ends_of_all(&self) -> [Ends; 2] {
+        let [before, behind] = self.sides();
+        match self.direction {
+            Direction::In => [before, self.also.unwrap_or(behind)],
+            Direction::Out => [self.also.unwrap_or(before), behind],
+        }
+    }
+
+    /// True if packets between these ends, in either direction, are of its connection, wherever they are.
+    pub(super) fn has(&self, ends: Ends) -> bool {
+        let own = self.sides().into_iter().chain(self.also);
+        // What comes from its receiver has no answers.
+        let is_answered = ends.source.address != ends.destination.address;
+        own.into_iter().any(|own| own == ends || is_answered && own.reverse() == ends)
+    }
+
+    /// The ends of the packet that made it, in front of its hook, and behind it.
+    pub(super) fn sides(&self) -> [Ends; 2] {
+        self.keys(self.direction).map(|key| key.ends(self.direction))
+    }
+
+    /// The ends of the packet that made it, behind its hook.
+    pub(super) fn ends(&self) -> Ends {
+        let [_, behind] = self.sides();
+        behind
+    }
+
+    /// A packet of this state behind a hook of `direction`, if it is translated there.
+    pub(super) fn turned(&self, direction: Direction, subject: Subject, packet: &Packet) -> Option<Packet> {
+        let [before, behind] = self.keys(direction);
+        let mut packet = (before != behind).then(|| packet.clone())?;
+        let ends = behind.ends(direction);
+        match subject {
+            Subject::Own => packet.turn(ends),
+            Subject::Quoted => packet.turn_quoted(ends.reverse()),
+        }
+        Some(packet)
+    }
+
     /// Who sent the packet that made it.
-    pub(super) const fn source_address(&self) -> IpAddr {
-        self.ends().0.address
+    pub(super) fn source_address(&self) -> IpAddr {
+        let [came, _] = self.sides();
+        came.source.address
     }
 
     /// The state as pfctl prints it. Times are in nanoseconds; `rule` is its number in its ruleset, with that of the call of
@@ -191,12 +249,12 @@ impl State {
         now: u64,
         deadline: u64,
     ) -> StateView {
-        let (source, destination) = self.ends();
+        let [came, behind] = self.sides();
         // pf prints the scale only if both ends announced one.
         let scaled = self.source.wscale.is_some() && self.destination.wscale.is_some();
-        let peer = |end, peer: &Peer, way: usize| PeerView {
+        let peer = |[before, end]: [TupleEnd; 2], peer: &Peer, way: usize| PeerView {
             end,
-            untranslated: None,
+            untranslated: (before != end).then_some(before),
             state: peer.state,
             seqlo: peer.seqlo.0,
             seqhi: peer.seqhi.0,
@@ -212,8 +270,8 @@ impl State {
             direction: self.direction,
             route: None,
             rtable: ruleset::RoutingTable::MAIN,
-            source: peer(source, &self.source, 0),
-            destination: peer(destination, &self.destination, 1),
+            source: peer([came.source, behind.source], &self.source, 0),
+            destination: peer([came.destination, behind.destination], &self.destination, 1),
             age_s: seconds(now.saturating_sub(self.created)),
             expires_in_s: seconds(deadline.saturating_sub(now)),
             rule: rule.map(|(number, _)| number),

@@ -4,7 +4,9 @@ use ruleset::{Direction, Limit, PeerState, Reason, Timeout};
 use wire::Proto;
 
 use super::hook::Hook;
+use super::packet::Packet;
 use super::state::{Key, SECOND, State, StateId};
+use super::translate::Ends;
 use super::{InterfaceId, Oracle, RuleRef};
 
 impl Oracle {
@@ -12,7 +14,7 @@ impl Oracle {
     /// WIRE key, leaving ones by the STACK key; the first in order that floats or is bound to this interface.
     /// An expired state is none, and is removed (design A4: expiry is tested on every hit).
     pub(super) fn find(&mut self, hook: Hook, key: Key, now: u64) -> Option<StateId> {
-        while let Some(state) = self.states.iter().find(|state| is_met(state, hook, key)) {
+        while let Some(state) = self.first_met(hook, key, now) {
             let id = state.id;
             if !self.has_expired(state, now) {
                 return (!self.is_over_rate(id, hook, now)).then_some(id);
@@ -20,6 +22,36 @@ impl Oracle {
             self.remove(id);
         }
         None
+    }
+
+    /// The first state of that key for packets at that hook, expired or not.
+    fn first_met(&self, hook: Hook, key: Key, now: u64) -> Option<&State> {
+        let met = || self.states.iter().filter(|state| self.is_met(state, hook, key));
+        let stays = self.deviations.connections_stay_whole;
+        let all_float = self.states.iter().all(|state| state.interface.is_none());
+        let is_own = |state: &&State| {
+            self.has_entered(state)
+                && (all_float || state.interface.is_some())
+                && !self.has_expired(state, now)
+        };
+        met().find(is_own).filter(|_| stays).or_else(|| met().next())
+    }
+
+    /// True if this is a state of that key for packets at that hook. What comes from its receiver is no answer to what goes there,
+    /// but in its own connection: addresses do not tell which way it goes.
+    pub(super) fn is_met(&self, state: &State, hook: Hook, key: Key) -> bool {
+        let [own, _] = state.keys(hook.direction);
+        let is_told = key.near.address != key.far.address
+            || match self.entered {
+                Some((_, Direction::Out)) => state.direction == Direction::In && self.has_entered(state),
+                _ => state.direction == hook.direction,
+            };
+        own == key && is_told && serves(state.interface, hook.interface)
+    }
+
+    /// True if a state is of the connection as part of which the packet has come in.
+    fn has_entered(&self, state: &State) -> bool {
+        self.entered.is_some_and(|(began, _)| began == state.ends_of_all()[0])
     }
 
     /// "Also enforces max-pkt-rate for forward direction" (pf.md 2.1): over it, the packet has no state.
@@ -82,6 +114,11 @@ impl Oracle {
         for id in replaced {
             self.remove(id);
         }
+        Ok(self.add(state))
+    }
+
+    /// Adds a state under a new id, whatever there is.
+    pub(super) fn add(&mut self, state: State) -> StateId {
         self.last_id += 1;
         let id = StateId(self.last_id);
         let state = State { id, partner: None, ..state };
@@ -90,16 +127,34 @@ impl Oracle {
             Some(_) => self.states.insert(0, state),
             None => self.states.push(state),
         }
-        Ok(id)
+        id
     }
 
-    /// True if both states cannot be: either key of one is a key of the other, on the same interface and direction.
-    /// The key that no wire shows is the STACK one, T1 between the hooks (design A8).
+    /// True if both states cannot be: either key of one is a key of the other, on the same interface and direction; with the
+    /// deviation, if their packets have the same key in front of the hook.
     fn collides(&self, one: &State, other: &State) -> bool {
-        let wires = one.wire == other.wire;
-        let hidden = one.stack == other.stack || one.wire == other.stack || one.stack == other.wire;
-        let keys = wires || (hidden && !self.deviations.hidden_keys_may_collide);
+        let [front, other_front] = [one, other].map(|state| state.keys(state.direction)[0]);
+        let either = one.wire == other.wire
+            || one.stack == other.stack
+            || one.wire == other.stack
+            || one.stack == other.wire;
+        let keys = if self.deviations.hidden_keys_may_collide { front == other_front } else { either };
         keys && one.interface == other.interface && one.direction == other.direction
+    }
+
+    /// True if a packet that becomes another at a hook becomes one of another state's, or if it leaves, as it came, as one whose
+    /// answers are those to a translated packet.
+    pub(super) fn is_in_the_way(&self, hook: Hook, came: &Packet, left: &Packet) -> bool {
+        let (proto, came, left) = (came.transport.proto(), Ends::of(came), Ends::of(left));
+        if came != left {
+            return self.is_in_use(proto, left);
+        }
+        // What an answer has made began the other way.
+        let is_translated =
+            |[first, last]: [Ends; 2]| ![last, last.reverse()].contains(&first) && last == left;
+        hook.direction == Direction::Out
+            && self.came.as_ref().map(Ends::of) == Some(came)
+            && self.states.iter().any(|state| state.wire.proto == proto && is_translated(state.ends_of_all()))
     }
 
     /// The states that this rule made.
@@ -160,15 +215,6 @@ impl Oracle {
     pub(super) const fn rounded(&self, now: u64) -> u64 {
         now - now % self.granularity
     }
-}
-
-/// True if this is the state of that key for packets at that hook, expired or not.
-pub(super) fn is_met(state: &State, hook: Hook, key: Key) -> bool {
-    let own = match hook.direction {
-        Direction::In => state.wire,
-        Direction::Out => state.stack,
-    };
-    own == key && serves(state.interface, hook.interface)
 }
 
 /// True if a state bound like this serves packets on that interface.

@@ -4,13 +4,14 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use ruleset::{Action, AddressMatch, AddressPattern, PortMatch, Rule, StateMode};
+use ruleset::{Action, AddressMatch, AddressPattern, PortMatch, Reason, Rule, StateMode};
 use wire::{Af, Proto};
 
 use super::forward::From;
 use super::hook::Hook;
 use super::icmp::{self, Mapping, OwnState, Way};
 use super::packet::{Packet, Part, Transport};
+use super::translate::Ends;
 use super::{Actions, Oracle, Tag};
 
 /// What the walk found.
@@ -22,17 +23,30 @@ pub(super) struct Walk {
     pub tag: Tag,
     /// What the `match` rules ask for.
     pub actions: Actions,
+    /// The packet as the `match` rules have translated it: "later rules see translated addresses".
+    pub packet: Packet,
+    /// The ends that the other side has given it.
+    pub chosen: Option<Ends>,
+    /// Why a `match` rule could not translate it, which ends the walk.
+    pub refused: Option<Reason>,
 }
 
 impl Oracle {
     /// Walks the rules for a packet that has no state at this hook and carries `tag`.
     pub(super) fn walk(&mut self, hook: Hook, packet: &Packet, tag: &Tag, now: u64) -> Walk {
         let mapping = packet.icmp().map(|icmp| icmp::mapping(packet.af(), icmp.kind, icmp.id, icmp.target));
-        let mut walk = Walk { rule: None, tag: None, actions: Actions::default() };
+        let mut walk = Walk {
+            rule: None,
+            tag: None,
+            actions: Actions::default(),
+            packet: packet.clone(),
+            chosen: self.chosen(hook, packet),
+            refused: None,
+        };
         let prio = self.prio;
         let (mut rates, mut expired) = (core::mem::take(&mut self.rates), core::mem::take(&mut self.expired));
         // The order of `pf_match_rule` (pf.md 2.2): "pktrate last"; a rule that `once` has expired is none.
-        let mut matches = |number: usize, rule: &Rule, walked: &mut Tag| {
+        let mut matches = |number: usize, rule: &Rule, packet: &Packet, walked: &mut Tag| {
             !expired.contains(&number)
                 && self.matches(rule, hook, packet, mapping)
                 && rule.tos.is_none_or(|tos| tos == packet.tos)
@@ -66,7 +80,7 @@ impl Oracle {
         &self,
         rules: Range<usize>,
         anchor: Option<usize>,
-        matches: &mut dyn FnMut(usize, &Rule, &mut Tag) -> bool,
+        matches: &mut dyn FnMut(usize, &Rule, &Packet, &mut Tag) -> bool,
         walk: &mut Walk,
         ruled: &mut Option<usize>,
     ) -> bool {
@@ -75,7 +89,7 @@ impl Oracle {
             let rule = &self.rules.rules[number];
             let here = number;
             number = rule.call.as_ref().map_or(here + 1, |call| call.end as usize);
-            if !matches(here, rule, &mut walk.tag) {
+            if !matches(here, rule, &walk.packet, &mut walk.tag) {
                 continue;
             }
             // "tag t (sticky)": every matching rule tags, not only the deciding one.
@@ -92,6 +106,10 @@ impl Oracle {
             }
             if rule.action == Action::Match {
                 walk.actions.add(rule);
+                walk.refused = self.translate(rule, walk.chosen, &mut walk.packet).err();
+                if walk.refused.is_some() {
+                    return true;
+                }
             } else {
                 walk.rule = Some(here);
                 *ruled = anchor;

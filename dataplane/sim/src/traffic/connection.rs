@@ -45,11 +45,16 @@ pub struct End {
     echo: u32,
 }
 
+/// An address and a port.
+type Socket = (IpAddr, u16);
+
 /// A connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// The ends; the first one opens, as a rule.
     pub ends: [End; 2],
+    /// Of each end, the socket that it speaks from and the one that it speaks to.
+    paths: [(Socket, Socket); 2],
 }
 
 impl End {
@@ -189,8 +194,14 @@ impl End {
 
 impl Connection {
     /// A connection to come between two sockets.
-    pub fn new(rng: &mut Rng, a: (IpAddr, u16), b: (IpAddr, u16)) -> Self {
-        Self { ends: [End::new(rng, a.0, a.1), End::new(rng, b.0, b.1)] }
+    pub fn new(rng: &mut Rng, a: Socket, b: Socket) -> Self {
+        Self { ends: [End::new(rng, a.0, a.1), End::new(rng, b.0, b.1)], paths: [(a, b), (b, a)] }
+    }
+
+    /// Where an end's segments come from and go to.
+    pub const fn addresses(&self, sender: usize) -> (IpAddr, IpAddr) {
+        let (from, to) = self.paths[sender];
+        (from.0, to.0)
     }
 
     /// The next segment of one of the two ends, and which of them sends it.
@@ -203,15 +214,16 @@ impl Connection {
             (true, false) => usize::from(rng.chance(19, 20)),
             (false, false) => rng.below(2) as usize,
         };
-        let ports = [self.ends[0].port, self.ends[1].port];
         let segment = self.ends[sender].say(rng);
         let segment = self.ends[sender].stamped(segment, rng);
-        (sender, Segment { sport: ports[sender], dport: ports[1 - sender], ..segment })
+        let (from, to) = self.paths[sender];
+        (sender, Segment { sport: from.1, dport: to.1, ..segment })
     }
 
-    /// A segment of `sender` reached the other end.
-    pub fn deliver(&mut self, sender: usize, segment: &Segment) {
+    /// A segment of `sender` reached the other end, which answers as it was spoken to.
+    pub fn deliver(&mut self, sender: usize, segment: &Segment, from: IpAddr, to: IpAddr) {
         self.ends[1 - sender].hear(segment);
+        self.paths[1 - sender] = ((to, segment.dport), (from, segment.sport));
     }
 }
 

@@ -10,6 +10,7 @@ use engine::{Arrival, InterfaceId, Source};
 use ruleset::Ruleset;
 use wire::{Af, TcpFlags};
 
+use crate::duel::translated;
 use crate::oracle;
 use crate::rng::Rng;
 use crate::sketch::{Body, Damage, Segment, Sketch};
@@ -85,20 +86,26 @@ impl Generator {
     /// The packet of the last step got through, as this frame.
     pub fn delivered_as(&mut self, frame: &[u8]) {
         let datagram = frame.get(wire::ethernet::HEADER_LEN..).unwrap_or_default();
-        if let Some((_, _, segment)) = &mut self.sent
-            && let Ok(oracle::Packet { transport: oracle::Transport::Tcp(tcp), .. }) =
-                oracle::Packet::parse(datagram)
+        let Some(sent) = self.recent.last() else { return };
+        let Ok(packet) = oracle::Packet::parse(datagram) else { return };
+        let sketch = translated(sent.clone(), &packet);
+        if let (Some((connection, sender, _)), Body::Tcp(segment), oracle::Transport::Tcp(tcp)) =
+            (self.sent.take(), &sketch.body, &packet.transport)
         {
-            (segment.seq, segment.ack) = (tcp.seq, tcp.ack);
-            segment.stamps = tcp.stamps.map(|stamps| [stamps.value, stamps.echo]);
+            let stamps = tcp.stamps.map(|stamps| [stamps.value, stamps.echo]);
+            let segment = Segment { seq: tcp.seq, ack: tcp.ack, stamps, ..*segment };
+            self.connections[connection].deliver(sender, &segment, sketch.src, sketch.dst);
         }
-        self.delivered();
+        if self.variety == Variety::Translated {
+            self.remember(&sketch);
+        }
     }
 
-    /// The packet of the last step got through.
+    /// The packet of the last step got through, as it was.
     pub fn delivered(&mut self) {
         if let Some((connection, sender, segment)) = self.sent.take() {
-            self.connections[connection].deliver(sender, &segment);
+            let (from, to) = self.connections[connection].addresses(sender);
+            self.connections[connection].deliver(sender, &segment, from, to);
         }
     }
 
@@ -198,7 +205,7 @@ impl Generator {
         let number = self.rng.below(self.connections.len() as u64) as usize;
         let connection = &mut self.connections[number];
         let (sender, mut segment) = connection.next(&mut self.rng);
-        let (src, dst) = (connection.ends[sender].address, connection.ends[1 - sender].address);
+        let (src, dst) = connection.addresses(sender);
         if self.rng.chance(1, 4) {
             mutate(&mut self.rng, &mut segment);
         } else {
@@ -223,12 +230,27 @@ impl Generator {
     }
 
     fn udp(&mut self) -> (Sketch, Option<Arrival>) {
+        if let Some(sketch) = self.again(|body| matches!(body, Body::Udp { .. })) {
+            return (sketch, None);
+        }
         let (src, dst) = self.pair_or_answer(|body| matches!(body, Body::Udp { .. }));
         let rng = &mut self.rng;
         let ports = [22, 80];
         let body =
             Body::Udp { sport: *rng.pick(&ports), dport: *rng.pick(&ports), len: rng.below(64) as u16 };
         (Sketch::new(src, dst, body), None)
+    }
+
+    /// A recent packet of this kind, or its answer: where packets are translated, others would belong to nothing.
+    fn again(&mut self, kind: impl Fn(&Body) -> bool) -> Option<Sketch> {
+        if self.variety != Variety::Translated || self.rng.chance(1, 4) {
+            return None;
+        }
+        let alike: Vec<&Sketch> = self.recent.iter().filter(|sketch| kind(&sketch.body)).collect();
+        let Sketch { src, dst, body, .. } =
+            (*alike.get(self.rng.below(alike.len().max(1) as u64) as usize)?).clone();
+        let answers = home_of(dst).is_some() && self.rng.chance(1, 2);
+        Some(if answers { Sketch::new(dst, src, body.answer()) } else { Sketch::new(src, dst, body) })
     }
 
     /// The addresses of a recent packet of this kind, or those of its answer; or any.
@@ -248,6 +270,9 @@ impl Generator {
     }
 
     fn icmp_query(&mut self) -> (Sketch, Option<Arrival>) {
+        if let Some(sketch) = self.again(|body| matches!(body, Body::Icmp { .. })) {
+            return (sketch, None);
+        }
         let (src, dst) = self.pair_or_answer(|body| matches!(body, Body::Icmp { .. }));
         let kinds: &[u8] = if src.is_ipv4() { &[8, 8, 0, 0, 13, 14, 17] } else { &[128, 129] };
         // An identifier that is a type, too.
@@ -294,7 +319,7 @@ impl Generator {
             1 => address(af, home_of(about.dst).unwrap_or(InterfaceId(1)), 3),
             _ => self.pair_of(af),
         };
-        if src == dst || home_of(src).is_none() {
+        if src == dst || about.src == about.dst || home_of(src).is_none() {
             return self.udp();
         }
         let kinds: &[u8] = if af == Af::Inet { &[3, 11, 12, 4] } else { &[1, 2, 3, 4] };

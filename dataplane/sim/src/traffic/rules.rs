@@ -9,6 +9,8 @@ use ruleset::{
 };
 use wire::{Af, Port, Proto, TcpFlags};
 
+mod translation;
+
 use crate::rng::Rng;
 use crate::topology::{self, address, interfaces, remote};
 
@@ -36,6 +38,15 @@ pub enum Variety {
     /// in stock, and those count until they are given back; rules that a worker has asked are asked again by a packet's
     /// home where states of a flow that was placed expire between its hooks.
     Sharded,
+    /// As `Sharded`, and with rules that translate.
+    Translated,
+}
+
+impl Variety {
+    /// True if nothing depends on the exact number of all states, or of all packets.
+    const fn is_sharded(self) -> bool {
+        matches!(self, Self::Sharded | Self::Translated)
+    }
 }
 
 /// A random ruleset.
@@ -46,6 +57,11 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
     }
     for _ in 0..rng.below(8) {
         rules.rules.push(rule(rng));
+    }
+    if variety == Variety::Translated {
+        for _ in 0..rng.between(1, 3) {
+            rules.rules.push(translation::rule(rng));
+        }
     }
     if rng.chance(1, 3) {
         for _ in 0..rng.between(1, 2) {
@@ -64,7 +80,7 @@ pub fn ruleset(rng: &mut Rng, variety: Variety) -> Ruleset {
         if variety == Variety::Plain {
             rule.state_options.policy = None;
         }
-        if variety == Variety::Sharded {
+        if variety.is_sharded() {
             (rule.state_options.max, rule.packet_rate, rule.once) = (0, None, false);
             // Likewise: a state that has expired counts for its source until somebody meets it.
             rule.state_options.source = SourceTracking::default();
@@ -152,7 +168,7 @@ fn options(rng: &mut Rng, rules: &mut Ruleset, variety: Variety) {
         let (timeout, seconds) = timeout(rng);
         options.timeouts.set(timeout, seconds);
     }
-    if variety == Variety::Sharded {
+    if variety.is_sharded() {
         return;
     }
     if rng.chance(1, 8) {
