@@ -21,6 +21,8 @@ pub struct Flows {
     choice: Choice,
     /// The logarithm of one more than the count, to base 2, times 2^32.
     doublings: u64,
+    /// What the next rank's number is further on, in 2^64ths of the count, rounded up.
+    stride: u64,
 }
 
 /// The golden ratio, times 2^64: multiples of it lie evenly in the circle.
@@ -30,7 +32,7 @@ impl Flows {
     /// Of so many connections, evenly.
     pub fn new(count: u64) -> Self {
         let doublings = ((count as f64 + 1.0).log2() * (1_u64 << 32) as f64) as u64;
-        Self { random: Random::new(), count, choice: Choice::Uniform, doublings }
+        Self { random: Random::new(), count, choice: Choice::Uniform, doublings, stride: stride(count) }
     }
 
     /// How many connections there are.
@@ -58,11 +60,17 @@ impl Flows {
         match self.choice {
             Choice::Uniform => self.random.below(self.count),
             Choice::Zipf => {
-                // Ranks are strewn over the numbers, as connections that are busy were not opened one after the other.
                 let rank = self.rank();
-                ((rank.wrapping_mul(GOLDEN) as u128 * self.count as u128) >> 64) as u64
+                self.strewn(rank)
             }
         }
+    }
+
+    /// The number of the connection of a rank. Ranks are strewn over the numbers, as connections that are busy were not opened one
+    /// after the other, and each number has a rank: who is never heard of falls out of his window. What was rounded up adds to less
+    /// than one, as long as there are fewer than 2^32 connections.
+    const fn strewn(&self, rank: u64) -> u64 {
+        ((rank.wrapping_mul(self.stride) as u128 * self.count as u128) >> 64) as u64
     }
 
     /// A rank from 1: two to the power of an even draw between 0 and the number of doublings, as 1/r has a logarithm for
@@ -77,6 +85,21 @@ impl Flows {
         let rank = ((mantissa as u128) << (power >> 32) >> 32) as u64;
         if rank < self.count { rank } else { self.count }
     }
+}
+
+/// The golden section of the circle of `count` numbers, about: with a whole number of steps that has no divisor in common with the
+/// count, so that the circle is full before a number comes again.
+fn stride(count: u64) -> u64 {
+    let golden = ((u128::from(count) * u128::from(GOLDEN)) >> 64) as u64;
+    let steps = (golden..).find(|steps| is_coprime(*steps, count)).unwrap_or(golden);
+    (u128::from(steps) << 64).div_ceil(u128::from(count.max(1))) as u64
+}
+
+const fn is_coprime(mut a: u64, mut b: u64) -> bool {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
 }
 
 /// Numbers that look random: xorshift.
@@ -150,6 +173,17 @@ mod tests {
             let found = ranks[from..to].iter().sum::<u64>() as f64 / 1e6;
             let wanted = (to as f64 / from as f64).ln() / 100_001_f64.ln();
             assert!((found / wanted - 1.0).abs() < 0.05, "{from} to {to}: {found}, not {wanted}");
+        }
+    }
+
+    /// A connection without a rank is not heard of for so long that its next packet is refused.
+    #[test]
+    fn every_connection_has_a_rank() {
+        for count in [1, 2, 3, 1000, 10_000, 65_536, 100_003, 1_000_000] {
+            let flows = Flows::new(count);
+            let mut has_rank = vec![false; count as usize];
+            (1..=count).for_each(|rank| has_rank[flows.strewn(rank) as usize] = true);
+            assert!(has_rank.iter().all(|has| *has), "some of {count} have none");
         }
     }
 
