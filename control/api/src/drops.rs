@@ -89,8 +89,8 @@ pub struct DropExample {
     pub to_host: bool,
     /// The hook that refused it, if one did.
     pub hook: Option<HookView>,
-    /// The rule that refused it, or that made the state which it did not fit, by its place in the list of the ruleset's
-    /// rules; `None` if there is none, or if it was another ruleset's.
+    /// The rule that refused it, that found nothing to translate it to, or that made the state which it did not fit, by its place
+    /// in the list of the ruleset's rules; `None` if there is none, or if it was another ruleset's.
     pub rule: Option<u32>,
     /// The packet.
     pub packet: SeenPacket,

@@ -167,10 +167,12 @@ impl Shard {
             return Ok(Passed::Stateless);
         }
         let met = self.meet(view, root, passage, hook);
-        if let Err(Stop::Refused { .. }) = met {
+        let verdict = if met.is_ok() {
+            Verdict::Passed
+        } else {
             self.witness.blame.hook = Some((hook.direction, hook.interface));
-        }
-        let verdict = if met.is_ok() { Verdict::Passed } else { Verdict::Blocked };
+            Verdict::Blocked
+        };
         let [entered, left] = &mut passage.crossed;
         let place = match hook.direction {
             Direction::In => entered,

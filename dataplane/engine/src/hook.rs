@@ -493,7 +493,7 @@ impl Shard {
             return Err(Stop::silent(Reason::IpOption));
         }
         if let Some(translation) = decision.translation {
-            let translated = self.translate(view, root, passage, hook, translation);
+            let translated = self.translate(view, root, passage, hook, (translation, decision.rule));
             translated.map_err(|stop| stop.by_policy(root, passage.as_counted()))?;
         } else if opens && hook.direction == Direction::Out && passage.arrived.is_some() {
             self.turn_hairpin(view, root, passage, hook)?;
@@ -565,7 +565,7 @@ impl Shard {
             };
             match translation {
                 None => return Ok(root.decided(&walk)),
-                Some(translation) => self.translate(view, root, passage, hook, translation)?,
+                Some(asked) => self.translate(view, root, passage, hook, (asked, walk.translating))?,
             }
         }
     }

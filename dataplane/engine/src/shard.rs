@@ -41,7 +41,7 @@ use crate::synproxy::cookie::{self, Cookies};
 use crate::tick::Tick;
 use crate::trace::Tracer;
 use crate::translate::{self, Budget, Searches, Shortages};
-use crate::witness::{DropRecord, Seen, Witness};
+use crate::witness::{Blame, DropRecord, Seen, Witness};
 
 /// The most frames that are processed at once.
 pub const BURST: usize = 64;
@@ -287,8 +287,11 @@ impl Shard {
         };
         match fate.handed() {
             None => self.count_crossed(&passage),
-            // Who gets it copies it.
-            Some(_) => self.counters.take_back(Created::Copy, self.mirror.take_back(mark)),
+            // Who gets it copies it, and knows best why it goes no further.
+            Some(_) => {
+                self.counters.take_back(Created::Copy, self.mirror.take_back(mark));
+                self.witness.blame = Blame::default();
+            }
         }
         self.sources.release(view);
         fate

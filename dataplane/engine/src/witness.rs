@@ -44,7 +44,7 @@ pub struct DropRecord {
     pub counted_on: InterfaceId,
     /// The hook that refused it, if one did.
     pub hook: Option<(Direction, InterfaceId)>,
-    /// The rule that refused it, or that made the state which it did not fit.
+    /// The rule that refused it, that found nothing to translate it to, or that made the state which it did not fit.
     pub rule: Option<RuleAt>,
     /// What it did not fit.
     pub misfit: Option<(Met, Misfit)>,

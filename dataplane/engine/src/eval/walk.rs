@@ -121,7 +121,7 @@ pub(crate) struct Walk {
     state_tag: Tag,
     ended_at: Option<u32>,
     /// The `match` rule that translates the packet before any other sees it.
-    translating: Option<u32>,
+    pub(crate) translating: Option<u32>,
     /// The call of the anchor that the walk is in, by number.
     anchor: u32,
     noted: Noted,

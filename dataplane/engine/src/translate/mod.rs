@@ -41,6 +41,7 @@ use crate::shard::{Shard, View};
 use crate::source::{Use, Wish};
 use crate::sources::{Endpoint, Mapped};
 use crate::state::{Key, Tuples};
+use crate::witness::RuleAt;
 
 pub(crate) use at_once::NewSource;
 pub(crate) use numbers::renumber;
@@ -265,10 +266,25 @@ const fn is_echo(af: Af, kind: u8) -> bool {
 }
 
 impl Shard {
-    /// Translates a packet as a rule asks, at a hook.
+    /// Translates a packet at a hook as the rule of this number asks, which is to blame if there is nothing to translate it to.
     #[cold]
     #[inline(never)]
     pub(crate) fn translate(
+        &mut self,
+        view: &View<'_>,
+        root: &Root,
+        passage: &mut Passage<'_>,
+        hook: &Hook<'_>,
+        (translation, rule): (&Translation, Option<u32>),
+    ) -> Result<(), Stop> {
+        let translated = self.try_translate(view, root, passage, hook, translation);
+        if translated.is_err() && self.witness.blame.rule.is_none() {
+            self.witness.blame.rule = rule.map(|number| RuleAt { epoch: root.epoch(), number });
+        }
+        translated
+    }
+
+    fn try_translate(
         &mut self,
         view: &View<'_>,
         root: &Root,

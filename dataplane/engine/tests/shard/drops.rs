@@ -1,6 +1,6 @@
 //! Examples of dropped packets: what they tell, and how many there are.
 
-use crate::firewall::rules::{Written, block, pass};
+use crate::firewall::rules::{Written, block, matching, pass};
 use crate::firewall::{EM0, EM1, Firewall};
 use engine::track::measure;
 use engine::{DropPlace, DropRecord, Misfit, RuleAt, Seen, Source, Transport};
@@ -64,6 +64,27 @@ fn what_no_hook_has_refused_blames_none() {
     let [blocked, unrouted] = drops(&mut firewall)[..] else { panic!("two drops") };
     assert_eq!(blocked.hook, Some((Direction::In, EM0)));
     assert_eq!((unrouted.reason, unrouted.hook, unrouted.rule), (Reason::NoRoute, None, None));
+}
+
+#[test]
+fn what_there_is_nothing_to_translate_to_is_told_with_the_rule_that_translates() {
+    let ports = (50_000, 50_000);
+    let by_match = vec![block(), matching().outgoing().nat_to("10.1.0.1", ports), pass()];
+    let by_pass = vec![block(), pass().incoming(), pass().outgoing().nat_to("10.1.0.1", ports)];
+    for (rules, number) in [(by_match, 1), (by_pass, 2)] {
+        let mut firewall = Firewall::with(rules);
+        firewall.tell(
+            "
+            em0: 10.0.0.2.1000 > 10.1.0.2.80 udp -> out em1 as 10.1.0.1.50000 > 10.1.0.2.80 udp
+            em0: 10.0.0.2.1001 > 10.1.0.2.80 udp -> translate
+            em0: 10.0.0.2.1002 > 10.8.0.2.80 udp -> no-route: 10.0.0.1 > 10.0.0.2 icmp 3/0 about (10.0.0.2 > 10.8.0.2 proto 17) ttl 64
+            ",
+        );
+        let [refused, unrouted] = drops(&mut firewall)[..] else { panic!("two drops") };
+        assert_eq!((refused.reason, refused.hook), (Reason::Translate, Some((Direction::Out, EM1))));
+        assert_eq!(refused.rule.map(|rule| rule.number), Some(number));
+        assert_eq!((unrouted.reason, unrouted.rule), (Reason::NoRoute, None), "it is another packet's");
+    }
 }
 
 #[test]
