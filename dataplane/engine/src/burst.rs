@@ -255,8 +255,9 @@ impl Shard {
         Some(run)
     }
 
-    /// Follows packets of translated connections that were found by their records' own tuples, or by those of links.
-    #[inline(never)]
+    /// Follows packets of translated connections that were found by their records' own tuples, or by those of links: first all, and
+    /// then they are rewritten, as one loop has too few registers for both. Frames that cross a pair may have tags, behind which
+    /// what changes has no fixed place: they go the long way.
     fn follow_translated<F: Frame, const BY_OWN: bool>(
         &mut self,
         moment: &Moment,
@@ -265,9 +266,62 @@ impl Shard {
         fates: &mut [Fate],
     ) -> Option<Run> {
         let out = self.connections.next_hop_linked::<BY_OWN>(packets.first()?, &self.adjacencies)?.out;
-        Some(self.follow_run(moment, out, packets, frames, fates, |shard, leg, frame, quick| {
-            shard.follow_linked::<F, BY_OWN>(frame, quick, moment, leg).is_some()
-        }))
+        let run = self.follow_linked::<BY_OWN>(moment, out, packets.get(..frames.len())?);
+        self.forward_linked::<F, BY_OWN>(out, packets.get(..run.packets())?, frames, fates);
+        Some(run)
+    }
+
+    /// As [`Self::follow_run`], of translated connections, but for what becomes of the frames.
+    #[inline(never)]
+    fn follow_linked<const BY_OWN: bool>(
+        &mut self,
+        moment: &Moment,
+        out: InterfaceId,
+        packets: &[Quick],
+    ) -> Run {
+        let Self { connections, adjacencies, .. } = self;
+        let leg = adjacencies.leg(moment.arrival, out);
+        let mut run = Run::new(moment.arrival, out);
+        for quick in packets.iter().take_while(|quick| quick.kind.is_plain()) {
+            if connections.follow_linked::<BY_OWN>(quick, moment, leg, adjacencies).is_none() {
+                break;
+            }
+            run.add(quick.key.family(), quick.length);
+        }
+        run
+    }
+
+    /// Rewrites and forwards packets of translated connections that were followed, and leave by `out`.
+    #[inline(never)]
+    fn forward_linked<F: Frame, const BY_OWN: bool>(
+        &self,
+        out: InterfaceId,
+        packets: &[Quick],
+        frames: &mut [F],
+        fates: &mut [Fate],
+    ) {
+        for ((quick, frame), fate) in packets.iter().zip(frames).zip(fates) {
+            if self.forward_one_linked::<BY_OWN>(quick, frame.bytes_mut()).is_some() {
+                *fate = Fate::Transmit(out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn forward_one_linked<const BY_OWN: bool>(&self, quick: &Quick, frame: &mut [u8]) -> Option<()> {
+        let Self { connections, adjacencies, .. } = self;
+        let record = connections.followed::<BY_OWN>(quick)?;
+        match quick.key.family() {
+            Family::Inet => {
+                let (change, hop) = connections.change::<BY_OWN>(record);
+                translate::forward_translated(frame, quick.kind, &change, &adjacencies.of(hop).link);
+            }
+            Family::Inet6 => {
+                let (change, hop) = connections.wide_change::<BY_OWN>(quick, record)?;
+                translate::forward_translated6(frame, quick.kind, &change, &adjacencies.of(hop).link);
+            }
+        }
+        Some(())
     }
 
     /// Takes packets the short way until one must go another way, or leaves by another interface than `out`. A loop of its own for
@@ -330,35 +384,6 @@ impl Shard {
     #[cold]
     fn is_known(&self, quick: &Quick) -> bool {
         self.connections.has_taken(&quick.key, &quick.wide, quick.hash)
-    }
-
-    /// As [`Self::follow`], of a translated connection. Of frames that cross a pair, which may have tags, what changes has no fixed
-    /// place: they go the long way.
-    #[inline(always)]
-    fn follow_linked<F: Frame, const BY_OWN: bool>(
-        &mut self,
-        frame: &mut F,
-        quick: &Quick,
-        moment: &Moment,
-        leg: Leg,
-    ) -> Option<()> {
-        if !quick.kind.is_plain() {
-            return None;
-        }
-        let Self { connections, adjacencies, .. } = self;
-        let adjacency = connections.follow_linked::<BY_OWN>(quick, moment, leg, adjacencies)?;
-        let (bytes, link) = (frame.bytes_mut(), &adjacency.link);
-        match quick.key.family() {
-            Family::Inet => {
-                let change = connections.change::<BY_OWN>(quick)?;
-                translate::forward_translated(bytes, quick.kind, &change, link);
-            }
-            Family::Inet6 => {
-                let change = connections.wide_change::<BY_OWN>(quick)?;
-                translate::forward_translated6(bytes, quick.kind, &change, link);
-            }
-        }
-        Some(())
     }
 
     /// The owner of a packet's connection, if that is another worker and there is nothing of it here but perhaps an alias:

@@ -105,6 +105,12 @@ impl Adjacencies {
         self.all.get(id.0)
     }
 
+    /// The adjacency of this number, of whatever epoch.
+    #[inline(always)]
+    pub const fn of(&self, id: AdjacencyId) -> &Adjacency {
+        &self.all.entry(id.0).value
+    }
+
     /// What [`along`](Self::along) finds adjacencies of this epoch by.
     #[inline]
     pub const fn leg(&self, from: InterfaceId, to: InterfaceId) -> Leg {

@@ -7,12 +7,12 @@
 
 use wire::checksum::Delta;
 
-use super::adjacency::{Adjacencies, Adjacency, Leg};
+use super::adjacency::{Adjacencies, Adjacency, AdjacencyId, Leg};
 use super::course::{Course, Which};
 use super::follow::{Moment, fits};
 use super::index::{LinkId, RecordId};
 use super::key::{Family, Narrow};
-use super::record::Carried;
+use super::record::{Carried, Hot};
 use super::table::Connections;
 use crate::Address;
 use crate::quick::Quick;
@@ -85,21 +85,21 @@ impl Connections {
         quick: &Quick,
         adjacencies: &'a Adjacencies,
     ) -> Option<&'a Adjacency> {
-        let carried = self.hot.get(of::<BY_OWN>(quick.hint)?.0 as usize)?.carried()?;
+        let carried = self.hot.get(of::<BY_OWN>(quick.hint).0 as usize)?.carried()?;
         adjacencies.get(self.courses.get(carried.course.0)?.next_hop::<BY_OWN>())
     }
 
-    /// As [`follow`](Self::follow), of a translated connection, which was found by its record's own tuple or by its link's: where
-    /// the packet leaves.
+    /// As [`follow`](Self::follow), of a translated connection, which was found by its record's own tuple or by its link's. What is
+    /// to become of the packet, [`change`](Self::change) and [`wide_change`](Self::wide_change) tell afterwards.
     #[inline(always)]
-    pub fn follow_linked<'a, const BY_OWN: bool>(
+    pub fn follow_linked<const BY_OWN: bool>(
         &mut self,
         quick: &Quick,
         moment: &Moment,
         leg: Leg,
-        adjacencies: &'a Adjacencies,
-    ) -> Option<&'a Adjacency> {
-        let at = of::<BY_OWN>(quick.hint)?.0 as usize;
+        adjacencies: &Adjacencies,
+    ) -> Option<()> {
+        let at = of::<BY_OWN>(quick.hint).0 as usize;
         let hot = self.hot.get_mut(at)?;
         let carried = hot.carried()?;
         let course = &self.courses.entry(carried.course.0).value;
@@ -125,49 +125,49 @@ impl Connections {
         hot.touch(moment.now);
         tally.count(sender, u32::from(quick.length));
         hot.count(sender, u32::from(quick.length));
-        Some(adjacency)
+        Some(())
     }
 
-    /// What a packet of IPv4 is to become that was followed.
+    /// The record of a packet that was followed.
     #[inline(always)]
-    pub fn change<const BY_OWN: bool>(&self, quick: &Quick) -> Option<Change> {
-        let hot = self.hot.get(of::<BY_OWN>(quick.hint)?.0 as usize)?;
-        let carried = hot.as_carried();
-        let course = &self.courses.entry(carried.course.0).value;
-        let end = course.end::<BY_OWN>();
-        Some(match BY_OWN {
-            true => Change { end, address: carried.address, port: carried.port },
-            false => {
-                let (own, given) = (hot.narrow(), course.given[0]);
-                Change {
-                    end,
-                    address: own.address(given).to_be_bytes(),
-                    port: own.port(given).0.to_be_bytes(),
-                }
-            }
-        })
+    pub fn followed<const BY_OWN: bool>(&self, quick: &Quick) -> Option<&Hot> {
+        self.hot.get(of::<BY_OWN>(quick.hint).0 as usize)
     }
 
-    /// As [`change`](Self::change), of IPv6.
+    /// What a packet of IPv4 that was followed is to become, and the next hop that it goes to, as its record has it.
     #[inline(always)]
-    pub fn wide_change<const BY_OWN: bool>(&self, quick: &Quick) -> Option<WideChange<'_>> {
-        let at = of::<BY_OWN>(quick.hint)?.0 as usize;
-        let hot = self.hot.get(at)?;
+    pub fn change<const BY_OWN: bool>(&self, hot: &Hot) -> (Change, AdjacencyId) {
         let carried = hot.as_carried();
         let course = &self.courses.entry(carried.course.0).value;
-        let (end, delta) = (course.end::<BY_OWN>(), carried.delta());
-        Some(match BY_OWN {
-            // Addresses stand in the order of their own tuple.
-            true => {
-                let address = &self.links.all_addresses().get(at)?[course.given[1].index()];
-                WideChange { end, address, port: carried.port, delta }
-            }
+        let (own, given) = (hot.narrow(), course.given[0]);
+        let (address, port) = match BY_OWN {
+            true => (carried.address, carried.port),
+            false => (own.address(given).to_be_bytes(), own.port(given).0.to_be_bytes()),
+        };
+        (Change { end: course.end::<BY_OWN>(), address, port }, course.next_hop::<BY_OWN>())
+    }
+
+    /// As [`change`](Self::change), of IPv6, whose addresses stand beside the record and its link.
+    #[inline(always)]
+    pub fn wide_change<const BY_OWN: bool>(
+        &self,
+        quick: &Quick,
+        hot: &Hot,
+    ) -> Option<(WideChange<'_>, AdjacencyId)> {
+        let at = of::<BY_OWN>(quick.hint).0 as usize;
+        let carried = hot.as_carried();
+        let course = &self.courses.entry(carried.course.0).value;
+        // Addresses stand in the order of their own tuple.
+        let [own_side, side] = course.given;
+        let (address, port, delta) = match BY_OWN {
+            true => (&self.links.all_addresses().get(at)?[side.index()], carried.port, carried.delta()),
             false => {
-                let port = hot.narrow().port(course.given[0]);
-                let address = &self.wide.get(at)?[course.given[0].index()];
-                WideChange { end, address, port: port.0.to_be_bytes(), delta: delta.reversed() }
+                let port = hot.narrow().port(own_side).0.to_be_bytes();
+                (&self.wide.get(at)?[own_side.index()], port, carried.delta().reversed())
             }
-        })
+        };
+        let change = WideChange { end: course.end::<BY_OWN>(), address, port, delta };
+        Some((change, course.next_hop::<BY_OWN>()))
     }
 }
 
@@ -189,12 +189,9 @@ fn is_linked_but_for_addresses(own: &Narrow, carried: &Carried, course: &Course,
     given | other == 0 && key.about() == own.about()
 }
 
-/// The record that a hint leads to, by its own tuple or by that of the link beside it.
+/// The record that a hint leads to by its own tuple, or by that of the link beside it; a number that no record has if it leads
+/// there by the other one, or nowhere.
 #[inline(always)]
-const fn of<const BY_OWN: bool>(hint: RecordId) -> Option<RecordId> {
-    match (hint.link(), BY_OWN) {
-        (None, true) => Some(hint),
-        (Some(link), false) => Some(link.record()),
-        _ => None,
-    }
+const fn of<const BY_OWN: bool>(hint: RecordId) -> RecordId {
+    if BY_OWN { hint } else { RecordId(hint.0 ^ RecordId::LINKS) }
 }

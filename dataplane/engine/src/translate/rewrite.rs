@@ -37,7 +37,9 @@ pub(crate) fn forward_translated(frame: &mut [u8], kind: Kind, change: &Change, 
     let both = addresses.and(Delta::of_word(exchange::<UPPER4, _, _>(head, change.end, port), port));
     if let Ok(mut header) = ipv4::Header::at_mut(head, ethernet::HEADER_LEN) {
         header.set_ttl(header.ttl().wrapping_sub(1));
-        header.adjust(HOP.and(addresses));
+        // One behind the other: the sum of both takes more to make.
+        header.adjust(addresses);
+        header.adjust(HOP);
     }
     adjust_upper(head, UPPER4, kind, both);
 }

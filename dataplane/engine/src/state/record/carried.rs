@@ -43,20 +43,20 @@ impl Hot {
 
     /// What the record carries of its translation, if it does.
     #[inline(always)]
-    pub fn carried(&self) -> Option<Carried> {
+    pub(in super::super) fn carried(&self) -> Option<Carried> {
         self.carries().then(|| self.as_carried())
     }
 
     /// As [`Self::carried`]; meaningless of a record that carries nothing.
     #[inline(always)]
-    pub const fn as_carried(&self) -> Carried {
+    pub(in super::super) const fn as_carried(&self) -> Carried {
         let [AdjacencyId(port), AdjacencyId(course)] = self.adjacency;
         let (address, port) = (self.pair.to_ne_bytes(), port.to_ne_bytes());
         Carried { address, port, course: CourseId(course) }
     }
 
     /// Has the record, whose first link is beside it, carry its translation.
-    pub const fn carry(&mut self, Carried { address, port, course }: Carried) {
+    pub(in super::super) const fn carry(&mut self, Carried { address, port, course }: Carried) {
         self.standing[CARRIES_AT] |= end_bits::CARRIES;
         self.pair = u32::from_ne_bytes(address);
         self.adjacency = [AdjacencyId(u16::from_ne_bytes(port)), AdjacencyId(course.0)];
