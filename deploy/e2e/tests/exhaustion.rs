@@ -114,6 +114,41 @@ fn blocks_are_shown(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// RFC 6056 §3.1: packets for a port on which a program of the firewall listens are that program's, not answers to somebody
+/// behind it.
+#[test]
+fn a_port_that_the_firewall_itself_listens_on_is_nobodys_source() {
+    const LISTENED: u16 = 50_002;
+    /// In which the firewall has heard who listens, and who does no more.
+    const HEARD: Duration = Duration::from_secs(3);
+    let rules = "block drop all\n\
+        match out on wan0 inet from lan0:network nat-to (wan0:0) port 50000:50003\n\
+        pass in on lan0\npass out on wan0\n";
+    bed("ports-listened", Links::Tap, rules, |lab| {
+        let _echoes = [Echo::start(&lab.server, 7)?, Echo::start(&lab.server, 8)?];
+        let program = Echo::start(&lab.firewall, LISTENED)?;
+        std::thread::sleep(HEARD);
+        let mut open = Vec::new();
+        let attempt = |to, patience| sockets::connect(&lab.client, address(Lab::SERVER, to), patience);
+        for remote in [7, 8] {
+            for number in 1..=3 {
+                let attempt = attempt(remote, PATIENCE)?;
+                open.push(attempt.succeeded(&format!("connection {number} to port {remote}"))?);
+            }
+            attempt(remote, ONCE)?.timed_out("a fourth one")?;
+        }
+        open.iter_mut().try_for_each(sockets::converse)?;
+        let seen = lab.server.run("ss -Htn state established")?;
+        ensure!(!seen.contains(&format!(":{LISTENED}")), "{seen}");
+        drop(program);
+        std::thread::sleep(HEARD);
+        for remote in [7, 8] {
+            attempt(remote, PATIENCE)?.succeeded("a fourth one")?;
+        }
+        Ok(())
+    });
+}
+
 const RANGE: u64 = 256;
 const ATTACKER: [u8; 4] = [10, 1, 0, 66];
 /// Datagrams from as many ports of the attacker's.

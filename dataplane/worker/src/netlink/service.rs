@@ -1,7 +1,7 @@
 //! The thread that keeps the forwarding base as the kernel's tables are.
 //!
 //! Overview: a second thread only waits on the [`Monitor`] and passes on what it is told; this one applies it, asks the
-//! kernel what workers want resolved, and offers a new snapshot when something changed.
+//! kernel what workers want resolved and who listens on the host, and offers a new snapshot when something changed.
 //! Bounds: 1024 events wait; when more come the kernel's buffer fills, then overflows, and everything is dumped
 //! again. Making snapshots takes at most about half of the thread's time, however large they are.
 
@@ -14,9 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, never, select};
-use engine::fib::{Fib, InterfaceId};
+use engine::fib::{Fib, InterfaceId, Listener};
 
 use super::event::{Event, KernelNeighbor};
+use super::listeners::Listeners;
 use super::model::{Effect, InterfaceSpec, Model};
 use super::socket::{Monitor, Requester, Table, Told};
 use crate::snapshot::Publisher;
@@ -41,6 +42,9 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
 /// What is known is compared with what the kernel knows this often, in case it told something that was not understood.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
+
+/// The host's listeners are asked for this often.
+const LISTENERS_EVERY: Duration = Duration::from_secs(1);
 
 /// An audit takes at most this part of the time.
 const AUDIT_SHARE: u32 = 100;
@@ -100,6 +104,10 @@ pub struct Service {
     told: Receiver<Told>,
     published: Arc<Published>,
     asked: HashMap<(u32, IpAddr), Instant>,
+    /// `None` where the kernel cannot be asked.
+    listeners: Option<Listeners>,
+    /// Who listened last.
+    listening: Vec<Listener>,
     epoch: u32,
 }
 
@@ -136,7 +144,9 @@ impl Service {
         let epoch = 1;
         let fib = Arc::new(model.fib(epoch));
         let published = Arc::new(Published::new(fib.clone()));
-        let service = Self { model, requester, told, published, asked: HashMap::new(), epoch };
+        let listeners = Listeners::open().inspect_err(not_asked).ok();
+        let (asked, listening) = (HashMap::new(), Vec::new());
+        let service = Self { model, requester, told, published, asked, listeners, listening, epoch };
         Ok((service, fib))
     }
 
@@ -185,10 +195,34 @@ impl Service {
         }
     }
 
-    fn snapshot(&mut self) -> Arc<Fib> {
-        self.model.find_alternatives();
-        self.epoch = self.epoch.wrapping_add(1);
-        let fib = Arc::new(self.model.fib(self.epoch));
+    /// Asks who listens on the host; true if it is not who did before.
+    fn relearn_listeners(&mut self) -> bool {
+        let Some(asked) = &mut self.listeners else { return false };
+        match asked.ask() {
+            Ok(listening) if listening == self.listening => false,
+            Ok(listening) => {
+                self.listening = listening;
+                true
+            }
+            Err(error) => {
+                not_asked(&error);
+                self.listeners = None;
+                false
+            }
+        }
+    }
+
+    /// A snapshot of everything, or of what was known with others who listen: by that, nothing is forwarded elsewhere.
+    fn snapshot(&mut self, change: Change) -> Arc<Fib> {
+        let fib = match change {
+            Change::Listeners => Fib::clone(&self.published.fib()),
+            _ => {
+                self.model.find_alternatives();
+                self.epoch = self.epoch.wrapping_add(1);
+                self.model.fib(self.epoch)
+            }
+        };
+        let fib = Arc::new(fib.with_listeners(self.listening.iter().copied()));
         *self.published.latest.lock().expect("no holder of this lock panics") = fib.clone();
         fib
     }
@@ -235,6 +269,10 @@ fn listen(mut monitor: Monitor, tell: &Sender<Told>) {
     }
 }
 
+fn not_asked(error: &io::Error) {
+    tracing::warn!(%error, "cannot ask the kernel who listens on the host; new sources may be given ports of listeners");
+}
+
 fn learn_all(model: &mut Model, requester: &mut Requester) -> io::Result<()> {
     let mut tables = Vec::new();
     for table in [Table::Links, Table::Addresses, Table::Routes, Table::Neighbors] {
@@ -259,6 +297,7 @@ fn apply_all(model: &mut Model, events: Vec<Event>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     None,
+    Listeners,
     Applied,
     RoutesDoubtful,
     Overrun,
@@ -278,6 +317,7 @@ impl Loop {
     fn run(mut self) {
         let mut next_audit = Instant::now() + AUDIT_EVERY;
         let mut next_refresh = Instant::now() + REFRESH_EVERY;
+        let mut next_listeners = Instant::now();
         let mut not_before = Instant::now();
         loop {
             let now = Instant::now();
@@ -287,13 +327,20 @@ impl Loop {
                 }
                 next_refresh = now + REFRESH_EVERY;
             }
+            if now >= next_listeners {
+                if self.service.relearn_listeners() {
+                    self.change = self.change.max(Change::Listeners);
+                }
+                next_listeners = now + LISTENERS_EVERY;
+            }
             if self.change == Change::None && now >= next_audit {
                 next_audit = self.audit();
             }
             if self.change != Change::None && now >= not_before {
                 not_before = self.publish();
             }
-            let wake = if self.change == Change::None { next_refresh } else { not_before.max(now + SETTLE) };
+            let idle = self.change == Change::None;
+            let wake = if idle { next_refresh.min(next_listeners) } else { not_before.max(now + SETTLE) };
             if !self.wait(wake) {
                 return;
             }
@@ -378,10 +425,10 @@ impl Loop {
         match self.change {
             Change::Overrun => self.service.resynchronise(),
             Change::RoutesDoubtful => self.service.relearn_routes(),
-            Change::Applied | Change::None => {}
+            Change::Applied | Change::Listeners | Change::None => {}
         }
-        self.change = Change::None;
-        let fib = self.service.snapshot();
+        let change = std::mem::replace(&mut self.change, Change::None);
+        let fib = self.service.snapshot(change);
         tracing::debug!(epoch = fib.epoch(), "a new forwarding base");
         self.fibs.offer(fib);
         let end = Instant::now();

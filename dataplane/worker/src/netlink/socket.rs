@@ -25,7 +25,7 @@ use super::event::{Event, Link, event};
 const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// The kernel's messages are at most 32 KiB when the reader offers that much.
-const MESSAGE_BYTES: usize = 64 << 10;
+pub(super) const MESSAGE_BYTES: usize = 64 << 10;
 
 /// Times that a dump is begun again because the tables changed under it, before what it gave is taken as it is: the
 /// events that tell the changes follow anyway.
@@ -121,7 +121,7 @@ impl Monitor {
 }
 
 /// Receives one datagram, however often a signal interrupts: drivers of virtual devices use SIGIO.
-fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     loop {
         buffer.clear();
         match socket.recv(buffer, 0) {
@@ -133,7 +133,7 @@ fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Length and type of the message at the beginning of a datagram.
-fn head(bytes: &[u8]) -> Option<(usize, u16)> {
+pub(super) fn head(bytes: &[u8]) -> Option<(usize, u16)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (kind, _) = rest.split_first_chunk::<2>()?;
     Some((u32::from_ne_bytes(*length) as usize, u16::from_ne_bytes(*kind)))
