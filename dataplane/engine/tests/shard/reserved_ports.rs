@@ -180,6 +180,15 @@ fn in_table(negated: bool) -> Rule {
     pattern(redirect(Proto::TCP, 50_002), negated, AddressPattern::Table("public".into()))
 }
 
+/// Each of these rules, beside one that translates, leaves these ports to choose from.
+fn each_leaves(rules_beside: impl IntoIterator<Item = Rule>, ports: &[u16]) {
+    for rule in rules_beside {
+        let mut firewall = Firewall::bare();
+        firewall.load(Ruleset { tables: table(&["10.1.0.0/28"]), ..rules(vec![nat(), rule.clone()]) });
+        assert_eq!(ports_to(&mut firewall, &format!("10.1.0.2.80 {SYN}")), ports, "{rule:?}");
+    }
+}
+
 /// Whatever says where packets are redirected that would come to the port.
 #[test]
 fn a_port_is_left_out_wherever_its_redirection_is_written() {
@@ -204,11 +213,7 @@ fn a_port_is_left_out_wherever_its_redirection_is_written() {
         pass().incoming().on("em1").proto(Proto::TCP).to("10.1.0.1").to_port(50_002).rdr_to("10.0.0.3", None),
         written().change(|rule| rule.to.port = PortMatch::Inside(Port(50_001), Port(50_003))),
     ];
-    for rule in own {
-        let mut firewall = Firewall::bare();
-        firewall.load(Ruleset { tables: table(&["10.1.0.0/28"]), ..rules(vec![nat(), rule.clone()]) });
-        assert_eq!(ports_to(&mut firewall, &format!("10.1.0.2.80 {SYN}")), SECOND, "{rule:?}");
-    }
+    each_leaves(own, &SECOND);
 }
 
 #[test]
@@ -244,11 +249,7 @@ fn what_is_redirected_elsewhere_counts_for_nothing() {
         pass().incoming().on("em1").proto(Proto::TCP).to("10.1.0.1").to_port(50_002),
         block().incoming().on("em1").proto(Proto::TCP).to("10.1.0.1").to_port(50_002),
     ];
-    for rule in own {
-        let mut firewall = Firewall::bare();
-        firewall.load(Ruleset { tables: table(&["10.1.0.0/28"]), ..rules(vec![nat(), rule.clone()]) });
-        assert_eq!(ports_to(&mut firewall, &format!("10.1.0.2.80 {SYN}")), PORTS, "{rule:?}");
-    }
+    each_leaves(own, &PORTS);
 }
 
 /// Whoever redirects, or listens on, all ports of a range, wants just those.

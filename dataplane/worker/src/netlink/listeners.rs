@@ -9,12 +9,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use engine::fib::Listener;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NlasIterator};
+use netlink_sys::Socket;
 use netlink_sys::constants::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 use wire::{Port, Proto};
 
-use super::socket::{MESSAGE_BYTES, head, receive};
+use super::socket::{MESSAGE_BYTES, connected, head, receive};
 
 /// The most that are kept of a protocol.
 pub const LISTENERS_MAX: usize = 4096;
@@ -28,9 +28,7 @@ const REQUEST_LEN: usize = 56;
 /// `inet_diag_msg`, in bytes.
 const SOCKET_LEN: usize = 72;
 
-/// Message types NLMSG_ERROR, NLMSG_DONE and SOCK_DIAG_BY_FAMILY.
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
+/// The message type SOCK_DIAG_BY_FAMILY.
 const BY_FAMILY: u16 = 20;
 
 /// The attribute INET_DIAG_SKV6ONLY: whether a socket of IPv6 takes no IPv4.
@@ -54,9 +52,7 @@ impl Listeners {
     /// # Errors
     /// Those of the socket.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
+        let socket = connected(NETLINK_SOCK_DIAG)?;
         Ok(Self { socket, buffer: Vec::with_capacity(MESSAGE_BYTES), sequence: 0, overflowed: false })
     }
 
@@ -129,8 +125,8 @@ fn each(mut bytes: &[u8], sequence: u32, take: &mut dyn FnMut(&[u8])) -> io::Res
         if header[8..12] == sequence.to_ne_bytes() {
             match kind {
                 BY_FAMILY => take(rest),
-                DONE => return Ok(true),
-                ERROR => {
+                NLMSG_DONE => return Ok(true),
+                NLMSG_ERROR => {
                     let code = rest.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
                     return Err(io::Error::from_raw_os_error(code.saturating_neg()));
                 }
@@ -162,15 +158,10 @@ fn listeners(proto: Proto, socket: &[u8], take: &mut dyn FnMut(Listener)) {
     }
 }
 
-fn is_v6_only(mut attributes: &[u8]) -> bool {
-    while let Some(([low, high, kind, kind_high], rest)) = attributes.split_first_chunk::<4>() {
-        let length = usize::from(u16::from_ne_bytes([*low, *high]));
-        if u16::from_ne_bytes([*kind, *kind_high]) == V6_ONLY {
-            return rest.first().is_some_and(|only| *only != 0);
-        }
-        attributes = attributes.get(length.next_multiple_of(4).max(4)..).unwrap_or_default();
-    }
-    false
+fn is_v6_only(attributes: &[u8]) -> bool {
+    let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
+    let only = attributes.find(|attribute| attribute.kind() == V6_ONLY);
+    only.is_some_and(|only| only.value().first().is_some_and(|only| *only != 0))
 }
 
 #[cfg(test)]
@@ -224,12 +215,12 @@ mod tests {
         let mut count = 0;
         assert!(!each(&both.concat(), 7, &mut |_| count += 1).unwrap());
         assert_eq!(count, 2);
-        assert!(!each(&message(DONE, 6, &[0; 4]), 7, &mut |_| ()).unwrap());
-        assert!(each(&message(DONE, 7, &[0; 4]), 7, &mut |_| ()).unwrap());
+        assert!(!each(&message(NLMSG_DONE, 6, &[0; 4]), 7, &mut |_| ()).unwrap());
+        assert!(each(&message(NLMSG_DONE, 7, &[0; 4]), 7, &mut |_| ()).unwrap());
         let missing = (-libc::ENOENT).to_ne_bytes();
-        let error = each(&message(ERROR, 7, &missing), 7, &mut |_| ()).unwrap_err();
+        let error = each(&message(NLMSG_ERROR, 7, &missing), 7, &mut |_| ()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
-        assert!(each(&message(DONE, 7, &[])[..12], 7, &mut |_| ()).is_err());
+        assert!(each(&message(NLMSG_DONE, 7, &[])[..12], 7, &mut |_| ()).is_err());
         assert!(each(&[3, 0, 0, 0, 3, 0, 0, 0], 7, &mut |_| ()).is_err());
     }
 

@@ -120,6 +120,14 @@ impl Monitor {
     }
 }
 
+/// A socket by which the kernel is asked.
+pub(super) fn connected(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
 /// Receives one datagram, however often a signal interrupts: drivers of virtual devices use SIGIO.
 pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     loop {
@@ -221,9 +229,7 @@ impl Requester {
     /// # Errors
     /// Those of the socket.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
+        let socket = connected(NETLINK_ROUTE)?;
         Ok(Self { socket, buffer: Vec::with_capacity(MESSAGE_BYTES), sequence: 0 })
     }
 
