@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
+use crate::flow::Role;
 use crate::frame::Layout;
 use crate::mark;
 
@@ -66,6 +67,16 @@ pub enum Senders {
     Clients,
     /// Servers alone.
     Servers,
+}
+
+impl Senders {
+    /// True if an end sends.
+    pub const fn include(self, role: Role) -> bool {
+        matches!(
+            (self, role),
+            (Self::Both, _) | (Self::Clients, Role::Client) | (Self::Servers, Role::Server)
+        )
+    }
 }
 
 /// A part of a mix of frame sizes.

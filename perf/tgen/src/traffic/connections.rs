@@ -19,7 +19,7 @@ use crate::outcome::{Opening, Tally};
 use crate::pace::{Pacer, SECOND};
 use crate::profile::{Exchange, Kind, Profile};
 use crate::traffic::peer::{Peer, State, ticks};
-use crate::traffic::{Phase, Place, Sizes, Trial, sends};
+use crate::traffic::{Phase, Place, Sizes, Trial};
 use segments::Segments;
 
 /// A connection that does not get on for so long is given up.
@@ -74,7 +74,7 @@ impl Connections {
     pub fn new(profile: &Profile, flows: Flows, place: Place) -> Result<Self> {
         let script = match &profile.kind {
             Kind::Connections(exchange) => Script::Exchange(*exchange),
-            _ => Script::Hold(Sizes::new(profile, place)?, sends(profile.senders, place.role)),
+            _ => Script::Hold(Sizes::new(profile, place)?, profile.senders.include(place.role)),
         };
         Ok(Self {
             segments: Segments::new(profile.layout(), place)?,

@@ -11,7 +11,7 @@ use crate::end::End;
 use crate::flow::{Flows, Role};
 use crate::frame::{Received, Template};
 use crate::outcome::Tally;
-use crate::profile::{Kind, Network, Profile, Senders};
+use crate::profile::{Kind, Network, Profile};
 use connections::Connections;
 use datagrams::Datagrams;
 
@@ -67,8 +67,7 @@ impl Load {
         Ok(match profile.kind {
             Kind::Udp(_) => {
                 let sizes = Sizes::new(profile, place)?;
-                let sends = sends(profile.senders, place.role);
-                Self::Datagrams(Datagrams::new(flows, sizes, place.role, sends))
+                Self::Datagrams(Datagrams::new(flows, sizes, place.role, profile.senders))
             }
             Kind::Established(_) | Kind::Connections(_) => {
                 Self::Connections(Connections::new(profile, flows, place)?)
@@ -141,13 +140,6 @@ impl Load {
             Self::Connections(connections) => connections.tally_mut(),
         }
     }
-}
-
-const fn sends(senders: Senders, role: Role) -> bool {
-    matches!(
-        (senders, role),
-        (Senders::Both, _) | (Senders::Clients, Role::Client) | (Senders::Servers, Role::Server)
-    )
 }
 
 /// Frames of a mix of sizes, in turn.

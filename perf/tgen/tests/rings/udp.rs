@@ -88,6 +88,9 @@ pub fn what_comes_back_to_its_sender_is_no_arrival(bed: &mut Bed) {
     for way in outcome.directions() {
         assert_eq!((way.to.received, way.to.other), (0, way.to.sent));
     }
+    let [clients, servers] = &outcome.ends;
+    assert!(clients.sent > 0);
+    assert_eq!((servers.sent, servers.left_out), (0, 0), "servers hear of no flow that they could send by");
 }
 
 pub fn one_way_traffic_goes_one_way(bed: &mut Bed) {
