@@ -77,7 +77,7 @@ impl Shard {
             return None;
         }
         let other = Tuple { src, ..*tuple };
-        let range = self.unsearched(view, &other, ports, (first, last))?;
+        let range = self.unsearched(view, &other, interface, (ports, (first, last)))?;
         let suspects = Suspects::of(root, view.fib, tuple.proto);
         let sought = Sought::of(&other);
         let mut round = Round::new(first, last, self.draws.behind(DRAWN - 1));
@@ -100,13 +100,13 @@ impl Shard {
         &self,
         view: &View<'_>,
         tuple: &Tuple,
-        ports: &NatPorts,
-        ends: (Port, Port),
+        interface: InterfaceId,
+        range: (&NatPorts, (Port, Port)),
     ) -> Option<u64> {
         if self.searches.are_none() {
             return Some(0);
         }
-        let range = self.range_of(view, tuple, ports, ends);
+        let range = self.range_of(view, tuple, Some(interface), range);
         let task = self.searches.task(range, view.sixteenths(), self.counters.removals);
         (task == Task::Whole).then_some(range)
     }

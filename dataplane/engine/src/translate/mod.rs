@@ -462,7 +462,7 @@ impl Shard {
         let reserved =
             view.root.map(|root| Reserved::of((root, view.fib), tuple, interface, (ports, (first, last))));
         let reserved = reserved.as_ref();
-        let range = self.range_of(view, tuple, &ports, (first, last));
+        let range = self.range_of(view, tuple, interface, (&ports, (first, last)));
         let now = view.sixteenths();
         // Mappings end wherever their last state does: other workers' removals are not known here.
         let removals = if mapped.is_some() { now.0.into() } else { self.counters.removals };
@@ -493,10 +493,16 @@ impl Shard {
     }
 
     /// What tells the range that ports of a tuple are sought in from others, and from itself when others of it were reserved.
-    fn range_of(&self, view: &View<'_>, tuple: &Tuple, ports: &NatPorts, (first, last): (Port, Port)) -> u64 {
+    fn range_of(
+        &self,
+        view: &View<'_>,
+        tuple: &Tuple,
+        interface: Option<InterfaceId>,
+        (ports, (first, last)): (&NatPorts, (Port, Port)),
+    ) -> u64 {
         let (key, _) = Key::of(&Tuple { sport: Port(0), ..*tuple });
         let bounds = (u64::from(first.0) << 16 | u64::from(last.0)) ^ ports.salt();
-        let bounds = bounds ^ reserved::serial(view.root, view.fib).rotate_left(32);
+        let bounds = bounds ^ reserved::serial(view.root, view.fib, interface).rotate_left(32);
         self.hashing.hash(&key).0 ^ bounds.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 

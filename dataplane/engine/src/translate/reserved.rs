@@ -105,7 +105,9 @@ impl<'a> Reserved<'a> {
     }
 }
 
-/// Tells from each other what is reserved at two times; 0 if it is nothing.
-pub(super) fn serial(root: Option<&Root>, fib: &Fib) -> u64 {
-    root.map_or(0, Root::redirected_serial) ^ fib.listened_serial()
+/// Tells from each other what is reserved at two times, and by two ways out; 0 if it is nothing.
+pub(super) fn serial(root: Option<&Root>, fib: &Fib, interface: Option<InterfaceId>) -> u64 {
+    let redirected = root.map_or(0, Root::redirected_serial);
+    let by = interface.filter(|_| redirected != 0).map_or(0, |interface| u64::from(interface.0) + 1);
+    redirected ^ fib.listened_serial() ^ by.rotate_right(16)
 }

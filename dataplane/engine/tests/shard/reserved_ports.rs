@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::firewall::packet::{Packet, render};
 use crate::firewall::rules::{Written, block, matching, pass, ruleset};
-use crate::firewall::{EM0, EM1, Firewall, arrival, mac};
+use crate::firewall::{EM0, EM1, EM2, Firewall, arrival, mac, rerouted};
 use engine::fib::Listener;
 use engine::{Fate, Tick};
 use ruleset::{
@@ -67,7 +67,7 @@ fn port_of(firewall: &mut Firewall, client: &str, source: u16, to: &str) -> Opti
     firewall.now = firewall.now + Tick(1);
     let mut frame = Packet::parse(&text).frame(mac(EM0, 2), mac(EM0, 1));
     match firewall.decide(arrival("em0"), &mut frame) {
-        Fate::Transmit(EM1) => {}
+        Fate::Transmit(EM1 | EM2) => {}
         Fate::Drop(Reason::Translate) => return None,
         other => panic!("{text}: {other:?}"),
     }
@@ -341,6 +341,17 @@ fn a_port_comes_back_when_nobody_listens_on_it_any_more() {
         listen(&mut firewall, &[tcp("10.1.0.1", 50_001), tcp("0.0.0.0", 22)]);
         assert_eq!(ports_to(&mut firewall, &to), but(PORTS, [0]));
     }
+}
+
+/// What is redirected by one way out is free by another, even where the first has been found full.
+#[test]
+fn a_range_that_is_full_by_one_interface_is_not_by_another() {
+    let to = format!("10.1.0.2.80 {SYN}");
+    let mut firewall = firewall(vec![nat().on("egress"), redirect(Proto::TCP, 50_002)]);
+    assert_eq!(ports_to(&mut firewall, &to), SECOND);
+    firewall.fib = rerouted();
+    assert_eq!(port_of(&mut firewall, "10.0.0.2", 200, &to), Some(50_002));
+    assert_eq!(port_of(&mut firewall, "10.0.0.2", 201, &to), None);
 }
 
 /// A socket takes what is for its address: any of the host's own of its family, or the one that it is bound to.
