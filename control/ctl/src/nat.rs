@@ -130,9 +130,10 @@ impl Shown {
             writeln!(out, "{source:<15} {address:<15} {ports:<11} {counts} {exhausted:>9}")?;
         }
         if self.refused > 0 {
+            let packets = if self.refused == 1 { "packet" } else { "packets" };
             writeln!(
                 out,
-                "{} packets found no address or port since the start: tpctl drops --reason translate",
+                "{} {packets} found no address or port since the start: tpctl drops --reason translate",
                 self.refused
             )?;
         }
@@ -228,17 +229,19 @@ mod tests {
             mapping("192.0.2.1", 47, 1),
             mapping("192.0.2.2", 17, 7),
         ];
-        let drops = [InterfaceDrops {
-            interface: "wan0".into(),
-            reasons: vec![ReasonCount { reason: Reason::Translate, packets: 9 }],
-        }];
-        let mut text = Vec::new();
-        Shown::new(&mappings, &drops).write(&mut text).expect("a Vec takes everything");
-        let text = String::from_utf8(text).expect("text");
+        let told = |packets| {
+            let reasons = vec![ReasonCount { reason: Reason::Translate, packets }];
+            let drops = [InterfaceDrops { interface: "wan0".into(), reasons }];
+            let mut text = Vec::new();
+            Shown::new(&mappings, &drops).write(&mut text).expect("a Vec takes everything");
+            String::from_utf8(text).expect("text")
+        };
+        let text = told(9);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["192.0.2.1", "40003", "40000", "0", "2", "1"]);
         assert_eq!(lines[2], ["192.0.2.2", "7", "0", "7", "0", "0"]);
-        assert!(text.contains("9 packets found no address or port"), "{text}");
+        assert!(text.contains("\n9 packets found no address or port"), "{text}");
+        assert!(told(1).contains("\n1 packet found no address or port"));
         let mut none = Vec::new();
         Shown::new(&[], &[]).write(&mut none).expect("a Vec takes everything");
         assert_eq!(none, b"no connection is translated to another source\n");
