@@ -46,12 +46,12 @@ impl Buffer for PlainFrame {
 }
 
 impl Frame for PlainFrame {
-    #[inline]
+    #[inline(always)]
     fn bytes(&self) -> &[u8] {
         &self.bytes[self.begin..self.end]
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.begin..self.end]
     }
@@ -160,7 +160,7 @@ fn bursts() -> impl Iterator<Item = usize> {
 }
 
 /// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `dup_to tcp4` with a copy of each
-/// packet, `setup 10` with so many rules, or `setup_nat 10` with one more that translates.
+/// packet, `setup 10` with so many rules, or `setup_nat 10` with one more, which [translates](translating).
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.
@@ -175,7 +175,9 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
             Ok(())
         }
         Some(("setup", count)) => setup(&rules(number(count)?)),
-        Some(("setup_nat", count)) => setup(&translating(number(count)?)),
+        Some((name, count)) if let Some(how) = name.strip_prefix("setup_") => {
+            setup(&translating(how, number(count)?).with_context(|| format!("no translation {how}"))?)
+        }
         _ => bail!("no scenario {scenario}"),
     }
 }

@@ -86,8 +86,8 @@ impl Plan {
         }
         progress("set-up and removal, with nat-to beside without");
         let rounds = self.rounds.max(7);
-        let found =
-            setup::compare(bed, [&rules(NAT_RULES), &translating(NAT_RULES)], NAT_CONNECTIONS, rounds)?;
+        let with_nat = translating("nat", NAT_RULES).context("rules with nat-to")?;
+        let found = setup::compare(bed, [&rules(NAT_RULES), &with_nat], NAT_CONNECTIONS, rounds)?;
         report.rows.push(nat_row(&found));
         for &count in &self.classbench {
             for style in Style::ALL {

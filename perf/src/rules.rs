@@ -11,9 +11,19 @@ pub fn rules(count: usize) -> String {
     rules.join("\n") + "\n"
 }
 
-/// The same, and before them the rule of a company that has one address: who goes out is translated, ports and all.
-pub fn translating(count: usize) -> String {
-    format!("match out on em1 inet nat-to (em1)\n{}", rules(count))
+/// What translates the packets of a company, by the name of what it is.
+const TRANSLATIONS: [(&str, &str); 4] = [
+    // It has one address: who goes out is translated, ports and all.
+    ("nat", "match out on em1 inet nat-to (em1)"),
+    ("pool", "match out on em1 inet nat-to 203.0.113.0/30 round-robin"),
+    ("static", "match out on em1 inet nat-to 203.0.0.0/8 bitmask static-port"),
+    ("rdr", "match in on em0 inet proto tcp to port 443 rdr-to 192.168.0.10"),
+];
+
+/// The same, and before them the rule that translates so; `None` if nothing is called that.
+pub fn translating(how: &str, count: usize) -> Option<String> {
+    let (_, rule) = TRANSLATIONS.iter().find(|(name, _)| *name == how)?;
+    Some(format!("{rule}\n{}", rules(count)))
 }
 
 fn rule(number: usize) -> String {

@@ -82,7 +82,7 @@ impl Crossings {
         (family as usize) << 2 | (direction as usize) << 1 | verdict as usize
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, family: Family, direction: Direction, verdict: Verdict, counted: Counted) {
         if let Some(cell) = self.0.get_mut(Self::cell(family, direction, verdict)) {
             *cell += counted;

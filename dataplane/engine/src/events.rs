@@ -208,12 +208,17 @@ impl Shard {
     }
 
     /// Tells whoever listens, if anybody does, what has happened to both states of a record.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell_both(&mut self, view: &View<'_>, record: RecordId, change: StateChange) {
         if self.connections.events.is_on() {
-            for side in Side::BOTH {
-                self.tell_state(view, record, side, change);
-            }
+            self.tell_states(view, record, change);
+        }
+    }
+
+    #[cold]
+    fn tell_states(&mut self, view: &View<'_>, record: RecordId, change: StateChange) {
+        for side in Side::BOTH {
+            self.tell_state(view, record, side, change);
         }
     }
 

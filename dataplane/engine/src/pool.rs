@@ -325,10 +325,10 @@ impl Pool {
         None
     }
 
-    /// The number of the address whose turn it is next, of `count`. In one round each has as many turns as its weight says,
-    /// spread over the round.
-    fn in_turn(&self, turn: &AtomicU32, af: Af, known: Known<'_>, count: u128) -> u128 {
-        let turn = u128::from(turn.fetch_add(1, Ordering::Relaxed));
+    /// The number of the address that has a turn, of `count`. In one round each has as many turns as its weight says, spread over
+    /// the round.
+    fn in_turn(&self, turn: u32, af: Af, known: Known<'_>, count: u128) -> u128 {
+        let turn = u128::from(turn);
         let weight = |part: &Part| u128::from(part.weight);
         let turns_of = |part: &Part| part.addresses.turns(af, known).saturating_mul(weight(part));
         let turns = self.parts.iter().map(turns_of).fold(0, u128::saturating_add);
@@ -379,6 +379,30 @@ impl Pool {
 
     /// The addresses to try; `None` if there is none. `states` is how many an address has.
     pub fn order(&self, asked: &Asked, known: Known<'_>, states: &dyn Fn(&Target) -> u32) -> Option<Order> {
+        self.order_from(asked, known, states, next_turn)
+    }
+
+    /// The address that would be tried first, of a pool that does not ask how many states its addresses have; with its turn,
+    /// which is still to be [taken](Turn::take), where it is chosen in turn.
+    #[inline(never)]
+    pub fn first(&self, asked: &Asked, known: Known<'_>) -> Option<(Target, Option<Turn<'_>>)> {
+        let turn = match &self.choice {
+            Choice::RoundRobin(next) => Some(Turn { number: next.load(Ordering::Relaxed), next }),
+            _ => None,
+        };
+        let mut order = self.order_from(asked, known, &|_| 0, |_| turn.map_or(0, |turn| turn.number))?;
+        self.next(&mut order, asked.af, known).map(|target| (target, turn))
+    }
+
+    /// As [`order`](Self::order), of which `turn_of` says whose turn it is.
+    #[inline]
+    fn order_from(
+        &self,
+        asked: &Asked,
+        known: Known<'_>,
+        states: &dyn Fn(&Target) -> u32,
+        turn_of: impl Fn(&AtomicU32) -> u32,
+    ) -> Option<Order> {
         let count = self.count(asked.af, known);
         if count == 0 {
             return None;
@@ -396,9 +420,9 @@ impl Pool {
                 hash.write_u128(asked.source.0);
                 Order { left: 1, ..whole(hash.finish().into()) }
             }
-            Choice::RoundRobin(turn) => whole(self.in_turn(turn, asked.af, known, count)),
+            Choice::RoundRobin(turn) => whole(self.in_turn(turn_of(turn), asked.af, known, count)),
             Choice::LeastStates(turn) => {
-                let first = u128::from(turn.fetch_add(1, Ordering::Relaxed)) % count;
+                let first = u128::from(turn_of(turn)) % count;
                 whole(self.least(asked.af, known, first, count, states))
             }
         })
@@ -431,13 +455,33 @@ impl Pool {
             }
             // What a dead gateway would have got is not all for the one behind it.
             next = match &self.choice {
-                Choice::RoundRobin(turn) => self.in_turn(turn, asked.af, known, count),
+                Choice::RoundRobin(turn) => self.in_turn(next_turn(turn), asked.af, known, count),
                 _ => (next + 1) % count,
             };
             target = self.nth(asked.af, next, known)?;
         }
         Some(first)
     }
+}
+
+/// A turn that an address has in its pool, or may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn<'a> {
+    number: u32,
+    next: &'a AtomicU32,
+}
+
+impl Turn<'_> {
+    /// Takes it. Who has chosen by it at the same moment as another worker has chosen the same address; it is taken once.
+    #[inline]
+    pub fn take(self) {
+        let behind = self.number.wrapping_add(1);
+        let _ = self.next.compare_exchange(self.number, behind, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn next_turn(turn: &AtomicU32) -> u32 {
+    turn.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The place of a turn in a round of so many: each has one, and those that follow each other are far apart.
@@ -476,5 +520,15 @@ mod tests {
             assert_eq!(spread(turns, turns), spread(0, turns), "the next round is as this one");
         }
         assert_eq!(spread(5, u128::MAX), 5);
+    }
+
+    #[test]
+    fn a_turn_by_which_two_have_chosen_is_taken_once() {
+        for number in [7, u32::MAX] {
+            let next = AtomicU32::new(number);
+            let chosen = [(); 2].map(|()| Turn { number, next: &next });
+            chosen.into_iter().for_each(Turn::take);
+            assert_eq!(next.load(Ordering::Relaxed), number.wrapping_add(1));
+        }
     }
 }

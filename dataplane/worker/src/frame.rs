@@ -33,12 +33,12 @@ const fn rx_checksum(status: ChecksumStatus) -> RxChecksum {
 }
 
 impl Frame for MbufFrame {
-    #[inline]
+    #[inline(always)]
     fn bytes(&self) -> &[u8] {
         self.0.data()
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
         self.0.data_mut()
     }

@@ -115,6 +115,7 @@ impl Root {
             chance: ruleset.rules.iter().any(|rule| rule.probability.is_some()),
             plain: has_plain_options(&ruleset.options) && !opens,
             turns: !maps && rules.iter().any(|rule| rule.nearly_plain && !rule.plain),
+            redirects: rules.iter().any(|rule| rule.nearly_plain && rule.redirects()),
             maps,
             opens,
             priorities: ruleset.rules.iter().any(|rule| rule.prio.is_some()),
@@ -188,6 +189,7 @@ fn is_plain(rule: &Rule) -> bool {
         label: rule.label.clone(),
         more_labels: rule.more_labels.clone(),
         ridentifier: rule.ridentifier,
+        first_match: rule.first_match,
         anchor: rule.anchor,
         call: rule.call.clone(),
         identity: rule.identity,
@@ -306,7 +308,7 @@ impl Names<'_> {
         let translation = self.translation(rule, serial)?;
         let counts_nothing = !slot.counts_addresses && slot.adaptive.is_none();
         let turns = translation.as_ref().is_some_and(|translation| translation.is_at_once());
-        let unturned = Rule { nat: rule.nat.clone().filter(|_| !turns), ..rule.clone() };
+        let unturned = if turns { Rule { nat: None, rdr: None, ..rule.clone() } } else { rule.clone() };
         Ok(Filter {
             plain: is_plain(rule) && counts_nothing,
             nearly_plain: is_plain(&unturned) && counts_nothing,

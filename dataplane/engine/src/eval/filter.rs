@@ -207,7 +207,7 @@ pub(super) struct Filter {
     pub turn: Turn,
     /// It asks and does nothing out of the ordinary.
     pub plain: bool,
-    /// The same, but that it may give packets another source [at once](Translation::is_at_once).
+    /// The same, but that it may give packets another end [at once](Translation::is_at_once).
     pub nearly_plain: bool,
     pub slot: Arc<RuleSlot>,
 }
@@ -217,6 +217,11 @@ impl Filter {
     #[inline]
     pub fn translates_at_once(&self) -> bool {
         self.translation.is_some() && self.action == Action::Match
+    }
+
+    /// True if packets get another destination by it.
+    pub fn redirects(&self) -> bool {
+        self.translation.as_ref().is_some_and(|translation| translation.redirects())
     }
 
     /// Its `nat-to`, if sources keep their ports by it.

@@ -4,7 +4,7 @@
 pub(crate) const MATCHED_MAX: usize = 16;
 
 /// Their numbers, in the order of the walk.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Matched {
     rules: [u32; MATCHED_MAX],
     count: u8,

@@ -48,7 +48,7 @@ pub(crate) use meter::{Meter, Threshold};
 pub(crate) use redirected::{PortOf, Redirected};
 pub(crate) use totals::{ByHook, RuleTotals, Walked};
 pub use totals::{Counted, RuleUsage};
-pub(crate) use walk::{Decision, Occasion, PlainPass, Question, Role, Walk, is_request};
+pub(crate) use walk::{Decision, Occasion, PlainPass, Question, Role, Strays, Walk, is_request};
 
 /// A tag of pf.conf(5), by number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,8 +175,10 @@ pub struct Root {
     chance: bool,
     /// No option has anything to do with how connections begin.
     plain: bool,
-    /// Rules give packets another source [at once](crate::translate::Translation::is_at_once), and do nothing else out of the ordinary.
+    /// Rules give packets another end [at once](crate::translate::Translation::is_at_once), and do nothing else out of the ordinary.
     turns: bool,
+    /// Some of these ends are destinations.
+    redirects: bool,
     /// Sources of rules keep their ports: `endpoint-independent`.
     maps: bool,
     /// Whoever sends to an endpoint that they have is let in.
@@ -313,10 +315,16 @@ impl Root {
         self.plain
     }
 
-    /// True if rules give packets another source, and nothing else is to be done for it than to choose one.
+    /// True if rules give packets another source or another destination, and nothing else is to be done for it than to choose one.
     #[inline]
-    pub(crate) const fn turns_sources(&self) -> bool {
+    pub(crate) const fn turns_ends(&self) -> bool {
         self.turns
+    }
+
+    /// True if some of these ends are destinations.
+    #[inline]
+    pub(crate) const fn redirects(&self) -> bool {
+        self.redirects
     }
 
     /// True if ports are kept from others by mappings.

@@ -126,7 +126,7 @@ impl RuleTotals {
     }
 
     /// Counts two walks of the root, each of which has let a packet pass and made a state of it.
-    #[inline]
+    #[inline(never)]
     pub fn count_begun(&mut self, root: &Root, passes: [&PlainPass<'_>; 2]) {
         self.adopt(root);
         for passed in passes {

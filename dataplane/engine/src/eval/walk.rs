@@ -23,7 +23,7 @@ use crate::trace::Asked;
 use crate::translate::{NatPorts, Translation};
 use crate::witness::RuleAt;
 
-pub(crate) use plain::PlainPass;
+pub(crate) use plain::{PlainPass, Strays};
 
 /// What is asked of the rules: one packet at one hook.
 #[derive(Clone, Copy, Debug)]
@@ -276,7 +276,13 @@ impl Root {
         }
         match order {
             Order::Forth if ANCHORED && rule.gate.is_some() => walk.enter(number, rule, question),
-            Order::Forth => walk.follow::<PLAIN>(number, rule, question),
+            Order::Forth => {
+                // What is plain asks nothing more.
+                if ANCHORED && PLAIN {
+                    walk.taken |= rule.turn.takes;
+                }
+                walk.follow::<PLAIN>(number, rule, question)
+            }
             Order::Back => walk.decide(number, rule),
         }
     }

@@ -1,5 +1,5 @@
 //! The short way of a packet that begins a connection: most pass both hooks by plain rules, and nothing else is to be done, or
-//! nothing but to give them [another source](super::begin_turned).
+//! nothing but to give them [another source or another destination](super::begin_turned).
 //!
 //! Overview: everything is asked before anything is changed: whether anybody knows the key, the rules of both hooks, the route
 //! between them. If all answers are as they mostly are, both states are made at once, one record with two faces; if not, the
@@ -58,32 +58,35 @@ impl Shard {
         if !self.is_at_home(first.quick.hash) || !is_ordinary(first.packet) {
             return None;
         }
-        if root.turns_sources() {
+        if root.turns_ends() {
             return self.begin_turning(view, root, first, frame);
         }
         let mut question = question(view, first);
-        let plan = plan(view, root, first, &mut question)?;
+        let entered = root.passes_plainly(&question)?;
+        let plan = plan(view, root, first, entered)?;
+        (question.direction, question.interface) = (Direction::Out, plan.out);
         let left = root.passes_plainly(&question)?;
         // Tracked in two ways, they are two records.
         if plan.entered.slot.sloppy != left.slot.sloppy {
             return None;
         }
-        let record = self.make_both(view, first, &plan, face(&left, Direction::Out, plan.out))?;
+        let classes =
+            (face(&plan.entered, Direction::In, first.arrival), face(&left, Direction::Out, plan.out));
+        let record = self.make_both(view, first, classes)?;
         self.note_begun(view, root, first, frame, (&plan, &left), record);
         rewrite::forward_plain(frame.bytes_mut(), first.quick.key.family(), &plan.link);
         Some(Fate::Transmit(plan.out))
     }
 
-    /// Makes the record of a connection, whose face at the OUT hook is `left`; it has counted nothing.
+    /// Makes the record of a connection, whose faces at the IN and the OUT hook are these; it has counted nothing.
     #[inline(always)]
     pub(super) fn make_both(
         &mut self,
         view: &View<'_>,
         first: &First<'_>,
-        plan: &Plan<'_>,
-        left: Sketch<'_>,
+        (entered, left): (Sketch<'_>, Sketch<'_>),
     ) -> Option<RecordId> {
-        let First { arrival, ref packet, quick } = *first;
+        let First { ref packet, quick, .. } = *first;
         let (from, to, timeout) = open(packet);
         let new = NewRecord {
             key: quick.key,
@@ -91,7 +94,7 @@ impl Shard {
             hash: quick.hash,
             sender: quick.sender,
             side: quick.sender,
-            class: face(&plan.entered, Direction::In, arrival),
+            class: entered,
             other: Some(left),
             peers: (from, to),
             timeout,
@@ -156,17 +159,15 @@ pub(super) const fn question<'a>(view: &View<'a>, first: &'a First<'_>) -> Quest
     }
 }
 
-/// What the rules of the IN hook and the forwarding base say to a `question`, if it is what they mostly say; it is one to the OUT
-/// hook then.
+/// What becomes of a packet that has `entered`, if the forwarding base says what it mostly says.
 #[inline(always)]
 pub(super) fn plan<'r>(
     view: &View<'_>,
-    root: &'r Root,
+    root: &Root,
     first: &First<'_>,
-    question: &mut Question<'_>,
+    entered: PlainPass<'r>,
 ) -> Option<Plan<'r>> {
     let First { ref packet, quick, .. } = *first;
-    let entered = root.passes_plainly(question)?;
     let (af, dst) = (packet.tuple.af, packet.tuple.dst);
     let Way::Forward { hop, mac: Some(mac) } = view.fib.way(af, dst, quick.hash.0) else { return None };
     let link = link_of(view, hop.interface).ok()?;
@@ -174,7 +175,6 @@ pub(super) fn plan<'r>(
     if quick.length > mtu || root.skips(hop.interface) || is_group(af, dst) {
         return None;
     }
-    (question.direction, question.interface) = (Direction::Out, hop.interface);
     Some(Plan { entered, out: hop.interface, link: rewrite::link(mac, link.mac) })
 }
 

@@ -354,7 +354,11 @@ impl Pairs {
     ) -> Result<PairId, TooManyClasses> {
         let mut wanted = [NONE; 2];
         wanted[side.index()] = face.identity();
-        wanted[side.other().index()] = other.as_ref().map_or(NONE, Sketch::identity);
+        // Not by `map_or`, which is a call that takes it from memory.
+        wanted[side.other().index()] = match &other {
+            Some(other) => other.identity(),
+            None => NONE,
+        };
         let (at, many) = (side.index(), usize::from(other.is_some()));
         let number = match self.seek(self.recent[at][many], &wanted) {
             Some(number) => number,

@@ -160,7 +160,7 @@ impl Narrow {
     }
 
     /// The key of a tuple, the side of its sender, and its addresses by side, of IPv6.
-    #[inline]
+    #[inline(always)]
     pub fn of_tuple(tuple: &Tuple) -> (Self, Side, [Address; 2]) {
         let Tuple { af, proto, zone, src, dst, sport, dport } = *tuple;
         let ports = u32::from(sport.0) << 16 | u32::from(dport.0);

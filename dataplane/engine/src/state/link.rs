@@ -210,6 +210,7 @@ impl Links {
     }
 
     /// The number that the next link of a record is to have: the record's, if that is free.
+    #[inline(always)]
     pub fn next_of(&self, record: RecordId, family: Family) -> Option<LinkId> {
         // What has ended and waits still has a number: another worker is to know of it.
         let own = LinkId::beside(record);

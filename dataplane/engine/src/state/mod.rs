@@ -52,4 +52,4 @@ pub(crate) use record::Sixteenths;
 pub use select::Selection;
 pub(crate) use table::{Connections, Expiry, Full, NewRecord};
 pub(crate) use terms::{Beside, Terms};
-pub(crate) use tuples::{Far, Tuples, Turned};
+pub(crate) use tuples::{NewTuple, Tuples, Turned};

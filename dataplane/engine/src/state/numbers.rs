@@ -40,7 +40,7 @@ impl Numbers {
     }
 
     /// The number that a record of `family` is to have.
-    #[inline]
+    #[inline(always)]
     pub fn next(&self, family: Family) -> Option<u32> {
         let [own, other] = match family {
             Family::Inet => self.retired,
@@ -59,7 +59,7 @@ impl Numbers {
     }
 
     /// Takes a number that is the [`next`](Self::next) of some family, before its record is written.
-    #[inline]
+    #[inline(always)]
     pub fn take<T: Numbered>(&mut self, number: u32, all: &[T]) {
         let end = self.end_of(number);
         if self.retired[end] == number {

@@ -104,15 +104,18 @@ pub(crate) struct Turned<'a> {
     pub foreign: bool,
 }
 
-/// What the first packet of a connection leaves with.
+/// What one hook alone has made of the first packet of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Far<'a> {
+pub(crate) struct NewTuple<'a> {
+    pub direction: Direction,
     pub key: Narrow,
     /// The addresses of the key, of IPv6.
     pub wide: &'a [Address; 2],
     pub hash: KeyHash,
     /// The side of its sender, in `key`.
     pub sender: Side,
+    /// Another worker is the home of `key`.
+    pub foreign: bool,
 }
 
 impl Connections {
@@ -212,17 +215,13 @@ impl Connections {
     /// [`Full::Shard`]; nothing was changed then.
     pub fn add_tuple(&mut self, turned: &Turned<'_>) -> Result<(), Full> {
         let Turned { record, own_hash, initiator, direction, key, hash, sender, foreign } = *turned;
-        let other = initiator.other();
-        let wire = Reach::NONE.with(Direction::In, other);
-        let between = Reach::NONE.with(Direction::Out, initiator).with(Direction::Out, other);
-        let near = Reach::NONE.with(Direction::In, initiator);
+        let [near, between, wire] = reaches(initiator);
         // Translated before, the record's own tuple is not what packets have between the hooks.
         let before = self.first_link(record);
         let (reach, own) = match (direction, before) {
             _ if key.af != self.key(record).af => (wire, near),
-            (Direction::In, _) => (between.union(wire), near),
-            (Direction::Out, None) => far_reach(initiator),
             (Direction::Out, Some(_)) => (wire, near),
+            (direction, _) => reach_of_only(direction, initiator),
         };
         let new = NewLink {
             key: Narrow::of(key),
@@ -241,30 +240,39 @@ impl Connections {
         Ok(())
     }
 
-    /// Has packets find a connection that is new by what the OUT hook alone has made of its first packet: a tuple that nobody has,
-    /// and of which this is the home.
+    /// Has packets find a connection that is new by what one hook alone has made of its first packet: a tuple that nobody has.
     ///
     /// # Errors
     /// [`Full::Shard`]; nothing was changed then.
     #[inline(always)]
-    pub fn add_far_tuple(
+    pub fn add_new_tuple(
         &mut self,
         record: RecordId,
         (own_hash, initiator): (KeyHash, Side),
-        far: &Far<'_>,
+        new: &NewTuple<'_>,
     ) -> Result<(), Full> {
-        let Far { key, wide, hash, sender } = *far;
-        let (reach, own) = far_reach(initiator);
+        let NewTuple { direction, key, wide, hash, sender, foreign } = *new;
+        let (reach, own) = reach_of_only(direction, initiator);
         let swapped = sender != initiator;
-        let new = NewLink { key, wide, hash, swapped, reach, own, foreign: false, alone: true };
+        let new = NewLink { key, wide, hash, swapped, reach, own, foreign, alone: true };
         self.link(record, own_hash, &new).map(drop)
     }
 }
 
-/// Which faces packets meet by the tuple that the OUT hook alone has made of the record's own, and which by that.
+/// Which faces packets meet by a tuple in front of, between and behind the hooks of the first one.
 #[inline]
-const fn far_reach(initiator: Side) -> (Reach, Reach) {
+const fn reaches(initiator: Side) -> [Reach; 3] {
     let other = initiator.other();
     let between = Reach::NONE.with(Direction::Out, initiator).with(Direction::Out, other);
-    (Reach::NONE.with(Direction::In, other), between.with(Direction::In, initiator))
+    [Reach::NONE.with(Direction::In, initiator), between, Reach::NONE.with(Direction::In, other)]
+}
+
+/// Which faces packets meet by the tuple that the hook of `direction` alone has made of the record's own, and which by that.
+#[inline]
+const fn reach_of_only(direction: Direction, initiator: Side) -> (Reach, Reach) {
+    let [near, between, wire] = reaches(initiator);
+    match direction {
+        Direction::In => (between.union(wire), near),
+        Direction::Out => (wire, between.union(near)),
+    }
 }

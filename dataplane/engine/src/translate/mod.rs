@@ -2,7 +2,7 @@
 //!
 //! Overview: rules say where a translation leads ([`Translation`]), a [pool](crate::pool) which address it is, a [search](port) which
 //! port. A `match` rule translates at once, so that the rules behind it see the packet as it is then; a `pass` rule when it
-//! has decided. Most connections are given their source [at once](at_once), on the short way. What is translated is the
+//! has decided. Most connections are given their new end [at once](at_once), on the short way. What is translated is the
 //! [`Packet`]: its frame is [rewritten](rewrite()) last, behind every gate, so that a refused packet is still as its sender
 //! sent it. What a connection was translated to is kept with its record, as further tuples of it
 //! ([`Connections::tuples`](crate::state::Connections::tuples)).
@@ -43,7 +43,7 @@ use crate::sources::{Endpoint, Mapped};
 use crate::state::{Key, Tuples};
 use crate::witness::RuleAt;
 
-pub(crate) use at_once::NewSource;
+pub(crate) use at_once::{NewEnd, Unusual};
 pub(crate) use numbers::renumber;
 #[cfg(test)]
 pub(crate) use port::{AT_ONCE, OF_A_PACKET};
@@ -51,7 +51,7 @@ pub(crate) use port::{Budget, Searches};
 use port::{Round, Task, Way};
 use reserved::Reserved;
 pub use rewrite::rewrite;
-pub(crate) use rewrite::{forward_translated, forward_translated6, replace_source6};
+pub(crate) use rewrite::{forward_translated, forward_translated6, replace_end6};
 pub use shortage::Shortage;
 pub(crate) use shortage::Shortages;
 use sought::Sought;
@@ -88,6 +88,7 @@ pub(crate) enum NatPorts {
 impl NatPorts {
     /// The ports, or identifiers of queries, out of which a source has one, or the numbers of a set's; `None` where it has no
     /// choice.
+    #[inline(always)]
     fn range(&self, kind: &Kind, source: Address) -> Option<(Port, Port)> {
         match (kind, self) {
             (Kind::Portless | Kind::Single, _) | (Kind::Ported, Self::Kept) => None,
@@ -102,6 +103,7 @@ impl NatPorts {
     }
 
     /// The port of a number in the range.
+    #[inline(always)]
     const fn nth(&self, number: Port) -> Port {
         match self {
             Self::Set(set) => set.port(number.0),

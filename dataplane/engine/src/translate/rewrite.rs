@@ -57,22 +57,23 @@ pub(crate) fn forward_translated6(frame: &mut [u8], kind: Kind, change: &WideCha
     adjust_upper(head, UPPER6, kind, change.delta);
 }
 
-/// As [`forward_translated6`], of a packet that is given another source and another port; what that adds to checksums is told
-/// from what stands there.
+/// As [`forward_translated6`], of a packet of which one end is given another address and another port; what that adds to
+/// checksums is told from what stands there.
 #[inline]
-pub(crate) fn replace_source6(
+pub(crate) fn replace_end6(
     frame: &mut [u8],
     kind: Kind,
-    (source, port): (&Address, Port),
+    end: Which,
+    (address, port): (&Address, Port),
     link: &[u8; 12],
 ) {
     let Some(head) = frame.first_chunk::<{ UPPER6 + tcp::HEADER_LEN }>() else { return };
     let ends = head.split_at(ENDS6).1.as_chunks::<16>().0;
     let ports = head.split_at(UPPER6).1.as_chunks::<2>().0;
-    let (Some(old), Some(old_port)) = (ends.first(), ports.first()) else { return };
+    let (Some(old), Some(old_port)) = (ends.get(end as usize), ports.get(end as usize)) else { return };
     let port = port.0.to_be_bytes();
-    let delta = Delta::of(old, &source.0.to_be_bytes()).and(Delta::of_word(*old_port, port));
-    let change = WideChange { end: Which::Source, address: source, port, delta };
+    let delta = Delta::of(old, &address.0.to_be_bytes()).and(Delta::of_word(*old_port, port));
+    let change = WideChange { end, address, port, delta };
     forward_translated6(frame, kind, &change, link);
 }
 

@@ -5,11 +5,12 @@
 
 use crate::firewall::packet::Packet;
 use crate::firewall::rules::{Written, block, block_return, matching, pass, ruleset};
-use crate::firewall::{Firewall, arrival, mac};
-use engine::{Arrival, Fate, InterfaceId, Tick};
+use crate::firewall::{EM1, Firewall, arrival, interfaces, ip, mac, neighbors, routes};
+use engine::fib::{Fib, Neighbor, NextHop, Route, RouteEntry};
+use engine::{Arrival, Fate, InterfaceId, Tick, WorkerId};
 use ruleset::{
-    Action, AddressPattern, InterfacePart, LogOptions, PoolKind, Rule, Scrub, SourceTracking, StateMode,
-    StateOptions, Syncookies, Timeout, Tracking,
+    Action, AddressPattern, FirstMatch, InterfacePart, LogOptions, Pool, PoolKind, Reason, Rule, Scrub,
+    SourceTracking, StateMode, StateOptions, Syncookies, Timeout, Tracking, Translating,
 };
 use wire::Proto;
 
@@ -120,6 +121,12 @@ fn packet(random: &mut Random) -> (&'static str, String) {
     (from, text)
 }
 
+/// True if both ends of a frame are one: it is dropped wherever it comes in, but perhaps by its owner.
+fn goes_to_its_sender(frame: &[u8]) -> bool {
+    let (ends, octets) = if frame[12..14] == [8, 0] { (26, 4) } else { (22, 16) };
+    frame[ends..ends + octets] == frame[ends + octets..ends + 2 * octets]
+}
+
 /// A frame as it left, turned round: what comes to where it went, if its ends changed places.
 fn answer(frame: &[u8], out: InterfaceId) -> Vec<u8> {
     let mut frame = frame.to_vec();
@@ -132,8 +139,9 @@ fn answer(frame: &[u8], out: InterfaceId) -> Vec<u8> {
     frame
 }
 
-/// All that a firewall tells of itself; where packets have followed others, not how often states were sought for them: on the
-/// short way they are found once for both hooks, on the long one twice where some states are bound to interfaces.
+/// All that a firewall tells of itself, and to other workers; where packets have followed others, not how often states were sought
+/// for them: on the short way they are found once for both hooks, on the long one twice where some states are bound to
+/// interfaces.
 fn everything(firewall: &mut Firewall, has_followed: bool) -> String {
     let logged: Vec<String> =
         std::iter::from_fn(|| firewall.shard.take_log()).map(|record| format!("{record:?}")).collect();
@@ -141,7 +149,13 @@ fn everything(firewall: &mut Firewall, has_followed: bool) -> String {
     let (counters, usage) = (format!("{:#?}", firewall.shard.counters()), firewall.usage());
     let counters = counters.lines().filter(|line| !has_followed || !line.contains(" searches: "));
     let counters: Vec<&str> = counters.collect();
-    format!("{half_open} of {states}\n{}{}\n{usage:?}\n{logged:?}", firewall.dump(), counters.join("\n"))
+    let mut notices = String::new();
+    while let Some(notice) = firewall.shard.notice() {
+        notices += &format!("{notice:?}\n");
+        firewall.shard.noticed();
+    }
+    let rest = format!("{usage:?}\n{logged:?}\n{notices}");
+    format!("{half_open} of {states}\n{}{}\n{rest}", firewall.dump(), counters.join("\n"))
 }
 
 /// Rules of which many give packets other sources: of one address and of several, of few ports and of many, at once and in the
@@ -158,8 +172,9 @@ fn translating_rule(random: &mut Random) -> Rule {
     };
     let begun = if random.once_in(6) { begun.incoming() } else { begun.outgoing() };
     let begun = if random.once_in(3) { begun } else { begun.on(random.one_of(&["em1", "em2"])) };
-    let nat = begun.nat_to(net, ports);
-    match random.below(12) {
+    let nat =
+        begun.nat_to(net, ports).change(|rule| rule.nat = rule.nat.take().map(|pool| chosen(random, pool)));
+    match random.below(13) {
         0 => nat.change(|rule| {
             if let Some(pool) = &mut rule.nat {
                 (pool.static_port, pool.ports) = (true, None);
@@ -186,28 +201,172 @@ fn translating_rule(random: &mut Random) -> Rule {
                 pool.kind = Some(PoolKind::RoundRobin);
             }
         }),
+        8 if net == "10.1.0.8/30" => nat.from("10.0.0.0/29").change(|rule| {
+            if let Some(pool) = &mut rule.nat {
+                (pool.kind, pool.port_block) = (None, Some(1));
+            }
+        }),
         _ => nat,
+    }
+}
+
+/// A pool that chooses in any way.
+fn chosen(random: &mut Random, pool: Pool) -> Pool {
+    let kinds = [
+        PoolKind::Bitmask,
+        PoolKind::Random,
+        PoolKind::SourceHash([7, 8, 9, 10]),
+        PoolKind::RoundRobin,
+        PoolKind::LeastStates,
+    ];
+    let kind = kinds[random.below(kinds.len())].clone();
+    Pool { kind: if random.once_in(3) { None } else { Some(kind) }, ..pool }
+}
+
+/// Rules of which many give packets other destinations, where they come in: at once and in the end, one after the other, and of
+/// which some give them other sources where they leave.
+fn redirecting_rule(random: &mut Random) -> Rule {
+    if random.once_in(3) {
+        return translating_rule(random);
+    }
+    let net =
+        random.one_of(&["10.1.0.2", "10.1.0.0/30", "10.2.0.2", "10.0.0.3", "10.0.0.2", "2001:db8:1::2"]);
+    let ports = random.one_of(&[None, Some((80, 80)), Some((8000, 8010))]);
+    let begun = match random.below(6) {
+        0 | 1 => matching(),
+        2 | 3 => pass(),
+        4 => pass().if_bound(),
+        _ => return rule(random),
+    };
+    let begun = if random.once_in(3) { begun } else { begun.on(random.one_of(&["em0", "em1"])) };
+    let begun = match ports {
+        None if random.once_in(2) => begun,
+        _ => begun.proto(random.one_of(&[Proto::TCP, Proto::UDP])).to_port(random.one_of(&[80, 53])),
+    };
+    let rdr = begun.incoming().rdr_to(net, ports);
+    let rdr = rdr.change(|rule| rule.rdr = rule.rdr.take().map(|pool| chosen(random, pool)));
+    match random.below(8) {
+        0 => rdr.change(|rule| {
+            if let Some(pool) = &mut rule.rdr {
+                pool.sticky = true;
+            }
+        }),
+        1 => rdr.quick(),
+        2 => rdr.tag("a"),
+        _ => rdr,
     }
 }
 
 #[test]
 fn both_ways_leave_the_same() {
-    let made = compare_both_ways(400, rule);
+    let made = compare_both_ways(400, 1, rule);
     assert!(made > 5_000, "{made} packets were forwarded");
 }
 
 #[test]
 fn both_ways_leave_the_same_where_sources_are_replaced() {
-    let made = compare_both_ways(400, translating_rule);
+    let made = compare_both_ways(400, 1, translating_rule);
     assert!(made > 5_000, "{made} packets were forwarded");
 }
 
-/// Sends packets to two firewalls with rules of that kind, by seeds below so many, and returns how many were forwarded.
-fn compare_both_ways(seeds: u64, rule: fn(&mut Random) -> Rule) -> usize {
+#[test]
+fn both_ways_leave_the_same_where_destinations_are_replaced() {
+    let made = compare_both_ways(300, 1, redirecting_rule);
+    assert!(made > 5_000, "{made} packets were forwarded");
+}
+
+/// What is translated to a tuple of another worker's home is made known to that.
+#[test]
+fn both_ways_leave_the_same_beside_another_worker() {
+    let made = compare_both_ways(300, 2, redirecting_rule);
+    assert!(made > 1_000, "{made} packets were forwarded");
+}
+
+#[test]
+fn redirected_packets_are_not_forwarded_to_an_address_of_a_link() {
+    let route = RouteEntry {
+        prefix: ip("fe80::"),
+        length: 64,
+        route: Route::Forward(vec![NextHop { interface: EM1, gateway: None, mtu: None }]),
+    };
+    let neighbor = Neighbor { interface: EM1, address: ip("fe80::2"), mac: mac(EM1, 2) };
+    let (routes, neighbors) = ([routes(), vec![route]].concat(), [neighbors(), vec![neighbor]].concat());
+    let fib = Fib::new(1, interfaces(), routes, neighbors);
+    for (server, fate) in [("fe80::2", Fate::Drop(Reason::LinkScope)), ("2001:db8:1::2", Fate::Transmit(EM1))]
+    {
+        let mut firewall = Firewall::bare();
+        firewall.fib = fib.clone();
+        firewall.load(ruleset(vec![
+            pass().incoming().proto(Proto::TCP).to_port(80).rdr_to(server, None),
+            pass().outgoing(),
+        ]));
+        let arrival = arrival("em0");
+        let packet = Packet::parse("2001:db8::2.40000 > 2001:db8:1::77.80 tcp S seq 1000 win 8192");
+        let mut frame = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        assert_eq!(firewall.decide(arrival, &mut frame), fate, "{server}");
+    }
+}
+
+/// A frame with the first segment of a client behind em0.
+fn syn(port: u16) -> Vec<u8> {
+    let arrival = arrival("em0");
+    let packet = Packet::parse(&format!("10.0.0.2.40000 > 10.1.0.77.{port} tcp S seq 1000 win 8192"));
+    packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1))
+}
+
+/// Both states of a redirected connection remember the `match` rules that their packet met, where there are no numbers left for
+/// those but what others had.
+#[test]
+fn both_ways_leave_the_same_where_all_terms_were_in_use() {
+    let [mut short, mut long] = [(); 2].map(|()| Firewall::of(WorkerId(0), 1, 256));
+    let ports = 1000..1064;
+    let redirecting = vec![
+        matching().incoming().proto(Proto::TCP).rdr_to("10.1.0.2", None),
+        matching().outgoing().on("em1"),
+        pass(),
+    ];
+    for firewall in [&mut short, &mut long] {
+        // As many as a shard has, of which each was some rule's.
+        for _ in 0..64 {
+            let asking = ports.clone().map(|port| matching().incoming().proto(Proto::TCP).to_port(port));
+            firewall.load(ruleset(asking.chain([pass()]).collect()));
+            for port in ports.clone() {
+                // To a neighbour that is not known: the states are made all the same.
+                let _ = firewall.decide(arrival("em0"), &mut syn(port));
+            }
+            firewall.now = firewall.now + Tick::from_secs(100_000);
+            firewall.sweep();
+            assert_eq!(firewall.shard.states(), 0);
+        }
+        firewall.load(ruleset(redirecting.clone()));
+    }
+    let (mut plain, mut tagged) = (syn(80), syn(80));
+    tagged.splice(12..12, [0x81, 0, 0x60, 0]);
+    let fates = [short.decide(arrival("em0"), &mut plain), long.decide(arrival("em0"), &mut tagged)];
+    assert_eq!(fates, [Fate::Transmit(EM1); 2]);
+    let [own, other] = [&mut short, &mut long].map(|firewall| everything(firewall, false));
+    assert!(own == other, "{own}\n{other}");
+}
+
+/// Makes a rule that translates, or that has others not do so, the only one of its kind for the packets that it matches.
+fn be_the_first(rule: &mut Rule) {
+    if rule.action == Action::Match {
+        let ruleset = if rule.rdr.is_some() { Translating::Rdr } else { Translating::Nat };
+        rule.first_match = Some(FirstMatch { ruleset, exempt: rule.nat.is_none() && rule.rdr.is_none() });
+    }
+}
+
+/// Sends packets to two firewalls with rules of that kind, by seeds below so many, each one of so many workers, and returns how
+/// many were forwarded.
+fn compare_both_ways(seeds: u64, workers: u16, rule: fn(&mut Random) -> Rule) -> usize {
     let mut made = 0;
     for seed in 1..seeds {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let rules: Vec<Rule> = (0..1 + random.below(6)).map(|_| rule(&mut random)).collect();
+        let rules = (0..1 + random.below(6)).map(|_| rule(&mut random));
+        let mut rules: Vec<Rule> = rules.collect();
+        if random.once_in(4) {
+            rules.iter_mut().for_each(be_the_first);
+        }
         let mut rules = ruleset(rules);
         if random.once_in(20) {
             rules.options.skip = vec!["em1".into()];
@@ -216,7 +375,8 @@ fn compare_both_ways(seeds: u64, rule: fn(&mut Random) -> Rule) -> usize {
             rules.options.syncookies = Syncookies::Always;
         }
         let [mut short, mut long] = [(); 2].map(|()| {
-            let mut firewall = Firewall::bare();
+            let mut firewall = Firewall::of(WorkerId(0), workers, 64);
+            firewall.entropy.step = 0x9e37_79b9_7f4a_7c15 ^ seed << 1;
             firewall.load(rules.clone());
             firewall
         });
@@ -237,7 +397,7 @@ fn compare_both_ways(seeds: u64, rule: fn(&mut Random) -> Rule) -> usize {
                 assert!(own == other, "{}\n{own}\n{other}", context());
                 let Fate::Transmit(out) = fates[0] else { continue };
                 made += 1;
-                if random.once_in(3) {
+                if random.once_in(3) && !goes_to_its_sender(&plain) {
                     has_followed = true;
                     went.push((
                         "an answer".into(),

@@ -124,7 +124,7 @@ impl<V: Value> Dimension<V> {
     }
 
     /// The rules that accept a value.
-    #[inline]
+    #[inline(always)]
     pub fn accepting(&self, value: V) -> Vector {
         let mut at = last_start(&self.top, value);
         for level in &self.levels {

@@ -1,7 +1,7 @@
 //! Walks of packets that begin connections, as long as no rule that is asked could do more than most do.
 //!
 //! Overview: such a walk ends, and has come to nothing, at the first rule in question that asks or does anything out of the
-//! ordinary, whether it matches or not. A rule that gives the packet another source [at once](Translation::is_at_once) interrupts
+//! ordinary, whether it matches or not. A rule that gives the packet another end [at once](Translation::is_at_once) interrupts
 //! it: the rules behind a `match` are asked about the packet as it is then. Ownership: the packet under way. Bounds: those of
 //! other walks.
 
@@ -26,6 +26,10 @@ pub(crate) struct PlainPass<'a> {
     pub slot: &'a Arc<RuleSlot>,
 }
 
+/// Whether a walk has come to nothing because a rule that was asked could have done more than is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strays(pub bool);
+
 impl Walk {
     /// The `match` rules that were met.
     pub(crate) const fn matched(&self) -> &Matched {
@@ -38,10 +42,17 @@ impl Root {
     /// that was asked could have done more than decide. Nothing is changed.
     #[inline(always)]
     pub(crate) fn passes_plainly(&self, question: &Question<'_>) -> Option<PlainPass<'_>> {
+        self.passes_or_strays(question).ok()
+    }
+
+    /// The same, and if there is none, whether it is because a rule that was asked could have done more.
+    #[inline(always)]
+    pub(crate) fn passes_or_strays(&self, question: &Question<'_>) -> Result<PlainPass<'_>, Strays> {
         let mut walk = Walk::of(Tag::default());
         self.visit::<false, true>(question, &mut walk, |rule, _| rule.plain);
         // A state remembers the `match` rules that its packet met.
-        if walk.matched.is_empty() { self.passed(&walk) } else { None }
+        let passed = if walk.matched.is_empty() { self.passed(&walk) } else { None };
+        passed.ok_or(Strays(walk.strays))
     }
 
     /// The rules in question of a packet that may be given another source, where they are few.
@@ -50,7 +61,7 @@ impl Root {
         if self.anchored { None } else { self.classifier.few(question) }
     }
 
-    /// As [`Self::advance`], as long as no rule that is asked could do more than decide, or give the packet another source
+    /// As [`Self::advance`], as long as no rule that is asked could do more than decide, or give the packet another end
     /// [at once](Translation::is_at_once).
     pub(crate) fn advance_turning(&self, question: &Question<'_>, walk: &mut Walk) -> Option<&Translation> {
         self.go_on::<true>(question, walk, |rule, _| rule.nearly_plain);
@@ -76,21 +87,22 @@ impl Root {
         self.turning(walk)
     }
 
+    /// The translation that has interrupted a walk.
     #[inline(always)]
-    fn turning(&self, walk: &Walk) -> Option<&Translation> {
+    pub(crate) fn turning(&self, walk: &Walk) -> Option<&Translation> {
         let number = walk.translating.filter(|_| !walk.strays)?;
         self.rules[number as usize].translation.as_deref()
     }
 
-    /// As [`Self::passes_plainly`], of a walk that has come to its end; and the source that the rule gives the packet.
+    /// What the rule asks for that decides where a walk has come to its end.
     #[inline(always)]
-    pub(crate) fn passed_turning(&self, walk: &Walk) -> Option<(PlainPass<'_>, Option<&Translation>)> {
-        let passed = self.passed(walk)?;
-        Some((passed, self.rules[passed.rule as usize].translation.as_deref()))
+    pub(crate) fn deciding_translation(&self, walk: &Walk) -> Option<&Translation> {
+        self.rules[walk.rule? as usize].translation.as_deref()
     }
 
+    /// As [`Self::passes_plainly`], of a walk that has come to its end.
     #[inline(always)]
-    fn passed(&self, walk: &Walk) -> Option<PlainPass<'_>> {
+    pub(crate) fn passed(&self, walk: &Walk) -> Option<PlainPass<'_>> {
         let number = walk.rule.filter(|_| !walk.strays)?;
         let rule = &self.rules[number as usize];
         let passes = rule.action == Action::Pass && rule.state == StateMode::Keep && !rule.log.enabled;

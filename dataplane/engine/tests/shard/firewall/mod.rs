@@ -39,7 +39,7 @@ pub const fn mac(interface: InterfaceId, station: u8) -> Mac {
     Mac([2, 0, 0, 0, interface.0 as u8, station])
 }
 
-fn ip(text: &str) -> IpAddr {
+pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|_| panic!("not an address: {text}"))
 }
 
