@@ -77,8 +77,8 @@ impl Shard {
         let plan = plan(view, root, first, entered)?;
         (question.direction, question.interface) = (Direction::Out, plan.out);
         match root.few(&question) {
-            Some(few) => self.begin_as_most(view, root, first, frame, plan, |question, walk| {
-                root.advance_among_few(few, question, walk)
+            Some(mut few) => self.begin_as_most(view, root, first, frame, plan, |question, walk| {
+                root.advance_among_few(&mut few, question, walk)
             }),
             None => self.begin_by_many(view, root, first, frame, plan),
         }
@@ -134,7 +134,7 @@ impl Shard {
         first: &mut First<'_>,
         frame: &mut F,
         plan: Plan<'r>,
-        advance: impl Fn(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
+        advance: impl FnMut(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
     ) -> Option<Fate> {
         let mut walk = Walk::of(Tag::default());
         let entered = Entered { plan, redirected: None, came_to: None };
@@ -177,7 +177,7 @@ impl Shard {
         frame: &mut F,
         Entered { plan, redirected, came_to }: Entered<'_, 'r>,
         walk: &mut Walk,
-        advance: impl Fn(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
+        advance: impl FnMut(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
     ) -> Result<Fate, Detour> {
         let mut new = redirected.as_ref().and_then(|redirected| redirected.new);
         let Tuple { src, sport, .. } = first.packet.tuple;
@@ -252,7 +252,7 @@ impl Shard {
         hook: (Direction, InterfaceId),
         (walk, mut is_there): (&mut Walk, bool),
         new: &mut Option<(Direction, NewEnd<'r>)>,
-        advance: impl Fn(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
+        mut advance: impl FnMut(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
     ) -> Result<PlainPass<'r>, Detour> {
         let (direction, interface) = hook;
         let mut has_ended = false;

@@ -117,11 +117,11 @@ impl Classifier {
         part: &Part,
         question: &Question<'_>,
         sort: Sort,
-        see: impl FnMut(u32, Order) -> ControlFlow<()>,
+        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut word = self.vectors.word(part.rules.len());
         part.gather::<true, true>(question.packet, sort, |vector| word.meet(vector));
-        part.visit_word(word, |some| some, see)
+        part.visit_word(word, |some| some, |bit, order| see(part.rules[bit], order))
     }
 
     /// The rules that accept the fields of a packet, whatever its source is; `None` where they are many.
@@ -137,17 +137,29 @@ impl Classifier {
         Some(Few { part: number, sort, bits: word.bits() })
     }
 
-    /// As [`Self::visit`], of the few rules which are known to accept all other fields of a packet than its source.
+    /// As [`Self::visit`], of the few rules which are known to accept all other fields of a packet than its source. Where it ends at
+    /// one that comes [forth](Order::Forth), those behind it are left.
     #[inline(always)]
     pub fn visit_few(
         &self,
-        few: Few,
+        few: &mut Few,
         packet: &Packet,
-        see: impl FnMut(u32, Order) -> ControlFlow<()>,
+        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let part = &self.parts[few.part as usize];
-        // Mostly none of the first ones asks for the source, and one of them changes it.
-        part.visit_word(self.vectors.word_of(few.bits), |some| part.meet_source(some, packet, few.sort), see)
+        let Few { part, sort, bits } = *few;
+        let part = &self.parts[part as usize];
+        let mut met = 0;
+        let ended = part.visit_word(
+            self.vectors.word_of(bits),
+            // Mostly none of the first ones asks for the source, and one of them changes it.
+            |some| part.meet_source(some, packet, sort),
+            |bit, order| {
+                met = bit;
+                see(part.rules[bit], order)
+            },
+        );
+        few.bits &= u64::MAX << met << 1;
+        ended
     }
 
     /// The number of the part with the rules that may match a packet, and the packet's sort.
@@ -288,11 +300,11 @@ impl Part {
         &self,
         word: Word<'v>,
         meet: impl Fn(Word<'v>) -> Word<'v>,
-        mut see: impl FnMut(u32, Order) -> ControlFlow<()>,
+        mut see: impl FnMut(usize, Order) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (early, others) = word.split(self.early);
-        meet(early).visit::<false>(&mut |bit: usize| see(self.rules[bit], Order::Forth))?;
-        meet(others).visit::<true>(&mut |bit: usize| see(self.rules[bit], Order::Back))
+        meet(early).visit::<false>(&mut |bit: usize| see(bit, Order::Forth))?;
+        meet(others).visit::<true>(&mut |bit: usize| see(bit, Order::Back))
     }
 }
 

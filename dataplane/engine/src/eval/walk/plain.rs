@@ -68,20 +68,20 @@ impl Root {
         self.turning(walk)
     }
 
-    /// The same among few rules.
+    /// The same among a few rules, of which those are left that the walk has not met.
     #[inline(always)]
     pub(crate) fn advance_among_few(
         &self,
-        few: Few,
+        few: &mut Few,
         question: &Question<'_>,
         walk: &mut Walk,
     ) -> Option<&Translation> {
-        let behind = walk.translating.take();
+        walk.translating = None;
         if walk.ended_at.is_none() {
             let is_meant = |rule: &Filter, _| rule.nearly_plain;
             // Why it ended is known to the walk.
             let _ = self.classifier.visit_few(few, question.packet, |number, order| {
-                self.come_by::<true, false, true>((number, order), question, behind, walk, &is_meant)
+                self.come_by::<false, false, true>((number, order), question, None, walk, &is_meant)
             });
         }
         self.turning(walk)
