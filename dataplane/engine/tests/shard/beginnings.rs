@@ -348,6 +348,29 @@ fn both_ways_leave_the_same_where_all_terms_were_in_use() {
     assert!(own == other, "{own}\n{other}");
 }
 
+#[test]
+fn each_connection_takes_the_turn_of_its_address() {
+    let rules = ruleset(vec![
+        pass().incoming(),
+        pass().outgoing().nat_to("10.1.0.8/30", (1024, 65_535)).change(|rule| {
+            if let Some(pool) = &mut rule.nat {
+                pool.kind = Some(PoolKind::RoundRobin);
+            }
+        }),
+    ]);
+    let mut firewall = Firewall::bare();
+    firewall.load(rules);
+    let sources = (0..8).map(|number| {
+        let packet =
+            Packet::parse(&format!("10.0.0.2.{} > 10.1.0.2.80 tcp S seq 1000 win 8192", 40_000 + number));
+        let arrival = arrival("em0");
+        let mut frame = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        assert_eq!(firewall.decide(arrival, &mut frame), Fate::Transmit(EM1));
+        frame[29]
+    });
+    assert_eq!(sources.collect::<Vec<u8>>(), [8, 9, 10, 11, 8, 9, 10, 11]);
+}
+
 /// Makes a rule that translates, or that has others not do so, the only one of its kind for the packets that it matches.
 fn be_the_first(rule: &mut Rule) {
     if rule.action == Action::Match {
