@@ -3,9 +3,9 @@
 //! A frame with a priority tag goes the long way, and is without it behind that: each packet is sent to two firewalls, to one of
 //! them with such a tag.
 
-use crate::firewall::packet::Packet;
 use crate::firewall::rules::{Written, block, block_return, matching, pass, ruleset};
-use crate::firewall::{EM1, Firewall, arrival, interfaces, ip, mac, neighbors, routes};
+use crate::firewall::team::arriving;
+use crate::firewall::{EM1, Firewall, interfaces, ip, mac, neighbors, routes};
 use engine::fib::{Fib, Neighbor, NextHop, Route, RouteEntry};
 use engine::{Arrival, Fate, InterfaceId, Tick, WorkerId};
 use ruleset::{
@@ -300,18 +300,15 @@ fn redirected_packets_are_not_forwarded_to_an_address_of_a_link() {
             pass().incoming().proto(Proto::TCP).to_port(80).rdr_to(server, None),
             pass().outgoing(),
         ]));
-        let arrival = arrival("em0");
-        let packet = Packet::parse("2001:db8::2.40000 > 2001:db8:1::77.80 tcp S seq 1000 win 8192");
-        let mut frame = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let (arrival, mut frame) =
+            arriving("em0", "2001:db8::2.40000 > 2001:db8:1::77.80 tcp S seq 1000 win 8192");
         assert_eq!(firewall.decide(arrival, &mut frame), fate, "{server}");
     }
 }
 
-/// A frame with the first segment of a client behind em0.
-fn syn(port: u16) -> Vec<u8> {
-    let arrival = arrival("em0");
-    let packet = Packet::parse(&format!("10.0.0.2.40000 > 10.1.0.77.{port} tcp S seq 1000 win 8192"));
-    packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1))
+/// The first segment of a client behind em0.
+fn syn(port: u16) -> (Arrival, Vec<u8>) {
+    arriving("em0", &format!("10.0.0.2.40000 > 10.1.0.77.{port} tcp S seq 1000 win 8192"))
 }
 
 /// Both states of a redirected connection remember the `match` rules that their packet met, where there are no numbers left for
@@ -331,8 +328,9 @@ fn both_ways_leave_the_same_where_all_terms_were_in_use() {
             let asking = ports.clone().map(|port| matching().incoming().proto(Proto::TCP).to_port(port));
             firewall.load(ruleset(asking.chain([pass()]).collect()));
             for port in ports.clone() {
+                let (arrival, mut frame) = syn(port);
                 // To a neighbour that is not known: the states are made all the same.
-                let _ = firewall.decide(arrival("em0"), &mut syn(port));
+                let _ = firewall.decide(arrival, &mut frame);
             }
             firewall.now = firewall.now + Tick::from_secs(100_000);
             firewall.sweep();
@@ -340,9 +338,10 @@ fn both_ways_leave_the_same_where_all_terms_were_in_use() {
         }
         firewall.load(ruleset(redirecting.clone()));
     }
-    let (mut plain, mut tagged) = (syn(80), syn(80));
+    let (arrival, mut plain) = syn(80);
+    let mut tagged = plain.clone();
     tagged.splice(12..12, [0x81, 0, 0x60, 0]);
-    let fates = [short.decide(arrival("em0"), &mut plain), long.decide(arrival("em0"), &mut tagged)];
+    let fates = [short.decide(arrival, &mut plain), long.decide(arrival, &mut tagged)];
     assert_eq!(fates, [Fate::Transmit(EM1); 2]);
     let [own, other] = [&mut short, &mut long].map(|firewall| everything(firewall, false));
     assert!(own == other, "{own}\n{other}");
@@ -361,10 +360,8 @@ fn each_connection_takes_the_turn_of_its_address() {
     let mut firewall = Firewall::bare();
     firewall.load(rules);
     let sources = (0..8).map(|number| {
-        let packet =
-            Packet::parse(&format!("10.0.0.2.{} > 10.1.0.2.80 tcp S seq 1000 win 8192", 40_000 + number));
-        let arrival = arrival("em0");
-        let mut frame = packet.frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+        let (arrival, mut frame) =
+            arriving("em0", &format!("10.0.0.2.{} > 10.1.0.2.80 tcp S seq 1000 win 8192", 40_000 + number));
         assert_eq!(firewall.decide(arrival, &mut frame), Fate::Transmit(EM1));
         frame[29]
     });
@@ -406,8 +403,7 @@ fn compare_both_ways(seeds: u64, workers: u16, rule: fn(&mut Random) -> Rule) ->
         let mut has_followed = false;
         for _ in 0..60 {
             let (from, text) = packet(&mut random);
-            let arrival = arrival(from);
-            let frame = Packet::parse(&text).frame(mac(arrival.interface, 2), mac(arrival.interface, 1));
+            let (arrival, frame) = arriving(from, &text);
             let mut went = vec![(from.to_owned(), arrival, frame)];
             while let Some((from, arrival, frame)) = went.pop() {
                 let (mut plain, mut tagged) =
