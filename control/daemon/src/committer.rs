@@ -45,6 +45,11 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long to wait before another attempt to take rules back that the dataplane did not take.
 const REVERT_AGAIN: Duration = Duration::from_secs(5);
 
+/// What is said of the dataplane until it was asked for the first time: that nothing is known does not mean that nothing is
+/// live.
+const NOT_ASKED: &str =
+    "turnpike-control has just been started and does not know yet what is live; try again in a moment";
+
 /// How long an apply waits for the dataplane to come back if it went away during the commit.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -114,19 +119,19 @@ pub fn start(
         rules: None,
         overloads: 0,
         pending: None,
-        problem: None,
+        problem: Some(NOT_ASKED.into()),
         last_apply_unix_s: None,
         apply_failures: 0,
         next_look: Instant::now(),
         away: None,
     };
+    committer.publish_view();
     let thread = thread::Builder::new().name("committer".into()).spawn(move || committer.run(&receiver))?;
     Ok((Handle::new(sender), thread))
 }
 
 impl Committer {
     fn run(mut self, requests: &Receiver<Request>) {
-        self.publish_view();
         loop {
             let until = self.wake_up().saturating_duration_since(Instant::now());
             match requests.recv_timeout(until) {

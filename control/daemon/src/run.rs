@@ -14,7 +14,7 @@ use api::sessions::{Socket, sessions};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::compile::read_file;
@@ -27,6 +27,9 @@ use crate::{Watch, committer, ipfix, pflog};
 
 /// How often it is looked whether the committer lives, unless systemd wants to know more often.
 const CHECK: Duration = Duration::from_secs(5);
+
+/// How long clients of the API wait at the start for a dataplane that does not say what is live; then they hear of that.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Runs until it is told to stop.
 ///
@@ -77,8 +80,10 @@ async fn live(settings: &Settings) -> anyhow::Result<()> {
         settings.socket.display(),
         metrics.local_addr().unwrap_or(settings.metrics_listen),
     );
-    tokio::spawn(server::serve_api(listener, Arc::clone(&app)));
     tokio::spawn(server::serve_metrics(metrics, Arc::clone(&app)));
+    // Whoever starts it and asks next is told what is live. How the look went is in the view.
+    let _ = timeout(FIRST_LOOK, app.committer.look()).await;
+    tokio::spawn(server::serve_api(listener, Arc::clone(&app)));
     notify(&[sd_notify::NotifyState::Ready]);
     let done = until_stopped(settings, &app, &thread, &mut signals).await;
     notify(&[sd_notify::NotifyState::Stopping]);

@@ -3,6 +3,8 @@
 mod common;
 
 use std::fs;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use api::control::{Live, Operator, Standing, TableAction, TableRequest};
@@ -62,6 +64,44 @@ fn a_dataplane_that_is_started_anew_gets_the_last_good_revision() {
     wait_for_revision(&daemon, 1);
     assert_eq!(second.live(), rules);
     assert_eq!(daemon.scrape("/readyz").0, 200);
+}
+
+#[test]
+fn whoever_asks_first_is_told_what_is_live() {
+    let folder = Folder::new();
+    let fake = fake(&folder);
+    let daemon = Daemon::start(&folder);
+    daemon.apply(TABLES).unwrap();
+    let told = |daemon: &Daemon| {
+        let (rules, tables) = (daemon.control.rules().unwrap(), daemon.control.tables().unwrap());
+        (daemon.status().live, rules.map(|rules| rules.text.len()), tables.len())
+    };
+    let before = told(&daemon);
+    daemon.kill();
+    // A dataplane whose answers take their time.
+    let answering = Barrier::new(2);
+    let daemon = thread::scope(|scope| {
+        scope.spawn(|| {
+            let _state = fake.state();
+            answering.wait();
+            thread::sleep(Duration::from_millis(500));
+        });
+        answering.wait();
+        let daemon = Daemon::start(&folder);
+        assert_eq!(told(&daemon), before);
+        daemon
+    });
+    daemon.kill();
+    // And one that does not answer.
+    let silent = fake.state();
+    let daemon = Daemon::start(&folder);
+    let status = daemon.status();
+    assert_eq!(status.live, Live::None);
+    assert!(status.problem.is_some_and(|why| why.contains("does not know yet what is live")));
+    assert_eq!(refusal(daemon.control.rules()).0, 503, "not knowing them is not having none");
+    drop(silent);
+    wait_for_revision(&daemon, 1);
+    assert_eq!(told(&daemon), before);
 }
 
 #[test]
@@ -231,7 +271,7 @@ fn a_confirmation_is_awaited_across_a_restart_of_control() {
     daemon.control.rollback(1, Operator::default()).unwrap();
     daemon.apply_to_confirm(TWO, 1).unwrap();
     daemon.kill();
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     let daemon = Daemon::start(&folder);
     wait_for_revision(&daemon, 3);
     assert_eq!(fake.live(), before);
