@@ -4,14 +4,20 @@ use std::fmt;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Daemon, Lab, Output, program, wait_until};
+use serde_json::Value;
 
-/// How long it may take to answer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{Daemon, Lab, Output, PATIENCE, program, wait_until};
+
+/// True if turnpike-control, which said this of its status, has found rules in the dataplane, and these are still the live ones.
+/// The dataplane's own part of the status may be earlier.
+pub(crate) fn knows_what_is_live(status: &str) -> bool {
+    let status: Value = serde_json::from_str(status).unwrap_or_default();
+    let live = status["live"]["generation"].as_u64();
+    live > Some(0) && live == status["dataplane"]["generation"].as_u64()
+}
 
 /// A running turnpike-control in the firewall's namespace; ended when it is dropped. One that is started again in the same
 /// bed finds the revisions of the one before.
@@ -25,7 +31,7 @@ impl Control {
     /// Where it serves metrics, in the firewall's namespace.
     pub const METRICS: &str = "127.0.0.1:9190";
 
-    /// Starts it, and waits until it has found the dataplane.
+    /// Starts it, and waits until it knows what is live in the dataplane.
     ///
     /// # Errors
     /// It does not start, or does not find the dataplane.
@@ -47,8 +53,8 @@ impl Control {
         command.args(["--metrics", Self::METRICS]);
         let daemon = Daemon::start(&mut command, &lab.folder.join("control.log"))?;
         let control = Self { daemon, socket };
-        wait_until("turnpike-control to find the dataplane", PATIENCE, || {
-            control.status(lab).is_ok_and(|status| status["dataplane"]["generation"].as_u64() > Some(0))
+        wait_until("turnpike-control to know what is live", PATIENCE, || {
+            control.tpctl(lab, "show status --json").is_ok_and(|said| knows_what_is_live(&said.text))
         })
         .with_context(|| format!("turnpike-control said:\n{}", control.daemon.said()))?;
         Ok(control)
@@ -81,7 +87,7 @@ impl Control {
     ///
     /// # Errors
     /// It does not answer.
-    pub fn status(&self, lab: &Lab) -> Result<serde_json::Value> {
+    pub fn status(&self, lab: &Lab) -> Result<Value> {
         let said = self.tpctl(lab, "show status --json")?;
         ensure!(said.ok(), "tpctl show status failed ({:?}):\n{}", said.code, said.text);
         serde_json::from_str(&said.text).with_context(|| format!("not JSON: {}", said.text))

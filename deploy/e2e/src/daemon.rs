@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// How long what must come may take, on a machine that is busy with other things. Nothing is lost by waiting: whoever waits
+/// goes on as soon as it is there. Whoever expects silence listens for less.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Waits until a condition holds, looking every 20 ms.
 ///
 /// # Errors

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{Daemon, Drops, Namespace, Output, Shape, program, scratch, wait_until};
+use crate::control;
+use crate::{Daemon, Drops, Namespace, Output, PATIENCE, Shape, program, scratch, wait_until};
 
 /// What the names of all beds begin with.
 pub const PREFIX: &str = "turnpike";
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Lines of the log in a report.
 const REPORTED: usize = 100;
 /// Counters that are as expected must still be so after this time.
@@ -255,7 +255,7 @@ impl Lab {
         ))
     }
 
-    /// Starts turnpike-control, and waits until it has found the dataplane.
+    /// Starts turnpike-control, and waits until it knows what is live in the dataplane.
     ///
     /// # Errors
     /// It does not start, or finds nothing.
@@ -274,8 +274,8 @@ impl Lab {
         }
         command.args(["--metrics", "127.0.0.1:0"]);
         let control = Daemon::start(&mut command, &self.folder.join("control.log"))?;
-        wait_until("turnpike-control to find the dataplane", PATIENCE, || {
-            self.ask("status").is_ok_and(|said| said.ok() && said.text.contains("ruleset   generation"))
+        wait_until("turnpike-control to know what is live", PATIENCE, || {
+            self.ask("status --json").is_ok_and(|said| control::knows_what_is_live(&said.text))
         })
         .with_context(|| control.said())?;
         Ok(control)
@@ -329,13 +329,13 @@ impl Lab {
     /// Waits until the states are these, in any order; spaces may be fewer than `tpctl` prints.
     ///
     /// # Errors
-    /// They are others, also after 2 seconds.
+    /// They are others, also after a while.
     pub fn expect_states(&self, expected: &[String]) -> Result<()> {
         let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut wanted: Vec<String> = expected.iter().map(words).collect();
         wanted.sort();
         let mut states = Vec::new();
-        let reached = wait_until("these states", Duration::from_secs(2), || {
+        let reached = wait_until("these states", PATIENCE, || {
             states = self.states().unwrap_or_default().iter().map(words).collect();
             states.sort();
             states == wanted
@@ -367,11 +367,11 @@ impl Lab {
     /// Checks that since `before` exactly these drops were counted: interface, reason, packets.
     ///
     /// # Errors
-    /// Others were, or fewer after 2 seconds.
+    /// Others were, or fewer after a while.
     pub fn expect_drops(&self, before: &Drops, expected: &[(&str, &str, u64)]) -> Result<()> {
         let wanted = Drops::of(expected);
         let added = || self.drops().map(|now| now.since(before)).unwrap_or_default();
-        let reached = wait_until("the drop counters", Duration::from_secs(2), || added() == wanted);
+        let reached = wait_until("the drop counters", PATIENCE, || added() == wanted);
         std::thread::sleep(SETTLED);
         let found = added();
         ensure!(reached.is_ok() && found == wanted, "dropped: {found}; expected: {wanted}");

@@ -30,7 +30,7 @@ pub mod workers;
 pub use bed::{bed, bridged_bed};
 pub use capture::Capture;
 pub use control::{Control, Metrics};
-pub use daemon::{Daemon, wait_until};
+pub use daemon::{Daemon, PATIENCE, wait_until};
 pub use drops::Drops;
 pub use lab::{Lab, Links, PREFIX, Ports};
 pub use namespace::{Namespace, Output, run};

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Namespace;
+use crate::{Namespace, PATIENCE};
 
 /// How soon threads notice that they are to end.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How long silence is listened to.
+pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// How a connection attempt or a question ended, and after how long.
 #[derive(Debug)]
@@ -39,17 +42,18 @@ impl<T> Attempt<T> {
         self.outcome.with_context(|| format!("{what}, after {took:?}"))
     }
 
-    /// Checks that it was answered by this errno at once: within a second, where a silent drop takes longer.
+    /// Checks that it ended with this errno. ECONNREFUSED is only ever an answer's; that it was the first packet which was
+    /// answered is told by counters.
     ///
     /// # Errors
     /// Something else happened.
-    pub fn failed_at_once(self, what: &str, errno: rustix::io::Errno) -> Result<()> {
+    pub fn failed_with(self, what: &str, errno: rustix::io::Errno) -> Result<()> {
         let Err(error) = self.outcome else { anyhow::bail!("{what} succeeded, {errno:?} was expected") };
         ensure!(
             error.raw_os_error() == Some(errno.raw_os_error()),
-            "{what}: {error}; {errno:?} was expected"
+            "{what}: {error} after {:?}; {errno:?} was expected",
+            self.took
         );
-        ensure!(self.took < Duration::from_secs(1), "{what}: {errno:?} only after {:?}", self.took);
         Ok(())
     }
 
@@ -153,7 +157,20 @@ fn udp(to: SocketAddr, patience: Duration) -> io::Result<Datagrams> {
 /// # Errors
 /// The socket's, or another answer.
 pub fn converse(stream: &mut TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    say(stream, PATIENCE)
+}
+
+/// Says a line over a connection that is to be dead, and expects no answer.
+///
+/// # Errors
+/// It is answered.
+pub fn is_dead(stream: &mut TcpStream) -> Result<()> {
+    ensure!(say(stream, SILENCE).is_err(), "an answer came over a connection that was to be dead");
+    Ok(())
+}
+
+fn say(stream: &mut TcpStream, patience: Duration) -> Result<()> {
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"and on it goes")?;
     let mut answer = [0; 14];
     stream.read_exact(&mut answer).context("no answer over an established connection")?;

@@ -42,7 +42,7 @@ fn everything(lab: &Lab, server: &str, its_port: &str, longest: usize) -> Result
         ensure!(answered, "a datagram of {length} octets is answered");
     }
     sockets::ask(&lab.client, address(server, 9), PATIENCE)?
-        .failed_at_once("UDP to a closed port", Errno::CONNREFUSED)?;
+        .failed_with("UDP to a closed port", Errno::CONNREFUSED)?;
     let mut tcp = sockets::connect(&lab.client, address(server, 7), PATIENCE)?.succeeded("connect")?;
     sockets::converse(&mut tcp)?;
     lab.expect_drops(&before, &[(its_port, "too-big", 1)])

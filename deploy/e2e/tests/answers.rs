@@ -218,16 +218,19 @@ fn segments(lab: &mut Lab) -> Result<()> {
     wire.stop()
 }
 
-/// What `connect()` says, at once: outside, whatever the answer's addresses had to be translated back to, and on the firewall.
+/// What `connect()` says, upon its first SYN: outside, whatever the answer's addresses had to be translated back to, and on the firewall.
 #[test]
 fn b1_clients_are_refused_at_once() {
     bed("answers-clients", Links::Tap, RULES, |lab| {
         for [_, gateway, server, _] in FAMILIES {
+            let before = lab.drops()?;
             for (to, port) in [(server, 81), (server, 82), (gateway, 8082), (server, 84)] {
                 let attempt = sockets::connect(&lab.client, address(to, port), PATIENCE)?;
-                attempt.failed_at_once(&format!("TCP to {to} port {port}"), Errno::CONNREFUSED)?;
+                attempt.failed_with(&format!("TCP to {to} port {port}"), Errno::CONNREFUSED)?;
             }
             refused_on_the_firewall(lab, ip(server))?;
+            // No SYN had to be repeated.
+            lab.expect_drops(&before, &[("lan0", "match", 4), ("wan0", "match", 1)])?;
         }
         Ok(())
     });
@@ -239,7 +242,7 @@ fn refused_on_the_firewall(lab: &Lab, server: IpAddr) -> Result<()> {
     let here = Capture::start(lab, &lab.firewall, "wan0", &["tcp"])?;
     let wire = Capture::start(lab, &lab.server, "eth-wan", &["tcp"])?;
     let attempt = sockets::connect(&lab.firewall, (server, 82).into(), PATIENCE)?;
-    attempt.failed_at_once("the firewall's own TCP", Errno::CONNREFUSED)?;
+    attempt.failed_with("the firewall's own TCP", Errno::CONNREFUSED)?;
     here.expect(2)?;
     let [syn, reset] = here.in_order()?.try_into().map_err(|all: Vec<_>| {
         anyhow::anyhow!("{} frames on the host's interface, where a SYN and its RST were expected", all.len())

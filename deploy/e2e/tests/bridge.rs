@@ -90,11 +90,11 @@ fn refusals(lab: &Lab, server: &str) -> Result<()> {
     let before = lab.drops()?;
     for port in [81, 83] {
         let attempt = sockets::connect(&lab.client, address(server, port), PATIENCE)?;
-        attempt.failed_at_once(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
+        attempt.failed_with(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
     }
     for port in [82, 83] {
         let attempt = sockets::ask(&lab.client, address(server, port), PATIENCE)?;
-        attempt.failed_at_once(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
+        attempt.failed_with(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
     }
     lab.expect_drops(&before, &[("lan0", "match", 4)])?;
     let before = lab.drops()?;

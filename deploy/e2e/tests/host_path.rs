@@ -51,9 +51,9 @@ fn services(lab: &mut Lab) -> Result<()> {
     for (gateway, rst, icmp) in [(Lab::GATEWAY, 81, 82), (Lab::GATEWAY6, 81, 82)] {
         let before = lab.drops()?;
         let attempt = sockets::connect(&lab.client, address(gateway, rst), PATIENCE)?;
-        attempt.failed_at_once(&format!("TCP to {gateway} port {rst}"), Errno::CONNREFUSED)?;
+        attempt.failed_with(&format!("TCP to {gateway} port {rst}"), Errno::CONNREFUSED)?;
         let attempt = sockets::ask(&lab.client, address(gateway, icmp), PATIENCE)?;
-        attempt.failed_at_once(&format!("UDP to {gateway} port {icmp}"), Errno::CONNREFUSED)?;
+        attempt.failed_with(&format!("UDP to {gateway} port {icmp}"), Errno::CONNREFUSED)?;
         // A service is there, and nobody hears of it.
         sockets::ask(&lab.client, address(gateway, 7), Duration::from_secs(1))?.timed_out("UDP, silently")?;
         lab.expect_drops(&before, &[("lan0", "match", 3)])?;
@@ -156,12 +156,12 @@ fn refused_with_errno(lab: &Lab) -> Result<()> {
     let before = lab.drops()?;
     for (server, port, errno) in table {
         let attempt = sockets::connect(&lab.firewall, address(server, port), PATIENCE)?;
-        attempt.failed_at_once(&format!("the firewall's own TCP to {server} port {port}"), errno)?;
+        attempt.failed_with(&format!("the firewall's own TCP to {server} port {port}"), errno)?;
     }
     lab.expect_drops(&before, &[("wan0", "match", table.len() as u64)])?;
     for server in [Lab::SERVER, Lab::SERVER6] {
         let attempt = sockets::ask(&lab.firewall, address(server, 82), PATIENCE)?;
-        attempt.failed_at_once(&format!("the firewall's own UDP to {server} port 82"), Errno::CONNREFUSED)?;
+        attempt.failed_with(&format!("the firewall's own UDP to {server} port 82"), Errno::CONNREFUSED)?;
     }
     lab.expect_drops(&before, &[("wan0", "match", table.len() as u64 + 2)])
 }
@@ -198,7 +198,7 @@ fn b6_datagrams_of_the_firewall_hear_of_what_is_final() {
             let what = format!("the firewall's own UDP to {server} port {port}");
             let attempt = sockets::ask(&lab.firewall, address(server, port), Duration::from_secs(1))?;
             match errno {
-                Some(errno) => attempt.failed_at_once(&what, errno)?,
+                Some(errno) => attempt.failed_with(&what, errno)?,
                 None => attempt.timed_out(&what)?,
             }
         }

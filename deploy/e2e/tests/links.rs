@@ -53,7 +53,7 @@ fn vlans(lab: &mut Lab, bed: &str) -> Result<()> {
     lab.expect_drops(&before, &[])?;
 
     let refused = sockets::connect(ten, address(&neighbors[0], 81), PATIENCE)?;
-    refused.failed_at_once("TCP to port 81", Errno::CONNREFUSED)?;
+    refused.failed_with("TCP to port 81", Errno::CONNREFUSED)?;
     let _echo = Echo::start(ten, 7)?;
     for host in Vlans::addresses(10, 2) {
         sockets::ask(twenty, address(&host, 7), Duration::from_secs(1))?.timed_out("UDP out of VLAN 20")?;

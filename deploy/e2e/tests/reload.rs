@@ -118,7 +118,7 @@ fn states_outlive_their_rules_and_changed_rules_meet_new_connections() {
         sockets::converse(&mut old)?;
         ensure!(rules_of(lab, port)? == [None, None], "the rules are gone: {:?}", rules_of(lab, port)?);
         let attempt = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
-        attempt.failed_at_once("a new connection under new rules", Errno::CONNREFUSED)?;
+        attempt.failed_with("a new connection under new rules", Errno::CONNREFUSED)?;
 
         lab.rules(ONE)?;
         sockets::converse(&mut old)?;

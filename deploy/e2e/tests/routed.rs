@@ -145,11 +145,11 @@ fn refusals(lab: &mut Lab) -> Result<()> {
         let (rst, icmp) = (count(lab, "rst")?, count(lab, "icmp")?);
         for port in [81, 83] {
             let attempt = sockets::connect(&lab.client, address(server, port), patience)?;
-            attempt.failed_at_once(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
+            attempt.failed_with(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
         }
         for port in [82, 83] {
             let attempt = sockets::ask(&lab.client, address(server, port), patience)?;
-            attempt.failed_at_once(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
+            attempt.failed_with(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
         }
         lab.expect_drops(&before, &[("lan0", "match", 4)])?;
         ensure!(count(lab, "rst")? == rst + 2, "two RSTs were to be made");

@@ -60,7 +60,7 @@ fn e05_a_host_that_tries_passwords_is_cut_off_with_all_that_it_has_open() {
         // The sixth one's handshake seems to be completed to the client alone.
         let begin = Instant::now();
         let mut sixth = open(lab, PORT)?.context("the server answers its SYN")?;
-        ensure!(sockets::converse(&mut sixth).is_err(), "nothing comes through it");
+        sockets::is_dead(&mut sixth)?;
         wait_until("the table to hold it", PATIENCE, || holds(lab, "10.1.0.2").unwrap_or(false))?;
         wait_until("all its states to go", PATIENCE, || {
             lab.states().is_ok_and(|lines| !lines.iter().any(|line| line.contains("10.1.0.2:")))

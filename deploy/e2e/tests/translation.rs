@@ -67,7 +67,7 @@ fn office(lab: &mut Lab) -> Result<()> {
     // A closed port: the server's error is about the firewall's address, and the client hears of its own.
     for server in [Lab::SERVER, Lab::SERVER6] {
         sockets::ask(&lab.client, address(server, 9), PATIENCE)?
-            .failed_at_once("UDP to a closed port", Errno::CONNREFUSED)?;
+            .failed_with("UDP to a closed port", Errno::CONNREFUSED)?;
     }
     // Nobody comes in by what is only there for answers.
     let _inside = Echo::start(&lab.client, 7)?;
