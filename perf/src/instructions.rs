@@ -15,6 +15,9 @@ use crate::traffic::{Buffer, Sender, Source, Step, TRANSLATING, Traffic};
 /// Packets, or connections, that are counted.
 pub const UNITS: usize = 64 * BURST;
 
+/// With which most rulesets for OpenBSD begin.
+const SCRUBBING: &str = "match in all scrub (no-df random-id max-mss 1440)\nblock\npass\n";
+
 /// The name of `collected`, as callgrind knows it, whatever it is compiled for.
 pub const COLLECTED: &str = "*instructions*collected*";
 
@@ -159,8 +162,8 @@ fn bursts() -> impl Iterator<Item = usize> {
     (0..UNITS).step_by(BURST)
 }
 
-/// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `dup_to tcp4` with a copy of each
-/// packet, `setup 10` with so many rules, or `setup_nat 10` with one more, which [translates](translating).
+/// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `scrubbed tcp4` with what most
+/// rulesets scrub, `dup_to tcp4` with a copy of each packet, `setup 10` with so many rules, or `setup_nat 10` with one more, which [translates](translating).
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.
@@ -168,6 +171,7 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
     match scenario.split_once(' ') {
         Some(("established", traffic)) => established(PASS, named(traffic)?).map(drop),
         Some(("translated", traffic)) => established(TRANSLATING, named(traffic)?.translated()).map(drop),
+        Some(("scrubbed", traffic)) => established(SCRUBBING, named(traffic)?).map(drop),
         Some(("dup_to", traffic)) => {
             let Scene { frames, copied, .. } = established(PASS_AND_COPY, named(traffic)?)?;
             let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();

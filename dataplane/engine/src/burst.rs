@@ -22,7 +22,7 @@ use crate::mirror::{Noted, PlanId};
 use crate::quick::{Door, Kind, Quick};
 use crate::rewrite;
 use crate::shard::{BURST, Shard, View};
-use crate::state::{Connections, Family, Leg, Moment, RecordId, Way};
+use crate::state::{Adjacency, Connections, Family, Leg, Moment, RecordId, Way};
 use crate::translate;
 
 /// What the stages before the decision found out. Kept from burst to burst, so that it need not be cleared.
@@ -220,20 +220,30 @@ impl Shard {
         let (frames, fates) = (frames.get_mut(first..)?, fates.get_mut(first..)?);
         let way = if TRANSLATES { self.connections.way(packets.first()?.hint) } else { Way::Plain };
         let run = match way {
-            Way::Plain if self.mirror.has_plans() => {
-                self.follow_plain::<F, REWRITES, true>(moment, stages, first, frames, fates)
-            }
-            Way::Plain => self.follow_plain::<F, REWRITES, false>(moment, stages, first, frames, fates),
+            Way::Plain => match (self.mirror.has_plans(), REWRITES && self.adjacencies.retouch()) {
+                (false, false) => {
+                    self.follow_plain::<F, REWRITES, false, false>(moment, stages, first, frames, fates)
+                }
+                (false, true) => {
+                    self.follow_plain::<F, REWRITES, false, true>(moment, stages, first, frames, fates)
+                }
+                (true, false) => {
+                    self.follow_plain::<F, REWRITES, true, false>(moment, stages, first, frames, fates)
+                }
+                (true, true) => {
+                    self.follow_plain::<F, REWRITES, true, true>(moment, stages, first, frames, fates)
+                }
+            },
             Way::Own => self.follow_translated::<F, true>(moment, packets, frames, fates),
             Way::Link => self.follow_translated::<F, false>(moment, packets, frames, fates),
         };
         run.filter(|run| run.packets() > 0)
     }
 
-    /// Follows packets of connections that are not translated, from number `first` on, and copies them by their plans, if there are
-    /// some.
+    /// Follows packets of connections that are not translated, from number `first` on, and copies them by their plans or changes
+    /// their headers, if that is done with some.
     #[inline(never)]
-    fn follow_plain<F: Frame, const REWRITES: bool, const COPIES: bool>(
+    fn follow_plain<F: Frame, const REWRITES: bool, const COPIES: bool, const RETOUCHES: bool>(
         &mut self,
         moment: &Moment,
         stages: &Stages,
@@ -247,7 +257,7 @@ impl Shard {
         let run = self.follow_run(moment, out, packets, frames, fates, |shard, leg, frame, quick| {
             let note = noted.as_mut().and_then(|noted| noted.get_mut(next));
             next = next.wrapping_add(1);
-            shard.follow::<F, REWRITES, COPIES>(frame, note, quick, moment, leg)
+            shard.follow::<F, REWRITES, COPIES, RETOUCHES>(frame, note, quick, moment, leg)
         });
         if let Some(noted) = noted {
             self.mirror.repeat::<REWRITES>(noted, &stages.packets, first, &run);
@@ -267,7 +277,12 @@ impl Shard {
     ) -> Option<Run> {
         let out = self.connections.next_hop_linked::<BY_OWN>(packets.first()?, &self.adjacencies)?.out;
         let run = self.follow_linked::<BY_OWN>(moment, out, packets.get(..frames.len())?);
-        self.forward_linked::<F, BY_OWN>(out, packets.get(..run.packets())?, frames, fates);
+        let packets = packets.get(..run.packets())?;
+        if self.adjacencies.retouch() {
+            self.forward_linked::<F, BY_OWN, true>(out, packets, frames, fates);
+        } else {
+            self.forward_linked::<F, BY_OWN, false>(out, packets, frames, fates);
+        }
         Some(run)
     }
 
@@ -291,34 +306,44 @@ impl Shard {
         run
     }
 
-    /// Rewrites and forwards packets of translated connections that were followed, and leave by `out`.
+    /// Rewrites and forwards packets of translated connections that were followed, and leave by `out`; some have more of their
+    /// headers changed, if it `RETOUCHES`.
     #[inline(never)]
-    fn forward_linked<F: Frame, const BY_OWN: bool>(
-        &self,
+    fn forward_linked<F: Frame, const BY_OWN: bool, const RETOUCHES: bool>(
+        &mut self,
         out: InterfaceId,
         packets: &[Quick],
         frames: &mut [F],
         fates: &mut [Fate],
     ) {
         for ((quick, frame), fate) in packets.iter().zip(frames).zip(fates) {
-            if self.forward_one_linked::<BY_OWN>(quick, frame.bytes_mut()).is_some() {
+            if self.forward_one_linked::<BY_OWN, RETOUCHES>(quick, frame.bytes_mut()).is_some() {
                 *fate = Fate::Transmit(out);
             }
         }
     }
 
     #[inline(always)]
-    fn forward_one_linked<const BY_OWN: bool>(&self, quick: &Quick, frame: &mut [u8]) -> Option<()> {
-        let Self { connections, adjacencies, .. } = self;
+    fn forward_one_linked<const BY_OWN: bool, const RETOUCHES: bool>(
+        &mut self,
+        quick: &Quick,
+        frame: &mut [u8],
+    ) -> Option<()> {
+        let Self { connections, adjacencies, draws, .. } = self;
         let record = connections.followed::<BY_OWN>(quick)?;
-        match quick.key.family() {
+        let (family, kind, draw) = (quick.key.family(), quick.kind, || draws.next());
+        match family {
             Family::Inet => {
                 let (change, hop) = connections.change::<BY_OWN>(record);
-                translate::forward_translated(frame, quick.kind, &change, &adjacencies.of(hop).link);
+                forward_by::<RETOUCHES>(adjacencies.of(hop), frame, family, draw, |frame, link| {
+                    translate::forward_translated(frame, kind, &change, link);
+                });
             }
             Family::Inet6 => {
                 let (change, hop) = connections.wide_change::<BY_OWN>(quick, record)?;
-                translate::forward_translated6(frame, quick.kind, &change, &adjacencies.of(hop).link);
+                forward_by::<RETOUCHES>(adjacencies.of(hop), frame, family, draw, |frame, link| {
+                    translate::forward_translated6(frame, kind, &change, link);
+                });
             }
         }
         Some(())
@@ -403,7 +428,7 @@ impl Shard {
 
     /// Takes a packet the short way, if it goes along `leg`; false, and nothing is changed, if it must go another one.
     #[inline(always)]
-    fn follow<F: Frame, const REWRITES: bool, const COPIES: bool>(
+    fn follow<F: Frame, const REWRITES: bool, const COPIES: bool, const RETOUCHES: bool>(
         &mut self,
         frame: &mut F,
         note: Option<&mut Noted>,
@@ -417,6 +442,7 @@ impl Shard {
         let followed = self.connections.follow(quick, moment, leg, &self.adjacencies);
         let Some(adjacency) = followed else { return false };
         debug_assert!(COPIES || adjacency.plan == PlanId::NONE, "there are no plans");
+        debug_assert!(RETOUCHES || adjacency.retouch.is_nothing(), "no header is changed");
         if COPIES && let Some(note) = note {
             note.plan = adjacency.plan;
             if REWRITES && let Some(head) = frame.bytes().first_chunk() {
@@ -424,9 +450,28 @@ impl Shard {
             }
         }
         if REWRITES {
-            rewrite::forward_plain(frame.bytes_mut(), quick.key.family(), &adjacency.link);
+            let (family, draw) = (quick.key.family(), || self.draws.next());
+            forward_by::<RETOUCHES>(adjacency, frame.bytes_mut(), family, draw, |frame, link| {
+                rewrite::forward_plain(frame, family, link);
+            });
         }
         true
+    }
+}
+
+/// Has a packet of this family forwarded to a next hop, and more of its header changed if it `RETOUCHES` and that is asked for.
+#[inline(always)]
+fn forward_by<const RETOUCHES: bool>(
+    hop: &Adjacency,
+    frame: &mut [u8],
+    family: Family,
+    draw: impl FnOnce() -> u64,
+    forward: impl FnOnce(&mut [u8], &[u8; 12]),
+) {
+    if RETOUCHES && !hop.retouch.is_nothing() {
+        hop.retouch.around(frame, family, draw, |frame| forward(frame, &hop.link));
+    } else {
+        forward(frame, &hop.link);
     }
 }
 

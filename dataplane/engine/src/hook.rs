@@ -34,7 +34,7 @@ use crate::parse::ends_damaged;
 use crate::pool::Target;
 use crate::refuse::answer_to;
 use crate::renumber::Renumbered;
-use crate::scrub::Changes;
+use crate::scrub::{Changes, Retouch};
 use crate::shard::{Shard, View};
 use crate::state::{Adjacency, Class, Found, Hit, Key, KeyHash, RecordId, Side, Wanted};
 use crate::synproxy::Remade;
@@ -410,6 +410,11 @@ impl Shard {
         let (Passed::State(pending), Passed::Shared, Some(root)) = (entered, left, view.root) else { return };
         let options = &root.ruleset().options;
         let Self { connections, adjacencies, mirror, .. } = self;
+        adjacency.retouch = Retouch::of(&passage.changes);
+        if !adjacency.retouch.is_nothing() && (passage.copied || adjacency.is_bridged()) {
+            // A plan does not say what was changed before a copy, and behind tags headers have no fixed place.
+            return;
+        }
         if passage.copied {
             let Some((plan, mtu)) = mirror.plan() else { return };
             (adjacency.plan, adjacency.mtu) = (plan, adjacency.mtu.min(mtu));
@@ -501,8 +506,7 @@ impl Shard {
         // Rules may have led it back to where it was sent.
         passage.turned &= passage.packet.tuple != came;
         if !decision.scrubbing.is_nothing() {
-            let random = self.draw();
-            passage.scrub(hook.direction, &decision.scrubbing, random);
+            passage.scrub(hook.direction, &decision.scrubbing, || self.draw());
         }
         let is_single =
             matches!(passage.packet.transport, Transport::IcmpError { .. } | Transport::IcmpOther { .. });

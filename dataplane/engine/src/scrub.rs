@@ -10,6 +10,8 @@
 //! Deviation: `max-mss` looks at SYNs, in which alone the option means something (RFC 9293 §3.7.1).
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod retouch;
+
 use ruleset::{Direction, Rule, Scrub, SetPrio};
 use wire::ethernet::{TAGS_AT, Tags};
 use wire::tcp::TcpOption;
@@ -18,6 +20,7 @@ use wire::{Af, EtherType, TcpFlags, ethernet, ipv4, ipv6, tcp};
 use crate::frame::Frame;
 use crate::hook::Passage;
 use crate::packet::{Packet, Transport};
+pub(crate) use retouch::Retouch;
 
 /// What is changed of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,9 +66,9 @@ impl Scrubbing {
         self.scrub.reassemble_tcp
     }
 
-    /// True if it takes a look at each packet, and not at SYNs alone.
-    pub fn meets_each_packet(&self) -> bool {
-        *self != Self { scrub: Scrub { max_mss: self.scrub.max_mss, ..Scrub::default() }, ..Self::default() }
+    /// True if packets behind a connection's first ones have more changed than a [`Retouch`] changes. `max-mss` is about SYNs.
+    pub const fn meets_each_packet(&self) -> bool {
+        self.scrub.reassemble_tcp || self.prio.is_some()
     }
 
     /// As many bits as a [`number`](Self::number) has at most.
@@ -89,15 +92,16 @@ impl Scrubbing {
 pub(crate) struct Changes {
     /// By [`Direction`].
     scrubbings: [Scrubbing; 2],
-    /// The identification of `random-id`.
-    ident: u16,
+    /// The identification of `random-id`, if a hook asks for one.
+    ident: Option<u16>,
 }
 
 impl Passage<'_> {
-    /// Changes the packet at the hook of `direction`; `random` is for its identification. How it arrived is kept.
+    /// Changes the packet at the hook of `direction`; `draw` is for its identification, of which it gets one at most. How it
+    /// arrived is kept.
     #[cold]
     #[inline(never)]
-    pub fn scrub(&mut self, direction: Direction, scrubbing: &Scrubbing, random: u64) {
+    pub fn scrub(&mut self, direction: Direction, scrubbing: &Scrubbing, draw: impl FnOnce() -> u64) {
         let came_by = self.keep_arrived().tuple.af;
         let Scrubbing { scrub, tos, prio } = *scrubbing;
         let packet = &mut *self.packet;
@@ -114,7 +118,9 @@ impl Passage<'_> {
             Direction::In => *entering = *scrubbing,
             Direction::Out => *leaving = *scrubbing,
         }
-        self.changes.ident = random as u16;
+        if scrub.random_id {
+            self.changes.ident.get_or_insert_with(|| draw() as u16);
+        }
     }
 }
 
@@ -174,33 +180,59 @@ fn write_ipv4(
     packet: &Packet,
     scrub: &Scrub,
     tos: Option<u8>,
-    ident: u16,
+    ident: Option<u16>,
 ) -> Result<(), wire::Error> {
     let mut header = ipv4::Header::at_mut(frame, packet.l3.into())?;
-    if scrub.no_df && header.dont_fragment() {
-        header.clear_dont_fragment();
-    }
-    if scrub.random_id && !header.is_fragment() {
-        header.rewrite_ident(ident);
-    }
-    if header.ttl() < scrub.min_ttl {
-        header.rewrite_ttl(scrub.min_ttl);
-    }
-    if let Some(tos) = tos {
-        header.rewrite_tos(marked(header.tos(), tos));
-    }
+    let ident = ident.filter(|_| scrub.random_id && !header.is_fragment());
+    touch_ipv4(&mut header, scrub.no_df, ident, tos);
+    raise_ttl(&mut header, scrub.min_ttl);
     Ok(())
 }
 
 fn write_ipv6(frame: &mut [u8], packet: &Packet, scrub: &Scrub, tos: Option<u8>) -> Result<(), wire::Error> {
     let mut header = ipv6::Header::at_mut(frame, packet.l3.into())?;
-    if header.hop_limit() < scrub.min_ttl {
-        header.set_hop_limit(scrub.min_ttl);
+    touch_ipv6(&mut header, tos);
+    raise_hop_limit(&mut header, scrub.min_ttl);
+    Ok(())
+}
+
+/// A header in a frame.
+type Ipv4Header<'a> = ipv4::Header<&'a mut [u8; ipv4::HEADER_LEN]>;
+type Ipv6Header<'a> = ipv6::Header<&'a mut [u8; ipv6::HEADER_LEN]>;
+
+/// Changes a header, but for its hops to live.
+#[inline]
+fn touch_ipv4(header: &mut Ipv4Header<'_>, no_df: bool, ident: Option<u16>, tos: Option<u8>) {
+    if no_df && header.dont_fragment() {
+        header.clear_dont_fragment();
     }
+    if let Some(ident) = ident {
+        header.rewrite_ident(ident);
+    }
+    if let Some(tos) = tos {
+        header.rewrite_tos(marked(header.tos(), tos));
+    }
+}
+
+#[inline]
+fn touch_ipv6(header: &mut Ipv6Header<'_>, tos: Option<u8>) {
     if let Some(tos) = tos {
         header.set_traffic_class(marked(header.traffic_class(), tos));
     }
-    Ok(())
+}
+
+#[inline]
+fn raise_ttl(header: &mut Ipv4Header<'_>, least: u8) {
+    if header.ttl() < least {
+        header.rewrite_ttl(least);
+    }
+}
+
+#[inline]
+fn raise_hop_limit(header: &mut Ipv6Header<'_>, least: u8) {
+    if header.hop_limit() < least {
+        header.set_hop_limit(least);
+    }
 }
 
 /// Has a segment announce no greater maximum segment size than `most`, however often it says so. What stands behind a
@@ -302,10 +334,12 @@ mod tests {
     }
 
     #[test]
-    fn only_max_mss_leaves_packets_behind_the_first_ones_alone() {
-        assert!(!asked(false, 0, 1400).meets_each_packet());
-        assert!(asked(true, 0, 1400).meets_each_packet());
-        assert!(Scrubbing { tos: Some(0), ..Scrubbing::default() }.meets_each_packet());
+    fn packets_meet_the_hooks_for_more_than_their_ip_headers() {
+        let reassemble = Scrub { reassemble_tcp: true, ..Scrub::default() };
+        let prio = Some(SetPrio { bulk: 3, urgent: 3 });
+        assert!(!Scrubbing { tos: Some(0), ..asked(true, 9, 1400) }.meets_each_packet());
+        assert!(Scrubbing { scrub: reassemble, ..Scrubbing::default() }.meets_each_packet());
+        assert!(Scrubbing { prio, ..Scrubbing::default() }.meets_each_packet());
     }
 
     #[test]

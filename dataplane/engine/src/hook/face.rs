@@ -49,8 +49,7 @@ impl Shard {
             }
         }
         if let Some(scrubbing) = scrubbing {
-            let random = self.draw();
-            passage.scrub(hook.direction, &scrubbing, random);
+            passage.scrub(hook.direction, &scrubbing, || self.draw());
         }
         Ok(())
     }

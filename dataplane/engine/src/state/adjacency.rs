@@ -13,6 +13,7 @@ use super::remembered::{Entry, Remembered};
 use crate::fib::InterfaceId;
 use crate::mirror::PlanId;
 use crate::rewrite::link;
+use crate::scrub::Retouch;
 
 /// Places for next hops, those of earlier epochs included; the first stays empty.
 const PLACES: usize = 4096;
@@ -37,9 +38,14 @@ pub(crate) struct Adjacency {
     pub link: [u8; 12],
     /// By which packets are copied on their way, if they are.
     pub plan: PlanId,
+    /// What is changed of their headers beside.
+    pub retouch: Retouch,
 }
 
 impl Adjacency {
+    /// In place of the addresses of a frame that keeps its own.
+    const KEPT: [u8; 12] = [0; 12];
+
     /// From `arrival` to a next hop at `destination`, by way of `out`, which sends from `source`.
     pub const fn new(
         arrival: InterfaceId,
@@ -48,12 +54,24 @@ impl Adjacency {
         source: Mac,
         destination: Mac,
     ) -> Self {
-        Self { arrival, out, mtu, link: link(destination, source), plan: PlanId::NONE }
+        Self {
+            arrival,
+            out,
+            mtu,
+            link: link(destination, source),
+            plan: PlanId::NONE,
+            retouch: Retouch::NOTHING,
+        }
+    }
+
+    /// True from one port of a pair to the other.
+    pub fn is_bridged(&self) -> bool {
+        self.link == Self::KEPT
     }
 
     /// From one port of a pair to the other; the Ethernet header stays as it is.
     pub const fn bridged(arrival: InterfaceId, out: InterfaceId, mtu: u16) -> Self {
-        Self { arrival, out, mtu, link: [0; 12], plan: PlanId::NONE }
+        Self { arrival, out, mtu, link: Self::KEPT, plan: PlanId::NONE, retouch: Retouch::NOTHING }
     }
 }
 
@@ -81,11 +99,13 @@ pub(crate) struct Adjacencies {
     /// The ruleset and the forwarding base of this epoch.
     seen: Option<(u32, u32)>,
     all: Remembered<Adjacency, PLACES>,
+    /// Some of this epoch have headers changed.
+    retouch: bool,
 }
 
 impl Adjacencies {
     pub fn new() -> Self {
-        Self { seen: None, all: Remembered::new() }
+        Self { seen: None, all: Remembered::new(), retouch: false }
     }
 
     /// Begins a new epoch if the ruleset or the forwarding base is another one than before; true if so.
@@ -95,6 +115,7 @@ impl Adjacencies {
         if is_new {
             self.seen = Some((root, fib));
             self.all.renew();
+            self.retouch = false;
         }
         is_new
     }
@@ -124,8 +145,15 @@ impl Adjacencies {
         (entry.leg() == leg).then_some(&entry.value)
     }
 
+    /// True if packets of some connections have their headers changed.
+    #[inline(always)]
+    pub const fn retouch(&self) -> bool {
+        self.retouch
+    }
+
     /// The number of an adjacency; none if all are in use.
     pub fn number(&mut self, adjacency: Adjacency, records: usize) -> AdjacencyId {
+        self.retouch |= !adjacency.retouch.is_nothing();
         self.all.number(adjacency, records).map_or(AdjacencyId::NONE, AdjacencyId)
     }
 

@@ -110,7 +110,7 @@ fn packet(random: &mut Random) -> (&'static str, String) {
     let (client, server) = (40_000 + random.below(6), random.one_of(&[80, 53]));
     let (sport, dport) = if from == "em0" { (client, server) } else { (server, client) };
     let ends = format!("{source}.{sport} > {destination}.{dport}");
-    let ttl = if random.once_in(30) { " ttl 1" } else { "" };
+    let ttl = if random.once_in(30) { " ttl 1" } else { random.one_of(&["", "", " df", " ident 7 tos 3"]) };
     let text = match random.below(8) {
         0..3 => format!("{ends} tcp S seq 1000 win 8192{ttl}"),
         3 => format!("{ends} tcp SA seq 5000 ack 1001 win 8192{ttl}"),
@@ -257,6 +257,29 @@ fn redirecting_rule(random: &mut Random) -> Rule {
     }
 }
 
+/// Rules of which many change what stands in headers, and some give packets other ends.
+fn scrubbing_rule(random: &mut Random) -> Rule {
+    let begun = match random.below(3) {
+        0 => return redirecting_rule(random),
+        1 => matching(),
+        _ => pass(),
+    };
+    let begun = match random.below(3) {
+        0 => begun,
+        1 => begun.incoming(),
+        _ => begun.outgoing(),
+    };
+    let scrub = Scrub {
+        no_df: random.once_in(2),
+        random_id: random.once_in(2),
+        min_ttl: random.one_of(&[0, 0, 64, 100]),
+        max_mss: random.one_of(&[0, 1400]),
+        reassemble_tcp: random.once_in(12),
+    };
+    let tos = random.one_of(&[None, Some(0), Some(0xb8)]);
+    begun.change(|rule| (rule.scrub, rule.set_tos) = (scrub, tos))
+}
+
 #[test]
 fn both_ways_leave_the_same() {
     let made = compare_both_ways(400, 1, rule);
@@ -272,6 +295,12 @@ fn both_ways_leave_the_same_where_sources_are_replaced() {
 #[test]
 fn both_ways_leave_the_same_where_destinations_are_replaced() {
     let made = compare_both_ways(300, 1, redirecting_rule);
+    assert!(made > 5_000, "{made} packets were forwarded");
+}
+
+#[test]
+fn both_ways_leave_the_same_where_headers_are_changed() {
+    let made = compare_both_ways(300, 1, scrubbing_rule);
     assert!(made > 5_000, "{made} packets were forwarded");
 }
 

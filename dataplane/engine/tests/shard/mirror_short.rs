@@ -1,11 +1,12 @@
 //! Copies of packets that take the short way: what the long way would have made of them.
 
-use crate::firewall::rules::{Written, block, pass, ruleset};
+use crate::firewall::rules::{Written, block, matching, pass, ruleset};
 use crate::firewall::{Copy, Firewall, SPANS, arrival, mac, packet::Packet};
 use engine::{Arrival, Created, Fate};
 use proptest::prelude::*;
 use ruleset::{
-    AddressMatch, AddressPattern, FlagsMatch, LogOptions, Reason, Rule, Ruleset, Table, TableEdit, TableEntry,
+    AddressMatch, AddressPattern, FlagsMatch, LogOptions, Reason, Rule, Ruleset, Scrub, Table, TableEdit,
+    TableEntry,
 };
 use wire::{Proto, TcpFlags};
 
@@ -152,6 +153,11 @@ fn rules() -> Vec<Rule> {
         pass().outgoing().on("span4").dup_to_host(&["10.1.0.2", "10.0.0.3"]),
         pass().outgoing().on("em1").dup_to_host(&["2001:db8::2@em0"]),
         block().outgoing().on("em2").to_udp(53),
+        matching()
+            .on("em0")
+            .change(|rule| rule.scrub = Scrub { no_df: true, min_ttl: 100, ..Scrub::default() }),
+        matching().outgoing().change(|rule| (rule.scrub.min_ttl, rule.set_tos) = (200, Some(0xb8))),
+        matching().incoming().on("em1").change(|rule| rule.scrub.random_id = true),
     ]
 }
 

@@ -45,7 +45,7 @@ fn a_state_scrubs_packets_of_both_directions_and_outlives_its_rules() {
         em0: 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10 ttl 200 df -> out em1 as 10.0.0.2.40000 > 10.1.0.2.80 tcp PA seq 1001 ack 5001 len 10 ttl 200
         ",
     );
-    // More of them: from the second on others would go the short way.
+    // More of them: from the second on they go the short way.
     for _ in 0..3 {
         firewall.tell(
             "
@@ -61,6 +61,55 @@ fn a_state_scrubs_packets_of_both_directions_and_outlives_its_rules() {
         em0: 10.0.0.2.40001 > 10.1.0.2.80 tcp S seq 1000 mss 1460 df -> out em1
         ",
     );
+}
+
+/// A datagram and its answer, four times: from the second on others like these go the short way.
+fn conversation() -> impl Iterator<Item = (Arrival, Vec<u8>)> {
+    let ways =
+        [("10.0.0.2.1 > 10.1.0.2.53 udp len 20 df", EM0), ("10.1.0.2.53 > 10.0.0.2.1 udp len 20 df", EM1)];
+    ways.into_iter().cycle().take(8).map(|(text, interface)| {
+        let arrival = Arrival { interface, source: Source::Wire };
+        (arrival, Packet::parse(text).frame(mac(interface, 2), mac(interface, 1)))
+    })
+}
+
+/// How long a datagram has to live, and whether it may not be fragmented.
+fn ttl_and_df(frame: &[u8]) -> (u8, bool) {
+    // Every checksum is right.
+    render(frame);
+    let header = ipv4::Header::at(frame, ethernet::HEADER_LEN).expect("a header");
+    (header.ttl(), header.dont_fragment())
+}
+
+#[test]
+fn what_is_copied_was_changed_by_the_hook_before() {
+    let asked = scrubbing(Scrub { no_df: true, min_ttl: 100, ..NOTHING });
+    let mut firewall = Firewall::with_spans(vec![asked, pass(), pass().outgoing().on("em1").dup_to("span3")]);
+    for (arrival, mut frame) in conversation() {
+        assert!(matches!(firewall.decide(arrival, &mut frame), Fate::Transmit(_)));
+        let [(.., copy)] = &firewall.copies()[..] else { panic!("not one copy") };
+        let expected = match arrival.interface {
+            EM0 => [(99, false); 2],
+            // Copied where it came in, and changed where it leaves.
+            _ => [(100, false), (64, true)],
+        };
+        assert_eq!([ttl_and_df(&frame), ttl_and_df(copy)], expected);
+    }
+}
+
+#[test]
+fn across_a_pair_headers_are_changed_behind_tags_too() {
+    let mut firewall =
+        Firewall::bridging(vec![scrubbing(Scrub { no_df: true, min_ttl: 100, ..NOTHING }), pass()]);
+    for (arrival, frame) in conversation() {
+        let mut plain = frame.clone();
+        let mut tagged = [&frame[..12], &[0x81, 0, 0, 5], &frame[12..]].concat();
+        for frame in [&mut plain, &mut tagged] {
+            assert!(matches!(firewall.decide(arrival, frame), Fate::Transmit(_)));
+        }
+        tagged.drain(12..16);
+        assert_eq!([ttl_and_df(&plain), ttl_and_df(&tagged)], [(100, false); 2]);
+    }
 }
 
 #[test]
