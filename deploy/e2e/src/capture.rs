@@ -1,13 +1,10 @@
 //! What tcpdump sees on an interface.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{Daemon, Lab, Namespace, wait_until};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{Daemon, Lab, Namespace, PATIENCE, wait_until};
 
 /// A running tcpdump that writes a file.
 #[derive(Debug)]

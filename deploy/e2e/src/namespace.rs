@@ -117,6 +117,15 @@ impl Namespace {
         run(&format!("ip netns exec {} {line}", self.name))
     }
 
+    /// Pings so often, and has each echo request answered. One is sent at a time: behind the last of several, ping(8) waits for no
+    /// longer than the interval between them.
+    ///
+    /// # Errors
+    /// One is not answered; what ping said.
+    pub fn ping(&self, times: usize, words: &str) -> Result<()> {
+        (0..times).try_for_each(|_| self.run(&format!("ping -n -c 1 -W 30 {words}")).map(|_| ()))
+    }
+
     /// Runs a command line inside, however it ends.
     ///
     /// # Errors

@@ -1,14 +1,11 @@
 //! A real Prometheus that scrapes a bed's turnpike-control.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{Control, Daemon, Lab, wait_until};
+use crate::{Control, Daemon, Lab, PATIENCE, wait_until};
 
 const LISTEN: &str = "127.0.0.1:9091";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prometheus in the firewall's namespace; ended when it is dropped.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! A bad cable between the client and the firewall. This kernel may have no `netem`, so frames are lost, held back and repeated
 //! by a small relay.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 
-use crate::{Daemon, Lab, Namespace, wait_until};
+use crate::{Daemon, Lab, Namespace, PATIENCE, wait_until};
 
 const RELAY: &str = include_str!("relay.py");
 
@@ -44,7 +42,7 @@ impl Relay {
             .args(["-c", RELAY, "eth-lan", "eth-far"])
             .args([loss, late, twice, 7.0].map(|one| one.to_string()));
         let relay = Daemon::start(&mut command, &lab.folder.join("relay.log"))?;
-        wait_until("the relay to be ready", Duration::from_secs(20), || relay.said().contains("ready"))
+        wait_until("the relay to be ready", PATIENCE, || relay.said().contains("ready"))
             .with_context(|| relay.said())?;
         let station = Namespace::create(&format!("{}-{bed}-far", crate::PREFIX))?;
         lab.client.run(&format!("ip link set eth-far netns {}", station.name()))?;

@@ -1,11 +1,10 @@
 //! A real web server in a namespace.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{Daemon, Namespace, wait_until};
+use crate::{Daemon, Namespace, PATIENCE, wait_until};
 
 /// nginx, serving a folder on port 80 of every address of a namespace.
 #[derive(Debug)]
@@ -17,7 +16,7 @@ impl WebServer {
     /// Starts it; `folder` holds what it serves, and gets its configuration and logs.
     ///
     /// # Errors
-    /// nginx is missing or does not listen within 5 seconds.
+    /// nginx is missing or does not listen.
     pub fn start(namespace: &Namespace, folder: &Path) -> Result<Self> {
         let root = folder.display();
         let configuration = format!(
@@ -32,7 +31,7 @@ impl WebServer {
         let mut command = namespace.command("nginx");
         command.arg("-c").arg(&path).arg("-e").arg(folder.join("nginx.err"));
         let daemon = Daemon::start(&mut command, &folder.join("nginx.log"))?;
-        wait_until("nginx to listen", Duration::from_secs(5), || {
+        wait_until("nginx to listen", PATIENCE, || {
             namespace.try_run("ss -Hltn sport = :80").is_ok_and(|sockets| !sockets.text.trim().is_empty())
         })?;
         Ok(Self { daemon })

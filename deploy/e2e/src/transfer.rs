@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Daemon, Lab, Namespace, WebServer, run, wait_until};
+use crate::{Daemon, Lab, Namespace, PATIENCE, WebServer, run, wait_until};
 
 /// Makes a file of random bytes.
 ///
@@ -78,7 +78,7 @@ pub fn iperf3_from(lab: &Lab, station: &Namespace, host: &str, arguments: &str, 
     // A server for each client: one that had another before may be busy with that still, or not listen for a moment.
     let mut server = lab.server.command("iperf3");
     let _server = Daemon::start(server.args(["-s", "-1", "-p", "5201"]), &lab.folder.join("iperf3.log"))?;
-    wait_until("iperf3 to listen", Duration::from_secs(10), || {
+    wait_until("iperf3 to listen", PATIENCE, || {
         lab.server.try_run("ss -Hltn sport = :5201").is_ok_and(|sockets| !sockets.text.trim().is_empty())
     })?;
     let said = station.run(&format!("timeout {seconds} iperf3 -c {host} -p 5201 -J {arguments}"))?;

@@ -1,10 +1,8 @@
 //! Stations in VLANs. This kernel may have no VLAN interfaces of its own, so tags are made and read by a small switch.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 
-use crate::{Daemon, Lab, Namespace, wait_until};
+use crate::{Daemon, Lab, Namespace, PATIENCE, wait_until};
 
 const SWITCH: &str = include_str!("vlans.py");
 
@@ -31,7 +29,7 @@ impl Vlans {
         let mut command = lab.client.command("python3");
         command.args(["-c", SWITCH, "eth-lan"]).args(vlans.iter().map(u16::to_string));
         let switch = Daemon::start(&mut command, &lab.folder.join("switch.log"))?;
-        wait_until("the switch to be ready", Duration::from_secs(20), || switch.said().contains("ready"))
+        wait_until("the switch to be ready", PATIENCE, || switch.said().contains("ready"))
             .with_context(|| switch.said())?;
         let station = |vlan: &u16| Self::station(lab, bed, *vlan);
         let stations = vlans.iter().map(station).collect::<Result<_>>()?;

@@ -1,14 +1,10 @@
 //! Stations of one family that reach those of the other (`af-to`): real clients that have IPv6 alone and a web server that
 //! has IPv4 alone, and the other way round.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::{Lab, Links, Shape, bed, transfer};
+use e2e::{Lab, Links, PATIENCE, Shape, bed, transfer};
 use rustix::io::Errno;
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The server, by the well-known prefix.
 const SERVER_OVER_IPV6: &str = "64:ff9b::a02:2";

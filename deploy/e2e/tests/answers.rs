@@ -4,18 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, address};
-use e2e::{Capture, Lab, Links, Namespace, bed, frames, installed};
+use e2e::{Capture, Lab, Links, Namespace, PATIENCE, bed, frames, installed};
 use rustix::io::Errno;
 use wire::checksum::Pseudo;
 use wire::corpus::{Network, Upper, build, dissect};
 use wire::ethernet::{self, Tags};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, ipv4, ipv6, tcp};
-
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Port 81 is blocked where it comes in, 82 where it leaves; 8082 is redirected there, and what goes to 84 has another source
 /// when it is blocked.

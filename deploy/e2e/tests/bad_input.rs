@@ -12,10 +12,9 @@ use api::codec::{self, Limit};
 use api::{Hello, Request, RequestBody};
 use e2e::sockets::{Echo, Stream, address};
 use e2e::transfer::Download;
-use e2e::{Lab, Links, Namespace, WebServer, bed, frames, installed, program, scratch, wait_until};
+use e2e::{Lab, Links, Namespace, PATIENCE, WebServer, bed, frames, installed, program, scratch, wait_until};
 
 const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\npass out on lan0\n";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rulesets that must be refused, with where and a word of why.
 const BROKEN: &[(&str, &str, &str)] = &[

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Echo, address};
-use e2e::{Daemon, Lab, Links, bridged_bed, frames, transfer, wait_until};
+use e2e::sockets::{self, Echo, SILENCE, address};
+use e2e::{Daemon, Lab, Links, PATIENCE, bridged_bed, frames, transfer, wait_until};
 use rustix::io::Errno;
 use wire::checksum::Pseudo;
 use wire::ethernet::{self, Tag, Tags};
@@ -16,7 +16,6 @@ const OPEN: &str = "block drop all\n\
     pass in on lan0 to { 10.3.0.3, fd00:3::3 }\n\
     pass out on wan0 to { 10.3.0.3, fd00:3::3 }\n";
 
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing must arrive.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -98,7 +97,7 @@ fn refusals(lab: &Lab, server: &str) -> Result<()> {
     }
     lab.expect_drops(&before, &[("lan0", "match", 4)])?;
     let before = lab.drops()?;
-    sockets::ask(&lab.client, address(server, 84), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+    sockets::ask(&lab.client, address(server, 84), SILENCE)?.timed_out("UDP, silently")?;
     lab.expect_drops(&before, &[("lan0", "match", 1)])
 }
 

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Lab, Output, program, run, scratch, wait_until};
+use e2e::{Lab, Output, PATIENCE, program, run, scratch, wait_until};
 
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const BED: &str = "demo";
@@ -51,7 +50,7 @@ fn remains() -> Result<Vec<String>> {
 fn ensure_nothing_left(before: &[String], by: &str) -> Result<()> {
     // Other beds may come and go meanwhile: what goes away was not left.
     let mut left = Vec::new();
-    let gone = wait_until("what was left to go", Duration::from_secs(10), || {
+    let gone = wait_until("what was left to go", PATIENCE, || {
         left = remains().unwrap_or_default();
         left.retain(|what| !before.contains(what));
         left.is_empty()

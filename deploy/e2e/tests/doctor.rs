@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::{Lab, Links, Shape, bed, frames, transfer, wait_until};
+use e2e::{Lab, Links, PATIENCE, Shape, bed, frames, transfer, wait_until};
 use serde_json::Value;
 use wire::checksum::Pseudo;
 use wire::ethernet::{self, Tags};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, ipv4, tcp};
 
 const OPEN: &str = "block drop all\npass in on lan0\npass out on wan0\npass out on lan0\n";
-const PATIENCE: Duration = Duration::from_secs(10);
 /// In which a SYN is sent again once.
 const ONE_REPEAT: Duration = Duration::from_millis(2500);
 

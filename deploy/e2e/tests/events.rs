@@ -1,36 +1,39 @@
 //! Events of states beside real traffic: `tpctl events` tells one connection from its making to its end, through translation,
 //! and nothing else; a collector of flows reads the same of it.
-#![allow(clippy::disallowed_methods, reason = "beds live in real time")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::{Control, Daemon, Lab, Links, bed, installed, wait_until};
+use e2e::{Control, Daemon, Lab, Links, PATIENCE, bed, installed, program, wait_until};
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const OFFICE: &str = "block drop all\n\
     match out on wan0 inet from lan0:network nat-to (wan0:0)\n\
     pass in on lan0\n\
     pass out on wan0\n";
 
-/// What `tpctl events` says while something is done, in lines.
-fn told<T>(lab: &Lab, words: &str, what: impl FnOnce() -> Result<T>) -> Result<(Vec<String>, T)> {
-    std::thread::scope(|scope| {
-        let listening = scope.spawn(|| lab.tpctl(words));
-        // It has begun by then; what comes before is not waited for.
-        std::thread::sleep(Duration::from_secs(1));
-        let done = what()?;
-        let said = listening.join().map_err(|_| anyhow!("the listener panicked"))??;
-        eprintln!("{}", said.text);
-        ensure!(said.ok(), "{}", said.text);
-        Ok((said.text.lines().map(str::to_owned).collect(), done))
-    })
+/// What `tpctl events` says while something is done, in lines, behind those of so many states that live before.
+fn told<T>(
+    lab: &Lab,
+    words: &str,
+    living: usize,
+    what: impl FnOnce() -> Result<T>,
+) -> Result<(Vec<String>, T)> {
+    let mut command = lab.firewall.command(&program("tpctl")?.to_string_lossy());
+    command.arg("--dataplane-socket").arg(lab.socket());
+    command.args(["events", "--since", "5m"]).args(words.split(' '));
+    let mut listener = Daemon::start(&mut command, &lab.folder.join("events.log"))?;
+    // It listens before it tells of them.
+    wait_until("the living states", PATIENCE, || listener.said().lines().count() >= living)?;
+    let done = what()?;
+    let status = listener.wait(PATIENCE)?;
+    let said = listener.said();
+    eprintln!("{said}");
+    ensure!(status.success(), "{said}");
+    Ok((said.lines().skip(living).map(str::to_owned).collect(), done))
 }
 
 #[test]
@@ -38,7 +41,10 @@ fn a_connection_is_told_from_its_making_to_its_end() {
     bed("events", Links::Tap, OFFICE, |lab| {
         let _echo = Echo::start(&lab.server, 7)?;
         let lab: &Lab = lab;
-        let (lines, _tcp) = told(lab, "events --count 6 host 10.1.0.2 and tcp port 7", || {
+        let mut first =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("the first one")?;
+        sockets::converse(&mut first)?;
+        let (lines, _tcp) = told(lab, "--count 8 host 10.1.0.2 and tcp port 7", 2, || {
             lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;
             let mut tcp =
                 sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
@@ -61,10 +67,10 @@ fn a_connection_is_told_from_its_making_to_its_end() {
             ensure!(event["state"]["source"]["state"] == "Established", "{line}");
         }
         ensure!(said.ok() && said.text.lines().count() == 2, "{}", said.text);
-        let (lines, killed) = told(lab, "events --count 2 tcp port 7", || lab.tpctl("states kill --port 7"))?;
-        ensure!(killed.text.contains("killed 2 states"), "{}", killed.text);
+        let (lines, killed) = told(lab, "--count 8 tcp port 7", 4, || lab.tpctl("states kill --port 7"))?;
+        ensure!(killed.text.contains("killed 4 states"), "{}", killed.text);
         let ended = |line: &String| line.contains(" removed (killed) all tcp ") && line.contains(" pkts, ");
-        ensure!(lines.len() == 2 && lines.iter().all(ended), "{lines:?}");
+        ensure!(lines.len() == 4 && lines.iter().all(ended), "{lines:?}");
         let said = lab.tpctl("events on wan7")?;
         ensure!(said.code == Some(1) && said.text.contains("no interface wan7"), "{}", said.text);
         Ok(())
@@ -140,8 +146,7 @@ fn a_collector_of_flows_reads_what_is_told() {
             flows = nfcapd.flows(lab, "proto tcp and dst port 7").unwrap_or_default();
             !flows.is_empty()
         })?;
-        let (lines, _) =
-            told(lab, "events --json --count 2 tcp port 7", || lab.tpctl("states kill --port 7"))?;
+        let (lines, _) = told(lab, "--json --count 4 tcp port 7", 2, || lab.tpctl("states kill --port 7"))?;
         wait_until("four records at the collector", 2 * PATIENCE, || {
             flows = nfcapd.flows(lab, "proto tcp and dst port 7").unwrap_or_default();
             flows.len() >= 4

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Echo, Stream, address};
-use e2e::{Lab, Links, bed, program, wait_until};
+use e2e::sockets::{self, Echo, SILENCE, Stream, address};
+use e2e::{Lab, Links, PATIENCE, bed, program, wait_until};
 
 const OPEN: &str = "pass\n";
 /// How long a killed firewall is watched.
@@ -30,12 +30,11 @@ fn unruled(lab: &mut Lab) -> Result<()> {
     let before = lab.drops()?;
     for (host, echo) in targets {
         let what = format!("{host} without rules");
-        sockets::ask(&lab.client, address(host, 7), Duration::from_secs(1))?.timed_out(&what)?;
+        sockets::ask(&lab.client, address(host, 7), SILENCE)?.timed_out(&what)?;
         ensure!(echo.datagrams() == 0, "a packet came through to {what}");
     }
     // The firewall's own do not leave either.
-    sockets::ask(&lab.firewall, address(Lab::SERVER, 7), Duration::from_secs(1))?
-        .timed_out("from the firewall")?;
+    sockets::ask(&lab.firewall, address(Lab::SERVER, 7), SILENCE)?.timed_out("from the firewall")?;
     ensure!(outside.datagrams() == 0, "the firewall's own packet left without rules");
     let dropped = lab.drops()?.since(&before);
     ensure!(
@@ -45,7 +44,7 @@ fn unruled(lab: &mut Lab) -> Result<()> {
 
     lab.rules(OPEN)?;
     for (host, _) in targets {
-        sockets::ask(&lab.client, address(host, 7), WATCH)?.succeeded(host)?;
+        sockets::ask(&lab.client, address(host, 7), PATIENCE)?.succeeded(host)?;
     }
     Ok(())
 }
@@ -65,7 +64,7 @@ fn killed(lab: &mut Lab) -> Result<()> {
     let echo = Echo::start(&lab.server, 7)?;
     for round in ["forwarding set after the kill", "forwarding set before the start"] {
         let stream = Stream::start(&lab.client, address(Lab::SERVER, 7), EVERY)?;
-        wait_until("datagrams to be answered", WATCH, || stream.answered() > 20)?;
+        wait_until("datagrams to be answered", PATIENCE, || stream.answered() > 20)?;
         lab.kill_dataplane()?;
         tell_kernel_to_forward(lab)?;
         // What was under way when the process died.
@@ -78,10 +77,10 @@ fn killed(lab: &mut Lab) -> Result<()> {
 
         leftovers_are_there(lab)?;
         lab.restart_dataplane().with_context(|| format!("{round}: restart"))?;
-        sockets::ask(&lab.client, address(Lab::SERVER, 7), Duration::from_secs(1))?.timed_out(round)?;
+        sockets::ask(&lab.client, address(Lab::SERVER, 7), SILENCE)?.timed_out(round)?;
         ensure!(echo.datagrams() == passed, "{round}: forwarded after the restart, before a commit");
         lab.rules(OPEN)?;
-        sockets::ask(&lab.client, address(Lab::SERVER, 7), WATCH)?.succeeded(round)?;
+        sockets::ask(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded(round)?;
         ensure!(echo.datagrams() == passed + 1, "{round}: the kernel forwards beside the dataplane");
     }
     Ok(())
@@ -111,7 +110,7 @@ fn leftovers_are_there(lab: &Lab) -> Result<()> {
 fn the_kernel_does_not_stand_in_for_a_killed_dataplane() {
     bed("stand-in", Links::AfPacket, OPEN, |lab| {
         let echo = Echo::start(&lab.server, 7)?;
-        sockets::ask(&lab.client, address(Lab::SERVER, 7), WATCH)?.succeeded("before the kill")?;
+        sockets::ask(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("before the kill")?;
         lab.kill_dataplane()?;
         tell_kernel_to_forward(lab)?;
         for (link, own) in [("p-lan0", Lab::GATEWAY), ("p-wan0", Lab::OUTSIDE)] {
@@ -125,7 +124,7 @@ fn the_kernel_does_not_stand_in_for_a_killed_dataplane() {
         ensure!(leaked == 0, "{leaked} datagrams were forwarded by the kernel");
 
         while lab.firewall.try_run("ip rule del pref 100")?.ok() {}
-        wait_until("the kernel to forward, once it may", WATCH, || echo.datagrams() > 1)?;
+        wait_until("the kernel to forward, once it may", PATIENCE, || echo.datagrams() > 1)?;
         stream.abandon();
         Ok(())
     });
@@ -135,15 +134,16 @@ fn the_kernel_does_not_stand_in_for_a_killed_dataplane() {
 fn a_second_dataplane_is_refused_and_does_no_harm() {
     bed("second", Links::AfPacket, OPEN, |lab| {
         let _echo = Echo::start(&lab.server, 7)?;
-        let mut tcp = sockets::connect(&lab.client, address(Lab::SERVER, 7), WATCH)?.succeeded("connect")?;
+        let mut tcp =
+            sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
         let stream = Stream::start(&lab.client, address(Lab::SERVER6, 7), EVERY)?;
-        wait_until("datagrams to be answered", WATCH, || stream.answered() > 20)?;
+        wait_until("datagrams to be answered", PATIENCE, || stream.answered() > 20)?;
 
         let elsewhere = lab.folder.join("second.sock");
         for (socket, complaint) in [(lab.socket(), "another turnpike-dataplane serves"), (elsewhere, "lan0")]
         {
             let said = lab.firewall.try_run(&format!(
-                "timeout 10 {} --config {} --socket {}",
+                "timeout 30 {} --config {} --socket {}",
                 program("turnpike-dataplane")?.display(),
                 lab.folder.join("turnpike.toml").display(),
                 socket.display()

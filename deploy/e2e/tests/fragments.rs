@@ -1,28 +1,19 @@
 //! Datagrams in fragments between real Linux stacks: whole on both sides, through translation too.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{Datagrams, Echo, address};
-use e2e::{Lab, Links, bed, wait_until};
+use e2e::{Lab, Links, PATIENCE, bed, wait_until};
 
 const RULES: &str = "pass\n\
     match out on wan0 inet from lan0:network nat-to (wan0:0)\n\
     match out on wan0 inet6 from lan0:network nat-to (wan0:0)\n";
-const PATIENCE: Duration = Duration::from_secs(3);
 const PORT: u16 = 7;
-
-fn ping(lab: &Lab, words: &str) -> Result<()> {
-    let said = lab.client.try_run(&format!("ping -n -c 2 -W 2 -i 0.2 {words}"))?.text;
-    ensure!(said.contains(" 0% packet loss"), "ping {words}:\n{said}");
-    Ok(())
-}
 
 /// Large datagrams there and back.
 fn exchange(lab: &Lab, server: &str) -> Result<()> {
-    ping(lab, server)?;
+    lab.client.ping(2, server)?;
     for size in [4000, 60_000] {
-        ping(lab, &format!("-s {size} {server}"))?;
+        lab.client.ping(2, &format!("-s {size} {server}"))?;
     }
     let socket = Datagrams::open(&lab.client, address(server, PORT), PATIENCE)?;
     for size in [8192, 60_000] {
@@ -41,15 +32,17 @@ fn large_datagrams_arrive_whole_on_both_sides() {
         }
         // For the host itself.
         for own in ["10.1.0.1", "fd00:1::1"] {
-            ping(lab, &format!("-s 4000 {own}"))?;
+            lab.client.ping(2, &format!("-s 4000 {own}"))?;
         }
         // Behind a narrower link datagrams are cut anew (IPv4), or told to be too big once (IPv6).
         lab.firewall.run("ip link set wan0 mtu 1400")?;
         lab.server.run("ip link set eth-wan mtu 1400")?;
         exchange(lab, Lab::SERVER).context("by the narrower link")?;
-        ping(lab, &format!("-M dont -s 1450 {}", Lab::SERVER))?;
+        lab.client.ping(2, &format!("-M dont -s 1450 {}", Lab::SERVER))?;
         lab.expect_drops(&before, &[])?;
-        wait_until("IPv6 to adapt", PATIENCE, || ping(lab, &format!("-s 4000 {}", Lab::SERVER6)).is_ok())?;
+        wait_until("IPv6 to adapt", PATIENCE, || {
+            lab.client.ping(2, &format!("-s 4000 {}", Lab::SERVER6)).is_ok()
+        })?;
         let counts = &lab.show("status")?["fragments"];
         ensure!(counts["waiting"] == 0 && counts["inserts"].as_u64() > Some(20), "{counts}");
         Ok(())

@@ -1,10 +1,8 @@
 //! Our own traffic generator at both ends of the dataplane: what it sends arrives, and what it counts is what the firewall
 //! counts.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use e2e::{Daemon, Lab, Links, Output, bed, program, wait_until};
+use e2e::{Daemon, Lab, Links, Output, PATIENCE, bed, program, wait_until};
 use serde_json::Value;
 
 /// The generator's networks, of perf/profiles/network.toml.
@@ -153,7 +151,7 @@ fn a_generator_that_was_killed_is_no_trouble_to_the_next_one() {
             command.args([*option, device.as_str()]);
         });
         let mut killed = Daemon::start(&mut command, &lab.folder.join("killed.log"))?;
-        wait_until("connections to be open", Duration::from_secs(30), || killed.said().contains("1 s  sent"))
+        wait_until("connections to be open", PATIENCE, || killed.said().contains("1 s  sent"))
             .with_context(|| killed.said())?;
         killed.signal("KILL")?;
         killed.wait(Daemon::PATIENCE)?;
@@ -172,9 +170,9 @@ fn an_interrupted_run_ends_with_its_report() {
         command.args(["run", "--rate", "500", "--seconds", "600", "--client", &device(0, "eth-lan")]);
         command.args(["--server", &device(1, "eth-wan")]);
         let mut run = Daemon::start(&mut command, &lab.folder.join("run.log"))?;
-        wait_until("traffic", Duration::from_secs(30), || run.said().contains("1 s  sent"))?;
+        wait_until("traffic", PATIENCE, || run.said().contains("1 s  sent"))?;
         run.signal("INT")?;
-        let status = run.wait(Duration::from_secs(10))?;
+        let status = run.wait(PATIENCE)?;
         let said = run.said();
         ensure!(
             status.success() && said.contains(", interrupted") && said.contains("lost"),

@@ -3,12 +3,9 @@
 
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Daemon, Lab, Links, Namespace, bed, installed, wait_until};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use e2e::{Daemon, Lab, Links, Namespace, PATIENCE, bed, installed, wait_until};
 
 /// Neighbours and members of groups may speak, and nobody else; `rules` come first.
 fn only(lab: &Lab, rules: &str) -> Result<()> {
@@ -184,7 +181,10 @@ fn routers_share_an_address_by_vrrp_as_rules_allow() {
         let mut weaker = keepalived(&lab.server, &lab.folder, "eth-wan", 50)?;
         wait_until("the peer to hear of it", PATIENCE, || weaker.said().contains("BACKUP STATE"))?;
         settles(lab, "the peer to stay behind", [true, false])?;
-        lab.server.run(&format!("ping -n -c 1 -W 5 {SHARED}"))?;
+        // The kernel has been told; the firewall hears of it a moment later.
+        wait_until("the address to answer", PATIENCE, || {
+            lab.server.try_run(&format!("ping -n -c 1 -W 1 {SHARED}")).is_ok_and(|said| said.ok())
+        })?;
         // What the firewall says does not get out.
         lab.rules(&rules("in"))?;
         settles(lab, "the peer to believe that it is alone", [true, true])?;

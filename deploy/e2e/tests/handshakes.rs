@@ -3,17 +3,15 @@
 
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::{Lab, Links, Namespace, bed, frames, transfer, wait_until};
+use e2e::{Lab, Links, Namespace, PATIENCE, bed, frames, transfer, wait_until};
 use wire::corpus::build;
 use wire::ethernet::{self, Tags};
 use wire::tcp::{OptionsBuf, Repr, TcpOption};
 use wire::{EtherType, Mac, Port, Proto, Seq, TcpFlags, checksum, ipv4};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const PORT: u16 = 7;
 
 /// One of fifty packets that come to a station is lost.

@@ -3,15 +3,12 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Echo, address};
+use e2e::sockets::{self, Echo, SILENCE, address};
 use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Lab, Links, Namespace, WebServer, bed};
+use e2e::{Lab, Links, Namespace, PATIENCE, WebServer, bed, wait_until};
 use rustix::io::Errno;
-
-const PATIENCE: Duration = Duration::from_secs(3);
 
 const SERVICES: &str = "block drop all\n\
     pass in on lan0 proto tcp to { 10.1.0.1 10.2.0.1 fd00:1::1 fd00:2::1 } port { 7 80 }\n\
@@ -55,7 +52,7 @@ fn services(lab: &mut Lab) -> Result<()> {
         let attempt = sockets::ask(&lab.client, address(gateway, icmp), PATIENCE)?;
         attempt.failed_with(&format!("UDP to {gateway} port {icmp}"), Errno::CONNREFUSED)?;
         // A service is there, and nobody hears of it.
-        sockets::ask(&lab.client, address(gateway, 7), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+        sockets::ask(&lab.client, address(gateway, 7), SILENCE)?.timed_out("UDP, silently")?;
         lab.expect_drops(&before, &[("lan0", "match", 3)])?;
     }
     // An established connection goes on beside all that.
@@ -69,8 +66,8 @@ fn words(line: &str) -> String {
 /// Answered once, by the firewall's own address, which the client learnt by ARP and neighbour discovery.
 fn ping_gateway(lab: &Lab) -> Result<()> {
     for gateway in [Lab::GATEWAY, Lab::GATEWAY6] {
-        let said = lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 2 {gateway}"))?;
-        ensure!(said.contains("3 received, 0% packet loss"), "{said}");
+        lab.client.ping(3, gateway)?;
+        let said = lab.client.run(&format!("ping -n -c 3 -i 0.2 -W 10 {gateway}"))?;
         ensure!(!said.contains("DUP"), "two answer for {gateway}: {said}");
         let known = lab.client.run(&format!("ip neigh show {gateway}"))?;
         let status = lab.show("status")?;
@@ -123,7 +120,7 @@ fn local(lab: &mut Lab) -> Result<()> {
     let _web = WebServer::start(&lab.server, &www)?;
     let _echo = Echo::start(&lab.server, 7)?;
     for server in [Lab::SERVER, Lab::SERVER6] {
-        lab.firewall.run(&format!("ping -n -c 2 -i 0.2 -W 2 {server}"))?;
+        lab.firewall.run(&format!("ping -n -c 2 -i 0.2 -W 10 {server}"))?;
         sockets::ask(&lab.firewall, address(server, 7), PATIENCE)?.succeeded("UDP from the firewall")?;
     }
     download(lab, &lab.firewall, &www, &[Lab::SERVER, Lab::SERVER6])?;
@@ -131,8 +128,7 @@ fn local(lab: &mut Lab) -> Result<()> {
     refused_with_errno(lab)?;
 
     let before = lab.drops()?;
-    sockets::ask(&lab.firewall, address(Lab::SERVER, 53), Duration::from_secs(1))?
-        .timed_out("UDP, silently")?;
+    sockets::ask(&lab.firewall, address(Lab::SERVER, 53), SILENCE)?.timed_out("UDP, silently")?;
     lab.expect_drops(&before, &[("wan0", "match", 1)])
 }
 
@@ -196,7 +192,8 @@ fn b6_datagrams_of_the_firewall_hear_of_what_is_final() {
         ];
         for (server, port, errno) in table {
             let what = format!("the firewall's own UDP to {server} port {port}");
-            let attempt = sockets::ask(&lab.firewall, address(server, port), Duration::from_secs(1))?;
+            let patience = if errno.is_some() { PATIENCE } else { SILENCE };
+            let attempt = sockets::ask(&lab.firewall, address(server, port), patience)?;
             match errno {
                 Some(errno) => attempt.failed_with(&what, errno)?,
                 None => attempt.timed_out(&what)?,
@@ -231,17 +228,21 @@ fn an_open_connection_of_the_firewall_ends_by_rst_alone() {
                 let before = lab.drops()?;
                 let said = lab.tpctl("pfctl -F states")?;
                 ensure!(said.code == Some(0), "{}", said.text);
-                tcp.set_read_timeout(Some(Duration::from_secs(1)))?;
+                tcp.set_read_timeout(Some(if ends { PATIENCE } else { SILENCE }))?;
                 let told = ask_again(&mut tcp);
+                // Counters are shown a moment after what they count.
+                wait_until("the refusal to be counted", PATIENCE, || {
+                    lab.drops().is_ok_and(|drops| drops.since(&before).total() > 0)
+                })?;
                 let dropped = lab.drops()?.since(&before);
-                let explained = dropped.total() > 0 && dropped.total() == dropped.of_reason("match");
+                let explained = dropped.total() == dropped.of_reason("match");
                 ensure!(explained, "{what}: {told:?}, dropped: {dropped}");
                 if ends {
                     ensure!(told == Some(ErrorKind::ConnectionReset), "{what}: {told:?}");
                 } else {
                     ensure!(matches!(told, Some(ErrorKind::WouldBlock)), "{what}: {told:?}");
                     lab.rules(OPEN)?;
-                    tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
+                    tcp.set_read_timeout(Some(PATIENCE))?;
                     let mut answer = [0; 8];
                     tcp.read_exact(&mut answer).with_context(|| format!("{what}, and passed again"))?;
                     ensure!(&answer == b"question", "{what}: {answer:?}");

@@ -1,14 +1,10 @@
 //! What links are like: VLANs of a port, each with stations of its own, jumbo frames, and links whose MTUs differ.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Echo, address};
+use e2e::sockets::{self, Echo, SILENCE, address};
 use e2e::transfer::{ensure_same, random_file, url_host};
-use e2e::{Lab, Links, Namespace, Shape, Vlans, WebServer, bed, frames, wait_until};
+use e2e::{Lab, Links, Namespace, PATIENCE, Shape, Vlans, WebServer, bed, frames, wait_until};
 use rustix::io::Errno;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// From VLAN 10 to VLAN 20, outside and to the firewall; nothing from VLAN 20.
 const BETWEEN: &str = "block drop all\n\
@@ -45,8 +41,14 @@ fn vlans(lab: &mut Lab, bed: &str) -> Result<()> {
     ten.run(&format!("ping -n -c 5 -i 0.2 -W 5 {}", neighbors[0]))?;
     // A neighbour may be asked for meanwhile.
     for (interface, counted) in [("lan0.10", there), ("lan0.20", back)] {
-        let now = carried(lab, interface)?;
-        let added = [now[0] - counted[0], now[1] - counted[1]];
+        let added = || -> Result<[u64; 2]> {
+            let now = carried(lab, interface)?;
+            Ok([now[0] - counted[0], now[1] - counted[1]])
+        };
+        wait_until("the pings to be counted", PATIENCE, || {
+            added().is_ok_and(|added| added.iter().all(|count| *count >= 5))
+        })?;
+        let added = added()?;
         ensure!(added.iter().all(|count| (5..=8).contains(count)), "{interface}: {added:?} for 5 pings");
     }
     fetch(lab, ten, twenty, &neighbors)?;
@@ -56,7 +58,7 @@ fn vlans(lab: &mut Lab, bed: &str) -> Result<()> {
     refused.failed_with("TCP to port 81", Errno::CONNREFUSED)?;
     let _echo = Echo::start(ten, 7)?;
     for host in Vlans::addresses(10, 2) {
-        sockets::ask(twenty, address(&host, 7), Duration::from_secs(1))?.timed_out("UDP out of VLAN 20")?;
+        sockets::ask(twenty, address(&host, 7), SILENCE)?.timed_out("UDP out of VLAN 20")?;
     }
     lab.expect_drops(&before, &[("lan0.10", "match", 1), ("lan0.20", "match", 2)])?;
     foreign_tags(lab)?;
@@ -209,8 +211,7 @@ fn g07_checksums_that_nobody_completes_are_counted() {
         ensure!(partial(lab)? == 0, "complete checksums are counted");
         ensure!(!lab.tpctl("show status")?.text.contains("without a complete checksum"));
         lab.client.run("ethtool -K eth-lan tx on")?;
-        sockets::connect(&lab.client, server, Duration::from_secs(1))?
-            .timed_out("the server takes none of it")?;
+        sockets::connect(&lab.client, server, SILENCE)?.timed_out("the server takes none of it")?;
         wait_until("packets to be counted", PATIENCE, || partial(lab).is_ok_and(|count| count > 0))?;
         let said = lab.tpctl("show status")?.text;
         ensure!(

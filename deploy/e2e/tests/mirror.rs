@@ -2,14 +2,10 @@
 //! span port itself, and reaches a host as a router would send it there, from wire to wire.
 #![allow(clippy::disallowed_methods, reason = "beds live in real time")]
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
 use e2e::transfer::{ensure_same, random_file};
-use e2e::{Capture, Lab, Links, Namespace, Shape, Span, WebServer, bed, wait_until};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use e2e::{Capture, Lab, Links, Namespace, PATIENCE, Shape, Span, WebServer, bed, wait_until};
 
 const RULES: &str = "block drop all\n\
     pass in on lan0\n\

@@ -2,13 +2,10 @@
 //! order (D9).
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{Datagrams, Echo, address};
-use e2e::{Lab, Links, bed, workers};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use e2e::{Lab, Links, PATIENCE, bed, workers};
 
 const RULES: &str = "block drop all\n\
     match out on wan0 inet from 10.1.0.0/24 nat-to 10.2.0.1 port 49152:65535\n\

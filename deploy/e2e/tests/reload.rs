@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, Stream, address};
 use e2e::transfer::Download;
-use e2e::{Control, Lab, Links, WebServer, bed, wait_until};
+use e2e::{Control, Lab, Links, PATIENCE, WebServer, bed, wait_until};
 use rustix::io::Errno;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `few` in the short run, `many` with `TURNPIKE_LONG`.
 fn count(few: u64, many: u64) -> u64 {

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Datagrams, Echo, address};
+use e2e::sockets::{self, Datagrams, Echo, SILENCE, address};
 use e2e::transfer::iperf3;
-use e2e::{Lab, Links, bed, installed, transfer};
+use e2e::{Lab, Links, PATIENCE, bed, installed, transfer};
 use rustix::io::Errno;
 
 /// What the stations of a dual-stack bed are called, by family.
@@ -81,10 +81,9 @@ fn pair(proto: &str, server: &str, client: &str, there: &str, here: &str) -> [St
 fn states(lab: &mut Lab) -> Result<()> {
     lab.expect_states(&[])?;
     let _echo = Echo::start(&lab.server, 7)?;
-    let patience = Duration::from_secs(5);
     let mut expected = Vec::new();
 
-    let mut tcp = sockets::connect(&lab.client, address(Lab::SERVER, 7), patience)?.succeeded("connect")?;
+    let mut tcp = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
     let client = format!("{}:{}", Lab::CLIENT, tcp.local_addr()?.port());
     let server = format!("{}:7", Lab::SERVER);
     lab.expect_states(&pair("tcp", &server, &client, "ESTABLISHED", "ESTABLISHED"))?;
@@ -94,7 +93,7 @@ fn states(lab: &mut Lab) -> Result<()> {
     expected.extend(pair("tcp", &server, &client, "FIN_WAIT_2", "FIN_WAIT_2"));
     lab.expect_states(&expected)?;
 
-    let udp = Datagrams::open(&lab.client, address(Lab::SERVER6, 7), patience)?;
+    let udp = Datagrams::open(&lab.client, address(Lab::SERVER6, 7), PATIENCE)?;
     let client = format!("{}[{}]", Lab::CLIENT6, udp.port()?);
     let server = format!("{}[7]", Lab::SERVER6);
     udp.ask()?;
@@ -104,10 +103,10 @@ fn states(lab: &mut Lab) -> Result<()> {
     expected.extend(pair("udp", &server, &client, "MULTIPLE", "MULTIPLE"));
     lab.expect_states(&expected)?;
 
-    lab.client.run(&format!("ping -n -c 1 -W 2 -e 4660 {}", Lab::SERVER))?;
+    lab.client.run(&format!("ping -n -c 1 -W 10 -e 4660 {}", Lab::SERVER))?;
     let (client, server) = (format!("{}:4660", Lab::CLIENT), format!("{}:8", Lab::SERVER));
     expected.extend(pair("icmp", &server, &client, "0", "0"));
-    lab.client.run(&format!("ping -n -c 1 -W 2 -e 4661 {}", Lab::SERVER6))?;
+    lab.client.run(&format!("ping -n -c 1 -W 10 -e 4661 {}", Lab::SERVER6))?;
     let (client, server) = (format!("{}[4661]", Lab::CLIENT6), format!("{}[128]", Lab::SERVER6));
     expected.extend(pair("ipv6-icmp", &server, &client, "0", "0"));
     lab.expect_states(&expected)
@@ -133,7 +132,6 @@ fn refusals_are_answered_and_counted_over_af_packet_links() {
 }
 
 fn refusals(lab: &mut Lab) -> Result<()> {
-    let patience = Duration::from_secs(3);
     let count = |lab: &Lab, kind: &str| -> Result<u64> {
         let status = lab.show("status")?;
         let created = status["workers"][0]["created"].as_array().context("status has no created packets")?;
@@ -144,11 +142,11 @@ fn refusals(lab: &mut Lab) -> Result<()> {
         let before = lab.drops()?;
         let (rst, icmp) = (count(lab, "rst")?, count(lab, "icmp")?);
         for port in [81, 83] {
-            let attempt = sockets::connect(&lab.client, address(server, port), patience)?;
+            let attempt = sockets::connect(&lab.client, address(server, port), PATIENCE)?;
             attempt.failed_with(&format!("TCP to {server} port {port}"), Errno::CONNREFUSED)?;
         }
         for port in [82, 83] {
-            let attempt = sockets::ask(&lab.client, address(server, port), patience)?;
+            let attempt = sockets::ask(&lab.client, address(server, port), PATIENCE)?;
             attempt.failed_with(&format!("UDP to {server} port {port}"), Errno::CONNREFUSED)?;
         }
         lab.expect_drops(&before, &[("lan0", "match", 4)])?;
@@ -156,7 +154,7 @@ fn refusals(lab: &mut Lab) -> Result<()> {
         ensure!(count(lab, "icmp")? == icmp + 2, "two ICMP errors were to be made");
 
         let before = lab.drops()?;
-        sockets::ask(&lab.client, address(server, 84), Duration::from_secs(1))?.timed_out("UDP, silently")?;
+        sockets::ask(&lab.client, address(server, 84), SILENCE)?.timed_out("UDP, silently")?;
         lab.expect_drops(&before, &[("lan0", "match", 1)])?;
         let silent = sockets::connect(&lab.client, address(server, 84), Duration::from_millis(2500))?;
         silent.timed_out("TCP, silently")?;
@@ -180,8 +178,7 @@ fn from_outside(lab: &Lab) -> Result<()> {
     let before = lab.drops()?;
     let states = lab.states()?;
     for client in [Lab::CLIENT, Lab::CLIENT6] {
-        sockets::ask(&lab.server, address(client, 7), Duration::from_secs(1))?
-            .timed_out("UDP from outside")?;
+        sockets::ask(&lab.server, address(client, 7), SILENCE)?.timed_out("UDP from outside")?;
     }
     lab.expect_drops(&before, &[("wan0", "match", 2)])?;
     lab.expect_states(&states)

@@ -2,15 +2,13 @@
 //! the link that the packet would have left by; each quotes the packet as its sender sent it. Redirects are never sent.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use e2e::{Capture, Lab, Links, Shape, bed, wait_until};
+use e2e::{Capture, Lab, Links, PATIENCE, Shape, bed, wait_until};
 use wire::corpus::{Network, Upper, dissect};
 use wire::icmp6::nd::Nd;
 use wire::{Mac, ethernet, icmp4};
 
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Behind the second way by the rules, and behind the first one by the routes.
 const FAR: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 /// The largest datagrams of the first way and of the second one.

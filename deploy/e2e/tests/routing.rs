@@ -1,15 +1,13 @@
 //! Forwarding as a router does: TTL, MTU, routes, neighbours and addresses as the kernel has them at every moment.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
 use e2e::transfer::{ensure_same, random_file};
-use e2e::{Lab, Links, WebServer, bed, run, wait_until};
+use e2e::{Lab, Links, PATIENCE, WebServer, bed, run, wait_until};
 
 const OPEN: &str = "pass\n";
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Pings once and returns what ping said, answered or not.
 fn ping(lab: &Lab, words: &str) -> Result<String> {
@@ -190,7 +188,7 @@ fn packets_wait_for_an_unknown_neighbour() {
         // Deaf for a while: what is sent meanwhile waits, and arrives when the server hears again.
         lab.server.run("ip link set eth-wan arp off")?;
         lab.firewall.run("ip neigh flush dev wan0")?;
-        let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), Duration::from_secs(5))?;
+        let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
         // The route's next hop is known for a moment longer than the kernel knows it.
         let mut sent = 0;
         wait_until("the firewall to forget the server", PATIENCE, || {
@@ -224,7 +222,7 @@ fn packets_to_a_dead_neighbour_are_given_up_and_counted() {
             }
         }
         wait_until("packets to be held", PATIENCE, || held(lab).is_ok_and(|held| held > 0))?;
-        wait_until("all to be given up", Duration::from_secs(10), || held(lab).is_ok_and(|held| held == 0))?;
+        wait_until("all to be given up", PATIENCE, || held(lab).is_ok_and(|held| held == 0))?;
         lab.expect_drops(&before, &[("wan0", "no-neighbor", 40)])?;
         // Whoever is alive was not disturbed.
         let said = ping(lab, Lab::SERVER)?;

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{Datagrams, Echo, address};
-use e2e::{Lab, Links, Shape, bed, wait_until};
+use e2e::sockets::{Datagrams, Echo, SILENCE, address};
+use e2e::{Lab, Links, PATIENCE, Shape, bed, wait_until};
 
 /// Behind both gateways.
 const FAR: &str = "192.0.2.1";
-const PATIENCE: Duration = Duration::from_secs(2);
+/// In which a question is answered, or not at all: routes are followed a moment after they are changed.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The far address: what listens on every address answers from the one that the way back says.
 fn prepare(lab: &Lab) -> Result<()> {
@@ -41,7 +42,7 @@ const BY_TABLES: &str = "block\n\
     pass in on lan0 inet proto udp to port 7779 rtable 9\n";
 
 fn open_to(lab: &Lab, port: u16) -> Result<Datagrams> {
-    Datagrams::open(&lab.client, address(FAR, port), PATIENCE)
+    Datagrams::open(&lab.client, address(FAR, port), ANSWER)
 }
 
 /// What tpctl says with these words, whatever it thinks of it.
@@ -96,7 +97,7 @@ fn refuse_by_an_absent_table(lab: &Lab) -> Result<()> {
     let (warning, finding) =
         ("routing table 9 has no routes", "empty-rtable: a rule has packets routed by table 9");
     let before = lab.drops()?;
-    let flow = open_to(lab, 7779)?;
+    let flow = Datagrams::open(&lab.client, address(FAR, 7779), SILENCE)?;
     for _ in 0..3 {
         ensure!(flow.ask().is_err(), "an absent table leads somewhere");
     }

@@ -1,13 +1,10 @@
 //! `tpctl trace` beside real traffic: one connection is told stage by stage, through translation, and nothing else is.
-#![allow(clippy::disallowed_methods, reason = "beds live in real time")]
 
-use std::time::Duration;
+use std::net::TcpStream;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::{Lab, Links, bed};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use e2e::{Daemon, Lab, Links, PATIENCE, bed, program, wait_until};
 
 const OFFICE: &str = "block drop all\n\
     match out on wan0 inet from lan0:network nat-to (wan0:0)\n\
@@ -19,20 +16,36 @@ fn a_connection_is_told_stage_by_stage_beside_others() {
     bed("trace", Links::Tap, OFFICE, |lab| {
         let _echo = Echo::start(&lab.server, 7)?;
         let lab: &Lab = lab;
-        let said = std::thread::scope(|scope| {
-            let tracing = scope.spawn(|| lab.tpctl("trace --count 3 --for 20s host 10.1.0.2 and tcp port 7"));
-            // It has begun by then; what comes before is not waited for.
-            std::thread::sleep(Duration::from_secs(1));
-            lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;
-            let mut tcp =
-                sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?.succeeded("connect")?;
+        let connect = || -> Result<TcpStream> {
+            let attempt = sockets::connect(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
+            let mut tcp = attempt.succeeded("connect")?;
             sockets::converse(&mut tcp)?;
+            Ok(tcp)
+        };
+        let said = std::thread::scope(|scope| {
+            let tracing = scope.spawn(|| lab.tpctl("trace --count 3 --for 60s tcp port 7"));
+            wait_until("three packets", PATIENCE, || connect().is_ok() && tracing.is_finished())?;
             tracing.join().map_err(|_| anyhow!("the trace panicked"))?
         })?;
-        eprintln!("{}", said.text);
-        ensure!(said.ok() && !said.text.contains("icmp "), "{}", said.text);
+        ensure!(said.ok() && said.text.matches("worker 0, ").count() == 3, "{}", said.text);
+
+        let mut command = lab.firewall.command(&program("tpctl")?.to_string_lossy());
+        command
+            .arg("--dataplane-socket")
+            .arg(lab.socket())
+            .args(["trace", "--count", "1000", "--for", "60s"]);
+        command.args("host 10.1.0.2 and tcp port 7".split(' '));
+        let tracing = Daemon::start(&mut command, &lab.folder.join("trace.log"))?;
+        // That of another connection shows that it has begun.
+        wait_until("the first packet", PATIENCE, || connect().is_ok() && !tracing.said().is_empty())?;
+        lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;
+        let begin = format!("by lan0: tcp 10.1.0.2:{} > 10.2.0.2:7 ", connect()?.local_addr()?.port());
+        wait_until("its packets", PATIENCE, || tracing.said().matches(&begin).count() >= 3)?;
+        let said = tracing.said();
+        eprintln!("{said}");
+        ensure!(!said.contains("icmp "), "{said}");
         let stages = [
-            "by lan0: tcp 10.1.0.2:",
+            &begin,
             "in on lan0: has no state; rules that may match:",
             "decides  ",
             "passes, and makes a state",
@@ -44,13 +57,11 @@ fn a_connection_is_told_stage_by_stage_beside_others() {
             "sent by wan0",
             "has a state, of ",
         ];
-        let mut rest = said.text.as_str();
+        let mut rest = said.as_str();
         for stage in stages {
-            let at =
-                rest.find(stage).with_context(|| format!("{stage} is missing or late in:\n{}", said.text))?;
+            let at = rest.find(stage).with_context(|| format!("{stage} is missing or late in:\n{said}"))?;
             rest = &rest[at..];
         }
-        ensure!(said.text.matches("worker 0, ").count() == 3, "{}", said.text);
         Ok(())
     });
 }

@@ -5,12 +5,10 @@ use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Datagrams, Echo, address};
-use e2e::{Lab, Links, Namespace, Shape, bed, transfer};
+use e2e::sockets::{self, Datagrams, Echo, SILENCE, address};
+use e2e::{Lab, Links, Namespace, PATIENCE, Shape, bed, transfer};
 use rustix::io::Errno;
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The office behind the firewall's address.
 const OFFICE: &str = "block drop all\n\
@@ -72,7 +70,7 @@ fn office(lab: &mut Lab) -> Result<()> {
     // Nobody comes in by what is only there for answers.
     let _inside = Echo::start(&lab.client, 7)?;
     let before = lab.drops()?;
-    sockets::ask(&lab.server, address(Lab::OUTSIDE, 7), Duration::from_secs(1))?.timed_out("from outside")?;
+    sockets::ask(&lab.server, address(Lab::OUTSIDE, 7), SILENCE)?.timed_out("from outside")?;
     lab.expect_drops(&before, &[("wan0", "match", 1)])
 }
 

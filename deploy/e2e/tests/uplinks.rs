@@ -9,12 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::sockets::{self, Echo, Stream, address};
-use e2e::{Lab, Links, Shape, bed, wait_until};
+use e2e::sockets::{self, Echo, SILENCE, Stream, address};
+use e2e::{Lab, Links, PATIENCE, Shape, bed, wait_until};
 
 const PORT: u16 = 7777;
 const QUESTION: &[u8] = b"by which way?";
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A gateway is found dead, or alive again, within this time on a busy machine.
 const FOUND: Duration = Duration::from_secs(60);
 
@@ -112,12 +111,12 @@ impl Family {
         Ok(self.gateways.map(of))
     }
 
-    fn open(&self, lab: &Lab) -> Result<UdpSocket> {
+    fn open(&self, lab: &Lab, patience: Duration) -> Result<UdpSocket> {
         let (any, far) = (address(self.any, 0), address(self.far, PORT));
         let flow =
             lab.client.inside(|| UdpSocket::bind(any).and_then(|flow| flow.connect(far).map(|()| flow)));
         let flow = flow??;
-        flow.set_read_timeout(Some(PATIENCE))?;
+        flow.set_read_timeout(Some(patience))?;
         Ok(flow)
     }
 
@@ -185,7 +184,7 @@ fn flows_keep_their_gateway(of: &Family) {
     of.bed("uplinks", |lab| {
         let Family { option, gateways: [_, second], bits: [net, _], .. } = of;
         let _mirror = Mirror::start(lab)?;
-        let flows: Vec<UdpSocket> = (0..8).map(|_| of.open(lab)).collect::<Result<_>>()?;
+        let flows: Vec<UdpSocket> = (0..8).map(|_| of.open(lab, PATIENCE)).collect::<Result<_>>()?;
         let before = lab.received()?;
         let ways: Vec<usize> = flows.iter().map(|flow| of.way(flow, 20)).collect::<Result<_>>()?;
         let after = lab.received()?;
@@ -201,11 +200,11 @@ fn flows_keep_their_gateway(of: &Family) {
         lab.server.run(&format!("ip {option} addr del {second}/{net} dev eth-up"))?;
         lab.server.run("ip link set eth-up address 02:00:00:00:04:02")?;
         wait_until("the dead gateway to be left", FOUND, || {
-            (0..4).all(|_| of.open(lab).and_then(|flow| of.way(&flow, 1)).is_ok_and(|way| way == 0))
+            (0..4).all(|_| of.open(lab, SILENCE).and_then(|flow| of.way(&flow, 1)).is_ok_and(|way| way == 0))
         })?;
         let before = of.states(lab)?[1];
         for _ in 0..10 {
-            ensure!(of.way(&of.open(lab)?, 4)? == 0, "a new flow goes to the dead gateway");
+            ensure!(of.way(&of.open(lab, PATIENCE)?, 4)? == 0, "a new flow goes to the dead gateway");
         }
         ensure!(of.states(lab)?[1] <= before, "{:?}", lab.states()?);
         let (sent, answered) = steady.stop()?;
@@ -214,7 +213,7 @@ fn flows_keep_their_gateway(of: &Family) {
         lab.server.run(&format!("ip {option} addr add {second}/{net} dev eth-up"))?;
         of.lead_back(lab)?;
         wait_until("the gateway to be used again", FOUND, || {
-            of.open(lab).and_then(|flow| of.way(&flow, 4)).is_ok_and(|way| way == 1)
+            of.open(lab, SILENCE).and_then(|flow| of.way(&flow, 4)).is_ok_and(|way| way == 1)
         })
     });
 }

@@ -6,14 +6,9 @@ mod daemons;
 mod links;
 mod neighbors;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
-use e2e::{Lab, wait_until};
+use e2e::{Lab, PATIENCE, wait_until};
 use serde_json::Value;
-
-/// How long a change may take to be seen on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The large figures are asked for.
 fn long() -> bool {

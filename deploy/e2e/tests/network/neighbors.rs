@@ -76,7 +76,7 @@ fn a_next_hop_in_use_is_never_forgotten() {
             wait_for_ping(lab, server, " 0% packet loss")?;
         }
         let echo = Echo::start(&lab.server, 7)?;
-        let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), Duration::from_secs(5))?;
+        let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
         let before = lab.drops()?;
         let rounds = if crate::long() { 1200 } else { 40 };
         for _ in 0..rounds {
@@ -114,7 +114,7 @@ fn routers(lab: &Lab) -> Result<[Namespace; 2]> {
 fn spread(lab: &Lab, echoes: [&Echo; 2], flows: u64) -> Result<[u64; 2]> {
     let mut flows_of = [0, 0];
     for _ in 0..flows {
-        let udp = Datagrams::open(&lab.client, address("198.51.100.1", 7), Duration::from_secs(10))?;
+        let udp = Datagrams::open(&lab.client, address("198.51.100.1", 7), PATIENCE)?;
         let before = echoes.map(Echo::datagrams);
         for _ in 0..3 {
             udp.ask()?;
