@@ -85,7 +85,8 @@ impl Family {
     /// The far address, and a kernel that looks after its neighbours more often than once in half a minute.
     fn prepare(&self, lab: &Lab) -> Result<()> {
         let Self { option, sysctl, far, own: [first, _], bits: [_, host], .. } = self;
-        lab.server.run(&format!("ip {option} addr add {far}/{host} dev lo"))?;
+        // One of IPv6 would be a source a moment later otherwise.
+        lab.server.run(&format!("ip {option} addr add {far}/{host} dev lo nodad"))?;
         // What listens on every address answers from the one that the way back says.
         lab.server.run(&format!("ip {option} route replace default via {first} src {far}"))?;
         self.lead_back(lab)?;
