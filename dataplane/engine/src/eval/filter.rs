@@ -104,13 +104,16 @@ pub(super) struct EndFilter {
 }
 
 impl EndFilter {
+    /// True if the classifier leaves nothing open: the pattern names all addresses itself.
+    #[inline(always)]
+    const fn is_named(&self) -> bool {
+        matches!(self.pattern, Pattern::Any | Pattern::Range(..))
+    }
+
     /// What the classifier leaves open: whether the address is one that the pattern does not name itself.
     #[inline]
     pub fn accepts_rest(&self, af: Af, address: Address, seen: &Seen<'_>) -> bool {
-        match &self.pattern {
-            Pattern::Any | Pattern::Range(..) => true,
-            pattern => pattern.finds(af, address, seen) != self.negated,
-        }
+        self.is_named() || self.pattern.finds(af, address, seen) != self.negated
     }
 }
 
@@ -213,6 +216,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// True if the classifier leaves nothing open of both its ends.
+    #[inline(always)]
+    pub const fn names_ends(&self) -> bool {
+        self.from.is_named() && self.to.is_named()
+    }
+
     /// True for a `match` rule that translates: rules behind it see the packet as it is then.
     #[inline]
     pub fn translates_at_once(&self) -> bool {

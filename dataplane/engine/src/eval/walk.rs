@@ -308,12 +308,17 @@ impl Root {
     #[inline]
     fn matches_rest(&self, rule: &Filter, question: &Question<'_>, table: RoutingTable) -> bool {
         let packet = question.packet;
-        let tuple = &packet.tuple;
-        let seen = Seen { tables: &self.tables, fib: question.fib, interface: question.interface, table };
-        rule.proto.is_none_or(|proto| proto == tuple.proto)
+        rule.proto.is_none_or(|proto| proto == packet.tuple.proto)
             && transport_matches(rule, packet, question.role)
-            && rule.from.accepts_rest(tuple.af, tuple.src, &seen)
-            && rule.to.accepts_rest(tuple.af, tuple.dst, &seen)
+            && (rule.names_ends() || self.finds_ends(rule, question, table))
+    }
+
+    /// Whether the ends of a packet are what a rule asks for that does not name both itself.
+    #[inline(never)]
+    fn finds_ends(&self, rule: &Filter, question: &Question<'_>, table: RoutingTable) -> bool {
+        let tuple = &question.packet.tuple;
+        let seen = Seen { tables: &self.tables, fib: question.fib, interface: question.interface, table };
+        rule.from.accepts_rest(tuple.af, tuple.src, &seen) && rule.to.accepts_rest(tuple.af, tuple.dst, &seen)
     }
 
     /// Has the rule of a number, which made a mapping, let a packet in that others have decided on. False if that is final:

@@ -287,10 +287,14 @@ impl Part {
 
     /// Those rules of a word that accept a packet's source.
     #[inline(always)]
-    fn meet_source<'v>(&self, mut word: Word<'v>, packet: &Packet, sort: Sort) -> Word<'v> {
-        if word.bits() & self.asking_source != 0 {
-            self.gather::<true, false>(packet, sort, |vector| word.meet(vector));
-        }
+    fn meet_source<'v>(&self, word: Word<'v>, packet: &Packet, sort: Sort) -> Word<'v> {
+        if word.bits() & self.asking_source == 0 { word } else { self.meet_asked_source(word, packet, sort) }
+    }
+
+    /// As [`Self::meet_source`], where one of them asks for it. By itself, so that asking whether is done in place.
+    #[inline(never)]
+    fn meet_asked_source<'v>(&self, mut word: Word<'v>, packet: &Packet, sort: Sort) -> Word<'v> {
+        self.gather::<true, false>(packet, sort, |vector| word.meet(vector));
         word
     }
 
