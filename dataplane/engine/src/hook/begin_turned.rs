@@ -40,7 +40,7 @@ struct Redirected<'a, 'r> {
     /// The `match` rules that it met.
     matched: &'a Matched,
     /// The destination that it was given, if it was.
-    new: Option<(Direction, NewEnd<'r>)>,
+    new: Option<NewEnd<'r>>,
     dst: Address,
     dport: Port,
 }
@@ -194,13 +194,13 @@ impl Shard {
         }
         let made = self.make_turned(view, root, first, (&plan, redirected), (&left, walk.matched()));
         let record = made.ok_or(Detour::Long)?;
-        if let Some((direction, new)) = &new {
+        if let Some(new) = &new {
             let own = (first.quick.hash, first.quick.sender);
-            if self.connections.add_new_tuple(record, own, &new.tuple(*direction)).is_err() {
+            if self.connections.add_new_tuple(record, own, &new.tuple).is_err() {
                 self.connections.take_back(record, first.quick.hash);
                 return Err(Detour::Long);
             }
-            self.take_end(*direction, new);
+            self.take_end(new);
         }
         self.note_begun(view, root, first, frame, (&plan, &left), record);
         match &new {
@@ -251,7 +251,7 @@ impl Shard {
         first: &mut First<'_>,
         hook: (Direction, InterfaceId),
         (walk, mut is_there): (&mut Walk, bool),
-        new: &mut Option<(Direction, NewEnd<'r>)>,
+        new: &mut Option<NewEnd<'r>>,
         mut advance: impl FnMut(&Question<'_>, &mut Walk) -> Option<&'r Translation>,
     ) -> Result<PlainPass<'r>, Detour> {
         let (direction, interface) = hook;
@@ -277,7 +277,7 @@ impl Shard {
                 Direction::In => (tuple.dst, tuple.dport) = (end.address, end.port),
                 Direction::Out => (tuple.src, tuple.sport) = (end.address, end.port),
             }
-            *new = Some((direction, end));
+            *new = Some(end);
         }
         root.passed(walk).ok_or(Detour::Long)
     }
@@ -289,12 +289,12 @@ fn beside<'a>(root: &'a Root, matched: &'a Matched) -> Beside<'a> {
     Beside { root, matched, scrubbing: Scrubbing::default(), table: RoutingTable::MAIN }
 }
 
-/// Writes the end that the hook of `direction` has given a packet into its frame, which goes on.
+/// Writes the end that a packet has been given into its frame, which goes on.
 #[inline(always)]
-fn write(frame: &mut [u8], proto: Proto, (direction, new): &(Direction, NewEnd<'_>), link: &[u8; 12]) {
-    let NewEnd { address, port, .. } = *new;
+fn write(frame: &mut [u8], proto: Proto, new: &NewEnd<'_>, link: &[u8; 12]) {
+    let NewEnd { address, port, ref tuple, .. } = *new;
     let kind = if proto == Proto::TCP { Kind::Segment } else { Kind::Datagram };
-    let end = match direction {
+    let end = match tuple.direction {
         Direction::In => Which::Destination,
         Direction::Out => Which::Source,
     };

@@ -106,11 +106,11 @@ pub(crate) struct Turned<'a> {
 
 /// What one hook alone has made of the first packet of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NewTuple<'a> {
+pub(crate) struct NewTuple {
     pub direction: Direction,
     pub key: Narrow,
     /// The addresses of the key, of IPv6.
-    pub wide: &'a [Address; 2],
+    pub wide: [Address; 2],
     pub hash: KeyHash,
     /// The side of its sender, in `key`.
     pub sender: Side,
@@ -249,9 +249,9 @@ impl Connections {
         &mut self,
         record: RecordId,
         (own_hash, initiator): (KeyHash, Side),
-        new: &NewTuple<'_>,
+        new: &NewTuple,
     ) -> Result<(), Full> {
-        let NewTuple { direction, key, wide, hash, sender, foreign } = *new;
+        let NewTuple { direction, key, ref wide, hash, sender, foreign } = *new;
         let (reach, own) = reach_of_only(direction, initiator);
         let swapped = sender != initiator;
         let new = NewLink { key, wide, hash, swapped, reach, own, foreign, alone: true };

@@ -19,7 +19,7 @@ use crate::fib::{Fib, InterfaceId};
 use crate::packet::Tuple;
 use crate::pool::{Asked, Pool, Turn};
 use crate::shard::{Shard, View};
-use crate::state::{Family, KeyHash, Narrow, NewTuple, Side};
+use crate::state::{Family, Narrow, NewTuple};
 
 /// Another source, or another destination, for the first packet of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -27,12 +27,7 @@ pub(crate) struct NewEnd<'r> {
     pub address: Address,
     pub port: Port,
     /// What the packet is with it.
-    key: Narrow,
-    wide: [Address; 2],
-    hash: KeyHash,
-    sender: Side,
-    /// Another worker is the home of that.
-    foreign: bool,
+    pub tuple: NewTuple,
     /// The range that the port is of; 0 where no searches are remembered.
     range: u64,
     /// Whose turn it was in the pool, where addresses have one in turn.
@@ -45,14 +40,7 @@ pub(crate) struct Unusual;
 
 impl NewEnd<'_> {
     pub const fn family(&self) -> Family {
-        self.key.family()
-    }
-
-    /// The packet as connections know it, which the hook of `direction` has given that.
-    #[inline(always)]
-    pub const fn tuple(&self, direction: Direction) -> NewTuple<'_> {
-        let Self { key, ref wide, hash, sender, foreign, .. } = *self;
-        NewTuple { direction, key, wide, hash, sender, foreign }
+        self.tuple.key.family()
     }
 }
 
@@ -134,7 +122,7 @@ impl Shard {
         match ports.range(&Kind::Ported, tuple.src) {
             Some(ends) => self.source_at_once(view, root, (tuple, interface), (src, turn), (*ports, ends)),
             None if src == tuple.src => None,
-            None => self.only_tuple(&Tuple { src, ..*tuple }, (src, tuple.sport), turn),
+            None => self.only_tuple(Direction::Out, &Tuple { src, ..*tuple }, (src, tuple.sport), turn),
         }
     }
 
@@ -149,7 +137,7 @@ impl Shard {
         let (dst, turn) = self.address_at_once(view, root, tuple, tuple.dst, pool)?;
         let dport = ports.of(tuple.dport);
         let other = Tuple { dst, dport, ..*tuple };
-        if other == *tuple { None } else { self.only_tuple(&other, (dst, dport), turn) }
+        if other == *tuple { None } else { self.only_tuple(Direction::In, &other, (dst, dport), turn) }
     }
 
     /// The address of a pool that takes the place of `old`, and whose turn it was.
@@ -183,10 +171,9 @@ impl Shard {
         if src == tuple.src {
             return None;
         }
-        let other = Tuple { src, ..*tuple };
-        let range = self.unsearched(view, &other, interface, (&ports, (first, last)))?;
+        let range = self.unsearched(view, (tuple, src), interface, (&ports, (first, last)))?;
         let suspects = Suspects::of(root, view.fib, tuple.proto);
-        let sought = Sought::of(&other);
+        let sought = Sought::of(&Tuple { src, ..*tuple });
         let mut round = Round::new(first, last, self.draws.behind(1));
         for _ in 0..OF_A_PACKET {
             let port = ports.nth(round.next()?);
@@ -197,8 +184,8 @@ impl Shard {
             }
             if let Some((key, hash)) = sought.at_once(port, &self.connections, &self.hashing, self.worker) {
                 let Sought { wide, sender, .. } = sought;
-                let foreign = false;
-                return Some(NewEnd { address: src, port, key, wide, hash, sender, foreign, range, turn });
+                let tuple = NewTuple { direction: Direction::Out, key, wide, hash, sender, foreign: false };
+                return Some(NewEnd { address: src, port, tuple, range, turn });
             }
         }
         None
@@ -207,6 +194,7 @@ impl Shard {
     /// The new end of a tuple that can have no other, if nobody has one of its hash.
     fn only_tuple<'r>(
         &self,
+        direction: Direction,
         tuple: &Tuple,
         (address, port): (Address, Port),
         turn: Option<Turn<'r>>,
@@ -215,31 +203,32 @@ impl Shard {
         let hash = self.hashing.hash_narrow(&key, &wide);
         let foreign = self.hashing.home(hash) != self.worker;
         let is_free = !self.connections.may_be_taken(hash);
-        is_free.then_some(NewEnd { address, port, key, wide, hash, sender, foreign, range: 0, turn })
+        let tuple = NewTuple { direction, key, wide, hash, sender, foreign };
+        is_free.then_some(NewEnd { address, port, tuple, range: 0, turn })
     }
 
-    /// A range, if it is to be searched from its beginning; 0 where all are.
+    /// A range of a source, if it is to be searched from its beginning; 0 where all are.
     #[inline(always)]
     fn unsearched(
         &self,
         view: &View<'_>,
-        tuple: &Tuple,
+        (tuple, src): (&Tuple, Address),
         interface: InterfaceId,
         range: (&NatPorts, (Port, Port)),
     ) -> Option<u64> {
         if self.searches.are_none() {
             return Some(0);
         }
-        let range = self.range_of(view, tuple, Some(interface), range);
+        let range = self.range_of(view, &Tuple { src, ..*tuple }, Some(interface), range);
         let task = self.searches.task(range, view.sixteenths(), self.counters.removals);
         (task == Task::Whole).then_some(range)
     }
 
-    /// A packet has been given a new end at the hook of `direction`: what that was chosen by is used.
+    /// A packet has been given a new end: what that was chosen by is used.
     #[inline(always)]
-    pub(crate) fn take_end(&mut self, direction: Direction, new: &NewEnd<'_>) {
+    pub(crate) fn take_end(&mut self, new: &NewEnd<'_>) {
         // One random number is for the address, and of a source one for the port.
-        self.draws.skip(match direction {
+        self.draws.skip(match new.tuple.direction {
             Direction::In => 1,
             Direction::Out => 2,
         });
