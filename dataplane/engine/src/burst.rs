@@ -157,16 +157,19 @@ impl Shard {
                 continue;
             }
             quick.hint = connections.hint(quick.hash);
-            if quick.hint == RecordId::NONE {
+            if quick.hint != RecordId::NONE {
+                fetch::<TRANSLATES>(connections, quick);
+            } else if connections.leads_on(quick.hash) {
                 connections.prefetch_overflow(quick.hash);
                 elsewhere = true;
             }
-            fetch::<TRANSLATES>(connections, quick);
         }
         if !elsewhere {
             return;
         }
-        let unfound = |quick: &&mut Quick| quick.hint == RecordId::NONE && is_sought(quick.hash);
+        let unfound = |quick: &&mut Quick| {
+            quick.hint == RecordId::NONE && is_sought(quick.hash) && connections.leads_on(quick.hash)
+        };
         for quick in packets.iter_mut().filter(unfound) {
             quick.hint = connections.hint_in_overflow(quick.hash);
             fetch::<TRANSLATES>(connections, quick);

@@ -98,6 +98,12 @@ impl Connections {
         self.index.prefetch_first(hash);
     }
 
+    /// True if a lookup that finds nothing in the first bucket reads the second.
+    #[inline(always)]
+    pub fn leads_on(&self, hash: KeyHash) -> bool {
+        self.index.leads_on(hash)
+    }
+
     /// Starts loading what a lookup reads where the first bucket has nothing.
     #[inline(always)]
     pub fn prefetch_overflow(&self, hash: KeyHash) {

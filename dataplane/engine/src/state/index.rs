@@ -3,7 +3,8 @@
 //! Overview: each hash has two buckets; the second one follows from the first and the tag, so that an entry can be moved
 //! between its buckets without looking at its record. An entry goes to its first bucket, to its second if that is full,
 //! and if both are, an entry of either is moved to its own other bucket. So a lookup reads at most two lines, an insertion
-//! a bounded number, and nothing is ever rehashed.
+//! a bounded number, and nothing is ever rehashed. A bucket knows how many entries it has sent to their second: where it has sent
+//! none, as most have, a lookup reads one line.
 //! Bounds: 10 entries in a bucket, 20 places to probe, filled to three quarters at most.
 
 use bytemuck::{Pod, Zeroable, cast_ref, zeroed_vec};
@@ -74,7 +75,11 @@ impl LinkId {
 struct Bucket {
     /// 0 marks a free slot.
     tags: [u16; SLOTS],
-    spare: u32,
+    /// The slots whose entries are in their second bucket, as bits.
+    strays: u16,
+    /// How many entries are in their second bucket whose first this is. From the greatest number on it is not counted down any
+    /// more.
+    sent: u16,
     records: [u32; SLOTS],
 }
 
@@ -175,6 +180,12 @@ impl Index {
         prefetch(&self.buckets[self.place(hash.bucket())]);
     }
 
+    /// True if entries of a hash may be in its second bucket.
+    #[inline(always)]
+    pub fn leads_on(&self, hash: KeyHash) -> bool {
+        self.buckets[self.place(hash.bucket())].sent > 0
+    }
+
     /// Starts loading the second bucket of a hash.
     #[inline(always)]
     pub fn prefetch_second(&self, hash: KeyHash) {
@@ -200,19 +211,27 @@ impl Index {
     pub fn candidates(&self, hash: KeyHash) -> impl Iterator<Item = RecordId> {
         let (first, second) = self.places(hash);
         work::bucket();
-        work::bucket();
         // Where both are the same bucket it is read once.
-        let again = (second != first).then(|| self.buckets[second].matches(hash.tag()));
+        let again = (self.buckets[first].sent > 0 && second != first).then(|| {
+            work::bucket();
+            self.buckets[second].matches(hash.tag())
+        });
         self.buckets[first].matches(hash.tag()).chain(again.into_iter().flatten())
     }
 
     /// False if there is no entry of this hash.
     #[inline]
     pub fn may_have(&self, hash: KeyHash) -> bool {
-        let (first, second) = self.places(hash);
+        let first = self.place(hash.bucket());
         work::bucket();
+        let bucket = &self.buckets[first];
+        bucket.equal(hash.tag()) != 0 || (bucket.sent > 0 && self.has_in_second(first, hash.tag()))
+    }
+
+    #[inline(never)]
+    fn has_in_second(&self, first: usize, tag: u16) -> bool {
         work::bucket();
-        self.buckets[first].equal(hash.tag()) | self.buckets[second].equal(hash.tag()) != 0
+        self.buckets[self.other_place(first, tag)].equal(tag) != 0
     }
 
     /// Adds an entry.
@@ -221,27 +240,39 @@ impl Index {
     /// [`IndexFull`]; nothing was changed.
     #[inline]
     pub fn insert(&mut self, hash: KeyHash, record: RecordId) -> Result<(), IndexFull> {
-        if self.put(self.place(hash.bucket()), hash.tag(), record) {
-            return Ok(());
+        match self.put(self.place(hash.bucket()), hash.tag(), record) {
+            Some(_) => Ok(()),
+            None => self.insert_beyond(hash, record),
         }
-        self.insert_beyond(hash, record)
     }
 
     /// Adds an entry whose first bucket is full.
     #[inline(never)]
     fn insert_beyond(&mut self, hash: KeyHash, record: RecordId) -> Result<(), IndexFull> {
         let (first, second) = self.places(hash);
-        if self.put(second, hash.tag(), record) {
+        if self.put_second(first, second, hash.tag(), record) {
             return Ok(());
         }
-        for place in [first, second] {
-            if self.make_room(place) {
-                let placed = self.put(place, hash.tag(), record);
-                debug_assert!(placed, "room was made");
-                return Ok(());
-            }
+        if self.make_room(first) {
+            let placed = self.put(first, hash.tag(), record);
+            debug_assert!(placed.is_some(), "room was made");
+            return Ok(());
+        }
+        if self.make_room(second) {
+            let placed = self.put_second(first, second, hash.tag(), record);
+            debug_assert!(placed, "room was made");
+            return Ok(());
         }
         Err(IndexFull)
+    }
+
+    /// Adds an entry to its second bucket; false if that is full.
+    fn put_second(&mut self, first: usize, second: usize, tag: u16, record: RecordId) -> bool {
+        let Some(slot) = self.put(second, tag, record) else { return false };
+        self.buckets[second].strays |= 1 << slot;
+        let sent = &mut self.buckets[first].sent;
+        *sent = sent.saturating_add(1);
+        true
     }
 
     /// Removes an entry; no effect if it is not there.
@@ -249,8 +280,21 @@ impl Index {
     pub fn remove(&mut self, hash: KeyHash, record: RecordId) {
         let first = self.place(hash.bucket());
         if !self.clear(first, hash.tag(), record) {
-            self.clear(self.other_place(first, hash.tag()), hash.tag(), record);
+            self.remove_from_second(first, hash.tag(), record);
         }
+    }
+
+    #[inline(never)]
+    fn remove_from_second(&mut self, first: usize, tag: u16, record: RecordId) {
+        if self.clear(self.other_place(first, tag), tag, record) {
+            self.come_home(first);
+        }
+    }
+
+    /// An entry whose first bucket this is, is in its second one no longer.
+    fn come_home(&mut self, first: usize) {
+        let sent = &mut self.buckets[first].sent;
+        *sent -= (*sent < u16::MAX) as u16;
     }
 
     /// Removes an entry from a bucket; false if it is not there.
@@ -261,6 +305,7 @@ impl Index {
         let slot = bucket.slot_of(tag, record);
         if let Some(slot) = slot {
             bucket.tags[slot] = 0;
+            bucket.strays &= !(1 << slot);
         }
         slot.is_some()
     }
@@ -286,25 +331,38 @@ impl Index {
         if sum >= place { sum - place } else { sum.wrapping_add(self.buckets.len()).wrapping_sub(place) }
     }
 
+    /// Adds an entry to a bucket, and returns its slot; `None` if it is full.
     #[inline]
-    fn put(&mut self, place: usize, tag: u16, record: RecordId) -> bool {
+    fn put(&mut self, place: usize, tag: u16, record: RecordId) -> Option<usize> {
         work::bucket();
         let bucket = &mut self.buckets[place];
-        let Some(slot) = bucket.free_slot() else { return false };
+        let slot = bucket.free_slot()?;
         bucket.tags[slot] = tag;
         bucket.records[slot] = record.0;
         let (word, bit) = Self::fresh_bit(tag);
         self.fresh[word] |= bit;
-        true
+        Some(slot)
     }
 
     /// Moves one entry of a full bucket to its other bucket, if any of those has room.
     fn make_room(&mut self, place: usize) -> bool {
         for slot in 0..SLOTS {
-            let (tag, record) = (self.buckets[place].tags[slot], RecordId(self.buckets[place].records[slot]));
+            let Bucket { tags, records, strays, .. } = &self.buckets[place];
+            let (tag, record, strays) = (tags[slot], RecordId(records[slot]), strays & 1 << slot != 0);
             let other = self.other_place(place, tag);
-            if other != place && self.put(other, tag, record) {
+            if other == place {
+                continue;
+            }
+            let moved = match strays {
+                true => self.put(other, tag, record).is_some(),
+                false => self.put_second(place, other, tag, record),
+            };
+            if moved {
                 self.buckets[place].tags[slot] = 0;
+                self.buckets[place].strays &= !(1 << slot);
+                if strays {
+                    self.come_home(other);
+                }
                 return true;
             }
         }
@@ -363,6 +421,48 @@ mod tests {
             let found = index.candidates(hash(n)).any(|found| found.0 == n as u32);
             assert_eq!(found, n % 2 == 1, "entry {n}");
         }
+    }
+
+    /// How many entries of each bucket's own are in their second, as they say themselves.
+    fn sent(index: &Index) -> Vec<u16> {
+        let mut sent = vec![0; index.buckets.len()];
+        for (place, bucket) in index.buckets.iter().enumerate() {
+            for slot in (0..SLOTS).filter(|slot| bucket.strays >> slot & 1 != 0) {
+                assert_ne!(bucket.tags[slot], 0, "there is an entry");
+                sent[index.other_place(place, bucket.tags[slot])] += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_bucket_knows_how_many_entries_it_has_sent_to_their_second() {
+        // So few places that entries are moved, too, to make room.
+        let mut index = Index { buckets: zeroed_vec(40), ..Index::new(1) };
+        let mut kept = Vec::new();
+        for round in 0..50 {
+            let added =
+                (round * 1000..).take(200).filter(|n| index.insert(hash(*n), RecordId(*n as u32)).is_ok());
+            kept.extend(added);
+            assert!(index.buckets.iter().map(|bucket| bucket.sent).eq(sent(&index)), "round {round}");
+            for n in &kept {
+                assert!(index.candidates(hash(*n)).any(|found| found.0 == *n as u32), "entry {n}");
+                assert!(index.may_have(hash(*n)), "entry {n}");
+            }
+            for n in kept.extract_if(.., |n| *n % 3 != round % 3).collect::<Vec<_>>() {
+                index.remove(hash(n), RecordId(n as u32));
+            }
+        }
+        assert!(kept.len() > 50, "{} entries are left", kept.len());
+        for n in kept {
+            index.remove(hash(n), RecordId(n as u32));
+        }
+        assert!(
+            index
+                .buckets
+                .iter()
+                .all(|bucket| (bucket.sent, bucket.strays, bucket.tags) == (0, 0, [0; SLOTS]))
+        );
     }
 
     #[test]
