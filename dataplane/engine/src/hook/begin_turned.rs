@@ -65,7 +65,7 @@ impl Shard {
         first: &mut First<'_>,
         frame: &mut F,
     ) -> Option<Fate> {
-        self.connections.prefetch_next_link(first.quick.key.family());
+        self.connections.prefetch_next_lines(first.quick.key.family());
         let mut question = question(view, first);
         let entered = match root.passes_or_strays(&question) {
             Ok(entered) => entered,

@@ -383,11 +383,22 @@ impl Connections {
         }
     }
 
-    /// Starts loading the link that the next record of a family is to have.
+    /// Starts loading what the next record of a family takes besides its own line: the cold one, and that of its link.
     #[inline(always)]
-    pub fn prefetch_next_link(&self, family: Family) {
+    pub fn prefetch_next_lines(&self, family: Family) {
         if let Some(number) = self.numbers.next(family) {
             self.links.prefetch(LinkId(number));
+            if let Some(cold) = self.cold.get(number as usize) {
+                prefetch(cold);
+            }
+        }
+    }
+
+    /// Starts loading what leads to the link that a record mostly has if it has one.
+    #[inline(always)]
+    pub fn prefetch_way_to_link(&self, record: RecordId) {
+        if self.hot[record.0 as usize].is_far_reaching() {
+            self.index.prefetch_first(KeyHash(self.links.line(LinkId::beside(record)).hash));
         }
     }
 

@@ -70,6 +70,7 @@ impl Connections {
                 |due, hash| {
                     due.hash = hash;
                     self.prefetch_bucket(hash);
+                    self.prefetch_way_to_link(due.id);
                 },
             );
             for due in due {
