@@ -180,7 +180,32 @@ impl Lab {
             self.firewall.run("ip addr replace 10.4.0.1/24 dev wan1")?;
             self.firewall.run("ip -6 addr replace fd00:4::1/64 dev wan1 nodad")?;
         }
-        Ok(())
+        self.wait_for_routes()
+    }
+
+    /// The kernel has been told of the firewall's addresses; the dataplane hears of them a moment later.
+    fn wait_for_routes(&self) -> Result<()> {
+        let numbers: &[u8] = match (self.shape.ports, self.shape.uplink) {
+            (Ports::Bridged, _) => &[],
+            (Ports::Routed, false) => &[LAN.number, WAN.number],
+            (Ports::Routed, true) => &[LAN.number, WAN.number, 4],
+        };
+        let of = |n: &u8| {
+            [format!("10.{n}.0.0/24"), format!("10.{n}.0.1/32")]
+                .into_iter()
+                .chain([format!("fd00:{n}::/64"), format!("fd00:{n}::1/128")])
+        };
+        let wanted: Vec<String> = numbers.iter().flat_map(of).collect();
+        wait_until("the dataplane to have its addresses", PATIENCE, || {
+            self.show("routes").is_ok_and(|routes| {
+                let has = |wanted: &String| {
+                    routes
+                        .as_array()
+                        .is_some_and(|all| all.iter().any(|route| route["destination"] == *wanted))
+                };
+                wanted.iter().all(has)
+            })
+        })
     }
 
     /// Sets the server's interface up again after it was down, with what it lost by that.
