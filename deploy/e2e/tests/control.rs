@@ -187,8 +187,19 @@ fn states_are_killed(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Waits until stations have nothing left to send again in connections that have lost their states: each time rules are asked.
+fn nothing_is_repeated(lab: &Lab) -> Result<()> {
+    let unanswered = |line: &str| line.split_whitespace().nth(2) != Some("0");
+    wait_until("what was cut off to be given up", PATIENCE, || {
+        [&lab.client, &lab.server]
+            .iter()
+            .all(|station| station.run("ss -Htn").is_ok_and(|sockets| !sockets.lines().any(unanswered)))
+    })
+}
+
 /// As with pfctl: the main ruleset and its anchors each count for themselves.
 fn rules_of_an_anchor_count_from_zero(lab: &Lab, path: &str) -> Result<()> {
+    nothing_is_repeated(lab)?;
     let web = "anchor \"web\" {\n pass in quick on lan0 proto tcp to any port 7\n}\n";
     done(lab.ask(&format!("apply {}", write(lab, "anchored.conf", &format!("{RULES}{web}"))?))?)?;
     let evaluations = |words: &str| -> Result<u64> {
