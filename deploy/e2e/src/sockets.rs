@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::{Namespace, PATIENCE};
 
@@ -47,7 +50,7 @@ impl<T> Attempt<T> {
     ///
     /// # Errors
     /// Something else happened.
-    pub fn failed_with(self, what: &str, errno: rustix::io::Errno) -> Result<()> {
+    pub fn failed_with(self, what: &str, errno: Errno) -> Result<()> {
         let Err(error) = self.outcome else { anyhow::bail!("{what} succeeded, {errno:?} was expected") };
         ensure!(
             error.raw_os_error() == Some(errno.raw_os_error()),
@@ -79,7 +82,22 @@ pub fn address(host: &str, port: u16) -> SocketAddr {
 /// # Errors
 /// The namespace cannot be entered.
 pub fn connect(from: &Namespace, to: SocketAddr, patience: Duration) -> Result<Attempt<TcpStream>> {
-    from.inside(|| Attempt::of(|| TcpStream::connect_timeout(&to, patience)))
+    from.inside(|| Attempt::of(|| connected(to, patience)))
+}
+
+/// Waits inside of connect(2). Who polls for the end instead may read of an ICMP error that the connection has ended before he can
+/// read how: Linux 6.18 does so to one of some thousand.
+fn connected(to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    match rustix::net::connect(&socket, &to) {
+        // socket(7), SO_SNDTIMEO.
+        Err(Errno::INPROGRESS) => return Err(io::ErrorKind::TimedOut.into()),
+        ended => ended?,
+    }
+    set_socket_timeout(&socket, Timeout::Send, None)?;
+    Ok(socket.into())
 }
 
 /// Sends a datagram from a connected socket and waits at most `patience` for one back, or for an error.
