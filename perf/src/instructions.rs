@@ -163,7 +163,8 @@ fn bursts() -> impl Iterator<Item = usize> {
 }
 
 /// Does the work of a scenario: `established tcp4`, `translated tcp4` with other addresses, `scrubbed tcp4` with what most
-/// rulesets scrub, `dup_to tcp4` with a copy of each packet, `setup 10` with so many rules, or `setup_nat 10` with one more, which [translates](translating).
+/// rulesets scrub, `dup_to tcp4` with a copy of each packet, `setup 10` with so many rules, or `setup_nat 10` with one more,
+/// which [translates](translating).
 ///
 /// # Errors
 /// If there is no such scenario, or packets were refused.

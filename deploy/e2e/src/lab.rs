@@ -280,6 +280,16 @@ impl Lab {
         ))
     }
 
+    /// Starts `tpctl` with these words against the bed's dataplane, for what goes on until it is told to end.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_tpctl(&self, words: &str) -> Result<Daemon> {
+        let mut command = self.firewall.command(&program("tpctl")?.to_string_lossy());
+        command.arg("--dataplane-socket").arg(self.socket()).args(words.split(' '));
+        Daemon::start(&mut command, &self.folder.join("tpctl.log"))
+    }
+
     /// Starts turnpike-control, and waits until it knows what is live in the dataplane.
     ///
     /// # Errors

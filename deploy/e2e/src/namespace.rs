@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{Daemon, wait_until};
+use crate::{Daemon, PATIENCE, wait_until};
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
@@ -124,6 +124,28 @@ impl Namespace {
     /// One is not answered; what ping said.
     pub fn ping(&self, times: usize, words: &str) -> Result<()> {
         (0..times).try_for_each(|_| self.run(&format!("ping -n -c 1 -W 30 {words}")).map(|_| ()))
+    }
+
+    /// Pings until ping says this.
+    ///
+    /// # Errors
+    /// It does not; what it said last.
+    pub fn wait_for_ping(&self, words: &str, expected: &str) -> Result<()> {
+        self.ping_until(words, expected, |said| said.contains(expected))
+    }
+
+    /// Pings until ping says what is expected.
+    ///
+    /// # Errors
+    /// It does not; what it said last.
+    pub fn ping_until(&self, words: &str, what: &str, is_expected: impl Fn(&str) -> bool) -> Result<()> {
+        let mut said = String::new();
+        wait_until(what, PATIENCE, || {
+            let done = self.try_run(&format!("ping -n -c 1 -W 1 {words}"));
+            said = done.map_or_else(|error| error.to_string(), |done| done.text);
+            is_expected(&said)
+        })
+        .with_context(|| format!("ping {words}:\n{said}"))
     }
 
     /// Runs a command line inside, however it ends.

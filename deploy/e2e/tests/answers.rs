@@ -215,7 +215,8 @@ fn segments(lab: &mut Lab) -> Result<()> {
     wire.stop()
 }
 
-/// What `connect()` says, upon its first SYN: outside, whatever the answer's addresses had to be translated back to, and on the firewall.
+/// What `connect()` says, upon its first SYN: outside, whatever the answer's addresses had to be translated back to, and on the
+/// firewall.
 #[test]
 fn b1_clients_are_refused_at_once() {
     bed("answers-clients", Links::Tap, RULES, |lab| {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::{Control, Daemon, Lab, Links, PATIENCE, bed, installed, program, wait_until};
+use e2e::{Control, Daemon, Lab, Links, PATIENCE, bed, installed, wait_until};
 use serde_json::Value;
 
 const OFFICE: &str = "block drop all\n\
@@ -22,10 +22,7 @@ fn told<T>(
     living: usize,
     what: impl FnOnce() -> Result<T>,
 ) -> Result<(Vec<String>, T)> {
-    let mut command = lab.firewall.command(&program("tpctl")?.to_string_lossy());
-    command.arg("--dataplane-socket").arg(lab.socket());
-    command.args(["events", "--since", "5m"]).args(words.split(' '));
-    let mut listener = Daemon::start(&mut command, &lab.folder.join("events.log"))?;
+    let mut listener = lab.start_tpctl(&format!("events --since 5m {words}"))?;
     // It listens before it tells of them.
     wait_until("the living states", PATIENCE, || listener.said().lines().count() >= living)?;
     let done = what()?;

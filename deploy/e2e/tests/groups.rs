@@ -182,9 +182,7 @@ fn routers_share_an_address_by_vrrp_as_rules_allow() {
         wait_until("the peer to hear of it", PATIENCE, || weaker.said().contains("BACKUP STATE"))?;
         settles(lab, "the peer to stay behind", [true, false])?;
         // The kernel has been told; the firewall hears of it a moment later.
-        wait_until("the address to answer", PATIENCE, || {
-            lab.server.try_run(&format!("ping -n -c 1 -W 1 {SHARED}")).is_ok_and(|said| said.ok())
-        })?;
+        lab.server.wait_for_ping(SHARED, " 0% packet loss")?;
         // What the firewall says does not get out.
         lab.rules(&rules("in"))?;
         settles(lab, "the peer to believe that it is alone", [true, true])?;

@@ -14,22 +14,6 @@ fn ping(lab: &Lab, words: &str) -> Result<String> {
     Ok(lab.client.try_run(&format!("ping -n -c 1 -W 10 {words}"))?.text)
 }
 
-/// The kernel has been told; the firewall hears of it a moment later.
-fn wait_for_ping(lab: &Lab, words: &str, expected: &str) -> Result<()> {
-    wait_for(lab, words, expected, |said| said.contains(expected))
-}
-
-/// Pings until ping says what is expected.
-fn wait_for(lab: &Lab, words: &str, what: &str, is_expected: impl Fn(&str) -> bool) -> Result<()> {
-    let mut said = String::new();
-    wait_until(what, PATIENCE, || {
-        let done = lab.client.try_run(&format!("ping -n -c 1 -W 1 {words}"));
-        said = done.map_or_else(|error| error.to_string(), |done| done.text);
-        is_expected(&said)
-    })
-    .with_context(|| format!("ping {words}:\n{said}"))
-}
-
 #[test]
 fn the_last_hop_is_answered_from_the_firewalls_own_address() {
     bed("ttl", Links::AfPacket, OPEN, |lab| {
@@ -66,7 +50,7 @@ fn a_smaller_mtu_is_told_to_senders_who_adapt() {
             (Lab::SERVER6, "From fd00:1::1 icmp_seq=1 Packet too big: mtu=1300"),
         ];
         for (server, expected) in told {
-            wait_for_ping(lab, &format!("-M do -s 1300 {server}"), expected)?;
+            lab.client.wait_for_ping(&format!("-M do -s 1300 {server}"), expected)?;
         }
         // Counters are shown a moment after what they count.
         wait_until("both packets to be counted", PATIENCE, || {
@@ -135,25 +119,25 @@ fn routes_take_effect_as_they_are_added_changed_and_removed() {
             let before = lab.drops()?;
             let route = |words: &str| lab.firewall.run(&format!("ip {family} route {words}"));
             lab.server.run(&format!("ip {family} addr add {target} dev lo"))?;
-            wait_for_ping(lab, target, absent)?;
+            lab.client.wait_for_ping(target, absent)?;
             route(&format!("add {target} via {server}"))?;
-            wait_for_ping(lab, target, " 0% packet loss")?;
+            lab.client.wait_for_ping(target, " 0% packet loss")?;
             // IPv6 routes of another kind stand beside each other; they are changed by removing one.
             let mut live = String::new();
             for (kind, expected) in [("unreachable", unreachable), ("prohibit", prohibited)] {
                 route(&format!("del {live} {target}"))?;
                 route(&format!("add {kind} {target}"))?;
                 live = kind.to_owned();
-                wait_for_ping(lab, target, expected)?;
+                lab.client.wait_for_ping(target, expected)?;
             }
             route(&format!("del {live} {target}"))?;
             route(&format!("add blackhole {target}"))?;
-            wait_for(lab, target, "a black hole", |said| !said.contains("From"))?;
+            lab.client.ping_until(target, "a black hole", |said| !said.contains("From"))?;
             route(&format!("del blackhole {target}"))?;
             route(&format!("add {target} via {server}"))?;
-            wait_for_ping(lab, target, " 0% packet loss")?;
+            lab.client.wait_for_ping(target, " 0% packet loss")?;
             route(&format!("del {target}"))?;
-            wait_for_ping(lab, target, absent)?;
+            lab.client.wait_for_ping(target, absent)?;
             let dropped = lab.drops()?.since(&before);
             ensure!(dropped.total() == dropped.of_reason("no-route"), "dropped: {dropped}");
         }
@@ -168,11 +152,11 @@ fn the_longest_prefix_wins_and_connections_follow_their_route() {
         lab.firewall.run("ip route add 192.0.2.0/24 via 10.2.0.2")?;
         // One identifier: one connection all the time.
         let connection = "-e 4660 192.0.2.1";
-        wait_for_ping(lab, connection, " 0% packet loss")?;
+        lab.client.wait_for_ping(connection, " 0% packet loss")?;
         lab.firewall.run("ip route add blackhole 192.0.2.1/32")?;
-        wait_for_ping(lab, connection, "100% packet loss")?;
+        lab.client.wait_for_ping(connection, "100% packet loss")?;
         lab.firewall.run("ip route del blackhole 192.0.2.1/32")?;
-        wait_for_ping(lab, connection, " 0% packet loss")?;
+        lab.client.wait_for_ping(connection, " 0% packet loss")?;
         lab.expect_states(&[
             "all icmp 192.0.2.1:8 <- 10.1.0.2:4660 0:0".to_owned(),
             "all icmp 10.1.0.2:4660 -> 192.0.2.1:8 0:0".to_owned(),
@@ -245,16 +229,16 @@ fn addresses_take_effect_as_they_are_added_and_removed() {
         ] {
             let length = if more.contains(':') { 64 } else { 24 };
             lab.firewall.run(&format!("ip addr add {more}/{length} dev lan0"))?;
-            wait_for_ping(lab, more, " 0% packet loss")?;
+            lab.client.wait_for_ping(more, " 0% packet loss")?;
             lab.firewall.run(&format!("ip addr del {more}/{length} dev lan0"))?;
-            wait_for_ping(lab, more, "100% packet loss")?;
+            lab.client.wait_for_ping(more, "100% packet loss")?;
 
             lab.server.run(&format!("ip addr add {network} dev eth-wan"))?;
-            wait_for_ping(lab, host, absent)?;
+            lab.client.wait_for_ping(host, absent)?;
             lab.firewall.run(&format!("ip addr add {own} dev wan0"))?;
-            wait_for_ping(lab, host, " 0% packet loss")?;
+            lab.client.wait_for_ping(host, " 0% packet loss")?;
             lab.firewall.run(&format!("ip addr del {own} dev wan0"))?;
-            wait_for_ping(lab, host, absent)?;
+            lab.client.wait_for_ping(host, absent)?;
         }
         Ok(())
     });
@@ -273,7 +257,7 @@ fn what_netlink_lost_is_learnt_again() {
         let path = lab.folder.join("routes");
         std::fs::write(&path, batch)?;
         lab.server.run("ip addr add 172.16.78.31 dev lo")?;
-        wait_for_ping(lab, "172.16.78.31", "Destination Net Unreachable")?;
+        lab.client.wait_for_ping("172.16.78.31", "Destination Net Unreachable")?;
 
         lab.dataplane.signal("STOP")?;
         let told = lab.firewall.run(&format!("ip -batch {}", path.display()));
@@ -283,7 +267,7 @@ fn what_netlink_lost_is_learnt_again() {
             lab.show("status").is_ok_and(|status| status["netlink_overruns"].as_u64() > Some(0))
         })?;
         // The last but one of the routes.
-        wait_for_ping(lab, "172.16.78.31", " 0% packet loss")?;
+        lab.client.wait_for_ping("172.16.78.31", " 0% packet loss")?;
         lab.firewall.run("ip route flush 172.16.0.0/12 table main").ok();
         run(&format!("rm {}", path.display()))?;
         let before = lab.drops()?;

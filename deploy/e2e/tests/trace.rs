@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use e2e::sockets::{self, Echo, address};
-use e2e::{Daemon, Lab, Links, PATIENCE, bed, program, wait_until};
+use e2e::{Lab, Links, PATIENCE, bed, wait_until};
 
 const OFFICE: &str = "block drop all\n\
     match out on wan0 inet from lan0:network nat-to (wan0:0)\n\
@@ -29,13 +29,7 @@ fn a_connection_is_told_stage_by_stage_beside_others() {
         })?;
         ensure!(said.ok() && said.text.matches("worker 0, ").count() == 3, "{}", said.text);
 
-        let mut command = lab.firewall.command(&program("tpctl")?.to_string_lossy());
-        command
-            .arg("--dataplane-socket")
-            .arg(lab.socket())
-            .args(["trace", "--count", "1000", "--for", "60s"]);
-        command.args("host 10.1.0.2 and tcp port 7".split(' '));
-        let tracing = Daemon::start(&mut command, &lab.folder.join("trace.log"))?;
+        let tracing = lab.start_tpctl("trace --count 1000 --for 60s host 10.1.0.2 and tcp port 7")?;
         // That of another connection shows that it has begun.
         wait_until("the first packet", PATIENCE, || connect().is_ok() && !tracing.said().is_empty())?;
         lab.client.run(&format!("ping -n -c 2 -i 0.2 {}", Lab::SERVER))?;

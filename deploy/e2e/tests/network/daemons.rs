@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use e2e::{Daemon, Lab, Links, Namespace, bed, installed, routes, run, wait_until};
 
-use crate::{PATIENCE, long, wait_for_ping};
+use crate::{PATIENCE, long};
 
 /// Nothing enters or leaves but the daemons' protocols, and pings.
 const RULES: &str = "\
@@ -145,7 +145,7 @@ fn follow(lab: &Lab, bird: &Bird<'_>) -> Result<()> {
     // By BGP, a connection that the host opens or accepts through its rules; by OSPF, over multicast groups.
     for target in ["198.51.100.1", "203.0.113.1"] {
         wait_for_gateway(lab, target, Lab::SERVER)?;
-        wait_for_ping(lab, target, " 0% packet loss")?;
+        lab.client.wait_for_ping(target, " 0% packet loss")?;
     }
     routes::expect_the_kernels(lab, PATIENCE)?;
     let states = lab.states()?;
@@ -157,12 +157,12 @@ fn follow(lab: &Lab, bird: &Bird<'_>) -> Result<()> {
     lab.firewall.run("ip route add 198.51.100.0/24 via 10.2.0.3 metric 4278194176")?;
     bird.tell("disable behind")?;
     wait_for_gateway(lab, "198.51.100.1", "10.2.0.3")?;
-    wait_for_ping(lab, "198.51.100.1", " 0% packet loss")?;
+    lab.client.wait_for_ping("198.51.100.1", " 0% packet loss")?;
     bird.tell("disable inside")?;
-    wait_for_ping(lab, "203.0.113.1", "Destination Net Unreachable")?;
+    lab.client.wait_for_ping("203.0.113.1", "Destination Net Unreachable")?;
     bird.tell("enable behind")?;
     wait_for_gateway(lab, "198.51.100.1", Lab::SERVER)?;
-    wait_for_ping(lab, "198.51.100.1", " 0% packet loss")?;
+    lab.client.wait_for_ping("198.51.100.1", " 0% packet loss")?;
     routes::expect_the_kernels(lab, PATIENCE).map(|_| ())
 }
 
@@ -197,7 +197,7 @@ protocol bgp upstream {
         wait_until("every route", PATIENCE * 4, || {
             routes::expect_the_kernels(lab, PATIENCE * 2).is_ok_and(|found| found >= count as usize)
         })?;
-        wait_for_ping(lab, "198.51.100.1", " 0% packet loss")?;
+        lab.client.wait_for_ping("198.51.100.1", " 0% packet loss")?;
         // BIRD sees the host interface without carrier, and gives up what it learnt there.
         lab.server.run("ip link set eth-wan down")?;
         wait_until("the routes to go", PATIENCE * 4, || {
@@ -209,7 +209,7 @@ protocol bgp upstream {
         lab.reconnect_server()?;
         lab.server.run("ip addr replace 10.2.0.3/24 dev eth-wan")?;
         wait_for_gateway(lab, "198.51.100.1", Lab::SERVER)?;
-        wait_for_ping(lab, "198.51.100.1", " 0% packet loss")
+        lab.client.wait_for_ping("198.51.100.1", " 0% packet loss")
     });
 }
 

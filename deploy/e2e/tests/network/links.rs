@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::sockets::{self, Datagrams, Echo, address};
 use e2e::{Lab, Links, bed, wait_until};
 
-use crate::{PATIENCE, interface, long, wait_for_link, wait_for_ping};
+use crate::{PATIENCE, interface, long, wait_for_link};
 
 const OPEN: &str = "pass\n";
 
@@ -80,7 +80,7 @@ fn g05_a_flapping_link_is_followed_and_costs_no_state() {
             })?;
             lab.reconnect_server()?;
             wait_for_link(lab, "wan0", "up")?;
-            wait_for_ping(lab, Lab::SERVER, " 0% packet loss")?;
+            lab.client.wait_for_ping(Lab::SERVER, " 0% packet loss")?;
         }
         drop(load);
         // The connection of before goes on, and only what had nowhere to go was dropped.
@@ -115,15 +115,15 @@ fn g05_a_device_that_is_removed_and_comes_back_is_taken_up_again() {
             let host = lab.firewall.run("ip -o addr show wan0")?;
             ensure!(host.contains(Lab::OUTSIDE), "round {round}: {host}");
             let (dropped, sent) = (port_down(lab)?, load.sent());
-            wait_for_ping(lab, Lab::GATEWAY, " 0% packet loss")?;
+            lab.client.wait_for_ping(Lab::GATEWAY, " 0% packet loss")?;
             wait_until("packets to find no port", PATIENCE, || {
                 load.sent() > sent && port_down(lab).is_ok_and(|now| now > dropped)
             })?;
 
             lab.replug_server()?;
             wait_for_link(lab, "wan0", "up")?;
-            wait_for_ping(lab, Lab::SERVER, " 0% packet loss")?;
-            wait_for_ping(lab, Lab::SERVER6, " 0% packet loss")?;
+            lab.client.wait_for_ping(Lab::SERVER, " 0% packet loss")?;
+            lab.client.wait_for_ping(Lab::SERVER6, " 0% packet loss")?;
             // What was counted before the device went is still counted.
             ensure!(interface(lab, "wan0")?["tx_packets"].as_u64() > carried, "round {round}: {carried:?}");
         }

@@ -33,16 +33,3 @@ fn wait_for_link(lab: &Lab, name: &str, state: &str) -> Result<Value> {
     .with_context(|| format!("last seen: {seen}"))?;
     Ok(seen)
 }
-
-/// Waits until a ping from the client says this.
-fn wait_for_ping(lab: &Lab, words: &str, expected: &str) -> Result<()> {
-    let mut said = String::new();
-    wait_until(expected, PATIENCE, || {
-        said = match lab.client.try_run(&format!("ping -n -c 1 -W 1 {words}")) {
-            Ok(output) => output.text,
-            Err(error) => error.to_string(),
-        };
-        said.contains(expected)
-    })
-    .with_context(|| format!("ping {words}:\n{said}"))
-}

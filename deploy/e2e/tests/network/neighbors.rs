@@ -8,7 +8,7 @@ use e2e::{Lab, Links, Namespace, bed, routes, wait_until};
 use rustix::io::Errno;
 use serde_json::Value;
 
-use crate::{PATIENCE, wait_for_ping};
+use crate::PATIENCE;
 
 const OPEN: &str = "pass\n";
 
@@ -22,7 +22,7 @@ fn mac(lab: &Lab, neighbor: &str) -> Result<Option<String>> {
 #[test]
 fn a_neighbour_that_gets_another_ethernet_address_is_followed() {
     bed("moved", Links::AfPacket, OPEN, |lab| {
-        wait_for_ping(lab, Lab::SERVER, " 0% packet loss")?;
+        lab.client.wait_for_ping(Lab::SERVER, " 0% packet loss")?;
         let route = lab.show(&format!("route {}", Lab::SERVER))?;
         ensure!(route["route"]["destination"] == "10.2.0.0/24", "{route}");
         let hop = &route["route"]["next_hops"][0];
@@ -33,7 +33,7 @@ fn a_neighbour_that_gets_another_ethernet_address_is_followed() {
         wait_until("the new address", PATIENCE, || {
             mac(lab, Lab::SERVER).is_ok_and(|mac| mac.as_deref() == Some("02:00:00:00:77:01"))
         })?;
-        wait_for_ping(lab, Lab::SERVER, " 0% packet loss")?;
+        lab.client.wait_for_ping(Lab::SERVER, " 0% packet loss")?;
         let said = lab.tpctl("show neighbors")?.text;
         ensure!(said.contains("10.2.0.2 dev wan0 lladdr 02:00:00:00:77:01"), "{said}");
         let none = lab.tpctl("show route 203.0.113.1")?;
@@ -73,7 +73,7 @@ fn a_next_hop_in_use_is_never_forgotten() {
         for (family, server) in [("ipv4", Lab::SERVER), ("ipv6", Lab::SERVER6)] {
             lab.firewall.run(&format!("sysctl -qw net.{family}.neigh.wan0.base_reachable_time_ms=500"))?;
             lab.firewall.run(&format!("sysctl -qw net.{family}.neigh.wan0.gc_stale_time=1"))?;
-            wait_for_ping(lab, server, " 0% packet loss")?;
+            lab.client.wait_for_ping(server, " 0% packet loss")?;
         }
         let echo = Echo::start(&lab.server, 7)?;
         let udp = Datagrams::open(&lab.client, address(Lab::SERVER, 7), PATIENCE)?;
@@ -185,11 +185,11 @@ fn a_routes_mtu_is_told_to_senders() {
             ("198.51.100.1", "Frag needed and DF set (mtu = 1400)"),
             ("2001:db8:77::1", "Packet too big: mtu=1350"),
         ] {
-            wait_for_ping(lab, &format!("-M do -s 1400 {target}"), told)?;
+            lab.client.wait_for_ping(&format!("-M do -s 1400 {target}"), told)?;
             lab.client.run("ip route flush cache")?;
             lab.client.run("ip -6 route flush cache")?;
             let whole = if target.contains(':') { 1350 - 48 } else { 1400 - 28 };
-            wait_for_ping(lab, &format!("-M do -s {whole} {target}"), " 0% packet loss")?;
+            lab.client.wait_for_ping(&format!("-M do -s {whole} {target}"), " 0% packet loss")?;
         }
         let said = lab.tpctl("show routes")?.text;
         ensure!(said.contains("mtu 1400") && said.contains("mtu 1350"), "{said}");
