@@ -442,7 +442,7 @@ mod tests {
         let mut kept = Vec::new();
         for round in 0..50 {
             let added =
-                (round * 1000..).take(200).filter(|n| index.insert(hash(*n), RecordId(*n as u32)).is_ok());
+                (round * 1000..).take(400).filter(|n| index.insert(hash(*n), RecordId(*n as u32)).is_ok());
             kept.extend(added);
             assert!(index.buckets.iter().map(|bucket| bucket.sent).eq(sent(&index)), "round {round}");
             for n in &kept {
